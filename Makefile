@@ -1,0 +1,67 @@
+# Needs Python 3.11 or newer with venv, make and a C library; everything else is installed into .venv.
+#
+#   make demo               phantoms, or DATA=/path/to/nih for real radiographs, from files to report
+#   make test               everything that continuous integration runs
+#   make check              its fast part: format, lint, types, layers
+#   ... TORCH=cpu           the CPU builds of torch, where pip would fetch the CUDA ones
+
+PYTHON ?= python3
+DATA ?=
+TORCH ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+ifeq ($(TORCH),cpu)
+INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
+endif
+
+ifeq ($(DATA),)
+DEMO := demo/phantoms
+SPLIT := folder-official
+SOURCE := $(DEMO)/source
+else
+DEMO := demo/nih
+SPLIT := nih-official
+SOURCE := $(DATA)
+endif
+
+.PHONY: install demo test check format clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(INDEX) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	mkdir -p $(DEMO)
+ifeq ($(DATA),)
+	$(BIN)/thorax phantom $(SOURCE) --patients 450
+endif
+	$(BIN)/thorax prepare $(SOURCE) --recipe small-cpu --out $(DEMO)/store
+	$(BIN)/thorax train small-cpu --store $(DEMO)/store --out $(DEMO)/run --resume --set data.split=$(SPLIT)
+	$(BIN)/thorax evaluate $(DEMO)/run --store $(DEMO)/store --out $(DEMO)/report
+	$(BIN)/thorax phantom demo/samples --patients 3 --seed 1
+	@echo
+	@echo "Now try the model on three phantoms that it has never seen:"
+	@echo "  $(BIN)/thorax predict $(DEMO)/run demo/samples/images/*_000.png"
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -n 2
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo build dist src/*.egg-info

@@ -1,0 +1,175 @@
+"""The vocabulary of findings: one place, used from CSV to DICOM.
+
+The set is open. `VOCABULARY` holds the findings that public data sets name, with each data set's
+spelling and their codes in RadLex and SNOMED CT; a user's own finding is `Finding("Tuberculosis")`.
+`NIH14` (in CheXNet's order) and `NIH15` (with No Finding) are ordered tuples of it. An array with
+one column per finding always travels with the tuple that it follows.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from thorax.errors import DataError
+
+__all__ = [
+    "NIH14",
+    "NIH15",
+    "NO_FINDING",
+    "VOCABULARY",
+    "Finding",
+    "Findings",
+    "find_finding",
+    "own_finding",
+    "parse_finding",
+    "parse_findings",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a radiologist may see on a chest radiograph.
+
+    Two findings are equal when their names are.
+
+    Attributes:
+        name: The canonical name, as NIH ChestX-ray14 spells it where it has the finding. Column
+            name in tables, key in JSON.
+        label: The name in words, for people.
+        spellings: Other names of it in public data sets. Case, spaces, hyphens and underscores never matter.
+        snomed: SNOMED CT concept identifier, or None where no concept fits.
+        radlex: RadLex identifier, or None where no concept fits.
+    """
+
+    name: str
+    label: str = field(default="", compare=False)
+    spellings: tuple[str, ...] = field(default=(), compare=False)
+    snomed: str | None = field(default=None, compare=False)
+    radlex: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Give a finding without a label its name in words."""
+        if not self.name.strip():
+            raise DataError("a finding needs a name; this one is empty")
+        if not self.label:
+            object.__setattr__(self, "label", self.name.replace("_", " "))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Findings = tuple[Finding, ...]
+"""The ordered findings that the last axis of an array follows."""
+
+VOCABULARY: Findings = (
+    Finding("Atelectasis", snomed="46621007", radlex="RID28493"),
+    # RadLex has no enlarged heart: its RID35057 is the "box-like heart" sign.
+    Finding("Cardiomegaly", snomed="8186001"),
+    Finding("Effusion", "Pleural effusion", ("Pleural Effusion",), "60046008", "RID34539"),
+    Finding("Infiltration", "Infiltrate", ("Infiltrate", "Infiltrates"), "409609008", "RID39317"),
+    Finding("Mass", "Mass", ("Pulmonary Mass",), "309529002", "RID39056"),
+    Finding("Nodule", snomed="786838002", radlex="RID50149"),
+    Finding("Pneumonia", snomed="233604007", radlex="RID5350"),
+    Finding("Pneumothorax", snomed="36118008", radlex="RID5352"),
+    Finding("Consolidation", snomed="95436008", radlex="RID43255"),
+    Finding("Edema", "Pulmonary oedema", ("Pulmonary Edema",), "19242006", "RID4866"),
+    Finding("Emphysema", snomed="87433001", radlex="RID4799"),
+    # RadLex has fibrosis of any organ (RID3820) and idiopathic pulmonary fibrosis (RID28836), not this.
+    Finding("Fibrosis", "Pulmonary fibrosis", ("Pulmonary Fibrosis",), "51615001"),
+    Finding("Pleural_Thickening", "Pleural thickening"),
+    # NIH does not say which hernia; those that a chest radiograph shows pass the diaphragm.
+    Finding("Hernia", "Hernia", ("Hiatal Hernia",), "39839004", "RID4934"),
+    Finding("No Finding", "No finding", ("Normal",)),
+    Finding("Enlarged Cardiomediastinum", "Enlarged cardiomediastinum"),
+    Finding("Fracture", snomed="125605004", radlex="RID4650"),
+    Finding("Lung Lesion", "Lung lesion"),
+    Finding("Lung Opacity", "Lung opacity"),
+    # Majkowska et al. 2020. CheXpert's Lung Opacity is wider: Lung Lesion and Edema are kinds of it.
+    Finding("Airspace opacity"),
+    Finding("Nodule or Mass", "Nodule or mass", ("Nodule/Mass",)),
+    Finding("Pleural Other", "Other pleural disease"),
+    Finding("Support Devices", "Support devices"),
+    Finding("Tuberculosis", "Tuberculosis", ("TB",), "56717001", "RID29116"),
+    Finding("COVID-19", "COVID-19", ("COVID",), "840539006"),
+)
+"""Every finding that Thorax knows by name; NIH ChestX-ray14's first, in CheXNet's order."""
+
+NIH14: Findings = VOCABULARY[:14]
+"""The 14 findings of NIH ChestX-ray14 in CheXNet's order (Rajpurkar et al. 2017, table 1)."""
+
+NO_FINDING: Finding = VOCABULARY[14]
+"""The label that no other finding was reported; never part of a macro mean."""
+
+NIH15: Findings = (*NIH14, NO_FINDING)
+"""`NIH14` and No Finding."""
+
+
+def _folded(spelling: str) -> str:
+    return "".join(letter for letter in spelling.casefold() if letter not in " _-")
+
+
+_BY_SPELLING = {
+    _folded(spelling): finding
+    for finding in VOCABULARY
+    for spelling in (finding.name, finding.label, *finding.spellings)
+}
+
+
+def find_finding(spelling: str) -> Finding | None:
+    """Return the finding that a data set spells so, or None where the vocabulary has none."""
+    return _BY_SPELLING.get(_folded(spelling))
+
+
+def own_finding(spelling: str) -> Finding:
+    """Return the vocabulary's finding that is spelt so, or a new one of that name."""
+    return find_finding(spelling) or Finding(spelling)
+
+
+def parse_finding(spelling: str, *, where: str) -> Finding:
+    """Return the finding that is spelt so.
+
+    Args:
+        spelling: Any data set's spelling of a finding.
+        where: What the error message says the spelling was read from.
+
+    Raises:
+        DataError: The vocabulary has no such finding; the message has the nearest names.
+    """
+    finding = find_finding(spelling)
+    if finding is None:
+        names = [each.name for each in VOCABULARY]
+        near = difflib.get_close_matches(spelling, names, n=3, cutoff=0.4) or names[:15]
+        raise DataError(
+            f"unknown finding {spelling!r} in {where}; did you mean {', '.join(near)}? "
+            "A finding of your own is declared by a column named 'finding:NAME' in a folder's CSV"
+        )
+    return finding
+
+
+def parse_findings(names: str | Iterable[str]) -> Findings:
+    """Return the findings of a recipe's list: "NIH14", "NIH15", or names in order.
+
+    A name that starts with "finding:" may be one that the vocabulary does not have.
+
+    Raises:
+        DataError: A name is unknown or stands twice, or there is none.
+    """
+    match names:
+        case "NIH14":
+            return NIH14
+        case "NIH15":
+            return NIH15
+        case str():
+            names = [names]
+    findings = tuple(
+        own_finding(name.removeprefix("finding:"))
+        if name.startswith("finding:")
+        else parse_finding(name, where="the list of findings")
+        for name in names
+    )
+    if not findings:
+        raise DataError("the list of findings is empty; name at least one, or NIH14 or NIH15")
+    for finding in findings:
+        if findings.count(finding) > 1:
+            raise DataError(f"finding {finding} stands twice in the list of findings; name it once")
+    return findings
