@@ -1,0 +1,1 @@
+"""Recipes: everything a training run depends on, in one TOML file."""

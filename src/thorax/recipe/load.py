@@ -1,0 +1,173 @@
+"""From a recipe's name or TOML file, and `--set` overrides, to a checked `Recipe`; and back to TOML."""
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from thorax.errors import DataError, RecipeError
+from thorax.files import canonical_json, write_text
+from thorax.recipe import schema
+from thorax.recipe.schema import Fit, Preparation, Recipe, Section
+
+__all__ = ["load_preparation", "load_recipe", "recipe_sha256", "shipped_recipes", "write_recipe"]
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Return the TOML text of each recipe that comes with Thorax, by name."""
+    library = files("thorax.recipe") / "library"
+    texts = {
+        entry.name.removesuffix(".toml"): entry for entry in library.iterdir() if entry.name.endswith(".toml")
+    }
+    return {name: texts[name].read_text(encoding="utf-8") for name in sorted(texts)}
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe.
+
+    Args:
+        name: The name of a shipped recipe, or the path of a TOML file.
+        overrides: Settings such as "optim.lr=3e-4", each a dotted key and a TOML value; a bare word is text.
+
+    Raises:
+        RecipeError: No such recipe, no TOML, an unknown key (with the nearest right one) or a wrong value.
+    """
+    text, where = _recipe_text(name)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where} is not TOML: {error}; correct that place") from error
+    for override in overrides:
+        _override(values, override)
+    try:
+        recipe = Recipe.model_validate(values)
+        recipe.data.finding_tuple()
+    except ValidationError as error:
+        problems = "; ".join(_explained(problem) for problem in error.errors())
+        raise RecipeError(f"{where}: {problems}") from error
+    except DataError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    return recipe
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write every setting of a recipe as TOML, whole or not at all; `load_recipe` reads it back equal."""
+    write_text(path, tomli_w.dumps(_without_none(recipe.model_dump(mode="json"))))
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """Return the SHA-256 of a recipe's values, independent of how its file is written."""
+    return hashlib.sha256(canonical_json(recipe.model_dump(mode="json"))).hexdigest()
+
+
+def _recipe_text(name: str) -> tuple[str, str]:
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name], f"recipe {name}"
+    path = Path(name)
+    if path.suffix != ".toml" and not path.is_file():
+        near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.4) or list(shipped)
+        raise RecipeError(
+            f"there is no recipe {name!r}; did you mean {', '.join(near)}? A file ends in .toml"
+        )
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read as a recipe ({error}); give a TOML file") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key; another kind of optimiser or schedule drops the settings of the old one."""
+    key, equals, text = override.partition("=")
+    if not (equals and key.strip()):
+        raise RecipeError(
+            f"--set {override!r} is not of the form section.key=value, for example optim.lr=3e-4"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    place = values
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise RecipeError(f"--set {override!r}: {section} is a value and has no keys of its own")
+    if last == "kind" and place.get("kind", value) != value:
+        place.clear()
+    if value == "none" and not sections:
+        place.pop(last, None)
+        return
+    place[last] = value
+
+
+def _explained(problem: ErrorDetails) -> str:
+    """Say one of pydantic's complaints in the words of a recipe."""
+    place = [part for part in problem["loc"] if part not in _kinds()]
+    key = ".".join(str(part) for part in place)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.5)
+        return f"there is no setting {key}" + (f"; did you mean {near[0]}?" if near else "")
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{key} is needed and not given"
+    return f"{key} = {problem['input']!r}: {message}" if key else message
+
+
+def _sections() -> Iterator[type[Section]]:
+    for value in vars(schema).values():
+        if isinstance(value, type) and issubclass(value, Section):
+            yield value
+
+
+def _kinds() -> set[str]:
+    """Names of the tagged choices, which pydantic puts into the place of an error."""
+    return {
+        str(section.model_fields["kind"].default) for section in _sections() if "kind" in section.model_fields
+    }
+
+
+def _all_keys() -> list[str]:
+    """Every dotted key that a recipe can have."""
+    keys = list(Recipe.model_fields)
+    for name in Recipe.model_fields:
+        for section in _choices(name):
+            keys += [f"{name}.{field}" for field in section.model_fields]
+    return sorted(set(keys))
+
+
+def _choices(name: str) -> list[type[Section]]:
+    """Return the section types that a recipe's field can hold."""
+    annotation = Recipe.model_fields[name].annotation
+    candidates = getattr(annotation, "__args__", (annotation,))
+    return [each for each in candidates if isinstance(each, type) and issubclass(each, Section)]
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is None: TOML has no word for it, and absence means the same."""
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def load_preparation(recipe: str | None, *, size: int | None, fit: Fit | None) -> Preparation:
+    """Return the preparation that a recipe wants, or the default one, with what was asked for otherwise.
+
+    Raises:
+        RecipeError: No such recipe, or a size that no store can have.
+    """
+    wanted = load_recipe(recipe).store if recipe else Preparation()
+    asked = {key: value for key, value in (("size", size), ("fit", fit)) if value is not None}
+    try:
+        return Preparation.model_validate(wanted.model_dump() | asked)
+    except ValidationError as error:
+        raise RecipeError("; ".join(_explained(problem) for problem in error.errors())) from error

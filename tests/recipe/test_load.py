@@ -1,0 +1,89 @@
+import pytest
+
+from thorax.errors import RecipeError
+from thorax.findings import NIH14, NIH15
+from thorax.recipe.load import load_preparation, load_recipe, recipe_sha256, shipped_recipes, write_recipe
+from thorax.recipe.schema import Cosine, Plateau, Preparation, Sgd
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_each_shipped_recipe_loads_and_survives_a_round_trip(name, tmp_path):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    write_recipe(recipe, tmp_path / "copy.toml")
+    again = load_recipe(str(tmp_path / "copy.toml"))
+    assert again == recipe
+    assert recipe_sha256(again) == recipe_sha256(recipe)
+
+
+def test_overrides():
+    recipe = load_recipe(
+        "small-cpu",
+        ["optim.lr=3e-4", "data.findings=NIH15", "data.views=['PA']", "early_stopping.patience=4"],
+    )
+    assert recipe.optim.lr == 3e-4
+    assert recipe.data.finding_tuple() == NIH15
+    assert recipe.data.views == ("PA",)
+    assert recipe.early_stopping is not None
+    assert recipe.early_stopping.patience == 4
+    assert load_recipe("small-cpu").data.finding_tuple() == NIH14
+    assert recipe_sha256(recipe) != recipe_sha256(load_recipe("small-cpu"))
+
+
+def test_another_kind_drops_the_settings_of_the_first():
+    recipe = load_recipe("small-cpu", ["optim.kind=sgd", "optim.momentum=0.8", "schedule.kind=plateau"])
+    assert recipe.optim == Sgd(momentum=0.8)
+    assert recipe.schedule == Plateau()
+    assert isinstance(load_recipe("small-cpu", ["schedule.kind=cosine"]).schedule, Cosine)
+
+
+def test_an_optional_part_can_be_taken_out():
+    recipe = load_recipe("small-cpu", ["early_stopping.patience=4", "early_stopping=none"])
+    assert recipe.early_stopping is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lrr=1", r"there is no setting optim.lrr; did you mean optim.lr\?"),
+        ("training.epoch=3", r"there is no setting training.epoch; did you mean training.epochs\?"),
+        ("trainin.epochs=3", r"there is no setting trainin"),
+        ("schedule.warmup=1", r"there is no setting schedule.warmup; did you mean schedule.warmup_epochs\?"),
+        ("optim.kind=adan", r"'adan'.*'adam', 'adamw', 'sgd'"),
+        ("training.epochs=0", r"training.epochs = 0: Input should be greater"),
+        ("model.std=[0.0]", r"model.std must be above 0"),
+        ("model.mean=[0.1, 0.2]", r"model.mean has 2 values for 1 channel"),
+        ("augment.zoom=[1.2, 0.8]", r"augment.zoom must rise"),
+        ("store.size=64", r"model.input_size \(128\) is larger than store.size \(64\)"),
+        ("schedule.warmup_epochs=400", r"must be below training.epochs"),
+        ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
+        ("data.findings=['Mass','Mass']", r"Mass stands twice"),
+        ("nonsense", r"not of the form section.key=value"),
+        ("name.first=x", r"name is a value and has no keys"),
+    ],
+)
+def test_wrong_settings_are_named(override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("small-cpu", [override])
+
+
+def test_wrong_recipes_are_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"no recipe 'small-cp'; did you mean small-cpu"):
+        load_recipe("small-cp")
+    with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+        load_recipe(str(tmp_path / "missing.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ")
+    with pytest.raises(RecipeError, match="is not TOML"):
+        load_recipe(str(broken))
+    broken.write_text('name = "x"\nsummary = "y"\n[training]\nepochs = 1\n')
+    with pytest.raises(RecipeError, match="model is needed and not given"):
+        load_recipe(str(broken))
+
+
+def test_preparation():
+    assert load_preparation(None, size=None, fit=None) == Preparation(size=256, fit="pad")
+    assert load_preparation("small-cpu", size=None, fit="crop").fit == "crop"
+    assert load_preparation("small-cpu", size=None, fit=None) == load_recipe("small-cpu").store
+    with pytest.raises(RecipeError, match="size = 5000"):
+        load_preparation(None, size=5000, fit=None)
