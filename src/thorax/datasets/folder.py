@@ -1,0 +1,133 @@
+"""Any data set that a CSV describes: a path column, finding columns, and what else is known.
+
+| column | meaning |
+| --- | --- |
+| path | the image file, relative to the CSV's folder |
+| image | the image's name; the path where absent |
+| patient | whose image it is; each image its own patient where absent |
+| age, sex, view, follow_up | as in the sample table |
+| split | train, val, test or empty: the data set's own split, `folder-official` |
+| a finding, in any data set's spelling | 1 present, 0 absent, -1 uncertain, empty not labelled |
+| finding:NAME | the same for a finding that the vocabulary does not have |
+| note:NAME | ignored |
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from thorax.datasets.label_csv import parse_ages, read_csv, refuse_duplicates
+from thorax.datasets.table import Patients, SampleTable, Source
+from thorax.errors import DataError
+from thorax.files import sha256_of_file
+from thorax.findings import VOCABULARY, Finding, own_finding, parse_finding
+
+__all__ = ["read_folder"]
+
+_KNOWN = ("path", "image", "patient", "age", "sex", "view", "follow_up", "split")
+_VIEWS = {"PA": "PA", "AP": "AP", "LL": "LL", "LATERAL": "LL", "": ""}
+_PARTS = ("train", "val", "test", "")
+_LABELS = {"1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "": None}
+
+
+def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> Source:
+    """Read a CSV that describes images; no image is opened.
+
+    Args:
+        path: The CSV (.csv or .csv.gz).
+        view: Keep only images of this view position, "PA" or "AP".
+        dataset: Name of the data set, "folder" where not given; patients are told apart within it.
+
+    Raises:
+        DataError: The CSV is malformed or none of its images is there. The message names line and value.
+    """
+    rows = read_csv(path, ("path",))
+    findings = _finding_columns(rows, path)
+    table = _description(rows, path)
+    refuse_duplicates(table["image"], path)
+    for column, finding in findings.items():
+        table[finding.name] = _labels(rows[column], path, column)
+    table["boxes"] = pd.Series([()] * len(table), dtype=object)
+    whole = Patients(*(tuple(table[name].astype(str)) for name in ("image", "patient", "official")))
+    notices = [] if "patient" in rows else ["no column 'patient': each image counts as a patient of its own"]
+    there = np.array([(path.parent / name).is_file() for name in table["path"]])
+    missing = f" (first missing: {table['path'][~there].iloc[0]})" if not there.all() else ""
+    notices.append(f"{int(there.sum()):,} of {len(table):,} described images are there{missing}")
+    if view is not None:
+        there &= (table["view"] == view).to_numpy()
+        notices.append(f"{int(there.sum()):,} of them have view {view}")
+    if not there.any():
+        raise DataError(f"{path} describes {len(table)} images and none is there{missing}; correct the paths")
+    return Source(
+        root=path.parent,
+        dataset=dataset or "folder",
+        table=SampleTable(table[there].reset_index(drop=True), tuple(findings.values())),
+        whole=whole,
+        label_files=((path.name, sha256_of_file(path)),),
+        box_side=None,
+        notices=tuple(notices),
+    )
+
+
+def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
+    """Return the finding of each column that has labels."""
+    findings: dict[str, Finding] = {}
+    for column in rows.columns:
+        if column in _KNOWN or column.startswith("note:"):
+            continue
+        if column.startswith("finding:"):
+            name = column.removeprefix("finding:")
+            finding = own_finding(name)
+        else:
+            try:
+                finding = parse_finding(column, where=f"the header of {path}")
+            except DataError as error:
+                raise DataError(f"{error}; a column to be ignored is named 'note:{column}'") from error
+        if finding in findings.values():
+            raise DataError(f"{path} has two columns for {finding}, the second is {column!r}; keep one")
+        findings[column] = finding
+    if not findings:
+        raise DataError(
+            f"{path} has no column for a finding; name one as the vocabulary does "
+            f"({', '.join(each.name for each in VOCABULARY[:4])}...) or 'finding:NAME'"
+        )
+    return findings
+
+
+def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    empty = pd.Series("", rows.index)
+    images = rows.get("image", rows["path"])
+    return pd.DataFrame(
+        {
+            "image": images,
+            "path": rows["path"],
+            "patient": rows.get("patient", images),
+            "age": parse_ages(rows.get("age", empty), path)[0],
+            "sex": rows.get("sex", empty).str.upper().str[:1],
+            "view": _choice(rows.get("view", empty).str.upper(), _VIEWS, path=path, column="view"),
+            "follow_up": pd.to_numeric(rows.get("follow_up", empty), errors="coerce").astype("Int16"),
+            "official": _choice(
+                rows.get("split", empty), dict(zip(_PARTS, _PARTS, strict=True)), path=path, column="split"
+            ),
+        }
+    )
+
+
+def _choice(texts: pd.Series, choices: dict[str, str], *, path: Path, column: str) -> pd.Series:
+    _refuse_other(texts, list(choices), path=path, column=column)
+    return texts.map(choices)
+
+
+def _labels(texts: pd.Series, path: Path, column: str) -> pd.Series:
+    _refuse_other(texts, list(_LABELS), path=path, column=column)
+    return texts.map(_LABELS).astype("Int8")
+
+
+def _refuse_other(texts: pd.Series, choices: list[str], *, path: Path, column: str) -> None:
+    wrong = np.flatnonzero(~texts.isin(choices).to_numpy())
+    if len(wrong):
+        allowed = ", ".join(choice or "(empty)" for choice in choices)
+        raise DataError(
+            f"{path}, line {wrong[0] + 2}: {column} is {texts.iloc[wrong[0]]!r}; it can be {allowed}"
+        )

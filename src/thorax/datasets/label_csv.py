@@ -1,0 +1,76 @@
+"""Reading label files: CSV as text, with errors that name the file, the line and the value."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from thorax.errors import DataError
+
+__all__ = ["LARGEST_AGE", "parse_ages", "read_csv", "refuse_duplicates", "with_optional_gz"]
+
+LARGEST_AGE = 120
+"""NIH's first label file has ages such as 411 and 414; nobody has been older than 122."""
+
+_AGE = re.compile(r"0*(\d+)([YMWD]?)")
+
+
+def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    """Read a CSV or gzipped CSV as text; an empty field is "".
+
+    Raises:
+        DataError: It cannot be read, has no rows, or lacks a needed column.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); download it again") from error
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path} has no column {missing[0]!r} (it has {', '.join(map(str, frame.columns))}); "
+            "give the file as its data set ships it"
+        )
+    if frame.empty:
+        raise DataError(f"{path} has no rows; download it again")
+    return frame
+
+
+def parse_ages(texts: pd.Series, path: Path) -> tuple[pd.Series, int]:
+    """Read ages such as 58, 058Y, 013M or 005D into whole years; impossible ones become null.
+
+    Returns:
+        The ages as nullable int16, and how many were above `LARGEST_AGE`.
+
+    Raises:
+        DataError: A text is no age; the message has its line.
+    """
+    parsed: dict[str, int | None] = {"": None}
+    for text in texts.unique():
+        match = _AGE.fullmatch(text.strip().upper())
+        if text and not match:
+            line = int(np.flatnonzero((texts == text).to_numpy())[0]) + 2
+            raise DataError(f"{path}, line {line}: {text!r} is no age; write whole years, such as 58 or 058Y")
+        if match:
+            number, unit = int(match[1]), match[2]
+            parsed[text] = number if unit in {"", "Y"} else number // {"M": 12, "W": 52, "D": 365}[unit]
+    years = texts.map(parsed).astype("Int64")
+    strange = years > LARGEST_AGE
+    return years.mask(strange).astype("Int16"), int(strange.sum())
+
+
+def refuse_duplicates(images: pd.Series, path: Path) -> None:
+    """Raise a DataError with both lines when an image stands twice."""
+    double = np.flatnonzero(images.duplicated().to_numpy())
+    if len(double):
+        name = images.iloc[double[0]]
+        first = int(np.flatnonzero((images == name).to_numpy())[0])
+        raise DataError(
+            f"{path}: image {name} stands twice, in lines {first + 2} and {double[0] + 2}; keep one of them"
+        )
+
+
+def with_optional_gz(path: Path) -> Path | None:
+    """Return the file, or the same with .gz behind it, whichever there is."""
+    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()), None)

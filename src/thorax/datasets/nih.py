@@ -1,0 +1,249 @@
+"""NIH ChestX-ray14 from its own files as they come, and anything laid out like it.
+
+Wang et al., CVPR 2017, provided by the NIH Clinical Center. Read are both label files, the Kaggle
+sample's `sample_labels.csv`, each as .csv or .csv.gz; images in `images/`, in `images_001/images/` and
+so on, or in `sample/images/`; `BBox_List_2017.csv`; the split lists. Only some of the images need be there.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from thorax.datasets.label_csv import (
+    LARGEST_AGE,
+    parse_ages,
+    read_csv,
+    refuse_duplicates,
+    with_optional_gz,
+)
+from thorax.datasets.splits import NIH_DATASET, NIH_IMAGES, nih_official_test_patients
+from thorax.datasets.table import Box, Patients, SampleTable, Source
+from thorax.errors import DataError
+from thorax.files import sha256_of_file
+from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
+
+__all__ = ["LABEL_FILES", "find_label_file", "read_nih"]
+
+LABEL_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
+"""Names of the label files, the newest first: the two NIH versions differ in some images' labels."""
+
+_COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+_OPTIONAL = ("Follow-up #", "Patient Age", "Patient Gender", "View Position")
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
+_LARGEST_NIH_PATIENT = 30_805
+
+
+def find_label_file(root: Path) -> Path | None:
+    """Return the label file of a folder in NIH's layout, or None."""
+    candidates = (
+        folder / f"{name}{suffix}"
+        for name in LABEL_FILES
+        for folder in (root, root / "sample")
+        for suffix in ("", ".gz")
+    )
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_nih(root: Path, *, view: str | None = None) -> Source:
+    """Read the tables of a folder in NIH's layout; no image is opened.
+
+    Args:
+        root: The folder with the label file.
+        view: Keep only images of this view position, "PA" or "AP".
+
+    Raises:
+        DataError: The label file is missing or malformed, an image stands twice or has no label row, or
+            no labelled image is there. The message names file, row and value.
+    """
+    labels = find_label_file(root)
+    if labels is None:
+        raise DataError(
+            f"{root} has none of {', '.join(LABEL_FILES)} (also .gz); give the folder that has one"
+        )
+    rows = read_csv(labels, _COLUMNS)
+    table, notices = _label_table(rows, labels)
+    table["official"] = _official_parts(root, table["image"])
+    paths = _image_paths(root)
+    _refuse_unlabelled(paths, table["image"], labels)
+    whole = Patients(*(tuple(table[name].astype(str)) for name in ("image", "patient", "official")))
+    table["path"] = table["image"].map(paths)
+    notices.insert(0, f"{len(paths):,} of {len(table):,} labelled images are in {root.name or root}")
+    table = table[table["path"].notna()]
+    if view is not None:
+        table = table[table["view"] == view]
+        notices.append(f"{len(table):,} of them have view {view}")
+    if table.empty:
+        raise DataError(
+            f"{root} has {len(whole.images):,} labelled images, and no file of theirs "
+            f"{f'with view {view} ' if view else ''}is there; unpack the image archives beside {labels.name}"
+        )
+    dataset = NIH_DATASET if _is_nih(whole) else "nih-layout"
+    if dataset == NIH_DATASET:
+        _check_official_lists(whole, root)
+    boxes = _read_boxes(root, set(whole.images))
+    table["boxes"] = pd.Series([boxes.get(image, ()) for image in table["image"]], table.index, dtype=object)
+    columns = ["image", "path", "patient", "age", "sex", "view", "follow_up", "official", "boxes"]
+    frame = table[[*columns, *(finding.name for finding in NIH15)]].reset_index(drop=True)
+    return Source(
+        root=root,
+        dataset=dataset,
+        table=SampleTable(frame, NIH15),
+        whole=whole,
+        label_files=tuple((path.name, sha256_of_file(path)) for path in _read_files(root, labels)),
+        box_side=1024,
+        notices=tuple(notices),
+    )
+
+
+def _label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    images = rows["Image Index"]
+    refuse_duplicates(images, path)
+    optional = {name: rows[name] if name in rows else pd.Series("", rows.index) for name in _OPTIONAL}
+    ages, strange = parse_ages(optional["Patient Age"], path)
+    table = pd.DataFrame(
+        {
+            "image": images,
+            "patient": rows["Patient ID"].str.lstrip("0"),
+            "age": ages,
+            "sex": optional["Patient Gender"].str.upper().str[:1],
+            "view": optional["View Position"].str.upper(),
+            "follow_up": pd.to_numeric(optional["Follow-up #"], errors="coerce").astype("Int16"),
+        }
+    )
+    notices = [f"{strange} ages above {LARGEST_AGE} were left out"] if strange else []
+    return table.join(_label_columns(rows["Finding Labels"], path)), notices
+
+
+def _label_columns(texts: pd.Series, path: Path) -> pd.DataFrame:
+    """Turn "Mass|Nodule" into one column per finding; each distinct text is parsed once."""
+    position = {finding: index for index, finding in enumerate(NIH15)}
+    codes, distinct = pd.factorize(texts)
+    present = np.zeros((len(distinct), len(NIH15)), np.int8)
+    for index, text in enumerate(distinct):
+        line = int(np.flatnonzero(codes == index)[0]) + 2
+        for finding in _parse_labels(str(text), f"{path}, line {line}"):
+            present[index, position[finding]] = 1
+    return pd.DataFrame(
+        present[codes], texts.index, columns=[finding.name for finding in NIH15], dtype="Int8"
+    )
+
+
+def _parse_labels(text: str, where: str) -> list[Finding]:
+    findings = [parse_finding(name, where=where) for name in text.split("|")]
+    for finding in findings:
+        if finding not in NIH15:
+            raise DataError(f"{where}: {finding} is not one of NIH's labels; put such data in a folder's CSV")
+    if NO_FINDING in findings and len(findings) > 1:
+        raise DataError(f"{where}: {text!r} has No Finding beside a finding; remove one of them")
+    return findings
+
+
+def _official_parts(root: Path, images: pd.Series) -> pd.Series:
+    """Return "train_val" or "test" for the images of the folder's own lists, "" for others."""
+    parts = pd.Series("", images.index)
+    for part in ("train_val", "test"):
+        path = with_optional_gz(root / f"{part}_list.txt")
+        if path is None:
+            continue
+        listed = set(_read_lines(path))
+        inside = images.isin(listed)
+        crossing = inside & (parts != "")
+        if crossing.any():
+            raise DataError(
+                f"{path}: {images[crossing].iloc[0]} is in train_val_list.txt too; it can be in one only"
+            )
+        parts = parts.mask(inside, part)
+    return parts
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = pd.read_csv(path, header=None, dtype=str, names=["image"])["image"]
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a list of images ({error}); download it again") from error
+    return [str(line).strip() for line in lines]
+
+
+def _image_folders(root: Path) -> Iterator[Path]:
+    yield from (root / "images", root / "sample" / "images", root / "sample" / "sample" / "images")
+    for folder in sorted(root.glob("images_*")):
+        yield folder / "images"
+        yield folder
+
+
+def _image_paths(root: Path) -> dict[str, str]:
+    """Return the path below `root` of each image file, by name."""
+    paths: dict[str, str] = {}
+    for folder in _image_folders(root):
+        if not folder.is_dir():
+            continue
+        names = (entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(_IMAGE_SUFFIXES))
+        for name in sorted(names):
+            path = (folder / name).relative_to(root).as_posix()
+            if paths.setdefault(name, path) != path:
+                raise DataError(
+                    f"{root}: image {name} is there twice, {paths[name]} and {path}; keep one of them"
+                )
+    return paths
+
+
+def _refuse_unlabelled(paths: dict[str, str], images: pd.Series, labels: Path) -> None:
+    unlabelled = sorted(paths.keys() - set(images))
+    if unlabelled:
+        raise DataError(
+            f"{len(unlabelled)} of {len(paths)} images have no row in {labels} "
+            f"(first: {paths[unlabelled[0]]}); add their rows or move the files away"
+        )
+
+
+def _read_boxes(root: Path, known: set[str]) -> dict[str, tuple[Box, ...]]:
+    """Read `BBox_List_2017.csv` by column position: its header names "Bbox [x", "y", "w" and "h]"."""
+    path = with_optional_gz(root / "BBox_List_2017.csv")
+    if path is None:
+        return {}
+    boxes: dict[str, tuple[Box, ...]] = {}
+    rows = read_csv(path, ("Image Index", "Finding Label"))
+    for line, row in enumerate(rows.itertuples(index=False, name=None), start=2):
+        image, where = str(row[0]), f"{path}, line {line}"
+        try:
+            x, y, width, height = (float(value) for value in row[2:6])
+        except ValueError as error:
+            raise DataError(
+                f"{where}: the box of {image} is not four numbers ({error}); correct the line"
+            ) from error
+        if image not in known:
+            raise DataError(f"{where}: {image} has a box and no row in the label file; add its row")
+        finding = parse_finding(str(row[1]), where=where)
+        boxes[image] = (*boxes.get(image, ()), Box(finding, x, y, width, height))
+    return boxes
+
+
+def _is_nih(whole: Patients) -> bool:
+    """Tell NIH's own images by name and patient: 00000013_005.png is of patient 13, of 30,805."""
+    if len(whole.images) > NIH_IMAGES:
+        return False
+    return all(
+        re.fullmatch(rf"{patient:0>8}_\d{{3}}\.png", image) and 1 <= int(patient) <= _LARGEST_NIH_PATIENT
+        for image, patient in zip(whole.images, whole.patients, strict=True)
+    )
+
+
+def _check_official_lists(whole: Patients, root: Path) -> None:
+    """Make sure that lists beside NIH's images are NIH's own."""
+    test = nih_official_test_patients()
+    for image, patient, part in zip(whole.images, whole.patients, whole.official, strict=True):
+        if part and (part == "test") != (patient in test):
+            raise DataError(
+                f"{root}: {image} is in {part}_list.txt, but NIH's published lists have it in the other one; "
+                "download the lists again, or rename them and use your own as --set data.split=file:PATH"
+            )
+
+
+def _read_files(root: Path, labels: Path) -> list[Path]:
+    lists = ("train_val_list.txt", "test_list.txt", "BBox_List_2017.csv")
+    found = (with_optional_gz(root / name) for name in lists)
+    return [labels, *(path for path in found if path)]

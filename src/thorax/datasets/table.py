@@ -1,0 +1,213 @@
+"""The one sample table: one row per image, whatever data set it comes from.
+
+Columns, in this order:
+
+| column | type | meaning |
+| --- | --- | --- |
+| image | string | name of the image; unique |
+| path | string | file, relative to the source's folder, with forward slashes |
+| patient | string | patient's id within the data set |
+| age | nullable int16 | whole years |
+| sex | string | "M", "F", "O" or "" |
+| view | string | "PA", "AP", "LL" or "" |
+| follow_up | nullable int16 | number of the image among the patient's, from 0 |
+| official | string | part of the data set's own split: "train", "train_val", "val", "test" or "" |
+| boxes | list of structs | boxes of findings: finding, x, y, width, height |
+| one per finding | nullable int8 | 1 present, 0 absent, -1 uncertain, null not labelled |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thorax.arrays import NOT_LABELLED, Rows, Targets
+from thorax.errors import DataError
+from thorax.files import replacing
+from thorax.findings import Finding, Findings, own_finding
+
+__all__ = ["Box", "Patients", "SampleTable", "Source", "patient_codes", "read_table", "write_table"]
+
+_DESCRIPTION = ("image", "path", "patient", "age", "sex", "view", "follow_up", "official", "boxes")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where a finding is: a rectangle with its top left corner, in pixels of its table's images."""
+
+    finding: Finding
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Patients:
+    """The labelled images of a data set and whose they are: all that a split depends on.
+
+    Attributes:
+        images: Names of all labelled images, at hand or not.
+        patients: The patient of each.
+        official: The part of the data set's own split that each is in ("" where it has none).
+    """
+
+    images: tuple[str, ...]
+    patients: tuple[str, ...]
+    official: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Rows of images with their labels.
+
+    Attributes:
+        frame: The columns of the module's table; index 0 ... n - 1.
+        findings: The findings that the table has a column for.
+    """
+
+    frame: pd.DataFrame
+    findings: Findings
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def images(self) -> list[str]:
+        """Names of the images, in row order."""
+        return [str(name) for name in self.frame["image"]]
+
+    def patients(self) -> Patients:
+        """Return whose the images of this table are."""
+        columns = (self.frame[name].astype(str) for name in ("image", "patient", "official"))
+        return Patients(*(tuple(column) for column in columns))
+
+    def targets(self, findings: Findings) -> Targets:
+        """Return the labels of `findings`, int8 (n, k): 1, 0, `UNCERTAIN` or `NOT_LABELLED`.
+
+        Raises:
+            DataError: The table has no column for one of them.
+        """
+        for finding in findings:
+            if finding not in self.findings:
+                known = ", ".join(each.name for each in self.findings)
+                raise DataError(
+                    f"finding {finding} is not labelled in this data set (it has {known}); "
+                    "choose findings it has with --set data.findings=..."
+                )
+        columns = [
+            self.frame[finding.name].to_numpy(dtype=np.int8, na_value=NOT_LABELLED) for finding in findings
+        ]
+        return np.stack(columns, axis=1)
+
+    def take(self, rows: Rows) -> "SampleTable":
+        """Return the table of the given rows, in their order, numbered anew."""
+        return SampleTable(self.frame.take(rows).reset_index(drop=True), self.findings)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as its files have it, before any image is opened.
+
+    Attributes:
+        root: The folder that `path` of the table is relative to.
+        dataset: Name of the data set ("nih-chestxray14", "nih-layout" or the folder's own); patients
+            are told apart within it.
+        table: One row per image that has labels and is at hand, in the label file's order.
+        whole: All labelled images, at hand or not.
+        label_files: Name and SHA-256 of each label file that was read.
+        box_side: Side of the square that the boxes' coordinates refer to whatever the image's size,
+            or None where they are in the image's own pixels.
+        notices: What a user should know, one sentence each.
+    """
+
+    root: Path
+    dataset: str
+    table: SampleTable
+    whole: Patients
+    label_files: tuple[tuple[str, str], ...]
+    box_side: int | None
+    notices: tuple[str, ...]
+
+
+def patient_codes(table: SampleTable) -> Rows:
+    """Return an integer per row that is equal for equal patients, numbered by first appearance."""
+    return pd.factorize(table.frame["patient"])[0].astype(np.int64)
+
+
+def _schema(findings: Findings) -> pa.Schema:
+    box = pa.struct(
+        [("finding", pa.string()), *((side, pa.float64()) for side in ("x", "y", "width", "height"))]
+    )
+    described: dict[str, pa.DataType] = dict.fromkeys(_DESCRIPTION, pa.string())
+    described |= {"age": pa.int16(), "follow_up": pa.int16(), "boxes": pa.list_(box)}
+    return pa.schema([*described.items(), *((finding.name, pa.int8()) for finding in findings)])
+
+
+def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | None = None) -> None:
+    """Write `table` as Parquet, whole or not at all; the same table gives the same bytes.
+
+    Args:
+        table: What to write.
+        path: The file's final name.
+        extra: Further columns, written between the description and the findings.
+    """
+    frame, schema = table.frame, _schema(table.findings)
+    arrays: dict[str, pa.Array] = {}
+    for name in _DESCRIPTION:
+        values: Any = frame[name]
+        if name == "boxes":
+            values = [[_box_struct(box) for box in boxes] for boxes in frame["boxes"]]
+        arrays[name] = pa.array(values, type=schema.field(name).type)
+    arrays |= extra or {}
+    for finding in table.findings:
+        arrays[finding.name] = pa.array(frame[finding.name], type=pa.int8())
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(arrays), temporary, compression="zstd")
+
+
+def _box_struct(box: Box) -> dict[str, Any]:
+    return {"finding": box.finding.name, "x": box.x, "y": box.y, "width": box.width, "height": box.height}
+
+
+def read_table(path: Path) -> SampleTable:
+    """Read what `write_table` wrote; columns beyond the description and the findings are left out.
+
+    Raises:
+        DataError: The file is not a sample table.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path} cannot be read as a sample table ({error}); prepare the store anew"
+        ) from error
+    missing = [name for name in _DESCRIPTION if name not in table.column_names]
+    if missing:
+        raise DataError(
+            f"{path} has no column {missing[0]!r}; it is not a sample table, prepare the store anew"
+        )
+    names = [
+        name
+        for name, kind in zip(table.column_names, table.schema.types, strict=True)
+        if kind == pa.int8() and name not in _DESCRIPTION
+    ]
+    mapping = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype()}
+    frame = table.select([*(n for n in _DESCRIPTION if n != "boxes"), *names]).to_pandas(
+        types_mapper=mapping.get
+    )
+    boxes = [_boxes_of(entry) for entry in table.column("boxes").to_pylist()]
+    frame.insert(_DESCRIPTION.index("boxes"), "boxes", pd.Series(boxes, dtype=object))
+    return SampleTable(frame, tuple(own_finding(name) for name in names))
+
+
+def _boxes_of(structs: Sequence[dict[str, Any]] | None) -> tuple[Box, ...]:
+    return tuple(
+        Box(own_finding(s["finding"]), s["x"], s["y"], s["width"], s["height"])
+        for s in structs or ()
+    )

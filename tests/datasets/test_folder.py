@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.datasets.folder import read_folder
+from thorax.datasets.source import open_source
+from thorax.datasets.splits import build_split
+from thorax.errors import DataError
+from thorax.findings import Finding, parse_findings
+
+
+def written(tmp_path, text, *, images=("a.png", "b.png")):
+    for name in images:
+        (tmp_path / name).touch()
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    return path
+
+
+def test_labels_of_four_kinds(tmp_path):
+    path = written(
+        tmp_path,
+        "path,patient,age,sex,view,split,Pleural Effusion,pneumonia,finding:Scoliosis,note:ward\n"
+        "a.png,p1,61,F,AP,train,1,-1,,west\n"
+        "b.png,p2,,,,test,0.0,,1,east\n",
+    )
+    source = open_source(path, dataset="ours")
+    assert source.dataset == "ours"
+    names = [finding.name for finding in source.table.findings]
+    assert names == ["Effusion", "Pneumonia", "Scoliosis"]
+    findings = (*parse_findings(["Effusion", "Pneumonia"]), Finding("Scoliosis"))
+    expected = [[1, UNCERTAIN, NOT_LABELLED], [0, NOT_LABELLED, 1]]
+    assert np.array_equal(source.table.targets(findings), expected)
+    assert source.table.frame["age"].tolist()[0] == 61
+    split = build_split("folder-official", source.table, dataset=source.dataset, whole_sha256={})
+    assert {part: rows.tolist() for part, rows in split.parts.items()} == {
+        "train": [0],
+        "val": [],
+        "test": [1],
+    }
+
+
+def test_a_folder_with_one_csv_is_enough(tmp_path):
+    written(tmp_path, "path,Mass\na.png,1\n")
+    source = open_source(tmp_path)
+    assert source.table.images == ["a.png"]
+    assert any("each image counts as a patient" in notice for notice in source.notices)
+
+
+def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
+    source = read_folder(written(tmp_path, "path,Mass\nmissing.png,1\na.png,0\n"))
+    assert source.table.images == ["a.png"]
+    assert "1 of 2 described images are there (first missing: missing.png)" in source.notices
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,Mass\na.png,1\n", r"no column 'path'"),
+        ("path,Pneumonja\na.png,1\n", r"unknown finding 'Pneumonja' in the header .*did you mean Pneumonia"),
+        ("path,Ward\na.png,1\n", r"a column to be ignored is named 'note:Ward'"),
+        ("path,Mass\na.png,2\n", r"line 2: Mass is '2'; it can be 1, 0, -1"),
+        ("path,Mass\na.png,1\na.png,0\n", r"image a.png stands twice, in lines 2 and 3"),
+        ("path,Mass,Lung mass,Infiltrate,Infiltration\na.png,1,1,1,1\n", r"unknown finding 'Lung mass'"),
+        ("path,Infiltrate,Infiltration\na.png,1,1\n", r"two columns for Infiltration"),
+        ("path,view,Mass\na.png,oblique,1\n", r"line 2: view is 'OBLIQUE'"),
+        ("path,split,Mass\na.png,validation,1\n", r"line 2: split is 'validation'"),
+        ("path\na.png\n", r"no column for a finding"),
+        ("path,Mass\nx.png,1\n", r"none is there \(first missing: x.png\)"),
+    ],
+)
+def test_wrong_input_is_named(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        read_folder(written(tmp_path, text))

@@ -1,0 +1,224 @@
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thorax.datasets.nih import read_nih
+from thorax.datasets.source import open_source
+from thorax.errors import DataError
+from thorax.findings import NIH14, NIH15, NO_FINDING, parse_finding
+
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+ROWS = (
+    "00000001_000.png,Cardiomegaly,0,1,58,M,PA,2682,2749,0.143,0.143",
+    "00000001_001.png,Cardiomegaly|Emphysema,1,1,58,M,AP,2894,2729,0.143,0.143",
+    "00000002_000.png,No Finding,0,2,81,M,PA,2500,2048,0.171,0.171",
+    "00000003_000.png,Hernia,0,3,81,F,PA,2582,2991,0.143,0.143",
+)
+
+
+def folder(
+    path: Path, *, rows=ROWS, header=HEADER, name="Data_Entry_2017_v2020.csv", images=None, where="images"
+) -> Path:
+    """A folder in NIH's layout; its images are empty files, since reading tables opens none."""
+    path.mkdir(exist_ok=True)
+    text = "\n".join([header, *rows]) + "\n"
+    if name.endswith(".gz"):
+        (path / name).write_bytes(gzip.compress(text.encode()))
+    else:
+        (path / name).write_text(text)
+    (path / where).mkdir(parents=True, exist_ok=True)
+    for image in images if images is not None else [row.split(",")[0] for row in rows]:
+        (path / where / image).touch()
+    return path
+
+
+def test_rows_columns_and_labels(tmp_path):
+    source = read_nih(folder(tmp_path))
+    frame = source.table.frame
+    assert source.table.findings == NIH15
+    assert list(frame["image"]) == [row.split(",")[0] for row in ROWS]
+    assert list(frame["path"]) == [f"images/{row.split(',')[0]}" for row in ROWS]
+    assert list(frame["patient"]) == ["1", "1", "2", "3"]
+    assert list(frame["age"]) == [58, 58, 81, 81]
+    assert list(frame["sex"]) == ["M", "M", "M", "F"]
+    assert list(frame["view"]) == ["PA", "AP", "PA", "PA"]
+    assert list(frame["follow_up"]) == [0, 1, 0, 0]
+    targets = source.table.targets(NIH15)
+    assert targets.dtype == np.int8
+    assert targets.sum() == 5
+    named = [[str(NIH15[k]) for k in np.flatnonzero(row)] for row in targets]
+    assert named == [["Cardiomegaly"], ["Cardiomegaly", "Emphysema"], ["No Finding"], ["Hernia"]]
+    assert source.notices[0].startswith("4 of 4 labelled images")
+
+
+@pytest.mark.parametrize(
+    "name", ["Data_Entry_2017.csv", "Data_Entry_2017.csv.gz", "Data_Entry_2017_v2020.csv.gz"]
+)
+def test_label_file_names(tmp_path, name):
+    assert len(read_nih(folder(tmp_path, name=name)).table) == 4
+
+
+def test_the_older_file_has_a_trailing_comma_and_impossible_ages(tmp_path):
+    rows = [f"{row},".replace(",58,M,AP", ",411,M,AP") for row in ROWS]
+    source = read_nih(folder(tmp_path, rows=rows, header=f"{HEADER},", name="Data_Entry_2017.csv"))
+    assert source.table.frame["age"].tolist()[0] == 58
+    assert source.table.frame["age"].isna().tolist() == [False, True, False, False]
+    assert any("1 ages above 120" in notice for notice in source.notices)
+
+
+def test_the_newer_label_file_is_preferred(tmp_path):
+    folder(tmp_path, name="Data_Entry_2017.csv")
+    relabelled = [ROWS[0].replace("Cardiomegaly", "Mass"), *ROWS[1:]]
+    source = read_nih(folder(tmp_path, rows=relabelled))
+    assert source.table.targets((parse_finding("Mass", where="test"),))[0, 0] == 1
+
+
+def test_kaggle_sample(tmp_path):
+    header = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImageWidth,OriginalImageHeight,OriginalImagePixelSpacing_x,OriginalImagePixelSpacing_y"
+    )
+    rows = [
+        ROWS[0].replace(",58,", ",060Y,"),
+        ROWS[2].replace(",81,", ",013M,"),
+        ROWS[3].replace(",81,", ",005D,"),
+    ]
+    source = open_source(
+        folder(tmp_path, rows=rows, header=header, name="sample_labels.csv", where="sample/images")
+    )
+    assert source.table.frame["age"].tolist() == [60, 1, 0]
+    assert source.table.frame["path"].iloc[0] == "sample/images/00000001_000.png"
+
+
+def test_images_in_numbered_folders_and_only_some_of_them(tmp_path):
+    folder(tmp_path, images=["00000001_000.png"], where="images_001/images")
+    folder(tmp_path, images=["00000003_000.png"], where="images_012/images")
+    source = read_nih(tmp_path)
+    assert list(source.table.frame["path"]) == [
+        "images_001/images/00000001_000.png",
+        "images_012/images/00000003_000.png",
+    ]
+    assert len(source.whole.images) == 4
+    assert source.notices[0].startswith("2 of 4 labelled images")
+
+
+def test_view_filter(tmp_path):
+    source = read_nih(folder(tmp_path), view="AP")
+    assert source.table.images == ["00000001_001.png"]
+    assert len(source.whole.images) == 4
+
+
+def test_boxes_and_nihs_spelling_of_infiltration(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "BBox_List_2017.csv").write_text(
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
+        "00000003_000.png,Infiltrate,225.08,547.02,86.78,79.19\n"
+        "00000003_000.png,Mass,1,2,3,4\n"
+    )
+    first, second = read_nih(tmp_path).table.frame["boxes"].iloc[3]
+    assert (first.finding.name, first.x, first.y, first.width, first.height) == (
+        "Infiltration",
+        225.08,
+        547.02,
+        86.78,
+        79.19,
+    )
+    assert second.finding.name == "Mass"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"rows": [ROWS[0].replace("Cardiomegaly", "Cardiomegly")]},
+            r"line 2.*'?Cardiomegly'?|Cardiomegly.*line 2",
+        ),
+        ({"rows": [*ROWS, ROWS[0]]}, r"00000001_000.png stands twice, in lines 2 and 6"),
+        ({"rows": [ROWS[0].replace(",58,", ",old,")]}, r"line 2: 'old' is no age"),
+        (
+            {"rows": [ROWS[0].replace("Cardiomegaly", "Fracture")]},
+            r"line 2: Fracture is not one of NIH's labels",
+        ),
+        ({"rows": [ROWS[0].replace("Cardiomegaly", "Mass|No Finding")]}, r"line 2: 'Mass\|No Finding'"),
+        ({"header": HEADER.replace("Finding Labels", "Labels")}, r"no column 'Finding Labels'"),
+        (
+            {"images": ["00000001_000.png", "00000009_000.png"]},
+            r"1 of 2 images have no row in .*00000009_000.png",
+        ),
+        ({"images": []}, r"4 labelled images, and no file of theirs"),
+        ({"rows": []}, r"has no rows"),
+    ],
+)
+def test_wrong_input_is_named(tmp_path, change, message):
+    with pytest.raises(DataError, match=message):
+        read_nih(folder(tmp_path, **change))
+
+
+def test_an_image_in_two_folders_is_refused(tmp_path):
+    folder(tmp_path)
+    with pytest.raises(DataError, match=r"image 00000001_000.png is there twice, images/.* and images_001/"):
+        read_nih(folder(tmp_path, images=["00000001_000.png"], where="images_001"))
+
+
+def test_damaged_box_lines_are_named(tmp_path):
+    folder(tmp_path)
+    boxes = tmp_path / "BBox_List_2017.csv"
+    for line, message in [
+        ("00000003_000.png,Mass,1,2,x,4", r"line 2: the box of 00000003_000.png is not four numbers"),
+        ("00000099_000.png,Mass,1,2,3,4", r"line 2: 00000099_000.png has a box and no row"),
+        ("00000003_000.png,Masss,1,2,3,4", r"unknown finding 'Masss' in .*line 2"),
+    ]:
+        boxes.write_text(f"Image Index,Finding Label,Bbox [x,y,w,h],,,\n{line}\n")
+        with pytest.raises(DataError, match=message):
+            read_nih(tmp_path)
+
+
+def test_lists_that_are_not_nihs_are_refused_beside_nihs_images(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "test_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
+    (tmp_path / "train_val_list.txt").write_text("00000002_000.png\n00000003_000.png\n")
+    with pytest.raises(DataError, match=r"NIH's published lists have it in the other one"):
+        read_nih(tmp_path)
+
+
+def test_a_file_that_is_no_data_set(tmp_path):
+    with pytest.raises(DataError, match="is not there"):
+        open_source(tmp_path / "missing")
+    with pytest.raises(DataError, match="and 0 other CSV files"):
+        open_source(tmp_path)
+
+
+def test_the_real_sample(nih_sample):
+    source = read_nih(nih_sample)
+    assert source.dataset == "nih-chestxray14"
+    assert len(source.table) == 1644
+    assert len(source.whole.images) == 112_120
+    assert len(set(source.whole.patients)) == 30_805
+    assert sum(bool(boxes) for boxes in source.table.frame["boxes"]) == 30
+    official = source.table.frame["official"].value_counts()
+    assert official.to_dict() == {"train_val": 1506, "test": 138}
+    targets = source.table.targets(NIH14)
+    no_finding = source.table.targets((NO_FINDING,))[:, 0]
+    assert np.array_equal(no_finding == 1, targets.sum(axis=1) == 0)
+
+
+def test_both_real_label_layouts_agree(nih_sample, tmp_path):
+    """The same rows as Kaggle's sample has them give the same table."""
+    rows = gzip.decompress((nih_sample / "Data_Entry_2017_v2020.csv.gz").read_bytes()).decode().splitlines()
+    few = rows[1:30]
+    names = [row.split(",")[0] for row in few]
+    there = [name for name in names if (nih_sample / "images" / name).is_file()]
+    ours, kaggle = tmp_path / "nih", tmp_path / "kaggle"
+    for path, name in ((ours, "Data_Entry_2017_v2020.csv"), (kaggle, "sample_labels.csv")):
+        folder(path, rows=few, header=rows[0], name=name, images=[])
+        for image in there:
+            shutil.copy(nih_sample / "images" / image, path / "images")
+    first, second = read_nih(ours).table.frame, read_nih(kaggle).table.frame
+    assert len(first)
+    assert first.equals(second)

@@ -1,0 +1,228 @@
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thorax.datasets.nih import read_nih
+from thorax.datasets.splits import (
+    NIH_SPLIT_SHA256,
+    PARTS,
+    REGISTERED,
+    build_split,
+    nih_official_test_patients,
+    registered_sha256,
+)
+from thorax.datasets.table import Patients, SampleTable
+from thorax.errors import DataError
+
+DIVIDING = [name for name in REGISTERED if name != "folder-official"]
+NIH = "nih-chestxray14"
+
+
+def table(images, patients, official=None, views=None) -> SampleTable:
+    frame = pd.DataFrame({"image": images, "patient": patients})
+    frame["official"] = official if official is not None else ""
+    frame["view"] = views if views is not None else "PA"
+    return SampleTable(frame, ())
+
+
+def nih_like(num_patients=1000, images_each=2) -> SampleTable:
+    patients = np.repeat(np.arange(1, num_patients + 1), images_each)
+    images = [f"{patient:08d}_{k % images_each:03d}.png" for k, patient in enumerate(patients)]
+    return table(images, [str(patient) for patient in patients])
+
+
+def split_of(name, samples, dataset=NIH):
+    return build_split(
+        name, samples, dataset=dataset, whole_sha256=NIH_SPLIT_SHA256 if dataset == NIH else {}
+    )
+
+
+@pytest.mark.parametrize("name", [*DIVIDING, "nih-official/fold-2-of-5"])
+def test_each_patient_is_in_one_part_only(name):
+    samples = nih_like()
+    split = split_of(name, samples)
+    owners = [set(samples.frame["patient"].iloc[split.parts[part]]) for part in PARTS]
+    assert all(owners)
+    assert not owners[0] & owners[1]
+    assert not owners[0] & owners[2]
+    assert not owners[1] & owners[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "fractions"),
+    [
+        ("nih-random-patient", (0.7, 0.1, 0.2)),
+        ("patient-80-10-10", (0.8, 0.1, 0.1)),
+        ("patient-70-15-15", (0.7, 0.15, 0.15)),
+        ("patient-92.8-5.2-2", (0.928, 0.052, 0.02)),
+    ],
+)
+def test_parts_have_their_size(name, fractions):
+    split = split_of(name, nih_like(10_000, 1))
+    found = [len(split.parts[part]) / 10_000 for part in PARTS]
+    # Three standard deviations of a binomial draw of 10,000 patients.
+    assert np.allclose(found, fractions, atol=3 * np.sqrt(0.25 / 10_000))
+
+
+@pytest.mark.parametrize("name", [*DIVIDING, "nih-official/fold-1-of-3"])
+def test_a_subset_agrees_with_the_whole(name):
+    whole = nih_like()
+    rows = np.arange(0, len(whole), 7)
+    subset = whole.take(rows)
+
+    def placed(samples):
+        split, images = split_of(name, samples), samples.images
+        return {images[row]: part for part in PARTS for row in split.parts[part]}
+
+    everywhere, here = placed(whole), placed(subset)
+    assert here == {image: part for image, part in everywhere.items() if image in set(subset.images)}
+    assert split_of(name, whole).sha256 == split_of(name, subset).sha256
+
+
+def test_the_official_test_part_is_the_published_patients():
+    assert len(nih_official_test_patients()) == 2797
+    samples = nih_like(3000, 1)
+    split = split_of("nih-official", samples)
+    found = {samples.frame["patient"].iloc[row] for row in split.parts["test"]}
+    assert found == nih_official_test_patients() & set(samples.frame["patient"])
+
+
+def test_validation_by_hand():
+    """SHA-256 of "nih-official:PATIENT", its first eight bytes as a part of 2**64, below a tenth."""
+    samples = nih_like(200, 1)
+    split = split_of("nih-official", samples)
+    for row, patient in enumerate(samples.frame["patient"]):
+        digest = hashlib.sha256(f"nih-official:{patient}".encode()).hexdigest()
+        validation = int(digest[:16], 16) / 16**16 < 0.1
+        part = "test" if patient in nih_official_test_patients() else "val" if validation else "train"
+        assert row in split.parts[part]
+
+
+def test_folds_partition_the_training_part_and_leave_the_test_part_out():
+    samples = nih_like(2000, 1)
+    base = split_of("nih-official", samples)
+    folds = [split_of(f"nih-official/fold-{k}-of-5", samples) for k in range(1, 6)]
+    held_out = np.concatenate([fold.parts["test"] for fold in folds])
+    development = np.concatenate([base.parts["train"], base.parts["val"]])
+    assert sorted(held_out) == sorted(development)
+    for fold in folds:
+        used = np.concatenate([fold.parts[part] for part in PARTS])
+        assert sorted(used) == sorted(development)
+    assert len({fold.sha256 for fold in folds}) == 5
+
+
+def test_hashes_cover_the_list_and_the_images_used():
+    samples = nih_like(50)
+    split = split_of("nih-official", samples)
+    names = sorted(samples.images[row] for row in split.rows("train"))
+    expected = hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest()
+    assert split.images_sha256(split.rows("train")) == expected
+    assert split.images_sha256(split.rows("train")[::-1]) == expected
+    assert split.sha256 == NIH_SPLIT_SHA256["nih-official"]
+
+
+def test_a_patient_in_two_parts_cannot_be_built(tmp_path):
+    samples = table(["a", "b", "c"], ["1", "1", "2"])
+    path = tmp_path / "mine.csv"
+    path.write_text("image,part\na,train\nb,test\nc,test\n")
+    with pytest.raises(DataError, match=r"patient 1 in two parts: a in train, b in test"):
+        split_of(f"file:{path}", samples, dataset="folder")
+    crossing = table(["a", "b"], ["1", "1"], official=["train", "test"])
+    with pytest.raises(DataError, match=r"patient 1 in two parts"):
+        split_of("folder-official", crossing, dataset="folder")
+
+
+def test_a_file_may_leave_images_out(tmp_path):
+    samples = table(["a", "b", "c"], ["1", "1", "2"])
+    path = tmp_path / "mine.csv"
+    path.write_text("image,part\nb,train\nc,test\nelsewhere,test\n")
+    split = split_of(f"file:{path}", samples, dataset="folder")
+    assert split.name == "file:mine.csv"
+    assert {part: rows.tolist() for part, rows in split.parts.items()} == {
+        "train": [1],
+        "val": [],
+        "test": [2],
+    }
+    listed = hashlib.sha256(b"test\tc\ntest\telsewhere\ntrain\tb\n").hexdigest()
+    assert split.sha256 == listed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,fold\na,1\n", r"needs the columns image and part"),
+        ("image,part\na,dev\n", r"line 2: part 'dev' of a is none of train, val, test"),
+        ("image,part\na,train\na,test\n", r"line 3: a is in train and in test"),
+        ("image,part\na\n", r"line 2: part None"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path, text, message):
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        split_of(f"file:{path}", table(["a"], ["1"]), dataset="folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "message"),
+    [
+        ("nih-offical", NIH, r"there is no split 'nih-offical'; registered are nih-official"),
+        ("nih-official", "nih-layout", r"is for NIH ChestX-ray14, and this store's data set is nih-layout"),
+        ("nih-random-patient", "folder", r"use folder-official where it has lists of its own"),
+        ("folder-official", NIH, r"its published lists are nih-official"),
+        ("folder-official", "folder", r"this data set has none"),
+        ("nih-official/fold-6-of-5", NIH, r"fold-6-of-5 does not exist"),
+        ("file:/nowhere.csv", NIH, r"cannot be read as a split list"),
+    ],
+)
+def test_wrong_names_say_what_to_do(name, dataset, message):
+    with pytest.raises(DataError, match=message):
+        split_of(name, nih_like(20), dataset=dataset)
+
+
+def test_a_part_without_images_says_so():
+    samples = nih_like(3, 1)
+    with pytest.raises(DataError, match=r"no image of the test part of split nih-official with view AP"):
+        split_of("nih-official", samples).rows("test", views=("AP",))
+    with pytest.raises(DataError, match=r"no part 'validation'; its parts are train, val, test"):
+        split_of("nih-official", samples).rows("validation")
+
+
+def test_views_are_kept():
+    samples = table(["a", "b", "c"], ["1", "2", "3"], official=["train"] * 3, views=["PA", "AP", "PA"])
+    split = split_of("folder-official", samples, dataset="folder")
+    assert split.rows("train", views=("PA",)).tolist() == [0, 2]
+
+
+def test_the_real_labels_have_the_registered_hashes(nih_sample):
+    source = read_nih(nih_sample)
+    assert registered_sha256(source.whole, source.dataset) == NIH_SPLIT_SHA256
+    split = split_of("nih-official", source.table)
+    assert {part: len(rows) for part, rows in split.parts.items()} == {"train": 1382, "val": 124, "test": 138}
+    official = source.table.frame["official"].to_numpy()
+    assert set(official[split.parts["test"]]) == {"test"}
+
+
+def test_changed_nih_labels_are_noticed(nih_sample):
+    whole = read_nih(nih_sample).whole
+    changed = Patients((*whole.images[:-1], "00030805_777.png"), whole.patients, whole.official)
+    with pytest.raises(DataError, match="is not that of NIH ChestX-ray14"):
+        registered_sha256(changed, NIH)
+
+
+def test_the_process_does_not_matter():
+    """The draw is no use of Python's own salted hash."""
+    code = (
+        "from thorax.datasets.splits import *; from thorax.datasets.table import Patients;"
+        "w = Patients(('a','b','c'), ('1','2','3'), ('train_val','test','train_val'));"
+        "print(registered_sha256(w, 'folder'))"
+    )
+    outputs = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(outputs) == 1
