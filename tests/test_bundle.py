@@ -1,0 +1,140 @@
+import json
+
+import pytest
+
+from thorax.bundle import (
+    Calibration,
+    Manifest,
+    Member,
+    OperatingPoints,
+    PartReference,
+    Provenance,
+    hashed_patients,
+    load_bundle,
+    refuse_seen_patients,
+    write_bundle,
+)
+from thorax.errors import BundleError, LeakError
+from thorax.recipe.schema import Model, Preparation
+
+
+def reference(part: str) -> PartReference:
+    return PartReference(
+        dataset="folder", split="patient-80-10-10", part=part, sha256="0" * 64, images_sha256="1" * 64,
+        num_images=3, num_patients=2,
+    )  # fmt: skip
+
+
+def manifest() -> Manifest:
+    return Manifest(
+        name="toy",
+        findings=("Mass", "Nodule"),
+        preparation=Preparation(size=64),
+        members=(Member(weights="weights.safetensors", sha256="", model=Model(backbone="resnet18")),),
+        exact_cam=True,
+        calibration=Calibration(temperature=1.5, fitted_on=reference("val")),
+        operating_points=OperatingPoints(
+            thresholds={"Mass": 0.25, "Nodule": None}, chosen_on=reference("val")
+        ),
+        provenance=Provenance(
+            recipe="toy", recipe_sha256="2" * 64, seed=0, dataset="folder", store_fingerprint="3" * 64,
+            trained_on=reference("train"), selected_on=reference("val"), selected_by="best macro-auc on val",
+            epoch=2, versions={"thorax": "0"},
+        ),
+        patients_sha256="",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write_bundle(
+        tmp_path / "run" / "bundle",
+        manifest(),
+        weights={"weights.safetensors": b"weights"},
+        patients={
+            "train": hashed_patients("folder", ["a", "b"]).values(),
+            "val": hashed_patients("folder", ["c"]).values(),
+        },
+    )
+
+
+def test_round_trip(bundle):
+    for path in (bundle.folder, bundle.folder.parent):
+        again = load_bundle(path)
+        assert again == bundle
+        assert [finding.name for finding in again.findings] == ["Mass", "Nodule"]
+        assert again.manifest.operating_points.thresholds == {"Mass": 0.25, "Nodule": None}
+
+
+def test_the_same_bundle_has_the_same_bytes(bundle, tmp_path):
+    again = write_bundle(
+        tmp_path / "again",
+        manifest(),
+        weights={"weights.safetensors": b"weights"},
+        patients={
+            "train": list(hashed_patients("folder", ["b", "a"]).values())[::-1],
+            "val": hashed_patients("folder", ["c"]).values(),
+        },
+    )
+    for name in ("bundle.json", "patients.json", "weights.safetensors"):
+        assert (again.folder / name).read_bytes() == (bundle.folder / name).read_bytes()
+
+
+def test_no_patient_id_is_written(bundle):
+    text = (bundle.folder / "patients.json").read_text()
+    assert len(json.loads(text)["train"]) == 2
+    assert all(len(each) == 16 for each in json.loads(text)["train"])
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "patients.json"])
+def test_a_changed_file_is_refused(bundle, name):
+    path = bundle.folder / name
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(BundleError, match=rf"{name} is not the file that the manifest describes"):
+        load_bundle(bundle.folder)
+    path.unlink()
+    with pytest.raises(BundleError, match=rf"{name} is missing from the bundle"):
+        load_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "not a manifest that this version understands"),
+        ({"surprise": 1}, "not a manifest that this version understands"),
+        ({"members": []}, "not a manifest that this version understands"),
+    ],
+)
+def test_a_manifest_of_another_kind_is_refused(bundle, change, message):
+    path = bundle.folder / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle.folder)
+
+
+def test_files_outside_the_folder_are_refused(bundle):
+    path = bundle.folder / "bundle.json"
+    values = json.loads(path.read_text())
+    values["members"][0]["weights"] = "../../secret"
+    path.write_text(json.dumps(values))
+    with pytest.raises(BundleError, match="outside its folder"):
+        load_bundle(bundle.folder)
+
+
+def test_hostile_bytes(bundle, tmp_path):
+    path = bundle.folder / "bundle.json"
+    for content in (b"", b"{", b"\xff\xfe\x00", b"[]", b"null", b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(BundleError):
+            load_bundle(bundle.folder)
+    with pytest.raises(BundleError, match="holds no bundle"):
+        load_bundle(tmp_path)
+
+
+def test_patients_that_were_seen_are_refused_with_their_count(bundle):
+    with pytest.raises(LeakError, match=r"3 of these 4 patients were seen .*\(2 in train and 1 in val\)"):
+        refuse_seen_patients(bundle, "folder", ["a", "b", "c", "d", "d"])
+    with pytest.raises(LeakError, match=r"1 of these 1 patients were seen .*\(1 in val\)"):
+        refuse_seen_patients(bundle, "folder", ["c"])
+    refuse_seen_patients(bundle, "folder", ["d", "e"])
+    refuse_seen_patients(bundle, "another data set", ["a", "b"])
