@@ -1,0 +1,214 @@
+import csv
+import gzip
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.errors import DataError
+from thorax.evaluation.evaluate import evaluate
+from thorax.findings import NIH14, NO_FINDING, find_finding
+
+EDEMA, HERNIA = find_finding("Edema"), find_finding("Hernia")
+
+
+def cohort(seed=0, *, images=120, findings=(EDEMA, HERNIA)):
+    random = np.random.default_rng(seed)
+    patients = [f"p{number:03d}" for number in random.integers(0, images // 3, images)]
+    targets = (random.random((images, len(findings))) < 0.3).astype(np.int8)
+    probabilities = np.round(0.6 * random.random(targets.shape) + 0.3 * targets, 2)
+    return targets, probabilities, patients
+
+
+def test_each_value_is_that_of_scikit_learn():
+    targets, probabilities, patients = cohort()
+    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
+    for k, each in enumerate(evaluation.findings):
+        assert each.auc.value == pytest.approx(roc_auc_score(targets[:, k], probabilities[:, k]), abs=1e-12)
+        assert each.average_precision.value == pytest.approx(
+            average_precision_score(targets[:, k], probabilities[:, k]), abs=1e-12
+        )
+        assert each.num_known == 120
+        assert each.num_positive == np.sum(targets[:, k])
+        assert each.auc.low <= each.auc.value <= each.auc.high
+        assert (each.roc[0], each.roc[-1]) == ((0.0, 0.0), (1.0, 1.0))
+    assert evaluation.macro_auc.value == pytest.approx(
+        np.mean([each.auc.value for each in evaluation.findings])
+    )
+    assert evaluation.num_images == 120
+    assert evaluation.num_patients == len(set(patients))
+    assert evaluation.num_findings == 2
+
+
+def test_uncertain_and_missing_labels_leave_the_finding_alone():
+    targets, probabilities, patients = cohort(1)
+    hidden = targets.copy()
+    hidden[::4, 0] = UNCERTAIN
+    hidden[1::4, 0] = NOT_LABELLED
+    known = hidden[:, 0] >= 0
+    evaluation = evaluate(hidden, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
+    edema, hernia = evaluation.findings
+    assert edema.num_known == 60
+    assert edema.num_positive == np.sum(targets[known, 0])
+    assert edema.auc.value == pytest.approx(
+        roc_auc_score(targets[known, 0], probabilities[known, 0]), abs=1e-12
+    )
+    assert hernia.num_known == 120
+    assert evaluation.num_images == 120
+
+
+@pytest.mark.parametrize("label", [0, 1, UNCERTAIN])
+def test_a_finding_with_one_class_has_no_auc_and_stays_out_of_the_mean(label):
+    targets, probabilities, patients = cohort(2)
+    targets[:, 1] = label
+    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=30)
+    edema, hernia = evaluation.findings
+    assert not hernia.auc.exists
+    assert not hernia.average_precision.exists
+    assert math.isnan(hernia.auc.low)
+    assert hernia.undefined_resamples == 30
+    assert hernia.roc == ()
+    assert evaluation.macro_auc == edema.auc
+    assert evaluation.macro_average_precision == edema.average_precision
+    assert evaluation.num_findings == 1
+
+
+def test_the_mean_never_holds_no_finding():
+    targets, probabilities, patients = cohort(3, findings=(EDEMA, NO_FINDING, HERNIA))
+    every = evaluate(
+        targets, probabilities, patients=patients, findings=(EDEMA, NO_FINDING, HERNIA), resamples=50
+    )
+    without = evaluate(
+        targets[:, [0, 2]],
+        probabilities[:, [0, 2]],
+        patients=patients,
+        findings=(EDEMA, HERNIA),
+        resamples=50,
+    )
+    assert every.findings[1].auc.exists
+    assert every.num_findings == 2
+    assert every.macro_auc == without.macro_auc
+    assert every.macro_average_precision == without.macro_average_precision
+
+
+def test_without_any_auc_there_is_no_mean():
+    evaluation = evaluate(
+        np.zeros((3, 1), dtype=np.int8), np.full((3, 1), 0.5), patients=["a", "b", "c"], findings=(EDEMA,)
+    )
+    assert not evaluation.macro_auc.exists
+    assert evaluation.num_findings == 0
+    assert evaluation.incomplete_resamples == 0
+
+
+def test_resamples_with_an_undefined_finding_are_counted():
+    targets, probabilities, patients = cohort(4)
+    targets[:, 1] = 0
+    targets[7, 1] = 1  # one patient alone has it: about 0.37 of the resamples miss the patient
+    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=400)
+    assert evaluation.findings[0].undefined_resamples == 0
+    assert 0.25 * 400 < evaluation.findings[1].undefined_resamples < 0.5 * 400
+    assert evaluation.incomplete_resamples == evaluation.findings[1].undefined_resamples
+    assert not math.isnan(evaluation.macro_auc.low)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**16))
+def test_the_order_of_images_and_the_names_of_patients_do_not_matter(seed):
+    targets, probabilities, patients = cohort(5)
+    order = np.random.default_rng(seed).permutation(len(patients))
+    numbers = np.array([int(name[1:]) for name in patients])
+    first = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
+    second = evaluate(
+        targets[order], probabilities[order], patients=numbers[order], findings=(EDEMA, HERNIA), resamples=20
+    )
+    assert first == second
+
+
+def test_the_seed_moves_the_interval_and_nothing_else():
+    targets, probabilities, patients = cohort(6)
+    one, same, other = (
+        evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=50, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert one == same
+    assert one.macro_auc.value == other.macro_auc.value
+    assert one.macro_auc.low != other.macro_auc.low
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"patients": ["a"]},
+            r"^targets of shape \(120, 2\) and probabilities of shape \(120, 2\) do not fit 1 images",
+        ),
+        ({"resamples": 0}, r"^0 resamples give no interval; ask for at least 1, better 1000"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(change, message):
+    targets, probabilities, patients = cohort()
+    with pytest.raises(DataError, match=message):
+        evaluate(targets, probabilities, **{"patients": patients, "findings": (EDEMA, HERNIA)} | change)
+
+
+def test_nothing_to_evaluate_is_refused():
+    with pytest.raises(
+        DataError, match=r"^there is nothing to evaluate: 0 images, 1 findings; choose a part"
+    ):
+        evaluate(np.zeros((0, 1), dtype=np.int8), np.zeros((0, 1)), patients=[], findings=(EDEMA,))
+
+
+@pytest.mark.parametrize("wrong", [2.5, -0.5, float("nan")])
+def test_what_is_no_probability_is_refused(wrong):
+    targets, probabilities, patients = cohort()
+    probabilities[9, 1] = wrong
+    with pytest.raises(
+        DataError,
+        match=rf"^Hernia: 1 of 120 probabilities are not in \[0, 1\] \(first: {wrong} in row 9\); give prob",
+    ):
+        evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA))
+
+
+def test_statistics_need_numpy_alone():
+    program = (
+        "import sys, thorax.evaluation.evaluate, thorax.evaluation.calibration\n"
+        "import thorax.evaluation.operating_points\n"
+        "print(sorted({'torch', 'pandas', 'matplotlib', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def read_chexnet_predictions(shared_data):
+    """A real CheXNet retraining on 11,516 NIH images: names of patients, labels, probabilities."""
+    with gzip.open(shared_data / "nih-sample" / "Data_Entry_2017_v2020.csv.gz", "rt", newline="") as file:
+        labels = {row["Image Index"]: row for row in csv.DictReader(file)}
+    with gzip.open(shared_data / "chexnet-predictions" / "predictions.csv.gz", "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    patients = [labels[row["Image Index"]]["Patient ID"] for row in rows]
+    present = [labels[row["Image Index"]]["Finding Labels"].split("|") for row in rows]
+    targets = np.array([[finding.name in names for finding in NIH14] for names in present], dtype=np.int8)
+    probabilities = np.array([[float(row[f"prob_{finding}"]) for finding in NIH14] for row in rows])
+    return targets, probabilities, patients
+
+
+def test_a_real_chexnet_on_11516_images(shared_data):
+    targets, probabilities, patients = read_chexnet_predictions(shared_data)
+    evaluation = evaluate(targets, probabilities, patients=patients, findings=NIH14, resamples=200)
+    assert (evaluation.num_images, evaluation.num_patients) == (11_516, 3_093)
+    for k, each in enumerate(evaluation.findings):
+        assert each.auc.value == pytest.approx(roc_auc_score(targets[:, k], probabilities[:, k]), abs=1e-12)
+        assert each.average_precision.value == pytest.approx(
+            average_precision_score(targets[:, k], probabilities[:, k]), abs=1e-12
+        )
+    # jrzech/reproduce-chexnet reports .836 on the whole of this random split; these are half its patients.
+    assert evaluation.macro_auc.low < 0.836 < evaluation.macro_auc.high
+    hernia = evaluation.findings[-1]
+    assert hernia.num_positive == 24
+    assert hernia.auc.high - hernia.auc.low > 0.1

@@ -1,0 +1,114 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from thorax.evaluation.intervals import Interval, bootstrap, patient_resample, percentile_interval
+from thorax.evaluation.ranking import auroc_score, rank
+
+
+def cohort(seed, *, patients, shift=1.0):
+    """Patients of uneven size whose images are alike, scores rounded so that many tie."""
+    random = np.random.default_rng(seed)
+    size = random.integers(1, 12, patients)
+    patient = np.repeat(np.arange(patients), size)
+    ill = random.random(patients) < 0.35
+    target = np.where(random.random(len(patient)) < 0.8, ill[patient], random.random(len(patient)) < 0.35)
+    score = shift * target + random.normal(size=patients)[patient] + 0.7 * random.normal(size=len(patient))
+    return target, np.round(score, 1), patient
+
+
+def test_every_resample_equals_scikit_learn_on_the_drawn_images():
+    target, score, patient = cohort(0, patients=40)
+    columns = [(target, score), (target, -score), (np.roll(target, 7), np.round(score))]
+    ranked = [rank(*column, patient) for column in columns]
+    samples = bootstrap(ranked, num_patients=40, resamples=150, seed=5)  # more than two blocks
+    counts = patient_resample(5, np.arange(150), num_patients=40)
+    for resample in range(150):
+        rows = np.repeat(np.arange(len(patient)), counts[patient, resample])
+        for column, (target, score) in enumerate(columns):
+            assert samples.auroc[resample, column] == pytest.approx(
+                roc_auc_score(target[rows], score[rows]), abs=1e-12
+            )
+            assert samples.average_precision[resample, column] == pytest.approx(
+                average_precision_score(target[rows], score[rows]), abs=1e-12
+            )
+
+
+def test_a_resample_with_one_class_is_undefined():
+    patient = np.arange(6)
+    ranked = rank(patient == 0, patient / 6.0, patient)
+    samples = bootstrap([ranked], num_patients=6, resamples=500, seed=0)
+    counts = patient_resample(0, np.arange(500), num_patients=6)
+    one_class = (counts[0] == 0) | (counts[0] == 6)
+    np.testing.assert_array_equal(np.isnan(samples.auroc[:, 0]), one_class)
+    np.testing.assert_array_equal(np.isnan(samples.average_precision[:, 0]), one_class)
+    assert 0.25 < np.mean(one_class) < 0.42  # (5 / 6)**6 is 0.335
+
+
+def test_resamples_draw_as_many_patients_as_there_are_each_equally_often():
+    counts = patient_resample(1, np.arange(4000), num_patients=50)
+    assert np.all(np.sum(counts, axis=0) == 50)
+    assert np.all(np.abs(np.mean(counts, axis=1) - 1) < 0.08)  # five standard errors of 1 / sqrt(4000)
+    assert np.mean(counts == 0) == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
+
+
+def test_a_resample_depends_on_its_number_and_the_seed_alone():
+    together = patient_resample(7, np.arange(100), num_patients=30)
+    alone = patient_resample(7, np.array([83]), num_patients=30)
+    np.testing.assert_array_equal(together[:, 83], alone[:, 0])
+    assert not np.array_equal(together, patient_resample(8, np.arange(100), num_patients=30))
+
+
+def test_images_repeated_within_each_patient_change_nothing():
+    target, score, patient = cohort(2, patients=30)
+    once = bootstrap([rank(target, score, patient)], num_patients=30, resamples=100, seed=0)
+    thrice = bootstrap(
+        [rank(np.tile(target, 3), np.tile(score, 3), np.tile(patient, 3))],
+        num_patients=30,
+        resamples=100,
+        seed=0,
+    )
+    np.testing.assert_allclose(once.auroc, thrice.auroc, atol=1e-12)
+    np.testing.assert_allclose(once.average_precision, thrice.average_precision, atol=1e-12)
+
+
+def test_percentiles_leave_undefined_samples_out():
+    samples = np.concatenate([np.arange(0, 101) / 100, [np.nan, np.nan]])
+    interval = percentile_interval(0.5, samples)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.025, 0.975))
+
+
+@pytest.mark.parametrize(("value", "samples"), [(math.nan, [0.5, 0.6]), (0.5, [math.nan])])
+def test_what_does_not_exist_has_no_interval(value, samples):
+    interval = percentile_interval(value, np.array(samples))
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+    assert interval.exists == (not math.isnan(value))
+
+
+def test_an_interval_in_words():
+    assert str(Interval(0.81149, 0.80444, 0.8156)) == "0.811 (0.804 to 0.816)"
+    assert str(Interval(math.nan, math.nan, math.nan)) == "n/a"
+    assert str(Interval(0.5, math.nan, math.nan)) == "0.500 (n/a)"
+
+
+def test_patients_with_many_like_images_make_the_interval_wider():
+    target, score, patient = cohort(11, patients=200)
+    image = np.arange(len(target))
+    by_patient = bootstrap([rank(target, score, patient)], num_patients=200, resamples=300, seed=0)
+    by_image = bootstrap([rank(target, score, image)], num_patients=len(image), resamples=300, seed=0)
+    assert np.std(by_patient.auroc) > 1.4 * np.std(by_image.auroc)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    target, score, _ = cohort(1000, patients=100_000)
+    truth = auroc_score(target, score)
+    held = 0
+    for seed in range(300):
+        target, score, patient = cohort(seed, patients=300)
+        samples = bootstrap([rank(target, score, patient)], num_patients=300, resamples=200, seed=seed)
+        interval = percentile_interval(auroc_score(target, score), samples.auroc[:, 0])
+        held += interval.low <= truth <= interval.high
+    assert 0.91 <= held / 300 <= 0.985  # 0.95 within three standard errors of 0.0126
