@@ -1,0 +1,1 @@
+"""Reports: evaluations for people."""
