@@ -1,0 +1,16 @@
+"""Nets: from grey images to logits. Everything from here on needs torch."""
+
+from thorax.models.classifier import Classifier, build_classifier
+from thorax.models.device import pick_device
+from thorax.models.resample import to_input, warp
+from thorax.models.weights import load_weights, weights_as_bytes
+
+__all__ = [
+    "Classifier",
+    "build_classifier",
+    "load_weights",
+    "pick_device",
+    "to_input",
+    "warp",
+    "weights_as_bytes",
+]

@@ -1,0 +1,180 @@
+"""Backbones: any model that timm knows by name, checked before anything else is done."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from thorax.errors import RecipeError
+from thorax.models.torchvision_shim import timm
+from thorax.recipe.schema import Model
+
+__all__ = ["build_backbone"]
+
+_UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
+_PUBLISHED = "model.safetensors"
+_TIMEOUT_SECONDS = 10
+
+
+def build_backbone(model: Model) -> nn.Module:
+    """Build a timm model without its classifier, on the CPU, with the weights that the recipe names.
+
+    First weights are drawn from torch's generator, so the caller's `torch.manual_seed` decides them.
+
+    Args:
+        model: Backbone, its arguments, weights, channels and input size.
+
+    Returns:
+        A module with timm's `forward_features` (images -> features) and `forward_head` (features ->
+        vectors (batch, `head_hidden_size`)).
+
+    Raises:
+        RecipeError: timm has no such model, an argument does not fit it, or the weights cannot be had.
+    """
+    _check_name(model.backbone)
+    if model.weights == "none":
+        backbone = _create(model, num_classes=0)
+        assert isinstance(backbone, nn.Module)
+        return backbone
+    if model.weights.startswith("file:"):
+        return _with_file(model, Path(model.weights.removeprefix("file:")))
+    if model.weights == "timm" or model.weights.startswith("timm:"):
+        return _with_published(model)
+    raise RecipeError(
+        f"model.weights = {model.weights!r} is not understood; give none, timm, timm:TAG or file:PATH "
+        "(a safetensors file)"
+    )
+
+
+def _check_name(name: str) -> None:
+    if timm.is_model(name) and "." not in name:
+        return
+    base, _, tag = name.partition(".")
+    if tag and timm.is_model(base):
+        raise RecipeError(
+            f"model.backbone = {name!r} holds a tag of weights; set model.backbone={base} and "
+            f"model.weights=timm:{tag}"
+        )
+    near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"
+    raise RecipeError(f"model.backbone = {name!r} is no model of timm {timm.__version__}; {hint}")
+
+
+def _arguments(model: Model) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"in_chans": model.channels, **model.arguments}
+    if model.drop_path:
+        arguments["drop_path_rate"] = model.drop_path
+    # A vision transformer is built for one input size; a convolutional net takes any.
+    if timm.get_pretrained_cfg(model.backbone).fixed_input_size and "img_size" not in arguments:
+        arguments["img_size"] = model.input_size
+    return arguments
+
+
+def _create(model: Model, **further: Any) -> Any:
+    """Call timm's constructor, and say in a recipe's words what it did not like."""
+    try:
+        return timm.create_model(model.backbone, **_arguments(model), **further)
+    except TypeError as error:
+        unknown = _UNKNOWN_ARGUMENT.search(str(error))
+        if unknown is None:
+            raise _wrong_arguments(model, error) from error
+        name = unknown[1]
+        if name == "drop_path_rate":
+            raise RecipeError(
+                f"model.drop_path = {model.drop_path}: backbone {model.backbone} has no stochastic depth; "
+                "set model.drop_path=0"
+            ) from error
+        raise RecipeError(
+            f"model.arguments.{name} = {model.arguments.get(name)!r}: backbone {model.backbone} takes no "
+            f"argument {name!r}; leave it out"
+        ) from error
+    except (AssertionError, AttributeError, IndexError, KeyError, ValueError) as error:
+        raise _wrong_arguments(model, error) from error
+
+
+def _wrong_arguments(model: Model, error: Exception) -> RecipeError:
+    return RecipeError(
+        f"model.arguments = {dict(model.arguments)!r} do not fit backbone {model.backbone}: "
+        f"{type(error).__name__}: {error}; correct them, or leave them out for the usual net"
+    )
+
+
+def _with_published(model: Model) -> nn.Module:
+    """Build with the weights that timm publishes."""
+    name = f"{model.backbone}.{model.weights.partition(':')[2]}".removesuffix(".")
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{model.backbone}.*")]
+        raise RecipeError(
+            f"model.weights = {model.weights!r}: timm publishes no such weights of {model.backbone}; "
+            f"its tags are {', '.join(tags) or 'none'}"
+        ) from error
+    if not config.hf_hub_id:
+        raise RecipeError(
+            f"model.weights = {model.weights!r}: timm publishes no weights of {model.backbone} on the "
+            "Hugging Face hub; set model.weights=none, or give a file with model.weights=file:PATH"
+        )
+    return _with_file(model, _downloaded(model, config.hf_hub_id))
+
+
+def _downloaded(model: Model, hub_id: str) -> Path:
+    """Return the published file from the local cache, or fetch it."""
+    try:
+        return Path(hf_hub_download(hub_id, _PUBLISHED, local_files_only=True))
+    except OSError:
+        pass
+    try:
+        # The download itself would try for three quarters of a minute; this fails at once.
+        HfApi().model_info(hub_id, timeout=_TIMEOUT_SECONDS)
+        return Path(hf_hub_download(hub_id, _PUBLISHED))
+    # What a missing network raises depends on the HTTP library of the installed huggingface_hub.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecipeError(
+            f"model.weights = {model.weights!r}: {hub_id} cannot be fetched from the Hugging Face hub "
+            f"({reason}); fetch {_PUBLISHED} from https://huggingface.co/{hub_id} on a machine with a "
+            "network and give it with --set model.weights=file:PATH"
+        ) from error
+
+
+def _with_file(model: Model, path: Path) -> nn.Module:
+    """Build with weights from a safetensors file, every key matched or refused."""
+    weights = _read_weights(path)
+    config = timm.get_pretrained_cfg(model.backbone)
+    # A published file also holds its classifier: the net is built with one of that size, so that each key
+    # must match, and then loses it.
+    names = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())
+    sizes = [weights[f"{name}.weight"].shape[0] for name in names if f"{name}.weight" in weights]
+    num_classes = sizes[0] if sizes else 0
+    overlay: dict[str, Any] = {"state_dict": dict(weights), "num_classes": num_classes, "label_offset": 0}
+    first_conv = weights.get(f"{config.first_conv}.weight")
+    if first_conv is not None:
+        overlay["input_size"] = (first_conv.shape[1], *config.input_size[1:])
+    try:
+        backbone = _create(model, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay)
+    except RuntimeError as error:
+        raise RecipeError(
+            f"model.weights: {path} does not fit backbone {model.backbone}: {' '.join(str(error).split())}; "
+            "give the weights of this very net, or correct model.arguments"
+        ) from error
+    if num_classes:
+        backbone.reset_classifier(0)
+    assert isinstance(backbone, nn.Module)
+    return backbone
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RecipeError(
+            f"model.weights: {path} cannot be read as safetensors ({error}); give a .safetensors file "
+            "(pickles such as .pth are not opened: they can run code)"
+        ) from error
