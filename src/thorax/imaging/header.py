@@ -1,0 +1,210 @@
+"""What a DICOM header says: reading its elements, refusing what is no chest radiograph, and the metadata.
+
+Text elements are read from their raw bytes: a malformed age or spacing then is simply not known,
+instead of an exception (or a warning) from deep inside a converter.
+"""
+
+import math
+import re
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from thorax.errors import ImageError, UnsupportedImage
+from thorax.radiograph import Sex, ViewPosition
+
+__all__ = [
+    "age_in_years",
+    "image_laterality",
+    "numbers_of",
+    "patient_sex",
+    "pixel_spacing",
+    "refuse_other_images",
+    "texts_of",
+    "view_position",
+    "whole_number_of",
+]
+
+_SECONDARY_CAPTURE = {
+    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture Image Storage
+    "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte (one frame is an image)
+    "1.2.840.10008.5.1.4.1.1.7.3",  # Multi-frame Grayscale Word
+}
+_RADIOGRAPHY = {
+    "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image Storage
+    "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image Storage - For Presentation
+}
+_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+
+# CR, DX and RG are DICOM's; DR and XR are what some archives write instead.
+_MODALITIES = {"CR", "DX", "RG", "DR", "XR"}
+# A converted image (secondary capture) often names no modality, or "other".
+_CONVERTED_MODALITIES = _MODALITIES | {"", "OT", "SC"}
+
+# Words of Body Part Examined that mean the chest, also in languages that archives are filled in.
+_CHEST = {"CHEST", "THORAX", "LUNG", "LUNGS", "CXR", "TORAX", "TORACE", "POITRINE", "BRUST"}
+
+_VIEWS = {
+    "PA": ViewPosition.PA,
+    "AP": ViewPosition.AP,
+    "LL": ViewPosition.LATERAL,
+    "RL": ViewPosition.LATERAL,
+    "LAT": ViewPosition.LATERAL,
+    "LATERAL": ViewPosition.LATERAL,
+}
+# View Code Sequence: CID 4010, in SNOMED CT and in the older SNOMED-RT.
+_VIEW_CODES = {
+    "272479007": ViewPosition.PA,
+    "R-10214": ViewPosition.PA,
+    "399348003": ViewPosition.AP,
+    "R-10206": ViewPosition.AP,
+    "399067008": ViewPosition.LATERAL,
+    "399173006": ViewPosition.LATERAL,
+    "R-10236": ViewPosition.LATERAL,
+    "399198007": ViewPosition.LATERAL,
+    "R-10232": ViewPosition.LATERAL,
+}
+
+_YEARS_PER_UNIT = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+_OLDEST = 150
+
+
+# ---- elements ----------------------------------------------------------------------------------
+
+
+def texts_of(dataset: Dataset, keyword: str) -> list[str]:
+    """Return the values of a text element in capitals, without blanks; [] where it is absent or empty."""
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in dataset:
+        return []
+    value = dataset.get_item(tag).value
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else ""
+    values = [part.strip(" \0").upper() for part in text.split("\\")]
+    return values if any(values) else []
+
+
+def numbers_of(dataset: Dataset, keyword: str, name: str) -> list[float]:
+    """Return the values of a decimal or integer string element; what is no finite number is an error."""
+    texts = texts_of(dataset, keyword)
+    numbers = [_number(text) for text in texts]
+    if not all(map(math.isfinite, numbers)):
+        raise ImageError(
+            f"{name}: {keyword} is {chr(92).join(texts)!r}, not a number, so the grey values are not known; "
+            "correct the header or export the image again"
+        )
+    return numbers
+
+
+def whole_number_of(dataset: Dataset, keyword: str, name: str) -> int:
+    """Return the value of a binary integer element that an image cannot do without."""
+    value = dataset.get(keyword)
+    if not isinstance(value, int):
+        raise ImageError(
+            f"{name}: the DICOM header gives {value!r} as {keyword}, where one number is needed; "
+            "the file is damaged or no image, so export it again from its source"
+        )
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _first(dataset: Dataset, keyword: str) -> str:
+    values = texts_of(dataset, keyword)
+    return values[0] if values else ""
+
+
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+def refuse_other_images(dataset: Dataset, name: str) -> None:
+    """Refuse everything but a single projection radiograph of a chest that is ready to be looked at.
+
+    The SOP class must be radiography or secondary capture and the modality must agree with it; either
+    may be missing, not both. Detector values "for processing" are refused: they are not a picture yet
+    (linear, not sharpened), and no model here has seen such. An absent body part is accepted.
+
+    Raises:
+        UnsupportedImage: It is something else; the message says what.
+    """
+    sop_class = _first(dataset, "SOPClassUID")
+    modality = _first(dataset, "Modality")
+    if sop_class == _FOR_PROCESSING or _first(dataset, "PresentationIntentType") == "FOR PROCESSING":
+        raise UnsupportedImage(
+            f"{name}: the image is FOR PROCESSING, raw detector values; give the FOR PRESENTATION image "
+            "of the same series"
+        )
+    converted = sop_class in _SECONDARY_CAPTURE or (not sop_class and bool(modality))
+    fits = sop_class in _RADIOGRAPHY and modality in _MODALITIES | {""}
+    if not fits and not (converted and modality in _CONVERTED_MODALITIES):
+        raise UnsupportedImage(
+            f"{name}: modality {modality or 'not given'}, SOP class "
+            f"{UID(sop_class).name if sop_class else 'not given'}: no projection radiograph; "
+            "give a CR or DX image, or a secondary capture of one"
+        )
+    body_part = _first(dataset, "BodyPartExamined")
+    if body_part and _CHEST.isdisjoint(re.split(r"[^A-Z]+", body_part)):
+        raise UnsupportedImage(
+            f"{name}: Body Part Examined is {body_part}, not the chest; give a chest radiograph "
+            "(or correct the header, if it is one)"
+        )
+    frames = _first(dataset, "NumberOfFrames")
+    if frames and _number(frames) not in {0, 1}:
+        raise UnsupportedImage(
+            f"{name}: the file holds {frames} frames; a radiograph is a single image, "
+            "so export the frame that is meant"
+        )
+
+
+# ---- metadata ----------------------------------------------------------------------------------
+
+
+def view_position(dataset: Dataset) -> ViewPosition:
+    """Return the view from View Position, else from the view code, else lateral by the row direction."""
+    said = _VIEWS.get(_first(dataset, "ViewPosition"))
+    if said is not None:
+        return said
+    sequence = dataset.get("ViewCodeSequence")
+    if sequence:
+        coded = _VIEW_CODES.get(_first(sequence[0], "CodeValue"))
+        if coded is not None:
+            return coded
+    # Rows that run between front and back show the chest from the side (PS3.3 C.7.6.1.1.1).
+    orientation = _first(dataset, "PatientOrientation")
+    return ViewPosition.LATERAL if orientation[:1] in {"A", "P"} else ViewPosition.UNKNOWN
+
+
+def image_laterality(dataset: Dataset) -> str:
+    """Return L, R, B or U, or "" where the file says nothing that DICOM defines."""
+    said = _first(dataset, "ImageLaterality") or _first(dataset, "Laterality")
+    return said if said in {"L", "R", "B", "U"} else ""
+
+
+def patient_sex(dataset: Dataset) -> Sex:
+    """Return the patient's sex."""
+    said = _first(dataset, "PatientSex")
+    return Sex(said) if said in {sex.value for sex in Sex} else Sex.UNKNOWN
+
+
+def age_in_years(dataset: Dataset) -> int | None:
+    """Return the age in whole years; "060Y", "011M", "006W", "002D", and a bare "62" as years."""
+    match = re.fullmatch(r"(\d{1,3})([YMWD]?)", _first(dataset, "PatientAge"))
+    if match is None:
+        return None
+    years = int(int(match[1]) * _YEARS_PER_UNIT[match[2]] + 1e-9)
+    return years if years <= _OLDEST else None
+
+
+def pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """Return (between rows, between columns) in mm: as calibrated, else at the detector, else as scanned."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        numbers = [_number(text) for text in texts_of(dataset, keyword)]
+        match numbers:
+            case [rows, columns] if 0 < rows < math.inf and 0 < columns < math.inf:
+                return rows, columns
+    return None
