@@ -1,0 +1,158 @@
+"""Images to predictions: the one sigmoid of the system.
+
+The predictor knows the pipeline (engine -> temperature -> sigmoid -> operating points) and nothing
+of how logits are computed; an engine does that. No torch here.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float64
+
+from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows, Scores
+from thorax.bundle import Bundle
+from thorax.errors import ImageError
+from thorax.imaging import prepare, read_radiograph
+from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
+from thorax.radiograph import Radiograph, ViewPosition
+
+__all__ = ["Engine", "Failure", "Predictor", "sigmoid"]
+
+_BATCH = 32
+"""Images per call of the engine: enough to keep two cores busy, 8 MB of float32 at 256 pixels."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Computes a bundle's logits."""
+
+    def logits(self, pixels: PixelsBatch) -> Scores:
+        """Return the logits (n, k) of prepared pixels (n, s, s), one column per finding of the bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be predicted, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An image on its way to the engine: small, whatever the size of its file."""
+
+    source: str
+    pixels: Pixels
+    warnings: tuple[str, ...]
+
+
+def sigmoid(logits: Scores) -> Probabilities:
+    """Return 1 / (1 + exp(-logits)) in float64, without overflow."""
+    small = np.exp(-np.abs(logits.astype(np.float64)))
+    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+
+
+class Predictor:
+    """A bundle at work.
+
+    Args:
+        bundle: What to predict with.
+        engine: Computes the bundle's logits.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self._engine = engine
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        manifest = self.bundle.manifest
+        return ModelIdentity(manifest.name, self.bundle.sha256, calibrated=manifest.calibration is not None)
+
+    def probabilities(self, pixels: PixelsBatch) -> Probabilities:
+        """Return the probability of each finding, (n, k), of prepared pixels (n, s, s)."""
+        calibration = self.bundle.manifest.calibration
+        temperature = 1.0 if calibration is None else calibration.temperature
+        return sigmoid(self._engine.logits(pixels) / temperature)
+
+    def predict_rows(
+        self,
+        read: Callable[[Rows], PixelsBatch],
+        rows: Rows,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Probabilities:
+        """Return the probability of each finding, (n, k), of rows of a store.
+
+        Args:
+            read: Gives the prepared pixels of some rows: `Store.pixels` of a store prepared as the
+                bundle wants it.
+            rows: Row numbers.
+            progress: Called with the number of images done and the number of all.
+        """
+        found = []
+        for start in range(0, len(rows), _BATCH):
+            found.append(self.probabilities(read(rows[start : start + _BATCH])))
+            if progress is not None:
+                progress(min(start + _BATCH, len(rows)), len(rows))
+        return np.concatenate(found)
+
+    def predict(self, radiographs: Iterable[Radiograph], sources: Iterable[str]) -> list[Prediction]:
+        """Return the predictions of radiographs; `sources` is what each is called."""
+        pairs = zip(radiographs, sources, strict=True)
+        return self._predict_ready([self._ready(radiograph, source) for radiograph, source in pairs])
+
+    def predict_files(self, paths: Iterable[Path]) -> Iterator[Prediction | Failure]:
+        """Predict files in order; one that cannot be read becomes a `Failure` and stops nothing."""
+        for batch in _batched(paths):
+            read = [self._read(path) for path in batch]
+            predictions = iter(self._predict_ready([each for each in read if isinstance(each, _Ready)]))
+            for each in read:
+                yield next(predictions) if isinstance(each, _Ready) else each
+
+    def _read(self, path: Path) -> "_Ready | Failure":
+        try:
+            return self._ready(read_radiograph(path), str(path))
+        except ImageError as error:
+            return Failure(str(path), str(error))
+
+    def _ready(self, radiograph: Radiograph, source: str) -> "_Ready":
+        return _Ready(source, prepare(radiograph, self.bundle.manifest.preparation), _warnings(radiograph))
+
+    def _predict_ready(self, images: "list[_Ready]") -> list[Prediction]:
+        if not images:
+            return []
+        probabilities = self.probabilities(np.stack([each.pixels for each in images]))
+        return [self._prediction(image, row) for image, row in zip(images, probabilities, strict=True)]
+
+    def _prediction(self, image: "_Ready", probabilities: Float64[np.ndarray, " k"]) -> Prediction:
+        points = self.bundle.manifest.operating_points
+        thresholds = points.thresholds if points else {}
+        return Prediction(
+            source=image.source,
+            findings=tuple(
+                FindingPrediction(finding, float(probability), thresholds.get(finding.name))
+                for finding, probability in zip(self.bundle.findings, probabilities, strict=True)
+            ),
+            operating_point=points.rule if points else "",
+            model=self.identity,
+            warnings=image.warnings,
+        )
+
+
+def _warnings(radiograph: Radiograph) -> tuple[str, ...]:
+    if radiograph.view is ViewPosition.LATERAL:
+        return ("this is a lateral view; the model has only learnt frontal ones",)
+    return ()
+
+
+def _batched(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    remaining = iter(paths)
+    while batch := list(islice(remaining, _BATCH)):
+        yield batch
