@@ -1,8 +1,13 @@
 """Fixtures that every test can use."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Two pytest workers with two threads each on two cores wait for one another in every sum. Set before torch
+# is imported; child processes inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -54,7 +54,7 @@ def test_an_optional_part_can_be_taken_out():
         ("model.std=[0.0]", r"model.std must be above 0"),
         ("model.mean=[0.1, 0.2]", r"model.mean has 2 values for 1 channel"),
         ("augment.zoom=[1.2, 0.8]", r"augment.zoom must rise"),
-        ("store.size=64", r"model.input_size \(128\) is larger than store.size \(64\)"),
+        ("store.size=64", r"model.input_size \(112\) is larger than store.size \(64\)"),
         ("schedule.warmup_epochs=400", r"must be below training.epochs"),
         ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
         ("data.findings=['Mass','Mass']", r"Mass stands twice"),

@@ -208,6 +208,5 @@ def read_table(path: Path) -> SampleTable:
 
 def _boxes_of(structs: Sequence[dict[str, Any]] | None) -> tuple[Box, ...]:
     return tuple(
-        Box(own_finding(s["finding"]), s["x"], s["y"], s["width"], s["height"])
-        for s in structs or ()
+        Box(own_finding(s["finding"]), s["x"], s["y"], s["width"], s["height"]) for s in structs or ()
     )

@@ -67,19 +67,27 @@ def _identity(like: Tensor) -> Theta:
     return torch.eye(2, 3, device=like.device).expand(len(like), 2, 3)
 
 
-def _averaged(images: Images, side: int, size: int) -> tuple[Images, float]:
+def _averaged(
+    images: Images, side: int, size: int
+) -> tuple[Float[Tensor, "batch 1 averaged averaged"], float]:
     """Average areas; also return the side of the whole image in pixels of the result."""
     factor = shrink_factor(side, size)
     if factor == 1:
-        return images, side
+        return images, float(side)
     pooled = functional.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)
     return pooled, side / factor
 
 
-def _sampled(images: Images, theta: Theta, covered: float, size: int) -> Images:
+def _sampled(images: Images, theta: Theta, covered: float, size: int) -> Float[Tensor, "batch 1 size size"]:
     """Interpolate at the affine map of each output pixel; `covered` of `images` are the whole image."""
-    grid = functional.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
-    inside: Float[Tensor, "batch 1 size size"] = (grid.abs().amax(dim=-1) <= 1).unsqueeze(1)
+    centre = (2 * torch.arange(size, device=images.device, dtype=images.dtype) + 1) / size - 1
+    # One plane for x, one for y: a third of the time of `affine_grid` and a mask over its pairs.
+    x, y = (
+        (row[:, 0:1] * centre)[:, None, :] + (row[:, 1:2] * centre + row[:, 2:3])[:, :, None]
+        for row in theta.unbind(dim=1)
+    )
+    inside = ((x.abs() <= 1) & (y.abs() <= 1)).unsqueeze(1)
+    grid = torch.stack([x, y], dim=-1)
     if covered != images.shape[-1]:
         grid = (grid + 1) * (covered / images.shape[-1]) - 1
     # The edge pixels reach to the edge, as in the fixed step; beyond it the picture ends sharply.

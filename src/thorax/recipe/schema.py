@@ -4,7 +4,7 @@ The text under a field is its help. Unknown keys are errors, and what must fit t
 once, here. A component takes its own section, or plain numbers; never the whole recipe.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -123,7 +123,7 @@ class Augment(Section):
     """Range of the exponent on pixels in [0, 1], drawn evenly in its logarithm."""
     erase: Fraction = 0.0
     """Probability that one rectangle of 2 to 20 % of the area becomes the image's mean."""
-    mixup: float = Field(0.0, ge=0)
+    mixup: Fraction = 0.0
     """Alpha of the beta distribution that mixes pairs of images and their targets; 0 mixes none."""
 
     @model_validator(mode="after")
@@ -283,6 +283,19 @@ class Recipe(Section):
     training: Training
     selection: Selection = Selection()
     early_stopping: EarlyStopping | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_by_default(cls, values: Any) -> Any:
+        """Let `optim.lr` alone mean the default optimiser's, and so for schedules."""
+        if not isinstance(values, dict):
+            return values
+        sections = {name: values.get(name) for name in ("optim", "schedule")}
+        return values | {
+            name: {"kind": cls.model_fields[name].default.kind, **section}
+            for name, section in sections.items()
+            if isinstance(section, dict)
+        }
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":

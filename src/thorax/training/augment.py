@@ -1,0 +1,192 @@
+"""Augmentation: draw, then apply.
+
+What is drawn for an image is a pure function of (seed, epoch, position of the image in the epoch), made on
+the CPU; applying it is a pure function of pixels and draw, for a whole batch at once, on the device.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from thorax.arrays import Rows
+from thorax.models.resample import to_input, warp
+from thorax.models.tensors import Images, KnownTensor, PixelsTensor, TargetsTensor, Theta
+from thorax.randomness import uniform
+from thorax.recipe.schema import Augment
+
+__all__ = ["AugmentParams", "apply_augment", "draw_augment", "draw_mixup", "mix_images", "mix_targets"]
+
+_AREA = (0.02, 0.2)
+"""Part of the image that an erased rectangle takes."""
+
+_ASPECT = (0.5, 2.0)
+"""Height over width of an erased rectangle."""
+
+_TRIES = 32
+"""Draws from which mixup takes the first that Joehnk's method accepts; none is, once in 2**32 at most."""
+
+_COLUMNS = 13
+
+
+@dataclass(frozen=True)
+class AugmentParams:
+    """What was drawn for a batch; tensors on the CPU, one entry per image.
+
+    Attributes:
+        theta: Affine map from output to input, as `models.resample.warp` takes it.
+        flip: Whether the result is then mirrored left to right.
+        contrast: Factor on the distance from the image's mean.
+        brightness: What is then added.
+        gamma: Exponent on the result, clamped to [0, 1] before.
+        erased: Top, left, bottom and right of the rectangle that then becomes the image's mean, as parts of
+            the side; all 0 for none.
+    """
+
+    theta: Theta
+    flip: Bool[Tensor, " batch"]
+    contrast: Float[Tensor, " batch"]
+    brightness: Float[Tensor, " batch"]
+    gamma: Float[Tensor, " batch"]
+    erased: Float[Tensor, "batch 4"]
+
+
+def draw_augment(spec: Augment, *, seed: int, epoch: int, positions: Rows) -> AugmentParams:
+    """Draw for the images at these positions of an epoch."""
+    columns = uniform(seed, "augment", epoch=epoch, positions=positions, count=_COLUMNS).T
+    flip, turn, right, down, zoom, contrast, brightness, gamma, *erase = columns
+    angle = np.deg2rad(_either_way(turn, spec.rotate))
+    scale = 1 / _log_range(zoom, spec.zoom)
+    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+    # Coordinates run from -1 to 1: a shift by the whole side is 2.
+    shift_x, shift_y = 2 * _either_way(right, spec.translate), 2 * _either_way(down, spec.translate)
+    theta = np.stack([cosine, -sine, shift_x, sine, cosine, shift_y], axis=1).reshape(-1, 2, 3)
+    return AugmentParams(
+        theta=_tensor(theta),
+        flip=torch.from_numpy(flip < spec.flip),
+        contrast=_tensor(1 + _either_way(contrast, spec.contrast)),
+        brightness=_tensor(_either_way(brightness, spec.brightness)),
+        gamma=_tensor(_log_range(gamma, spec.gamma)),
+        erased=_tensor(_rectangles(np.stack(erase), spec.erase)),
+    )
+
+
+def apply_augment(pixels: PixelsTensor, params: AugmentParams, input_size: int) -> Images:
+    """Return images in [0, 1] at the net's input size.
+
+    An image for which nothing was drawn is what `to_input` makes of it, to the bit.
+
+    Args:
+        pixels: Prepared images, on any device.
+        params: What was drawn for each of them.
+        input_size: Side of the net's input.
+    """
+    images = _resampled(pixels, params.theta, input_size)
+    if bool(params.flip.any()):
+        images = torch.where(_per_image(params.flip, images), images.flip(-1), images)
+    if bool((params.contrast != 1).any()) or bool((params.brightness != 0).any()):
+        change = _per_image(params.contrast - 1, images)
+        images = images + change * (images - _means(images)) + _per_image(params.brightness, images)
+        images = images.clamp(0, 1)
+    if bool((params.gamma != 1).any()):
+        images = images.pow(_per_image(params.gamma, images))
+    if bool(params.erased.any()):
+        images = torch.where(_inside(params.erased, images), _means(images), images)
+    return images
+
+
+def draw_mixup(alpha: float, *, seed: int, epoch: int, positions: Rows) -> Float[Tensor, " batch"]:
+    """Draw each image's own share of its mixture, from the beta distribution with both parameters `alpha`.
+
+    Joehnk's method (Metrika 8, 1964): of two uniform numbers u and v, with x = u**(1/alpha) and
+    y = v**(1/alpha), the first pair with x + y <= 1 gives x / (x + y).
+
+    Args:
+        alpha: In (0, 1].
+        seed: The run's seed.
+        epoch: Which pass over the data.
+        positions: Positions in the epoch.
+    """
+    drawn = uniform(seed, "mixup", epoch=epoch, positions=positions, count=2 * _TRIES)
+    # In logarithms: with alpha 0.01, u**(1/alpha) is below the smallest float64 for half of all u.
+    log_x, log_y = np.log(np.maximum(drawn, 2.0**-54)).reshape(-1, _TRIES, 2).transpose(2, 0, 1) / alpha
+    log_sum = np.logaddexp(log_x, log_y)
+    first = np.argmax(log_sum <= 0, axis=1)[:, None]
+    return _tensor(np.exp(np.take_along_axis(log_x - log_sum, first, axis=1))[:, 0])
+
+
+def mix_images(images: Images, share: Float[Tensor, " batch"]) -> Images:
+    """Return each image mixed with the one before it in the batch (the first with the last).
+
+    Args:
+        images: A batch in random order.
+        share: Each image's own part.
+    """
+    return _mixed(images, share)
+
+
+def mix_targets(
+    targets: TargetsTensor, known: KnownTensor, share: Float[Tensor, " batch"]
+) -> tuple[TargetsTensor, KnownTensor]:
+    """Return the targets of `mix_images`; a mixed target is known where both are."""
+    return _mixed(targets, share), known & known.roll(1, dims=0)
+
+
+def _mixed(values: Tensor, share: Float[Tensor, " batch"]) -> Tensor:
+    own = _per_image(share, values)
+    return own * values + (1 - own) * values.roll(1, dims=0)
+
+
+def _either_way(drawn: Float64[np.ndarray, " n"], largest: float) -> Float64[np.ndarray, " n"]:
+    return (2 * drawn - 1) * largest
+
+
+def _log_range(drawn: Float64[np.ndarray, " n"], limits: tuple[float, float]) -> Float64[np.ndarray, " n"]:
+    low, high = limits
+    return np.asarray(low * (high / low) ** drawn)
+
+
+def _rectangles(drawn: Float64[np.ndarray, "5 n"], probability: float) -> Float64[np.ndarray, "n 4"]:
+    chosen, area, aspect, down, right = drawn
+    area = _AREA[0] + area * (_AREA[1] - _AREA[0])
+    aspect = _log_range(aspect, _ASPECT)
+    height, width = np.sqrt(area * aspect), np.sqrt(area / aspect)
+    top, left = down * (1 - height), right * (1 - width)
+    rectangles = np.stack([top, left, top + height, left + width], axis=1)
+    return np.where((chosen < probability)[:, None], rectangles, 0.0)
+
+
+def _tensor(values: Float64[np.ndarray, "..."]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _resampled(pixels: PixelsTensor, theta: Theta, size: int) -> Images:
+    moved = (theta != torch.eye(2, 3)).flatten(1).any(dim=1)
+    if bool(moved.all()):
+        return warp(pixels, theta.to(pixels.device, non_blocking=True), size)
+    images = to_input(pixels, size)
+    if bool(moved.any()):
+        rows = moved.nonzero()[:, 0].to(pixels.device)
+        images[rows] = warp(pixels[rows], theta[moved].to(pixels.device), size)
+    return images
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    """Shape one value per image so that it broadcasts over `like`, on its device."""
+    return values.to(like.device, non_blocking=True).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _means(images: Images) -> Float[Tensor, "batch 1 1 1"]:
+    return images.mean(dim=(1, 2, 3), keepdim=True)
+
+
+def _inside(rectangles: Float[Tensor, "batch 4"], like: Images) -> Bool[Tensor, "batch 1 size size"]:
+    """Return which pixel centres lie in the rectangles."""
+    size = like.shape[-1]
+    centre = (torch.arange(size, device=like.device) + 0.5) / size
+    top, left, bottom, right = (_per_image(side, centre[None]) for side in rectangles.T)
+    rows = (centre >= top) & (centre < bottom)
+    columns = (centre >= left) & (centre < right)
+    return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)

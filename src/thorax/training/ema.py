@@ -1,0 +1,42 @@
+"""The exponential moving average of a net's weights."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MovingAverage"]
+
+
+class MovingAverage:
+    """Averaged weights and buffers of a module; whole numbers among them are copied.
+
+    The decay of update t (from 0) is min(decay, (1 + t) / (10 + t)), so that the first weights, which are
+    random, are soon forgotten (as in TensorFlow's ExponentialMovingAverage with `num_updates`).
+
+    Attributes:
+        weights: The average as a state dict of the module.
+    """
+
+    def __init__(self, module: nn.Module, *, decay: float) -> None:
+        self._decay = decay
+        self.weights: dict[str, Tensor] = {
+            name: t.detach().clone() for name, t in module.state_dict().items()
+        }
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, *, step: int) -> None:
+        """Move the average towards the module's weights after step number `step` of the run, from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        current = module.state_dict()
+        averaged = [name for name, tensor in self.weights.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.weights[name] for name in averaged], [current[name] for name in averaged], 1 - decay
+        )
+        for name in self.weights.keys() - set(averaged):
+            self.weights[name].copy_(current[name])
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up an average that was written down."""
+        for name, tensor in self.weights.items():
+            tensor.copy_(weights[name])

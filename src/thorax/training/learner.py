@@ -1,0 +1,145 @@
+"""The learner: net, optimiser and averages, and the one step that changes them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thorax.errors import ThoraxError
+from thorax.models.classifier import Classifier, build_classifier
+from thorax.models.tensors import Images, KnownTensor, TargetsTensor
+from thorax.randomness import integer_seed
+from thorax.recipe.schema import Recipe
+from thorax.training.ema import MovingAverage
+from thorax.training.losses import loss_function
+from thorax.training.machine import Machine
+from thorax.training.optim import build_optimiser
+
+__all__ = ["Learner", "NonFiniteLoss"]
+
+
+class NonFiniteLoss(ThoraxError):  # noqa: N818  (it says what happened)
+    """The loss became infinite or not a number."""
+
+
+class Learner:
+    """Everything that a step changes.
+
+    Args:
+        recipe: What to learn, and how. Its first weights are a pure function of its seed, on any device.
+        num_findings: Outputs of the net.
+        steps: Steps of an epoch.
+        machine: Where, in which arithmetic.
+        pretrained: False where a checkpoint will replace the weights: none are then looked for.
+    """
+
+    def __init__(
+        self, recipe: Recipe, *, num_findings: int, steps: int, machine: Machine, pretrained: bool = True
+    ) -> None:
+        self._seed = recipe.training.seed
+        self._clip = recipe.training.gradient_clip
+        self._machine = machine
+        model = recipe.model if pretrained else recipe.model.model_copy(update={"weights": "none"})
+        torch.manual_seed(integer_seed(self._seed, "weights", step=0))
+        # torch has no type for `to` with a memory format.
+        net: Any = build_classifier(model, num_findings)
+        self.classifier: Classifier = net.to(machine.device, memory_format=torch.channels_last)
+        self.classifier.train()
+        self.optimiser = build_optimiser(recipe.optim, self.classifier)
+        ema = recipe.training.ema
+        self.average = MovingAverage(self.classifier, decay=ema) if ema is not None else None
+        self._loss = loss_function(recipe.loss)
+        self._scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype == torch.float16)
+        self.losses = torch.zeros(steps, device=machine.device)
+
+    def step(
+        self,
+        images: Images,
+        targets: TargetsTensor,
+        known: KnownTensor,
+        *,
+        lr: float,
+        epoch_step: int,
+        step: int,
+    ) -> None:
+        """Take one step, and note its loss in `losses[epoch_step]` without waiting for the device.
+
+        Args:
+            images: The batch, at the net's input size.
+            targets: Their targets.
+            known: Where they count.
+            lr: Learning rate.
+            epoch_step: Step of the epoch, from 0.
+            step: Step of the run, from 0; decides what dropout draws.
+        """
+        torch.manual_seed(integer_seed(self._seed, "torch", step=step))
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        device, dtype = self._machine.device.type, self._machine.dtype
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            logits = self.classifier(images)
+        loss = self._loss(logits, targets, known)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(self._scaler.scale(loss))
+        if self._clip is not None:
+            self._scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.classifier.parameters(), self._clip)
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
+        if self.average is not None:
+            self.average.update(self.classifier, step=step)
+        self.losses[epoch_step] = loss.detach()
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Return the weights that are validated and kept: the average where there is one."""
+        return self.classifier.state_dict() if self.average is None else self.average.weights
+
+    def first_bad_step(self, steps: int) -> int | None:
+        """Return the first of the epoch's first `steps` steps whose loss is not finite, or None.
+
+        A step can ruin the weights while its own loss is still finite; then it is the one to blame.
+        """
+        bad = (~torch.isfinite(self.losses[:steps])).nonzero()
+        if len(bad):
+            return int(bad[0])
+        if steps and not all(bool(torch.isfinite(p).all()) for p in self.classifier.parameters()):
+            return steps - 1
+        return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that the next step depends on."""
+        found = {f"net.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
+        if self.average is not None:
+            found |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            found |= {
+                f"optimiser.{index}.{key}": value for key, value in moments.items() if value is not None
+            }
+        return found | {"losses": self.losses}
+
+    def extra(self) -> dict[str, Any]:
+        """Return the plain values that the next step depends on."""
+        return {"scaler": self._scaler.state_dict()}
+
+    def restore(self, tensors: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
+        """Take up what `tensors` and `extra` returned."""
+        self.classifier.load_state_dict(_under(tensors, "net."))
+        if self.average is not None:
+            self.average.restore(_under(tensors, "average."))
+        self.losses.copy_(tensors["losses"])
+        self._scaler.load_state_dict(dict(extra["scaler"]))
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(tensors, "optimiser.").items():
+            index, key = name.split(".")
+            like = parameters[int(index)]
+            # A moment lies in memory as its parameter does (channels last), as in a run that never stopped.
+            value = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            state.setdefault(int(index), {})[key] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

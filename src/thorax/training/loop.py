@@ -1,0 +1,114 @@
+"""Training: one straight function from a recipe and a store to a bundle."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from thorax.recipe.schema import Recipe
+from thorax.store import Store
+from thorax.training.checkpoint import Checkpointer
+from thorax.training.deliver import Delivery, deliver_bundle
+from thorax.training.interruption import TrainingInterrupted, stop_signal
+from thorax.training.logbook import Logbook
+from thorax.training.machine import pick_machine, repeatable
+from thorax.training.pace import ProgressCallback
+from thorax.training.plan import plan_run
+from thorax.training.run import Run
+from thorax.training.run_folder import CHECKPOINTS, LOG, RunSummary, describe_start, identity, open_run
+from thorax.training.validation import measure
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Recipe,
+    store: Store,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> RunSummary:
+    """Train a recipe on the training part of its split; validation alone chooses.
+
+    The run's folder gets `recipe.toml`, `log.jsonl`, `checkpoints/` and, at the end, `bundle/`. With exact
+    determinism, a run that was killed anywhere and resumed ends with the same bytes of weights and bundle as
+    one that was not, and with the same log but for times.
+
+    Args:
+        recipe: What to do.
+        store: Images and labels.
+        out: The run's folder: a new or empty one, unless `resume`.
+        resume: Go on where the run in `out` was; a finished one is left as it is.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        progress: Called after each step. It may raise KeyboardInterrupt to stop the run.
+
+    Raises:
+        RecipeError: The recipe does not fit the data, the backbone or the device.
+        DataError: The store is not what the recipe wants, or `out` holds something else.
+        NonFiniteLoss: The loss became infinite or not a number.
+        TrainingInterrupted: Ctrl-C, SIGTERM or `progress` stopped the run; it can be resumed.
+    """
+    # ---- data, machine, folder ----------------------------------------------------------------------
+    plan = plan_run(recipe, store)
+    machine = pick_machine(device, recipe.training.precision)
+    same = identity(recipe, store, plan, machine)
+    folder = open_run(out, recipe, same, resume=resume)
+    if folder.finished is not None:
+        return folder.finished
+    # A resumed run takes the threads of the one it goes on with: sums are split among them.
+    machine = replace(machine, threads=folder.threads or machine.threads)
+
+    with (
+        repeatable(recipe.training.determinism, threads=machine.threads),
+        closing(Logbook(out / LOG, keep=folder.checkpoint.state.events if folder.checkpoint else 0)) as log,
+        stop_signal() as stop,
+    ):
+        # ---- net and optimiser, new or as the checkpoint has them ---------------------------------------
+        checkpointer = Checkpointer(out / CHECKPOINTS, minutes=recipe.training.checkpoint_minutes)
+        run = Run(
+            recipe, plan, machine=machine, log=log, checkpointer=checkpointer, checkpoint=folder.checkpoint
+        )
+        if folder.checkpoint is None:
+            log.write("start", **describe_start(recipe, plan, machine, same))
+
+        # ---- loop ---------------------------------------------------------------------------------------
+        try:
+            while not run.is_over:
+                for batch in run.batches():
+                    run.step(batch)
+                    if progress is not None:
+                        progress(run.progress())
+                    stop.check()
+                    run.save_if_due()
+                run.end_epoch(stop.check)
+                run.save_if_due(epoch_ended=True)
+        except KeyboardInterrupt:
+            run.save()
+            raise TrainingInterrupted(
+                f"training was stopped after step {run.steps_done} of "
+                f"{recipe.training.epochs * plan.steps}; nothing is lost: run the same command with --resume "
+                f"to go on in {out}"
+            ) from None
+        run.save()
+
+        # ---- choice, calibration, operating points, bundle ----------------------------------------------
+        epoch, weights = run.select()
+        logits = run.logits(weights)
+        delivery = Delivery(weights, exact_cam=run.classifier.exact_cam, epoch=epoch, logits=logits)
+        temperature = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
+        validation = measure(logits, plan.val.targets, plan.findings)
+        summary = RunSummary(
+            folder=out,
+            bundle=out / "bundle",
+            epochs=run.state.epoch,
+            stopped_early=run.state.stopped,
+            selected_epoch=epoch,
+            macro_auc=validation.macro_auc if validation.macro_auc == validation.macro_auc else None,
+            loss=validation.loss,
+            temperature=temperature,
+            notices=plan.notices,
+        )
+        log.write("end", **summary.as_fields())
+        log.secure()
+    return summary

@@ -1,0 +1,125 @@
+"""What a run trains and validates on, checked before anything is computed."""
+
+from dataclasses import dataclass
+
+from thorax.bundle import PartReference
+from thorax.datasets.splits import Split, build_split
+from thorax.errors import DataError
+from thorax.findings import Findings
+from thorax.recipe.schema import Recipe
+from thorax.store import Store
+from thorax.training.batches import Part, known_labels, steps_per_epoch
+from thorax.training.validation import macro_findings
+
+__all__ = ["Plan", "plan_run"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Images, labels and their names for the record.
+
+    Attributes:
+        findings: In the order of the outputs.
+        train: Training images.
+        val: Validation images.
+        trained_on: What the bundle says of the training images.
+        selected_on: What the bundle says of the validation images.
+        steps: Steps of an epoch.
+        notices: What a user should know before the run, one sentence each.
+    """
+
+    findings: Findings
+    train: Part
+    val: Part
+    trained_on: PartReference
+    selected_on: PartReference
+    steps: int
+    notices: tuple[str, ...]
+
+    def patients(self, part: Part) -> list[str]:
+        """Return the patient of each image of a part."""
+        return [str(patient) for patient in part.store.table.frame["patient"].to_numpy()[part.rows]]
+
+
+def plan_run(recipe: Recipe, store: Store) -> Plan:
+    """Find the images of a recipe in a store.
+
+    Raises:
+        DataError: The store is not as the recipe wants it, a part is empty, or validation has no labels that
+            the recipe's metrics need.
+        RecipeError: A batch is larger than the training part.
+    """
+    _check_store(recipe, store)
+    findings = recipe.data.finding_tuple()
+    split = build_split(
+        recipe.data.split, store.table, dataset=store.dataset, whole_sha256=store.split_sha256
+    )
+    targets = store.table.targets(findings)
+    parts = {}
+    for name in ("train", "val"):
+        rows = split.rows(name, views=recipe.data.views)
+        parts[name] = Part(store, rows, targets[rows])
+    train, val = parts["train"], parts["val"]
+    _check_validation(recipe, split, val, findings)
+    return Plan(
+        findings=findings,
+        train=train,
+        val=val,
+        trained_on=_reference(split, "train", train),
+        selected_on=_reference(split, "val", val),
+        steps=steps_per_epoch(len(train), recipe.training.batch_size),
+        notices=_notices(recipe, train, findings),
+    )
+
+
+def _check_store(recipe: Recipe, store: Store) -> None:
+    wanted, found = recipe.store, store.preparation
+    if found.size < wanted.size or found.fit != wanted.fit:
+        raise DataError(
+            f"the store {store.path} holds images of {found.size} pixels (fit {found.fit}), and recipe "
+            f"{recipe.name} wants {wanted.size} (fit {wanted.fit}); make that store with: "
+            f"thorax prepare SOURCE --recipe {recipe.name} --out STORE"
+        )
+
+
+def _check_validation(recipe: Recipe, split: Split, val: Part, findings: Findings) -> None:
+    if not (val.targets >= 0).any():
+        raise DataError(
+            f"none of the {len(val)} validation images of split {split.name} has a sure label for "
+            f"{', '.join(map(str, findings))}; nothing could be chosen on them: take another "
+            "split with --set data.split=..., or other findings with --set data.findings=..."
+        )
+    metrics = [recipe.selection.metric] if recipe.selection.checkpoint == "best" else []
+    metrics += [recipe.early_stopping.metric] if recipe.early_stopping else []
+    if "macro-auc" in metrics and not any(macro_findings(val.targets, findings)):
+        raise DataError(
+            f"no finding has both positives and negatives among the {len(val)} validation images of split "
+            f"{split.name}, so the metric macro-auc does not exist; use --set selection.metric=loss (and "
+            "early_stopping.metric=loss), or prepare more images"
+        )
+
+
+def _notices(recipe: Recipe, train: Part, findings: Findings) -> tuple[str, ...]:
+    targets, known = known_labels(train.targets, recipe.data.uncertain)
+    positives = (targets * known).sum(axis=0)
+    absent = [str(finding) for finding, count in zip(findings, positives, strict=True) if count == 0]
+    if not absent:
+        return ()
+    notice = (
+        f"{', '.join(absent)}: no positive among the {len(train)} training images, so the net can only learn "
+        "to say no; prepare more images, or leave it out with --set data.findings=..."
+    )
+    return (notice,)
+
+
+def _reference(split: Split, name: str, part: Part) -> PartReference:
+    patients = part.store.table.frame["patient"].to_numpy()[part.rows]
+    return PartReference(
+        dataset=part.store.dataset,
+        split=split.name,
+        part=name,
+        sha256=split.sha256,
+        images_sha256=split.images_sha256(part.rows),
+        num_images=len(part),
+        num_patients=len(set(patients)),
+    )

@@ -1,0 +1,277 @@
+"""A run between its first and its last step: what it holds, and the moves that the loop makes."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from thorax.models.classifier import Classifier
+from thorax.models.tensors import Images, KnownTensor, TargetsTensor
+from thorax.recipe.schema import Recipe
+from thorax.training.augment import apply_augment, draw_augment, draw_mixup, mix_images, mix_targets
+from thorax.training.batches import Batch, training_batches
+from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
+from thorax.training.learner import Learner, NonFiniteLoss
+from thorax.training.logbook import Logbook
+from thorax.training.machine import Machine
+from thorax.training.optim import learning_rate
+from thorax.training.pace import Pace, Progress
+from thorax.training.plan import Plan
+from thorax.training.validation import Validation, measure, predict_logits
+
+__all__ = ["Run"]
+
+_SUMMARY_STEPS = 20
+"""Steps between two summaries in the log. Only there, and for a checkpoint, does the CPU wait for a GPU."""
+
+
+class Run:
+    """A run: its net, its place, its log and its checkpoints.
+
+    Args:
+        recipe: What to do.
+        plan: On which images.
+        machine: Where.
+        log: The open log, cut to where `checkpoint` was written.
+        checkpointer: Where checkpoints go.
+        checkpoint: Where to go on; None begins anew.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        *,
+        machine: Machine,
+        log: Logbook,
+        checkpointer: Checkpointer,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self._recipe = recipe
+        self._plan = plan
+        self._machine = machine
+        self._log = log
+        self._checkpointer = checkpointer
+        self._learner = Learner(
+            recipe,
+            num_findings=len(plan.findings),
+            steps=plan.steps,
+            machine=machine,
+            pretrained=checkpoint is None,
+        )
+        self.state = RunState()
+        self._best: Best | None = None
+        if checkpoint is not None:
+            self.state, self._best = checkpoint.state, checkpoint.best
+            self._learner.restore(checkpoint.tensors, checkpoint.extra)
+        self._pace = Pace()
+        self._recent_loss: float | None = None
+        self._epoch_began = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no epoch is left."""
+        return self.state.stopped or self.state.epoch == self._recipe.training.epochs
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the run that are finished."""
+        return self.state.epoch * self._plan.steps + self.state.step
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield what is left of the current epoch."""
+        training = self._recipe.training
+        self._epoch_began = time.monotonic()
+        self._pace.rest()
+        return training_batches(
+            self._plan.train,
+            self._recipe.data,
+            seed=training.seed,
+            epoch=self.state.epoch,
+            batch_size=training.batch_size,
+            first_step=self.state.step,
+        )
+
+    def step(self, batch: Batch) -> None:
+        """Take one step; now and then, sum up the latest in the log.
+
+        Raises:
+            NonFiniteLoss: The loss of this or a recent step is not finite.
+        """
+        images, targets, known = self._drawn(batch)
+        step = self.state.step
+        self._learner.step(
+            images,
+            targets,
+            known,
+            lr=self._learning_rate(self.steps_done),
+            epoch_step=step,
+            step=self.steps_done,
+        )
+        self.state = replace(self.state, step=step + 1)
+        self._pace.count(len(batch.positions))
+        if (step + 1) % _SUMMARY_STEPS == 0 or step + 1 == self._plan.steps:
+            self._sum_up()
+
+    def progress(self) -> Progress:
+        """Return where the run is."""
+        epochs = self._recipe.training.epochs
+        steps = epochs * self._plan.steps
+        return Progress(
+            epoch=min(self.state.epoch + 1, epochs),
+            epochs=epochs,
+            step=self.steps_done,
+            steps=steps,
+            loss=self._recent_loss,
+            images_per_second=self._pace.images_per_second,
+            seconds_left=self._pace.seconds_left(steps - self.steps_done),
+            notices=self._plan.notices,
+        )
+
+    def end_epoch(self, check: Callable[[], None]) -> None:
+        """Validate, choose, and go on to the next epoch.
+
+        Args:
+            check: Called during validation where the run may be stopped; the epoch is then not ended.
+        """
+        self._refuse_bad_loss()
+        logits = self.logits(self._learner.weights(), check=check)
+        validation = measure(logits, self._plan.val.targets, self._plan.findings)
+        lr = self._learning_rate(self.steps_done - 1)
+        self._conclude(validation)
+        self._log.write(
+            "epoch",
+            epoch=self.state.epoch,
+            train_loss=float(self._learner.losses.double().mean()),
+            val_loss=validation.loss,
+            macro_auc=validation.macro_auc,
+            auc=dict(zip(map(str, self._plan.findings), validation.auc, strict=True)),
+            lr=lr,
+            seconds=round(time.monotonic() - self._epoch_began, 3),
+        )
+
+    def save_if_due(self, *, epoch_ended: bool = False) -> None:
+        """Write a checkpoint if it is time for one."""
+        if self._checkpointer.is_due(epoch_ended=epoch_ended):
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            NonFiniteLoss: The state is not worth keeping; the checkpoint before it stays.
+        """
+        self._refuse_bad_loss()
+        self.state = replace(self.state, events=self._log.secure())
+        self._checkpointer.write(self.state, self._learner.extra(), self._learner.tensors(), self._best)
+
+    def select(self) -> tuple[int, Mapping[str, Tensor]]:
+        """Put the chosen weights into the net; return their epoch, counted from 1, and the weights."""
+        by_metric = self._recipe.selection.checkpoint == "best"
+        best = self._best if by_metric else None
+        weights = self._learner.weights() if best is None else best.weights
+        self._learner.classifier.load_state_dict(weights)
+        return self.state.epoch if best is None else best.epoch, self._learner.classifier.state_dict()
+
+    @property
+    def classifier(self) -> Classifier:
+        """The net."""
+        return self._learner.classifier
+
+    def logits(
+        self, weights: Mapping[str, Tensor], *, check: Callable[[], None] = lambda: None
+    ) -> Float64[np.ndarray, "n k"]:
+        """Return the logits of the validation images by these weights; `check` is called after each batch."""
+        return predict_logits(
+            self._learner.classifier,
+            self._plan.val,
+            weights=weights,
+            input_size=self._recipe.model.input_size,
+            batch_size=self._recipe.training.batch_size,
+            check=check,
+        )
+
+    def _drawn(self, batch: Batch) -> tuple[Images, TargetsTensor, KnownTensor]:
+        """Take a batch to the device and augment it there."""
+        spec, seed, epoch = self._recipe.augment, self._recipe.training.seed, self.state.epoch
+        pixels, targets, known = (
+            _sent(tensor, self._machine.device) for tensor in (batch.pixels, batch.targets, batch.known)
+        )
+        params = draw_augment(spec, seed=seed, epoch=epoch, positions=batch.positions)
+        images = apply_augment(pixels, params, self._recipe.model.input_size)
+        if spec.mixup:
+            share = draw_mixup(spec.mixup, seed=seed, epoch=epoch, positions=batch.positions)
+            images = mix_images(images, share)
+            targets, known = mix_targets(targets, known, share)
+        return images, targets, known
+
+    def _learning_rate(self, step: int) -> float:
+        scheduled = learning_rate(
+            self._recipe.schedule,
+            peak=self._recipe.optim.lr,
+            step=step,
+            steps_per_epoch=self._plan.steps,
+            epochs=self._recipe.training.epochs,
+        )
+        return scheduled * self.state.plateau.scale
+
+    def _sum_up(self) -> None:
+        self._refuse_bad_loss()
+        step = self.state.step
+        latest = self._learner.losses[(step - 1) // _SUMMARY_STEPS * _SUMMARY_STEPS : step]
+        self._recent_loss = float(latest.double().mean())
+        self._log.write(
+            "steps",
+            epoch=self.state.epoch + 1,
+            step=self.steps_done,
+            loss=self._recent_loss,
+            lr=self._learning_rate(self.steps_done - 1),
+            images_per_second=round(self._pace.mark(), 1),
+        )
+
+    def _refuse_bad_loss(self) -> None:
+        bad = self._learner.first_bad_step(self.state.step)
+        if bad is None:
+            return
+        step = self.state.epoch * self._plan.steps + bad
+        raise NonFiniteLoss(
+            f"the loss is not finite at step {bad + 1} of epoch {self.state.epoch + 1} "
+            f"(step {step + 1} of the run), with learning rate {self._learning_rate(step):.3g}; "
+            "the last checkpoint is from before. "
+            "Start again with a lower optim.lr, a longer schedule.warmup_epochs or "
+            "training.gradient_clip=1, and training.precision=float32 on a GPU"
+        )
+
+    def _conclude(self, validation: Validation) -> None:
+        """Bring what was measured into the state, and close the epoch."""
+        state, stopping = self.state, self._recipe.early_stopping
+        epoch = state.epoch + 1
+        changes: dict[str, Any] = {
+            "plateau": state.plateau.after_epoch(self._recipe.schedule, validation.loss)
+        }
+        score = validation.score(self._recipe.selection.metric)
+        if self._recipe.selection.checkpoint == "best" and (state.best is None or score > state.best):
+            changes["best"] = score
+            weights = {
+                name: tensor.detach().cpu().clone() for name, tensor in self._learner.weights().items()
+            }
+            self._best = Best(epoch, weights)
+        if stopping is not None:
+            watched = validation.score(stopping.metric)
+            if state.watched is None or watched > state.watched:
+                changes |= {"watched": watched, "waited": 0}
+            else:
+                changes |= {"waited": state.waited + 1, "stopped": state.waited + 1 >= stopping.patience}
+        self.state = replace(state, epoch=epoch, step=0, **changes)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor to the device; from pinned memory, so that a GPU fetches it while the CPU goes on."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,177 @@
+"""The folder of a run: what it is of, how far it came, and whether one may go on in it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thorax.errors import DataError
+from thorax.recipe.load import recipe_sha256, write_recipe
+from thorax.recipe.schema import Recipe
+from thorax.store import Store
+from thorax.training.checkpoint import Checkpoint, load_checkpoint
+from thorax.training.logbook import read_log
+from thorax.training.machine import Machine
+from thorax.training.plan import Plan
+
+__all__ = ["CHECKPOINTS", "LOG", "RunFolder", "RunSummary", "describe_start", "identity", "open_run"]
+
+LOG = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What came of a run.
+
+    Attributes:
+        folder: The run's folder.
+        bundle: The bundle's folder.
+        epochs: Epochs that were trained.
+        stopped_early: Whether early stopping ended it.
+        selected_epoch: The epoch whose weights the bundle has, counted from 1.
+        macro_auc: Of these weights on validation; None where no finding has an AUC there.
+        loss: Of these weights on validation, in nats, before calibration.
+        temperature: The fitted temperature.
+        notices: What a user should know, one sentence each.
+    """
+
+    folder: Path
+    bundle: Path
+    epochs: int
+    stopped_early: bool
+    selected_epoch: int
+    macro_auc: float | None
+    loss: float
+    temperature: float
+    notices: tuple[str, ...]
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return what the log's last event holds: all but the folders."""
+        fields = asdict(self)
+        del fields["folder"], fields["bundle"]
+        return fields
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder to train in.
+
+    Attributes:
+        path: Where it is.
+        checkpoint: Where to go on, None for a new run.
+        threads: Threads of the run that is gone on with, None for a new run.
+        finished: The summary of a run that needs nothing more.
+    """
+
+    path: Path
+    checkpoint: Checkpoint | None = None
+    threads: int | None = None
+    finished: RunSummary | None = None
+
+
+def identity(recipe: Recipe, store: Store, plan: Plan, machine: Machine) -> dict[str, Any]:
+    """Return what must be equal for a run to go on, by its name in the log's first event."""
+    same = {
+        "recipe_sha256": recipe_sha256(recipe),
+        "store_fingerprint": store.fingerprint,
+        "split_sha256": plan.trained_on.sha256,
+        "train_images_sha256": plan.trained_on.images_sha256,
+        "val_images_sha256": plan.selected_on.images_sha256,
+    }
+    if recipe.training.determinism == "exact":
+        same |= {"device": machine.name, "torch": torch.__version__}
+    return same
+
+
+def describe_start(recipe: Recipe, plan: Plan, machine: Machine, same: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the log's first event says."""
+    return {
+        "recipe": recipe.name,
+        **same,
+        "split": plan.trained_on.split,
+        "train_images": len(plan.train),
+        "val_images": len(plan.val),
+        "steps_per_epoch": plan.steps,
+        "findings": [finding.name for finding in plan.findings],
+        "device": machine.name,
+        "threads": machine.threads,
+        "precision": str(machine.dtype).removeprefix("torch."),
+        "notices": list(plan.notices),
+    }
+
+
+def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: bool) -> RunFolder:
+    """Make the folder of a new run, or find out where an old one is.
+
+    Args:
+        path: The folder.
+        recipe: Written into it.
+        same: The run's `identity`.
+        resume: Whether a run that is there may be gone on with.
+
+    Raises:
+        DataError: The folder is not empty and `resume` is false, it is not a run's, it is another run's, or
+            it is damaged.
+    """
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path} is a file; give a folder for the run with --out")
+    found = sorted(each.name for each in path.iterdir()) if path.exists() else []
+    if found and not resume:
+        raise DataError(
+            f"{path} is not empty ({', '.join(found[:3])}{'...' if len(found) > 3 else ''}); "  # noqa: PLR2004
+            "go on with the run in it with --resume, or give another folder with --out"
+        )
+    for left in path.rglob(".*.partial"):
+        left.unlink()  # of a write that a kill cut short
+    events = read_log(path / LOG) if (path / LOG).exists() else []
+    if not events:
+        # A run that was killed before its first event: nothing is lost by beginning again.
+        _refuse_foreign(path, found)
+        path.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, path / "recipe.toml")
+        return RunFolder(path)
+    start = events[0]
+    _refuse_other(path, start, same)
+    if events[-1].get("event") == "end":
+        return RunFolder(path, finished=_summary(path, events[-1]))
+    return RunFolder(path, load_checkpoint(path / CHECKPOINTS), int(start["threads"]))
+
+
+def _refuse_foreign(path: Path, found: list[str]) -> None:
+    foreign = [name for name in found if name not in {"recipe.toml", LOG, CHECKPOINTS}]
+    if foreign:
+        raise DataError(
+            f"{path} is no run that could be resumed: it has no {LOG}, but {foreign[0]}; "
+            "give the run's own folder, or an empty one"
+        )
+
+
+def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any]) -> None:
+    names = {
+        "recipe_sha256": "the recipe",
+        "store_fingerprint": "the store",
+        "split_sha256": "the split",
+        "train_images_sha256": "the list of training images",
+        "val_images_sha256": "the list of validation images",
+        "device": "the kind of device",
+        "torch": "the version of torch",
+    }
+    for key, value in same.items():
+        if start.get(key) != value:
+            raise DataError(
+                f"{path} cannot be resumed: {names[key]} is another one ({_short(start.get(key))} when "
+                f"it began, now {_short(value)}); give what it began with, or start anew in another folder"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text  # noqa: PLR2004  (hexadecimal digits of a SHA-256)
+
+
+def _summary(path: Path, end: Mapping[str, Any]) -> RunSummary:
+    fields = {key: value for key, value in end.items() if key not in {"event", "time", "notices"}}
+    return RunSummary(folder=path, bundle=path / "bundle", notices=tuple(end["notices"]), **fields)

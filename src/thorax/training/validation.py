@@ -1,0 +1,98 @@
+"""Measuring the net on validation images, in float32 as it will be used."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from thorax.arrays import Known, Targets
+from thorax.evaluation.calibration import negative_log_likelihood
+from thorax.evaluation.ranking import auroc_score
+from thorax.findings import NO_FINDING, Findings
+from thorax.models.resample import to_input
+from thorax.training.batches import Part
+
+__all__ = ["Validation", "macro_findings", "measure", "predict_logits"]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What an epoch is worth on validation data.
+
+    Attributes:
+        loss: Mean binary cross-entropy over the known labels, in nats.
+        auc: Area under the ROC curve of each finding, in order; NaN where it has none.
+        macro_auc: Mean over the findings that have one, without No Finding; NaN if none has.
+    """
+
+    loss: float
+    auc: tuple[float, ...]
+    macro_auc: float
+
+    def score(self, metric: str) -> float:
+        """Return "macro-auc" or the negative "loss": larger is better."""
+        return self.macro_auc if metric == "macro-auc" else -self.loss
+
+
+def predict_logits(
+    classifier: nn.Module,
+    part: Part,
+    *,
+    input_size: int,
+    batch_size: int,
+    check: Callable[[], None],
+    weights: Mapping[str, Tensor] | None = None,
+) -> Float64[np.ndarray, "n k"]:
+    """Return the logits of all images of a part, in its order.
+
+    Args:
+        classifier: The net; put into evaluation mode and back.
+        part: Which images.
+        input_size: Side of the net's input.
+        batch_size: Images at once.
+        check: Called after each batch; may raise.
+        weights: Weights to use in place of the net's own.
+    """
+    device = next(classifier.parameters()).device
+    found = []
+    was_training = classifier.training
+    classifier.eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(part), batch_size):
+                pixels = torch.from_numpy(part.store.pixels(part.rows[start : start + batch_size]))
+                images = to_input(pixels.to(device), input_size)
+                logits = functional_call(classifier, dict(weights or {}), (images,))
+                found.append(logits.float().cpu().numpy().astype(np.float64))
+                check()
+    finally:
+        classifier.train(was_training)
+    return np.concatenate(found)
+
+
+def macro_findings(targets: Targets, findings: Findings) -> list[bool]:
+    """Return for each finding whether a macro mean includes it: it has positives and negatives here."""
+    return [
+        finding != NO_FINDING and bool((column == 1).any()) and bool((column == 0).any())
+        for finding, column in zip(findings, targets.T, strict=True)
+    ]
+
+
+def measure(logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Findings) -> Validation:
+    """Compare logits with the labels that are sure; uncertain ones are no measure of anything.
+
+    Raises:
+        DataError: A logit is not finite.
+    """
+    known: Known = targets >= 0
+    loss = negative_log_likelihood(targets, known, logits)
+    auc = tuple(
+        auroc_score(target[sure] == 1, logit[sure])
+        for target, sure, logit in zip(targets.T, known.T, logits.T, strict=True)
+    )
+    counted = [a for a, included in zip(auc, macro_findings(targets, findings), strict=True) if included]
+    return Validation(loss, auc, float(np.mean(counted)) if counted else float("nan"))

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from thorax.errors import RecipeError
+from thorax.models.backbones import build_backbone
+from thorax.models.torchvision_shim import timm
+from thorax.recipe.schema import Model
+
+ARGUMENTS = {"channels": (8, 16, 16, 16)}
+
+
+def backbone(**settings):
+    return build_backbone(Model(**{"backbone": "resnet10t", "input_size": 64, **settings}))
+
+
+def test_timm_is_there_whatever_torchvision_is():
+    assert timm.is_model("densenet121")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"backbone": "resnet5O"}, "'resnet5O' is no model of timm .*; did you mean resnet50"),
+        ({"backbone": "qqqqqqqqq"}, r"is no model of timm .*; timm.list_models\(\) lists them"),
+        (
+            {"backbone": "resnet50.a1_in1k"},
+            "set model.backbone=resnet50 and model.weights=timm:a1_in1k",
+        ),
+        (
+            {"arguments": {"chanels": (8, 8)}},
+            r"model.arguments.chanels = \(8, 8\): backbone resnet10t takes no argument 'chanels'",
+        ),
+        (
+            {"arguments": {"channels": "x"}},
+            "model.arguments = {'channels': 'x'} do not fit backbone resnet10t",
+        ),
+        ({"backbone": "densenet121", "drop_path": 0.1}, "has no stochastic depth; set model.drop_path=0"),
+        ({"weights": "imagenet"}, "is not understood; give none, timm, timm:TAG or file:PATH"),
+        ({"weights": "timm:nope"}, "timm publishes no such weights of resnet10t; its tags are c3_in1k"),
+        ({"backbone": "resnet200", "weights": "timm"}, "timm publishes no weights of resnet200"),
+        ({"weights": "file:/nowhere.safetensors"}, "/nowhere.safetensors cannot be read as safetensors"),
+    ],
+)
+def test_what_timm_does_not_have_is_refused_in_a_recipes_words(settings, text):
+    with pytest.raises(RecipeError, match=text):
+        backbone(**settings)
+
+
+def test_weights_without_a_network_name_the_file_to_fetch(monkeypatch, tmp_path):
+    # Nobody listens there, so that the test asks nobody, with or without a network.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(RecipeError, match="cannot be fetched from the Hugging Face hub") as raised:
+        backbone(weights="timm:c3_in1k")
+    assert "fetch model.safetensors from https://huggingface.co/timm/resnet10t.c3_in1k" in str(raised.value)
+    assert "--set model.weights=file:PATH" in str(raised.value)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"conv": torch.zeros(1)}, path)
+    with pytest.raises(RecipeError, match=r"pickles such as \.pth are not opened"):
+        backbone(weights=f"file:{path}")
+
+
+def test_a_file_of_the_backbone_is_taken_whole(tmp_path):
+    source = backbone(arguments=ARGUMENTS)
+    save_file(source.state_dict(), tmp_path / "own.safetensors")
+    found = backbone(arguments=ARGUMENTS, weights=f"file:{tmp_path / 'own.safetensors'}")
+    assert found.state_dict().keys() == source.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), source.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_published_file_loses_its_classifier_and_adapts_its_first_layer(channels, tmp_path):
+    published = timm.create_model("resnet10t", num_classes=10, in_chans=3, **ARGUMENTS).eval()
+    save_file(published.state_dict(), tmp_path / "model.safetensors")
+    weights = f"file:{tmp_path / 'model.safetensors'}"
+    found = backbone(arguments=ARGUMENTS, weights=weights, channels=channels).eval()
+    grey = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected = published.forward_features(grey.repeat(1, 3, 1, 1))
+        torch.testing.assert_close(found.forward_features(grey.repeat(1, channels, 1, 1)), expected)
+        assert found.forward_head(expected).shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda w: w.pop("layer1.0.conv1.weight"), "Missing key.*layer1.0.conv1.weight"),
+        (lambda w: w.update({"norm.1": torch.zeros(1)}), "Unexpected key.*norm.1"),
+        (lambda w: w.update({"layer1.0.conv1.weight": torch.zeros(1)}), "size mismatch for layer1.0.conv1"),
+    ],
+)
+def test_a_file_that_does_not_match_is_refused_with_the_keys(change, text, tmp_path):
+    weights = dict(backbone(arguments=ARGUMENTS).state_dict())
+    change(weights)
+    save_file(weights, tmp_path / "other.safetensors")
+    with pytest.raises(RecipeError, match=text) as raised:
+        backbone(arguments=ARGUMENTS, weights=f"file:{tmp_path / 'other.safetensors'}")
+    assert "does not fit backbone resnet10t" in str(raised.value)

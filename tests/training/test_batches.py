@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+
+from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.errors import RecipeError
+from thorax.randomness import permutation
+from thorax.recipe.schema import Data
+from thorax.training.batches import known_labels, steps_per_epoch, training_batches
+from thorax.training.plan import plan_run
+
+
+@pytest.mark.parametrize(
+    ("uncertain", "targets", "known"),
+    [
+        ("ignore", [1, 0, 0, 0], [True, True, False, False]),
+        ("positive", [1, 0, 1, 0], [True, True, True, False]),
+        ("negative", [1, 0, 0, 0], [True, True, True, False]),
+    ],
+)
+def test_what_an_uncertain_label_means(uncertain, targets, known):
+    labels = np.array([[1, 0, UNCERTAIN, NOT_LABELLED]], np.int8)
+    found = known_labels(labels, uncertain)
+    assert found[0].tolist() == [targets]
+    assert found[1].tolist() == [known]
+
+
+def test_an_epoch_is_its_order_in_whole_batches(toy_store, make_recipe):
+    part = plan_run(make_recipe(), toy_store).train
+    data = Data(findings=("Effusion", "Mass"))
+    batches = list(training_batches(part, data, seed=3, epoch=5, batch_size=20))
+    assert len(batches) == steps_per_epoch(96, 20) == 4
+    order = permutation(3, "order", epoch=5, length=96)[:80]
+    pixels = torch.cat([batch.pixels for batch in batches])
+    assert np.array_equal(pixels.numpy(), toy_store.pixels(part.rows[order]))
+    labels = part.targets[order]
+    assert np.array_equal(torch.cat([b.targets for b in batches]).numpy(), labels == 1)
+    assert np.array_equal(torch.cat([b.known for b in batches]).numpy(), labels >= 0)
+    assert np.array_equal(np.concatenate([b.positions for b in batches]), np.arange(80))
+
+
+def test_the_rest_of_an_epoch_is_its_tail(toy_store, make_recipe):
+    part = plan_run(make_recipe(), toy_store).train
+    data = Data(findings=("Effusion", "Mass"))
+    whole = list(training_batches(part, data, seed=0, epoch=0, batch_size=16))
+    rest = list(training_batches(part, data, seed=0, epoch=0, batch_size=16, first_step=4))
+    assert len(rest) == 2
+    for batch, expected in zip(rest, whole[4:], strict=True):
+        assert torch.equal(batch.pixels, expected.pixels)
+        assert np.array_equal(batch.positions, expected.positions)
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(RecipeError, match=r"set training\.batch_size=7 or lower"):
+        steps_per_epoch(7, 8)

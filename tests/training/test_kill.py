@@ -1,0 +1,78 @@
+"""`kill -9` anywhere: the resumed run ends as one that was never stopped."""
+
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import torch
+
+from thorax.recipe.schema import Recipe
+from thorax.store import open_store
+from thorax.training import train
+from thorax.training.logbook import TIME_FIELDS, read_log
+
+KILLS = 10
+
+
+def train_here(store: Path, recipe: str, out: Path) -> None:
+    torch.set_num_threads(1)
+    train(Recipe.model_validate_json(recipe), open_store(store), out, resume=True, device="cpu")
+
+
+def content(run: Path) -> dict[str, object]:
+    """Return every file of a run; the log without its times."""
+    log = run / "log.jsonl"
+    files: dict[str, object] = {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path != log
+    }
+    return files | {
+        "log": [{k: v for k, v in event.items() if k not in TIME_FIELDS} for event in read_log(log)]
+    }
+
+
+def test_a_run_that_is_killed_again_and_again_ends_the_same(toy_store_path, make_recipe, tmp_path):
+    # A server that has imported torch forks the runs: each would otherwise begin with seconds of importing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["thorax.training", "thorax.models"])
+    recipe = make_recipe(
+        augment={"flip": 0.5, "rotate": 10, "mixup": 0.3},
+        model={"dropout": 0.2},
+        training={"epochs": 8, "ema": 0.9, "checkpoint_minutes": 0},
+        optim={"kind": "adamw", "lr": 3e-3},
+        schedule={"kind": "cosine", "warmup_epochs": 1},
+        early_stopping={"patience": 3},
+    ).model_dump_json()
+
+    def start(out: Path) -> multiprocessing.context.ForkServerProcess:
+        process = context.Process(target=train_here, args=(toy_store_path, recipe, out))
+        process.start()
+        return process
+
+    start(tmp_path / "first").join()  # the server's imports
+    began = time.monotonic()
+    whole = start(tmp_path / "whole")
+    whole.join()
+    took = time.monotonic() - began
+    assert whole.exitcode == 0
+
+    moments = random.Random(0)
+    kills = 0
+    while kills < KILLS:
+        process = start(tmp_path / "killed")
+        process.join(moments.uniform(0, 0.16) * took)
+        finished = process.exitcode is not None
+        process.kill()
+        process.join()
+        if finished:
+            break
+        kills += 1
+    last = start(tmp_path / "killed")
+    last.join()
+
+    assert last.exitcode == 0
+    # On a machine whose load changes meanwhile, the run may end before the tenth.
+    assert kills >= KILLS // 2
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")

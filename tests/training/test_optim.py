@@ -1,0 +1,85 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from thorax.recipe.schema import Adam, AdamW, Constant, Cosine, Plateau, Sgd, WarmRestarts
+from thorax.training.optim import PlateauState, build_optimiser, learning_rate
+
+
+def rates(spec, steps, *, steps_per_epoch=4, epochs=3):
+    return [
+        learning_rate(spec, peak=0.1, step=step, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        for step in range(steps)
+    ]
+
+
+def test_warm_up_rises_evenly_to_the_peak():
+    found = rates(Constant(warmup_epochs=1), 6)
+    assert found == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
+def test_half_an_epoch_of_warm_up():
+    assert rates(Constant(warmup_epochs=0.5), 3) == pytest.approx([0.05, 0.1, 0.1])
+
+
+def test_a_cosine_goes_from_the_peak_to_its_final_value():
+    found = rates(Cosine(final=0.1), 12)
+    assert found[0] == pytest.approx(0.1)
+    assert found[-1] == pytest.approx(0.01)
+    assert found[5] + found[6] == pytest.approx(0.11)
+    assert found == sorted(found, reverse=True)
+    by_hand = 0.01 + 0.09 * (1 + math.cos(math.pi * 3 / 11)) / 2
+    assert found[3] == pytest.approx(by_hand)
+
+
+def test_a_cosine_after_warm_up_ends_at_the_last_step():
+    found = rates(Cosine(warmup_epochs=1), 12)
+    assert found[3] == found[4] == pytest.approx(0.1)
+    assert found[-1] == pytest.approx(0)
+
+
+def test_warm_restarts_grow():
+    found = rates(WarmRestarts(first_epochs=1, factor=2), 13, epochs=9)
+    starts = [step for step, rate in enumerate(found) if rate == pytest.approx(0.1)]
+    assert starts == [0, 4, 12]
+    assert found[2] == found[8] == pytest.approx(0.05)
+
+
+def test_warm_restarts_of_equal_length():
+    found = rates(WarmRestarts(first_epochs=1, factor=1, final=0.5), 12)
+    assert found[0:4] == found[4:8] == found[8:12]
+    assert found[2] == pytest.approx(0.075)
+
+
+def test_a_plateau_by_hand():
+    spec, state = Plateau(patience=1, factor=0.5), PlateauState()
+    scales = []
+    for loss in (1.0, 0.9, 0.95, 0.92, 0.91, 0.8, 0.8, 0.8):
+        state = state.after_epoch(spec, loss)
+        scales.append(state.scale)
+    # Lowered after the second epoch that is not better than 0.9, and again after two that only equal 0.8.
+    assert scales == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]
+    assert state.best == 0.8
+
+
+def test_other_schedules_have_no_plateau():
+    assert PlateauState().after_epoch(Constant(), 5.0) == PlateauState()
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        (Adam(lr=0.1, weight_decay=0.2), torch.optim.Adam),
+        (AdamW(lr=0.1, weight_decay=0.2, betas=(0.8, 0.9)), torch.optim.AdamW),
+        (Sgd(lr=0.1, weight_decay=0.2, momentum=0.0), torch.optim.SGD),
+    ],
+)
+def test_biases_and_norms_are_spared_weight_decay(spec, kind):
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 3))
+    optimiser = build_optimiser(spec, net)
+    assert type(optimiser) is kind
+    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    found = {name: decay[id(parameter)] for name, parameter in net.named_parameters()}
+    assert found == {"0.weight": 0.2, "0.bias": 0, "1.weight": 0, "1.bias": 0, "2.weight": 0.2, "2.bias": 0}

@@ -1,0 +1,60 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from thorax.errors import DataError
+from thorax.training.plan import plan_run
+
+
+def relabelled(store, change):
+    """Return the store with other labels."""
+    frame = store.table.frame.copy()
+    change(frame)
+    return dataclasses.replace(store, table=dataclasses.replace(store.table, frame=frame))
+
+
+def test_a_finding_without_a_positive_is_announced(toy_store, make_recipe):
+    def without_mass(frame):
+        frame.loc[frame["official"] == "train", "Mass"] = 0
+
+    notices = plan_run(make_recipe(), relabelled(toy_store, without_mass)).notices
+    notice = (
+        "Mass: no positive among the 96 training images, so the net can only learn to say no; prepare more "
+        "images, or leave it out with --set data.findings=..."
+    )
+    assert notices == (notice,)
+    assert plan_run(make_recipe(), toy_store).notices == ()
+
+
+def test_a_validation_part_without_both_classes_cannot_select_by_auc(toy_store, make_recipe):
+    def one_class(frame):
+        frame.loc[frame["official"] == "val", ["Effusion", "Mass"]] = 0
+
+    store = relabelled(toy_store, one_class)
+    with pytest.raises(
+        DataError, match="no finding has both positives and negatives among the 40 validation"
+    ):
+        plan_run(make_recipe(), store)
+    recipe = make_recipe(selection={"metric": "loss"})
+    assert len(plan_run(recipe, store).val) == 40
+    stopping = make_recipe(selection={"metric": "loss"}, early_stopping={"metric": "macro-auc"})
+    with pytest.raises(DataError, match=r"--set selection\.metric=loss"):
+        plan_run(stopping, store)
+
+
+def test_a_validation_part_without_labels_is_refused(toy_store, make_recipe):
+    def unlabelled(frame):
+        frame.loc[frame["official"] == "val", ["Effusion", "Mass"]] = -1
+
+    with pytest.raises(
+        DataError, match=r"none of the 40 validation images .* has a sure label for Effusion, Mass"
+    ):
+        plan_run(make_recipe(), relabelled(toy_store, unlabelled))
+
+
+def test_parts_share_no_patient(toy_store, make_recipe):
+    plan = plan_run(make_recipe(), toy_store)
+    assert not set(plan.patients(plan.train)) & set(plan.patients(plan.val))
+    assert np.intersect1d(plan.train.rows, plan.val.rows).size == 0
+    assert (plan.trained_on.part, plan.selected_on.part) == ("train", "val")

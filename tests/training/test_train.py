@@ -1,0 +1,332 @@
+import math
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from thorax.bundle import load_bundle
+from thorax.errors import DataError, RecipeError, ThoraxError
+from thorax.findings import Finding
+from thorax.inference.torch_engine import TorchEngine
+from thorax.training import NonFiniteLoss, TrainingInterrupted, train
+from thorax.training.logbook import TIME_FIELDS, read_log
+from thorax.training.plan import plan_run
+from thorax.training.validation import measure
+
+
+def files_of(run):
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name != "log.jsonl"
+    }
+
+
+def log_of(run):
+    return [
+        {key: value for key, value in event.items() if key not in TIME_FIELDS}
+        for event in read_log(run / "log.jsonl")
+    ]
+
+
+def assert_same_run(run, other):
+    assert log_of(run) == log_of(other)
+    found, expected = files_of(run), files_of(other)
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+def stop_at(*steps):
+    def progress(now):
+        if now.step in steps:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def learnt(toy_store, make_recipe, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "learnt"
+    seen = []
+    recipe = make_recipe(
+        training={"epochs": 6}, optim={"lr": 5e-3, "weight_decay": 0.05}, schedule={"kind": "cosine"}
+    )
+    summary = train(recipe, toy_store, out, device="cpu", progress=seen.append)
+    return recipe, summary, seen
+
+
+def test_a_planted_problem_is_learnt(learnt):
+    _, summary, _ = learnt
+    epochs = [event for event in read_log(summary.folder / "log.jsonl") if event["event"] == "epoch"]
+    assert [event["epoch"] for event in epochs] == [1, 2, 3, 4, 5, 6]
+    assert epochs[-1]["train_loss"] < 0.7 * epochs[0]["train_loss"]
+    assert summary.macro_auc > 0.9
+    assert summary.macro_auc == max(event["macro_auc"] for event in epochs)
+    assert summary.epochs == 6
+    assert not summary.stopped_early
+
+
+def test_progress_counts_steps(learnt):
+    _, _, seen = learnt
+    assert [(now.epoch, now.step) for now in seen[:8]] == [*((1, n) for n in range(1, 7)), (2, 7), (2, 8)]
+    assert {now.steps for now in seen} == {36}
+    assert seen[-1].seconds_left == 0
+    assert seen[-1].images_per_second > 0
+    assert math.isfinite(seen[-1].loss)
+
+
+def test_the_bundle_holds_what_was_selected(learnt, toy_store):
+    recipe, summary, _ = learnt
+    bundle = load_bundle(summary.folder)
+    provenance = bundle.manifest.provenance
+    assert bundle.manifest.exact_cam
+    assert provenance.epoch == summary.selected_epoch
+    assert provenance.selected_by == "best macro-auc on val"
+    assert (provenance.trained_on.num_images, provenance.selected_on.num_images) == (96, 40)
+    assert {part: len(ids) for part, ids in bundle.patients.items()} == {"train": 48, "val": 20}
+    plan = plan_run(recipe, toy_store)
+    logits = TorchEngine(bundle, device="cpu").logits(toy_store.pixels(plan.val.rows))
+    validation = measure(logits, plan.val.targets, plan.findings)
+    assert validation.macro_auc == summary.macro_auc
+    assert validation.loss == pytest.approx(summary.loss, rel=1e-6)
+    assert set(bundle.manifest.operating_points.thresholds) == {"Effusion", "Mass"}
+    best = load_file(summary.folder / "checkpoints/best.safetensors")
+    kept = load_file(summary.bundle / "weights.safetensors")
+    assert all(torch.equal(kept[name], best[name]) for name in kept)
+
+
+def test_a_finished_run_is_left_as_it_is(learnt, toy_store):
+    recipe, summary, _ = learnt
+    before = files_of(summary.folder) | {"log": (summary.folder / "log.jsonl").read_bytes()}
+    assert train(recipe, toy_store, summary.folder, resume=True, device="cpu") == summary
+    assert files_of(summary.folder) | {"log": (summary.folder / "log.jsonl").read_bytes()} == before
+
+
+VARIANTS = {
+    "everything drawn": {
+        "augment": {
+            "flip": 0.5,
+            "rotate": 10,
+            "translate": 0.1,
+            "zoom": (0.8, 1.2),
+            "brightness": 0.1,
+            "contrast": 0.2,
+            "gamma": (0.8, 1.2),
+            "erase": 0.5,
+            "mixup": 0.4,
+        },
+        "model": {"dropout": 0.2, "drop_path": 0.1},
+        "optim": {"kind": "adamw", "lr": 3e-3, "weight_decay": 0.05},
+        "schedule": {"kind": "cosine", "warmup_epochs": 0.5},
+        "training": {"ema": 0.9, "epochs": 2, "batch_size": 16},
+    },
+    "plateau and early stopping": {
+        "optim": {"kind": "sgd", "lr": 0.05},
+        "schedule": {"kind": "plateau", "patience": 0},
+        "training": {"gradient_clip": 1.0, "epochs": 2, "batch_size": 16},
+        "early_stopping": {"patience": 1, "metric": "loss"},
+        "selection": {"checkpoint": "last"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_resumed_run_equals_an_uninterrupted_one(name, toy_store, make_recipe, tmp_path):
+    recipe = make_recipe(**VARIANTS[name])
+    train(recipe, toy_store, tmp_path / "whole", device="cpu")
+    # Within the first epoch, at its end before validation, and within the second.
+    for step in (4, 6, 8):
+        with pytest.raises(TrainingInterrupted):
+            train(recipe, toy_store, tmp_path / "parts", resume=True, device="cpu", progress=stop_at(step))
+    train(recipe, toy_store, tmp_path / "parts", resume=True, device="cpu")
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_run_without_its_latest_best_recovers_it(toy_store, make_recipe, tmp_path):
+    """A kill between the two files leaves a best that is newer than the last."""
+    recipe = make_recipe(optim={"lr": 5e-3})
+    train(recipe, toy_store, tmp_path / "whole", device="cpu")
+    with pytest.raises(TrainingInterrupted):
+        train(recipe, toy_store, tmp_path / "parts", device="cpu", progress=stop_at(8))
+    shutil.copy(
+        tmp_path / "whole/checkpoints/best.safetensors", tmp_path / "parts/checkpoints/best.safetensors"
+    )
+    train(recipe, toy_store, tmp_path / "parts", resume=True, device="cpu")
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_seeds_decide_the_bytes(toy_store, make_recipe, tmp_path):
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        torch.manual_seed(len(weights))  # what the process did before does not matter
+        summary = train(
+            make_recipe(training={"epochs": 1, "seed": seed}), toy_store, tmp_path / name, device="cpu"
+        )
+        weights.append((summary.bundle / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_process_is_left_as_it_was(toy_store, make_recipe, tmp_path):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    handler = signal.getsignal(signal.SIGTERM)
+    train(make_recipe(training={"epochs": 1}), toy_store, tmp_path / "run", device="cpu")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_run_that_can_be_resumed(number, toy_store, make_recipe, tmp_path):
+    def progress(now):
+        if now.step == 3:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(TrainingInterrupted) as raised:
+        train(make_recipe(), toy_store, tmp_path / "run", device="cpu", progress=progress)
+    assert str(raised.value) == (
+        "training was stopped after step 3 of 12; nothing is lost: run the same command with --resume "
+        f"to go on in {tmp_path / 'run'}"
+    )
+    assert raised.value.exit_code == 130
+    assert train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu").epochs == 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(toy_store, make_recipe, tmp_path):
+    recipe = make_recipe(
+        optim={"kind": "sgd", "lr": 1e30, "momentum": 0.0}, training={"checkpoint_minutes": 0}
+    )
+    with pytest.raises(NonFiniteLoss) as raised:
+        train(recipe, toy_store, tmp_path / "run", device="cpu")
+    message = str(raised.value)
+    assert (
+        "the loss is not finite at step 2 of epoch 1 (step 2 of the run), with learning rate 1e+30" in message
+    )
+    assert "optim.lr" in message
+    kept = load_file(tmp_path / "run/checkpoints/last.safetensors")
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.values())
+
+
+def test_early_stopping_counts_epochs_without_improvement(toy_store, make_recipe, tmp_path):
+    # With a learning rate of almost 0 nothing improves after the first epoch but by chance.
+    recipe = make_recipe(
+        optim={"kind": "sgd", "lr": 1e-12, "momentum": 0.0},
+        training={"epochs": 9},
+        early_stopping={"patience": 2, "metric": "macro-auc"},
+    )
+    summary = train(recipe, toy_store, tmp_path / "run", device="cpu")
+    values = [e["macro_auc"] for e in read_log(tmp_path / "run/log.jsonl") if e["event"] == "epoch"]
+    best = int(np.argmax(values))
+    assert summary.stopped_early
+    assert summary.epochs == len(values) == best + 3
+    assert summary.selected_epoch == best + 1
+
+
+def test_checkpoints_come_at_most_at_one_per_cent_of_the_time(toy_store, make_recipe, tmp_path):
+    """Epochs this short are not worth one: only the last is written, at the end."""
+    times = set()
+
+    def progress(_now):
+        path = tmp_path / "run/checkpoints/last.safetensors"
+        if path.exists():
+            times.add(path.stat().st_mtime_ns)
+
+    train(make_recipe(training={"epochs": 4}), toy_store, tmp_path / "run", device="cpu", progress=progress)
+    assert len(times) <= 1
+    assert (tmp_path / "run/checkpoints/last.safetensors").exists()
+
+
+def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
+    recipe = make_recipe()
+    with pytest.raises(TrainingInterrupted):
+        train(recipe, toy_store, tmp_path / "run", device="cpu", progress=stop_at(2))
+    with pytest.raises(DataError, match=r"run is not empty \(checkpoints, log.jsonl, recipe.toml\); go on"):
+        train(recipe, toy_store, tmp_path / "run", device="cpu")
+    other = make_recipe(optim={"lr": 0.5})
+    with pytest.raises(
+        DataError, match=r"cannot be resumed: the recipe is another one \(.{12}\.\.\. when it"
+    ):
+        train(other, toy_store, tmp_path / "run", resume=True, device="cpu")
+    log = tmp_path / "run/log.jsonl"
+    log.write_bytes(log.read_bytes().replace(toy_store.fingerprint.encode(), b"0" * 64))
+    with pytest.raises(DataError, match="the store is another one"):
+        train(recipe, toy_store, tmp_path / "run", resume=True, device="cpu")
+
+
+def test_a_folder_of_something_else_is_refused(toy_store, make_recipe, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(
+        DataError, match=r"is no run that could be resumed: it has no log.jsonl, but notes.txt"
+    ):
+        train(make_recipe(), toy_store, tmp_path, resume=True, device="cpu")
+    with pytest.raises(DataError, match="is a file; give a folder"):
+        train(make_recipe(), toy_store, tmp_path / "notes.txt", device="cpu")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_damaged_checkpoint_is_named(toy_store, make_recipe, tmp_path):
+    with pytest.raises(TrainingInterrupted):
+        train(make_recipe(), toy_store, tmp_path / "run", device="cpu", progress=stop_at(2))
+    last = tmp_path / "run/checkpoints/last.safetensors"
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"last.safetensors is damaged or no checkpoint of this version"):
+        train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("sections", "kind", "text"),
+    [
+        ({"store": {"size": 64}}, DataError, r"32 pixels \(fit pad\), and recipe toy wants 64 \(fit pad\)"),
+        ({"store": {"fit": "crop"}}, DataError, "thorax prepare SOURCE --recipe toy --out STORE"),
+        ({"training": {"batch_size": 97}}, RecipeError, "batch_size = 97 is more than the 96 images"),
+        ({"data": {"findings": ["Hernia"]}}, DataError, "Hernia is not labelled in this data set"),
+        (
+            {"data": {"views": ["AP"]}},
+            DataError,
+            "no image of the train part of split folder-official with view",
+        ),
+        ({"training": {"precision": "float16"}}, RecipeError, "'float16' needs a GPU"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    sections, kind, text, toy_store, make_recipe, tmp_path
+):
+    with pytest.raises(kind, match=text):
+        train(make_recipe(**sections), toy_store, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_device_is_refused(toy_store, make_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="device 'tpu' is not on this machine; give auto or one of cpu"):
+        train(make_recipe(), toy_store, tmp_path / "run", device="tpu")
+
+
+def test_fast_runs_and_bfloat16_train_too(toy_store, make_recipe, tmp_path):
+    recipe = make_recipe(training={"epochs": 1, "determinism": "fast", "precision": "bfloat16"})
+    summary = train(recipe, toy_store, tmp_path / "run", device="cpu")
+    start = read_log(tmp_path / "run/log.jsonl")[0]
+    assert start["precision"] == "bfloat16"
+    assert math.isfinite(summary.loss)
+
+
+def test_every_error_is_thorax_own():
+    assert issubclass(NonFiniteLoss, ThoraxError)
+    assert issubclass(TrainingInterrupted, ThoraxError)
+
+
+def test_a_macro_mean_leaves_out_no_finding_and_what_is_undefined():
+    findings = (Finding("Effusion"), Finding("Hernia"), Finding("No Finding"))
+    targets = np.array([[1, 0, 1], [0, 0, 0], [1, 0, -1], [-2, 0, 0]], np.int8)
+    logits = np.array([[2.0, 0.0, 1.0], [1.0, 0.0, 2.0], [0.5, 0.0, 9.0], [9.0, 0.0, 0.0]])
+    found = measure(logits, targets, findings)
+    assert found.auc[0] == 0.5
+    assert math.isnan(found.auc[1])
+    assert found.auc[2] == 0.5
+    assert found.macro_auc == 0.5
+    assert found.score("macro-auc") == 0.5
+    assert found.score("loss") == -found.loss
