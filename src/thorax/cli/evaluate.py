@@ -1,0 +1,83 @@
+"""`thorax evaluate`: a bundle on one part of a split, with intervals and a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from thorax.bundle import Bundle
+    from thorax.store import Store
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
+    store: Annotated[Path, typer.Option(help="A store prepared as the bundle wants it.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
+    split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
+    part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
+    view: Annotated[str, typer.Option(help="Only images of this view, PA or AP.")] = "",
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Evaluate a bundle. Patients that training or selection saw are refused."""
+    from thorax.bundle import load_bundle, refuse_seen_patients
+    from thorax.cli.console import print_table, progress_bar
+    from thorax.datasets.splits import build_split
+    from thorax.datasets.table import patient_codes
+    from thorax.evaluation.evaluate import Context
+    from thorax.evaluation.evaluate import evaluate as measure
+    from thorax.inference.predictor import Predictor
+    from thorax.inference.torch_engine import TorchEngine
+    from thorax.reporting.report import SUMMARY_HEADER, headline, summary_rows, write_report
+    from thorax.store import open_store
+
+    opened, images = load_bundle(bundle), open_store(store)
+    _refuse_other_preparation(opened, images)
+    chosen = build_split(
+        split or opened.manifest.provenance.trained_on.split,
+        images.table,
+        dataset=images.dataset,
+        whole_sha256=images.split_sha256,
+    )
+    rows = chosen.rows(part, views=(view,) if view else ())
+    table = images.table.take(rows)
+    refuse_seen_patients(opened, images.dataset, table.patients().patients)
+    predictor = Predictor(opened, TorchEngine(opened, device=device))
+    with progress_bar("predicting", unit="images") as progress:
+        probabilities = predictor.predict_rows(images.pixels, rows, progress=progress)
+    evaluation = measure(
+        table.targets(opened.findings),
+        probabilities,
+        patients=patient_codes(table),
+        findings=opened.findings,
+        resamples=resamples,
+        seed=seed,
+    )
+    context = Context(
+        split=chosen.name,
+        part=part,
+        split_sha256=chosen.sha256,
+        images_sha256=chosen.images_sha256(rows),
+        dataset=images.dataset,
+        model=predictor.identity,
+        versions=opened.manifest.provenance.versions,
+    )
+    written = write_report(evaluation, context, out=out)
+    print_table(SUMMARY_HEADER, summary_rows(evaluation), title=headline(evaluation, context))
+    typer.echo(f"report: {written.html}")
+
+
+def _refuse_other_preparation(bundle: "Bundle", store: "Store") -> None:
+    from thorax.errors import DataError
+
+    wanted, found = bundle.manifest.preparation, store.preparation
+    if wanted != found:
+        raise DataError(
+            f"the bundle wants images prepared with size {wanted.size} and fit {wanted.fit}, and "
+            f"{store.path} has size {found.size} and fit {found.fit}; "
+            f"run thorax prepare SRC --out STORE --size {wanted.size} --fit {wanted.fit}"
+        )

@@ -1,0 +1,55 @@
+"""The command `thorax`: its verbs, and how errors become messages and exit codes."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import thorax
+from thorax.cli.evaluate import evaluate
+from thorax.cli.phantom import phantom
+from thorax.cli.predict import predict
+from thorax.cli.prepare import prepare
+from thorax.cli.train import train
+from thorax.errors import ThoraxError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Chest radiograph classification that is honest, fast and ready for work. Not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (phantom, prepare, train, evaluate, predict):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the option's value)
+    if wanted:
+        typer.echo(f"thorax {thorax.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that belong to no verb."""
+
+
+def main() -> None:
+    """Run the command line; a Thorax error becomes one message and its exit code."""
+    try:
+        app()
+    except ThoraxError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away: `thorax predict ... | head`
+        sys.stderr.close()
+        sys.exit(141)

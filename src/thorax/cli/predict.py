@@ -1,0 +1,95 @@
+"""`thorax predict`: files to probabilities."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thorax.errors import ImageError
+from thorax.prediction import Prediction
+
+if TYPE_CHECKING:
+    from thorax.inference.predictor import Failure
+
+__all__ = ["predict"]
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
+    paths: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one line per image and finding.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Predict radiographs. A file that cannot be used is reported and stops nothing; the exit code is 4."""
+    from thorax.bundle import load_bundle
+    from thorax.inference.predictor import Predictor
+    from thorax.inference.torch_engine import TorchEngine
+
+    if as_json and as_csv:
+        raise typer.BadParameter("choose one of --json and --csv")
+    opened = load_bundle(bundle)
+    predictor = Predictor(opened, TorchEngine(opened, device=device))
+    failures: list[Failure] = []
+    predictions = _successes(predictor.predict_files(_files(paths)), failures)
+    write = _write_json if as_json else _write_csv if as_csv else _write_tables
+    write(predictions)
+    if failures:
+        typer.echo(f"{len(failures)} of the files could not be predicted", err=True)
+        raise typer.Exit(ImageError.exit_code)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Go through folders, in the order of names, leaving out hidden files."""
+    for path in paths:
+        if path.is_dir():
+            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
+            yield from (file for file in inside if not file.name.startswith("."))
+        else:
+            yield path
+
+
+def _successes(outcomes: "Iterable[Prediction | Failure]", failures: "list[Failure]") -> Iterator[Prediction]:
+    """Let predictions pass; report each failure on standard error and collect it."""
+    for outcome in outcomes:
+        if isinstance(outcome, Prediction):
+            yield outcome
+        else:
+            typer.echo(f"{outcome.source}: {outcome.reason}", err=True)
+            failures.append(outcome)
+
+
+def _write_json(predictions: Iterable[Prediction]) -> None:
+    for prediction in predictions:
+        typer.echo(json.dumps(prediction.as_json(), ensure_ascii=False, allow_nan=False))
+
+
+def _write_csv(predictions: Iterable[Prediction]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("source", "finding", "probability", "threshold", "positive"))
+    for prediction in predictions:
+        for each in prediction.findings:
+            positive = "" if each.positive is None else int(each.positive)
+            writer.writerow((prediction.source, each.finding, each.probability, each.threshold, positive))
+
+
+def _write_tables(predictions: Iterable[Prediction]) -> None:
+    from thorax.cli.console import print_table
+
+    for prediction in predictions:
+        rows = [
+            (
+                each.finding.label,
+                f"{each.probability:.1%}",
+                "n/a" if each.threshold is None else f"{each.threshold:.1%}",
+                {True: "yes", False: "no", None: "n/a"}[each.positive],
+            )
+            for each in sorted(prediction.findings, key=lambda each: -each.probability)
+        ]
+        print_table(("finding", "probability", "threshold", "positive"), rows, title=prediction.source)
+        for warning in prediction.warnings:
+            typer.echo(f"{prediction.source}: warning: {warning}", err=True)

@@ -1,0 +1,172 @@
+"""The whole way by hand: what a user types, what is printed, and the exit codes."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY = (
+    "store.size=64", "model.input_size=64", "model.arguments.channels=[8,8,16,16]",
+    "training.epochs=2", "training.batch_size=16", "schedule.warmup_epochs=0",
+    "data.split=folder-official",
+)  # fmt: skip
+
+
+def thorax(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, and check its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "thorax", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"COLUMNS": "300"},
+    )
+    assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """Phantoms, a store, a run and a report, made by the command line."""
+    folder = tmp_path_factory.mktemp("work")
+    thorax("phantom", folder / "phantoms", "--patients", "80", "--size", "64")
+    thorax("prepare", folder / "phantoms", "--out", folder / "store", "--size", "64")
+    settings = [part for setting in TINY for part in ("--set", setting)]
+    thorax("train", "small-cpu", "--store", folder / "store", "--out", folder / "run", *settings)
+    thorax(
+        "evaluate", folder / "run", "--store", folder / "store", "--split", "folder-official",
+        "--part", "test", "--out", folder / "report", "--resamples", "50",
+    )  # fmt: skip
+    return folder
+
+
+def test_metrics_hold_what_a_reader_needs(work):
+    metrics = json.loads((work / "report" / "metrics.json").read_text())
+    assert metrics["split"]["name"] == "folder-official"
+    assert metrics["split"]["part"] == "test"
+    assert len(metrics["split"]["sha256"]) == 64
+    assert metrics["num_images"] > metrics["num_patients"] > 0
+    values = [each["auc"]["value"] for each in metrics["findings"].values()]
+    assert len(values) == 14
+    defined = [value for value in values if value is not None]
+    assert metrics["macro"]["num_findings"] == len(defined)
+    assert metrics["macro"]["auc"]["value"] == pytest.approx(np.mean(defined))
+    assert (
+        metrics["macro"]["auc"]["low"] <= metrics["macro"]["auc"]["value"] <= metrics["macro"]["auc"]["high"]
+    )
+
+
+def test_the_report_is_named_and_the_table_printed(work):
+    done = thorax(
+        "evaluate", work / "run", "--store", work / "store", "--out", work / "again", "--resamples", "50"
+    )
+    assert str(work / "again" / "report.html") in done.stdout
+    assert "Cardiomegaly" in done.stdout
+    assert (work / "again" / "metrics.json").read_bytes() == (work / "report" / "metrics.json").read_bytes()
+
+
+def test_the_parts_that_were_seen_are_refused(work):
+    for part in ("train", "val"):
+        done = thorax(
+            "evaluate",
+            work / "run",
+            "--store",
+            work / "store",
+            "--part",
+            part,
+            "--out",
+            work / "no",
+            expect=3,
+        )
+        assert "LeakError" in done.stderr
+        assert "patients were seen when this bundle was made" in done.stderr
+    done = thorax(
+        "evaluate", work / "run", "--store", work / "store", "--split", "patient-80-10-10",
+        "--out", work / "no", expect=3,
+    )  # fmt: skip
+    assert "LeakError" in done.stderr
+    assert not (work / "no").exists()
+
+
+def test_predictions_agree_in_every_form(work):
+    images = sorted((work / "phantoms" / "images").iterdir())[:3]
+    lines = [
+        json.loads(line) for line in thorax("predict", work / "run", *images, "--json").stdout.splitlines()
+    ]
+    assert [line["source"] for line in lines] == [str(image) for image in images]
+    table = list(csv.DictReader(io.StringIO(thorax("predict", work / "run", *images, "--csv").stdout)))
+    assert len(table) == 3 * 14
+    for row in table:
+        line = lines[[str(image) for image in images].index(row["source"])]
+        entry = line["findings"][row["finding"]]
+        assert float(row["probability"]) == entry["probability"]
+        assert row["positive"] == {True: "1", False: "0", None: ""}[entry["positive"]]
+    text = thorax("predict", work / "run", images[0]).stdout
+    assert str(images[0].name) in text
+    assert f"{lines[0]['findings']['Cardiomegaly']['probability']:.1%}" in text
+
+
+def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
+    good = sorted((work / "phantoms" / "images").iterdir())[:2]
+    for image in good:
+        shutil.copy(image, tmp_path)
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "cut.png").write_bytes(good[0].read_bytes()[:500])
+    (tmp_path / ".hidden").write_text("left out")
+    done = thorax("predict", work / "run", tmp_path, "--json", expect=4)
+    assert len(done.stdout.splitlines()) == 2
+    assert "notes.txt" in done.stderr
+    assert "cut.png" in done.stderr
+    assert "2 of the files could not be predicted" in done.stderr
+    done = thorax("predict", work / "run", tmp_path / "missing.png", expect=4)
+    assert "missing.png" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train", "small-cpu", "--store", "STORE", "--out", "new", "--set", "optim.lrr=1"), 2, "optim.lr?"),
+        (("train", "smal", "--store", "STORE", "--out", "new"), 2, "did you mean small-cpu"),
+        (("train", "small-cpu", "--store", "nowhere", "--out", "new"), 3, "nowhere"),
+        (("train", "small-cpu", "--store", "STORE", "--out", "new"), 3, "thorax prepare"),
+        (("prepare", "nowhere", "--out", "new"), 3, "nowhere is not there"),
+        (("phantom", "new", "--patients", "0"), 2, "--patients"),
+        (("evaluate", "nowhere", "--store", "STORE", "--out", "new"), 5, "holds no bundle"),
+        (("evaluate", "RUN", "--store", "STORE", "--out", "new", "--split", "x"), 3, "there is no split 'x'"),
+        (("evaluate", "RUN", "--store", "STORE", "--out", "new", "--part", "x"), 3, "has no part 'x'"),
+        (("predict", "nowhere", "a.png"), 5, "holds no bundle"),
+        (("predict", "RUN", "a.png", "--device", "tpu"), 2, "tpu"),
+        (("predict", "RUN", "a.png", "--csv", "--json"), 2, "choose one of --json and --csv"),
+    ],
+)
+def test_wrong_input_gets_a_message_and_its_exit_code(work, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    places = {"STORE": str(work / "store"), "RUN": str(work / "run")}
+    done = thorax(*(places.get(each, each) for each in arguments), expect=code)
+    assert message in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_prepare_reports_what_it_could_not_use(tmp_path):
+    thorax("phantom", tmp_path / "phantoms", "--patients", "5", "--size", "64")
+    images = sorted((tmp_path / "phantoms" / "images").iterdir())
+    images[1].write_bytes(b"no image at all")
+    done = thorax("prepare", tmp_path / "phantoms", "--out", tmp_path / "store", "--size", "64", expect=4)
+    assert "1 files could not be used" in done.stderr
+    assert images[1].name in (tmp_path / "store" / "rejected.csv").read_text()
+    assert f"{len(images) - 1} images of 64 x 64 pixels" in done.stdout
+
+
+def test_help_and_version():
+    assert "Not a medical device" in " ".join(thorax("--help").stdout.split())
+    assert thorax("--version").stdout.startswith("thorax ")
+    for verb in ("phantom", "prepare", "train", "evaluate", "predict"):
+        assert "Usage" in thorax(verb, "--help").stdout
