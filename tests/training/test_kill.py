@@ -5,8 +5,13 @@ import random
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from thorax.arrays import Probabilities
+from thorax.bundle import load_bundle
+from thorax.inference.predictor import Predictor
+from thorax.inference.torch_engine import TorchEngine
 from thorax.recipe.schema import Recipe
 from thorax.store import open_store
 from thorax.training import train
@@ -31,6 +36,13 @@ def content(run: Path) -> dict[str, object]:
     return files | {
         "log": [{k: v for k, v in event.items() if k not in TIME_FIELDS} for event in read_log(log)]
     }
+
+
+def predictions(run: Path) -> Probabilities:
+    """Return what the run's bundle says of some noise."""
+    bundle = load_bundle(run)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32), dtype=np.uint8)
+    return Predictor(bundle, TorchEngine(bundle, device="cpu")).probabilities(pixels)
 
 
 def test_a_run_that_is_killed_again_and_again_ends_the_same(toy_store_path, make_recipe, tmp_path):
@@ -76,3 +88,4 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(toy_store_path, make
     # On a machine whose load changes meanwhile, the run may end before the tenth.
     assert kills >= KILLS // 2
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    assert np.array_equal(predictions(tmp_path / "killed"), predictions(tmp_path / "whole"))
