@@ -1,0 +1,263 @@
+"""Files to store: parallel, resumable, and the same bytes however it was interrupted.
+
+The order of things, each written whole or not at all: `listing.csv`, `plan.json`; then each shard
+and a note beside it of what became of its rows; then `table.parquet`, `rejected.csv` and, last of all,
+`store.json`; then the notes, the listing and the plan are removed.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from math import ceil
+from pathlib import Path
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from thorax.datasets.table import Source
+from thorax.errors import DataError
+from thorax.files import write_json
+from thorax.recipe.schema import Preparation
+from thorax.store.crew import Crew
+from thorax.store.finish import finish
+from thorax.store.manifest import MANIFEST, PLAN, Manifest, Plan, disk_errors
+from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
+from thorax.store.rows import Chunk, FileEntry, Outcome, prepare_chunk
+from thorax.store.shards import NOTES, ShardDraft, is_finished
+from thorax.store.store import open_store
+
+__all__ = ["Progress", "StoreSummary", "build", "build_store"]
+
+Progress = Callable[[int, int], None]
+"""Called with the source rows that are done, those of an earlier run included, and with all of them."""
+
+# Small, so that the last files are shared out evenly between workers.
+_CHUNK_ROWS = 8
+
+# A process of its own takes 0.3 s to start, and has the memory settings that decoding wants.
+_WORTH_A_PROCESS = 64
+
+_LOCK = ".lock"
+_PARTIAL = ".*.partial"
+_WHILE_BUILDING = (NOTES, LISTING, PLAN, _LOCK)
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What a call of `build_store` found and made.
+
+    Attributes:
+        path: The store's folder.
+        num_images: Images that can be used.
+        num_rejected: Files that cannot, listed in `rejected.csv`.
+        num_shards: Shards of the store.
+        resumed_shards: Those of them that were there before this call.
+    """
+
+    path: Path
+    num_images: int
+    num_rejected: int
+    num_shards: int
+    resumed_shards: int
+
+
+def build_store(
+    source: Source,
+    out: Path,
+    preparation: Preparation,
+    *,
+    split_sha256: Mapping[str, str] = MappingProxyType({}),
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> StoreSummary:
+    """Prepare every image of a source into a store, going on where an earlier call was stopped.
+
+    The bytes of the store depend on the source and the settings only: not on the number of workers,
+    nor on where and how often it was interrupted. A file that cannot be used is left out, with the
+    reason in `rejected.csv`. On a finished store this checks that nothing changed, and returns.
+
+    Args:
+        source: The data set, as its reader gives it.
+        out: The store's folder; made if it is not there.
+        preparation: How radiographs become squares.
+        split_sha256: SHA-256 of the whole list of each registered split, by name; kept in `store.json`.
+        workers: Processes; None: one per core. One for up to 64 images is this process.
+        progress: Called after each image.
+
+    Raises:
+        DataError: `out` holds something else, is being written by another process, was begun with
+            another source or other settings, or cannot be written; a file changed meanwhile; a
+            worker process died; no file at all can be used.
+    """
+    settings = Settings(preparation=preparation, split_sha256=split_sha256)
+    return build(source, out, settings, workers=workers, progress=progress)
+
+
+def build(
+    source: Source,
+    out: Path,
+    settings: Settings,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> StoreSummary:
+    """Do what `build_store` does, with all settings in one."""
+    listing = list_files(source)
+    plan = make_plan(source, listing, settings)
+    # Reading the tables left Arrow's pool with pages that hold nothing: 6 MB for 10,000 rows.
+    pa.default_memory_pool().release_unused()
+    _refuse_foreign(out)
+    with _locked(out):
+        # ---- the plan: the first, or the same as before ------------------------------------------
+        if not _begin(out, plan, listing):
+            with disk_errors(out):
+                _remove(out, _WHILE_BUILDING)
+            # Opening looks at every file: a store that lost one is not called finished.
+            return _summary(out, open_store(out).manifest, resumed=plan.num_shards)
+        # ---- shards ------------------------------------------------------------------------------
+        todo = [number for number in range(plan.num_shards) if not is_finished(out, plan, number)]
+        try:
+            _make_shards(_Job(source.root, out, plan, listing), todo, workers=workers, progress=progress)
+        finally:
+            _remove(out, (_PARTIAL,))
+        # ---- the table, the rejected, and store.json ---------------------------------------------
+        with disk_errors(out):
+            manifest = finish(source, out, plan, listing)
+            _remove(out, _WHILE_BUILDING)
+        return _summary(out, manifest, resumed=plan.num_shards - len(todo))
+
+
+def _summary(out: Path, manifest: Manifest, *, resumed: int) -> StoreSummary:
+    return StoreSummary(
+        path=out,
+        num_images=manifest.num_images,
+        num_rejected=manifest.num_rejected,
+        num_shards=manifest.num_shards,
+        resumed_shards=resumed,
+    )
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a folder that something else put files into; nothing is ever written there."""
+    with disk_errors(out):
+        names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    if PLAN in names or MANIFEST in names:
+        return
+    foreign = [name for name in names if not _is_ours(name)]
+    if foreign:
+        raise DataError(
+            f"{out} is not empty and is no store (it has {foreign[0]}); give a new or empty folder"
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name == LISTING or any(fnmatch(name, pattern) for pattern in (_LOCK, _PARTIAL))
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the folder: two calls never write to it at once. The system lets go when the process ends."""
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"another process is preparing into {out}; wait for it to end, or give another folder"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _begin(out: Path, plan: Plan, listing: Listing) -> bool:
+    """Write the plan, or compare with the one that is there; return whether there is anything to do."""
+    with disk_errors(out):
+        _remove(out, (_PARTIAL,))  # of processes that were killed: the folder is held, so none is in use
+    if (out / PLAN).is_file() or (out / MANIFEST).is_file():
+        refuse_change(out, plan, listing)
+    else:
+        with disk_errors(out):
+            write_listing(listing, out / LISTING)
+            write_json(out / PLAN, plan.model_dump(mode="json"))
+    return not (out / MANIFEST).is_file()
+
+
+def _remove(out: Path, patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        for path in out.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    root: Path
+    out: Path
+    plan: Plan
+    listing: Listing
+
+    def chunks(self, draft: ShardDraft) -> Iterator[Chunk]:
+        """Return the work that a shard makes."""
+        rows = draft.rows
+        for first in rows[::_CHUNK_ROWS]:
+            part = range(first, min(first + _CHUNK_ROWS, rows.stop))
+            yield Chunk(
+                root=self.root,
+                files=tuple(self._entry(row) for row in part),
+                preparation=self.plan.preparation,
+                draft=draft.path,
+                first_row=rows.start,
+            )
+
+    def _entry(self, row: int) -> FileEntry:
+        listing = self.listing
+        return FileEntry(row, listing.paths.iloc[row], int(listing.sizes[row]), int(listing.mtimes_ns[row]))
+
+
+def _make_shards(job: _Job, todo: list[int], *, workers: int | None, progress: Progress | None) -> None:
+    """Make the shards of `todo`, in order; the next is begun while the last is written to the disk."""
+    plan, drafts = job.plan, dict[int, ShardDraft]()
+
+    def chunks() -> Iterator[Chunk]:
+        for number in todo:
+            drafts[number] = ShardDraft(job.out, plan, number)
+            yield from job.chunks(drafts[number])
+
+    num_todo = sum(len(plan.rows_of(number)) for number in todo)
+    done = plan.num_rows - num_todo
+    finishing: Future[None] | None = None
+    crew = _outcomes(chunks(), _num_workers(workers, num_todo), num_todo)
+    with crew as outcomes, ThreadPoolExecutor(1) as thread:
+        for outcome in outcomes:
+            number = outcome.row // plan.shard_rows
+            drafts[number].add(outcome)
+            done += 1
+            if progress:
+                progress(done, plan.num_rows)
+            if drafts[number].is_complete:
+                if finishing:
+                    finishing.result()
+                finishing = thread.submit(drafts.pop(number).finish)
+        if finishing:
+            finishing.result()
+
+
+def _num_workers(asked: int | None, num_rows: int) -> int:
+    # What this process may use, where the system says so: a batch system hands out fewer than there are.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(asked or cores, ceil(num_rows / _CHUNK_ROWS))
+
+
+@contextmanager
+def _outcomes(chunks: Iterator[Chunk], workers: int, num_rows: int) -> Iterator[Iterator[Outcome]]:
+    if workers > 1 or num_rows > _WORTH_A_PROCESS:
+        with closing(Crew(workers)) as crew:
+            yield crew.outcomes(chunks)
+    else:
+        yield (outcome for chunk in chunks for outcome in prepare_chunk(chunk))

@@ -1,0 +1,190 @@
+"""What a store's JSON files say, and what its files are called.
+
+`plan.json` stands in a folder while its store is being made, `store.json` once it is finished:
+the plan and what came of it. A folder is a store when it has `store.json`.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from thorax.errors import DataError
+from thorax.files import canonical_json
+from thorax.recipe.schema import Preparation, Section
+
+__all__ = [
+    "FORMAT",
+    "HEADER_BYTES",
+    "MANIFEST",
+    "PLAN",
+    "REJECTED",
+    "TABLE",
+    "Manifest",
+    "Plan",
+    "Shard",
+    "disk_errors",
+    "load_section",
+    "shard_name",
+]
+
+FORMAT = 1
+HEADER_BYTES = 128
+"""Length of a shard's header: NumPy's format wants a multiple of 64."""
+MANIFEST = "store.json"
+PLAN = "plan.json"
+REJECTED = "rejected.csv"
+TABLE = "table.parquet"
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+class Plan(Section):
+    """Everything that decides the bytes of a store; equal plans make equal stores."""
+
+    format: Literal[1] = 1
+    dataset: str
+    preparation: Preparation
+    shard_rows: int = Field(ge=1)
+    """Source rows per shard; the last shard may have fewer."""
+    num_rows: int = Field(ge=1)
+    """Rows of the source, those that will be rejected included."""
+    box_side: int | None
+    """Side of the square that the source's boxes refer to; None: the image's own pixels."""
+    label_files: dict[str, str]
+    """SHA-256 by name."""
+    files_sha256: str
+    """SHA-256 over path, size and modification time of every image file."""
+    columns: dict[str, str]
+    """SHA-256 of each column of the source's table."""
+    split_sha256: dict[str, str]
+    """SHA-256 of the whole list of each registered split, by name."""
+    software: dict[str, str]
+    """Versions of what turns files into pixels."""
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of the store."""
+        return -(-self.num_rows // self.shard_rows)
+
+    def rows_of(self, shard: int) -> range:
+        """Return the source rows of a shard."""
+        first = shard * self.shard_rows
+        return range(first, min(first + self.shard_rows, self.num_rows))
+
+    def shard_shape(self, shard: int) -> tuple[int, int, int]:
+        """Return the shape of a shard: its slots, and the square twice."""
+        return (len(self.rows_of(shard)), self.preparation.size, self.preparation.size)
+
+    def shard_header(self, shard: int) -> bytes:
+        """Return the first `HEADER_BYTES` of a shard's file: version 1.0 of NumPy's format.
+
+        Written here to the byte, so that all versions of NumPy make the same file, and a reader can
+        compare it: NumPy's own reader takes a damaged length for a shorter header, and shifts the pixels.
+        """
+        shape = self.shard_shape(shard)
+        start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+        text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+        return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
+
+    def shard_bytes(self, shard: int) -> int:
+        """Return the length of a shard's file."""
+        return HEADER_BYTES + prod(self.shard_shape(shard))
+
+
+class Shard(Section):
+    """One finished shard."""
+
+    rows: int
+    """Slots of the shard, unused ones included."""
+    sha256: str
+
+
+class Manifest(Plan):
+    """What `store.json` says: the plan and what came of it. No times, no host names, no folders."""
+
+    num_images: int
+    """Usable rows: those of `table.parquet`."""
+    num_rejected: int
+    """Rows of `rejected.csv`."""
+    content_sha256: str
+    """SHA-256 over the SHA-256 of every usable file's content, in row order."""
+    table_sha256: str
+    rejected_sha256: str
+    shards: tuple[Shard, ...]
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of what a store holds: pixels, labels and the files they came from.
+
+        Where the files lie, when they were written and which splits were registered do not matter.
+        """
+        parts = {
+            "format": self.format,
+            "dataset": self.dataset,
+            "preparation": self.preparation.model_dump(mode="json"),
+            "columns": self.columns,
+            "box_side": self.box_side,
+            "content": self.content_sha256,
+            "shards": [[shard.rows, shard.sha256] for shard in self.shards],
+        }
+        return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of shard `number`."""
+    return f"pixels-{number:05d}.npy"
+
+
+def load_section(kind: type[AnySection], path: Path) -> AnySection:
+    """Read one of a store's JSON files.
+
+    Raises:
+        DataError: It cannot be read, is damaged, or a newer version of Thorax wrote it.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); check the folder") from error
+    except ValueError as error:
+        raise DataError(
+            f"{path} is damaged: it is not JSON ({error}); delete the folder and prepare it anew"
+        ) from error
+    found = value.get("format") if isinstance(value, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise DataError(
+            f"{path} has format {found} and this version of Thorax reads {FORMAT}; "
+            "update Thorax, or prepare the store anew"
+        )
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its top level"
+        raise DataError(
+            f"{path} is damaged or of something else: {where}: {first['msg']}; "
+            "delete the folder and prepare it anew"
+        ) from error
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """Turn an `OSError` while writing below `out` into a `DataError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "check the folder and the rights to it,"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            remedy = "make room,"
+        # pyarrow puts a sentence of its own where the system's word for the number belongs.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise DataError(
+            f"{out} cannot be written ({reason}); {remedy} then run the same command again: "
+            "it goes on where it stopped"
+        ) from error

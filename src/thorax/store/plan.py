@@ -1,0 +1,239 @@
+"""What a store will be made from, written down first: a resumed run must be the same run.
+
+`plan.json` has every setting and a hash of everything that comes in; `listing.csv` has the image
+files one by one, so that the one that changed can be named.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from thorax import __version__
+from thorax.datasets.table import Source
+from thorax.errors import DataError
+from thorax.files import replacing
+from thorax.recipe.schema import Preparation
+from thorax.store.manifest import MANIFEST, PLAN, REJECTED, TABLE, Manifest, Plan, load_section
+
+__all__ = [
+    "LISTING",
+    "SHARD_ROWS",
+    "Listing",
+    "Settings",
+    "list_files",
+    "make_plan",
+    "refuse_change",
+    "write_listing",
+]
+
+LISTING = "listing.csv"
+_LISTED = ("path", "file_bytes", "mtime_ns")
+
+SHARD_ROWS = 4096
+"""Source rows per shard: 268 MB at 256 pixels, 27 shards for NIH."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a store is asked to be.
+
+    Attributes:
+        preparation: How radiographs become squares.
+        split_sha256: SHA-256 of the whole list of each registered split, by name.
+        shard_rows: Source rows per shard.
+    """
+
+    preparation: Preparation
+    split_sha256: Mapping[str, str] = field(default_factory=dict)
+    shard_rows: int = SHARD_ROWS
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a source, in row order, before any is opened.
+
+    Attributes:
+        paths: Relative to the source's folder.
+        sizes: Bytes.
+        mtimes_ns: Modification times in nanoseconds since 1970.
+    """
+
+    paths: pd.Series
+    sizes: Int64[np.ndarray, " n"]
+    mtimes_ns: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def sha256(self) -> str:
+        """Return a SHA-256 over every path, size and modification time."""
+        digest = hashlib.sha256(_column_bytes(self.paths))
+        digest.update(self.sizes.astype("<i8").tobytes())
+        digest.update(self.mtimes_ns.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def list_files(source: Source) -> Listing:
+    """Look at every image file of a source, opening none.
+
+    Raises:
+        DataError: A file is not there, or the source has no rows.
+    """
+    paths = source.table.frame["path"]
+    if not len(paths):
+        raise DataError(f"the source {source.root} has no image to prepare; check its label file and folder")
+    facts = np.empty((len(paths), 2), np.int64)
+    for row, path in enumerate(paths):
+        try:
+            status = (source.root / path).stat()
+        except OSError as error:
+            raise DataError(
+                f"{source.root / path} cannot be found ({error.strerror or error}), though the data set's "
+                "tables were just read; put it back, or read the data set again"
+            ) from error
+        facts[row] = status.st_size, status.st_mtime_ns
+    return Listing(paths, facts[:, 0].copy(), facts[:, 1].copy())
+
+
+def write_listing(listing: Listing, path: Path) -> None:
+    """Write a listing as CSV: path, file_bytes, mtime_ns. Line by line, so that it takes no memory."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_LISTED)
+        writer.writerows(zip(listing.paths, listing.sizes.tolist(), listing.mtimes_ns.tolist(), strict=True))
+
+
+def _read_listing(path: Path) -> Iterator[tuple[int, str, int, int]]:
+    """Yield row, path, size and modification time of each file that a listing or a table has.
+
+    Raises:
+        ValueError: It is damaged.
+        OSError: It cannot be read.
+    """
+    if path.name == TABLE:
+        table = pq.read_table(path, columns=["row", *_LISTED])
+        yield from zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines, None)
+        for row, (name, size, mtime_ns) in enumerate(lines):
+            yield row, name, int(size), int(mtime_ns)
+
+
+def make_plan(source: Source, listing: Listing, settings: Settings) -> Plan:
+    """Return the plan of a store: every setting, and a hash of everything that comes in."""
+    table = source.table.frame
+    return Plan(
+        dataset=source.dataset,
+        preparation=settings.preparation,
+        shard_rows=settings.shard_rows,
+        num_rows=len(listing),
+        box_side=source.box_side,
+        label_files=dict(source.label_files),
+        files_sha256=listing.sha256(),
+        columns={str(name): hashlib.sha256(_column_bytes(table[name])).hexdigest() for name in table.columns},
+        split_sha256=dict(sorted(settings.split_sha256.items())),
+        software={"thorax": __version__, "pillow": PIL.__version__},
+    )
+
+
+def _column_bytes(column: pd.Series) -> bytes:
+    """Return bytes that are equal for equal columns, whatever the versions of pandas and of the machine."""
+    if isinstance(column.dtype, pd.Int8Dtype | pd.Int16Dtype):
+        # No label, age or follow-up number is the least int32.
+        return column.to_numpy(dtype="<i4", na_value=np.iinfo(np.int32).min).tobytes()
+    return "\0".join(_text(value) for value in column).encode()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):  # boxes: not their repr, which has the vocabulary's wording in it
+        return ";".join(f"{box.finding.name},{box.x},{box.y},{box.width},{box.height}" for box in value)
+    return str(value)
+
+
+def refuse_change(out: Path, new: Plan, listing: Listing) -> None:
+    """Refuse to go on in `out` with another source or other settings than it was begun with.
+
+    Raises:
+        DataError: Something differs; the message names it, old and new.
+    """
+    finished = (out / MANIFEST).is_file()
+    old: Plan = load_section(Manifest, out / MANIFEST) if finished else load_section(Plan, out / PLAN)
+    _refuse_other_settings(out, old, new)
+    if old.files_sha256 != new.files_sha256:
+        where = out / (TABLE if finished else LISTING)
+        raise DataError(f"{_changed_file(where, listing)}; {_remedy(out)}")
+    for name in {**old.columns, **new.columns}:
+        if old.columns.get(name) != new.columns.get(name):
+            raise DataError(
+                f"column {name!r} of the source's table is not what it was when {out} was begun; "
+                f"{_remedy(out)}"
+            )
+    if not finished:
+        # A finished store is whole whoever made it; an unfinished one would mix two versions' pixels.
+        _refuse(out, "software", old.software, new.software)
+
+
+def _refuse_other_settings(out: Path, old: Plan, new: Plan) -> None:
+    _refuse(out, "data set", old.dataset, new.dataset)
+    for name in Preparation.model_fields:
+        _refuse(out, name, getattr(old.preparation, name), getattr(new.preparation, name))
+    _refuse(out, "rows per shard", old.shard_rows, new.shard_rows)
+    _refuse(out, "side of the boxes' square", old.box_side, new.box_side)
+    for name in {**old.label_files, **new.label_files}:
+        _refuse(out, f"label file {name} with SHA-256", old.label_files.get(name), new.label_files.get(name))
+    for name in {**old.split_sha256, **new.split_sha256}:
+        _refuse(out, f"split {name} with SHA-256", old.split_sha256.get(name), new.split_sha256.get(name))
+
+
+def _refuse(out: Path, what: str, old: object, new: object) -> None:
+    if old != new:
+        raise DataError(
+            f"{out} was begun with {what} {_said(old)}, and it is now {_said(new)}; {_remedy(out)}"
+        )
+
+
+def _said(value: object) -> str:
+    match value:
+        case None:
+            return "absent"
+        case dict():
+            return ", ".join(f"{name} {version}" for name, version in value.items())
+        case _:
+            return str(value)
+
+
+def _remedy(out: Path) -> str:
+    return f"prepare into another folder, or delete {out} to begin anew"
+
+
+def _changed_file(old: Path, new: Listing) -> str:
+    """Say which file differs first between what `old` lists and what is there now."""
+    known = 0
+    try:
+        for row, path, size, mtime_ns in _read_listing(old):
+            known = row + 1
+            if row >= len(new):
+                return f"{path} is no longer in the source"
+            now, now_size = str(new.paths.iloc[row]), int(new.sizes[row])
+            if path != now:
+                return f"the source's image {row + 1} was {path} and is now {now}"
+            if (size, mtime_ns) != (now_size, int(new.mtimes_ns[row])):
+                how = f"{size:,} bytes, now {now_size:,}" if size != now_size else "another modification time"
+                return f"{path} has changed since {old.parent} was begun ({how})"
+    except (OSError, ValueError, pa.ArrowException):
+        return f"the image files have changed since {old.parent} was begun, and its list of them is damaged"
+    if old.name == LISTING and known < len(new):
+        return f"{new.paths.iloc[known]} is new in the source since {old.parent} was begun"
+    # What was rejected is in no list of sizes and times, and rows behind the last usable one neither.
+    return f"files have been added since {old.parent} was made, or one of those in its {REJECTED} has changed"

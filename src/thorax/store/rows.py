@@ -1,0 +1,145 @@
+"""From one image file to one slot of a shard: all that a worker process does.
+
+Imports no pandas and no pyarrow: every worker pays for what this module imports.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from thorax.errors import DataError, ImageError
+from thorax.imaging import prepare, read_radiograph
+from thorax.recipe.schema import Preparation
+from thorax.store.manifest import HEADER_BYTES, disk_errors
+
+__all__ = ["Chunk", "FileEntry", "Outcome", "prepare_chunk"]
+
+# A file beyond this is no radiograph, and is rejected unread: 100 megapixels of 16-bit colour with
+# transparency make 0.8 GB.
+_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One row of the source as it was listed.
+
+    Attributes:
+        row: Row number of the source.
+        path: The file, relative to the source's folder.
+        size: Bytes.
+        mtime_ns: Modification time in nanoseconds since 1970.
+    """
+
+    row: int
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A few rows of one shard: the unit of work.
+
+    Attributes:
+        root: The source's folder.
+        files: What to read.
+        preparation: How to prepare it.
+        draft: The unfinished shard, already of its full length.
+        first_row: Source row of the draft's slot 0.
+    """
+
+    root: Path
+    files: tuple[FileEntry, ...]
+    preparation: Preparation
+    draft: Path
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a row.
+
+    Attributes:
+        row: Row number of the source.
+        sha256: SHA-256 of the bytes that were decoded; "" for a rejected row.
+        height: Rows of the image as read.
+        width: Columns of the image as read.
+        intensity: How stored values became grey values (`Origin.intensity`).
+        reason: Why the file cannot be used; "" for a usable row.
+    """
+
+    row: int
+    sha256: str = ""
+    height: int = 0
+    width: int = 0
+    intensity: str = ""
+    reason: str = ""
+
+
+def prepare_chunk(chunk: Chunk) -> Iterator[Outcome]:
+    """Read and prepare the files of a chunk, write each into its slot, and say what became of it.
+
+    Raises:
+        DataError: A file is not the one that was listed, or the draft cannot be written.
+    """
+    with disk_errors(chunk.draft.parent):
+        descriptor = os.open(chunk.draft, os.O_WRONLY)
+    try:
+        for entry in chunk.files:
+            yield _prepare_row(entry, chunk, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prepare_row(entry: FileEntry, chunk: Chunk, descriptor: int) -> Outcome:
+    if entry.size > _MAX_BYTES:
+        return Outcome(entry.row, reason=f"{entry.size:,} bytes are too many for a radiograph")
+    try:
+        data = _read(chunk.root / entry.path, entry)
+        radiograph = read_radiograph(data, name=entry.path)
+        pixels = prepare(radiograph, chunk.preparation)
+    except ImageError as error:
+        return Outcome(entry.row, reason=str(error))
+    # A plain write: on a full disk it is an error that can be reported, where a store through a
+    # memory map is a SIGBUS.
+    with disk_errors(chunk.draft.parent):
+        _write(descriptor, pixels.tobytes(), HEADER_BYTES + (entry.row - chunk.first_row) * pixels.size)
+    height, width = radiograph.pixels.shape
+    intensity = sys.intern(radiograph.origin.intensity)  # one string, not one for each of thousands of rows
+    return Outcome(entry.row, hashlib.sha256(data).hexdigest(), height, width, intensity)
+
+
+def _read(path: Path, entry: FileEntry) -> bytes:
+    """Return the file's bytes, which must be those that were listed.
+
+    One look at the open file after reading is enough: it sees a change before, and one meanwhile.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read()
+            status = os.fstat(file.fileno())
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} vanished while the store was being made; put it back and run the same command again"
+        ) from error
+    except OSError as error:
+        raise ImageError(
+            f"{entry.path}: cannot be read ({error.strerror or error}); check the file and the rights to it"
+        ) from error
+    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        raise DataError(
+            f"{path} changed while the store was being made ({entry.size:,} bytes when listed, now "
+            f"{status.st_size:,}; or another modification time); let nothing write to the source, "
+            "then prepare into a new folder"
+        )
+    return data
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written

@@ -1,0 +1,151 @@
+"""Reading a store: memory-mapped pixels beside the sample table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import UInt8
+
+from thorax.arrays import PixelsBatch, Rows
+from thorax.datasets.table import SampleTable, read_table
+from thorax.errors import DataError
+from thorax.files import sha256_of_file
+from thorax.recipe.schema import Preparation
+from thorax.store.manifest import (
+    HEADER_BYTES,
+    MANIFEST,
+    PLAN,
+    REJECTED,
+    TABLE,
+    Manifest,
+    load_section,
+    shard_name,
+)
+
+__all__ = ["Store", "open_store"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A finished store.
+
+    Attributes:
+        path: Its folder.
+        table: One row per usable image, in source order; boxes are in prepared pixels.
+        manifest: What `store.json` says.
+    """
+
+    path: Path
+    table: SampleTable
+    manifest: Manifest
+    _source_rows: Rows
+    _shards: tuple[UInt8[np.ndarray, "_ s s"], ...]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set; patients are told apart within it."""
+        return self.manifest.dataset
+
+    @property
+    def preparation(self) -> Preparation:
+        """How files became these pixels."""
+        return self.manifest.preparation
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 that identifies the content: pixels, labels and the files they came from."""
+        return self.manifest.fingerprint()
+
+    @property
+    def split_sha256(self) -> Mapping[str, str]:
+        """SHA-256 of the whole list of each registered split, by name."""
+        return self.manifest.split_sha256
+
+    @property
+    def num_rejected(self) -> int:
+        """Files that could not be used; `rejected.csv` says why."""
+        return self.manifest.num_rejected
+
+    def pixels(self, rows: Rows) -> PixelsBatch:
+        """Return a copy of the images of the table's `rows`, in that order; a row may come twice.
+
+        uint8 (n, S, S), larger is brighter. Only these images' pages are read from the disk, and
+        they stay the file's: the store never takes memory of its own.
+        """
+        numbers, slots = np.divmod(self._source_rows[rows], self.manifest.shard_rows)
+        side = self.preparation.size
+        batch = np.empty((len(rows), side, side), np.uint8)
+        for image, number, slot in zip(batch, numbers.tolist(), slots.tolist(), strict=True):
+            image[:] = self._shards[number][slot]
+        return batch
+
+    def verify(self) -> None:
+        """Read every file and compare its SHA-256 with `store.json`: 1 GB/s from memory, or the disk's rate.
+
+        Raises:
+            DataError: A file is not the one that was written; the message names it.
+        """
+        sums = {shard_name(i): shard.sha256 for i, shard in enumerate(self.manifest.shards)}
+        sums |= {TABLE: self.manifest.table_sha256, REJECTED: self.manifest.rejected_sha256}
+        for name, expected in sums.items():
+            _refuse_changed(self.path / name, expected)
+
+
+def open_store(path: Path) -> Store:
+    """Open a finished store. Shards are checked by name, length and header; `Store.verify` reads them.
+
+    Raises:
+        DataError: There is no store, it is unfinished, a newer version wrote it, or a file is missing
+            or damaged.
+    """
+    if not (path / MANIFEST).is_file():
+        if (path / PLAN).is_file():
+            raise DataError(
+                f"the store {path} is unfinished; run the same `thorax prepare` again: "
+                "it goes on where it stopped"
+            )
+        raise DataError(f"{path} is no store: it has no {MANIFEST}; make one with `thorax prepare`")
+    manifest = load_section(Manifest, path / MANIFEST)
+    _refuse_changed(path / TABLE, manifest.table_sha256)
+    table = read_table(path / TABLE)
+    rows = pq.read_table(path / TABLE, columns=["row"])["row"].to_numpy()
+    shards = tuple(_open_shard(path, manifest, number) for number in range(manifest.num_shards))
+    return Store(path, table, manifest, rows, shards)
+
+
+def _open_shard(path: Path, manifest: Manifest, number: int) -> PixelsBatch:
+    file = path / shard_name(number)
+    expected = manifest.shard_bytes(number)
+    try:
+        found = file.stat().st_size
+        if found != expected:
+            raise DataError(f"{file} has {found:,} bytes, and {expected:,} were written; {_REMEDY}")
+        with file.open("rb") as opened:
+            header = opened.read(HEADER_BYTES)
+        shape = manifest.shard_shape(number)
+        shard = np.memmap(file, np.uint8, mode="r", offset=HEADER_BYTES, shape=shape)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror or error}); {_REMEDY}") from error
+    if header != manifest.shard_header(number):
+        raise DataError(f"{file} does not begin as the shard that {MANIFEST} describes; {_REMEDY}")
+    return np.asarray(shard)  # a plain view: a memmap takes 2 microseconds to index
+
+
+_REMEDY = "copy the whole store again, or prepare it anew"
+
+
+def _refuse_changed(file: Path, expected: str) -> None:
+    try:
+        found = sha256_of_file(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror or error}); {_REMEDY}") from error
+    if found != expected:
+        raise DataError(
+            f"{file} is not the file that {MANIFEST} describes (SHA-256 {found[:12]}..., "
+            f"expected {expected[:12]}...); {_REMEDY}"
+        )

@@ -1,0 +1,96 @@
+"""The architecture is a test: what may import what is in pyproject.toml, the rest is here."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "thorax"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(statement: str) -> set[str]:
+    """Top-level packages that are loaded after a statement in a fresh process."""
+    code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_public_names_are_listed_and_sorted(path):
+    tree = ast.parse(path.read_text())
+    defined, listed = set(), None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {target.id for target in targets if isinstance(target, ast.Name)}
+            if "__all__" in names:
+                listed = ast.literal_eval(node.value)
+    public = {name for name in defined if not name.startswith("_")}
+    if public:
+        assert listed is not None, "__all__ is missing"
+        assert public <= set(listed), "public names are missing from __all__"
+    if listed:
+        assert sorted(set(listed), key=_isort_key) == list(listed)
+
+
+def _isort_key(name: str) -> tuple[int, str]:
+    """Constants, then classes, then functions: the order that ruff keeps."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_tree_in_the_readme_is_the_folder():
+    tree = re.search(r"```\nsrc/thorax/\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert tree is not None
+    listed, folders = set(), []
+    for line in tree[1].splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders = folders[: depth - 1]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            listed.add("".join(folders) + name)
+        assert line.split(maxsplit=1)[1:], f"{name} has no line that says what it is for"
+    there = {path.relative_to(PACKAGE).as_posix() for path in MODULES if path.name != "__init__.py"}
+    assert listed == there
+
+
+def test_help_is_light():
+    heavy = {"torch", "timm", "pandas", "pyarrow", "matplotlib", "pydicom", "scipy", "numpy"}
+    assert not imported("import thorax.cli.main") & heavy
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "thorax.imaging",
+        "thorax.datasets.source",
+        "thorax.datasets.phantom",
+        "thorax.store",
+        "thorax.bundle",
+        "thorax.evaluation.evaluate",
+        "thorax.inference.predictor",
+        "thorax.reporting.report",
+    ],
+)
+def test_no_torch_below_the_models(module):
+    assert not imported(f"import {module}") & {"torch", "timm", "torchvision"}
+
+
+def test_prediction_needs_no_tables():
+    assert not imported("import thorax.inference.predictor") & {"pandas", "pyarrow", "pydicom", "matplotlib"}
+
+
+def test_reading_needs_neither_tables_nor_dicom():
+    assert not imported("import thorax.imaging") & {"pandas", "pyarrow", "pydicom", "matplotlib"}
