@@ -194,6 +194,14 @@ def test_a_file_that_is_no_data_set(tmp_path):
         open_source(tmp_path)
 
 
+def test_patients_that_are_not_nihs_are_another_data_set(tmp_path):
+    rows = [row.replace(",1,58,", ",0,58,").replace(",2,81,", ",A[7,81,") for row in ROWS]
+    source = read_nih(folder(tmp_path, rows=rows))
+    assert source.dataset == "nih-layout"
+    assert list(source.table.frame["patient"]) == ["0", "0", "A[7", "3"]
+    assert read_nih(folder(tmp_path)).dataset == "nih-chestxray14"
+
+
 def test_the_real_sample(nih_sample):
     source = read_nih(nih_sample)
     assert source.dataset == "nih-chestxray14"

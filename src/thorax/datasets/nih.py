@@ -107,7 +107,7 @@ def _label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str
     table = pd.DataFrame(
         {
             "image": images,
-            "patient": rows["Patient ID"].str.lstrip("0"),
+            "patient": rows["Patient ID"].str.replace(r"^0+(?=.)", "", regex=True),
             "age": ages,
             "sex": optional["Patient Gender"].str.upper().str[:1],
             "view": optional["View Position"].str.upper(),
@@ -227,7 +227,9 @@ def _is_nih(whole: Patients) -> bool:
     if len(whole.images) > NIH_IMAGES:
         return False
     return all(
-        re.fullmatch(rf"{patient:0>8}_\d{{3}}\.png", image) and 1 <= int(patient) <= _LARGEST_NIH_PATIENT
+        patient.isdecimal()
+        and 1 <= int(patient) <= _LARGEST_NIH_PATIENT
+        and re.fullmatch(rf"{patient:0>8}_\d{{3}}\.png", image)
         for image, patient in zip(whole.images, whole.patients, strict=True)
     )
 
