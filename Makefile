@@ -39,7 +39,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	mkdir -p $(DEMO)
 ifeq ($(DATA),)
-	$(BIN)/thorax phantom $(SOURCE) --patients 450
+	$(BIN)/thorax phantom $(SOURCE) --patients 600
 endif
 	$(BIN)/thorax prepare $(SOURCE) --recipe small-cpu --out $(DEMO)/store
 	$(BIN)/thorax train small-cpu --store $(DEMO)/store --out $(DEMO)/run --resume --set data.split=$(SPLIT)

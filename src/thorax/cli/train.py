@@ -76,7 +76,7 @@ def _told(summary: "RunSummary") -> str:
     metric = "n/a" if summary.macro_auc is None else f"{summary.macro_auc:.3f}"
     early = ", stopped early" if summary.stopped_early else ""
     return (
-        f"epoch {summary.selected_epoch} of {summary.epochs}{early}: mean AUC {metric} on validation "
-        "(which chose it, so no result; thorax evaluate gives one)\n"
+        f"epoch {summary.selected_epoch} of {summary.epochs}{early}: mean AUC {metric} on validation, "
+        "which chose and calibrated: no result (thorax evaluate gives one)\n"
         f"bundle: {summary.bundle}"
     )
