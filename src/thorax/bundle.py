@@ -188,8 +188,10 @@ def load_bundle(path: Path) -> Bundle:
             f"{path} holds no bundle ({MANIFEST} cannot be read); give the folder that `thorax train` made"
         ) from error
     except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its top level"
         raise BundleError(
-            f"{file} is not a manifest that this version understands: {error}; "
+            f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
             "use the version of Thorax that wrote it, or train again"
         ) from error
     sums = {member.weights: member.sha256 for member in manifest.members} | {

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["print_table", "progress_bar"]
 
@@ -22,12 +23,16 @@ def progress_bar(what: str, *, unit: str) -> Iterator[Callable[[int, int], None]
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    start = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None, rate="")
 
+        # What an earlier run did took no time of this one.
+        start, before = time.monotonic(), -1
+
         def update(done: int, total: int) -> None:
-            rate = done / max(time.monotonic() - start, 1e-9)
+            nonlocal before
+            before = done - 1 if before < 0 else before
+            rate = (done - before) / max(time.monotonic() - start, 1e-9)
             progress.update(task, completed=done, total=total, rate=f"{rate:,.0f} {unit}/s")
 
         yield update
@@ -35,9 +40,10 @@ def progress_bar(what: str, *, unit: str) -> Iterator[Callable[[int, int], None]
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print a table; the first column is text, the others are numbers."""
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    # Text, not markup: a file may be called patient[1].png.
+    table = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

@@ -1,7 +1,7 @@
 """`thorax evaluate`: a bundle on one part of a split, with intervals and a report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,12 +18,14 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
     split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
     part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
-    view: Annotated[str, typer.Option(help="Only images of this view, PA or AP.")] = "",
+    view: Annotated[Literal["PA", "AP"] | None, typer.Option(help="Only images of this view.")] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Evaluate a bundle. Patients that training or selection saw are refused."""
+    from importlib.metadata import version
+
     from thorax.bundle import load_bundle, refuse_seen_patients
     from thorax.cli.console import print_table, progress_bar
     from thorax.datasets.splits import build_split
@@ -36,7 +38,9 @@ def evaluate(
     from thorax.store import open_store
 
     opened, images = load_bundle(bundle), open_store(store)
+    _refuse_file(out)
     _refuse_other_preparation(opened, images)
+    images.verify()
     chosen = build_split(
         split or opened.manifest.provenance.trained_on.split,
         images.table,
@@ -64,11 +68,43 @@ def evaluate(
         images_sha256=chosen.images_sha256(rows),
         dataset=images.dataset,
         model=predictor.identity,
-        versions=opened.manifest.provenance.versions,
+        versions={name: version(name) for name in ("thorax", "torch", "numpy")},
+        warnings=_warnings(opened, images, chosen.name, part=part, num_images=len(rows), view=view),
     )
     written = write_report(evaluation, context, out=out)
     print_table(SUMMARY_HEADER, summary_rows(evaluation), title=headline(evaluation, context))
+    for warning in context.warnings:
+        typer.echo(f"note: {warning}", err=True)
     typer.echo(f"report: {written.html}")
+
+
+def _warnings(
+    bundle: "Bundle", store: "Store", split: str, *, part: str, num_images: int, view: str | None
+) -> tuple[str, ...]:
+    """Say what a reader must know about the images behind the figures."""
+    from thorax.datasets.splits import NIH_OFFICIAL_TEST_IMAGES
+
+    trained_on = bundle.manifest.provenance.dataset
+    notes = [
+        f"Only images of view {view}." if view else "",
+        f"{store.num_rejected:,} files of the store could not be used and are in no part."
+        if store.num_rejected
+        else "",
+        f"The model was trained on {trained_on}: patients that both data sets have cannot be recognised."
+        if trained_on != store.dataset
+        else "",
+        f"{num_images:,} of the {NIH_OFFICIAL_TEST_IMAGES:,} images of NIH's official test part."
+        if (split, part) == ("nih-official", "test") and num_images != NIH_OFFICIAL_TEST_IMAGES
+        else "",
+    ]
+    return tuple(note for note in notes if note)
+
+
+def _refuse_file(out: Path) -> None:
+    from thorax.errors import DataError
+
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder for the report with --out")
 
 
 def _refuse_other_preparation(bundle: "Bundle", store: "Store") -> None:

@@ -47,9 +47,7 @@ def main() -> None:
     except ThoraxError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe went away: `thorax predict ... | head`
-        sys.stderr.close()
-        sys.exit(141)
+    except OSError as error:
+        # A full disk, a folder that may not be written: the system's own words, with the file.
+        typer.echo(f"{error.strerror or error}: {error.filename or 'no file named'}", err=True)
+        sys.exit(ThoraxError.exit_code)

@@ -35,7 +35,7 @@ def predict(
     opened = load_bundle(bundle)
     predictor = Predictor(opened, TorchEngine(opened, device=device))
     failures: list[Failure] = []
-    predictions = _successes(predictor.predict_files(_files(paths)), failures)
+    predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
     write(predictions)
     if failures:
@@ -43,12 +43,17 @@ def predict(
         raise typer.Exit(ImageError.exit_code)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Go through folders, in the order of names, leaving out hidden files."""
+def _files(paths: Iterable[Path], failures: "list[Failure]") -> Iterator[Path]:
+    """Go through folders, in the order of names, leaving out hidden files; an empty folder is a failure."""
+    from thorax.inference.predictor import Failure
+
     for path in paths:
         if path.is_dir():
-            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
-            yield from (file for file in inside if not file.name.startswith("."))
+            inside = [each for each in sorted(path.rglob("*")) if each.is_file() and each.name[0] != "."]
+            if not inside:
+                failures.append(Failure(str(path), "no file in this folder"))
+                typer.echo(f"{path}: no file in this folder", err=True)
+            yield from inside
         else:
             yield path
 

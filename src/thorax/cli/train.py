@@ -29,6 +29,7 @@ def train(
 
     loaded = load_recipe(recipe, settings or ())
     images = open_store(store)
+    images.verify()
     # Only now: torch takes two seconds to import, and a wrong setting is told at once.
     from thorax.training import train as run
 
@@ -77,6 +78,6 @@ def _told(summary: "RunSummary") -> str:
     early = ", stopped early" if summary.stopped_early else ""
     return (
         f"epoch {summary.selected_epoch} of {summary.epochs}{early}: mean AUC {metric} on validation, "
-        "which chose and calibrated: no result (thorax evaluate gives one)\n"
+        "which calibrated it: no result (thorax evaluate gives one)\n"
         f"bundle: {summary.bundle}"
     )

@@ -12,19 +12,23 @@
 | note:NAME | ignored |
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from thorax.datasets.label_csv import parse_ages, read_csv, refuse_duplicates
-from thorax.datasets.table import Patients, SampleTable, Source
+from thorax.datasets.label_csv import parse_ages, parse_counts, parse_patients, read_csv, refuse_duplicates
+from thorax.datasets.splits import NIH_DATASET
+from thorax.datasets.table import DESCRIPTION, Patients, SampleTable, Source
 from thorax.errors import DataError
 from thorax.files import sha256_of_file
 from thorax.findings import VOCABULARY, Finding, own_finding, parse_finding
 
 __all__ = ["read_folder"]
 
+_TAKEN = (NIH_DATASET, "nih-layout")
+_STORE_COLUMNS = ("row", "file_bytes", "mtime_ns", "sha256", "height", "width", "intensity")
 _KNOWN = ("path", "image", "patient", "age", "sex", "view", "follow_up", "split")
 _VIEWS = {"PA": "PA", "AP": "AP", "LL": "LL", "LATERAL": "LL", "": ""}
 _PARTS = ("train", "val", "test", "")
@@ -42,6 +46,11 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     Raises:
         DataError: The CSV is malformed or none of its images is there. The message names line and value.
     """
+    if dataset in _TAKEN:
+        raise DataError(
+            f"a CSV cannot call itself {dataset}: so is data in NIH's own layout called, with NIH's ids; "
+            "give another --dataset"
+        )
     rows = read_csv(path, ("path",))
     findings = _finding_columns(rows, path)
     table = _description(rows, path)
@@ -51,7 +60,7 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     table["boxes"] = pd.Series([()] * len(table), dtype=object)
     whole = Patients(*(tuple(table[name].astype(str)) for name in ("image", "patient", "official")))
     notices = [] if "patient" in rows else ["no column 'patient': each image counts as a patient of its own"]
-    there = np.array([(path.parent / name).is_file() for name in table["path"]])
+    there = np.array([os.path.isfile(path.parent / name) for name in table["path"]])  # noqa: PTH113  (no error for a name too long)
     missing = f" (first missing: {table['path'][~there].iloc[0]})" if not there.all() else ""
     notices.append(f"{int(there.sum()):,} of {len(table):,} described images are there{missing}")
     if view is not None:
@@ -84,6 +93,11 @@ def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
                 finding = parse_finding(column, where=f"the header of {path}")
             except DataError as error:
                 raise DataError(f"{error}; a column to be ignored is named 'note:{column}'") from error
+        if finding.name in {*DESCRIPTION, *_STORE_COLUMNS}:
+            raise DataError(
+                f"{path}: a finding cannot be called {finding.name!r}, for a table has such a column; "
+                "give it another name"
+            )
         if finding in findings.values():
             raise DataError(f"{path} has two columns for {finding}, the second is {column!r}; keep one")
         findings[column] = finding
@@ -102,11 +116,11 @@ def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
         {
             "image": images,
             "path": rows["path"],
-            "patient": rows.get("patient", images),
+            "patient": parse_patients(rows.get("patient", images), path),
             "age": parse_ages(rows.get("age", empty), path)[0],
             "sex": rows.get("sex", empty).str.upper().str[:1],
             "view": _choice(rows.get("view", empty).str.upper(), _VIEWS, path=path, column="view"),
-            "follow_up": pd.to_numeric(rows.get("follow_up", empty), errors="coerce").astype("Int16"),
+            "follow_up": parse_counts(rows.get("follow_up", empty), path, column="follow_up"),
             "official": _choice(
                 rows.get("split", empty), dict(zip(_PARTS, _PARTS, strict=True)), path=path, column="split"
             ),

@@ -5,8 +5,11 @@ sample's `sample_labels.csv`, each as .csv or .csv.gz; images in `images/`, in `
 so on, or in `sample/images/`; `BBox_List_2017.csv`; the split lists. Only some of the images need be there.
 """
 
+import math
 import os
 import re
+import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,8 @@ import pandas as pd
 from thorax.datasets.label_csv import (
     LARGEST_AGE,
     parse_ages,
+    parse_counts,
+    parse_patients,
     read_csv,
     refuse_duplicates,
     with_optional_gz,
@@ -69,7 +74,8 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
     table["official"] = _official_parts(root, table["image"])
     paths = _image_paths(root)
     _refuse_unlabelled(paths, table["image"], labels)
-    whole = Patients(*(tuple(table[name].astype(str)) for name in ("image", "patient", "official")))
+    # Interned: a patient's id and the name of a part stand in many rows.
+    whole = Patients(*(tuple(map(sys.intern, table[name])) for name in ("image", "patient", "official")))
     table["path"] = table["image"].map(paths)
     notices.insert(0, f"{len(paths):,} of {len(table):,} labelled images are in {root.name or root}")
     table = table[table["path"].notna()]
@@ -107,11 +113,11 @@ def _label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str
     table = pd.DataFrame(
         {
             "image": images,
-            "patient": rows["Patient ID"].str.replace(r"^0+(?=.)", "", regex=True),
+            "patient": parse_patients(rows["Patient ID"], path).str.replace(r"^0+(?=.)", "", regex=True),
             "age": ages,
             "sex": optional["Patient Gender"].str.upper().str[:1],
             "view": optional["View Position"].str.upper(),
-            "follow_up": pd.to_numeric(optional["Follow-up #"], errors="coerce").astype("Int16"),
+            "follow_up": parse_counts(optional["Follow-up #"], path, column="Follow-up #"),
         }
     )
     notices = [f"{strange} ages above {LARGEST_AGE} were left out"] if strange else []
@@ -163,7 +169,7 @@ def _official_parts(root: Path, images: pd.Series) -> pd.Series:
 def _read_lines(path: Path) -> list[str]:
     try:
         lines = pd.read_csv(path, header=None, dtype=str, names=["image"])["image"]
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read as a list of images ({error}); download it again") from error
     return [str(line).strip() for line in lines]
 
@@ -215,6 +221,8 @@ def _read_boxes(root: Path, known: set[str]) -> dict[str, tuple[Box, ...]]:
             raise DataError(
                 f"{where}: the box of {image} is not four numbers ({error}); correct the line"
             ) from error
+        if not all(math.isfinite(value) for value in (x, y, width, height)):
+            raise DataError(f"{where}: the box of {image} is not four finite numbers; correct the line")
         if image not in known:
             raise DataError(f"{where}: {image} has a box and no row in the label file; add its row")
         finding = parse_finding(str(row[1]), where=where)

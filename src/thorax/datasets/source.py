@@ -26,6 +26,8 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
     if not path.is_dir():
         raise DataError(f"{path} is not there; give a folder in NIH's layout, or a CSV with a column 'path'")
     if find_label_file(path):
+        if dataset:
+            raise DataError(f"{path} is in NIH's layout and has its own name; leave --dataset {dataset} out")
         return read_nih(path, view=view)
     tables = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
     if len(tables) != 1:

@@ -12,6 +12,7 @@ import csv
 import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,7 @@ from thorax.files import sha256_of_lines
 __all__ = [
     "NIH_DATASET",
     "NIH_IMAGES",
+    "NIH_OFFICIAL_TEST_IMAGES",
     "NIH_SPLIT_SHA256",
     "PARTS",
     "REGISTERED",
@@ -43,6 +45,9 @@ NIH_DATASET = "nih-chestxray14"
 NIH_IMAGES = 112_120
 """Images of NIH ChestX-ray14 (Wang et al. 2017)."""
 
+NIH_OFFICIAL_TEST_IMAGES = 25_596
+"""Images of its published test list."""
+
 NIH_SPLIT_SHA256: Final[Mapping[str, str]] = {
     "nih-official": "8938610de67e091f65bf3a9d21f2ff595f26b8922099e3e369383bd375a027fa",
     "nih-random-patient": "5f2836e30b982c0cee3301f5c9a7caf0ebe0347c8a0ab3fd89b3d4ff0175503e",
@@ -53,7 +58,7 @@ NIH_SPLIT_SHA256: Final[Mapping[str, str]] = {
 """SHA-256 of each registered split over all 112,120 images of NIH ChestX-ray14."""
 
 _VALIDATION_PART = 0.1
-_FOLD = re.compile(r"(?P<base>.+)/fold-(?P<fold>\d+)-of-(?P<folds>\d+)")
+_FOLD = re.compile(r"(?P<base>[^/]+)/fold-(?P<fold>\d+)-of-(?P<folds>\d+)")
 
 Assign = Callable[[str, Patients], list[str]]
 """Gives each labelled image its part, "" for none, in the split of that name."""
@@ -264,6 +269,8 @@ def _cross_validation(base: str, patients: Patients, *, fold: int, folds: int) -
             f"split {base}/fold-{fold}-of-{folds} does not exist; folds count from 1 to at least 2"
         )
     key = f"{base}/{folds}-fold"
+    base_parts = _assigned(base, patients)
+    _refuse_crossing(base, base_parts, patients)
 
     def part_of(patient: str, official: str) -> str:
         if official in {"test", ""}:
@@ -272,7 +279,7 @@ def _cross_validation(base: str, patients: Patients, *, fold: int, folds: int) -
             return "test"
         return _validation(f"{key}-{fold}", patient)
 
-    return [part_of(*pair) for pair in zip(patients.patients, _assigned(base, patients), strict=True)]
+    return [part_of(*pair) for pair in zip(patients.patients, base_parts, strict=True)]
 
 
 def _from_file(path: Path, patients: Patients) -> tuple[list[str], str]:
@@ -296,7 +303,7 @@ def _from_file(path: Path, patients: Patients) -> tuple[list[str], str]:
                     raise DataError(
                         f"{path}, line {reader.line_num}: {image} is in {listed[image]} and in {part}"
                     )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read as a split list ({error}); give a CSV of image,part"
         ) from error

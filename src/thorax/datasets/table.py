@@ -31,9 +31,19 @@ from thorax.errors import DataError
 from thorax.files import replacing
 from thorax.findings import Finding, Findings, own_finding
 
-__all__ = ["Box", "Patients", "SampleTable", "Source", "patient_codes", "read_table", "write_table"]
+__all__ = [
+    "DESCRIPTION",
+    "Box",
+    "Patients",
+    "SampleTable",
+    "Source",
+    "patient_codes",
+    "read_table",
+    "write_table",
+]
 
-_DESCRIPTION = ("image", "path", "patient", "age", "sex", "view", "follow_up", "official", "boxes")
+DESCRIPTION = ("image", "path", "patient", "age", "sex", "view", "follow_up", "official", "boxes")
+"""Names of the columns that describe an image; the others are findings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,7 @@ def _schema(findings: Findings) -> pa.Schema:
     box = pa.struct(
         [("finding", pa.string()), *((side, pa.float64()) for side in ("x", "y", "width", "height"))]
     )
-    described: dict[str, pa.DataType] = dict.fromkeys(_DESCRIPTION, pa.string())
+    described: dict[str, pa.DataType] = dict.fromkeys(DESCRIPTION, pa.string())
     described |= {"age": pa.int16(), "follow_up": pa.int16(), "boxes": pa.list_(box)}
     return pa.schema([*described.items(), *((finding.name, pa.int8()) for finding in findings)])
 
@@ -159,7 +169,7 @@ def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | 
     """
     frame, schema = table.frame, _schema(table.findings)
     arrays: dict[str, pa.Array] = {}
-    for name in _DESCRIPTION:
+    for name in DESCRIPTION:
         values: Any = frame[name]
         if name == "boxes":
             values = [[_box_struct(box) for box in boxes] for boxes in frame["boxes"]]
@@ -187,7 +197,7 @@ def read_table(path: Path) -> SampleTable:
         raise DataError(
             f"{path} cannot be read as a sample table ({error}); prepare the store anew"
         ) from error
-    missing = [name for name in _DESCRIPTION if name not in table.column_names]
+    missing = [name for name in DESCRIPTION if name not in table.column_names]
     if missing:
         raise DataError(
             f"{path} has no column {missing[0]!r}; it is not a sample table, prepare the store anew"
@@ -195,14 +205,14 @@ def read_table(path: Path) -> SampleTable:
     names = [
         name
         for name, kind in zip(table.column_names, table.schema.types, strict=True)
-        if kind == pa.int8() and name not in _DESCRIPTION
+        if kind == pa.int8() and name not in DESCRIPTION
     ]
     mapping = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype()}
-    frame = table.select([*(n for n in _DESCRIPTION if n != "boxes"), *names]).to_pandas(
+    frame = table.select([*(n for n in DESCRIPTION if n != "boxes"), *names]).to_pandas(
         types_mapper=mapping.get
     )
     boxes = [_boxes_of(entry) for entry in table.column("boxes").to_pylist()]
-    frame.insert(_DESCRIPTION.index("boxes"), "boxes", pd.Series(boxes, dtype=object))
+    frame.insert(DESCRIPTION.index("boxes"), "boxes", pd.Series(boxes, dtype=object))
     return SampleTable(frame, tuple(own_finding(name) for name in names))
 
 

@@ -5,6 +5,7 @@ import torch
 
 from thorax.arrays import PixelsBatch, Scores
 from thorax.bundle import Bundle
+from thorax.errors import BundleError, RecipeError
 from thorax.models import build_classifier, load_weights, pick_device, to_input
 
 __all__ = ["TorchEngine"]
@@ -27,7 +28,13 @@ class TorchEngine:
         self._device = pick_device(device)
         self._input_size = member.model.input_size
         model = member.model.model_copy(update={"weights": "none"})
-        classifier = build_classifier(model, len(bundle.findings))
+        try:
+            classifier = build_classifier(model, len(bundle.findings))
+        except RecipeError as error:
+            made_with = bundle.manifest.provenance.versions.get("timm", "another version")
+            raise BundleError(
+                f"the net of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
+            ) from error
         load_weights(classifier, bundle.folder / member.weights)
         self._classifier = classifier.to(self._device).eval()
 

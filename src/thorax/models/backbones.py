@@ -17,6 +17,7 @@ from thorax.recipe.schema import Model
 
 __all__ = ["build_backbone"]
 
+_OURS = {"checkpoint_path", "cache_dir", "features_only", "in_chans", "num_classes", "scriptable"}
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 _PUBLISHED = "model.safetensors"
 _TIMEOUT_SECONDS = 10
@@ -38,6 +39,7 @@ def build_backbone(model: Model) -> nn.Module:
         RecipeError: timm has no such model, an argument does not fit it, or the weights cannot be had.
     """
     _check_name(model.backbone)
+    _check_arguments(model)
     if model.weights == "none":
         backbone = _create(model, num_classes=0)
         assert isinstance(backbone, nn.Module)
@@ -64,6 +66,16 @@ def _check_name(name: str) -> None:
     near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"
     raise RecipeError(f"model.backbone = {name!r} is no model of timm {timm.__version__}; {hint}")
+
+
+def _check_arguments(model: Model) -> None:
+    """Refuse what would fetch or open weights past `model.weights`, or change what the head relies on."""
+    for name in model.arguments:
+        if name in _OURS or name.startswith("pretrained"):
+            raise RecipeError(
+                f"model.arguments.{name} = {model.arguments[name]!r} is not the backbone's to choose; leave "
+                "it out (weights are named by model.weights, channels by model.channels)"
+            )
 
 
 def _arguments(model: Model) -> dict[str, Any]:
@@ -95,6 +107,10 @@ def _create(model: Model, **further: Any) -> Any:
             f"argument {name!r}; leave it out"
         ) from error
     except (AssertionError, AttributeError, IndexError, KeyError, ValueError) as error:
+        raise _wrong_arguments(model, error) from error
+    except RuntimeError as error:
+        if further.get("pretrained"):
+            raise
         raise _wrong_arguments(model, error) from error
 
 

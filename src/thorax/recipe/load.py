@@ -102,10 +102,17 @@ def _override(values: dict[str, Any], override: str) -> None:
             raise RecipeError(f"--set {override!r}: {section} is a value and has no keys of its own")
     if last == "kind" and place.get("kind", value) != value:
         place.clear()
-    if value == "none" and not sections:
-        place.pop(last, None)
+    if value == "none" and _may_be_none(sections, last):
+        place[last] = None
         return
     place[last] = value
+
+
+def _may_be_none(sections: list[str], last: str) -> bool:
+    """Tell whether "none" means that a setting is switched off, rather than being its text."""
+    owners = _choices(sections[0]) if len(sections) == 1 and sections[0] in Recipe.model_fields else [Recipe]
+    fields = (owner.model_fields.get(last) for owner in owners)
+    return any(field is not None and field.default is None for field in fields)
 
 
 def _explained(problem: ErrorDetails) -> str:

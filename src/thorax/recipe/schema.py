@@ -37,13 +37,14 @@ Fit = Literal["pad", "crop", "stretch"]
 """How a radiograph that is not square becomes one: black bars, the centre, or distortion."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Range = tuple[float, float]
 
 
 class Section(BaseModel):
     """A part of a recipe or manifest: frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Preparation(Section):
@@ -151,7 +152,7 @@ class Adam(_Optimiser):
     """Adam, its weight decay added to the gradient (L2)."""
 
     kind: Literal["adam"] = "adam"
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Decay of the two moments."""
 
 
@@ -159,7 +160,7 @@ class AdamW(_Optimiser):
     """Adam with decoupled weight decay."""
 
     kind: Literal["adamw"] = "adamw"
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Decay of the two moments."""
 
 

@@ -8,16 +8,15 @@ import csv
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from thorax import __version__
 from thorax.datasets.table import Source
 from thorax.errors import DataError
 from thorax.files import replacing
@@ -36,6 +35,7 @@ __all__ = [
 ]
 
 LISTING = "listing.csv"
+_SOFTWARE = ("thorax", "pillow", "numpy", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm")
 _LISTED = ("path", "file_bytes", "mtime_ns")
 
 SHARD_ROWS = 4096
@@ -143,7 +143,7 @@ def make_plan(source: Source, listing: Listing, settings: Settings) -> Plan:
         files_sha256=listing.sha256(),
         columns={str(name): hashlib.sha256(_column_bytes(table[name])).hexdigest() for name in table.columns},
         split_sha256=dict(sorted(settings.split_sha256.items())),
-        software={"thorax": __version__, "pillow": PIL.__version__},
+        software={name: version(name) for name in _SOFTWARE},
     )
 
 

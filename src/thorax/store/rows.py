@@ -3,6 +3,7 @@
 Imports no pandas and no pyarrow: every worker pays for what this module imports.
 """
 
+import errno
 import hashlib
 import os
 import sys
@@ -127,6 +128,12 @@ def _read(path: str, entry: FileEntry) -> bytes:
             f"{path} vanished while the store was being made; put it back and run the same command again"
         ) from error
     except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EISDIR}:
+            # A share that stutters must not cost an image, and the next run's bytes.
+            raise DataError(
+                f"{path} cannot be read ({error.strerror or error}); when the disk answers again, run the "
+                "same command: it goes on where it stopped"
+            ) from error
         raise ImageError(
             f"{entry.path}: cannot be read ({error.strerror or error}); check the file and the rights to it"
         ) from error

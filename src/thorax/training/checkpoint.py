@@ -128,10 +128,15 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     if not last.exists():
         return None
     tensors, values = _load(last)
-    plain = values["state"]
-    state = RunState(**plain | {"plateau": PlateauState(**plain["plateau"])})
+    try:
+        plain = values["state"]
+        state = RunState(**plain | {"plateau": PlateauState(**plain["plateau"])})
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{last} is no checkpoint of this version ({error}); start again in a new folder"
+        ) from error
     best = None
-    if state.best is not None and (folder / "best.safetensors").exists():
+    if state.best is not None:
         weights, about = _load(folder / "best.safetensors")
         best = Best(int(about["epoch"]), weights)
     return Checkpoint(state, values["extra"], tensors, best)

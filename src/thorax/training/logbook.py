@@ -74,6 +74,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             raise DataError(
                 f"{path}, line {number} is no JSON ({error}); start again in a new folder"
             ) from error
+        if not isinstance(event, dict):
+            raise DataError(f"{path}, line {number} is no JSON object; start again in a new folder")
         events.append(event)
     return events
 

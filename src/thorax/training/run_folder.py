@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import thorax
 from thorax.errors import DataError
 from thorax.recipe.load import recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
@@ -82,7 +85,12 @@ def identity(recipe: Recipe, store: Store, plan: Plan, machine: Machine) -> dict
         "val_images_sha256": plan.selected_on.images_sha256,
     }
     if recipe.training.determinism == "exact":
-        same |= {"device": machine.name, "torch": torch.__version__}
+        same |= {
+            "device": machine.name,
+            "torch": torch.__version__,
+            "timm": version("timm"),
+            "thorax": thorax.__version__,
+        }
     return same
 
 
@@ -124,24 +132,32 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
             f"{path} is not empty ({', '.join(found[:3])}{'...' if len(found) > 3 else ''}); "  # noqa: PLR2004
             "go on with the run in it with --resume, or give another folder with --out"
         )
-    for left in path.rglob(".*.partial"):
-        left.unlink()  # of a write that a kill cut short
     events = read_log(path / LOG) if (path / LOG).exists() else []
     if not events:
         # A run that was killed before its first event: nothing is lost by beginning again.
         _refuse_foreign(path, found)
         path.mkdir(parents=True, exist_ok=True)
+        _remove_partial(path)
         write_recipe(recipe, path / "recipe.toml")
         return RunFolder(path)
     start = events[0]
     _refuse_other(path, start, same)
-    if events[-1].get("event") == "end":
+    _remove_partial(path)
+    if events[-1].get("event") == "end" and (path / "bundle" / "bundle.json").is_file():
         return RunFolder(path, finished=_summary(path, events[-1]))
     return RunFolder(path, load_checkpoint(path / CHECKPOINTS), int(start["threads"]))
 
 
+def _remove_partial(path: Path) -> None:
+    """Remove what a write left that a kill cut short."""
+    for folder in (path, path / CHECKPOINTS, path / "bundle"):
+        for left in folder.glob(".*.partial"):
+            left.unlink()
+
+
 def _refuse_foreign(path: Path, found: list[str]) -> None:
-    foreign = [name for name in found if name not in {"recipe.toml", LOG, CHECKPOINTS}]
+    ours = {"recipe.toml", LOG, CHECKPOINTS}
+    foreign = [name for name in found if name not in ours and not fnmatch(name, ".*.partial")]
     if foreign:
         raise DataError(
             f"{path} is no run that could be resumed: it has no {LOG}, but {foreign[0]}; "
@@ -158,6 +174,8 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any])
         "val_images_sha256": "the list of validation images",
         "device": "the kind of device",
         "torch": "the version of torch",
+        "timm": "the version of timm",
+        "thorax": "the version of Thorax",
     }
     for key, value in same.items():
         if start.get(key) != value:
