@@ -1,5 +1,6 @@
 """Writing files so that nothing is ever half-written under its final name."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -8,7 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical_json", "replacing", "sha256_of_file", "sha256_of_lines", "write_json", "write_text"]
+from thorax.errors import DataError
+
+__all__ = [
+    "canonical_json",
+    "held",
+    "replacing",
+    "sha256_of_file",
+    "sha256_of_lines",
+    "write_json",
+    "write_text",
+]
 
 
 @contextmanager
@@ -34,6 +45,26 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def held(folder: Path, *, doing: str) -> Iterator[None]:
+    """Hold a folder while writing to it; the system lets go when the process ends, however it ends.
+
+    Raises:
+        DataError: Another process holds it; `doing` says what it does there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"another process is {doing} {folder}; wait for it to end, or give another folder"
+            ) from error
+        yield
     finally:
         os.close(descriptor)
 

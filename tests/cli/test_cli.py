@@ -19,6 +19,9 @@ TINY = (
 )  # fmt: skip
 
 
+SMALL = tuple(part for setting in TINY for part in ("--set", setting))
+
+
 def thorax(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, and check its exit code."""
     done = subprocess.run(
@@ -39,8 +42,7 @@ def work(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     thorax("phantom", folder / "phantoms", "--patients", "80", "--size", "64")
     thorax("prepare", folder / "phantoms", "--out", folder / "store", "--size", "64")
-    settings = [part for setting in TINY for part in ("--set", setting)]
-    thorax("train", "small-cpu", "--store", folder / "store", "--out", folder / "run", *settings)
+    thorax("train", "small-cpu", "--store", folder / "store", "--out", folder / "run", *SMALL)
     thorax(
         "evaluate", folder / "run", "--store", folder / "store", "--split", "folder-official",
         "--part", "test", "--out", folder / "report", "--resamples", "50",
@@ -126,6 +128,10 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
     assert "notes.txt" in done.stderr
     assert "cut.png" in done.stderr
     assert "2 of the files could not be predicted" in done.stderr
+    (tmp_path / "empty").mkdir()
+    assert "no file in this folder" in thorax("predict", work / "run", tmp_path / "empty", expect=4).stderr
+    shutil.copy(good[0], tmp_path / "a[b]c [")
+    assert "a[b]c [" in thorax("predict", work / "run", tmp_path / "a[b]c [").stdout
     done = thorax("predict", work / "run", tmp_path / "missing.png", expect=4)
     assert "missing.png" in done.stderr
 
@@ -139,6 +145,10 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
         (("train", "small-cpu", "--store", "STORE", "--out", "new"), 3, "thorax prepare"),
         (("prepare", "nowhere", "--out", "new"), 3, "nowhere is not there"),
         (("phantom", "new", "--patients", "0"), 2, "--patients"),
+        (("phantom", "/proc/new", "--patients", "1"), 1, "/proc/new"),
+        (("evaluate", "RUN", "--store", "STORE", "--out", "FILE"), 3, "is a file; give a folder"),
+        (("train", "small-cpu", "--store", "STORE", "--out", "FILE", *SMALL), 3, "is a file; give a folder"),
+        (("prepare", "PHANTOMS", "--out", "new", "--dataset", "x"), 3, "leave --dataset x out"),
         (("evaluate", "nowhere", "--store", "STORE", "--out", "new"), 5, "holds no bundle"),
         (("evaluate", "RUN", "--store", "STORE", "--out", "new", "--split", "x"), 3, "there is no split 'x'"),
         (("evaluate", "RUN", "--store", "STORE", "--out", "new", "--part", "x"), 3, "has no part 'x'"),
@@ -149,7 +159,8 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
 )
 def test_wrong_input_gets_a_message_and_its_exit_code(work, tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
-    places = {"STORE": str(work / "store"), "RUN": str(work / "run")}
+    (tmp_path / "FILE").touch()
+    places = {name.upper(): str(work / name) for name in ("store", "run", "phantoms")}
     done = thorax(*(places.get(each, each) for each in arguments), expect=code)
     assert message in done.stderr
     assert not (tmp_path / "new").exists()

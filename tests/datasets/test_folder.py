@@ -66,9 +66,43 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
         ("path,view,Mass\na.png,oblique,1\n", r"line 2: view is 'OBLIQUE'"),
         ("path,split,Mass\na.png,validation,1\n", r"line 2: split is 'validation'"),
         ("path\na.png\n", r"no column for a finding"),
+        ("path,patient,Mass\na.png, ,1\n", r"line 2: the patient is not named"),
+        ("path,finding:row\na.png,1\n", r"a finding cannot be called 'row'"),
+        ("path,finding:image\na.png,1\n", r"a finding cannot be called 'image'"),
+        ("path,follow_up,Mass\na.png,1.5,1\n", r"line 2: follow_up is '1.5'; write a whole number"),
+        ("path,Mass\na.png,1,0\n", r"cannot be read as CSV"),
         ("path,Mass\nx.png,1\n", r"none is there \(first missing: x.png\)"),
     ],
 )
 def test_wrong_input_is_named(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read_folder(written(tmp_path, text))
+
+
+def test_spaces_do_not_make_another_patient(tmp_path):
+    source = read_folder(written(tmp_path, "path,patient,Mass\na.png,P1,1\nb.png,P1 ,0\n"))
+    assert set(source.whole.patients) == {"P1"}
+
+
+@pytest.mark.parametrize("name", ["nih-chestxray14", "nih-layout"])
+def test_a_csv_cannot_call_itself_nih(tmp_path, name):
+    with pytest.raises(DataError, match="a CSV cannot call itself"):
+        read_folder(written(tmp_path, "path,Mass\na.png,1\n"), dataset=name)
+
+
+def test_hostile_bytes_and_names(tmp_path):
+    path = tmp_path / "labels.csv"
+    for content in (b"", b"\xff\xfe\x00path", b"path,Mass\n", b"\x00" * 100):
+        path.write_bytes(content)
+        with pytest.raises(DataError):
+            read_folder(path)
+    (tmp_path / "labels.csv.gz").write_bytes(b"\x1f\x8b\x08\x00" + bytes(range(60)))
+    with pytest.raises(DataError, match="cannot be read as CSV"):
+        read_folder(tmp_path / "labels.csv.gz")
+    with pytest.raises(DataError, match="none is there"):
+        read_folder(written(tmp_path, f"path,Mass\n{'x' * 300}.png,1\n"))
+
+
+def test_ages_beyond_every_integer(tmp_path):
+    source = read_folder(written(tmp_path, f"path,age,Mass\na.png,{'9' * 25},1\n"))
+    assert source.table.frame["age"].isna().all()

@@ -136,6 +136,14 @@ def test_a_patient_in_two_parts_cannot_be_built(tmp_path):
         split_of("folder-official", crossing, dataset="folder")
 
 
+def test_folds_of_a_split_that_crosses_patients_cannot_be_built():
+    crossing = table(["a", "b"], ["1", "1"], official=["train", "test"])
+    with pytest.raises(DataError, match=r"folder-official has patient 1 in two parts"):
+        split_of("folder-official/fold-2-of-2", crossing, dataset="folder")
+    with pytest.raises(DataError, match="there is no split"):
+        split_of("patient-80-10-10/fold-1-of-2/fold-1-of-2", crossing, dataset="folder")
+
+
 def test_a_file_may_leave_images_out(tmp_path):
     samples = table(["a", "b", "c"], ["1", "1", "2"])
     path = tmp_path / "mine.csv"

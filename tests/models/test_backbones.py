@@ -36,6 +36,12 @@ def test_timm_is_there_whatever_torchvision_is():
             "model.arguments = {'channels': 'x'} do not fit backbone resnet10t",
         ),
         ({"backbone": "densenet121", "drop_path": 0.1}, "has no stochastic depth; set model.drop_path=0"),
+        (
+            {"arguments": {"pretrained": True}},
+            "model.arguments.pretrained = True is not the backbone's to choose",
+        ),
+        ({"arguments": {"checkpoint_path": "x.pth"}}, "model.arguments.checkpoint_path"),
+        ({"arguments": {"channels": (8, 8, 8, -1)}}, "do not fit backbone resnet10t"),
         ({"weights": "imagenet"}, "is not understood; give none, timm, timm:TAG or file:PATH"),
         ({"weights": "timm:nope"}, "timm publishes no such weights of resnet10t; its tags are c3_in1k"),
         ({"backbone": "resnet200", "weights": "timm"}, "timm publishes no weights of resnet200"),

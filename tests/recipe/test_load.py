@@ -37,6 +37,13 @@ def test_another_kind_drops_the_settings_of_the_first():
     assert isinstance(load_recipe("small-cpu", ["schedule.kind=cosine"]).schedule, Cosine)
 
 
+def test_optional_settings_can_be_switched_off():
+    recipe = load_recipe("small-cpu", ["training.gradient_clip=none", "training.ema=none"])
+    assert recipe.training.gradient_clip is None
+    assert recipe.training.ema is None
+    assert load_recipe("small-cpu", ["model.weights=none"]).model.weights == "none"
+
+
 def test_an_optional_part_can_be_taken_out():
     recipe = load_recipe("small-cpu", ["early_stopping.patience=4", "early_stopping=none"])
     assert recipe.early_stopping is None
@@ -58,6 +65,8 @@ def test_an_optional_part_can_be_taken_out():
         ("schedule.warmup_epochs=400", r"must be below training.epochs"),
         ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
         ("data.findings=['Mass','Mass']", r"Mass stands twice"),
+        ("optim.lr=inf", r"optim.lr = inf: Input should be a finite number"),
+        ("optim.betas=[0.9, 1.0]", r"optim.betas"),
         ("nonsense", r"not of the form section.key=value"),
         ("name.first=x", r"name is a value and has no keys"),
     ],

@@ -1,10 +1,8 @@
 """What a store consists of, and that nothing but its source and settings decides it."""
 
 import csv
-import fcntl
 import hashlib
 import json
-import os
 import resource
 import shutil
 from dataclasses import replace
@@ -186,17 +184,6 @@ def test_two_calls_never_write_to_one_folder(source, settings, tmp_path):
             build(source, tmp_path / "store", settings, workers=1)
 
     build(source, tmp_path / "store", settings, workers=1, progress=again)
-
-
-def test_a_lock_left_by_a_dead_process_does_not_matter(source, settings, tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / ".lock").touch()
-    (tmp_path / "store" / ".pixels-00000.npy.1.draft.partial").write_bytes(b"half")
-    descriptor = os.open(tmp_path / "store" / ".lock", os.O_RDWR)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.close(descriptor)
-    build(source, tmp_path / "store", settings, workers=1)
-    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == FILES
 
 
 @pytest.mark.parametrize("limit", [200, 5_000])

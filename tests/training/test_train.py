@@ -15,6 +15,7 @@ from thorax.inference.torch_engine import TorchEngine
 from thorax.training import NonFiniteLoss, TrainingInterrupted, train
 from thorax.training.logbook import TIME_FIELDS, read_log
 from thorax.training.plan import plan_run
+from thorax.training.run_folder import hold_run
 from thorax.training.validation import measure
 
 
@@ -267,6 +268,32 @@ def test_a_folder_of_something_else_is_refused(toy_store, make_recipe, tmp_path)
     with pytest.raises(DataError, match="is a file; give a folder"):
         train(make_recipe(), toy_store, tmp_path / "notes.txt", device="cpu")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_kill_left_behind_is_cleared_away_in_a_run_only(toy_store, make_recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.toml.123.partial").touch()
+    train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu")
+    assert not list((tmp_path / "run").glob(".*"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    (tmp_path / "other" / ".mine.partial").touch()
+    with pytest.raises(DataError, match="is no run that could be resumed"):
+        train(make_recipe(), toy_store, tmp_path / "other", resume=True, device="cpu")
+    assert (tmp_path / "other" / ".mine.partial").exists()
+
+
+def test_two_processes_never_train_in_one_folder(toy_store, make_recipe, tmp_path):
+    with hold_run(tmp_path / "run"), pytest.raises(DataError, match="another process is training in"):
+        train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu")
+
+
+def test_a_lost_best_epoch_is_named(toy_store, make_recipe, tmp_path):
+    with pytest.raises(TrainingInterrupted):
+        train(make_recipe(), toy_store, tmp_path / "run", device="cpu", progress=stop_at(8))
+    (tmp_path / "run" / "checkpoints" / "best.safetensors").unlink()
+    with pytest.raises(DataError, match=r"best\.safetensors is damaged or no checkpoint"):
+        train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu")
 
 
 def test_a_damaged_checkpoint_is_named(toy_store, make_recipe, tmp_path):

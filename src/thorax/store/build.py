@@ -5,7 +5,6 @@ and a note beside it of what became of its rows; then `table.parquet`, `rejected
 `store.json`; then the notes, the listing and the plan are removed.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ import pyarrow as pa
 
 from thorax.datasets.table import Source
 from thorax.errors import DataError
-from thorax.files import write_json
+from thorax.files import held, write_json
 from thorax.recipe.schema import Preparation
 from thorax.store.crew import Crew
 from thorax.store.finish import finish
@@ -41,9 +40,8 @@ _CHUNK_ROWS = 8
 # A process of its own takes 0.3 s to start, and has the memory settings that decoding wants.
 _WORTH_A_PROCESS = 64
 
-_LOCK = ".lock"
 _PARTIAL = ".*.partial"
-_WHILE_BUILDING = (NOTES, LISTING, PLAN, _LOCK)
+_WHILE_BUILDING = (NOTES, LISTING, PLAN)
 
 
 @dataclass(frozen=True)
@@ -155,25 +153,16 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name == LISTING or any(fnmatch(name, pattern) for pattern in (_LOCK, _PARTIAL))
+    return name == LISTING or fnmatch(name, _PARTIAL)
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Hold the folder: two calls never write to it at once. The system lets go when the process ends."""
+    """Make the folder if it is not there, and hold it: two calls never write to it at once."""
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"another process is preparing into {out}; wait for it to end, or give another folder"
-            ) from error
+    with held(out, doing="preparing into"):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _begin(out: Path, plan: Plan, listing: Listing) -> bool:

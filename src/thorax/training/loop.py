@@ -14,7 +14,15 @@ from thorax.training.machine import pick_machine, repeatable
 from thorax.training.pace import ProgressCallback
 from thorax.training.plan import plan_run
 from thorax.training.run import Run
-from thorax.training.run_folder import CHECKPOINTS, LOG, RunSummary, describe_start, identity, open_run
+from thorax.training.run_folder import (
+    CHECKPOINTS,
+    LOG,
+    RunSummary,
+    describe_start,
+    hold_run,
+    identity,
+    open_run,
+)
 from thorax.training.validation import measure
 
 __all__ = ["train"]
@@ -53,62 +61,70 @@ def train(
     plan = plan_run(recipe, store)
     machine = pick_machine(device, recipe.training.precision)
     same = identity(recipe, store, plan, machine)
-    folder = open_run(out, recipe, same, resume=resume)
-    if folder.finished is not None:
-        return folder.finished
-    # A resumed run takes the threads of the one it goes on with: sums are split among them.
-    machine = replace(machine, threads=folder.threads or machine.threads)
+    with hold_run(out):
+        folder = open_run(out, recipe, same, resume=resume)
+        if folder.finished is not None:
+            return folder.finished
+        # A resumed run takes the threads of the one it goes on with: sums are split among them.
+        machine = replace(machine, threads=folder.threads or machine.threads)
 
-    with (
-        repeatable(recipe.training.determinism, threads=machine.threads),
-        closing(Logbook(out / LOG, keep=folder.checkpoint.state.events if folder.checkpoint else 0)) as log,
-        stop_signal() as stop,
-    ):
-        # ---- net and optimiser, new or as the checkpoint has them ---------------------------------------
-        checkpointer = Checkpointer(out / CHECKPOINTS, minutes=recipe.training.checkpoint_minutes)
-        run = Run(
-            recipe, plan, machine=machine, log=log, checkpointer=checkpointer, checkpoint=folder.checkpoint
-        )
-        if folder.checkpoint is None:
-            log.write("start", **describe_start(recipe, plan, machine, same))
+        with (
+            repeatable(recipe.training.determinism, threads=machine.threads),
+            closing(
+                Logbook(out / LOG, keep=folder.checkpoint.state.events if folder.checkpoint else 0)
+            ) as log,
+            stop_signal() as stop,
+        ):
+            # ---- net and optimiser, new or as the checkpoint has them --------------------------------
+            checkpointer = Checkpointer(out / CHECKPOINTS, minutes=recipe.training.checkpoint_minutes)
+            run = Run(
+                recipe,
+                plan,
+                machine=machine,
+                log=log,
+                checkpointer=checkpointer,
+                checkpoint=folder.checkpoint,
+            )
+            if folder.checkpoint is None:
+                log.write("start", **describe_start(recipe, plan, machine, same))
 
-        # ---- loop ---------------------------------------------------------------------------------------
-        try:
-            while not run.is_over:
-                for batch in run.batches():
-                    run.step(batch)
-                    if progress is not None:
-                        progress(run.progress())
-                    stop.check()
-                    run.save_if_due()
-                run.end_epoch(stop.check)
-                run.save_if_due(epoch_ended=True)
-        except KeyboardInterrupt:
+            # ---- loop --------------------------------------------------------------------------------
+            try:
+                while not run.is_over:
+                    for batch in run.batches():
+                        run.step(batch)
+                        if progress is not None:
+                            progress(run.progress())
+                        stop.check()
+                        run.save_if_due()
+                    run.end_epoch(stop.check)
+                    run.save_if_due(epoch_ended=True)
+            except KeyboardInterrupt:
+                run.save()
+                raise TrainingInterrupted(
+                    f"training was stopped after step {run.steps_done} of "
+                    f"{recipe.training.epochs * plan.steps}; nothing is lost: run the same command with "
+                    f"--resume to go on in {out}"
+                ) from None
             run.save()
-            raise TrainingInterrupted(
-                f"training was stopped after step {run.steps_done} of "
-                f"{recipe.training.epochs * plan.steps}; nothing is lost: run the same command with --resume "
-                f"to go on in {out}"
-            ) from None
-        run.save()
 
-        # ---- choice, calibration, operating points, bundle ----------------------------------------------
-        epoch, weights = run.select()
-        logits = run.logits(weights)
-        delivery = Delivery(weights, exact_cam=run.classifier.exact_cam, epoch=epoch, logits=logits)
-        temperature = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
-        validation = measure(logits, plan.val.targets, plan.findings)
-        summary = RunSummary(
-            folder=out,
-            bundle=out / "bundle",
-            epochs=run.state.epoch,
-            stopped_early=run.state.stopped,
-            selected_epoch=epoch,
-            macro_auc=validation.macro_auc if validation.macro_auc == validation.macro_auc else None,
-            loss=validation.loss,
-            temperature=temperature,
-            notices=plan.notices,
-        )
-        log.write("end", **summary.as_fields())
-        log.secure()
-    return summary
+            # ---- choice, calibration, operating points, bundle ---------------------------------------
+            epoch, weights = run.select()
+            logits = run.logits(weights)
+            delivery = Delivery(weights, exact_cam=run.classifier.exact_cam, epoch=epoch, logits=logits)
+            temperature = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
+            validation = measure(logits, plan.val.targets, plan.findings)
+            summary = RunSummary(
+                folder=out,
+                bundle=out / "bundle",
+                epochs=run.state.epoch,
+                stopped_early=run.state.stopped,
+                selected_epoch=epoch,
+                macro_auc=validation.macro_auc if validation.macro_auc == validation.macro_auc else None,
+                loss=validation.loss,
+                temperature=temperature,
+                notices=plan.notices,
+            )
+            log.write("end", **summary.as_fields())
+            log.secure()
+        return summary

@@ -1,6 +1,7 @@
 """The folder of a run: what it is of, how far it came, and whether one may go on in it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -11,6 +12,7 @@ import torch
 
 import thorax
 from thorax.errors import DataError
+from thorax.files import held
 from thorax.recipe.load import recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
@@ -19,7 +21,16 @@ from thorax.training.logbook import read_log
 from thorax.training.machine import Machine
 from thorax.training.plan import Plan
 
-__all__ = ["CHECKPOINTS", "LOG", "RunFolder", "RunSummary", "describe_start", "identity", "open_run"]
+__all__ = [
+    "CHECKPOINTS",
+    "LOG",
+    "RunFolder",
+    "RunSummary",
+    "describe_start",
+    "hold_run",
+    "identity",
+    "open_run",
+]
 
 LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -111,11 +122,25 @@ def describe_start(recipe: Recipe, plan: Plan, machine: Machine, same: Mapping[s
     }
 
 
+@contextmanager
+def hold_run(path: Path) -> Iterator[None]:
+    """Make the folder of a run if it is not there, and hold it: two runs never write to it at once.
+
+    Raises:
+        DataError: It is a file, or another process trains in it.
+    """
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path} is a file; give a folder for the run with --out")
+    path.mkdir(parents=True, exist_ok=True)
+    with held(path, doing="training in"):
+        yield
+
+
 def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: bool) -> RunFolder:
     """Make the folder of a new run, or find out where an old one is.
 
     Args:
-        path: The folder.
+        path: The folder, which must be there; `hold_run` makes it.
         recipe: Written into it.
         same: The run's `identity`.
         resume: Whether a run that is there may be gone on with.
@@ -124,9 +149,7 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
         DataError: The folder is not empty and `resume` is false, it is not a run's, it is another run's, or
             it is damaged.
     """
-    if path.exists() and not path.is_dir():
-        raise DataError(f"{path} is a file; give a folder for the run with --out")
-    found = sorted(each.name for each in path.iterdir()) if path.exists() else []
+    found = sorted(each.name for each in path.iterdir())
     if found and not resume:
         raise DataError(
             f"{path} is not empty ({', '.join(found[:3])}{'...' if len(found) > 3 else ''}); "  # noqa: PLR2004
@@ -136,7 +159,6 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
     if not events:
         # A run that was killed before its first event: nothing is lost by beginning again.
         _refuse_foreign(path, found)
-        path.mkdir(parents=True, exist_ok=True)
         _remove_partial(path)
         write_recipe(recipe, path / "recipe.toml")
         return RunFolder(path)
