@@ -1,18 +1,23 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, log_loss
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from thorax.arrays import NOT_LABELLED, UNCERTAIN
 from thorax.errors import DataError
 from thorax.evaluation.calibration import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
+    Platt,
     brier_loss,
     expected_calibration_error,
+    fit_platt,
     fit_temperature,
     negative_log_likelihood,
+    platt_logits,
+    to_logits,
 )
 
 
@@ -133,3 +138,95 @@ def test_calibration_error_equals_a_loop_over_bins():
 def test_nothing_has_no_calibration():
     assert np.isnan(brier_loss(np.zeros(0, dtype=bool), np.zeros(0)))
     assert np.isnan(expected_calibration_error(np.zeros(0, dtype=bool), np.zeros(0)))
+
+
+def smoothed(target):
+    """Platt's targets: never 0 or 1."""
+    positives, negatives = np.sum(target), np.sum(1 - target)
+    return np.where(target == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+
+def logistic_regression(target, logit):
+    """The same fit by scikit-learn: each image once as a positive and once as a negative, by weight."""
+    goal = smoothed(target)
+    features = np.concatenate([logit, logit])[:, None]
+    labels = np.repeat([1, 0], len(logit))
+    fitted = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000)
+    fitted.fit(features, labels, sample_weight=np.concatenate([goal, 1 - goal]))
+    return fitted.coef_[0, 0], fitted.intercept_[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_platt_is_logistic_regression_on_smoothed_labels(seed):
+    targets, known, logits = labelled_logits(seed, temperature=2.0)
+    known[::5, 1] = False
+    for k, platt in enumerate(fit_platt(targets, known, logits)):
+        rows = known[:, k]
+        slope, intercept = logistic_regression(targets[rows, k], logits[rows, k])
+        assert (platt.slope, platt.intercept) == pytest.approx((slope, intercept), rel=1e-5, abs=1e-5)
+        assert platt.slope == pytest.approx(0.5, abs=0.15)  # undoes the temperature
+        assert platt.kept == ""
+
+
+def test_at_the_fit_the_slopes_of_the_loss_are_nought():
+    targets, known, logits = labelled_logits(3, images=50)
+    calibrated = platt_logits(fit_platt(targets, known, logits), logits)
+    for k in range(3):
+        excess = 1 / (1 + np.exp(-calibrated[:, k])) - smoothed(targets[:, k])
+        assert np.sum(excess) == pytest.approx(0, abs=1e-9)
+        assert np.sum(excess * logits[:, k]) == pytest.approx(0, abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**16), st.floats(0.01, 100), st.floats(-50, 50))
+def test_moved_and_stretched_logits_are_calibrated_to_the_same(seed, stretch, move):
+    targets, known, logits = labelled_logits(seed, images=60)
+    plain = platt_logits(fit_platt(targets, known, logits), logits)
+    other = stretch * logits + move
+    assert np.allclose(platt_logits(fit_platt(targets, known, other), other), plain, atol=1e-6)
+    assert roc_auc_score(targets[:, 0], plain[:, 0]) == roc_auc_score(targets[:, 0], logits[:, 0])
+
+
+def test_platt_by_hand():
+    # Two of three positives at 1, one of three at -1: with smoothing the goals are .8 and .2, so that the
+    # mean goals are .6 and .4: slope log(.6 / .4), no intercept.
+    targets = np.array([[1], [1], [0], [1], [0], [0]], dtype=np.int8)
+    logits = np.array([[1.0], [1.0], [1.0], [-1.0], [-1.0], [-1.0]])
+    (platt,) = fit_platt(targets, np.ones((6, 1), dtype=bool), logits)
+    assert (platt.slope, platt.intercept) == pytest.approx((np.log(1.5), 0.0), abs=1e-12)
+
+
+def test_separated_classes_have_a_finite_fit():
+    targets = np.array([[1], [1], [0], [0]], dtype=np.int8)
+    logits = np.array([[900.0], [800.0], [-800.0], [-1000.0]])
+    (platt,) = fit_platt(targets, np.ones((4, 1), dtype=bool), logits)
+    assert 0 < platt.slope < 0.1
+    assert platt.kept == ""
+
+
+def test_what_cannot_be_fitted_keeps_its_logits_and_says_why():
+    targets = np.array([[1, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0]], dtype=np.int8)
+    logits = np.array([[-1.0, 1.0, 2.0, 0.0], [1.0, 2.0, 2.0, 1.0], [2.0, 0.0, 2.0, -1.0]])
+    known = np.ones((3, 4), dtype=bool)
+    known[:, 3] = False
+    turned, one_class, equal, unknown = fit_platt(targets, known, logits)
+    assert turned.kept.startswith("the best slope is -")
+    assert one_class == Platt(1.0, 0.0, "0 of 3 known labels are present")
+    assert equal == Platt(1.0, 0.0, "all 3 logits are equal")
+    assert unknown == Platt(1.0, 0.0, "0 of 0 known labels are present")
+    kept = platt_logits((turned, one_class, equal, unknown), logits)
+    assert (kept == logits).all()
+    with pytest.raises(DataError, match=r"^none of the 12 labels"):
+        fit_platt(targets, np.zeros((3, 4), dtype=bool), logits)
+
+
+def test_the_same_labels_give_the_same_platt_to_the_bit():
+    targets, known, logits = labelled_logits(2)
+    assert fit_platt(targets, known, logits) == fit_platt(targets.copy(), known.copy(), logits.copy())
+
+
+def test_logits_of_probabilities():
+    probabilities = np.array([[0.0, 0.5, 1.0, 0.731058578630004879]])
+    logits = to_logits(probabilities)
+    assert logits[0] == pytest.approx([-16.118, 0.0, 16.118, 1.0], abs=1e-3)
+    assert logits[0, 0] == pytest.approx(-logits[0, 2])

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from thorax.evaluation.intervals import Interval, bootstrap, patient_resample, percentile_interval
-from thorax.evaluation.ranking import auroc_score, rank
+from thorax.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    effective_patients,
+    mean_patients,
+    patient_resample,
+    percentile_interval,
+    ranked_patients,
+    resample_blocks,
+    resample_counts,
+    student_quantile,
+)
+from thorax.evaluation.ranking import auroc_score, rank, weighted_auroc
 
 
 def cohort(seed, *, patients, shift=1.0):
@@ -61,6 +72,18 @@ def test_a_resample_depends_on_its_number_and_the_seed_alone():
     assert not np.array_equal(together, patient_resample(8, np.arange(100), num_patients=30))
 
 
+def test_blocks_are_the_columns_of_the_whole():
+    counts = resample_counts(30, resamples=150, seed=7)
+    assert counts.shape == (30, 150)
+    assert counts.dtype == np.int32
+    np.testing.assert_array_equal(counts, patient_resample(7, np.arange(150), num_patients=30))
+    blocks = list(resample_blocks(30, resamples=150, seed=7))
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks], axis=1), counts)
+    covered = np.concatenate([np.arange(150)[columns] for columns, _ in blocks])
+    np.testing.assert_array_equal(covered, np.arange(150))
+    np.testing.assert_array_equal(resample_counts(30, resamples=20, seed=7), counts[:, :20])
+
+
 def test_images_repeated_within_each_patient_change_nothing():
     target, score, patient = cohort(2, patients=30)
     once = bootstrap([rank(target, score, patient)], num_patients=30, resamples=100, seed=0)
@@ -78,6 +101,46 @@ def test_percentiles_leave_undefined_samples_out():
     samples = np.concatenate([np.arange(0, 101) / 100, [np.nan, np.nan]])
     interval = percentile_interval(0.5, samples)
     assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.025, 0.975))
+
+
+def test_percentiles_of_few_patients_lie_further_out():
+    samples = np.arange(0, 100_001) / 100_000
+    interval = percentile_interval(0.5, samples, patients=10.0)
+    # Student's 2.2622 with 9 degrees of freedom, times sqrt(10 / 9): 2.3845 normal standard errors.
+    assert interval.low == pytest.approx(0.00855, abs=2e-5)
+    assert interval.high == pytest.approx(1 - interval.low)
+    many = percentile_interval(0.5, samples, patients=1e9)
+    assert (many.low, many.high) == pytest.approx((0.025, 0.975), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(math.inf, 1.959964), (30, 2.042272), (10, 2.228139), (4, 2.776445)]
+)
+def test_students_quantile_is_that_of_the_tables(freedom, quantile):
+    assert student_quantile(0.975, float(freedom)) == pytest.approx(
+        quantile, abs=1e-2 if freedom < 10 else 2e-4
+    )
+
+
+def test_effective_patients():
+    assert effective_patients(np.array([3, 3, 3, 3])) == 4
+    assert effective_patients(np.array([7, 0, 0])) == 1
+    assert effective_patients(np.array([4, 1, 1])) == 2  # 36 / 18
+    assert math.isnan(effective_patients(np.array([0, 0])))
+
+
+def test_the_class_with_fewer_patients_counts():
+    target = np.array([True, True, True, False, False, False])
+    ranked = rank(target, np.arange(6.0), np.array([0, 0, 1, 1, 2, 3]))
+    assert ranked_patients(ranked) == pytest.approx(9 / 5)
+    assert mean_patients([ranked, rank(~target, np.arange(6.0), np.arange(6))]) == pytest.approx(
+        2 / (5 / 9 + 1 / 3)
+    )
+
+
+@pytest.mark.parametrize("patients", [1.0, 1.9, math.nan])
+def test_one_patient_has_no_interval(patients):
+    assert math.isnan(percentile_interval(0.5, np.array([0.4, 0.6]), patients=patients).low)
 
 
 @pytest.mark.parametrize(("value", "samples"), [(math.nan, [0.5, 0.6]), (0.5, [math.nan])])
@@ -102,13 +165,18 @@ def test_patients_with_many_like_images_make_the_interval_wider():
     assert np.std(by_patient.auroc) > 1.4 * np.std(by_image.auroc)
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say():
-    target, score, _ = cohort(1000, patients=100_000)
+def test_intervals_of_few_uneven_patients_hold_the_truth_as_often_as_they_say():
+    target, score, _ = cohort(1000, patients=400_000)
     truth = auroc_score(target, score)
-    held = 0
-    for seed in range(300):
-        target, score, patient = cohort(seed, patients=300)
-        samples = bootstrap([rank(target, score, patient)], num_patients=300, resamples=200, seed=seed)
-        interval = percentile_interval(auroc_score(target, score), samples.auroc[:, 0])
+    held = plain_held = 0
+    for seed in range(1000):
+        target, score, patient = cohort(seed, patients=100)
+        ranked = rank(target, score, patient)
+        samples = weighted_auroc(ranked, resample_counts(100, resamples=400, seed=seed))
+        value = auroc_score(target, score)
+        interval = percentile_interval(value, samples, patients=ranked_patients(ranked))
+        plain = percentile_interval(value, samples)
         held += interval.low <= truth <= interval.high
-    assert 0.91 <= held / 300 <= 0.985  # 0.95 within three standard errors of 0.0126
+        plain_held += plain.low <= truth <= plain.high
+    assert 0.93 <= held / 1000 <= 0.97
+    assert plain_held < held

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,9 +12,12 @@ from thorax.evaluation.ranking import (
     average_precision_score,
     compact_points,
     count_calls,
+    partial_auroc_score,
     precision_recall_curve,
     rank,
+    rank_pooled,
     roc_curve,
+    weighted_auroc,
     weighted_scores,
 )
 
@@ -25,6 +30,15 @@ def pairwise_auroc(target, score):
         for negative in score[~target]
     ]
     return sum(won) / len(won)
+
+
+def pairs_from_ranks(target, score):
+    """Mann and Whitney's statistic from mid-ranks, for more images than pairs can be listed of."""
+    values, count = np.unique(score, return_counts=True)
+    middle = np.cumsum(count) - (count - 1) / 2
+    positives = int(np.sum(target))
+    ranks = np.sum(middle[np.searchsorted(values, score[target])])
+    return (ranks - positives * (positives + 1) / 2) / (positives * (len(target) - positives))
 
 
 def stepwise_average_precision(target, score):
@@ -83,6 +97,54 @@ def test_invariances(pair):
     assert auroc_score(target, -score) == pytest.approx(1 - auroc_score(target, score), abs=1e-12)
 
 
+RATES = st.one_of(st.floats(0.01, 1), st.sampled_from([0.1, 0.25, 0.5, 1.0]))
+
+
+@given(labels_and_scores(), RATES)
+def test_partial_auroc_equals_scikit_learn(pair, rate):
+    target, score = pair
+    assert partial_auroc_score(target, score, max_false_positive_rate=rate) == pytest.approx(
+        sklearn_metrics.roc_auc_score(target, score, max_fpr=rate), abs=1e-9
+    )
+
+
+@given(labels_and_scores(), RATES)
+def test_partial_auroc_is_the_area_under_the_curve_cut_at_the_rate(pair, rate):
+    target, score = pair
+    curve = roc_curve(target, score)
+    x, y = curve.false_positive_rate, curve.true_positive_rate
+    inside = x <= rate
+    # Of the points at one false positive rate the curve's next step starts at the last, the highest.
+    following = np.argmax(~inside) if not np.all(inside) else len(x) - 1
+    last = np.flatnonzero(inside)[-1]
+    rise = (rate - x[last]) / (x[following] - x[last]) if following > last else 0.0
+    area = np.trapezoid(
+        np.append(y[inside], y[last] + rise * (y[following] - y[last])), np.append(x[inside], rate)
+    )
+    standardised = 0.5 * (1 + (area - rate**2 / 2) / (rate - rate**2 / 2))
+    assert partial_auroc_score(target, score, max_false_positive_rate=rate) == pytest.approx(
+        standardised, abs=1e-9
+    )
+
+
+def test_partial_auroc_by_hand():
+    target = np.array([True, False, True, False])
+    score = np.array([0.9, 0.5, 0.5, 0.1])
+    # Up at once to 1/2, then along the tie to (1/2, 1): the area up to 1/4 is 1/4 * (1/2 + 3/4) / 2.
+    area, random, perfect = 0.25 * 0.625, 0.25**2 / 2, 0.25
+    assert partial_auroc_score(target, score, max_false_positive_rate=0.25) == pytest.approx(
+        0.5 * (1 + (area - random) / (perfect - random))
+    )
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, np.nan])
+def test_a_rate_that_bounds_nothing_is_refused(rate):
+    with pytest.raises(
+        DataError, match=r"^a false positive rate of .* bounds no part of a ROC curve; give one"
+    ):
+        partial_auroc_score(np.array([True, False]), np.array([0.2, 0.1]), max_false_positive_rate=rate)
+
+
 def test_worked_by_hand():
     target = np.array([True, False, True, False])
     score = np.array([0.9, 0.5, 0.5, 0.1])
@@ -93,7 +155,10 @@ def test_worked_by_hand():
 
 
 @pytest.mark.parametrize("target", [[True, True], [False, False], []])
-@pytest.mark.parametrize("metric", [auroc_score, average_precision_score])
+@pytest.mark.parametrize(
+    "metric",
+    [auroc_score, average_precision_score, partial(partial_auroc_score, max_false_positive_rate=0.1)],
+)
 def test_a_class_that_is_absent_gives_nan(target, metric):
     assert np.isnan(metric(np.array(target, dtype=bool), np.linspace(0, 1, len(target))))
 
@@ -117,12 +182,20 @@ def test_a_score_that_is_no_number_is_refused(function):
 def test_weights_count_images_as_often_as_they_say(pair, seed):
     target, score = pair
     weights = np.random.default_rng(seed).integers(0, 4, (len(target), 3)).astype(np.int32)
-    auroc, average_precision = weighted_scores(rank(target, score, np.arange(len(target))), weights)
+    ranked = rank(target, score, np.arange(len(target)))
+    auroc, average_precision = weighted_scores(ranked, weights)
+    partial_auroc = weighted_auroc(ranked, weights, max_false_positive_rate=0.3)
+    np.testing.assert_array_equal(weighted_auroc(ranked, weights), auroc)
     for column in range(3):
         rows = np.repeat(np.arange(len(target)), weights[:, column])
         assert auroc[column] == pytest.approx(auroc_score(target[rows], score[rows]), abs=1e-12, nan_ok=True)
         assert average_precision[column] == pytest.approx(
             average_precision_score(target[rows], score[rows]), abs=1e-12, nan_ok=True
+        )
+        assert partial_auroc[column] == pytest.approx(
+            partial_auroc_score(target[rows], score[rows], max_false_positive_rate=0.3),
+            abs=1e-12,
+            nan_ok=True,
         )
 
 
@@ -132,6 +205,47 @@ def test_units_share_their_weight():
     ranked = rank(target, score, np.array([0, 0, 1, 1]))
     auroc, _ = weighted_scores(ranked, np.array([[1, 2], [1, 0]], dtype=np.int32))
     assert auroc.tolist() == [0.25, 1.0]  # without the second unit only .7 against .6 is left
+
+
+def test_many_columns_are_scored_as_each_alone():
+    random = np.random.default_rng(4)
+    target, score = random.random(9000) < 0.2, np.round(random.random(9000), 2)
+    ranked = rank(target, score, np.arange(9000) // 3)
+    weights = random.integers(0, 3, (3000, 50)).astype(np.int32)  # more than are scored together
+    auroc, average_precision = weighted_scores(ranked, weights)
+    for column in (0, 21, 22, 49):
+        rows = np.repeat(np.arange(9000), weights[np.arange(9000) // 3, column])
+        alone = auroc_score(target[rows], score[rows])
+        assert auroc[column] == alone == pytest.approx(pairs_from_ranks(target[rows], score[rows]), abs=1e-12)
+        assert average_precision[column] == pytest.approx(
+            average_precision_score(target[rows], score[rows]), abs=1e-12
+        )
+
+
+def test_pooled_pairs_give_scikit_learns_micro_averages():
+    random = np.random.default_rng(5)
+    target = random.random((300, 4)) < [0.4, 0.1, 0.2, 0.02]
+    score = np.round(random.random((300, 4)) + 0.3 * target, 1)
+    once = np.ones((100, 1), dtype=np.int32)
+    everything = rank_pooled(target, score, known=np.ones_like(target), unit=np.repeat(np.arange(100), 3))
+    auroc, average_precision = weighted_scores(everything, once)
+    assert auroc[0] == pytest.approx(sklearn_metrics.roc_auc_score(target, score, average="micro"), abs=1e-12)
+    assert average_precision[0] == pytest.approx(
+        sklearn_metrics.average_precision_score(target, score, average="micro"), abs=1e-12
+    )
+
+
+def test_pooled_pairs_keep_their_patients_and_leave_out_what_is_not_known():
+    random = np.random.default_rng(6)
+    patient = np.repeat(np.arange(20), 3)
+    target, known = random.random((60, 3)) < 0.3, random.random((60, 3)) < 0.7
+    score = np.where(known, random.random((60, 3)), np.nan)
+    weights = random.integers(0, 3, (20, 5)).astype(np.int32)
+    pooled = weighted_auroc(rank_pooled(target, score, known=known, unit=patient), weights)
+    for column in range(5):
+        rows = np.repeat(np.arange(60), weights[patient, column])
+        expected = auroc_score(target[rows][known[rows]], score[rows][known[rows]])
+        assert pooled[column] == pytest.approx(expected, abs=1e-12)
 
 
 @given(labels_and_scores())

@@ -1,14 +1,95 @@
 """Thresholds that turn a probability into a yes or a no."""
 
+import re
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.ranking import count_calls
+from thorax.evaluation.ranking import ThresholdCounts, count_calls
 
-__all__ = ["OperatingPoint", "f1_optimal_threshold"]
+__all__ = [
+    "AtSensitivity",
+    "AtSpecificity",
+    "F1Optimal",
+    "Fixed",
+    "OperatingPoint",
+    "ThresholdRule",
+    "Youden",
+    "choose_operating_points",
+    "choose_threshold",
+    "f1_optimal_threshold",
+    "parse_rule",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class F1Optimal:
+    """The highest F1: what suits a list of findings to be read again."""
+
+    name: str = "f1-optimal"
+
+
+@dataclass(frozen=True, slots=True)
+class Youden:
+    """The highest sum of sensitivity and specificity (Youden, Cancer 1950), whatever the prevalence."""
+
+    name: str = "youden"
+
+
+@dataclass(frozen=True, slots=True)
+class AtSensitivity:
+    """At least this sensitivity, and the highest specificity with it: what suits triage."""
+
+    sensitivity: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        _check_share(self.sensitivity, "sensitivity")
+
+    @property
+    def name(self) -> str:
+        """For example sensitivity-90."""
+        return f"sensitivity-{100 * self.sensitivity:.12g}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtSpecificity:
+    """At least this specificity, and the highest sensitivity with it: what suits few false alarms."""
+
+    specificity: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        _check_share(self.specificity, "specificity")
+
+    @property
+    def name(self) -> str:
+        """For example specificity-95."""
+        return f"specificity-{100 * self.specificity:.12g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A threshold that no image chose: one half, or the user's own."""
+
+    threshold: float
+    name: str = "own"
+
+    def __post_init__(self) -> None:
+        """Refuse what no probability can be compared with in earnest."""
+        if not 0 <= self.threshold <= 1:
+            raise DataError(
+                f"the threshold {self.threshold} is not in [0, 1]; thresholds are on probabilities, "
+                "pass those on logits through the sigmoid"
+            )
+
+
+ThresholdRule = F1Optimal | Youden | AtSensitivity | AtSpecificity | Fixed
+"""How a threshold is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +102,11 @@ class OperatingPoint:
     Attributes:
         rule: How the threshold was chosen, for example "f1-optimal".
         threshold: `probability >= threshold` is called positive; None where the rule finds none.
-        f1: Harmonic mean of precision and recall at the threshold, in [0, 1]; None without a threshold.
-        precision: Share of the called that have the finding; None without a threshold.
-        recall: Share of those with the finding that are called; None without a threshold.
+        f1: Harmonic mean of precision and recall at the threshold, in [0, 1]. This and the following are
+            None without a threshold, and where they are undefined.
+        precision: Share of the called that have the finding.
+        recall: Share of those with the finding that are called: the sensitivity.
+        specificity: Share of those without the finding that are not called.
         num_positive: Images with the finding.
         num_images: Images with a known label.
     """
@@ -33,21 +116,53 @@ class OperatingPoint:
     f1: float | None
     precision: float | None
     recall: float | None
+    specificity: float | None
     num_positive: int
     num_images: int
 
 
-def f1_optimal_threshold(
-    target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
+def parse_rule(name: str) -> ThresholdRule:
+    """Return the rule of that name.
+
+    Args:
+        name: "f1-optimal", "youden", "one-half", "sensitivity-90" and "specificity-95" with any per cent
+            between 0 and 100, or a threshold such as "0.3".
+
+    Raises:
+        DataError: No rule is called so.
+    """
+    match = re.fullmatch(r"(sensitivity|specificity)-(\d+(?:\.\d+)?)", name)
+    if match:
+        share = float(f"{match[2]}e-2")  # dividing by 100 would round twice
+        return AtSensitivity(share) if match[1] == "sensitivity" else AtSpecificity(share)
+    if re.fullmatch(r"\d*\.?\d+", name):
+        return Fixed(float(name))
+    rules: dict[str, ThresholdRule] = {
+        "f1-optimal": F1Optimal(),
+        "youden": Youden(),
+        "one-half": Fixed(0.5, "one-half"),
+    }
+    if name not in rules:
+        raise DataError(
+            f"no rule for thresholds is called {name!r}; choose {', '.join(rules)}, sensitivity-90, "
+            "specificity-95 (any per cent), or give a threshold such as 0.3"
+        )
+    return rules[name]
+
+
+def choose_threshold(
+    rule: ThresholdRule, target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
 ) -> OperatingPoint:
-    """Return the threshold with the highest F1 on these images, which must not be those reported on.
+    """Return the threshold that a rule chooses on these images, which must not be those reported on.
 
     The threshold lies half-way between the lowest probability that is called positive and the next one
     below it (0 below the lowest), so that the rounding of another inference engine, some 1e-7, does not move
-    an image across. Among thresholds of equal F1 the highest is taken: it calls the fewest images.
-    Without a positive image there is no such threshold.
+    an image across. Of thresholds that serve the rule equally well the highest is taken: it calls the fewest
+    images. There is none where no image has the finding, where every image has it and the rule looks at
+    specificity, and where no threshold that calls an image serves the rule better than calling none.
 
     Args:
+        rule: How.
         target: Whether each image has the finding.
         probability: In [0, 1].
 
@@ -55,27 +170,125 @@ def f1_optimal_threshold(
         DataError: A probability is not a number in [0, 1].
     """
     _check_probabilities(probability)
-    num_positive, num_images = int(np.sum(target)), len(target)
-    if num_positive == 0:
-        return OperatingPoint("f1-optimal", None, None, None, None, 0, num_images)
+    if isinstance(rule, Fixed):
+        return _fixed_point(rule, target, probability)
     counts = count_calls(target, probability)
-    called = counts.true_positives + counts.false_positives
-    # From whole numbers: equal F1 are equal to the bit, and the first of them is the highest threshold.
-    f1 = 2 * counts.true_positives / (called + num_positive)
-    best = int(np.argmax(f1))
-    lowest_called = float(counts.threshold[best])
-    next_below = float(counts.threshold[best + 1]) if best + 1 < len(f1) else 0.0
-    middle = (lowest_called + next_below) / 2
-    return OperatingPoint(
-        rule="f1-optimal",
-        # Two neighbouring floats have no number between them: the upper one divides them.
-        threshold=middle if middle > next_below else lowest_called,
-        f1=float(f1[best]),
-        precision=float(counts.true_positives[best] / called[best]),
-        recall=float(counts.true_positives[best] / num_positive),
-        num_positive=num_positive,
-        num_images=num_images,
+    best = _best(rule, counts, positives=int(np.sum(target)), negatives=int(np.sum(~target)))
+    if best is None:
+        return OperatingPoint(rule.name, None, None, None, None, None, int(np.sum(target)), len(target))
+    return _point(
+        rule.name,
+        _threshold(counts, best),
+        true_positives=int(counts.true_positives[best]),
+        called=int(counts.true_positives[best] + counts.false_positives[best]),
+        target=target,
     )
+
+
+def choose_operating_points(
+    rule: ThresholdRule, targets: Targets, probabilities: Probabilities
+) -> tuple[OperatingPoint, ...]:
+    """Choose a threshold for each finding, on the images with a sure label of it.
+
+    Args:
+        rule: How.
+        targets: Labels; only 1 and 0 count.
+        probabilities: In [0, 1].
+
+    Raises:
+        DataError: A probability of an image with a sure label is not a number in [0, 1].
+    """
+    return tuple(
+        choose_threshold(rule, target[target >= 0] == 1, probability[target >= 0])
+        for target, probability in zip(targets.T, probabilities.T, strict=True)
+    )
+
+
+def f1_optimal_threshold(
+    target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
+) -> OperatingPoint:
+    """Return the threshold with the highest F1 on these images; `choose_threshold` says how.
+
+    Raises:
+        DataError: A probability is not a number in [0, 1].
+    """
+    return choose_threshold(F1Optimal(), target, probability)
+
+
+def _best(
+    rule: F1Optimal | Youden | AtSensitivity | AtSpecificity,
+    counts: ThresholdCounts,
+    *,
+    positives: int,
+    negatives: int,
+) -> int | None:
+    """Return which threshold serves the rule; the first, infinite one calls nothing and is no threshold."""
+    hits, alarms = counts.true_positives, counts.false_positives
+    if positives == 0 or (negatives == 0 and isinstance(rule, Youden | AtSpecificity)):
+        return None
+    # Merits are whole numbers or quotients of them: equal ones are equal to the bit, and the first of them
+    # is that of the highest threshold.
+    match rule:
+        case F1Optimal():
+            merit = 2 * hits / (hits + alarms + positives)
+        case Youden():
+            merit = hits * negatives - alarms * positives
+        case AtSensitivity(sensitivity):
+            merit = np.where(hits / positives >= sensitivity, 1, 0)
+        case AtSpecificity(specificity):
+            merit = np.where((negatives - alarms) / negatives >= specificity, hits, -1)
+        case _:
+            assert_never(rule)
+    return int(np.argmax(merit)) or None
+
+
+def _threshold(counts: ThresholdCounts, best: int) -> float:
+    lowest_called = float(counts.threshold[best])
+    next_below = float(counts.threshold[best + 1]) if best + 1 < len(counts.threshold) else 0.0
+    middle = (lowest_called + next_below) / 2
+    # Two neighbouring floats have no number between them: the upper one divides them.
+    return middle if middle > next_below else lowest_called
+
+
+def _fixed_point(
+    rule: Fixed, target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
+) -> OperatingPoint:
+    called = probability >= rule.threshold
+    return _point(
+        rule.name,
+        rule.threshold,
+        true_positives=int(np.sum(called & target)),
+        called=int(np.sum(called)),
+        target=target,
+    )
+
+
+def _point(
+    name: str, threshold: float, *, true_positives: int, called: int, target: Bool[np.ndarray, " n"]
+) -> OperatingPoint:
+    positives, negatives = int(np.sum(target)), int(np.sum(~target))
+    return OperatingPoint(
+        rule=name,
+        threshold=threshold,
+        f1=_quotient(2 * true_positives, called + positives),
+        precision=_quotient(true_positives, called),
+        recall=_quotient(true_positives, positives),
+        specificity=_quotient(negatives - (called - true_positives), negatives),
+        num_positive=positives,
+        num_images=len(target),
+    )
+
+
+def _quotient(numerator: int, denominator: int) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+def _check_share(share: float, what: str) -> None:
+    if not 0 < share < 1:
+        raise DataError(
+            f"a {what} of {share} cannot be asked for; give a share between 0 and 1, such as 0.9 "
+            f"({what}-90 by name)"
+        )
 
 
 def _check_probabilities(probability: Float[np.ndarray, " n"]) -> None:

@@ -1,0 +1,107 @@
+"""The images of one finding in order of their scores, and what a weighting leaves of them.
+
+What `ranking` computes is computed here: a score of a resample is a function of a few running sums, so that
+the sorting is done once and a resample costs two passes over small whole numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64, Int32, Int64
+
+__all__ = ["Ranked", "Tally", "score_columns"]
+
+_CELLS: Final = 200_000
+"""Images times resamples that are scored together: what a second-level cache holds."""
+
+_NARROWEST: Final = 8
+"""Resamples that are scored together at the least: fewer would leave too little work for each NumPy call."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """The images of one finding, sorted by falling score and split into positives and negatives.
+
+    Positives of equal score form a group: ties are counted between groups, never broken.
+
+    Attributes:
+        positives: For each positive, from the highest score down, the row of the weights it takes.
+        negatives: The same for each negative.
+        group_starts: Where each group begins in `positives`.
+        above: For each group, how many negatives score strictly higher.
+        through: For each group, how many negatives score as high or higher.
+    """
+
+    positives: Int64[np.ndarray, " positive"]
+    negatives: Int64[np.ndarray, " negative"]
+    group_starts: Int64[np.ndarray, " group"]
+    above: Int64[np.ndarray, " group"]
+    through: Int64[np.ndarray, " group"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tally:
+    """What the weights leave of a finding's images: running sums at each group of positives, and the whole.
+
+    Attributes:
+        before: Weight of the positives of the groups before each group.
+        with_group: The same with the group's own.
+        above: Weight of the negatives that score strictly higher than each group.
+        through: Weight of those that score as high or higher.
+        positives: Weight of all positives.
+        negatives: Weight of all negatives.
+    """
+
+    before: Int32[np.ndarray, "group resample"]
+    with_group: Int32[np.ndarray, "group resample"]
+    above: Int32[np.ndarray, "group resample"]
+    through: Int32[np.ndarray, "group resample"]
+    positives: Int64[np.ndarray, " resample"]
+    negatives: Int64[np.ndarray, " resample"]
+
+    @property
+    def group(self) -> Float64[np.ndarray, "group resample"]:
+        """Weight of each group; as a float, in which sums of products stay exact up to 2**53."""
+        return np.asarray(np.subtract(self.with_group, self.before, dtype=np.float64))
+
+
+def score_columns(
+    ranked: Ranked,
+    weights: Int32[np.ndarray, "unit resample"],
+    score: Callable[[Tally], Float64[np.ndarray, "*scores"]],
+) -> Float64[np.ndarray, "*scores"]:
+    """Score the columns of weights, a few at a time; NaN where a column leaves only one class."""
+    if len(ranked.positives) == 0 or len(ranked.negatives) == 0:
+        return np.full(weights.shape[1], np.nan)
+    # NumPy adds rows up column by column: over 25,000 wide rows each addition would miss the cache.
+    width = max(_NARROWEST, _CELLS // (len(ranked.positives) + len(ranked.negatives)))
+    blocks = []
+    for first in range(0, weights.shape[1], width):
+        tally = _tally(ranked, weights[:, first : first + width])
+        defined = (tally.positives > 0) & (tally.negatives > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            blocks.append(np.where(defined, score(tally), np.nan))
+    return np.concatenate(blocks, axis=-1)
+
+
+def _tally(ranked: Ranked, weights: Int32[np.ndarray, "unit resample"]) -> Tally:
+    positives = _running_sum(weights.take(ranked.positives, axis=0))
+    negatives = _running_sum(weights.take(ranked.negatives, axis=0))
+    return Tally(
+        before=positives.take(ranked.group_starts, axis=0),
+        with_group=positives.take(np.append(ranked.group_starts[1:], len(ranked.positives)), axis=0),
+        above=negatives.take(ranked.above, axis=0),
+        through=negatives.take(ranked.through, axis=0),
+        positives=positives[-1].astype(np.int64),
+        negatives=negatives[-1].astype(np.int64),
+    )
+
+
+def _running_sum(rows: Int32[np.ndarray, "row resample"]) -> Int32[np.ndarray, "row_and_none resample"]:
+    """Return the sum of the first 0, 1, ... rows."""
+    total = np.empty((len(rows) + 1, rows.shape[1]), dtype=np.int32)
+    total[0] = 0
+    np.cumsum(rows, axis=0, dtype=np.int32, out=total[1:])
+    return total

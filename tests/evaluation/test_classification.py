@@ -1,0 +1,366 @@
+import csv
+import gzip
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.errors import DataError
+from thorax.evaluation.classification import AVERAGES, RATES, Confusion, Readings, call, classify, rates_of
+from thorax.evaluation.intervals import resample_counts
+from thorax.findings import NIH14, NO_FINDING, find_finding
+
+EDEMA, HERNIA, MASS = find_finding("Edema"), find_finding("Hernia"), find_finding("Mass")
+THREE = (EDEMA, HERNIA, MASS)
+AS_SCIKIT_LEARN = {"ppv": 0, "sensitivity": 1, "f1": 2}
+
+
+def readings(seed=0, *, images=60, findings=THREE, unsure=False):
+    random = np.random.default_rng(seed)
+    shape = (images, len(findings))
+    targets = (random.random(shape) < 0.3).astype(np.int8)
+    probabilities = np.round(0.6 * random.random(shape) + 0.3 * targets, 2)
+    if unsure:
+        targets[random.random(shape) < 0.2] = UNCERTAIN
+        targets[random.random(shape) < 0.2] = NOT_LABELLED
+    return Readings(
+        targets=targets,
+        probabilities=probabilities,
+        calls=call(probabilities, [0.5] * len(findings)),
+        patients=[f"p{number}" for number in random.integers(0, images // 3, images)],
+        findings=findings,
+    )
+
+
+def replaced(these, **changes):
+    fields = ("targets", "probabilities", "calls", "patients", "findings")
+    return Readings(**{name: getattr(these, name) for name in fields} | changes)
+
+
+def repeated(these, counts):
+    """The images of a resample, each as often as its patient was drawn."""
+    rows = np.repeat(np.arange(len(these.targets)), counts[these.patient])
+    patients = np.asarray(these.patients)[rows].tolist()
+    return replaced(
+        these,
+        targets=these.targets[rows],
+        probabilities=these.probabilities[rows],
+        calls=these.calls[rows],
+        patients=patients,
+    )
+
+
+def values(classification):
+    """Every number of a classification, by name."""
+    found = {
+        (each.finding.name, rate): measure.interval.value
+        for each in classification.findings
+        for rate, measure in each.rates.items()
+    }
+    for average, rates in classification.averages.items():
+        found |= {(average, rate): measure.interval.value for rate, measure in rates.items()}
+    return found | {
+        ("exact match", ""): classification.exact_match.interval.value,
+        ("hamming", ""): classification.hamming_loss.interval.value,
+    }
+
+
+def slow_rates(target, called):
+    """Slow and obvious: count, and divide where there is something to divide by."""
+    pairs = list(zip(target, called, strict=True))
+    hit, alarm, miss, clear = (pairs.count(pair) for pair in ((1, 1), (0, 1), (1, 0), (0, 0)))
+
+    def share(part, whole):
+        return part / whole if whole else math.nan
+
+    return {
+        "sensitivity": share(hit, hit + miss),
+        "specificity": share(clear, clear + alarm),
+        "ppv": share(hit, hit + alarm),
+        "npv": share(clear, clear + miss),
+        "f1": share(hit, hit + (alarm + miss) / 2),
+        "accuracy": share(hit + clear, len(pairs)),
+        "all_negative_accuracy": share(alarm + clear, len(pairs)),
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([4, 12, 40]))
+def test_the_report_is_that_of_scikit_learn(seed, images):
+    these = readings(seed, images=images)
+    report = classify(these, resamples=1)
+    for average in AVERAGES:
+        expected = sklearn_metrics.precision_recall_fscore_support(
+            these.targets, these.calls, average=average, zero_division=np.nan
+        )
+        if average == "weighted" and these.targets.sum() == 0:
+            continue  # scikit-learn then takes the plain mean; a mean with no weight is none
+        for rate, column in AS_SCIKIT_LEARN.items():
+            measured = report.averages[average][rate].interval.value
+            assert measured == pytest.approx(expected[column], abs=1e-12, nan_ok=True)
+    expected = sklearn_metrics.precision_recall_fscore_support(
+        these.targets, these.calls, average=None, zero_division=np.nan
+    )
+    for k, finding in enumerate(report.findings):
+        for rate, column in AS_SCIKIT_LEARN.items():
+            assert finding.rates[rate].interval.value == pytest.approx(expected[column][k], nan_ok=True)
+        assert finding.rates["accuracy"].interval.value == pytest.approx(
+            sklearn_metrics.accuracy_score(these.targets[:, k], these.calls[:, k])
+        )
+        assert finding.rates["all_negative_accuracy"].interval.value == pytest.approx(
+            1 - np.mean(these.targets[:, k])
+        )
+    assert report.exact_match.interval.value == pytest.approx(
+        sklearn_metrics.accuracy_score(these.targets, these.calls)
+    )
+    assert report.hamming_loss.interval.value == pytest.approx(
+        sklearn_metrics.hamming_loss(these.targets, these.calls)
+    )
+    assert report.support == these.targets.sum()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**16))
+def test_only_sure_labels_and_calls_count(seed):
+    these = readings(seed, unsure=True)
+    these = replaced(these, calls=call(these.probabilities, [0.5, None, 0.4]))
+    report = classify(these, resamples=1)
+    for k, finding in enumerate(report.findings):
+        rows = (these.targets[:, k] >= 0) & (these.calls[:, k] >= 0)
+        slow = slow_rates(these.targets[rows, k], these.calls[rows, k])
+        assert {name: measure.interval.value for name, measure in finding.rates.items()} == pytest.approx(
+            slow, nan_ok=True
+        )
+    complete = np.all(these.targets[:, [0, 2]] >= 0, axis=1)
+    right = np.all(these.targets[:, [0, 2]] == these.calls[:, [0, 2]], axis=1)
+    assert report.exact_match.over == complete.sum()
+    assert report.exact_match.interval.value == pytest.approx(np.mean(right[complete]))
+    assert report.averages["macro"]["sensitivity"].over == 2
+    assert (
+        report.hamming_loss.over
+        == report.averages["micro"]["accuracy"].over
+        == (these.targets[:, [0, 2]] >= 0).sum()
+    )
+    assert report.hamming_loss.interval.value == pytest.approx(
+        1 - report.averages["micro"]["accuracy"].interval.value
+    )
+
+
+def test_intervals_are_those_of_a_loop_over_resamples():
+    these = readings(3, unsure=True)
+    report = classify(these, resamples=25, seed=7)
+    counts = resample_counts(classify(these, resamples=1).num_patients, resamples=25, seed=7)
+    loop = [values(classify(repeated(these, column), resamples=1)) for column in counts.T]
+    measures = {(each.finding.name, rate): each.rates[rate] for each in report.findings for rate in RATES}
+    for average in AVERAGES:
+        measures |= {(average, rate): report.averages[average][rate] for rate in RATES}
+    measures |= {("exact match", ""): report.exact_match, ("hamming", ""): report.hamming_loss}
+    for name, measure in measures.items():
+        samples = np.array([each[name] for each in loop])
+        low, high = np.nanquantile(samples, [0.025, 0.975])
+        assert (measure.interval.low, measure.interval.high) == pytest.approx((low, high), abs=1e-12)
+        if name[0] not in ("macro", "weighted"):
+            assert measure.undefined_resamples == np.isnan(samples).sum()
+
+
+def test_worked_by_hand():
+    these = Readings(
+        targets=np.array([[1, 0], [1, 1], [0, 0], [0, 0]], dtype=np.int8),
+        probabilities=np.array([[0.9, 0.1], [0.2, 0.2], [0.8, 0.1], [0.1, 0.1]]),
+        calls=np.array([[1, 0], [0, 0], [1, 0], [0, 0]], dtype=np.int8),
+        patients=["a", "a", "b", "c"],
+        findings=(EDEMA, HERNIA),
+    )
+    report = classify(these, resamples=10)
+    edema, hernia = report.findings
+    assert edema.confusion == Confusion(1, 1, 1, 1)
+    assert {measure.interval.value for measure in edema.rates.values()} == {0.5}
+    assert [measure.over for measure in edema.rates.values()] == [2, 2, 2, 2, 3, 4, 4]
+    assert hernia.confusion == Confusion(0, 0, 1, 3)
+    assert not hernia.rates["ppv"].interval.exists  # nothing is called
+    assert hernia.rates["ppv"].undefined_resamples == 10
+    assert (hernia.rates["f1"].interval.value, hernia.rates["npv"].interval.value) == (0.0, 0.75)
+    assert report.averages["macro"]["ppv"].interval.value == 0.5
+    assert report.averages["macro"]["ppv"].over == 1
+    assert report.averages["macro"]["sensitivity"].interval.value == 0.25
+    assert report.averages["weighted"]["sensitivity"].interval.value == pytest.approx(1 / 3)
+    assert report.averages["micro"]["sensitivity"].interval.value == pytest.approx(1 / 3)
+    # By image: 1 of 1, 0 of 2; the other two have no positive.
+    assert report.averages["samples"]["sensitivity"].interval.value == 0.5
+    assert report.averages["samples"]["sensitivity"].over == 2
+    assert (report.exact_match.interval.value, report.hamming_loss.interval.value) == (0.5, 3 / 8)
+    assert (report.support, report.num_images, report.num_patients) == (3, 4, 3)
+
+
+def test_no_finding_is_in_no_average():
+    these = readings(5, findings=(EDEMA, NO_FINDING, MASS))
+    report = classify(these, resamples=30)
+    two = [0, 2]
+    without = classify(
+        replaced(
+            these,
+            targets=these.targets[:, two],
+            probabilities=these.probabilities[:, two],
+            calls=these.calls[:, two],
+            findings=(EDEMA, MASS),
+        ),
+        resamples=30,
+    )
+    assert report.averages == without.averages
+    assert (report.exact_match, report.hamming_loss, report.support) == (
+        without.exact_match,
+        without.hamming_loss,
+        without.support,
+    )
+    assert report.findings[1].rates["accuracy"].interval.exists
+
+
+def test_without_calls_everything_is_undefined():
+    these = readings(6)
+    report = classify(replaced(these, calls=call(these.probabilities, [None] * 3)), resamples=5)
+    assert all(math.isnan(value) for value in values(report).values())
+    assert report.averages["macro"]["f1"].over == 0
+    assert report.averages["macro"]["f1"].undefined_resamples == 5
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**16))
+def test_neither_order_nor_labels_turned_round_surprise(seed):
+    these = readings(8)
+    order = np.random.default_rng(seed).permutation(60)
+    moved = replaced(
+        these,
+        targets=these.targets[order],
+        probabilities=these.probabilities[order],
+        calls=these.calls[order],
+        patients=[these.patients[row] for row in order],
+    )
+    first, second = classify(these, resamples=20), classify(moved, resamples=20)
+    assert values(first) == pytest.approx(values(second), abs=1e-12)
+    assert first.findings == second.findings
+    turned = classify(replaced(these, targets=1 - these.targets, calls=1 - these.calls), resamples=20)
+    for one, other in zip(first.findings, turned.findings, strict=True):
+        assert one.rates["sensitivity"] == other.rates["specificity"]
+        assert one.rates["ppv"] == other.rates["npv"]
+        assert one.rates["accuracy"] == other.rates["accuracy"]
+
+
+def test_twice_each_image_changes_no_number():
+    these = readings(9, unsure=True)
+    twice = replaced(
+        these,
+        targets=np.tile(these.targets, (2, 1)),
+        probabilities=np.tile(these.probabilities, (2, 1)),
+        calls=np.tile(these.calls, (2, 1)),
+        patients=[*these.patients, *these.patients],
+    )
+    one, two = classify(these, resamples=20), classify(twice, resamples=20)
+    for first, second in zip(one.findings, two.findings, strict=True):
+        for rate in RATES:
+            assert first.rates[rate].interval == second.rates[rate].interval
+    assert values(one) == pytest.approx(values(two))
+
+
+def test_rates_of_nothing_are_undefined():
+    assert np.isnan(rates_of(np.zeros(4))).all()
+
+
+def test_calls_reach_their_thresholds():
+    probabilities = np.array([[0.5, 0.2, 0.9], [0.4, 0.3, 0.8]])
+    assert call(probabilities, [0.5, 0.25, None]).tolist() == [[1, 0, NOT_LABELLED], [0, 1, NOT_LABELLED]]
+    with pytest.raises(DataError, match=r"^2 thresholds do not fit 3 findings; give one for each"):
+        call(probabilities, [0.5, 0.5])
+    with pytest.raises(DataError, match=r"^threshold 1 of 3 is not a number; give None for none"):
+        call(probabilities, [0.5, math.nan, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"patients": ["a"]},
+            r"^targets, probabilities and calls of shapes \(60, 3\), .* do not fit 1 im",
+        ),
+        (
+            {"probabilities": np.full((60, 3), 2.5)},
+            r"^Edema: 180 probabilities are not in \[0, 1\] \(first:",
+        ),
+        ({"probabilities": np.full((60, 3), math.nan)}, r"^Edema: 180 .* \(first: nan in row 0\); give"),
+    ],
+)
+def test_readings_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(DataError, match=message):
+        replaced(readings(), **change)
+
+
+def test_nothing_to_measure_is_refused():
+    with pytest.raises(DataError, match=r"^there is nothing to measure: 0 images, 1 findings; choose a part"):
+        Readings(
+            targets=np.zeros((0, 1), dtype=np.int8),
+            probabilities=np.zeros((0, 1)),
+            calls=np.zeros((0, 1), dtype=np.int8),
+            patients=[],
+            findings=(EDEMA,),
+        )
+
+
+def test_a_real_chexnet_at_a_tenth(shared_data):
+    with gzip.open(shared_data / "nih-sample" / "Data_Entry_2017_v2020.csv.gz", "rt", newline="") as file:
+        labels = {row["Image Index"]: row for row in csv.DictReader(file)}
+    with gzip.open(shared_data / "chexnet-predictions" / "predictions.csv.gz", "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    present = [labels[row["Image Index"]]["Finding Labels"].split("|") for row in rows]
+    probabilities = np.array([[float(row[f"prob_{finding}"]) for finding in NIH14] for row in rows])
+    these = Readings(
+        targets=np.array([[finding.name in names for finding in NIH14] for names in present], dtype=np.int8),
+        probabilities=probabilities,
+        calls=call(probabilities, [0.1] * 14),
+        patients=[labels[row["Image Index"]]["Patient ID"] for row in rows],
+        findings=NIH14,
+    )
+    report = classify(these, resamples=200)
+    assert (report.num_images, report.num_patients) == (11_516, 3_093)
+    text = sklearn_metrics.classification_report(
+        these.targets, these.calls, output_dict=True, zero_division=np.nan
+    )
+    names = {"sensitivity": "recall", "ppv": "precision", "f1": "f1-score"}
+    for average in AVERAGES:
+        for rate, name in names.items():
+            measure = report.averages[average][rate]
+            assert measure.interval.value == pytest.approx(text[f"{average} avg"][name], abs=1e-12)
+            assert measure.interval.low < measure.interval.value < measure.interval.high
+    # "94 % accuracy" is what calling nothing gives.
+    accuracy, baseline = (report.averages["macro"][each] for each in ("accuracy", "all_negative_accuracy"))
+    assert accuracy.interval.high < 0.94 < baseline.interval.low
+
+
+def test_intervals_cover_with_patients_of_uneven_size():
+    random, covered = np.random.default_rng(1), []
+    for _ in range(300):
+        patients = np.repeat(np.arange(120), random.integers(1, 12, 120))
+        skill = random.beta(8, 2, 120)  # how often a patient's images are called right: .8 on average
+        targets = (random.random((len(patients), 1)) < 0.5).astype(np.int8)
+        right = random.random((len(patients), 1)) < skill[patients][:, None]
+        calls = np.where(right, targets, 1 - targets).astype(np.int8)
+        report = classify(
+            Readings(
+                targets=targets,
+                probabilities=calls.astype(np.float64),
+                calls=calls,
+                patients=patients,
+                findings=(EDEMA,),
+            ),
+            resamples=300,
+        )
+        rates = report.findings[0].rates
+        covered.append(
+            [
+                rates[rate].interval.low <= 0.8 <= rates[rate].interval.high
+                for rate in ("sensitivity", "accuracy")
+            ]
+        )
+    assert 0.91 <= np.mean(covered) <= 0.98  # 300 trials: give or take .025

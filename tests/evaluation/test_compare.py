@@ -1,0 +1,265 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from thorax.errors import DataError
+from thorax.evaluation.compare import compare, holm
+from thorax.evaluation.delong import auc_contrast, auc_covariance
+from thorax.evaluation.intervals import patient_resample
+from thorax.evaluation.ranking import rank
+from thorax.evaluation.scored import LabelledImages, ScoredImages
+from thorax.findings import NIH14, NIH15, NO_FINDING
+
+FINDINGS = NIH14[:3]
+
+
+def labelled_images(*, patients=60, findings=FINDINGS, seed=0):
+    random = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(patients), random.integers(1, 6, patients))
+    targets = (random.random((len(patient), len(findings))) < 0.3).astype(np.int8)
+    return LabelledImages(
+        images=[f"{number:08d}.png" for number in range(len(patient))],
+        patients=[f"p{number}" for number in patient],
+        targets=targets,
+        findings=findings,
+    )
+
+
+def model(name, labelled, *, skill=1.0, seed=0):
+    random = np.random.default_rng(seed)
+    scores = skill * (labelled.targets == 1) + random.normal(size=labelled.targets.shape)
+    return ScoredImages(
+        model=name, images=labelled.images, scores=np.round(scores, 1), findings=labelled.findings
+    )
+
+
+def shown(comparison):
+    """All numbers, as text: NaN equals itself there."""
+    return repr(comparison)
+
+
+def test_every_number_equals_its_slow_twin():
+    labelled = labelled_images(patients=40)
+    labelled.targets[::7, 1] = -1  # uncertain
+    one, other = model("one", labelled), model("other", labelled, skill=1.5, seed=1)
+    pair = compare(labelled, [one, other], resamples=200, seed=3).pairs[0]
+    patient = np.unique(labelled.patients, return_inverse=True)[1]
+    counts = patient_resample(3, np.arange(200), num_patients=40)
+    differences = np.empty((200, 3))
+    for k in range(3):
+        for resample in range(200):
+            rows = np.repeat(np.arange(len(patient)), counts[patient, resample])
+            rows = rows[labelled.targets[rows, k] >= 0]
+            aucs = [roc_auc_score(labelled.targets[rows, k], each.scores[rows, k]) for each in (one, other)]
+            differences[resample, k] = aucs[1] - aucs[0]
+    for samples, difference in zip(
+        [*differences.T, differences.mean(axis=1)],
+        [*(each.auc for each in pair.findings), pair.macro],
+        strict=True,
+    ):
+        value = difference.model_auc - difference.baseline_auc
+        assert difference.difference.value == pytest.approx(value, abs=1e-12)
+        low, high = np.quantile(samples, [0.025, 0.975])
+        # The interval allows for few patients, so it holds the plain percentiles, and little more.
+        assert difference.difference.low <= low + 1e-12
+        assert difference.difference.high >= high - 1e-12
+        assert difference.difference.high - difference.difference.low < 1.5 * (high - low)
+        rarer = min(np.sum(samples <= 1e-12), np.sum(samples >= -1e-12))
+        assert difference.p == pytest.approx(min(1.0, 2 * (rarer + 1) / 201))
+    assert [each.num_known for each in pair.findings] == [
+        int(np.sum(labelled.targets[:, k] >= 0)) for k in range(3)
+    ]
+    known = labelled.targets[:, 1] >= 0
+    columns = [
+        rank(labelled.targets[known, 1] == 1, each.scores[known, 1], patient[known]) for each in (one, other)
+    ]
+    expected = auc_contrast(auc_covariance(columns, num_units=40), np.array([-1.0, 1.0]))
+    assert pair.findings[1].auc.delong.z == pytest.approx(expected.z)
+    assert pair.findings[1].auc.delong.p == pytest.approx(expected.p)
+
+
+def test_the_order_of_images_and_findings_changes_nothing():
+    labelled = labelled_images()
+    one, other = model("one", labelled), model("other", labelled, seed=1)
+    expected = compare(labelled, [one, other], resamples=50)
+    order = np.random.default_rng(0).permutation(len(labelled.images))
+    turned = ScoredImages(
+        model="other",
+        images=[labelled.images[row] for row in order],
+        scores=other.scores[order][:, ::-1],
+        findings=FINDINGS[::-1],
+    )
+    assert shown(compare(labelled, [one, turned], resamples=50)) == shown(expected)
+
+
+def test_rankings_that_agree_do_not_differ():
+    labelled = labelled_images()
+    one = model("one", labelled)
+    other = replace(one, model="other", scores=np.exp(one.scores))
+    pair = compare(labelled, [one, other], resamples=50).pairs[0]
+    for each in (*(finding.auc for finding in pair.findings), pair.macro):
+        assert (each.difference.value, each.difference.low, each.difference.high) == (0, 0, 0)
+        assert (each.p, each.p_adjusted, each.delong.p, each.delong_p_adjusted) == (1, 1, 1, 1)
+
+
+def test_turning_the_pair_turns_the_sign():
+    labelled = labelled_images()
+    one, other = model("one", labelled), model("other", labelled, skill=2.0, seed=1)
+    there = compare(labelled, [one, other], baseline="one", resamples=99).pairs[0]
+    back = compare(labelled, [one, other], baseline="other", resamples=99).pairs[0]
+    assert (there.baseline, there.model, back.baseline, back.model) == ("one", "other", "other", "one")
+    assert there.macro.difference.value > 0.1
+    for to, fro in zip((there.macro, there.findings[0].auc), (back.macro, back.findings[0].auc), strict=True):
+        assert to.difference.low == pytest.approx(-fro.difference.high, abs=1e-12)
+        assert to.p == fro.p
+        assert to.delong.z == pytest.approx(-fro.delong.z)
+
+
+def test_all_pairs_or_each_against_the_baseline():
+    labelled = labelled_images()
+    models = [model(name, labelled, seed=seed) for seed, name in enumerate("abc")]
+    every = compare(labelled, models, resamples=20)
+    assert [(pair.baseline, pair.model) for pair in every.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert every.correction == "Holm, over the findings of all 3 pairs together, and over their means"
+    against = compare(labelled, models, baseline="b", resamples=20)
+    assert [(pair.baseline, pair.model) for pair in against.pairs] == [("b", "a"), ("b", "c")]
+    assert against.num_images == len(labelled.images)
+    assert against.num_patients == 60
+
+
+def test_the_adjusted_values_are_of_all_findings_of_all_pairs():
+    labelled = labelled_images()
+    models = [
+        model(name, labelled, skill=skill, seed=seed)
+        for seed, (name, skill) in enumerate([("a", 0.5), ("b", 0.8), ("c", 1.5)])
+    ]
+    pairs = compare(labelled, models, resamples=200).pairs
+    family = [each.auc for pair in pairs for each in pair.findings]
+    np.testing.assert_allclose(
+        [each.p_adjusted for each in family], holm(np.array([each.p for each in family]))
+    )
+    np.testing.assert_allclose(
+        [each.delong_p_adjusted for each in family], holm(np.array([each.delong.p for each in family]))
+    )
+    np.testing.assert_allclose(
+        [pair.macro.p_adjusted for pair in pairs], holm(np.array([pair.macro.p for pair in pairs]))
+    )
+
+
+def test_what_one_model_lacks_or_the_labels_do_not_define_is_left_out_of_the_mean():
+    labelled = labelled_images(findings=(*FINDINGS, NO_FINDING))
+    labelled.targets[:, 2] = 0
+    one = model("one", labelled)
+    other = replace(one, model="other", scores=one.scores[:, 1:] + 0.0, findings=labelled.findings[1:])
+    pair = compare(labelled, [one, other], resamples=30).pairs[0]
+    assert [each.auc.difference.exists for each in pair.findings] == [False, True, False, True]
+    assert all(math.isnan(pair.findings[k].auc.p_adjusted) for k in (0, 2))
+    assert math.isnan(pair.findings[0].auc.baseline_auc)
+    assert pair.num_findings == 1  # No Finding is never in the mean
+    assert pair.macro.baseline_auc == pair.findings[1].auc.baseline_auc
+
+
+def test_no_finding_in_common():
+    labelled = labelled_images()
+    one = model("one", labelled)
+    other = replace(one, model="other", findings=NIH15[-3:])
+    pair = compare(labelled, [one, other], resamples=30).pairs[0]
+    assert pair.num_findings == 0
+    assert not pair.macro.difference.exists
+    assert math.isnan(pair.macro.delong.p)
+
+
+def test_resamples_without_a_class_are_counted():
+    labelled = labelled_images(patients=12, findings=FINDINGS[:1])
+    labelled.targets[:] = 0
+    labelled.targets[np.array(labelled.patients) == "p3"] = 1
+    pair = compare(labelled, [model("a", labelled), model("b", labelled, seed=1)], resamples=400).pairs[0]
+    counts = patient_resample(0, np.arange(400), num_patients=12)
+    names = np.unique(labelled.patients).tolist()
+    assert pair.findings[0].auc.undefined_resamples == np.sum(counts[names.index("p3")] == 0) > 50
+    assert math.isnan(pair.findings[0].auc.difference.low)  # one patient is all that is known
+    assert math.isnan(pair.findings[0].auc.delong.p)
+
+
+def test_models_of_equal_worth_are_seldom_told_apart():
+    told = 0
+    for seed in range(150):
+        labelled = labelled_images(findings=FINDINGS[:1], seed=seed)
+        models = [model(name, labelled, seed=1000 + 2 * seed + turn) for turn, name in enumerate("ab")]
+        told += compare(labelled, models, resamples=200).pairs[0].macro.p < 0.05
+    assert told / 150 < 0.104  # 0.05 and three standard errors of 0.018
+
+
+def test_models_of_other_images_are_refused():
+    labelled = labelled_images()
+    one = model("one", labelled)
+    fewer = ScoredImages(
+        model="other", images=[*labelled.images[2:], "x.png"], scores=one.scores[1:], findings=FINDINGS
+    )
+    count = len(labelled.images)
+    with pytest.raises(
+        DataError,
+        match=rf"^model other was not evaluated on the images of the comparison: of {count} it lacks 2, and "
+        r"it has 1 others \(first: 00000000\.png\); let every model score the same images$",
+    ):
+        compare(labelled, [one, fewer])
+
+
+def test_hostile_input_is_refused():
+    labelled = labelled_images()
+    one = model("one", labelled)
+    with pytest.raises(DataError, match=r"^a comparison needs at least two models.*; got one$"):
+        compare(labelled, [one])
+    with pytest.raises(DataError, match=r"each of its own name; got one, one$"):
+        compare(labelled, [one, one])
+    with pytest.raises(DataError, match=r"^no model is called 'x', to compare with; there are one, two$"):
+        compare(labelled, [one, replace(one, model="two")], baseline="x")
+    with pytest.raises(DataError, match=r"^0 resamples give no interval; ask"):
+        compare(labelled, [one, replace(one, model="two")], resamples=0)
+
+
+def test_values_are_valid_from_birth():
+    labelled = labelled_images()
+    one = model("one", labelled)
+    with pytest.raises(
+        DataError, match=r"images of model one stand there twice or more \(first: 00000000\.png"
+    ):
+        replace(one, images=[labelled.images[0], *labelled.images[:-1]])
+    with pytest.raises(DataError, match=r"images of the labels stand there twice"):
+        replace(labelled, images=["a"] * len(labelled.images))
+    with pytest.raises(
+        DataError, match=r"^scores of shape .* of model one do not fit .* and 2 findings; give"
+    ):
+        replace(one, findings=FINDINGS[:2])
+    with pytest.raises(DataError, match=r"^targets of shape .* and 1 patients do not fit"):
+        replace(labelled, patients=["p"])
+    scores = one.scores.copy()
+    scores[4, 1] = np.nan
+    with pytest.raises(
+        DataError,
+        match=r"^1 scores of model one are not a number \(first: Cardiomegaly of 00000004\.png\); find",
+    ):
+        replace(one, scores=scores)
+
+
+def test_holm_by_hand():
+    adjusted = holm(np.array([0.04, 0.01, np.nan, 0.03, 0.5]))
+    np.testing.assert_allclose(adjusted, [0.09, 0.04, np.nan, 0.09, 0.5])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+    assert holm(np.array([np.nan])).tolist() == pytest.approx([np.nan], nan_ok=True)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_holm_rejects_what_the_step_down_procedure_rejects(values):
+    adjusted = holm(np.array(values))
+    rejected = set()
+    for step, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        if values[place] * (len(values) - step) > 0.05:
+            break
+        rejected.add(place)
+    assert set(np.flatnonzero(adjusted <= 0.05)) == rejected

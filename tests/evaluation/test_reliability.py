@@ -1,0 +1,141 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
+
+from thorax.evaluation.calibration import brier_loss
+from thorax.evaluation.reliability import brier_parts, reliability_curve, wilson_interval
+
+ONE_EACH = {"equal-width": "uniform", "equal-mass": "quantile"}
+
+
+def calibrated(seed, *, images=1000):
+    random = np.random.default_rng(seed)
+    probability = random.random(images) ** 2
+    return random.random(images) < probability, probability, np.arange(images)
+
+
+@pytest.mark.parametrize("spacing", ["equal-width", "equal-mass"])
+def test_curves_are_those_of_scikit_learn(spacing):
+    target, probability, patient = calibrated(1)
+    curve = reliability_curve(target, probability, patient=patient, bins=8, spacing=spacing)
+    share, mean = calibration_curve(target, probability, n_bins=8, strategy=ONE_EACH[spacing])
+    if spacing == "equal-width":
+        assert [each.share_positive.value for each in curve] == pytest.approx(share)
+        assert [each.mean_probability for each in curve] == pytest.approx(mean)
+    else:  # scikit-learn's quantiles lie between images: an image more or less in a bin of 125
+        assert [each.num_images for each in curve] == [125] * 8
+        assert [each.mean_probability for each in curve] == pytest.approx(mean, abs=0.005)
+
+
+def test_a_curve_by_hand():
+    target = np.array([True, False, False, True, True])
+    probability = np.array([0.05, 0.15, 0.15, 0.95, 1.0])
+    first, second, last = reliability_curve(target, probability, patient=np.array([0, 1, 1, 2, 3]))
+    assert (first.low, first.high, first.num_images, first.num_patients) == (0.0, 0.1, 1, 1)
+    assert (second.num_images, second.num_patients, second.share_positive.value) == (2, 1, 0.0)
+    assert (last.low, last.high, last.num_images) == (pytest.approx(0.9), 1.0, 2)
+    assert last.mean_probability == pytest.approx(0.975)
+    # Two images of one patient, none of them positive, say as much as one.
+    assert second.share_positive == wilson_interval(0.0, count=1.0)
+
+
+def test_equal_mass_keeps_ties_together():
+    probability = np.array([0.1] * 7 + [0.2, 0.3, 0.4])
+    target = np.arange(10) % 2 == 0
+    curve = reliability_curve(target, probability, patient=np.arange(10), bins=5, spacing="equal-mass")
+    assert [each.num_images for each in curve] == [8, 2]  # the starts are .1, .1, .1, .1 and .3
+    assert [(each.low, each.high) for each in curve] == [(0.1, 0.3), (0.3, 0.4)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from(["equal-width", "equal-mass"]), st.integers(1, 12))
+def test_every_image_is_in_one_bin_and_order_does_not_matter(seed, spacing, bins):
+    random = np.random.default_rng(seed)
+    probability = random.integers(0, 9, 40) / 8
+    target, patient = random.random(40) < 0.5, random.integers(0, 9, 40)
+    curve = reliability_curve(target, probability, patient=patient, bins=bins, spacing=spacing)
+    order = random.permutation(40)
+    moved = reliability_curve(
+        target[order], probability[order], patient=patient[order], bins=bins, spacing=spacing
+    )
+    assert sum(each.num_images for each in curve) == 40
+    assert sum(each.num_images * each.share_positive.value for each in curve) == pytest.approx(target.sum())
+    assert all(each.low - 1e-12 <= each.mean_probability <= each.high + 1e-12 for each in curve)
+    for one, other in zip(curve, moved, strict=True):
+        assert one.num_images == other.num_images
+        assert one.share_positive.low == pytest.approx(other.share_positive.low)
+        assert 0 <= one.share_positive.low <= one.share_positive.value <= one.share_positive.high <= 1
+
+
+def test_images_of_their_own_patients_have_wilsons_interval():
+    target, probability, patient = calibrated(2, images=300)
+    for each in reliability_curve(target, probability, patient=patient):
+        share = each.share_positive
+        expected = wilson_interval(share.value, count=float(each.num_images))
+        assert (share.low, share.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_patients_whose_images_are_alike_count_once():
+    target, probability, patient = calibrated(3, images=300)
+    plain = reliability_curve(target, probability, patient=patient)
+    fourfold = reliability_curve(np.tile(target, 4), np.tile(probability, 4), patient=np.tile(patient, 4))
+    for one, four in zip(plain, fourfold, strict=True):
+        assert (four.share_positive.low, four.share_positive.high) == pytest.approx(
+            (one.share_positive.low, one.share_positive.high)
+        )
+        assert (four.num_images, four.num_patients) == (4 * one.num_images, one.num_patients)
+
+
+def test_intervals_cover_with_patients_of_uneven_size():
+    random, covered = np.random.default_rng(0), []
+    for _ in range(400):
+        sizes = random.integers(1, 12, 80)
+        patient = np.repeat(np.arange(80), sizes)
+        inclination = random.beta(1.2, 2.8, 80)  # mean .3: images of a patient are alike
+        target = random.random(len(patient)) < inclination[patient]
+        (all_in_one,) = reliability_curve(target, np.full(len(patient), 0.3), patient=patient, bins=1)
+        covered.append(all_in_one.share_positive.low <= 0.3 <= all_in_one.share_positive.high)
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_wilson_by_hand():
+    # Agresti and Coull, The American Statistician 1998: 0 of 10 is 0 to .278.
+    assert wilson_interval(0.0, count=10.0).low == 0.0
+    assert wilson_interval(0.0, count=10.0).high == pytest.approx(0.2775, abs=1e-4)
+    assert math.isnan(wilson_interval(math.nan, count=0.0).low)
+
+
+def test_brier_parts_add_up():
+    target, probability, _ = calibrated(4)
+    parts = brier_parts(target, probability)
+    assert parts.loss == pytest.approx(brier_score_loss(target, probability))
+    assert parts.uncertainty == pytest.approx(np.var(target))
+    assert parts.loss == pytest.approx(
+        parts.reliability_loss - parts.resolution + parts.uncertainty + parts.within_bins
+    )
+    assert abs(parts.within_bins) < 0.002
+    assert parts.reliability_loss < 0.005  # made to be calibrated
+    assert parts.skill == pytest.approx(1 - brier_loss(target, probability) / np.var(target))
+
+
+def test_brier_parts_by_hand():
+    # Two values, nothing hidden within bins. .2: 1 of 4; .8: 4 of 4.
+    target = np.array([True, False, False, False, True, True, True, True])
+    probability = np.array([0.2] * 4 + [0.8] * 4)
+    parts = brier_parts(target, probability, bins=10)
+    assert parts.reliability_loss == pytest.approx((0.05**2 + 0.2**2) / 2)
+    assert parts.resolution == pytest.approx(0.375**2)
+    assert parts.uncertainty == pytest.approx(5 / 8 * 3 / 8)
+    assert parts.within_bins == pytest.approx(0, abs=1e-15)
+    assert math.isnan(brier_parts(np.ones(3, dtype=bool), np.full(3, 0.4)).skill)
+
+
+def test_nothing_has_no_reliability():
+    nothing = np.zeros(0, dtype=bool), np.zeros(0)
+    assert reliability_curve(*nothing, patient=np.zeros(0, dtype=np.int64)) == ()
+    assert math.isnan(brier_parts(*nothing).loss)

@@ -1,0 +1,232 @@
+import csv
+import gzip
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import recall_score, roc_auc_score
+
+from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.errors import DataError
+from thorax.evaluation.classification import Readings, call
+from thorax.evaluation.intervals import resample_counts
+from thorax.evaluation.subgroups import (
+    AGE_BANDS,
+    FEWEST_PATIENTS,
+    Axis,
+    age_axis,
+    evaluate_subgroups,
+    follow_up_axis,
+    sex_axis,
+    view_axis,
+)
+from thorax.findings import NIH14, NO_FINDING, find_finding
+
+EDEMA, MASS = find_finding("Edema"), find_finding("Mass")
+FIELDS = ("targets", "probabilities", "calls", "patients", "findings")
+
+
+def cohort(seed=0, *, images=400, groups=2, findings=(EDEMA, MASS)):
+    """Readings and an axis in which a patient may have images in several groups, and some are not known."""
+    random = np.random.default_rng(seed)
+    targets = (random.random((images, len(findings))) < 0.4).astype(np.int8)
+    targets[random.random(targets.shape) < 0.1] = UNCERTAIN
+    probabilities = np.round(0.7 * random.random(targets.shape) + 0.3 * (targets == 1), 2)
+    readings = Readings(
+        targets=targets,
+        probabilities=probabilities,
+        calls=call(probabilities, [0.5] * len(findings)),
+        patients=np.concatenate([np.arange(80), random.integers(0, 80, images - 80)]),
+        findings=findings,
+    )
+    names = tuple(f"group {number}" for number in range(groups))
+    return readings, Axis("made up", names, random.integers(-1, groups, images))
+
+
+def taken(readings, rows):
+    return Readings(
+        **{name: getattr(readings, name)[rows] for name in FIELDS[:4]}, findings=readings.findings
+    )
+
+
+def slow(readings, rows, k):
+    """AUC and sensitivity of some images, one after the other, by scikit-learn."""
+    rows = np.array([row for row in rows if readings.targets[row, k] >= 0], dtype=int)
+    target = readings.targets[rows, k]
+    if len(set(target.tolist())) < 2:
+        return math.nan, math.nan
+    return (
+        roc_auc_score(target, readings.probabilities[rows, k]),
+        recall_score(target, readings.calls[rows, k]),
+    )
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_values_and_gaps_are_those_of_scikit_learn(groups):
+    readings, axis = cohort(1, groups=groups)
+    for number, group in enumerate(evaluate_subgroups(readings, axis, resamples=5)):
+        own = np.flatnonzero(axis.group == number)
+        rest = np.flatnonzero((axis.group >= 0) & (axis.group != number))
+        assert (group.axis, group.name) == ("made up", f"group {number}")
+        assert group.num_images == len(own)
+        assert group.num_patients == len(set(readings.patients[own]))
+        for k, finding in enumerate(group.findings):
+            positive = own[readings.targets[own, k] == 1]
+            assert finding.num_known == np.sum(readings.targets[own, k] >= 0)
+            assert finding.num_positive == len(positive)
+            assert finding.num_positive_patients == len(set(readings.patients[positive]))
+            auc, sensitivity = slow(readings, own, k)
+            assert (finding.auc.value, finding.sensitivity.value) == pytest.approx((auc, sensitivity))
+            other_auc, other_sensitivity = slow(readings, rest, k)
+            assert finding.auc_gap.value == pytest.approx(auc - other_auc, nan_ok=True)
+            assert finding.sensitivity_gap.value == pytest.approx(
+                sensitivity - other_sensitivity, nan_ok=True
+            )
+        if groups > 1:
+            assert group.macro_auc.value == pytest.approx(np.mean([f.auc.value for f in group.findings]))
+            assert group.macro_auc_gap.value == pytest.approx(
+                np.mean([f.auc_gap.value for f in group.findings])
+            )
+            assert group.num_findings == 2
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_gaps_are_paired_on_the_same_resamples(groups):
+    readings, axis = cohort(2, groups=groups)
+    found = evaluate_subgroups(readings, axis, resamples=30, seed=5)
+    gaps = np.empty((30, groups, 2))
+    for r, column in enumerate(resample_counts(80, resamples=30, seed=5).T):
+        rows = np.repeat(np.arange(400), column[readings.patient])
+        for number in range(groups):
+            own, rest = rows[axis.group[rows] == number], rows[~np.isin(axis.group[rows], (-1, number))]
+            gaps[r, number] = np.subtract(slow(readings, own, 0), slow(readings, rest, 0))
+    for number, group in enumerate(found):
+        finding = group.findings[0]
+        for gap, measured in enumerate((finding.auc_gap, finding.sensitivity_gap)):
+            low, high = np.quantile(gaps[:, number, gap], [0.025, 0.975])
+            assert (measured.low, measured.high) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_of_two_groups_each_is_the_rest_of_the_other():
+    readings, axis = cohort(3)
+    one, other = evaluate_subgroups(readings, axis, resamples=40)
+    for first, second in zip(one.findings, other.findings, strict=True):
+        assert first.auc_gap.value == -second.auc_gap.value
+        assert (first.auc_gap.low, first.auc_gap.high) == pytest.approx(
+            (-second.auc_gap.high, -second.auc_gap.low)
+        )
+    assert one.macro_auc_gap.value == -other.macro_auc_gap.value
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**16))
+def test_neither_order_nor_increasing_maps_matter_to_aucs(seed):
+    readings, axis = cohort(4, images=200)
+    order = np.random.default_rng(seed).permutation(200)
+    moved = taken(readings, order)
+    moved = Readings(
+        **{name: getattr(moved, name) for name in FIELDS} | {"probabilities": moved.probabilities**3}
+    )
+    first = evaluate_subgroups(readings, axis, resamples=10)
+    second = evaluate_subgroups(moved, Axis(axis.name, axis.groups, axis.group[order]), resamples=10)
+    assert first == second
+
+
+def test_too_few_patients_are_not_available_but_counted():
+    readings, _ = cohort(5)
+    targets = readings.targets.copy()
+    group = np.zeros(400, dtype=np.int64)
+    targets[:, 0] = 0
+    has_it = np.flatnonzero(readings.patient < FEWEST_PATIENTS - 1)  # nine patients, many images
+    targets[has_it, 0] = 1
+    group[200:] = 1
+    few = Readings(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
+    first, _ = evaluate_subgroups(few, Axis("half", ("one", "two"), group), resamples=5)
+    edema, mass = first.findings
+    assert edema.num_positive > edema.num_positive_patients == 9
+    assert not edema.auc.exists
+    assert not edema.auc_gap.exists
+    assert not edema.sensitivity.exists
+    assert edema.undefined_resamples == 5
+    assert mass.auc.exists
+    assert (first.num_findings, first.macro_auc) == (1, mass.auc)
+    targets[:, 0] = np.where(targets[:, 0] == 1, 0, 1)
+    turned = Readings(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
+    first, _ = evaluate_subgroups(turned, Axis("half", ("one", "two"), group), resamples=5)
+    assert not first.findings[0].auc.exists
+    assert first.findings[0].sensitivity.exists
+
+
+def test_without_an_operating_point_there_is_no_sensitivity():
+    readings, axis = cohort(6)
+    calls = readings.calls.copy()
+    calls[:, 0] = NOT_LABELLED
+    changed = Readings(**{name: getattr(readings, name) for name in FIELDS} | {"calls": calls})
+    group = evaluate_subgroups(changed, axis, resamples=5)[0]
+    assert not group.findings[0].sensitivity.exists
+    assert group.findings[0].auc.exists
+    assert group.findings[1].sensitivity.exists
+
+
+def test_no_finding_is_not_in_the_mean():
+    readings, axis = cohort(7, findings=(EDEMA, NO_FINDING))
+    group = evaluate_subgroups(readings, axis, resamples=5)[0]
+    assert group.num_findings == 1
+    assert group.macro_auc == group.findings[0].auc
+    assert group.findings[1].auc.exists
+
+
+def test_axes_divide_as_they_say():
+    assert sex_axis(["F", "M", "", "F", "x"]).groups == ("female", "male")
+    assert sex_axis(["F", "M", "", "F", "x"]).group.tolist() == [0, 1, -1, 0, -1]
+    ages = age_axis(np.array([0.0, 19, 20, 39, 40, 59.9, 60, 79, 80, 95, np.nan]))
+    assert ages.groups == AGE_BANDS
+    assert ages.group.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, -1]
+    assert age_axis(np.array([50.0, 70.0])).groups == ("40 to 59", "60 to 79")
+    views = view_axis(["AP", "PA", "", "AP"])
+    assert (views.groups, views.group.tolist()) == (("PA", "AP"), [1, 0, -1, 1])
+    images = follow_up_axis(np.array([0.0, 1, 7, np.nan]))
+    assert (images.groups, images.group.tolist()) == (("first image", "later image"), [0, 1, 1, -1])
+
+
+def test_nothing_known_gives_no_groups():
+    readings, _ = cohort(8)
+    assert evaluate_subgroups(readings, sex_axis([""] * 400), resamples=5) == ()
+
+
+def test_another_number_of_images_is_refused():
+    readings, _ = cohort(9)
+    with pytest.raises(DataError, match=r"^3 images are divided by sex, and 400 were read; give both in"):
+        evaluate_subgroups(readings, sex_axis(["F", "M", "F"]))
+
+
+def test_a_real_chexnet_by_view_and_age(shared_data):
+    with gzip.open(shared_data / "nih-sample" / "Data_Entry_2017_v2020.csv.gz", "rt", newline="") as file:
+        labels = {row["Image Index"]: row for row in csv.DictReader(file)}
+    with gzip.open(shared_data / "chexnet-predictions" / "predictions.csv.gz", "rt", newline="") as file:
+        predicted = list(csv.DictReader(file))
+    rows = [labels[row["Image Index"]] for row in predicted]
+    probabilities = np.array([[float(row[f"prob_{finding}"]) for finding in NIH14] for row in predicted])
+    readings = Readings(
+        targets=np.array(
+            [[finding.name in row["Finding Labels"].split("|") for finding in NIH14] for row in rows],
+            dtype=np.int8,
+        ),
+        probabilities=probabilities,
+        calls=call(probabilities, [0.1] * 14),
+        patients=[row["Patient ID"] for row in rows],
+        findings=NIH14,
+    )
+    pa, ap = evaluate_subgroups(readings, view_axis([row["View Position"] for row in rows]), resamples=50)
+    assert (pa.num_images, ap.num_images) == (6_886, 4_630)
+    hernia = ap.findings[-1]
+    assert (hernia.num_positive, hernia.auc.exists) == (2, False)
+    assert pa.num_findings == ap.num_findings == 13
+    ages = np.array([float(row["Patient Age"]) for row in rows])
+    bands = evaluate_subgroups(readings, age_axis(ages), resamples=50)
+    assert sum(band.num_images for band in bands) == 11_516
+    by_name = {band.name: band for band in bands}
+    assert by_name["20 to 39"].macro_auc_gap.low > 0 > by_name["60 to 79"].macro_auc_gap.high
+    assert by_name["80 and over"].num_findings == 0
