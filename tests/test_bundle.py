@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from thorax.bundle import (
     Calibration,
@@ -8,13 +9,14 @@ from thorax.bundle import (
     Member,
     OperatingPoints,
     PartReference,
-    Provenance,
+    Trained,
     hashed_patients,
     load_bundle,
     refuse_seen_patients,
+    refuse_used_folder,
     write_bundle,
 )
-from thorax.errors import BundleError, LeakError
+from thorax.errors import BundleError, DataError, LeakError
 from thorax.recipe.schema import Model, Preparation
 
 
@@ -25,24 +27,35 @@ def reference(part: str) -> PartReference:
     )  # fmt: skip
 
 
-def manifest() -> Manifest:
-    return Manifest(
-        name="toy",
-        findings=("Mass", "Nodule"),
-        preparation=Preparation(size=64),
-        members=(Member(weights="weights.safetensors", sha256="", model=Model(backbone="resnet18")),),
-        exact_cam=True,
-        calibration=Calibration(temperature=1.5, fitted_on=reference("val")),
-        operating_points=OperatingPoints(
-            thresholds={"Mass": 0.25, "Nodule": None}, chosen_on=reference("val")
-        ),
-        provenance=Provenance(
-            recipe="toy", recipe_sha256="2" * 64, seed=0, dataset="folder", store_fingerprint="3" * 64,
-            trained_on=reference("train"), selected_on=reference("val"), selected_by="best macro-auc on val",
-            epoch=2, versions={"thorax": "0"},
-        ),
-        patients_sha256="",
+def trained() -> Trained:
+    return Trained(
+        recipe="toy", recipe_sha256="2" * 64, seed=0, dataset="folder", store_fingerprint="3" * 64,
+        trained_on=reference("train"), selected_on=reference("val"), selected_by="best macro-auc on val",
+        epoch=2, versions={"thorax": "0"},
     )  # fmt: skip
+
+
+def member(**changes) -> Member:
+    values = {
+        "weights": "weights.safetensors", "sha256": "", "model": Model(backbone="resnet18"),
+        "findings": ("Mass", "Nodule"), "exact_cam": True, "provenance": trained(),
+    }  # fmt: skip
+    return Member(**{**values, **changes})
+
+
+def manifest(**changes) -> Manifest:
+    values = {
+        "name": "toy",
+        "findings": ("Mass", "Nodule"),
+        "preparation": Preparation(size=64),
+        "members": (member(),),
+        "calibration": Calibration(temperature=1.5, fitted_on=reference("val")),
+        "operating_points": OperatingPoints(
+            rule="f1-optimal", thresholds={"Mass": 0.25, "Nodule": None}, chosen_on=reference("val")
+        ),
+        "patients_sha256": "",
+    }
+    return Manifest(**{**values, **changes})
 
 
 @pytest.fixture
@@ -138,3 +151,50 @@ def test_patients_that_were_seen_are_refused_with_their_count(bundle):
         refuse_seen_patients(bundle, "folder", ["c"])
     refuse_seen_patients(bundle, "folder", ["d", "e"])
     refuse_seen_patients(bundle, "another data set", ["a", "b"])
+
+
+def test_a_folder_with_something_else_is_not_overwritten(bundle, tmp_path):
+    refuse_used_folder(tmp_path / "new")
+    with pytest.raises(DataError, match=r"is not empty \(it holds bundle.json\)"):
+        refuse_used_folder(bundle.folder)
+    with pytest.raises(DataError, match="is a file"):
+        refuse_used_folder(bundle.folder / "bundle.json")
+    # What a killed write left: it had not come to the manifest.
+    (bundle.folder / "bundle.json").unlink()
+    refuse_used_folder(bundle.folder)
+
+
+def test_weights_are_copied_from_files(bundle, tmp_path):
+    copied = write_bundle(
+        tmp_path / "copy", bundle.manifest, weights=bundle.weights, patients=bundle.patients
+    )
+    assert (copied.folder / "bundle.json").read_bytes() == (bundle.folder / "bundle.json").read_bytes()
+    assert (copied.folder / "weights.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"findings": ("Mass", "Edema")}, "does not give Edema"),
+        ({"members": (member(), member(weights="b"))}, "1 weights do not fit 2 members"),
+    ],
+)
+def test_members_must_fit_the_manifest(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        manifest(**changes)
+
+
+def test_what_a_bundle_says_of_itself(bundle):
+    assert bundle.exact_cam
+    assert bundle.all_trained
+    assert bundle.split == "patient-80-10-10"
+    assert [training.recipe for training in bundle.trainings] == ["toy"]
+    with pytest.raises(DataError, match="wants images prepared with size 64"):
+        bundle.refuse_other_preparation(bundle.folder, Preparation(size=32))
+    bundle.refuse_other_preparation(bundle.folder, Preparation(size=64))
+
+
+def test_calibration_may_see_again_what_calibrated(bundle):
+    refuse_seen_patients(bundle, "folder", ["c"], by=("train", "pretrain"))
+    with pytest.raises(LeakError, match=r"2 of these 3 patients .*\(2 in train\)"):
+        refuse_seen_patients(bundle, "folder", ["a", "b", "c"], by=("train", "pretrain"))

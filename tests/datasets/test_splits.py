@@ -52,6 +52,22 @@ def test_each_patient_is_in_one_part_only(name):
     assert not owners[1] & owners[2]
 
 
+def test_a_sample_is_drawn_by_name_from_all_parts_and_leaves_the_test_part_whole():
+    samples = nih_like()
+    split = split_of("patient-70-15-15", samples)
+    drawn = split.sampled(500)
+    numbers = {image: hashlib.sha256(f"sample:{image}".encode()).digest() for image in samples.frame["image"]}
+    chosen = set(sorted(numbers, key=numbers.__getitem__)[:500])
+    for part in ("train", "val"):
+        names = set(samples.frame["image"].iloc[drawn.parts[part]])
+        assert names == chosen & set(samples.frame["image"].iloc[split.parts[part]])
+    assert 320 < len(drawn.parts["train"]) < 380
+    assert np.array_equal(drawn.parts["test"], split.parts["test"])
+    assert (drawn.name, drawn.sha256) == (split.name, split.sha256)
+    whole = split.sampled(10_000)
+    assert all(np.array_equal(whole.parts[part], split.parts[part]) for part in PARTS)
+
+
 @pytest.mark.parametrize(
     ("name", "fractions"),
     [

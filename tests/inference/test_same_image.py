@@ -11,14 +11,14 @@ from thorax.bundle import (
     Manifest,
     Member,
     OperatingPoints,
-    Provenance,
     load_bundle,
     write_bundle,
 )
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.predictor import Failure, Predictor, sigmoid
+from thorax.inference.pipeline import sigmoid
+from thorax.inference.predictor import Failure, Predictor
 from thorax.inference.torch_engine import TorchEngine
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.prediction import Prediction
@@ -51,7 +51,8 @@ def store(images) -> Store:
 def bundle(tmp_path_factory) -> Bundle:
     classifier = build_classifier(MODEL, 3)
     provenance = {
-        "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "toy", "store_fingerprint": "",
+        "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "toy",
+        "store_fingerprint": "",
         "trained_on": part(), "selected_on": part(), "selected_by": "", "epoch": 1, "versions": {},
     }  # fmt: skip
     thresholds = {"Mass": 0.0, "Nodule": 1.0, "Edema": None}
@@ -59,11 +60,22 @@ def bundle(tmp_path_factory) -> Bundle:
         name="toy",
         findings=tuple(thresholds),
         preparation=Preparation(size=64),
-        members=(Member(weights="weights.safetensors", sha256="", model=MODEL),),
-        exact_cam=True,
+        members=(
+            Member.model_validate(
+                {
+                    "weights": "weights.safetensors",
+                    "sha256": "",
+                    "model": MODEL,
+                    "exact_cam": True,
+                    "findings": tuple(thresholds),
+                    "provenance": provenance,
+                }
+            ),
+        ),
         calibration=Calibration.model_validate({"temperature": 2.0, "fitted_on": part()}),
-        operating_points=OperatingPoints.model_validate({"thresholds": thresholds, "chosen_on": part()}),
-        provenance=Provenance.model_validate(provenance),
+        operating_points=OperatingPoints.model_validate(
+            {"rule": "f1-optimal", "thresholds": thresholds, "chosen_on": part()}
+        ),
         patients_sha256="",
     )
     weights = {"weights.safetensors": weights_as_bytes(classifier.state_dict())}
@@ -102,8 +114,8 @@ def test_one_file_both_ways(images, store, predictor):
 
 def test_the_pipeline_is_temperature_then_sigmoid(bundle, store, predictor):
     rows = np.arange(4)
-    logits = TorchEngine(bundle, device="cpu").logits(store.pixels(rows))
-    expected = 1 / (1 + np.exp(-logits / 2.0))
+    (logits,) = TorchEngine(bundle, device="cpu").logits(store.pixels(rows))
+    expected = 1 / (1 + np.exp(-logits[0] / 2.0))
     assert np.allclose(predictor.predict_rows(store.pixels, rows), expected, rtol=1e-12)
 
 

@@ -2,10 +2,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from thorax.errors import RecipeError
+from thorax.bundle import Imported, Manifest, Member, write_bundle
+from thorax.errors import BundleError, RecipeError
+from thorax.models import build_classifier
 from thorax.models.backbones import build_backbone
 from thorax.models.torchvision_shim import timm
-from thorax.recipe.schema import Model
+from thorax.models.weights import weights_as_bytes
+from thorax.recipe.schema import Model, Preparation
 
 ARGUMENTS = {"channels": (8, 16, 16, 16)}
 
@@ -42,7 +45,10 @@ def test_timm_is_there_whatever_torchvision_is():
         ),
         ({"arguments": {"checkpoint_path": "x.pth"}}, "model.arguments.checkpoint_path"),
         ({"arguments": {"channels": (8, 8, 8, -1)}}, "do not fit backbone resnet10t"),
-        ({"weights": "imagenet"}, "is not understood; give none, timm, timm:TAG or file:PATH"),
+        (
+            {"weights": "imagenet"},
+            "is not understood; give none, timm, timm:TAG, file:PATH .* or bundle:PATH",
+        ),
         ({"weights": "timm:nope"}, "timm publishes no such weights of resnet10t; its tags are c3_in1k"),
         ({"backbone": "resnet200", "weights": "timm"}, "timm publishes no weights of resnet200"),
         ({"weights": "file:/nowhere.safetensors"}, "/nowhere.safetensors cannot be read as safetensors"),
@@ -106,3 +112,81 @@ def test_a_file_that_does_not_match_is_refused_with_the_keys(change, text, tmp_p
     with pytest.raises(RecipeError, match=text) as raised:
         backbone(arguments=ARGUMENTS, weights=f"file:{tmp_path / 'other.safetensors'}")
     assert "does not fit backbone resnet10t" in str(raised.value)
+
+
+TINY = Model(backbone="resnet10t", arguments=ARGUMENTS, input_size=64)
+
+
+def bundle_of(folder, *models):
+    """A bundle with untrained nets for one finding; returns them."""
+    nets = [build_classifier(model, 1) for model in models]
+    source = Imported(
+        source="test", file_sha256="", self_test=0.0, compared_with="itself", notes=(), versions={}
+    )
+    members = tuple(
+        Member(weights=f"{number}.safetensors", sha256="", model=model, findings=("Mass",),
+               exact_cam=net.exact_cam, provenance=source)
+        for number, (model, net) in enumerate(zip(models, nets, strict=True))
+    )  # fmt: skip
+    equal = tuple(1 / len(nets) for _ in nets)
+    manifest = Manifest(
+        name="source",
+        findings=("Mass",),
+        preparation=Preparation(size=64),
+        members=members,
+        ensemble={"mean_of": "logits", "weights": equal, "fitted_on": None} if len(nets) > 1 else None,
+        calibration=None,
+        operating_points=None,
+        patients_sha256="",
+    )
+    weights = {f"{number}.safetensors": weights_as_bytes(net.state_dict()) for number, net in enumerate(nets)}
+    write_bundle(folder, manifest, weights=weights, patients={})
+    return nets
+
+
+@pytest.mark.parametrize("head", [{}, {"hidden": (5,)}, {"pool": "attention"}])
+def test_the_backbone_of_a_bundle_is_taken_whatever_its_head(head, tmp_path):
+    (source,) = bundle_of(tmp_path / "run" / "bundle", TINY.model_copy(update={"head": TINY.head}))
+    target = Model(**TINY.model_dump() | {"head": head, "weights": f"bundle:{tmp_path / 'run'}"})
+    found = build_classifier(target, 3).backbone.state_dict()
+    expected = source.backbone.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"arguments": {"channels": (8, 16, 16, 24)}},
+            r"backbone of .* \(resnet10t\) does not fit backbone resnet10t: .*mismatch for layer4.0.conv1",
+        ),
+        (
+            {"backbone": "test_efficientnet", "arguments": {}},
+            "does not fit backbone test_efficientnet: .*Missing",
+        ),
+        (
+            {"mean": (0.4,), "std": (0.2,)},
+            r"did not learn with model.mean=\[0.4\], model.std=\[0.2\]; set model.mean=\[0.5\] and ",
+        ),
+        ({"channels": 3}, "did not learn with model.channels=3, .*; set model.channels=1 and"),
+    ],
+)
+def test_a_bundle_of_another_net_is_refused(changes, text, tmp_path):
+    bundle_of(tmp_path / "b", TINY)
+    with pytest.raises(RecipeError, match=text):
+        backbone(**TINY.model_dump() | {"weights": f"bundle:{tmp_path / 'b'}"} | changes)
+
+
+def test_a_normalisation_may_be_written_once_for_all_channels(tmp_path):
+    bundle_of(tmp_path / "b", Model(**TINY.model_dump() | {"channels": 3}))
+    threefold = {"channels": 3, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    backbone(**TINY.model_dump() | {"weights": f"bundle:{tmp_path / 'b'}"} | threefold)
+
+
+def test_an_ensemble_or_no_bundle_is_refused(tmp_path):
+    bundle_of(tmp_path / "b", TINY, TINY)
+    with pytest.raises(RecipeError, match=r"is an ensemble of 2 nets, .*; give the bundle of one of them"):
+        backbone(weights=f"bundle:{tmp_path / 'b'}")
+    with pytest.raises(BundleError, match="holds no bundle"):
+        backbone(weights=f"bundle:{tmp_path / 'nothing'}")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from thorax.errors import RecipeError
-from thorax.models import build_classifier
+from thorax.models import build_classifier, feature_map
 from thorax.recipe.schema import Model
 
 TINY = {
@@ -12,8 +12,11 @@ TINY = {
     "test_vit": {},
     "test_convnext": {},
     "vit_tiny_patch16_224": {"arguments": {"depth": 1}},
+    "swin_tiny_patch4_window7_224": {
+        "arguments": {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 2, 3, 4)}
+    },
 }
-EXACT = {"resnet10t", "densenet121", "test_efficientnet"}
+EXACT = {"resnet10t", "densenet121", "test_efficientnet", "swin_tiny_patch4_window7_224"}
 
 
 def build(backbone="resnet10t", findings=3, seed=0, **settings):
@@ -34,11 +37,12 @@ def test_each_family_gives_logits(backbone, channels):
     assert classifier.exact_cam == (backbone in EXACT)
 
 
-def test_an_exact_cam_has_the_logit_as_its_mean():
-    classifier = build().eval()
+@pytest.mark.parametrize("backbone", sorted(EXACT))
+def test_an_exact_cam_has_the_logit_as_its_mean(backbone):
+    classifier = build(backbone).eval()
     images = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        features = classifier.features(images)
+        features = feature_map(classifier.backbone, classifier.features(images))
         maps = torch.einsum("kc,bchw->bkhw", classifier.head.weight, features)
         logits = maps.mean(dim=(2, 3)) + classifier.head.bias
     torch.testing.assert_close(classifier(images), logits)
@@ -68,13 +72,37 @@ def test_the_seed_decides_the_first_weights():
 
 
 def test_dropout_acts_in_training_only():
-    classifier = build(dropout=0.5)
+    classifier = build(head={"dropout": 0.5})
     images = torch.rand(1, 1, 64, 64).repeat(4, 1, 1, 1)
     with torch.no_grad():
         features = classifier.features(images)
         assert not torch.equal(classifier.classify(features)[0], classifier.classify(features)[1])
         classifier.eval()
         assert torch.equal(classifier.classify(features)[0], classifier.classify(features)[1])
+
+
+def test_a_plain_head_is_one_linear_layer_by_its_old_names():
+    names = {name for name in build().state_dict() if not name.startswith("backbone.")}
+    assert names == {"mean", "std", "head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("pool", ["backbone", "lse"])
+def test_hidden_layers(pool):
+    classifier = build(head={"hidden": (7, 5), "dropout": 0.3, "pool": pool}).eval()
+    shapes = {name: tuple(w.shape) for name, w in classifier.state_dict().items() if name.startswith("head.")}
+    assert shapes == {
+        "head.0.weight": (7, 16), "head.0.bias": (7,), "head.3.weight": (5, 7), "head.3.bias": (5,),
+        "head.6.weight": (3, 5), "head.6.bias": (3,),
+    }  # fmt: skip
+    assert not classifier.exact_cam
+    assert classifier(torch.rand(2, 1, 64, 64)).shape == (2, 3)
+
+
+def test_attention_drops_whole_channels():
+    classifier = build(head={"pool": "attention", "dropout": 0.5})
+    dropped = classifier.dropout(torch.ones(4, 100, 2, 2))
+    assert bool((dropped == dropped[:, :, :1, :1]).all())
+    assert 0 < int((dropped[:, :, 0, 0] == 0).sum()) < 400
 
 
 def test_an_input_size_that_does_not_fit_is_refused():
@@ -88,3 +116,8 @@ def test_an_input_size_that_does_not_fit_is_refused():
 def test_features_without_pooling_are_refused():
     with pytest.raises(RecipeError, match="not one vector per image"):
         build(arguments={"channels": (8, 16, 16, 16), "global_pool": ""})
+
+
+def test_features_in_several_parts_are_refused():
+    with pytest.raises(RecipeError, match="backbone efficientvim_m1 gives features in several parts"):
+        build("efficientvim_m1")

@@ -2,8 +2,15 @@ import pytest
 
 from thorax.errors import RecipeError
 from thorax.findings import NIH14, NIH15
-from thorax.recipe.load import load_preparation, load_recipe, recipe_sha256, shipped_recipes, write_recipe
-from thorax.recipe.schema import Cosine, Plateau, Preparation, Sgd
+from thorax.recipe.load import (
+    load_preparation,
+    load_recipe,
+    load_test_time,
+    recipe_sha256,
+    shipped_recipes,
+    write_recipe,
+)
+from thorax.recipe.schema import Cosine, Plateau, Preparation, Sgd, TestTime
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -64,6 +71,10 @@ def test_an_optional_part_can_be_taken_out():
         ("store.size=64", r"model.input_size \(112\) is larger than store.size \(64\)"),
         ("schedule.warmup_epochs=400", r"must be below training.epochs"),
         ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
+        ("model.head.pol=lse", r"there is no setting model.head.pol; did you mean model.head.pool\?"),
+        ("loss.kind=foca", r"'foca'.*'bce', 'weighted-bce', 'balanced-bce', 'focal'"),
+        ("freeze.unfreeze_epochs=[3]", r"needs freeze.trained"),
+        ("augment.crop_area=[0.5, 1.5]", r"more than the image"),
         ("data.findings=['Mass','Mass']", r"Mass stands twice"),
         ("optim.lr=inf", r"optim.lr = inf: Input should be a finite number"),
         ("optim.betas=[0.9, 1.0]", r"optim.betas"),
@@ -74,6 +85,18 @@ def test_an_optional_part_can_be_taken_out():
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("small-cpu", [override])
+
+
+def test_freezing_must_fit_the_epochs():
+    with pytest.raises(RecipeError, match=r"freeze.unfreeze_epochs must rise"):
+        load_recipe("small-cpu", ["freeze.trained=['stage4']", "freeze.unfreeze_epochs=[3, 2]"])
+    with pytest.raises(RecipeError, match=r"\[30\] must be below training.epochs"):
+        load_recipe("small-cpu", ["freeze.trained=['stage4']", "freeze.unfreeze_epochs=[3, 30]"])
+
+
+def test_attention_has_no_hidden_layer():
+    with pytest.raises(RecipeError, match=r"set model.head.hidden=\[\]"):
+        load_recipe("small-cpu", ["model.head.pool=attention", "model.head.hidden=[8]"])
 
 
 def test_wrong_recipes_are_named(tmp_path):
@@ -88,6 +111,16 @@ def test_wrong_recipes_are_named(tmp_path):
     broken.write_text('name = "x"\nsummary = "y"\n[training]\nepochs = 1\n')
     with pytest.raises(RecipeError, match="model is needed and not given"):
         load_recipe(str(broken))
+
+
+def test_test_time_settings():
+    changed = load_test_time(TestTime(), ["flip=true", "scales=[1.0, 1.1]"])
+    assert changed == TestTime(flip=True, scales=(1.0, 1.1))
+    assert load_test_time(changed, []) == changed
+    with pytest.raises(RecipeError, match=r"there is no setting flipp.*its settings are flip, five"):
+        load_test_time(TestTime(), ["flipp=true"])
+    with pytest.raises(RecipeError, match=r"scales"):
+        load_test_time(TestTime(), ["scales=[9.0]"])
 
 
 def test_preparation():

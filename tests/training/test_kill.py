@@ -52,7 +52,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(toy_store_path, make
     context.set_forkserver_preload(["thorax.training", "thorax.models"])
     recipe = make_recipe(
         augment={"flip": 0.5, "rotate": 10, "mixup": 0.3},
-        model={"dropout": 0.2},
+        model={"head": {"dropout": 0.2}},
         training={"epochs": 8, "ema": 0.9, "checkpoint_minutes": 0},
         optim={"kind": "adamw", "lr": 3e-3},
         schedule={"kind": "cosine", "warmup_epochs": 1},

@@ -83,3 +83,38 @@ def test_biases_and_norms_are_spared_weight_decay(spec, kind):
     decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     found = {name: decay[id(parameter)] for name, parameter in net.named_parameters()}
     assert found == {"0.weight": 0.2, "0.bias": 0, "1.weight": 0, "1.bias": 0, "2.weight": 0.2, "2.bias": 0}
+
+
+def groups_of(spec, net, **further):
+    """Weight decay and learning-rate factor of each parameter."""
+    groups = build_optimiser(spec, net, **further).param_groups
+    found = {id(p): (group["weight_decay"], group["lr_scale"]) for group in groups for p in group["params"]}
+    return {name: found[id(parameter)] for name, parameter in net.named_parameters()}
+
+
+@pytest.mark.parametrize("spec", [Adam, AdamW, Sgd])
+def test_biases_and_norms_decay_too_where_asked(spec):
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    found = groups_of(spec(weight_decay=0.2, decay_norms=True), net)
+    assert set(found.values()) == {(0.2, 1.0)}
+
+
+def test_layers_away_from_the_head_learn_more_slowly():
+    net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
+    distances = {"0.weight": 3, "0.bias": 3, "1.weight": 1, "1.bias": 1}
+    spec = AdamW(lr=0.1, weight_decay=0.2, layer_decay=0.5)
+    assert groups_of(spec, net, distances=distances) == {
+        "0.weight": (0.2, 0.125),
+        "0.bias": (0, 0.125),
+        "1.weight": (0.2, 0.5),
+        "1.bias": (0, 0.5),
+        "2.weight": (0.2, 1),
+        "2.bias": (0, 1),
+    }
+
+
+def test_what_never_learns_is_left_out():
+    net = nn.Linear(2, 2)
+    net.bias.requires_grad_(False)
+    groups = build_optimiser(Sgd(), net).param_groups
+    assert [p for group in groups for p in group["params"]] == [net.weight]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from thorax.bundle import load_bundle
 from thorax.errors import DataError, RecipeError, ThoraxError
 from thorax.findings import Finding
+from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine
 from thorax.training import NonFiniteLoss, TrainingInterrupted, train
 from thorax.training.logbook import TIME_FIELDS, read_log
@@ -83,14 +84,14 @@ def test_progress_counts_steps(learnt):
 def test_the_bundle_holds_what_was_selected(learnt, toy_store):
     recipe, summary, _ = learnt
     bundle = load_bundle(summary.folder)
-    provenance = bundle.manifest.provenance
-    assert bundle.manifest.exact_cam
+    (provenance,) = bundle.trainings
+    assert bundle.exact_cam
     assert provenance.epoch == summary.selected_epoch
     assert provenance.selected_by == "best macro-auc on val"
     assert (provenance.trained_on.num_images, provenance.selected_on.num_images) == (96, 40)
     assert {part: len(ids) for part, ids in bundle.patients.items()} == {"train": 48, "val": 20}
     plan = plan_run(recipe, toy_store)
-    logits = TorchEngine(bundle, device="cpu").logits(toy_store.pixels(plan.val.rows))
+    logits = Predictor(bundle, TorchEngine(bundle, device="cpu")).logits(toy_store.pixels(plan.val.rows))
     validation = measure(logits, plan.val.targets, plan.findings)
     assert validation.macro_auc == summary.macro_auc
     assert validation.loss == pytest.approx(summary.loss, rel=1e-6)
@@ -120,9 +121,16 @@ VARIANTS = {
             "erase": 0.5,
             "mixup": 0.4,
         },
-        "model": {"dropout": 0.2, "drop_path": 0.1},
+        "model": {"head": {"dropout": 0.2}, "drop_path": 0.1},
         "optim": {"kind": "adamw", "lr": 3e-3, "weight_decay": 0.05},
         "schedule": {"kind": "cosine", "warmup_epochs": 0.5},
+        "training": {"ema": 0.9, "epochs": 2, "batch_size": 16},
+    },
+    "freezing": {
+        "model": {"head": {"pool": "attention", "dropout": 0.2}},
+        "freeze": {"trained": ["stage4"], "unfreeze_epochs": [1]},
+        "loss": {"kind": "asymmetric"},
+        "optim": {"kind": "adam", "layer_decay": 0.7},
         "training": {"ema": 0.9, "epochs": 2, "batch_size": 16},
     },
     "plateau and early stopping": {
@@ -246,7 +254,7 @@ def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
     recipe = make_recipe()
     with pytest.raises(TrainingInterrupted):
         train(recipe, toy_store, tmp_path / "run", device="cpu", progress=stop_at(2))
-    with pytest.raises(DataError, match=r"run is not empty \(checkpoints, log.jsonl, recipe.toml\); go on"):
+    with pytest.raises(DataError, match=r"run holds a run already; go on with it with --resume"):
         train(recipe, toy_store, tmp_path / "run", device="cpu")
     other = make_recipe(optim={"lr": 0.5})
     with pytest.raises(
@@ -262,7 +270,7 @@ def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
 def test_a_folder_of_something_else_is_refused(toy_store, make_recipe, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(
-        DataError, match=r"is no run that could be resumed: it has no log.jsonl, but notes.txt"
+        DataError, match=r"is not empty and holds no run, but notes.txt"
     ):
         train(make_recipe(), toy_store, tmp_path, resume=True, device="cpu")
     with pytest.raises(DataError, match="is a file; give a folder"):
@@ -278,7 +286,7 @@ def test_what_a_kill_left_behind_is_cleared_away_in_a_run_only(toy_store, make_r
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
     (tmp_path / "other" / ".mine.partial").touch()
-    with pytest.raises(DataError, match="is no run that could be resumed"):
+    with pytest.raises(DataError, match="is not empty and holds no run"):
         train(make_recipe(), toy_store, tmp_path / "other", resume=True, device="cpu")
     assert (tmp_path / "other" / ".mine.partial").exists()
 

@@ -39,10 +39,10 @@ def evaluate(
 
     opened, images = load_bundle(bundle), open_store(store)
     _refuse_file(out)
-    _refuse_other_preparation(opened, images)
+    opened.refuse_other_preparation(images.path, images.preparation)
     images.verify()
     chosen = build_split(
-        split or opened.manifest.provenance.trained_on.split,
+        split or _own_split(opened),
         images.table,
         dataset=images.dataset,
         whole_sha256=images.split_sha256,
@@ -84,14 +84,18 @@ def _warnings(
     """Say what a reader must know about the images behind the figures."""
     from thorax.datasets.splits import NIH_OFFICIAL_TEST_IMAGES
 
-    trained_on = bundle.manifest.provenance.dataset
+    foreign = sorted({training.dataset for training in bundle.trainings} - {store.dataset})
     notes = [
         f"Only images of view {view}." if view else "",
         f"{store.num_rejected:,} files of the store could not be used and are in no part."
         if store.num_rejected
         else "",
-        f"The model was trained on {trained_on}: patients that both data sets have cannot be recognised."
-        if trained_on != store.dataset
+        f"The model was trained on {', '.join(foreign)}: patients that both data sets have cannot be "
+        "recognised."
+        if foreign
+        else "",
+        "Which patients an imported net was trained on is not known: they may be among these."
+        if not bundle.all_trained
         else "",
         f"{num_images:,} of the {NIH_OFFICIAL_TEST_IMAGES:,} images of NIH's official test part."
         if (split, part) == ("nih-official", "test") and num_images != NIH_OFFICIAL_TEST_IMAGES
@@ -100,20 +104,16 @@ def _warnings(
     return tuple(note for note in notes if note)
 
 
+def _own_split(bundle: "Bundle") -> str:
+    from thorax.errors import BundleError
+
+    if bundle.split is None:
+        raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with --split")
+    return bundle.split
+
+
 def _refuse_file(out: Path) -> None:
     from thorax.errors import DataError
 
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; give a folder for the report with --out")
-
-
-def _refuse_other_preparation(bundle: "Bundle", store: "Store") -> None:
-    from thorax.errors import DataError
-
-    wanted, found = bundle.manifest.preparation, store.preparation
-    if wanted != found:
-        raise DataError(
-            f"the bundle wants images prepared with size {wanted.size} and fit {wanted.fit}, and "
-            f"{store.path} has size {found.size} and fit {found.fit}; "
-            f"run thorax prepare SRC --out STORE --size {wanted.size} --fit {wanted.fit}"
-        )

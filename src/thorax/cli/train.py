@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from thorax.training import Progress, ProgressCallback, RunSummary
+    from thorax.training.premium import Premium
 
 __all__ = ["train"]
 
@@ -21,6 +22,16 @@ def train(
         list[str] | None, typer.Option("--set", help="A setting to change, such as optim.lr=3e-4.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train so many times, with seeds that follow the recipe's.")
+    ] = 1,
+    record_test_curve: Annotated[
+        bool,
+        typer.Option(
+            "--record-test-curve",
+            help="Measure each epoch on the test part too, to see what choosing by it would have pretended.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Train a recipe on the training part of its split; validation alone chooses."""
@@ -33,11 +44,25 @@ def train(
     # Only now: torch takes two seconds to import, and a wrong setting is told at once.
     from thorax.training import train as run
 
-    with _progress() as progress:
-        summary = run(loaded, images, out, resume=resume, device=device, progress=progress)
-    for notice in summary.notices:
-        typer.echo(notice, err=True)
-    typer.echo(_told(summary))
+    summaries = []
+    for seed in range(loaded.training.seed, loaded.training.seed + seeds):
+        training = loaded.training.model_copy(update={"seed": seed})
+        folder = out if seeds == 1 else out / f"seed-{seed}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _progress() as progress:
+            summary = run(
+                loaded.model_copy(update={"training": training}),
+                images,
+                folder,
+                resume=resume,
+                device=device,
+                record_test_curve=record_test_curve,
+                progress=progress,
+            )
+        _tell(summary)
+        summaries.append(summary)
+    if seeds > 1:
+        typer.echo(_told_together(summaries))
 
 
 @contextmanager
@@ -73,6 +98,14 @@ def _progress() -> "Iterator[ProgressCallback]":
         yield update
 
 
+def _tell(summary: "RunSummary") -> None:
+    for notice in summary.notices:
+        typer.echo(notice, err=True)
+    if summary.premium is not None:
+        typer.echo(_told_premium(summary.premium), err=True)
+    typer.echo(_told(summary))
+
+
 def _told(summary: "RunSummary") -> str:
     metric = "n/a" if summary.macro_auc is None else f"{summary.macro_auc:.3f}"
     early = ", stopped early" if summary.stopped_early else ""
@@ -80,4 +113,25 @@ def _told(summary: "RunSummary") -> str:
         f"epoch {summary.selected_epoch} of {summary.epochs}{early}: mean AUC {metric} on validation, "
         "which calibrated it: no result (thorax evaluate gives one)\n"
         f"bundle: {summary.bundle}"
+    )
+
+
+def _told_premium(found: "Premium") -> str:
+    return (
+        f"warning: mean AUC on the test part {found.macro_auc:.3f} (epoch {found.epoch}, by validation)."
+        f" Choosing the checkpoint on the test part would have reported {found.best_macro_auc:.3f} (epoch "
+        f"{found.best_epoch}), {found.excess:.3f} too much; nothing was chosen by it"
+    )
+
+
+def _told_together(summaries: "list[RunSummary]") -> str:
+    """Say the mean and the standard deviation over seeds of what each run reached on validation."""
+    from statistics import mean, stdev
+
+    scores = [summary.macro_auc for summary in summaries if summary.macro_auc is not None]
+    if len(scores) < len(summaries):
+        return f"{len(summaries)} seeds: mean AUC n/a on validation"
+    return (
+        f"{len(scores)} seeds: mean AUC on validation {mean(scores):.3f} (sd {stdev(scores):.3f}); "
+        "each has its own bundle, and thorax ensemble makes one of them"
     )

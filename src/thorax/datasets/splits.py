@@ -99,6 +99,19 @@ class Split:
             )
         return rows
 
+    def sampled(self, count: int) -> "Split":
+        """Return the split with `count` of its images to learn from; the test part stays whole.
+
+        Each image draws a number by the hash of its name, and the lowest of all parts together are the
+        sample: in training and validation those of it remain that stand there.
+        """
+        images = self.table.frame["image"].to_numpy()
+        rows = np.concatenate([self.parts[part] for part in PARTS])
+        drawn = np.array([_draw("sample", str(image)) for image in images[rows]])
+        chosen = np.sort(rows[np.argsort(drawn, kind="stable")[:count]])
+        kept = {part: np.intersect1d(self.parts[part], chosen) for part in ("train", "val")}
+        return Split(self.name, self.sha256, {**self.parts, **kept}, self.table)
+
     def images_sha256(self, rows: Rows) -> str:
         """Return the SHA-256 over the sorted names of the images in these rows."""
         names = self.table.frame["image"].to_numpy()[rows]

@@ -1,37 +1,42 @@
 """Images to predictions: the one sigmoid of the system.
 
-The predictor knows the pipeline (engine -> temperature -> sigmoid -> operating points) and nothing
+The predictor knows the pipeline (engine -> mean -> temperature -> sigmoid -> operating points) and nothing
 of how logits are computed; an engine does that. No torch here.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
 
-from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows, Scores
+from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle
 from thorax.errors import ImageError
 from thorax.imaging import prepare, read_radiograph
+from thorax.inference.pipeline import ViewLogits, member_logits, pooled_logits, sigmoid
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.radiograph import Radiograph, ViewPosition
 
-__all__ = ["Engine", "Failure", "Predictor", "sigmoid"]
+__all__ = ["Engine", "Failure", "Predictor"]
 
 _BATCH = 32
 """Images per call of the engine: enough to keep two cores busy, 8 MB of float32 at 256 pixels."""
 
+ReadRows = Callable[[Rows], PixelsBatch]
+ProgressOfRows = Callable[[int, int], None]
+_Result = TypeVar("_Result")
+
 
 @runtime_checkable
 class Engine(Protocol):
-    """Computes a bundle's logits."""
+    """Computes the logits of a bundle's members."""
 
-    def logits(self, pixels: PixelsBatch) -> Scores:
-        """Return the logits (n, k) of prepared pixels (n, s, s), one column per finding of the bundle."""
+    def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
+        """Return each member's logits (view, n, k) of prepared pixels (n, s, s), in the member's findings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,6 @@ class _Ready:
     source: str
     pixels: Pixels
     warnings: tuple[str, ...]
-
-
-def sigmoid(logits: Scores) -> Probabilities:
-    """Return 1 / (1 + exp(-logits)) in float64, without overflow."""
-    small = np.exp(-np.abs(logits.astype(np.float64)))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
 
 class Predictor:
@@ -75,18 +74,18 @@ class Predictor:
         manifest = self.bundle.manifest
         return ModelIdentity(manifest.name, self.bundle.sha256, calibrated=manifest.calibration is not None)
 
+    def logits(self, pixels: PixelsBatch) -> Float64[np.ndarray, "n k"]:
+        """Return the pipeline's logits before calibration, (n, k), of prepared pixels (n, s, s)."""
+        return pooled_logits(self._engine.logits(pixels), self.bundle.manifest)
+
     def probabilities(self, pixels: PixelsBatch) -> Probabilities:
         """Return the probability of each finding, (n, k), of prepared pixels (n, s, s)."""
         calibration = self.bundle.manifest.calibration
         temperature = 1.0 if calibration is None else calibration.temperature
-        return sigmoid(self._engine.logits(pixels) / temperature)
+        return sigmoid(self.logits(pixels) / temperature)
 
     def predict_rows(
-        self,
-        read: Callable[[Rows], PixelsBatch],
-        rows: Rows,
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, read: ReadRows, rows: Rows, *, progress: ProgressOfRows | None = None
     ) -> Probabilities:
         """Return the probability of each finding, (n, k), of rows of a store.
 
@@ -96,12 +95,17 @@ class Predictor:
             rows: Row numbers.
             progress: Called with the number of images done and the number of all.
         """
-        found = []
-        for start in range(0, len(rows), _BATCH):
-            found.append(self.probabilities(read(rows[start : start + _BATCH])))
-            if progress is not None:
-                progress(min(start + _BATCH, len(rows)), len(rows))
-        return np.concatenate(found)
+        return np.concatenate(list(_over_rows(self.probabilities, read, rows, progress)))
+
+    def member_logits_of_rows(
+        self, read: ReadRows, rows: Rows, *, progress: ProgressOfRows | None = None
+    ) -> Float64[np.ndarray, "member n k"]:
+        """Return each member's own logits, meant over its views, of rows of a store; see `predict_rows`."""
+
+        def compute(pixels: PixelsBatch) -> Float64[np.ndarray, "member n k"]:
+            return member_logits(self._engine.logits(pixels), self.bundle.manifest)
+
+        return np.concatenate(list(_over_rows(compute, read, rows, progress)), axis=1)
 
     def predict(self, radiographs: Iterable[Radiograph], sources: Iterable[str]) -> list[Prediction]:
         """Return the predictions of radiographs; `sources` is what each is called."""
@@ -144,6 +148,18 @@ class Predictor:
             model=self.identity,
             warnings=image.warnings,
         )
+
+
+def _over_rows(
+    compute: Callable[[PixelsBatch], _Result],
+    read: ReadRows,
+    rows: Rows,
+    progress: ProgressOfRows | None,
+) -> Iterator[_Result]:
+    for start in range(0, len(rows), _BATCH):
+        yield compute(read(rows[start : start + _BATCH]))
+        if progress is not None:
+            progress(min(start + _BATCH, len(rows)), len(rows))
 
 
 def _warnings(radiograph: Radiograph) -> tuple[str, ...]:

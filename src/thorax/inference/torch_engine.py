@@ -1,21 +1,36 @@
 """The engine that computes logits with torch, on a CPU or a GPU."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from torch import Tensor
 
-from thorax.arrays import PixelsBatch, Scores
-from thorax.bundle import Bundle
+from thorax.arrays import PixelsBatch
+from thorax.bundle import Bundle, Member
 from thorax.errors import BundleError, RecipeError
-from thorax.models import build_classifier, load_weights, pick_device, to_input
+from thorax.inference.pipeline import ViewLogits
+from thorax.models import Classifier, build_classifier, load_weights, pick_device
+from thorax.models.tensors import Images, PixelsTensor
+from thorax.models.views import seen, views
+from thorax.recipe.schema import TestTime
 
-__all__ = ["TorchEngine"]
+__all__ = ["TorchEngine", "load_member", "view_logits"]
+
+
+@dataclass(frozen=True)
+class _Net:
+    classifier: Classifier
+    input_size: int
+    test_time: TestTime
 
 
 class TorchEngine:
-    """A bundle's net in torch.
+    """A bundle's nets in torch.
 
     Args:
-        bundle: Whose net.
+        bundle: Whose nets.
         device: "cpu", "cuda"..., or "auto" for a GPU where there is one.
 
     Raises:
@@ -24,23 +39,57 @@ class TorchEngine:
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
-        member = bundle.manifest.members[0]
         self._device = pick_device(device)
-        self._input_size = member.model.input_size
-        model = member.model.model_copy(update={"weights": "none"})
-        try:
-            classifier = build_classifier(model, len(bundle.findings))
-        except RecipeError as error:
-            made_with = bundle.manifest.provenance.versions.get("timm", "another version")
-            raise BundleError(
-                f"the net of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
-            ) from error
-        load_weights(classifier, bundle.folder / member.weights)
-        self._classifier = classifier.to(self._device).eval()
+        self._nets = [
+            _Net(
+                load_member(bundle, member).to(self._device).eval(), member.model.input_size, member.test_time
+            )
+            for member in bundle.manifest.members
+        ]
 
-    def logits(self, pixels: PixelsBatch) -> Scores:
-        """Return the logits (n, k) of prepared pixels (n, s, s)."""
-        with torch.inference_mode():
-            images = to_input(torch.from_numpy(pixels).to(self._device), self._input_size)
-            logits: Scores = self._classifier(images).float().cpu().numpy().astype(np.float64)
-        return logits
+    def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
+        """Return each member's logits (view, n, k) of prepared pixels (n, s, s)."""
+        return [
+            view_logits(
+                net.classifier,
+                torch.from_numpy(pixels).to(self._device),
+                input_size=net.input_size,
+                test_time=net.test_time,
+            )
+            for net in self._nets
+        ]
+
+
+def load_member(bundle: Bundle, member: Member) -> Classifier:
+    """Build a member's net, with its weights, on the CPU.
+
+    Raises:
+        BundleError: The net cannot be built here, or the weights do not fit it.
+    """
+    model = member.model.model_copy(update={"weights": "none"})
+    try:
+        classifier = build_classifier(model, len(member.findings))
+    except RecipeError as error:
+        made_with = member.provenance.versions.get("timm", "another version")
+        raise BundleError(
+            f"the net of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
+        ) from error
+    load_weights(classifier, bundle.weights[member.weights])
+    return classifier
+
+
+def view_logits(
+    classifier: Callable[[Images], Tensor], pixels: PixelsTensor, *, input_size: int, test_time: TestTime
+) -> ViewLogits:
+    """Return the logits of each view of each image.
+
+    Args:
+        classifier: In evaluation mode.
+        pixels: Prepared images, on the net's device.
+        input_size: Side of the net's input.
+        test_time: Which views.
+    """
+    with torch.inference_mode():
+        found = [classifier(seen(pixels, view, input_size)).float() for view in views(test_time)]
+        stacked = torch.stack(found).cpu().numpy()
+    return stacked.astype(np.float64)

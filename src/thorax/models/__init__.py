@@ -2,12 +2,14 @@
 
 from thorax.models.classifier import Classifier, build_classifier
 from thorax.models.device import pick_device
+from thorax.models.heads import feature_map
 from thorax.models.resample import to_input, warp
 from thorax.models.weights import load_weights, weights_as_bytes
 
 __all__ = [
     "Classifier",
     "build_classifier",
+    "feature_map",
     "load_weights",
     "pick_device",
     "to_input",

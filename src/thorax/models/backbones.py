@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub import HfApi, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from thorax.bundle import load_bundle
 from thorax.errors import RecipeError
 from thorax.models.torchvision_shim import timm
 from thorax.recipe.schema import Model
@@ -20,6 +22,8 @@ __all__ = ["build_backbone"]
 _OURS = {"checkpoint_path", "cache_dir", "features_only", "in_chans", "num_classes", "scriptable"}
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 _PUBLISHED = "model.safetensors"
+_OF_BACKBONE = "backbone."
+"""What the names of the backbone's weights begin with in a bundle."""
 _TIMEOUT_SECONDS = 10
 
 
@@ -37,6 +41,7 @@ def build_backbone(model: Model) -> nn.Module:
 
     Raises:
         RecipeError: timm has no such model, an argument does not fit it, or the weights cannot be had.
+        BundleError: The bundle with the weights cannot be opened.
     """
     _check_name(model.backbone)
     _check_arguments(model)
@@ -46,11 +51,13 @@ def build_backbone(model: Model) -> nn.Module:
         return backbone
     if model.weights.startswith("file:"):
         return _with_file(model, Path(model.weights.removeprefix("file:")))
+    if model.weights.startswith("bundle:"):
+        return _with_bundle(model, Path(model.weights.removeprefix("bundle:")))
     if model.weights == "timm" or model.weights.startswith("timm:"):
         return _with_published(model)
     raise RecipeError(
-        f"model.weights = {model.weights!r} is not understood; give none, timm, timm:TAG or file:PATH "
-        "(a safetensors file)"
+        f"model.weights = {model.weights!r} is not understood; give none, timm, timm:TAG, file:PATH "
+        "(a safetensors file) or bundle:PATH (the folder of a bundle or run)"
     )
 
 
@@ -184,6 +191,50 @@ def _with_file(model: Model, path: Path) -> nn.Module:
         backbone.reset_classifier(0)
     assert isinstance(backbone, nn.Module)
     return backbone
+
+
+def _with_bundle(model: Model, path: Path) -> nn.Module:
+    """Build with the backbone of a bundle's net, every key matched or refused."""
+    bundle = load_bundle(path)
+    members = bundle.manifest.members
+    if len(members) != 1:
+        raise RecipeError(
+            f"model.weights: {path} is an ensemble of {len(members)} nets, so which backbone is meant is not "
+            "said; give the bundle of one of them"
+        )
+    _check_same_input(model, members[0].model, path)
+    whole = _read_weights(bundle.weights[members[0].weights])
+    backbone = _create(model, num_classes=0)
+    assert isinstance(backbone, nn.Module)
+    try:
+        backbone.load_state_dict(
+            {name.removeprefix(_OF_BACKBONE): t for name, t in whole.items() if name.startswith(_OF_BACKBONE)}
+        )
+    except RuntimeError as error:
+        raise RecipeError(
+            f"model.weights: the backbone of {path} ({members[0].model.backbone}) does not fit backbone "
+            f"{model.backbone}: {' '.join(str(error).split())}; set model.backbone and model.arguments "
+            "to that bundle's"
+        ) from error
+    return backbone
+
+
+def _check_same_input(model: Model, source: Model, path: Path) -> None:
+    """Refuse to show a trained backbone pixels of another range than it learnt on: it would go unnoticed."""
+    asked, learnt = _input_of(model), _input_of(source)
+    changed = [name for name in learnt if asked[name] != learnt[name]]
+    if changed:
+        raise RecipeError(
+            f"the backbone of {path} did not learn with "
+            + ", ".join(f"model.{name}={asked[name]}" for name in changed)
+            + "; set "
+            + " and ".join(f"model.{name}={learnt[name]}" for name in changed)
+        )
+
+
+def _input_of(model: Model) -> dict[str, Any]:
+    constants = {name: np.broadcast_to(getattr(model, name), model.channels) for name in ("mean", "std")}
+    return {"channels": model.channels} | {name: values.tolist() for name, values in constants.items()}
 
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:

@@ -1,5 +1,6 @@
-"""The classifier: normalise, backbone, pool, dropout, one linear layer. It returns logits."""
+"""The classifier: normalise, backbone, pool, dropout, linear layers. It returns logits."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -8,6 +9,15 @@ from torch import Tensor, nn
 
 from thorax.errors import RecipeError
 from thorax.models.backbones import build_backbone
+from thorax.models.heads import (
+    at_each_place,
+    attention_logits,
+    build_head,
+    feature_map,
+    log_sum_exp,
+    refuse_unpoolable,
+)
+from thorax.models.stages import is_running_statistic, names_in_stages
 from thorax.models.tensors import Images, Logits
 from thorax.recipe.schema import Model
 
@@ -19,7 +29,7 @@ class Classifier(nn.Module):
 
     Attributes:
         backbone: A timm model without its classifier.
-        head: The linear layer, (finding, vector).
+        head: The linear layer, (finding, vector), or several with ReLU and dropout between them.
         exact_cam: Whether the logits are the mean over places of a linear function of the backbone's
             feature map (batch, channel, h, w), so that a class activation map is exact.
     """
@@ -32,27 +42,66 @@ class Classifier(nn.Module):
         shape = (1, model.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(model.mean).reshape(1, -1, 1, 1).expand(shape).clone())
         self.register_buffer("std", torch.tensor(model.std).reshape(1, -1, 1, 1).expand(shape).clone())
+        # Parts of the backbone that stay in evaluation mode.
+        self._still: list[nn.Module] = []
         # timm's models share names, not a type: forward_features, forward_head.
         self.backbone: Any = build_backbone(model)
-        features, pooled = _probe(self.backbone, model)
-        self.exact_cam = _is_plain_mean(pooled, features)
-        self.dropout = nn.Dropout(model.dropout)
-        self.head = nn.Linear(pooled.shape[1], num_findings)
+        self._head = model.head
+        size, plain_mean = _probe(self.backbone, model)
+        self.exact_cam = plain_mean and not model.head.hidden
+        # A vector loses single entries; a map whole channels, as the vector that is pooled from it would.
+        dropped = nn.Dropout2d if model.head.pool == "attention" else nn.Dropout
+        self.dropout = dropped(model.head.dropout)
+        self.head = build_head(size, model.head.hidden, num_findings, dropout=model.head.dropout)
 
     def forward(self, images: Images) -> Logits:
         """Return the logits of grey images in [0, 1] at the net's input size."""
         return self.classify(self.features(images))
 
     def features(self, images: Images) -> Float[Tensor, "batch ..."]:
-        """Return the backbone's features: (batch, channel, h, w), or (batch, token, channel)."""
+        """Return the backbone's features, in its own layout; `heads.feature_map` makes a map of them."""
         normalised = (images - self.mean) / self.std
         features: Tensor = self.backbone.forward_features(normalised)
         return features
 
     def classify(self, features: Float[Tensor, "batch ..."]) -> Logits:
         """Return the logits of what `features` returned."""
-        logits: Tensor = self.head(self.dropout(self.backbone.forward_head(features)))
+        match self._head.pool:
+            case "backbone":
+                vectors = self.backbone.forward_head(features)
+            case "lse":
+                vectors = log_sum_exp(at_each_place(self.backbone, features), self._head.lse_r)
+            case "attention":
+                places = self.dropout(at_each_place(self.backbone, features))
+                return attention_logits(self.head(places.permute(0, 2, 3, 1)))
+        logits: Tensor = self.head(self.dropout(vectors))
         return logits
+
+    def learn_only(self, stages: Collection[str]) -> None:
+        """Let these stages of the backbone learn, and the head; freeze the others.
+
+        What is frozen has no gradient, and its batch norms keep their statistics, also after `train()`.
+
+        Raises:
+            RecipeError: timm groups no layers of this backbone.
+        """
+        learning = names_in_stages(self.backbone, stages)
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(name in learning)
+        owners = {
+            name.rpartition(".")[0]
+            for name, _ in self.backbone.named_buffers()
+            if is_running_statistic(name) and name not in learning
+        }
+        self._still = [self.backbone.get_submodule(name) for name in sorted(owners)]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002  (torch's signature)
+        """Go into training mode, or out of it; what `learn_only` froze keeps its statistics in both."""
+        super().train(mode)
+        for module in self._still:
+            module.eval()
+        return self
 
 
 def build_classifier(model: Model, num_findings: int) -> Classifier:
@@ -65,21 +114,18 @@ def build_classifier(model: Model, num_findings: int) -> Classifier:
         num_findings: Number of outputs.
 
     Raises:
-        RecipeError: timm has no such backbone, an argument, the input size or the weights do not fit it.
+        RecipeError: timm has no such backbone, or an argument, the input size, the weights or the head do not
+            fit it.
     """
     return Classifier(model, num_findings)
 
 
-def _is_plain_mean(pooled: Tensor, features: Tensor) -> bool:
-    match features.shape:
-        case (_, _, _, _):
-            return torch.equal(pooled, features.mean(dim=(2, 3)))
-        case _:
-            return False
+def _probe(backbone: Any, model: Model) -> tuple[int, bool]:
+    """Run one image through the backbone, to learn about it and to fail here rather than in a run.
 
-
-def _probe(backbone: Any, model: Model) -> tuple[Tensor, Tensor]:
-    """Run one image through the backbone, to learn its shapes and to fail here rather than in a run."""
+    Returns:
+        The length of the vectors that the head gets, and whether they are the plain mean over places.
+    """
     # A ramp, so that no pooling other than the plain mean looks like it by chance.
     side = model.input_size
     ramp = torch.linspace(0, 1, side * side).reshape(1, 1, side, side).repeat(1, model.channels, 1, 1)
@@ -87,6 +133,14 @@ def _probe(backbone: Any, model: Model) -> tuple[Tensor, Tensor]:
     try:
         with torch.no_grad():
             features = backbone.forward_features(ramp)
+            if not isinstance(features, Tensor):
+                raise RecipeError(
+                    f"backbone {model.backbone} gives features in several parts, where one tensor is needed; "
+                    "choose another backbone"
+                )
+            if model.head.pool != "backbone":
+                refuse_unpoolable(backbone, features, model)
+                return at_each_place(backbone, features).shape[1], False
             pooled = backbone.forward_head(features)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(
@@ -100,4 +154,12 @@ def _probe(backbone: Any, model: Model) -> tuple[Tensor, Tensor]:
             f"backbone {model.backbone} gives features of shape {tuple(pooled.shape[1:])}, not one vector "
             "per image; choose another backbone, or leave out what model.arguments say about pooling"
         )
-    return features, pooled
+    return pooled.shape[1], _is_plain_mean(backbone, features, pooled)
+
+
+def _is_plain_mean(backbone: nn.Module, features: Tensor, pooled: Tensor) -> bool:
+    try:
+        mean = feature_map(backbone, features).mean(dim=(2, 3))
+    except RecipeError:
+        return False
+    return mean.shape == pooled.shape and torch.allclose(pooled, mean, rtol=1e-5, atol=1e-6)

@@ -33,7 +33,7 @@ def to_input(pixels: PixelsTensor, size: int) -> Images:
     images = _unit(pixels)
     if side == size:
         return images
-    averaged, covered = _averaged(images, side, size)
+    averaged, covered = _averaged(images, side, shrink_factor(side, size))
     if averaged.shape[-1] == covered:
         if covered == size:
             return averaged
@@ -42,7 +42,7 @@ def to_input(pixels: PixelsTensor, size: int) -> Images:
     return _sampled(averaged, _identity(pixels), covered, size)
 
 
-def warp(pixels: PixelsTensor, theta: Theta, size: int) -> Images:
+def warp(pixels: PixelsTensor, theta: Theta, size: int, *, factor: int | None = None) -> Images:
     """Return images in [0, 1] whose pixels were fetched along one affine map each.
 
     Args:
@@ -50,12 +50,16 @@ def warp(pixels: PixelsTensor, theta: Theta, size: int) -> Images:
         theta: From output to input coordinates, both in [-1, 1] from edge to edge (the convention of
             `torch.nn.functional.affine_grid` with `align_corners=False`); on the device of `pixels`.
         size: Side of the net's input.
+        factor: Side of the areas that are averaged first; that of the whole image if None. For maps that show
+            a part of the side only, `shrink_factor` of that part is right.
 
     Returns:
         Images in which what lies outside the input is 0. The identity gives `to_input` to float32's
         rounding of the coordinates.
     """
-    averaged, covered = _averaged(_unit(pixels), pixels.shape[-1], size)
+    averaged, covered = _averaged(
+        _unit(pixels), pixels.shape[-1], factor or shrink_factor(pixels.shape[-1], size)
+    )
     return _sampled(averaged, theta, covered, size)
 
 
@@ -68,10 +72,9 @@ def _identity(like: Tensor) -> Theta:
 
 
 def _averaged(
-    images: Images, side: int, size: int
+    images: Images, side: int, factor: int
 ) -> tuple[Float[Tensor, "batch 1 averaged averaged"], float]:
     """Average areas; also return the side of the whole image in pixels of the result."""
-    factor = shrink_factor(side, size)
     if factor == 1:
         return images, float(side)
     pooled = functional.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)

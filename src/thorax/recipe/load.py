@@ -15,9 +15,18 @@ from pydantic_core import ErrorDetails
 from thorax.errors import DataError, RecipeError
 from thorax.files import canonical_json, write_text
 from thorax.recipe import schema
-from thorax.recipe.schema import Fit, Preparation, Recipe, Section
+from thorax.recipe.choices import Fit
+from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
 
-__all__ = ["load_preparation", "load_recipe", "recipe_sha256", "shipped_recipes", "write_recipe"]
+__all__ = [
+    "load_preparation",
+    "load_recipe",
+    "load_test_time",
+    "recipe_as_toml",
+    "recipe_sha256",
+    "shipped_recipes",
+    "write_recipe",
+]
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -59,7 +68,12 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write every setting of a recipe as TOML, whole or not at all; `load_recipe` reads it back equal."""
-    write_text(path, tomli_w.dumps(_without_none(recipe.model_dump(mode="json"))))
+    write_text(path, recipe_as_toml(recipe))
+
+
+def recipe_as_toml(recipe: Recipe) -> str:
+    """Return every setting of a recipe as TOML."""
+    return tomli_w.dumps(_without_none(recipe.model_dump(mode="json")))
 
 
 def recipe_sha256(recipe: Recipe) -> str:
@@ -110,7 +124,9 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _may_be_none(sections: list[str], last: str) -> bool:
     """Tell whether "none" means that a setting is switched off, rather than being its text."""
-    owners = _choices(sections[0]) if len(sections) == 1 and sections[0] in Recipe.model_fields else [Recipe]
+    owners: list[type[Section]] = [Recipe]
+    for section in sections:
+        owners = [inner for owner in owners for inner in _choices(owner, section)]
     fields = (owner.model_fields.get(last) for owner in owners)
     return any(field is not None and field.default is None for field in fields)
 
@@ -141,18 +157,21 @@ def _kinds() -> set[str]:
     }
 
 
-def _all_keys() -> list[str]:
+def _all_keys(owner: type[Section] = Recipe, prefix: str = "") -> list[str]:
     """Every dotted key that a recipe can have."""
-    keys = list(Recipe.model_fields)
-    for name in Recipe.model_fields:
-        for section in _choices(name):
-            keys += [f"{name}.{field}" for field in section.model_fields]
+    keys = [f"{prefix}{name}" for name in owner.model_fields]
+    for name in owner.model_fields:
+        for section in _choices(owner, name):
+            keys += _all_keys(section, f"{prefix}{name}.")
     return sorted(set(keys))
 
 
-def _choices(name: str) -> list[type[Section]]:
-    """Return the section types that a recipe's field can hold."""
-    annotation = Recipe.model_fields[name].annotation
+def _choices(owner: type[Section], name: str) -> list[type[Section]]:
+    """Return the section types that a field of a section can hold."""
+    field = owner.model_fields.get(name)
+    if field is None:
+        return []
+    annotation = field.annotation
     candidates = getattr(annotation, "__args__", (annotation,))
     return [each for each in candidates if isinstance(each, type) and issubclass(each, Section)]
 
@@ -178,3 +197,20 @@ def load_preparation(recipe: str | None, *, size: int | None, fit: Fit | None) -
         return Preparation.model_validate(wanted.model_dump() | asked)
     except ValidationError as error:
         raise RecipeError("; ".join(_explained(problem) for problem in error.errors())) from error
+
+
+def load_test_time(current: TestTime, overrides: Sequence[str]) -> TestTime:
+    """Return the views of test-time augmentation with settings changed, such as "flip=true".
+
+    Raises:
+        RecipeError: There is no such setting, or its value cannot be.
+    """
+    values = current.model_dump()
+    for override in overrides:
+        _override(values, override)
+    try:
+        return TestTime.model_validate(values)
+    except ValidationError as error:
+        known = ", ".join(TestTime.model_fields)
+        problems = "; ".join(_explained(problem) for problem in error.errors())
+        raise RecipeError(f"test time: {problems}; its settings are {known}") from error

@@ -6,20 +6,41 @@ once, here. A component takes its own section, or plain numbers; never the whole
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from thorax.findings import Findings, parse_findings
+from thorax.recipe.choices import OperatingPointRule
+from thorax.recipe.losses import Asymmetric, AucMargin, BalancedBce, Bce, Focal, Loss, WeightedBce
+from thorax.recipe.net import Head, Model, Preparation, TestTime
+from thorax.recipe.optimisation import (
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Optim,
+    Plateau,
+    Schedule,
+    Sgd,
+    WarmRestarts,
+)
+from thorax.recipe.section import Fraction, Range, Section
 
 __all__ = [
     "Adam",
     "AdamW",
+    "Asymmetric",
+    "AucMargin",
     "Augment",
+    "BalancedBce",
     "Bce",
     "Constant",
     "Cosine",
     "Data",
     "EarlyStopping",
-    "Fit",
+    "Focal",
+    "Freeze",
+    "Head",
+    "Loss",
     "Model",
     "Optim",
     "Plateau",
@@ -29,31 +50,11 @@ __all__ = [
     "Section",
     "Selection",
     "Sgd",
+    "TestTime",
     "Training",
     "WarmRestarts",
+    "WeightedBce",
 ]
-
-Fit = Literal["pad", "crop", "stretch"]
-"""How a radiograph that is not square becomes one: black bars, the centre, or distortion."""
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Range = tuple[float, float]
-
-
-class Section(BaseModel):
-    """A part of a recipe or manifest: frozen, and closed to keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Preparation(Section):
-    """How a radiograph becomes a square of uint8: travels with every store and bundle."""
-
-    size: int = Field(256, ge=32, le=2048)
-    """Side of the prepared square in pixels."""
-    fit: Fit = "pad"
-    """What happens to a radiograph that is not square."""
 
 
 class Data(Section):
@@ -67,41 +68,33 @@ class Data(Section):
     """Keep only these views; empty keeps every image."""
     uncertain: Literal["ignore", "positive", "negative"] = "ignore"
     """What an uncertain label means to training."""
+    sample: int | None = Field(None, ge=1)
+    """Learn from this many images of the data set (training and validation keep those of them that are
+    theirs; the test part stays whole). Which ones is decided by a hash of their names, never by labels."""
 
     def finding_tuple(self) -> Findings:
         """Return the findings of this section in order."""
         return parse_findings(self.findings)
 
 
-class Model(Section):
-    """Backbone, head and the net's input."""
+class Freeze(Section):
+    """Which parts of the backbone learn, and from when. The head always does.
 
-    backbone: str
-    """Any model name that timm knows."""
-    arguments: dict[str, bool | int | float | str | tuple[int, ...]] = {}
-    """Further keyword arguments of the backbone's constructor, for example layers and channels."""
-    weights: str = "none"
-    """none; timm (what timm publishes under the backbone's name); timm:TAG; or file:PATH (safetensors)."""
-    channels: Literal[1, 3] = 1
-    """Input channels; a grey image is repeated for three."""
-    input_size: int = Field(224, ge=32, le=1024)
-    """Side of the net's input in pixels; at most the store's."""
-    mean: tuple[float, ...] = (0.5,)
-    """Mean of each input channel, for pixels in [0, 1]; one value serves all channels."""
-    std: tuple[float, ...] = (0.25,)
-    """Standard deviation of each input channel, for pixels in [0, 1]."""
-    dropout: Fraction = 0.0
-    """Dropout before the head."""
-    drop_path: Fraction = 0.0
-    """Stochastic depth, where the backbone has it."""
+    Stages are named as the net has them: stem, stage1, stage2 ... from the image to the head, and norm where
+    a normalisation of its own follows. What is frozen keeps its weights and its batch statistics.
+    """
+
+    trained: tuple[str, ...] | None = None
+    """Stages that learn from the start; none given: all of them."""
+    unfreeze_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """At the end of each of these epochs the frozen stage nearest to the head begins to learn."""
 
     @model_validator(mode="after")
-    def _constants_fit_channels(self) -> "Model":
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in {1, self.channels}:
-                raise ValueError(f"model.{name} has {len(values)} values for {self.channels} channel(s)")
-        if min(self.std) <= 0:
-            raise ValueError(f"model.std must be above 0, not {min(self.std)}")
+    def _epochs_rise(self) -> "Freeze":
+        if list(self.unfreeze_epochs) != sorted(set(self.unfreeze_epochs)):
+            raise ValueError(f"freeze.unfreeze_epochs must rise, not be {list(self.unfreeze_epochs)}")
+        if self.unfreeze_epochs and self.trained is None:
+            raise ValueError("freeze.unfreeze_epochs needs freeze.trained: without it nothing is frozen")
         return self
 
 
@@ -114,8 +107,16 @@ class Augment(Section):
     """Largest rotation in degrees, either way."""
     translate: Fraction = 0.0
     """Largest shift along each axis, as a part of the side."""
+    shear: float = Field(0.0, ge=0, le=60)
+    """Largest shear of the columns in degrees, either way."""
     zoom: Range = (1.0, 1.0)
     """Range of the magnification, drawn evenly in its logarithm."""
+    crop_area: Range = (1.0, 1.0)
+    """Range of the part of the image's area that is cropped and resized to the net's input."""
+    crop_aspect: Range = (1.0, 1.0)
+    """Range of the crop's width over its height, drawn evenly in its logarithm."""
+    gain: Fraction = 0.0
+    """Largest relative change of all pixels, either way (torchvision's brightness jitter)."""
     brightness: Fraction = 0.0
     """Largest change added to pixels in [0, 1], either way."""
     contrast: Fraction = 0.0
@@ -129,96 +130,14 @@ class Augment(Section):
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> "Augment":
-        for name, (low, high) in (("zoom", self.zoom), ("gamma", self.gamma)):
+        for name in ("zoom", "crop_area", "crop_aspect", "gamma"):
+            low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"augment.{name} must rise from above 0, not go from {low} to {high}")
+        if self.crop_area[1] > 1:
+            raise ValueError(f"augment.crop_area = {list(self.crop_area)} is more than the image; end at 1")
         return self
 
-
-class Bce(Section):
-    """Binary cross-entropy, the mean over the labels that are known."""
-
-    kind: Literal["bce"] = "bce"
-
-
-class _Optimiser(Section):
-    lr: float = Field(1e-3, gt=0)
-    """Peak learning rate, reached after warm-up."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Weight decay; biases and norms are spared."""
-
-
-class Adam(_Optimiser):
-    """Adam, its weight decay added to the gradient (L2)."""
-
-    kind: Literal["adam"] = "adam"
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Decay of the two moments."""
-
-
-class AdamW(_Optimiser):
-    """Adam with decoupled weight decay."""
-
-    kind: Literal["adamw"] = "adamw"
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Decay of the two moments."""
-
-
-class Sgd(_Optimiser):
-    """Stochastic gradient descent."""
-
-    kind: Literal["sgd"] = "sgd"
-    momentum: Fraction = 0.9
-    """Momentum."""
-    nesterov: bool = True
-    """Nesterov's variant."""
-
-
-Optim = Annotated[Adam | AdamW | Sgd, Field(discriminator="kind")]
-
-
-class _Schedule(Section):
-    warmup_epochs: float = Field(0.0, ge=0)
-    """Linear warm-up from 0, in epochs (parts of one are fine)."""
-
-
-class Constant(_Schedule):
-    """The peak learning rate throughout."""
-
-    kind: Literal["constant"] = "constant"
-
-
-class Cosine(_Schedule):
-    """Half a cosine from the peak down to `final` of it at the last step."""
-
-    kind: Literal["cosine"] = "cosine"
-    final: Fraction = 0.0
-    """Learning rate at the end as a part of the peak."""
-
-
-class WarmRestarts(_Schedule):
-    """Cosines that start again, each `factor` times as long as the one before (SGDR)."""
-
-    kind: Literal["warm-restarts"] = "warm-restarts"
-    first_epochs: int = Field(10, ge=1)
-    """Length of the first cosine in epochs (T_0)."""
-    factor: int = Field(2, ge=1)
-    """How much longer each next one is (T_mult)."""
-    final: Fraction = 0.0
-    """Learning rate at the end of each cosine as a part of the peak."""
-
-
-class Plateau(_Schedule):
-    """Times `factor` after more than `patience` epochs without a better validation loss."""
-
-    kind: Literal["plateau"] = "plateau"
-    patience: int = Field(1, ge=0)
-    """Epochs without improvement that are borne."""
-    factor: float = Field(0.1, gt=0, lt=1)
-    """What the learning rate is then multiplied by."""
-
-
-Schedule = Annotated[Constant | Cosine | WarmRestarts | Plateau, Field(discriminator="kind")]
 
 Metric = Literal["macro-auc", "loss"]
 
@@ -230,6 +149,8 @@ class Selection(Section):
     """The best epoch by `metric`, or the last one."""
     metric: Metric = "macro-auc"
     """Validation metric that orders the epochs."""
+    operating_point: OperatingPointRule = "f1-optimal"
+    """How the thresholds of the bundle are chosen."""
 
 
 class EarlyStopping(Section):
@@ -278,20 +199,23 @@ class Recipe(Section):
     """The store that the recipe wants."""
     model: Model
     augment: Augment = Augment()
-    loss: Bce = Bce()
+    freeze: Freeze = Freeze()
+    loss: Loss = Bce()
     optim: Optim = AdamW()
     schedule: Schedule = Constant()
     training: Training
     selection: Selection = Selection()
     early_stopping: EarlyStopping | None = None
+    test_time: TestTime = TestTime()
+    """How the trained net is asked."""
 
     @model_validator(mode="before")
     @classmethod
     def _kinds_by_default(cls, values: Any) -> Any:
-        """Let `optim.lr` alone mean the default optimiser's, and so for schedules."""
+        """Let `optim.lr` alone mean the default optimiser's, and so for losses and schedules."""
         if not isinstance(values, dict):
             return values
-        sections = {name: values.get(name) for name in ("optim", "schedule")}
+        sections = {name: values.get(name) for name in ("loss", "optim", "schedule")}
         return values | {
             name: {"kind": cls.model_fields[name].default.kind, **section}
             for name, section in sections.items()
@@ -309,5 +233,10 @@ class Recipe(Section):
             raise ValueError(
                 f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) must be below "
                 f"training.epochs ({self.training.epochs})"
+            )
+        late = [epoch for epoch in self.freeze.unfreeze_epochs if epoch >= self.training.epochs]
+        if late:
+            raise ValueError(
+                f"freeze.unfreeze_epochs = {late} must be below training.epochs ({self.training.epochs})"
             )
         return self

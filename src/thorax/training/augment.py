@@ -2,6 +2,11 @@
 
 What is drawn for an image is a pure function of (seed, epoch, position of the image in the epoch), made on
 the CPU; applying it is a pure function of pixels and draw, for a whole batch at once, on the device.
+
+All that moves pixels is one affine map, so that they are interpolated once. In the order in which an image
+meets them: it is sheared and shifted, then rotated and zoomed about the centre of the frame; a box is cropped
+from the result and stretched to the net's input; that may be mirrored. Grey values follow in the order of the
+fields of `AugmentParams`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +17,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from thorax.arrays import Rows
-from thorax.models.resample import to_input, warp
+from thorax.models.resample import shrink_factor, to_input, warp
 from thorax.models.tensors import Images, KnownTensor, PixelsTensor, TargetsTensor, Theta
 from thorax.randomness import uniform
 from thorax.recipe.schema import Augment
@@ -28,7 +33,9 @@ _ASPECT = (0.5, 2.0)
 _TRIES = 32
 """Draws from which mixup takes the first that Joehnk's method accepts; none is, once in 2**32 at most."""
 
-_COLUMNS = 13
+_COLUMNS = 19
+"""Numbers drawn for an image. Each draw has its own column for ever: a new one is added at the end, so that
+recipes without it draw what they always drew."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class AugmentParams:
     Attributes:
         theta: Affine map from output to input, as `models.resample.warp` takes it.
         flip: Whether the result is then mirrored left to right.
+        gain: Factor on all pixels, clamped to [0, 1] after.
         contrast: Factor on the distance from the image's mean.
         brightness: What is then added.
         gamma: Exponent on the result, clamped to [0, 1] before.
@@ -47,6 +55,7 @@ class AugmentParams:
 
     theta: Theta
     flip: Bool[Tensor, " batch"]
+    gain: Float[Tensor, " batch"]
     contrast: Float[Tensor, " batch"]
     brightness: Float[Tensor, " batch"]
     gamma: Float[Tensor, " batch"]
@@ -56,20 +65,17 @@ class AugmentParams:
 def draw_augment(spec: Augment, *, seed: int, epoch: int, positions: Rows) -> AugmentParams:
     """Draw for the images at these positions of an epoch."""
     columns = uniform(seed, "augment", epoch=epoch, positions=positions, count=_COLUMNS).T
-    flip, turn, right, down, zoom, contrast, brightness, gamma, *erase = columns
-    angle = np.deg2rad(_either_way(turn, spec.rotate))
-    scale = 1 / _log_range(zoom, spec.zoom)
-    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
-    # Coordinates run from -1 to 1: a shift by the whole side is 2.
-    shift_x, shift_y = 2 * _either_way(right, spec.translate), 2 * _either_way(down, spec.translate)
-    theta = np.stack([cosine, -sine, shift_x, sine, cosine, shift_y], axis=1).reshape(-1, 2, 3)
+    flip, turn, right, down, zoom, contrast, brightness, gamma = columns[:8]
+    shear, *box, gain = columns[13:]
+    moved = _affine(spec, np.stack([turn, right, down, zoom, shear]))
     return AugmentParams(
-        theta=_tensor(theta),
+        theta=_tensor(_cropped(moved, spec, np.stack(box))),
         flip=torch.from_numpy(flip < spec.flip),
+        gain=_tensor(1 + _either_way(gain, spec.gain)),
         contrast=_tensor(1 + _either_way(contrast, spec.contrast)),
         brightness=_tensor(_either_way(brightness, spec.brightness)),
         gamma=_tensor(_log_range(gamma, spec.gamma)),
-        erased=_tensor(_rectangles(np.stack(erase), spec.erase)),
+        erased=_tensor(_rectangles(columns[8:13], spec.erase)),
     )
 
 
@@ -86,6 +92,8 @@ def apply_augment(pixels: PixelsTensor, params: AugmentParams, input_size: int) 
     images = _resampled(pixels, params.theta, input_size)
     if bool(params.flip.any()):
         images = torch.where(_per_image(params.flip, images), images.flip(-1), images)
+    if bool((params.gain != 1).any()):
+        images = (images * _per_image(params.gain, images)).clamp(0, 1)
     if bool((params.contrast != 1).any()) or bool((params.brightness != 0).any()):
         change = _per_image(params.contrast - 1, images)
         images = images + change * (images - _means(images)) + _per_image(params.brightness, images)
@@ -139,6 +147,38 @@ def _mixed(values: Tensor, share: Float[Tensor, " batch"]) -> Tensor:
     return own * values + (1 - own) * values.roll(1, dims=0)
 
 
+def _affine(spec: Augment, drawn: Float64[np.ndarray, "5 n"]) -> Float64[np.ndarray, "n 2 3"]:
+    """Return the maps from the moved image back to the image: turn and scale, then shift, then shear."""
+    turn, right, down, zoom, shear = drawn
+    angle = np.deg2rad(_either_way(turn, spec.rotate))
+    scale = 1 / _log_range(zoom, spec.zoom)
+    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+    # Coordinates run from -1 to 1: a shift by the whole side is 2.
+    shift_x, shift_y = 2 * _either_way(right, spec.translate), 2 * _either_way(down, spec.translate)
+    lean = np.tan(np.deg2rad(_either_way(shear, spec.shear)))
+    above = [cosine + lean * sine, lean * cosine - sine, shift_x + lean * shift_y]
+    return np.stack([*above, sine, cosine, shift_y], axis=1).reshape(-1, 2, 3)
+
+
+def _cropped(
+    theta: Float64[np.ndarray, "n 2 3"], spec: Augment, drawn: Float64[np.ndarray, "4 n"]
+) -> Float64[np.ndarray, "n 2 3"]:
+    """Return the maps from a box drawn in the moved image.
+
+    As torchvision's RandomResizedCrop: the area is drawn evenly, the aspect in its logarithm, the place
+    evenly among those inside; but a side longer than the image's is shortened to it, where torchvision draws
+    again.
+    """
+    area, aspect, x, y = drawn
+    area = spec.crop_area[0] + area * (spec.crop_area[1] - spec.crop_area[0])
+    aspect = _log_range(aspect, spec.crop_aspect)
+    size = np.stack([np.minimum(np.sqrt(area * aspect), 1), np.minimum(np.sqrt(area / aspect), 1)], axis=1)
+    centre = (1 - size) * (2 * np.stack([x, y], axis=1) - 1)
+    linear, shift = theta[:, :, :2], theta[:, :, 2]
+    shift = shift + (linear * centre[:, None, :]).sum(axis=2)
+    return np.concatenate([linear * size[:, None, :], shift[:, :, None]], axis=2)
+
+
 def _either_way(drawn: Float64[np.ndarray, " n"], largest: float) -> Float64[np.ndarray, " n"]:
     return (2 * drawn - 1) * largest
 
@@ -164,13 +204,22 @@ def _tensor(values: Float64[np.ndarray, "..."]) -> Tensor:
 
 def _resampled(pixels: PixelsTensor, theta: Theta, size: int) -> Images:
     moved = (theta != torch.eye(2, 3)).flatten(1).any(dim=1)
-    if bool(moved.all()):
-        return warp(pixels, theta.to(pixels.device, non_blocking=True), size)
+    factors = _factors(theta, pixels.shape[-1], size)
+    if bool(moved.all()) and len(set(factors)) == 1:
+        return warp(pixels, theta.to(pixels.device, non_blocking=True), size, factor=factors[0])
     images = to_input(pixels, size)
-    if bool(moved.any()):
-        rows = moved.nonzero()[:, 0].to(pixels.device)
-        images[rows] = warp(pixels[rows], theta[moved].to(pixels.device), size)
+    for factor in sorted(set(factors)):
+        chosen = moved & (torch.tensor(factors) == factor)
+        if bool(chosen.any()):
+            rows = chosen.nonzero()[:, 0].to(pixels.device)
+            images[rows] = warp(pixels[rows], theta[chosen].to(pixels.device), size, factor=factor)
     return images
+
+
+def _factors(theta: Theta, side: int, size: int) -> list[int]:
+    """Return for each map the areas to average: a crop is not blurred as if the whole image shrank."""
+    shown = torch.linalg.det(theta[:, :, :2]).abs().sqrt()
+    return [shrink_factor(round(side * part), size) for part in shown.tolist()]
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """From chosen weights to a bundle: calibration and operating points, fitted on validation data."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +11,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import thorax
-from thorax.bundle import (
-    Calibration,
-    Manifest,
-    Member,
-    OperatingPoints,
-    Provenance,
-    hashed_patients,
-    write_bundle,
-)
-from thorax.evaluation.calibration import fit_temperature
-from thorax.evaluation.operating_points import f1_optimal_threshold
-from thorax.inference.predictor import sigmoid
+from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
+from thorax.inference.fitting import fit_calibration, fit_operating_points
 from thorax.models.torchvision_shim import timm
 from thorax.models.weights import weights_as_bytes
 from thorax.recipe.load import recipe_sha256
@@ -43,7 +33,7 @@ class Delivery:
         weights: State dict of the classifier.
         exact_cam: Whether its class activation map is exact.
         epoch: The epoch of the weights, counted from 1.
-        logits: Of the validation images, by these weights.
+        logits: Of the validation images, by these weights, as the bundle will give them.
     """
 
     weights: Mapping[str, Tensor]
@@ -55,42 +45,52 @@ class Delivery:
 def deliver_bundle(folder: Path, recipe: Recipe, store: Store, plan: Plan, *, delivery: Delivery) -> float:
     """Write the bundle, and return the fitted temperature."""
     targets = plan.val.targets
-    temperature = fit_temperature(targets, targets >= 0, delivery.logits)
+    calibration = fit_calibration(targets, delivery.logits, fitted_on=plan.selected_on)
+    points = fit_operating_points(
+        targets,
+        delivery.logits / calibration.temperature,
+        findings=plan.findings,
+        rule=recipe.selection.operating_point,
+        chosen_on=plan.selected_on,
+    )
+    names = tuple(finding.name for finding in plan.findings)
+    member = Member(
+        weights=_WEIGHTS,
+        sha256="",
+        model=recipe.model,
+        findings=names,
+        exact_cam=delivery.exact_cam,
+        test_time=recipe.test_time,
+        provenance=_provenance(recipe, store, plan, epoch=delivery.epoch),
+    )
     manifest = Manifest(
         name=recipe.name,
-        findings=tuple(finding.name for finding in plan.findings),
+        findings=names,
         preparation=store.preparation,
-        members=(Member(weights=_WEIGHTS, sha256="", model=recipe.model),),
-        exact_cam=delivery.exact_cam,
-        calibration=Calibration(temperature=temperature, fitted_on=plan.selected_on),
-        operating_points=OperatingPoints(
-            thresholds=_thresholds(plan, delivery.logits / temperature), chosen_on=plan.selected_on
-        ),
-        provenance=_provenance(recipe, store, plan, epoch=delivery.epoch),
+        members=(member,),
+        calibration=calibration,
+        operating_points=points,
         patients_sha256="",
     )
-    patients = {
+    weights = {_WEIGHTS: weights_as_bytes(delivery.weights)}
+    write_bundle(folder, manifest, weights=weights, patients=_seen_patients(store, plan))
+    return calibration.temperature
+
+
+def _seen_patients(store: Store, plan: Plan) -> dict[str, Iterable[str]]:
+    """Return the hashes of the patients that this run saw, and those that the backbone saw before."""
+    seen: dict[str, Iterable[str]] = {
         name: hashed_patients(store.dataset, plan.patients(part)).values()
         for name, part in (("train", plan.train), ("val", plan.val))
     }
-    write_bundle(folder, manifest, weights={_WEIGHTS: weights_as_bytes(delivery.weights)}, patients=patients)
-    return temperature
+    if plan.origin is not None:
+        seen["pretrain"] = frozenset().union(*plan.origin.patients.values())
+    return seen
 
 
-def _thresholds(plan: Plan, scaled: Float64[np.ndarray, "n k"]) -> dict[str, float | None]:
-    thresholds: dict[str, float | None] = {}
-    columns = zip(plan.findings, plan.val.targets.T, sigmoid(scaled).T, strict=True)
-    for finding, target, probability in columns:
-        known = target >= 0
-        one_class_only = not (target == 1).any() or not (target == 0).any()
-        point = None if one_class_only else f1_optimal_threshold(target[known] == 1, probability[known])
-        thresholds[finding.name] = point.threshold if point else None
-    return thresholds
-
-
-def _provenance(recipe: Recipe, store: Store, plan: Plan, *, epoch: int) -> Provenance:
+def _provenance(recipe: Recipe, store: Store, plan: Plan, *, epoch: int) -> Trained:
     selection = recipe.selection
-    return Provenance(
+    return Trained(
         recipe=recipe.name,
         recipe_sha256=recipe_sha256(recipe),
         seed=recipe.training.seed,
@@ -100,6 +100,7 @@ def _provenance(recipe: Recipe, store: Store, plan: Plan, *, epoch: int) -> Prov
         selected_on=plan.selected_on,
         selected_by=f"best {selection.metric} on val" if selection.checkpoint == "best" else "last epoch",
         epoch=epoch,
+        started_from=plan.origin.sha256 if plan.origin else None,
         versions={
             "thorax": thorax.__version__,
             "python": platform.python_version(),

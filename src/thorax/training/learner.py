@@ -3,20 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor, nn
 
 from thorax.errors import ThoraxError
 from thorax.models.classifier import Classifier, build_classifier
+from thorax.models.stages import layer_distances, trained_stages
 from thorax.models.tensors import Images, KnownTensor, TargetsTensor
 from thorax.randomness import integer_seed
-from thorax.recipe.schema import Recipe
+from thorax.recipe.schema import Optim, Recipe
 from thorax.training.ema import MovingAverage
 from thorax.training.losses import loss_function
 from thorax.training.machine import Machine
 from thorax.training.optim import build_optimiser
 
 __all__ = ["Learner", "NonFiniteLoss"]
+
+Counts = Float64[np.ndarray, " finding"]
 
 
 class NonFiniteLoss(ThoraxError):  # noqa: N818  (it says what happened)
@@ -28,14 +33,25 @@ class Learner:
 
     Args:
         recipe: What to learn, and how. Its first weights are a pure function of its seed, on any device.
-        num_findings: Outputs of the net.
+        positives: How many known labels of each finding are positive among the training rows.
+        negatives: How many are negative.
         steps: Steps of an epoch.
         machine: Where, in which arithmetic.
         pretrained: False where a checkpoint will replace the weights: none are then looked for.
+
+    Raises:
+        RecipeError: Backbone, weights or stages are not as the recipe names them.
     """
 
     def __init__(
-        self, recipe: Recipe, *, num_findings: int, steps: int, machine: Machine, pretrained: bool = True
+        self,
+        recipe: Recipe,
+        *,
+        positives: Counts,
+        negatives: Counts,
+        steps: int,
+        machine: Machine,
+        pretrained: bool = True,
     ) -> None:
         self._seed = recipe.training.seed
         self._clip = recipe.training.gradient_clip
@@ -43,15 +59,33 @@ class Learner:
         model = recipe.model if pretrained else recipe.model.model_copy(update={"weights": "none"})
         torch.manual_seed(integer_seed(self._seed, "weights", step=0))
         # torch has no type for `to` with a memory format.
-        net: Any = build_classifier(model, num_findings)
+        net: Any = build_classifier(model, len(positives))
         self.classifier: Classifier = net.to(machine.device, memory_format=torch.channels_last)
         self.classifier.train()
-        self.optimiser = build_optimiser(recipe.optim, self.classifier)
+        # It knows every parameter from the start: what is frozen has no gradient, and is passed by.
+        self.optimiser = build_optimiser(
+            recipe.optim, self.classifier, distances=_distances(recipe.optim, self.classifier)
+        )
+        self._freeze = recipe.freeze
+        self.begin_epoch(0)
         ema = recipe.training.ema
         self.average = MovingAverage(self.classifier, decay=ema) if ema is not None else None
-        self._loss = loss_function(recipe.loss)
+        self._loss = loss_function(
+            recipe.loss,
+            positives=torch.tensor(positives, dtype=torch.float32, device=machine.device),
+            negatives=torch.tensor(negatives, dtype=torch.float32, device=machine.device),
+        )
         self._scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype == torch.float16)
         self.losses = torch.zeros(steps, device=machine.device)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Let those stages learn that the recipe lets learn in this epoch, counted from 0.
+
+        Called before the first step of an epoch, and before the rest of one that is resumed.
+        """
+        trained = trained_stages(self.classifier.backbone, self._freeze, epoch=epoch)
+        if trained is not None:
+            self.classifier.learn_only(trained)
 
     def step(
         self,
@@ -69,13 +103,13 @@ class Learner:
             images: The batch, at the net's input size.
             targets: Their targets.
             known: Where they count.
-            lr: Learning rate.
+            lr: Learning rate of the head; layers away from it have theirs in proportion.
             epoch_step: Step of the epoch, from 0.
             step: Step of the run, from 0; decides what dropout draws.
         """
         torch.manual_seed(integer_seed(self._seed, "torch", step=step))
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
         device, dtype = self._machine.device.type, self._machine.dtype
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             logits = self.classifier(images)
@@ -139,6 +173,13 @@ class Learner:
             state.setdefault(int(index), {})[key] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _distances(spec: Optim, classifier: Classifier) -> dict[str, int] | None:
+    """Return how far each parameter is from the head, where that matters."""
+    if spec.layer_decay == 1:
+        return None
+    return {f"backbone.{name}": count for name, count in layer_distances(classifier.backbone).items()}
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,10 +9,11 @@ from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
 from thorax.training.deliver import Delivery, deliver_bundle
 from thorax.training.interruption import TrainingInterrupted, stop_signal
-from thorax.training.logbook import Logbook
+from thorax.training.logbook import Logbook, read_log
 from thorax.training.machine import pick_machine, repeatable
 from thorax.training.pace import ProgressCallback
 from thorax.training.plan import plan_run
+from thorax.training.premium import read_premium
 from thorax.training.run import Run
 from thorax.training.run_folder import (
     CHECKPOINTS,
@@ -28,13 +29,14 @@ from thorax.training.validation import measure
 __all__ = ["train"]
 
 
-def train(
+def train(  # noqa: PLR0913  (what a run is, and four plain switches)
     recipe: Recipe,
     store: Store,
     out: Path,
     *,
     resume: bool = False,
     device: str = "auto",
+    record_test_curve: bool = False,
     progress: ProgressCallback | None = None,
 ) -> RunSummary:
     """Train a recipe on the training part of its split; validation alone chooses.
@@ -49,6 +51,7 @@ def train(
         out: The run's folder: a new or empty one, unless `resume`.
         resume: Go on where the run in `out` was; a finished one is left as it is.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        record_test_curve: Measure each epoch on the test part too, for the log alone: nothing chooses by it.
         progress: Called after each step. It may raise KeyboardInterrupt to stop the run.
 
     Raises:
@@ -58,7 +61,7 @@ def train(
         TrainingInterrupted: Ctrl-C, SIGTERM or `progress` stopped the run; it can be resumed.
     """
     # ---- data, machine, folder ----------------------------------------------------------------------
-    plan = plan_run(recipe, store)
+    plan = plan_run(recipe, store, record_test_curve=record_test_curve)
     machine = pick_machine(device, recipe.training.precision)
     same = identity(recipe, store, plan, machine)
     with hold_run(out):
@@ -110,7 +113,7 @@ def train(
 
             # ---- choice, calibration, operating points, bundle ---------------------------------------
             epoch, weights = run.select()
-            logits = run.logits(weights)
+            logits = run.pipeline_logits()
             delivery = Delivery(weights, exact_cam=run.classifier.exact_cam, epoch=epoch, logits=logits)
             temperature = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
             validation = measure(logits, plan.val.targets, plan.findings)
@@ -124,6 +127,7 @@ def train(
                 loss=validation.loss,
                 temperature=temperature,
                 notices=plan.notices,
+                premium=read_premium(read_log(out / LOG), selected_epoch=epoch),
             )
             log.write("end", **summary.as_fields())
             log.secure()

@@ -5,24 +5,44 @@ with each checkpoint.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 import torch
 from torch import nn
 
-from thorax.recipe.schema import Adam, AdamW, Constant, Cosine, Plateau, Schedule, Sgd, WarmRestarts
+from thorax.recipe.schema import Adam, AdamW, Constant, Cosine, Optim, Plateau, Schedule, Sgd, WarmRestarts
 
 __all__ = ["PlateauState", "build_optimiser", "learning_rate"]
 
 
-def build_optimiser(spec: Adam | AdamW | Sgd, module: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser that a recipe names; biases, norms and other vectors get no weight decay."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def build_optimiser(
+    spec: Optim, module: nn.Module, *, distances: Mapping[str, int] | None = None
+) -> torch.optim.Optimizer:
+    """Return the optimiser that a recipe names, over every parameter that may learn.
+
+    Each of its groups has an `lr_scale`, by which whoever sets the learning rate multiplies it: the recipe's
+    `layer_decay` to the power of the distance from the head. Biases, norms and other vectors get no weight
+    decay unless the recipe says so.
+
+    Args:
+        spec: The recipe's section.
+        module: What learns.
+        distances: How many layers each parameter is away from the head, by name; 0 for those not named.
+    """
+    members: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            spared = parameter.ndim <= 1 and not spec.decay_norms
+            members.setdefault(((distances or {}).get(name, 0), spared), []).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "weight_decay": 0.0 if spared else spec.weight_decay,
+            "lr_scale": spec.layer_decay**distance,
+        }
+        for (distance, spared), parameters in sorted(members.items(), key=lambda item: item[0])
     ]
     match spec:
         case Adam():

@@ -1,8 +1,10 @@
 """What a run trains and validates on, checked before anything is computed."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from thorax.bundle import PartReference
+from thorax.bundle import Bundle, PartReference, load_bundle, refuse_seen_patients
+from thorax.bundle.reference import reference_part
 from thorax.datasets.splits import Split, build_split
 from thorax.errors import DataError
 from thorax.findings import Findings
@@ -24,6 +26,8 @@ class Plan:
         val: Validation images.
         trained_on: What the bundle says of the training images.
         selected_on: What the bundle says of the validation images.
+        test: Test images, only where the run is to write down what they would have chosen.
+        origin: The bundle whose backbone the run begins with.
         steps: Steps of an epoch.
         notices: What a user should know before the run, one sentence each.
     """
@@ -33,6 +37,8 @@ class Plan:
     val: Part
     trained_on: PartReference
     selected_on: PartReference
+    test: Part | None
+    origin: Bundle | None
     steps: int
     notices: tuple[str, ...]
 
@@ -41,35 +47,60 @@ class Plan:
         return [str(patient) for patient in part.store.table.frame["patient"].to_numpy()[part.rows]]
 
 
-def plan_run(recipe: Recipe, store: Store) -> Plan:
+def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -> Plan:
     """Find the images of a recipe in a store.
+
+    Args:
+        recipe: What to do.
+        store: Images and labels.
+        record_test_curve: Whether the test part is measured too, for the record alone.
 
     Raises:
         DataError: The store is not as the recipe wants it, a part is empty, or validation has no labels that
             the recipe's metrics need.
         RecipeError: A batch is larger than the training part.
+        BundleError: The bundle that the run begins with cannot be opened.
+        LeakError: Its training saw patients that this run validates on, or anything of it saw test patients.
     """
     _check_store(recipe, store)
     findings = recipe.data.finding_tuple()
     split = build_split(
         recipe.data.split, store.table, dataset=store.dataset, whole_sha256=store.split_sha256
     )
+    origin = _origin(recipe, store, split)
     targets = store.table.targets(findings)
-    parts = {}
-    for name in ("train", "val"):
-        rows = split.rows(name, views=recipe.data.views)
-        parts[name] = Part(store, rows, targets[rows])
-    train, val = parts["train"], parts["val"]
+
+    def part(name: str, drawn: Split) -> Part:
+        rows = drawn.rows(name, views=recipe.data.views)
+        return Part(store, rows, targets[rows])
+
+    learnt = split if recipe.data.sample is None else split.sampled(recipe.data.sample)
+    train, val = part("train", learnt), part("val", learnt)
     _check_validation(recipe, split, val, findings)
     return Plan(
         findings=findings,
         train=train,
         val=val,
-        trained_on=_reference(split, "train", train),
-        selected_on=_reference(split, "val", val),
+        trained_on=reference_part(split, "train", train.rows, dataset=store.dataset),
+        selected_on=reference_part(split, "val", val.rows, dataset=store.dataset),
+        test=part("test", split) if record_test_curve else None,
+        origin=origin,
         steps=steps_per_epoch(len(train), recipe.training.batch_size),
         notices=_notices(recipe, train, findings),
     )
+
+
+def _origin(recipe: Recipe, store: Store, split: Split) -> Bundle | None:
+    """Open the bundle that the run begins with, and refuse one that saw what must stay unseen."""
+    kind, _, path = recipe.model.weights.partition(":")
+    if kind != "bundle":
+        return None
+    bundle = load_bundle(Path(path))
+    patients = store.table.frame["patient"].to_numpy()
+    for part, by in (("val", ("train", "pretrain")), ("test", None)):
+        rows = split.parts.get(part, ())
+        refuse_seen_patients(bundle, store.dataset, (str(each) for each in patients[rows]), by=by)
+    return bundle
 
 
 def _check_store(recipe: Recipe, store: Store) -> None:
@@ -100,26 +131,18 @@ def _check_validation(recipe: Recipe, split: Split, val: Part, findings: Finding
 
 
 def _notices(recipe: Recipe, train: Part, findings: Findings) -> tuple[str, ...]:
+    notices = []
+    if recipe.freeze.trained is not None and recipe.model.weights == "none":
+        notices.append(
+            "parts of the backbone are frozen at random first weights, since model.weights = none: they "
+            "will learn nothing; give weights, or set freeze.trained=none"
+        )
     targets, known = known_labels(train.targets, recipe.data.uncertain)
     positives = (targets * known).sum(axis=0)
     absent = [str(finding) for finding, count in zip(findings, positives, strict=True) if count == 0]
-    if not absent:
-        return ()
-    notice = (
-        f"{', '.join(absent)}: no positive among the {len(train)} training images, so the net can only learn "
-        "to say no; prepare more images, or leave it out with --set data.findings=..."
-    )
-    return (notice,)
-
-
-def _reference(split: Split, name: str, part: Part) -> PartReference:
-    patients = part.store.table.frame["patient"].to_numpy()[part.rows]
-    return PartReference(
-        dataset=part.store.dataset,
-        split=split.name,
-        part=name,
-        sha256=split.sha256,
-        images_sha256=split.images_sha256(part.rows),
-        num_images=len(part),
-        num_patients=len(set(patients)),
-    )
+    if absent:
+        notices.append(
+            f"{', '.join(absent)}: no positive among the {len(train)} training images, so the net can only "
+            "learn to say no; prepare more images, or leave it out with --set data.findings=..."
+        )
+    return tuple(notices)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from thorax.models.classifier import Classifier
 from thorax.models.tensors import Images, KnownTensor, TargetsTensor
-from thorax.recipe.schema import Recipe
+from thorax.recipe.schema import Recipe, TestTime
 from thorax.training.augment import apply_augment, draw_augment, draw_mixup, mix_images, mix_targets
-from thorax.training.batches import Batch, training_batches
+from thorax.training.batches import Batch, Part, known_labels, training_batches
 from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
 from thorax.training.learner import Learner, NonFiniteLoss
 from thorax.training.logbook import Logbook
@@ -22,7 +22,8 @@ from thorax.training.machine import Machine
 from thorax.training.optim import learning_rate
 from thorax.training.pace import Pace, Progress
 from thorax.training.plan import Plan
-from thorax.training.validation import Validation, measure, predict_logits
+from thorax.training.premium import TEST_CURVE
+from thorax.training.validation import PLAIN, Validation, measure, predict_logits
 
 __all__ = ["Run"]
 
@@ -57,9 +58,11 @@ class Run:
         self._machine = machine
         self._log = log
         self._checkpointer = checkpointer
+        targets, known = known_labels(plan.train.targets, recipe.data.uncertain)
         self._learner = Learner(
             recipe,
-            num_findings=len(plan.findings),
+            positives=(targets * known).sum(axis=0, dtype=np.float64),
+            negatives=((1 - targets) * known).sum(axis=0, dtype=np.float64),
             steps=plan.steps,
             machine=machine,
             pretrained=checkpoint is None,
@@ -86,6 +89,7 @@ class Run:
     def batches(self) -> Iterator[Batch]:
         """Yield what is left of the current epoch."""
         training = self._recipe.training
+        self._learner.begin_epoch(self.state.epoch)
         self._epoch_began = time.monotonic()
         self._pace.rest()
         return training_batches(
@@ -143,6 +147,8 @@ class Run:
         logits = self.logits(self._learner.weights(), check=check)
         validation = measure(logits, self._plan.val.targets, self._plan.findings)
         lr = self._learning_rate(self.steps_done - 1)
+        # Before the epoch is closed: stopped here, it is measured again.
+        on_test = self._measured_on_test(check)
         self._conclude(validation)
         self._log.write(
             "epoch",
@@ -154,6 +160,16 @@ class Run:
             lr=lr,
             seconds=round(time.monotonic() - self._epoch_began, 3),
         )
+        if on_test is not None:
+            self._log.write(TEST_CURVE, epoch=self.state.epoch, macro_auc=on_test)
+
+    def _measured_on_test(self, check: Callable[[], None]) -> float | None:
+        """Return the epoch's mean AUC on the test part, if that is recorded; it goes nowhere but the log."""
+        test = self._plan.test
+        if test is None:
+            return None
+        logits = self._logits(test, self._learner.weights(), check, PLAIN)
+        return measure(logits, test.targets, self._plan.findings).macro_auc
 
     def save_if_due(self, *, epoch_ended: bool = False) -> None:
         """Write a checkpoint if it is time for one."""
@@ -187,13 +203,24 @@ class Run:
         self, weights: Mapping[str, Tensor], *, check: Callable[[], None] = lambda: None
     ) -> Float64[np.ndarray, "n k"]:
         """Return the logits of the validation images by these weights; `check` is called after each batch."""
+        return self._logits(self._plan.val, weights, check, PLAIN)
+
+    def pipeline_logits(self) -> Float64[np.ndarray, "n k"]:
+        """Return the logits of the validation images by the chosen weights, as the bundle will give them."""
+        classifier = self._learner.classifier
+        return self._logits(self._plan.val, classifier.state_dict(), lambda: None, self._recipe.test_time)
+
+    def _logits(
+        self, part: Part, weights: Mapping[str, Tensor], check: Callable[[], None], test_time: TestTime
+    ) -> Float64[np.ndarray, "n k"]:
         return predict_logits(
             self._learner.classifier,
-            self._plan.val,
+            part,
             weights=weights,
             input_size=self._recipe.model.input_size,
             batch_size=self._recipe.training.batch_size,
             check=check,
+            test_time=test_time,
         )
 
     def _drawn(self, batch: Batch) -> tuple[Images, TargetsTensor, KnownTensor]:

@@ -20,6 +20,7 @@ from thorax.training.checkpoint import Checkpoint, load_checkpoint
 from thorax.training.logbook import read_log
 from thorax.training.machine import Machine
 from thorax.training.plan import Plan
+from thorax.training.premium import Premium
 
 __all__ = [
     "CHECKPOINTS",
@@ -50,6 +51,7 @@ class RunSummary:
         loss: Of these weights on validation, in nats, before calibration.
         temperature: The fitted temperature.
         notices: What a user should know, one sentence each.
+        premium: What choosing by the test part would have pretended, where that was recorded.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class RunSummary:
     loss: float
     temperature: float
     notices: tuple[str, ...]
+    premium: Premium | None = None
 
     def as_fields(self) -> dict[str, Any]:
         """Return what the log's last event holds: all but the folders."""
@@ -94,6 +97,8 @@ def identity(recipe: Recipe, store: Store, plan: Plan, machine: Machine) -> dict
         "split_sha256": plan.trained_on.sha256,
         "train_images_sha256": plan.trained_on.images_sha256,
         "val_images_sha256": plan.selected_on.images_sha256,
+        "started_from": plan.origin.sha256 if plan.origin else None,
+        "test_curve": plan.test is not None,
     }
     if recipe.training.determinism == "exact":
         same |= {
@@ -146,22 +151,21 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
         resume: Whether a run that is there may be gone on with.
 
     Raises:
-        DataError: The folder is not empty and `resume` is false, it is not a run's, it is another run's, or
-            it is damaged.
+        DataError: The folder holds a run and `resume` is false, or something else, or another run, or it is
+            damaged.
     """
     found = sorted(each.name for each in path.iterdir())
-    if found and not resume:
-        raise DataError(
-            f"{path} is not empty ({', '.join(found[:3])}{'...' if len(found) > 3 else ''}); "  # noqa: PLR2004
-            "go on with the run in it with --resume, or give another folder with --out"
-        )
     events = read_log(path / LOG) if (path / LOG).exists() else []
     if not events:
-        # A run that was killed before its first event: nothing is lost by beginning again.
+        # A run that ended before its first event, killed or for want of weights: nothing is lost.
         _refuse_foreign(path, found)
         _remove_partial(path)
         write_recipe(recipe, path / "recipe.toml")
         return RunFolder(path)
+    if not resume:
+        raise DataError(
+            f"{path} holds a run already; go on with it with --resume, or give another folder with --out"
+        )
     start = events[0]
     _refuse_other(path, start, same)
     _remove_partial(path)
@@ -182,8 +186,8 @@ def _refuse_foreign(path: Path, found: list[str]) -> None:
     foreign = [name for name in found if name not in ours and not fnmatch(name, ".*.partial")]
     if foreign:
         raise DataError(
-            f"{path} is no run that could be resumed: it has no {LOG}, but {foreign[0]}; "
-            "give the run's own folder, or an empty one"
+            f"{path} is not empty and holds no run, but {foreign[0]}; give a run's own folder with "
+            "--resume, or an empty one"
         )
 
 
@@ -194,6 +198,8 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any])
         "split_sha256": "the split",
         "train_images_sha256": "the list of training images",
         "val_images_sha256": "the list of validation images",
+        "started_from": "the bundle with the first weights",
+        "test_curve": "whether the test curve is recorded (--record-test-curve)",
         "device": "the kind of device",
         "torch": "the version of torch",
         "timm": "the version of timm",
@@ -213,5 +219,12 @@ def _short(value: Any) -> str:
 
 
 def _summary(path: Path, end: Mapping[str, Any]) -> RunSummary:
-    fields = {key: value for key, value in end.items() if key not in {"event", "time", "notices"}}
-    return RunSummary(folder=path, bundle=path / "bundle", notices=tuple(end["notices"]), **fields)
+    fields = {key: value for key, value in end.items() if key not in {"event", "time"}}
+    found = fields.pop("premium")
+    return RunSummary(
+        folder=path,
+        bundle=path / "bundle",
+        notices=tuple(fields.pop("notices")),
+        premium=Premium(**found) if found else None,
+        **fields,
+    )

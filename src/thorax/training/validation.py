@@ -13,10 +13,16 @@ from thorax.arrays import Known, Targets
 from thorax.evaluation.calibration import negative_log_likelihood
 from thorax.evaluation.ranking import auroc_score
 from thorax.findings import NO_FINDING, Findings
-from thorax.models.resample import to_input
+from thorax.inference.pipeline import mean_logit
+from thorax.inference.torch_engine import view_logits
+from thorax.models.tensors import Images
+from thorax.recipe.schema import TestTime
 from thorax.training.batches import Part
 
-__all__ = ["Validation", "macro_findings", "measure", "predict_logits"]
+__all__ = ["PLAIN", "Validation", "macro_findings", "measure", "predict_logits"]
+
+PLAIN = TestTime()
+"""The whole image as it is."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Validation:
         return self.macro_auc if metric == "macro-auc" else -self.loss
 
 
-def predict_logits(
+def predict_logits(  # noqa: PLR0913  (net, images, views, and how to go through them)
     classifier: nn.Module,
     part: Part,
     *,
@@ -46,8 +52,9 @@ def predict_logits(
     batch_size: int,
     check: Callable[[], None],
     weights: Mapping[str, Tensor] | None = None,
+    test_time: TestTime = PLAIN,
 ) -> Float64[np.ndarray, "n k"]:
-    """Return the logits of all images of a part, in its order.
+    """Return the logits of all images of a part, in its order; over several views, that of their mean.
 
     Args:
         classifier: The net; put into evaluation mode and back.
@@ -56,18 +63,23 @@ def predict_logits(
         batch_size: Images at once.
         check: Called after each batch; may raise.
         weights: Weights to use in place of the net's own.
+        test_time: Which views of each image.
     """
     device = next(classifier.parameters()).device
     found = []
     was_training = classifier.training
+
+    def net(images: Images) -> Tensor:
+        logits: Tensor = functional_call(classifier, dict(weights or {}), (images,))
+        return logits
+
     classifier.eval()
     try:
         with torch.inference_mode():
             for start in range(0, len(part), batch_size):
                 pixels = torch.from_numpy(part.store.pixels(part.rows[start : start + batch_size]))
-                images = to_input(pixels.to(device), input_size)
-                logits = functional_call(classifier, dict(weights or {}), (images,))
-                found.append(logits.float().cpu().numpy().astype(np.float64))
+                logits = view_logits(net, pixels.to(device), input_size=input_size, test_time=test_time)
+                found.append(mean_logit(logits, mean_of=test_time.mean_of))
                 check()
     finally:
         classifier.train(was_training)

@@ -1,0 +1,39 @@
+"""The bundle: what training delivers and everything else loads. No torch."""
+
+from thorax.bundle.folder import (
+    Bundle,
+    hashed_patients,
+    load_bundle,
+    refuse_seen_patients,
+    refuse_used_folder,
+    write_bundle,
+)
+from thorax.bundle.manifest import (
+    Calibration,
+    Ensemble,
+    Imported,
+    Manifest,
+    Member,
+    OperatingPoints,
+    PartReference,
+    Provenance,
+    Trained,
+)
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "Ensemble",
+    "Imported",
+    "Manifest",
+    "Member",
+    "OperatingPoints",
+    "PartReference",
+    "Provenance",
+    "Trained",
+    "hashed_patients",
+    "load_bundle",
+    "refuse_seen_patients",
+    "refuse_used_folder",
+    "write_bundle",
+]

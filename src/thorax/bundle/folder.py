@@ -1,0 +1,298 @@
+"""A bundle on disk: written with its checksums, opened with them checked, never measured on what it saw.
+
+A folder with `bundle.json` (the manifest), the members' weights as safetensors, and `patients.json`
+(hashed ids of the patients that training and selection saw). Never a bare weight file, never a pickle.
+The manifest is written last: a folder without it is not a bundle.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Trained
+from thorax.errors import BundleError, DataError, LeakError
+from thorax.files import replacing, sha256_of_file, sha256_of_lines, write_json
+from thorax.findings import Findings, own_finding
+from thorax.recipe.net import Preparation
+
+__all__ = [
+    "Bundle",
+    "attach_engine",
+    "copy_bundle",
+    "hashed_patients",
+    "load_bundle",
+    "refuse_seen_patients",
+    "refuse_used_folder",
+    "write_bundle",
+]
+
+MANIFEST = "bundle.json"
+_PATIENTS = "patients.json"
+_PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle: opened, with files that are what its manifest says, or about to be written.
+
+    Attributes:
+        folder: Where it is, or will be.
+        manifest: What it says.
+        sha256: SHA-256 of `bundle.json`; empty before that is written.
+        patients: Hashed ids of the patients that were seen, by what saw them: training ("train"), selection,
+            calibration or the ensemble's weights ("val"), the training of the backbone before ("pretrain").
+        weights: Where each member's weights file is, by its name in the manifest.
+    """
+
+    folder: Path
+    manifest: Manifest
+    sha256: str
+    patients: Mapping[str, frozenset[str]]
+    weights: Mapping[str, Path]
+
+    @property
+    def findings(self) -> Findings:
+        """The findings, in the order of the outputs."""
+        return tuple(own_finding(name) for name in self.manifest.findings)
+
+    @property
+    def exact_cam(self) -> bool:
+        """Whether one net shown one plain view gives the logits, so that its activation map is exact."""
+        only, *others = self.manifest.members
+        return not others and only.exact_cam and only.test_time.is_plain
+
+    def exported_files(self, exported: Exported) -> list[Path]:
+        """Return where each member's graph of an exported engine is."""
+        return [self.folder / net.files[0].name for net in exported.nets]
+
+    def refuse_other_preparation(self, path: Path, found: Preparation) -> None:
+        """Refuse a store whose images are prepared otherwise than the bundle wants them.
+
+        Raises:
+            DataError: Size or fit differ.
+        """
+        wanted = self.manifest.preparation
+        if wanted != found:
+            raise DataError(
+                f"the bundle wants images prepared with size {wanted.size} and fit {wanted.fit}, and "
+                f"{path} has size {found.size} and fit {found.fit}; "
+                f"run thorax prepare SRC --out STORE --size {wanted.size} --fit {wanted.fit}"
+            )
+
+    @property
+    def trainings(self) -> tuple[Trained, ...]:
+        """How the members were trained; imported ones are left out."""
+        return tuple(m.provenance for m in self.manifest.members if isinstance(m.provenance, Trained))
+
+    @property
+    def all_trained(self) -> bool:
+        """Whether the patients of every member's training are known."""
+        return len(self.trainings) == len(self.manifest.members)
+
+    @property
+    def split(self) -> str | None:
+        """The split that all members were trained on; None where there is not exactly one."""
+        splits = {training.trained_on.split for training in self.trainings}
+        return splits.pop() if len(splits) == 1 else None
+
+
+def hashed_patients(dataset: str, patients: Iterable[str]) -> dict[str, str]:
+    """Return a hash for each distinct patient: 16 hexadecimal digits of SHA-256 over data set and id.
+
+    A bundle can thus recognise a patient that it saw without listing anybody's id. Ids are short
+    enough to be guessed, so this keeps ids out of sight; it does not make them secret.
+    """
+    return {
+        patient: hashlib.sha256(f"{dataset}\n{patient}".encode()).hexdigest()[:16]
+        for patient in set(patients)
+    }
+
+
+def write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    weights: Mapping[str, bytes | Path],
+    patients: Mapping[str, Iterable[str]],
+) -> Bundle:
+    """Write a bundle; the manifest's checksums are filled in here.
+
+    Exported engines are not written: `attach_engine` adds them to a bundle that is there.
+
+    Args:
+        folder: Where to; made if it is not there.
+        manifest: What the bundle says; the checksums in it are replaced.
+        weights: Content of each member's weights file, or a file to copy, by file name.
+        patients: Patients that each part saw, as `hashed_patients` gives them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in weights.items():
+        with replacing(folder / name) as temporary:
+            if isinstance(content, Path):
+                shutil.copyfile(content, temporary)
+            else:
+                temporary.write_bytes(content)
+    write_json(folder / _PATIENTS, {part: sorted(ids) for part, ids in patients.items()})
+    members = tuple(
+        member.model_copy(update={"sha256": sha256_of_file(folder / member.weights)})
+        for member in manifest.members
+    )
+    sums = {"members": members, "patients_sha256": sha256_of_file(folder / _PATIENTS), "engines": ()}
+    write_json(folder / MANIFEST, manifest.model_copy(update=sums).model_dump(mode="json"))
+    return load_bundle(folder)
+
+
+def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[Path]]) -> Bundle:
+    """Add an exported engine to a bundle on disk, in place of one of the same kind and precision.
+
+    The new files have names of their own and the manifest is replaced last: killed anywhere, the bundle is
+    the old one or the new one.
+
+    Args:
+        bundle: As `load_bundle` gave it.
+        exported: What the manifest will say; its names and checksums are filled in here.
+        files: For each member the files to copy: the graph, and its weights where they are apart.
+    """
+    nets = []
+    for number, (net, sources) in enumerate(zip(exported.nets, files, strict=True), start=1):
+        content = sha256_of_lines([sha256_of_file(source) for source in sources])
+        stem = f"{exported.kind}-{exported.precision}-{number}-{content[:8]}"
+        copied = [_copied(source, bundle.folder / (stem + source.suffix)) for source in sources]
+        nets.append(ExportedNet(files=tuple(copied), cam=net.cam))
+    others = [
+        each
+        for each in bundle.manifest.engines
+        if (each.kind, each.precision) != (exported.kind, exported.precision)
+    ]
+    engines = (*others, exported.model_copy(update={"nets": tuple(nets)}))
+    # Validated anew: `model_copy` does not look at what it is given.
+    manifest = Manifest.model_validate(bundle.manifest.model_dump() | {"engines": engines})
+    write_json(bundle.folder / MANIFEST, manifest.model_dump(mode="json"))
+    for name in set(_checksums(bundle.manifest)) - set(_checksums(manifest)):
+        (bundle.folder / name).unlink()
+    return load_bundle(bundle.folder)
+
+
+def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
+    """Copy a bundle to a new folder, to the same bytes; the manifest is written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*_checksums(bundle.manifest), MANIFEST):
+        _copied(bundle.folder / name, folder / name)
+    return load_bundle(folder)
+
+
+def _copied(source: Path, target: Path) -> ExportedFile:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return ExportedFile(name=target.name, sha256=sha256_of_file(target))
+
+
+def _checksums(manifest: Manifest) -> dict[str, str]:
+    """Return the SHA-256 of each file beside the manifest, by name."""
+    exported = [file for engine in manifest.engines for net in engine.nets for file in net.files]
+    return {
+        **{member.weights: member.sha256 for member in manifest.members},
+        **{file.name: file.sha256 for file in exported},
+        _PATIENTS: manifest.patients_sha256,
+    }
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Open a bundle, or the bundle of a run's folder, and check that its files are whole.
+
+    Raises:
+        BundleError: There is no bundle, its manifest is not understood, or a file is missing or changed.
+    """
+    folder = path / "bundle" if (path / "bundle" / MANIFEST).is_file() else path
+    file = folder / MANIFEST
+    try:
+        content = file.read_bytes()
+        manifest = Manifest.model_validate_json(content)
+    except OSError as error:
+        raise BundleError(
+            f"{path} holds no bundle ({MANIFEST} cannot be read); give the folder that `thorax train` made"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its top level"
+        raise BundleError(
+            f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
+            "use the version of Thorax that wrote it, or train again"
+        ) from error
+    for name, expected in _checksums(manifest).items():
+        _check_file(folder, name, expected)
+    try:
+        patients = _PATIENTS_TYPE.validate_json((folder / _PATIENTS).read_bytes())
+    except ValidationError as error:
+        raise BundleError(f"{folder / _PATIENTS} is not a list of hashes per part: {error}") from error
+    files = {member.weights: folder / member.weights for member in manifest.members}
+    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), patients, files)
+
+
+def refuse_used_folder(folder: Path) -> None:
+    """Refuse to write a bundle where something else is; what a killed write of a bundle left may be replaced.
+
+    Raises:
+        DataError: It is a file, or a folder with other content.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; give a folder for the bundle with --out")
+    found = sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+    foreign = [
+        name for name in found if not (name.endswith((".safetensors", ".partial")) or name == _PATIENTS)
+    ]
+    if foreign:
+        raise DataError(
+            f"{folder} is not empty (it holds {foreign[0]}); give another folder for the bundle with --out"
+        )
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    if Path(name).name != name:
+        raise BundleError(
+            f"{folder / MANIFEST} names the file {name!r} outside its folder; do not use this bundle"
+        )
+    try:
+        found = sha256_of_file(folder / name)
+    except OSError as error:
+        raise BundleError(
+            f"{folder / name} is missing from the bundle; copy the whole folder again"
+        ) from error
+    if found != expected:
+        raise BundleError(
+            f"{folder / name} is not the file that the manifest describes (SHA-256 {found[:12]}..., "
+            f"expected {expected[:12]}...); copy the whole bundle again"
+        )
+
+
+def refuse_seen_patients(
+    bundle: Bundle, dataset: str, patients: Iterable[str], *, by: Iterable[str] | None = None
+) -> None:
+    """Refuse to measure on patients that the bundle saw when it was made.
+
+    Args:
+        bundle: Which bundle.
+        dataset: The data set that the ids are of.
+        patients: Their ids.
+        by: Refuse only those that these parts of `Bundle.patients` saw; None: any.
+
+    Raises:
+        LeakError: Some of the patients were seen; the message has the count for each part.
+    """
+    hashes = set(hashed_patients(dataset, patients).values())
+    seen = {
+        part: hashes & bundle.patients.get(part, frozenset())
+        for part in (bundle.patients if by is None else by)
+    }
+    everyone = frozenset().union(*seen.values())
+    if everyone:
+        counts = " and ".join(f"{len(some)} in {part}" for part, some in seen.items() if some)
+        raise LeakError(
+            f"{len(everyone)} of these {len(hashes)} patients were seen when this bundle was made "
+            f"({counts}), so a figure measured on them would mean nothing; use a part that it did not see"
+            + (f" (it was trained on {bundle.split})" if bundle.split else "")
+        )

@@ -1,0 +1,60 @@
+"""`thorax calibrate`: temperature and operating points of any bundle, fitted on validation."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thorax.recipe.choices import OperatingPointRule
+
+if TYPE_CHECKING:
+    from thorax.bundle import Bundle
+
+__all__ = ["calibrate", "told"]
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
+    store: Annotated[Path, typer.Option(help="A store prepared as the bundle wants it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the calibrated bundle.")],
+    split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
+    rule: Annotated[OperatingPointRule, typer.Option(help="How thresholds are chosen.")] = "f1-optimal",
+    test_time: Annotated[
+        list[str] | None,
+        typer.Option(help="Change the views that are averaged, such as flip=true or scales=[1.0,1.1]."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Fit calibration and operating points on the validation part. Patients of training are refused."""
+    from thorax.bundle import load_bundle, refuse_used_folder
+    from thorax.cli.console import progress_bar
+    from thorax.inference.assembly import calibrate as fit
+    from thorax.inference.assembly import validation_part, with_test_time
+    from thorax.inference.predictor import Predictor
+    from thorax.inference.torch_engine import TorchEngine
+    from thorax.recipe.load import load_test_time
+    from thorax.store import open_store
+
+    opened, images = load_bundle(bundle), open_store(store)
+    refuse_used_folder(out)
+    changed = with_test_time(opened, lambda current: load_test_time(current, test_time or ()))
+    images.verify()
+    part = validation_part(changed, images, split or None)
+    predictor = Predictor(changed, TorchEngine(changed, device=device))
+    with progress_bar("predicting", unit="images") as progress:
+        fitted = fit(predictor, part, out, rule=rule, progress=progress)
+    typer.echo(told(fitted))
+
+
+def told(bundle: "Bundle") -> str:
+    """Say what was fitted, and on what."""
+    calibration, points = bundle.manifest.calibration, bundle.manifest.operating_points
+    assert calibration is not None
+    assert points is not None
+    on = calibration.fitted_on
+    chosen = sum(threshold is not None for threshold in points.thresholds.values())
+    return (
+        f"temperature {calibration.temperature:.3f}, {chosen} of {len(points.thresholds)} thresholds "
+        f"({points.rule}), fitted on the {on.part} part of {on.split} ({on.num_images:,} images of "
+        f"{on.num_patients:,} patients)\nbundle: {bundle.folder}"
+    )

@@ -1,0 +1,63 @@
+"""`thorax ensemble`: several bundles as one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from thorax.recipe.choices import MeanOf, OperatingPointRule
+
+if TYPE_CHECKING:
+    from thorax.bundle import Bundle
+
+__all__ = ["ensemble"]
+
+
+def ensemble(
+    bundles: Annotated[list[Path], typer.Argument(help="Two or more bundles, or the runs that made them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the ensemble's bundle.")],
+    name: Annotated[str, typer.Option(help="What the ensemble is called.")] = "ensemble",
+    mean_of: Annotated[MeanOf, typer.Option("--mean", help="What is averaged.")] = "probabilities",
+    store: Annotated[
+        Path | None, typer.Option(help="A store to calibrate it on; without one it stays uncalibrated.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Name of the split; the members' own if not given.")] = "",
+    weights: Annotated[
+        Literal["equal", "validation"], typer.Option(help="Equal weights, or fitted on validation.")
+    ] = "equal",
+    rule: Annotated[OperatingPointRule, typer.Option(help="How thresholds are chosen.")] = "f1-optimal",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Average the outputs of several bundles; weights and calibration are fitted on validation."""
+    from thorax.bundle import load_bundle, refuse_used_folder, write_bundle
+    from thorax.cli.calibrate import told
+    from thorax.cli.console import progress_bar
+    from thorax.inference.assembly import calibrate, unite, validation_part
+    from thorax.inference.predictor import Predictor
+    from thorax.inference.torch_engine import TorchEngine
+    from thorax.store import open_store
+
+    if store is None and weights == "validation":
+        raise typer.BadParameter("--weights validation needs --store: the weights are fitted on its images")
+    refuse_used_folder(out)
+    united = unite([load_bundle(path) for path in bundles], out, name=name, mean_of=mean_of)
+    if store is None:
+        write_bundle(out, united.manifest, weights=united.weights, patients=united.patients)
+        typer.echo(f"not calibrated: fit it with thorax calibrate {out} --store ... --out ...\nbundle: {out}")
+        return
+    images = open_store(store)
+    images.verify()
+    part = validation_part(united, images, split or None)
+    predictor = Predictor(united, TorchEngine(united, device=device))
+    with progress_bar("predicting", unit="images") as progress:
+        fit_weights = weights == "validation"
+        fitted = calibrate(predictor, part, out, rule=rule, fit_weights=fit_weights, progress=progress)
+    typer.echo(_told_weights(fitted))
+    typer.echo(told(fitted))
+
+
+def _told_weights(bundle: "Bundle") -> str:
+    mixture = bundle.manifest.ensemble
+    assert mixture is not None
+    shares = ", ".join(f"{weight:.3f}" for weight in mixture.weights)
+    return f"{len(mixture.weights)} members, mean of {mixture.mean_of}, weights {shares}"

@@ -1,0 +1,17 @@
+"""Closed choices of recipes and commands. They stand alone, so that the command line knows them at once."""
+
+from typing import Literal
+
+__all__ = ["Fit", "ForeignKind", "MeanOf", "OperatingPointRule"]
+
+Fit = Literal["pad", "crop", "stretch"]
+"""How a radiograph that is not square becomes one: black bars, the centre, or distortion."""
+
+ForeignKind = Literal["chexnet-torchvision", "torchxrayvision", "torchvision", "timm", "mae", "eva-x"]
+"""Where a foreign checkpoint comes from."""
+
+MeanOf = Literal["probabilities", "logits"]
+"""What is averaged over views and members."""
+
+OperatingPointRule = Literal["f1-optimal", "youden", "sensitivity-90", "specificity-95", "one-half"]
+"""How thresholds on probabilities are chosen on validation; one-half is 0.5 for every finding."""

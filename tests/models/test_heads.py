@@ -1,0 +1,206 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from thorax.errors import RecipeError
+from thorax.models import build_classifier, feature_map
+from thorax.models.heads import at_each_place, attention_logits, build_head, log_sum_exp
+from thorax.models.torchvision_shim import timm
+from thorax.recipe.schema import Head, Model
+
+TINY = {
+    "resnet10t": {"channels": (8, 16, 16, 16)},
+    "densenet121": {"growth_rate": 8, "block_config": (1, 1, 1, 1)},
+    "test_efficientnet": {},
+    "test_convnext": {},
+    "test_vit": {"img_size": 64},
+    "swin_tiny_patch4_window7_224": {
+        "depths": (1, 1, 1, 1),
+        "embed_dim": 12,
+        "num_heads": (1, 2, 3, 4),
+        "img_size": 64,
+    },
+    "mobilenetv3_small_050": {},
+}
+
+
+def build(name):
+    torch.manual_seed(0)
+    return timm.create_model(name, num_classes=0, in_chans=1, **TINY[name]).eval()
+
+
+def features_of(backbone, count=2):
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return backbone.forward_features(torch.rand(count, 1, 64, 64))
+
+
+class Net(nn.Module):
+    """What of a backbone decides the layout of its features."""
+
+    def __init__(self, **attributes):
+        super().__init__()
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+def test_a_map_of_each_layout_by_hand():
+    expected = torch.arange(12.0).reshape(1, 3, 2, 2)  # channel c at row h, column w is 4 c + 2 h + w
+    assert torch.equal(feature_map(Net(num_features=3), expected), expected)
+    last = expected.permute(0, 2, 3, 1)
+    assert torch.equal(feature_map(Net(num_features=3, output_fmt="NHWC"), last), expected)
+    tokens = torch.tensor([[[0.0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]])
+    assert torch.equal(feature_map(Net(num_features=3), tokens), expected)
+    with_class = torch.cat([torch.full((1, 2, 3), 99.0), tokens], dim=1)
+    assert torch.equal(feature_map(Net(num_features=3, num_prefix_tokens=2), with_class), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 3), (1, 3), (1, 4, 2, 2), (1, 1, 3)])
+def test_features_that_are_no_map_are_refused(shape):
+    net = Net(num_features=3, num_prefix_tokens=1)
+    with pytest.raises(
+        RecipeError, match=r"the features of a Net, of shape .*, are no map of places; set model"
+    ):
+        feature_map(net, torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet10t", "densenet121", "test_efficientnet", "swin_tiny_patch4_window7_224"]
+)
+def test_a_head_that_only_pools_does_nothing_to_a_place(name):
+    backbone = build(name)
+    features = features_of(backbone)
+    assert torch.equal(at_each_place(backbone, features), feature_map(backbone, features))
+
+
+def test_what_a_backbones_head_does_besides_pooling_is_done_at_each_place():
+    with torch.no_grad():
+        convnext = build("test_convnext")
+        convnext.head.norm.weight.uniform_()
+        features = features_of(convnext)
+        torch.testing.assert_close(at_each_place(convnext, features), convnext.head.norm(features))
+
+        mobilenet = build("mobilenetv3_small_050")
+        features = features_of(mobilenet)
+        expected = mobilenet.act2(mobilenet.norm_head(mobilenet.conv_head(features)))
+        torch.testing.assert_close(at_each_place(mobilenet, features), expected)
+
+        vit = build("test_vit")
+        features = features_of(vit)
+        expected = vit.fc_norm(features[:, 1:]).transpose(1, 2).reshape(2, -1, 4, 4)
+        torch.testing.assert_close(at_each_place(vit, features), expected)
+
+
+def test_log_sum_exp_by_hand():
+    places = torch.tensor([[[[0.0, math.log(3)]], [[5.0, 5.0]]]])
+    assert log_sum_exp(places, 1.0)[0].tolist() == pytest.approx([math.log(2), 5])
+    # r = 2: half the logarithm of (1 + 9) / 2.
+    assert log_sum_exp(places, 2.0)[0].tolist() == pytest.approx([math.log(5) / 2, 5])
+
+
+def test_log_sum_exp_lies_between_mean_and_maximum():
+    torch.manual_seed(0)
+    places = torch.randn(2, 4, 5, 5)
+    flat = places.double().flatten(2)
+    for r in (0.5, 10.0):
+        slow = np.log(np.exp(r * flat.numpy()).mean(axis=2)) / r
+        np.testing.assert_allclose(log_sum_exp(places, r).numpy(), slow, rtol=1e-4, atol=1e-6)
+    rising = torch.stack([log_sum_exp(places, r) for r in (0.01, 1.0, 10.0, 1000.0)])
+    assert bool((rising.diff(dim=0) > 0).all())
+    torch.testing.assert_close(rising[0], places.mean(dim=(2, 3)), atol=0.02, rtol=0)
+    torch.testing.assert_close(rising[-1], places.amax(dim=(2, 3)), atol=0.01, rtol=0)
+
+
+def test_log_sum_exp_does_not_overflow():
+    places = torch.tensor([[[[3e4, -3e4]]]], requires_grad=True)
+    pooled = log_sum_exp(places, 10.0)
+    pooled.sum().backward()
+    assert pooled.item() == pytest.approx(3e4 - math.log(2) / 10, abs=0.01)
+    assert places.grad.flatten().tolist() == [1, 0]
+
+
+def test_attention_equals_pooling_a_vector_for_each_finding():
+    torch.manual_seed(0)
+    head, places = nn.Linear(6, 3), torch.randn(2, 6, 4, 5)
+    with torch.no_grad():
+        found = attention_logits(head(places.permute(0, 2, 3, 1)))
+        for image in range(2):
+            for k in range(3):
+                weights = torch.zeros(4, 5)
+                for row in range(4):
+                    for column in range(5):
+                        evidence = head.weight[k] @ places[image, :, row, column] + head.bias[k]
+                        weights[row, column] = torch.sigmoid(evidence)
+                pooled = (places[image] * (weights / weights.sum())).sum(dim=(1, 2))
+                expected = head.weight[k] @ pooled + head.bias[k]
+                assert float(found[image, k]) == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [-200.0, 0.0, 200.0])
+def test_attention_to_even_evidence_is_that_evidence(value):
+    evidence = torch.full((1, 3, 3, 2), value, requires_grad=True)
+    logits = attention_logits(evidence)
+    logits.sum().backward()
+    assert logits[0].tolist() == pytest.approx([value, value])
+    assert bool(torch.isfinite(evidence.grad).all())
+
+
+def test_hidden_layers_by_hand():
+    head = build_head(2, (2,), 1, dropout=0.5).eval()
+    with torch.no_grad():
+        head[0].weight.copy_(torch.tensor([[1.0, -1.0], [1.0, 1.0]]))
+        head[0].bias.zero_()
+        head[3].weight.copy_(torch.tensor([[10.0, 1.0]]))
+        head[3].bias.fill_(0.5)
+        # Hidden: max(1 - 3, 0) and 4.
+        assert float(head(torch.tensor([[1.0, 3.0]]))) == 4.5
+    assert [type(layer).__name__ for layer in build_head(2, (4, 3), 1, dropout=0.0)] == [
+        *("Linear", "ReLU", "Dropout") * 2, "Linear",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pool", ["lse", "attention"])
+@pytest.mark.parametrize("name", TINY)
+def test_each_family_pools_in_other_ways(name, pool):
+    torch.manual_seed(0)
+    arguments = {key: value for key, value in TINY[name].items() if key != "img_size"}
+    model = Model(backbone=name, arguments=arguments, input_size=64, head=Head(pool=pool))
+    classifier = build_classifier(model, 3).eval()
+    images = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        logits = classifier(images)
+        torch.testing.assert_close(classifier(images[1:]), logits[1:], rtol=1e-4, atol=1e-5)
+    assert logits.shape == (2, 3)
+    assert bool(torch.isfinite(logits).all())
+    assert not classifier.exact_cam
+    assert {name for name in classifier.state_dict() if name.startswith("head")} == {
+        "head.weight",
+        "head.bias",
+    }
+
+
+def test_a_head_that_does_more_than_pool_is_refused():
+    # CLIP's ResNets pool by attention with an embedding of each place.
+    model = Model(backbone="resnet50_clip", input_size=224, head=Head(pool="lse"))
+    with pytest.raises(RecipeError) as raised:
+        build_classifier(model, 2)
+    assert str(raised.value) == (
+        "model.head.pool = 'lse' does not go with backbone resnet50_clip, whose own head does more with its "
+        "features than pool them; set model.head.pool=backbone, or choose another backbone"
+    )
+
+
+def test_sharp_pooling_of_one_place_is_no_pooling():
+    """At 32 pixels the last map of a ResNet is one place: all pools agree."""
+    logits = []
+    for pool in ("backbone", "lse", "attention"):
+        torch.manual_seed(0)
+        model = Model(backbone="resnet10t", arguments=TINY["resnet10t"], input_size=32, head=Head(pool=pool))
+        classifier = build_classifier(model, 3).eval()
+        with torch.no_grad():
+            logits.append(classifier(torch.linspace(0, 1, 1024).reshape(1, 1, 32, 32)))
+    torch.testing.assert_close(logits[0], logits[1])
+    torch.testing.assert_close(logits[0], logits[2])
