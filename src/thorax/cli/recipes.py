@@ -1,0 +1,94 @@
+"""`thorax recipes`: which recipes come with Thorax, and what each says."""
+
+from typing import TYPE_CHECKING, Annotated, Any, no_type_check
+
+import typer
+
+if TYPE_CHECKING:
+    from thorax.recipe.schema import Recipe
+
+__all__ = ["recipes_app"]
+
+recipes_app = typer.Typer(help="List the recipes that come with Thorax, or show one.")
+
+
+# What typer hands over is the base of what its own annotation says, so checking that at run time would fail.
+@recipes_app.callback(invoke_without_command=True)
+@no_type_check
+def _list(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the recipes that come with Thorax, or show one."""
+    if context.invoked_subcommand is None:
+        _print_list(as_json=as_json)
+
+
+@recipes_app.command("show")
+def _show(
+    name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a TOML file.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting to change, such as optim.lr=3e-4.")
+    ] = None,
+) -> None:
+    """Print a recipe as it is shipped; a file, or with --set, resolved: every setting with its value."""
+    from thorax.recipe.load import load_recipe, recipe_as_toml, shipped_recipes
+
+    recipe = load_recipe(name, settings or ())
+    shipped = shipped_recipes()
+    as_shipped = not settings and name in shipped
+    typer.echo(shipped[name] if as_shipped else recipe_as_toml(recipe), nl=False)
+
+
+def _print_list(*, as_json: bool) -> None:
+    from thorax.recipe.load import load_recipe, shipped_recipes
+
+    shipped = [load_recipe(name) for name in shipped_recipes()]
+    if as_json:
+        _print_json(shipped)
+        return
+    _print_table(shipped)
+    typer.echo(
+        "thorax recipes show NAME prints one. Weights that cannot be downloaded are given\n"
+        "with --set model.weights=file:PATH."
+    )
+
+
+def _print_table(recipes: "list[Recipe]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Narrow gaps, so that on 80 columns a summary of 46 letters stays in one line.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for header in ("recipe", "what it is", "weights"):
+        table.add_column(header)
+    for recipe in recipes:
+        table.add_row(Text(recipe.name), Text(recipe.summary), _weights(recipe))
+    Console().print(table)
+
+
+def _weights(recipe: "Recipe") -> str:
+    """Say in a word where the first weights come from."""
+    return "download" if recipe.model.weights.startswith("timm") else "none"
+
+
+def _print_json(recipes: "list[Recipe]") -> None:
+    import json
+
+    listed: list[dict[str, Any]] = [
+        {
+            "name": recipe.name,
+            "summary": recipe.summary,
+            "source": recipe.source,
+            "cost": recipe.cost,
+            "backbone": recipe.model.backbone,
+            "weights": recipe.model.weights,
+            "input_size": recipe.model.input_size,
+            "store": recipe.store.model_dump(),
+            "findings": [finding.name for finding in recipe.data.finding_tuple()],
+        }
+        for recipe in recipes
+    ]
+    typer.echo(json.dumps(listed, indent=2))
