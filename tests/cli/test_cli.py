@@ -3,37 +3,12 @@
 import csv
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-TINY = (
-    "store.size=64", "model.input_size=64", "model.arguments.channels=[8,8,16,16]",
-    "training.epochs=2", "training.batch_size=16", "schedule.warmup_epochs=0",
-    "data.split=folder-official",
-)  # fmt: skip
-
-
-SMALL = tuple(part for setting in TINY for part in ("--set", setting))
-
-
-def thorax(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, and check its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "thorax", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"COLUMNS": "300"},
-    )
-    assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
-    return done
+from command import SMALL, thorax
 
 
 @pytest.fixture(scope="module")
@@ -179,5 +154,5 @@ def test_prepare_reports_what_it_could_not_use(tmp_path):
 def test_help_and_version():
     assert "Not a medical device" in " ".join(thorax("--help").stdout.split())
     assert thorax("--version").stdout.startswith("thorax ")
-    for verb in ("phantom", "prepare", "train", "evaluate", "predict"):
+    for verb in ("phantom", "prepare", "train", "evaluate", "predict", "calibrate", "ensemble", "import"):
         assert "Usage" in thorax(verb, "--help").stdout

@@ -6,10 +6,14 @@ from typing import Annotated
 import typer
 
 import thorax
+from thorax.cli.calibrate import calibrate
+from thorax.cli.ensemble import ensemble
 from thorax.cli.evaluate import evaluate
+from thorax.cli.import_ import import_
 from thorax.cli.phantom import phantom
 from thorax.cli.predict import predict
 from thorax.cli.prepare import prepare
+from thorax.cli.recipes import recipes_app
 from thorax.cli.train import train
 from thorax.errors import ThoraxError
 
@@ -21,8 +25,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (phantom, prepare, train, evaluate, predict):
+for command in (phantom, prepare, train, evaluate, predict, calibrate, ensemble):
     app.command()(command)
+app.command("import")(import_)
+app.add_typer(recipes_app, name="recipes")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the option's value)
