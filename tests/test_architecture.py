@@ -80,6 +80,7 @@ def test_help_is_light():
         "thorax.store",
         "thorax.bundle",
         "thorax.evaluation.evaluate",
+        "thorax.audit",
         "thorax.inference.predictor",
         "thorax.reporting.report",
     ],

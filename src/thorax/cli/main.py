@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import thorax
+from thorax.cli.audit import audit
 from thorax.cli.calibrate import calibrate
 from thorax.cli.ensemble import ensemble
 from thorax.cli.evaluate import evaluate
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (phantom, prepare, train, evaluate, predict, calibrate, ensemble):
+for command in (phantom, prepare, train, evaluate, predict, calibrate, ensemble, audit):
     app.command()(command)
 app.command("import")(import_)
 app.add_typer(recipes_app, name="recipes")

@@ -1,0 +1,219 @@
+"""The audit: every check that the things at hand allow, and what could not be looked at."""
+
+import csv
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from thorax.arrays import Rows
+from thorax.audit.choices import check_bundle, check_metrics
+from thorax.audit.duplicates import check_blank, check_duplicates
+from thorax.audit.fingerprints import Progress, take_fingerprints
+from thorax.audit.labels import (
+    check_dropped_findings,
+    check_label_version,
+    check_prevalence,
+    count_prevalence,
+    measurable,
+)
+from thorax.audit.listed_labels import ListedLabels, check_listed_labels
+from thorax.audit.lists import Lists, Locator, find_image_column, read_rows
+from thorax.audit.parts import (
+    NIH_PUBLISHED_LISTS_SHA256,
+    check_absent_images,
+    check_boxed_images,
+    check_known_split,
+    check_official_test_patients,
+    check_patients,
+    check_repeated_images,
+)
+from thorax.audit.predictions import (
+    Predicted,
+    check_predicted_rows,
+    check_predicted_values,
+    check_ranking,
+)
+from thorax.audit.problem import Audit, Problem
+from thorax.bundle import Bundle
+from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
+from thorax.errors import DataError
+from thorax.store.manifest import REJECTED
+from thorax.store.store import Store
+
+__all__ = ["Evidence", "audit", "read_boxed_images"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What there is to look at beside a store and its split; None where it is not.
+
+    Attributes:
+        part: The part that is, or will be, measured.
+        predictions: A model's output.
+        bundle: The model.
+        metrics: What was measured, as `read_metrics` gives it.
+        labels: Labels that lists of images carry.
+        boxed: Images with boxes, where the store's own boxes are not all.
+        pixels: Whether to look for duplicates, which reads every image.
+    """
+
+    part: str = "test"
+    predictions: Predicted | None = None
+    bundle: Bundle | None = None
+    metrics: Mapping[str, Any] | None = None
+    labels: tuple[ListedLabels, ...] = ()
+    boxed: Collection[str] | None = None
+    pixels: bool = True
+
+
+def audit(
+    store: Store,
+    lists: Lists,
+    evidence: Evidence | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Audit:
+    """Look for every fault that leaves a trace in what is given.
+
+    Args:
+        store: The images and labels.
+        lists: The split, as `lists_of_split` or `locate_parts` gives it.
+        evidence: What else there is.
+        progress: Called while pixels are read, with the images done and all of them.
+    """
+    evidence = evidence or Evidence()
+    locator = Locator(store.table, store.dataset)
+    problems, checked, unchecked = _audit_lists(store, lists, locator, evidence)
+    problems += _audit_labels(store, lists)
+    problems += [
+        each for labels in evidence.labels for each in check_listed_labels(store.table, locator, labels)
+    ]
+    checked += ["label version, prevalence by part, findings left out of the test part"]
+    if evidence.pixels:
+        problems += _audit_pixels(store, lists, progress=progress)
+        checked += ["equal and near images, blank images"]
+    else:
+        unchecked += ["equal, near and blank images: pixels were not to be read"]
+    problems += _audit_model(store, lists, evidence)
+    given = {
+        "predictions": evidence.predictions,
+        "what the bundle was chosen on": evidence.bundle,
+        "what metrics.json says": evidence.metrics,
+        "labels that lists carry": evidence.labels or None,
+    }
+    checked += [name for name, value in given.items() if value is not None]
+    unchecked += [f"{name}: not given" for name, value in given.items() if value is None]
+    return Audit(
+        dataset=store.dataset,
+        split=lists.name,
+        split_sha256=lists.sha256,
+        num_images={part: len(listed.present) for part, listed in lists.parts.items()},
+        problems=tuple(problems),
+        checked=tuple(checked),
+        unchecked=tuple(unchecked),
+        prevalence=count_prevalence(store.table, lists),
+    )
+
+
+def _audit_lists(
+    store: Store, lists: Lists, locator: Locator, evidence: Evidence
+) -> tuple[list[Problem], list[str], list[str]]:
+    known = _known_hashes(store)
+    is_known = lists.sha256 in known
+    problems = [
+        *check_patients(lists),
+        *check_repeated_images(lists),
+        *check_absent_images(lists, locator, _read_rejected(store)),
+        *check_official_test_patients(lists, store.dataset, known=is_known),
+        *check_known_split(lists, known),
+    ]
+    checked = [
+        "patients and images in two parts, repeated, absent and rejected images, copies, the split's hash"
+    ]
+    boxed = evidence.boxed
+    if boxed is None and store.dataset == NIH_DATASET:
+        boxed = _boxed_in_store(store)
+    if boxed is None:
+        return problems, checked, ["boxed images in training: give their list with --boxes"]
+    problems += check_boxed_images(lists, boxed, known=is_known)
+    return problems, [*checked, "boxed images in training"], []
+
+
+def _audit_labels(store: Store, lists: Lists) -> list[Problem]:
+    problems = check_label_version(store.table, store.dataset, store.manifest.label_files)
+    problems += check_prevalence(store.table, lists)
+    if "test" in lists.parts:
+        candidate = measurable(store.table, lists, store.dataset)
+        kept = _mask(lists.parts["test"].present, len(store))
+        problems += check_dropped_findings(store.table, candidate, kept, where="the test part")
+    return problems
+
+
+def _audit_pixels(store: Store, lists: Lists, *, progress: Progress | None) -> list[Problem]:
+    prints = take_fingerprints(store.pixels, len(store), progress=progress)
+    return [
+        *check_duplicates(store.table, lists, prints, store.pixels),
+        *check_blank(store.table, prints),
+    ]
+
+
+def _audit_model(store: Store, lists: Lists, evidence: Evidence) -> list[Problem]:
+    problems: list[Problem] = []
+    predicted = evidence.predictions
+    if predicted is not None:
+        problems += check_predicted_rows(predicted, lists, evidence.part)
+        problems += check_predicted_values(predicted)
+        problems += check_ranking(predicted, store.table)
+        if evidence.part in lists.parts:
+            candidate = _mask(lists.parts[evidence.part].present, len(store))
+            kept = _mask(predicted.listed.present, len(store))
+            problems += check_dropped_findings(store.table, candidate, kept, where="the predictions")
+    if evidence.bundle is not None:
+        problems += check_bundle(evidence.bundle, lists, evidence.part, dataset=store.dataset)
+    if evidence.metrics is not None:
+        problems += check_metrics(evidence.metrics, lists)
+    return problems
+
+
+def read_boxed_images(path: Path, locator: Locator) -> frozenset[str]:
+    """Read the images of a list of boxes such as `BBox_List_2017.csv`, also gzipped.
+
+    Raises:
+        DataError: The file is no CSV with a column of images.
+    """
+    header, rows = read_rows(path)
+    column = find_image_column(header, path)
+    return frozenset(locator.locate(row[column] for row in rows).images)
+
+
+def _known_hashes(store: Store) -> set[str]:
+    known = set(store.split_sha256.values())
+    if store.dataset == NIH_DATASET:
+        known |= {*NIH_SPLIT_SHA256.values(), NIH_PUBLISHED_LISTS_SHA256}
+    return known
+
+
+def _boxed_in_store(store: Store) -> frozenset[str]:
+    frame = store.table.frame
+    return frozenset(str(image) for image, boxes in zip(frame["image"], frame["boxes"], strict=True) if boxes)
+
+
+def _mask(rows: Rows, count: int) -> Bool[np.ndarray, " _"]:
+    mask = np.zeros(count, np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _read_rejected(store: Store) -> dict[str, str]:
+    """Return why each file of `rejected.csv` could not be used, by its name without folders."""
+    try:
+        with (store.path / REJECTED).open(encoding="utf-8", newline="") as file:
+            return {PurePosixPath(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{store.path / REJECTED} cannot be read ({error}); prepare the store anew"
+        ) from error

@@ -1,0 +1,198 @@
+"""Images that are there twice: equal pixels, or equal looks under two patients' names.
+
+Perceptual hashes are looked up in eight bands of 16 bits, never image by image against all others: two
+hashes that differ in fewer than eight bits agree in a band for certain. Pairs that differ in at most 16
+bits are compared by the correlation of their sharpened thumbnails; from .98 on they are one picture.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt16
+
+from thorax.arrays import PixelsBatch, Rows
+from thorax.audit.fingerprints import Fingerprints, thumbnails
+from thorax.audit.lists import Lists
+from thorax.audit.problem import Problem, found
+from thorax.datasets.table import SampleTable, patient_codes
+
+__all__ = [
+    "LEAST_CORRELATION",
+    "Pairs",
+    "candidate_pairs",
+    "check_blank",
+    "check_duplicates",
+    "equal_pairs",
+    "near_pairs",
+]
+
+LEAST_CORRELATION: Final = 0.98
+"""From this correlation of sharpened thumbnails on two images are one picture."""
+
+Pairs = Int64[np.ndarray, "_ 2"]
+"""Rows of two images each, the lower first."""
+
+_MOST_BITS = 16
+_BANDS = 8
+_PAIRS_AT_ONCE = 1 << 20
+_COMPARED_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Whose image each row is, and in which part."""
+
+    patients: Rows
+    parts: Rows
+    """Number of the part; -1 for none."""
+
+
+def equal_pairs(prints: Fingerprints, parts: Rows) -> Pairs:
+    """Return pairs of images with equal pixels: each image with the next one that is equal to it.
+
+    Equal images follow one another by part, those of no part last, so that none of these hides that
+    the same picture is in two parts.
+
+    Args:
+        prints: Fingerprints of all images.
+        parts: Number of each image's part, -1 for none.
+    """
+    order = np.lexsort((parts, parts < 0, prints.content))
+    equal = prints.content[order[1:]] == prints.content[order[:-1]]
+    return np.sort(np.stack([order[:-1][equal], order[1:][equal]], axis=1), axis=1).astype(np.int64)
+
+
+def candidate_pairs(prints: Fingerprints) -> Pairs:
+    """Return pairs whose hashes agree in a band and differ in at most 16 bits, without equal pixels."""
+    bands = prints.looks.view(np.uint16)
+    found = [_near_in_band(prints, bands[:, band]) for band in range(_BANDS)]
+    return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
+
+
+def near_pairs(candidates: Pairs, read: Callable[[Rows], PixelsBatch]) -> Pairs:
+    """Return those of the candidates whose thumbnails correlate by `LEAST_CORRELATION` or more."""
+    confirmed = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(candidates), _COMPARED_AT_ONCE):
+        pairs = candidates[start : start + _COMPARED_AT_ONCE]
+        rows, places = np.unique(pairs, return_inverse=True)
+        first, second = thumbnails(read(rows))[places.reshape(-1, 2)].transpose(1, 0, 2)
+        correlation = np.einsum("pd,pd->p", first, second)
+        confirmed.append(pairs[correlation >= LEAST_CORRELATION])
+    return np.concatenate(confirmed)
+
+
+def _near_in_band(prints: Fingerprints, keys: UInt16[np.ndarray, " n"]) -> Pairs:
+    near = [np.empty((0, 2), np.int64)]
+    for pairs in _pairs_of_equal_keys(keys, ~prints.blank):
+        first, second = pairs.T
+        bits = np.bitwise_count(prints.looks[first] ^ prints.looks[second]).sum(axis=1)
+        near.append(pairs[(bits <= _MOST_BITS) & (prints.content[first] != prints.content[second])])
+    return np.concatenate(near)
+
+
+def _pairs_of_equal_keys(keys: UInt16[np.ndarray, " n"], usable: Bool[np.ndarray, " n"]) -> Iterator[Pairs]:
+    """Yield the pairs of usable rows with equal keys, about a million at a time.
+
+    In the order of the keys, a row's partners are those after it up to the end of its run.
+    """
+    rows = np.flatnonzero(usable)
+    order = rows[np.argsort(keys[rows], kind="stable")].astype(np.int64)
+    ends = np.searchsorted(keys[order], keys[order], side="right")
+    partners = ends - np.arange(len(order)) - 1
+    cuts = np.searchsorted(
+        np.cumsum(partners), np.arange(0, int(partners.sum()), _PAIRS_AT_ONCE), side="right"
+    )
+    for start, stop in pairwise([*cuts.tolist(), len(order)]):
+        counts = partners[start:stop]
+        first = np.repeat(np.arange(start, stop), counts)
+        step = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+        yield np.sort(np.stack([order[first], order[first + step]], axis=1), axis=1)
+
+
+def check_duplicates(
+    table: SampleTable, lists: Lists, prints: Fingerprints, read: Callable[[Rows], PixelsBatch]
+) -> list[Problem]:
+    """Look for images that are there twice, in two parts or within one.
+
+    Near duplicates are looked for between patients alone: two exposures of one patient may well look alike,
+    and his images in two parts are a fault already.
+    """
+    where = _Where(patient_codes(table), _part_numbers(lists, len(table)))
+    equal, candidates = equal_pairs(prints, where.parts), candidate_pairs(prints)
+    patients = where.patients[candidates]
+    near = near_pairs(candidates[patients[:, 0] != patients[:, 1]], read)
+    return [
+        *_problems_of_pairs(table, equal, where, "equal"),
+        *_problems_of_pairs(table, near, where, "near"),
+    ]
+
+
+def check_blank(table: SampleTable, prints: Fingerprints) -> list[Problem]:
+    """Look for images without content."""
+    images = table.images
+    blank = [images[row] for row in np.flatnonzero(prints.blank)]
+    return found(
+        "warning",
+        "blank-images",
+        blank,
+        what=f"blank images, with next to no contrast: {len(blank):,}",
+        remedy="look at the files; remove or replace them and prepare the store anew",
+    )
+
+
+def _part_numbers(lists: Lists, count: int) -> Rows:
+    numbers = np.full(count, -1, np.int64)
+    for number, listed in enumerate(lists.parts.values()):
+        numbers[listed.present] = number
+    return numbers
+
+
+def _problems_of_pairs(
+    table: SampleTable, pairs: Pairs, where: _Where, kind: Literal["equal", "near"]
+) -> list[Problem]:
+    """Sort pairs by what they do: leak between parts, contradict between patients, or merely repeat."""
+    parts, patients = where.parts[pairs], where.patients[pairs]
+    crossing = (parts[:, 0] != parts[:, 1]) & (parts >= 0).all(axis=1)
+    strangers = patients[:, 0] != patients[:, 1]
+    across, within, repeated = (
+        pairs[chosen] for chosen in (crossing, strangers & ~crossing, ~strangers & ~crossing)
+    )
+    same = "have equal pixels" if kind == "equal" else "are one picture, changed a little"
+    return [
+        *found(
+            "error",
+            f"{kind}-images-in-two-parts",
+            _names(table, across),
+            what=f"pairs of images in two parts that {same}: {len(across):,}",
+            remedy="keep one image of each pair: a model would be measured on what it has seen",
+        ),
+        *found(
+            "warning",
+            f"{kind}-images-of-two-patients",
+            _names(table, within),
+            what=f"pairs of images of two patients that {same}: {len(within):,}",
+            remedy="find out whose it is: two patients may be one person, whom a split can tear apart",
+        ),
+        *found(
+            "note",
+            f"{kind}-images-of-a-patient",
+            _names(table, repeated),
+            what=f"pairs of images of one patient that {same}: {len(repeated):,}"
+            + _label_remark(table, repeated),
+            remedy="nothing leaks; where labels differ, at least one is wrong",
+        ),
+    ]
+
+
+def _label_remark(table: SampleTable, pairs: Pairs) -> str:
+    targets = table.targets(table.findings)
+    differing = int(np.any(targets[pairs[:, 0]] != targets[pairs[:, 1]], axis=1).sum())
+    return f", of which {differing:,} have different labels" if differing else ""
+
+
+def _names(table: SampleTable, pairs: Pairs) -> list[str]:
+    images = table.images
+    return [f"{images[first]}, {images[second]}" for first, second in pairs.tolist()]

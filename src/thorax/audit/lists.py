@@ -1,0 +1,302 @@
+"""Lists of images, one for each part: a registered split's or anybody's files, found in a store.
+
+Read are plain lists of names, lists with label columns behind the name (as arnoweng's and zoogzog's CheXNet
+have them), and CSVs with a column of images, each also gzipped; a name may have folders before it. Nothing is
+refused that an audit can report: an image may stand twice, in two parts, or not be in the store.
+"""
+
+import csv
+import gzip
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from thorax.arrays import Rows
+from thorax.datasets.splits import NIH_DATASET, PARTS, Split
+from thorax.datasets.table import SampleTable
+from thorax.errors import DataError
+from thorax.files import sha256_of_lines
+
+__all__ = [
+    "ABSENT",
+    "Listed",
+    "Lists",
+    "Locator",
+    "find_column",
+    "find_image_column",
+    "lists_of_split",
+    "locate_parts",
+    "read_image_list",
+    "read_lines",
+    "read_part_lists",
+    "read_rows",
+    "split_line",
+]
+
+ABSENT: Final = -1
+"""The row of an image that is not in the store."""
+
+_IMAGE_COLUMNS = (
+    "imageindex",
+    "image",
+    "path",
+    "filename",
+    "imagename",
+    "imagepath",
+    "file",
+    "imageid",
+    "img",
+)
+_PART_COLUMNS = ("part", "split", "fold", "subset", "set")
+_PART_SPELLINGS: Final[Mapping[str, str]] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+_NUMBERS_BEHIND = re.compile(r"(?P<name>.*?\S)(?P<numbers>(?:[\s,;]+-?\d+(?:\.\d+)?)+)")
+_IMAGE_SUFFIX = re.compile(r"\.(png|jpe?g|dcm|dicom|tiff?|bmp)$", re.IGNORECASE)
+_SPACED = re.compile(r"[\s,;]")
+_SEPARATORS = re.compile(r"([_\-. ()]+)")
+_NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The images of one part as they are listed, repeats included.
+
+    Attributes:
+        images: Name of each, as the store has it; an absent one's without its folders.
+        rows: Row of each in the store's table, or `ABSENT`.
+        patients: The patient of each; "" where nobody knows.
+    """
+
+    images: tuple[str, ...]
+    rows: Rows
+    patients: tuple[str, ...]
+
+    @property
+    def present(self) -> Rows:
+        """Rows of the images that are in the store, each once, ascending."""
+        return np.unique(self.rows[self.rows != ABSENT])
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A split as lists, which may be wrong in any way.
+
+    Attributes:
+        name: The split's name, or "lists".
+        sha256: Over the whole list; as `Split.sha256` where the lists are whole.
+        parts: What each part lists.
+    """
+
+    name: str
+    sha256: str
+    parts: Mapping[str, Listed]
+
+    def learnt(self) -> tuple[Listed, ...]:
+        """Return the parts that a model learns from: training and validation."""
+        return tuple(listed for part, listed in self.parts.items() if part != "test")
+
+
+class Locator:
+    """Finds images of a store by how others write their names."""
+
+    def __init__(self, table: SampleTable, dataset: str) -> None:
+        """Index the names of a table; `dataset` says whether NIH's names tell the patient."""
+        self.images = table.images
+        self._patients = [str(patient) for patient in table.frame["patient"]]
+        self._is_nih = dataset == NIH_DATASET
+        short = _short_names(self.images)
+        self._exact = {name: row for row, name in enumerate(self.images)}
+        self._short = _unambiguous(short)
+        self._stems = _unambiguous([_IMAGE_SUFFIX.sub("", name) for name in short])
+
+    def locate(self, names: Iterable[str]) -> Listed:
+        """Return the images of a list, with rows and patients; folders and a missing suffix do not matter."""
+        written = list(names)
+        short = _short_names(written)
+        rows = [
+            self._exact.get(name, self._short.get(last, self._stems.get(last, ABSENT)))
+            for name, last in zip(written, short, strict=True)
+        ]
+        return Listed(
+            images=tuple(
+                last if row == ABSENT else self.images[row] for last, row in zip(short, rows, strict=True)
+            ),
+            rows=np.array(rows, np.int64),
+            patients=tuple(
+                self._named_patient(last) if row == ABSENT else self._patients[row]
+                for last, row in zip(short, rows, strict=True)
+            ),
+        )
+
+    def originals(self, names: Iterable[str]) -> dict[str, str]:
+        """Return, for names that look like those of changed copies, the store's image that each is of.
+
+        "00000013_005_flip.png" and "aug1-00000013_005.png" are copies of "00000013_005.png".
+        """
+        found = {}
+        for name in names:
+            pieces = _SEPARATORS.split(_IMAGE_SUFFIX.sub("", name))
+            for count in range(len(pieces) - 2, 0, -2):
+                starts = range(0, len(pieces) - count + 1, 2)
+                rows = (self._stems.get("".join(pieces[start : start + count])) for start in starts)
+                row = next((row for row in rows if row is not None), None)
+                if row is not None:
+                    found[name] = self.images[row]
+                    break
+        return found
+
+    def _named_patient(self, name: str) -> str:
+        named = _NIH_NAME.fullmatch(name) if self._is_nih else None
+        return named[1].lstrip("0") if named else ""
+
+
+def lists_of_split(split: Split, dataset: str) -> Lists:
+    """Return the lists of a split that was built on a store's table."""
+    locator = Locator(split.table, dataset)
+    images = split.table.images
+    parts = {part: [images[row] for row in rows] for part, rows in split.parts.items()}
+    located = {part: locator.locate(names) for part, names in parts.items()}
+    return Lists(split.name, split.sha256, located)
+
+
+def locate_parts(name: str, parts: Mapping[str, Iterable[str]], locator: Locator) -> Lists:
+    """Return lists with their hash: over part and name of every listed image, each once."""
+    located = {part: locator.locate(names) for part, names in parts.items()}
+    lines = {f"{part}\t{image}" for part, listed in located.items() for image in listed.images}
+    return Lists(name, sha256_of_lines(sorted(lines)), located)
+
+
+def read_image_list(path: Path) -> tuple[str, ...]:
+    """Read one part's images, in order, repeats included.
+
+    Args:
+        path: One name in each line, with or without numbers (labels) behind it; or a CSV with a header
+            that names the images' column. Also gzipped.
+
+    Raises:
+        DataError: The file cannot be read, is empty, or has no column of images.
+    """
+    lines = read_lines(path)
+    if "," in lines[0] and not _IMAGE_SUFFIX.search(lines[0].split(",")[0].strip()):
+        header, rows = read_rows(path)
+        column = find_image_column(header, path)
+        return tuple(row[column] for row in rows)
+    if find_column(lines[:1], _IMAGE_COLUMNS) is not None:
+        lines = lines[1:]
+    return tuple(split_line(line)[0] if _SPACED.search(line) else line for line in lines)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, also gzipped, without empty ones.
+
+    Raises:
+        DataError: It cannot be read, or is empty.
+    """
+    lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{path} is empty; give a list of images, one in each line")
+    return lines
+
+
+def split_line(line: str) -> tuple[str, list[str]]:
+    """Return the name in a line of a list, and the numbers behind it."""
+    labelled = _NUMBERS_BEHIND.fullmatch(line)
+    if labelled and _IMAGE_SUFFIX.search(labelled["name"]):
+        return labelled["name"], re.split(r"[\s,;]+", labelled["numbers"].strip(" \t,;"))
+    return line.split(",", maxsplit=1)[0].strip(), []
+
+
+def read_part_lists(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read a CSV with a column of images and one of parts ("part", "split" or "fold").
+
+    An image whose part is empty or unheard of is in no part.
+
+    Raises:
+        DataError: The file cannot be read, or has no such columns.
+    """
+    header, rows = read_rows(path)
+    image, part = find_image_column(header, path), find_column(header, _PART_COLUMNS)
+    if part is None:
+        raise DataError(
+            f"{path} has no column that names a part (it has {', '.join(header)}); call it 'part', "
+            "or give one list for each part with --train-list, --val-list and --test-list"
+        )
+    parts: dict[str, list[str]] = {each: [] for each in PARTS}
+    for row in rows:
+        spelling = _PART_SPELLINGS.get(row[part].strip().casefold())
+        if spelling:
+            parts[spelling].append(row[image])
+    return {each: tuple(names) for each, names in parts.items()}
+
+
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Read the header and the rows of a CSV, also gzipped; short rows are filled with "".
+
+    Raises:
+        DataError: It cannot be read, or has no rows.
+    """
+    reader = csv.reader(_read_text(path).splitlines())
+    try:
+        header, *rows = [row for row in reader if row]
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); give a CSV with a header") from error
+    if not rows:
+        raise DataError(f"{path} has a header and no rows; give a CSV with a row for each image")
+    return header, [row + [""] * (len(header) - len(row)) for row in rows]
+
+
+def find_image_column(header: Sequence[str], path: Path) -> int:
+    """Return the number of the column of images, such as "Image Index".
+
+    Raises:
+        DataError: There is none.
+    """
+    column = find_column(header, _IMAGE_COLUMNS)
+    if column is None:
+        raise DataError(
+            f"{path} has no column of images (it has {', '.join(header)}); call it 'Image Index' or 'image'"
+        )
+    return column
+
+
+def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
+    """Return the number of the first of `names` that a header has, whatever its case and spaces."""
+    folded = [re.sub(r"[ _\-]", "", name).casefold() for name in header]
+    return next((folded.index(name) for name in names if name in folded), None)
+
+
+def _read_text(path: Path) -> str:
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            return str(file.read())
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as a list of images ({error}); give a text file") from error
+
+
+def _short_names(names: Iterable[str]) -> list[str]:
+    """Return names without the folders before them."""
+    return [name.strip().replace("\\", "/").rpartition("/")[2] for name in names]
+
+
+def _unambiguous(keys: Sequence[str]) -> dict[str, int]:
+    """Return the place of each key, without keys that stand twice."""
+    rows = {key: row for row, key in enumerate(keys)}
+    if len(rows) == len(keys):
+        return rows
+    counts = Counter(keys)
+    return {key: row for key, row in rows.items() if counts[key] == 1}
