@@ -82,6 +82,7 @@ def test_help_is_light():
         "thorax.evaluation.evaluate",
         "thorax.audit",
         "thorax.inference.predictor",
+        "thorax.inference.onnx_engine",
         "thorax.reporting.report",
     ],
 )

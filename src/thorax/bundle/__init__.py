@@ -2,6 +2,8 @@
 
 from thorax.bundle.folder import (
     Bundle,
+    attach_engine,
+    copy_bundle,
     hashed_patients,
     load_bundle,
     refuse_seen_patients,
@@ -11,6 +13,7 @@ from thorax.bundle.folder import (
 from thorax.bundle.manifest import (
     Calibration,
     Ensemble,
+    Exported,
     Imported,
     Manifest,
     Member,
@@ -24,6 +27,7 @@ __all__ = [
     "Bundle",
     "Calibration",
     "Ensemble",
+    "Exported",
     "Imported",
     "Manifest",
     "Member",
@@ -31,6 +35,8 @@ __all__ = [
     "PartReference",
     "Provenance",
     "Trained",
+    "attach_engine",
+    "copy_bundle",
     "hashed_patients",
     "load_bundle",
     "refuse_seen_patients",

@@ -243,7 +243,13 @@ def refuse_used_folder(folder: Path) -> None:
         raise DataError(f"{folder} is a file; give a folder for the bundle with --out")
     found = sorted(each.name for each in folder.iterdir()) if folder.exists() else []
     foreign = [
-        name for name in found if not (name.endswith((".safetensors", ".partial")) or name == _PATIENTS)
+        name
+        for name in found
+        if not (
+            name.endswith((".safetensors", ".partial"))
+            or name.startswith(("onnx-", "openvino-"))
+            or name == _PATIENTS
+        )
     ]
     if foreign:
         raise DataError(

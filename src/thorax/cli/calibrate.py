@@ -9,8 +9,9 @@ from thorax.recipe.choices import OperatingPointRule
 
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
+    from thorax.inference.assembly import ValidationPart
 
-__all__ = ["calibrate", "told"]
+__all__ = ["calibrate", "finish"]
 
 
 def calibrate(
@@ -43,11 +44,23 @@ def calibrate(
     predictor = Predictor(changed, TorchEngine(changed, device=device))
     with progress_bar("predicting", unit="images") as progress:
         fitted = fit(predictor, part, out, rule=rule, progress=progress)
-    typer.echo(told(fitted))
+    finish(fitted, part)
 
 
-def told(bundle: "Bundle") -> str:
-    """Say what was fitted, and on what."""
+def finish(bundle: "Bundle", part: "ValidationPart") -> None:
+    """Give a calibrated bundle its engine, and say what was fitted, and on what."""
+    from thorax.export import CHECKED_IMAGES, export_or_say, spread
+
+    assert bundle.manifest.calibration is not None
+    pixels = part.store.pixels(spread(part.rows, CHECKED_IMAGES))
+    fitted_on = bundle.manifest.calibration.fitted_on
+    bundle, refused = export_or_say(bundle, pixels, compared_on=fitted_on)
+    for notice in refused:
+        typer.echo(f"note: {notice}", err=True)
+    typer.echo(_told(bundle))
+
+
+def _told(bundle: "Bundle") -> str:
     calibration, points = bundle.manifest.calibration, bundle.manifest.operating_points
     assert calibration is not None
     assert points is not None

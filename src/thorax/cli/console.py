@@ -40,10 +40,13 @@ def progress_bar(what: str, *, unit: str) -> Iterator[Callable[[int, int], None]
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print a table; the first column is text, the others are numbers."""
-    # Text, not markup: a file may be called patient[1].png.
-    table = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    console = Console()
+    # Text, not markup: a file may be called patient[1].png. Not wrapped: its path is there to be copied.
+    if title:
+        console.print(Text(title), soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console.print(table)

@@ -30,7 +30,7 @@ def ensemble(
 ) -> None:
     """Average the outputs of several bundles; weights and calibration are fitted on validation."""
     from thorax.bundle import load_bundle, refuse_used_folder, write_bundle
-    from thorax.cli.calibrate import told
+    from thorax.cli.calibrate import finish
     from thorax.cli.console import progress_bar
     from thorax.inference.assembly import calibrate, unite, validation_part
     from thorax.inference.predictor import Predictor
@@ -53,7 +53,7 @@ def ensemble(
         fit_weights = weights == "validation"
         fitted = calibrate(predictor, part, out, rule=rule, fit_weights=fit_weights, progress=progress)
     typer.echo(_told_weights(fitted))
-    typer.echo(told(fitted))
+    finish(fitted, part)
 
 
 def _told_weights(bundle: "Bundle") -> str:

@@ -8,9 +8,14 @@ import typer
 import thorax
 from thorax.cli.audit import audit
 from thorax.cli.calibrate import calibrate
+from thorax.cli.card import card
+from thorax.cli.compare import compare
 from thorax.cli.ensemble import ensemble
 from thorax.cli.evaluate import evaluate
+from thorax.cli.explain import explain
+from thorax.cli.export import export
 from thorax.cli.import_ import import_
+from thorax.cli.localize import localize
 from thorax.cli.phantom import phantom
 from thorax.cli.predict import predict
 from thorax.cli.prepare import prepare
@@ -26,7 +31,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (phantom, prepare, train, evaluate, predict, calibrate, ensemble, audit):
+for command in (
+    phantom, prepare, train, evaluate, compare, audit, predict, explain, localize,
+    calibrate, ensemble, export, card,
+):  # fmt: skip
     app.command()(command)
 app.command("import")(import_)
 app.add_typer(recipes_app, name="recipes")

@@ -11,6 +11,7 @@ import typer
 
 from thorax.errors import ImageError
 from thorax.prediction import Prediction
+from thorax.recipe.choices import EngineName
 
 if TYPE_CHECKING:
     from thorax.inference.predictor import Failure
@@ -24,16 +25,15 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one line per image and finding.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    engine: Annotated[EngineName, typer.Option(help="What computes; auto: the fastest exact one.")] = "auto",
 ) -> None:
     """Predict radiographs. A file that cannot be used is reported and stops nothing; the exit code is 4."""
     from thorax.bundle import load_bundle
-    from thorax.inference.predictor import Predictor
-    from thorax.inference.torch_engine import TorchEngine
+    from thorax.inference.open_engine import open_predictor
 
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    opened = load_bundle(bundle)
-    predictor = Predictor(opened, TorchEngine(opened, device=device))
+    predictor = open_predictor(load_bundle(bundle), device=device, engine=engine)
     failures: list[Failure] = []
     predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
     write = _write_json if as_json else _write_csv if as_csv else _write_tables

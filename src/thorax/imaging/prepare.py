@@ -15,7 +15,7 @@ from PIL import Image
 
 from thorax.arrays import GreyPixels, Pixels
 from thorax.radiograph import Radiograph
-from thorax.recipe.schema import Preparation
+from thorax.recipe.net import Preparation
 
 __all__ = ["map_box", "prepare"]
 

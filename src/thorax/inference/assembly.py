@@ -107,7 +107,7 @@ def with_test_time(bundle: Bundle, change: Callable[[TestTime], TestTime]) -> Bu
     )
     if members == old.members:
         return bundle
-    changes = {"members": members, "calibration": None, "operating_points": None}
+    changes = {"members": members, "calibration": None, "operating_points": None, "engines": ()}
     return replace(bundle, manifest=old.model_copy(update=changes))
 
 

@@ -2,7 +2,11 @@
 
 from typing import Literal
 
-__all__ = ["Fit", "ForeignKind", "MeanOf", "OperatingPointRule"]
+__all__ = ["EngineName", "Fit", "ForeignKind", "MeanOf", "OperatingPointRule"]
+
+EngineName = Literal["auto", "torch", "onnx", "onnx-int8", "openvino", "openvino-int8"]
+"""auto: on a GPU torch; on a CPU the exported ONNX nets in float32, where the bundle has them, else torch.
+The quantised ones, whose probabilities differ a little, are used only by name."""
 
 Fit = Literal["pad", "crop", "stretch"]
 """How a radiograph that is not square becomes one: black bars, the centre, or distortion."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import thorax
 from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
+from thorax.export import CHECKED_IMAGES, export_or_say, spread
 from thorax.inference.fitting import fit_calibration, fit_operating_points
 from thorax.models.torchvision_shim import timm
 from thorax.models.weights import weights_as_bytes
@@ -42,8 +43,14 @@ class Delivery:
     logits: Float64[np.ndarray, "n k"]
 
 
-def deliver_bundle(folder: Path, recipe: Recipe, store: Store, plan: Plan, *, delivery: Delivery) -> float:
-    """Write the bundle, and return the fitted temperature."""
+def deliver_bundle(
+    folder: Path, recipe: Recipe, store: Store, plan: Plan, *, delivery: Delivery
+) -> tuple[float, tuple[str, ...]]:
+    """Write the bundle with an engine that needs no torch.
+
+    Returns:
+        The fitted temperature, and what a user should know, one sentence each.
+    """
     targets = plan.val.targets
     calibration = fit_calibration(targets, delivery.logits, fitted_on=plan.selected_on)
     points = fit_operating_points(
@@ -73,8 +80,9 @@ def deliver_bundle(folder: Path, recipe: Recipe, store: Store, plan: Plan, *, de
         patients_sha256="",
     )
     weights = {_WEIGHTS: weights_as_bytes(delivery.weights)}
-    write_bundle(folder, manifest, weights=weights, patients=_seen_patients(store, plan))
-    return calibration.temperature
+    bundle = write_bundle(folder, manifest, weights=weights, patients=_seen_patients(store, plan))
+    pixels = store.pixels(spread(plan.val.rows, CHECKED_IMAGES))
+    return calibration.temperature, export_or_say(bundle, pixels, compared_on=plan.selected_on)[1]
 
 
 def _seen_patients(store: Store, plan: Plan) -> dict[str, Iterable[str]]:

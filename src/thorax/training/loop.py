@@ -115,7 +115,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
             epoch, weights = run.select()
             logits = run.pipeline_logits()
             delivery = Delivery(weights, exact_cam=run.classifier.exact_cam, epoch=epoch, logits=logits)
-            temperature = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
+            temperature, refused = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
             validation = measure(logits, plan.val.targets, plan.findings)
             summary = RunSummary(
                 folder=out,
@@ -126,7 +126,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
                 macro_auc=validation.macro_auc if validation.macro_auc == validation.macro_auc else None,
                 loss=validation.loss,
                 temperature=temperature,
-                notices=plan.notices,
+                notices=(*plan.notices, *refused),
                 premium=read_premium(read_log(out / LOG), selected_epoch=epoch),
             )
             log.write("end", **summary.as_fields())

@@ -1,0 +1,187 @@
+"""How long prediction takes on a CPU, beside torch and timm as they are usually used.
+
+    python bench/predict.py [--bundle BUNDLE] [--images FOLDER] [--rounds 7] [--batch 100]
+
+Three figures, each a ratio of medians over interleaved rounds, because a machine's speed drifts:
+
+- process: `thorax predict` of one PNG from start to end, against a script that imports torch and timm, builds
+  the net and predicts the same file (its weights need not be read, which is to its advantage);
+- latency: one prepared image through each engine, against torch eager float32;
+- batch: PNG files to probabilities, against a loop of Pillow and torch eager, one image at a time.
+
+Without a bundle: DenseNet-121 at 224 pixels with random weights, exported float32. A quantised engine is
+timed where the bundle has one, that is where it passed its gate; else n/a.
+"""
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from thorax.bundle import Bundle, Manifest, Member, load_bundle, write_bundle
+from thorax.bundle.manifest import PartReference
+from thorax.datasets.phantom import write_phantoms
+from thorax.errors import BundleError
+from thorax.export import export_float32
+from thorax.findings import NIH14
+from thorax.imaging import prepare, read_radiograph
+from thorax.inference.onnx_engine import num_threads
+from thorax.inference.open_engine import open_engine, open_predictor
+from thorax.models import build_classifier, weights_as_bytes
+from thorax.models.torchvision_shim import timm
+from thorax.recipe.net import Model, Preparation
+
+ENGINES = ("onnx", "onnx-int8", "openvino", "openvino-int8")
+
+USUAL = """
+import sys
+import thorax.models.torchvision_shim
+import numpy, timm, torch
+from PIL import Image
+net = timm.create_model(sys.argv[1], in_chans=1, num_classes=14).eval()
+image = Image.open(sys.argv[2]).convert("L").resize((int(sys.argv[3]),) * 2)
+pixels = torch.from_numpy(numpy.asarray(image)[None, None] / 255).float()
+with torch.inference_mode():
+    print(torch.sigmoid(net((pixels - 0.5) / 0.25)))
+"""
+
+
+def random_bundle(folder: Path, images: list[Path]) -> Bundle:
+    model = Model(backbone="densenet121", input_size=224)
+    torch.manual_seed(0)
+    classifier = build_classifier(model, len(NIH14))
+    nothing = PartReference(
+        dataset="none", split="none", part="val", sha256="", images_sha256="", num_images=0, num_patients=0
+    )
+    provenance = {
+        "kind": "trained", "recipe": "bench", "recipe_sha256": "", "seed": 0, "dataset": "none",
+        "store_fingerprint": "", "trained_on": nothing, "selected_on": nothing, "selected_by": "", "epoch": 1,
+        "versions": {},
+    }  # fmt: skip
+    names = tuple(finding.name for finding in NIH14)
+    member = {
+        "weights": "weights.safetensors", "sha256": "", "model": model, "findings": names,
+        "exact_cam": classifier.exact_cam, "provenance": provenance,
+    }  # fmt: skip
+    manifest = Manifest(
+        name="bench",
+        findings=names,
+        preparation=Preparation(size=256),
+        members=(Member.model_validate(member),),
+        calibration=None,
+        operating_points=None,
+        patients_sha256="",
+    )
+    weights = {"weights.safetensors": weights_as_bytes(classifier.state_dict())}
+    bundle = write_bundle(folder / "bundle", manifest, weights=weights, patients={})
+    pixels = prepared(bundle, images[:4])
+    bundle = export_float32(bundle, pixels, compared_on=nothing)
+    try:
+        return export_float32(bundle, pixels, to="openvino", compared_on=nothing)
+    except BundleError as error:
+        print(f"openvino: {error}")
+        return bundle
+
+
+def prepared(bundle: Bundle, images: list[Path]) -> np.ndarray:
+    return np.stack([prepare(read_radiograph(path), bundle.manifest.preparation) for path in images])
+
+
+def whole_process(bundle: Bundle, image: Path) -> dict[str, Callable[[], object]]:
+    model = bundle.manifest.members[0].model
+    ours = ["-m", "thorax", "predict", bundle.folder, image, "--json", "--device", "cpu"]
+    usual = ["-c", USUAL, model.backbone, image, model.input_size]
+
+    def run(arguments: list[object]) -> Callable[[], object]:
+        command = [sys.executable, *map(str, arguments)]
+        return lambda: subprocess.run(command, capture_output=True, check=True)
+
+    return {"usual": run(usual), "thorax predict": run(ours)}
+
+
+def latency(bundle: Bundle, image: Path) -> dict[str, Callable[[], object]]:
+    pixels = prepared(bundle, [image])
+    engines = {name: open_engine(bundle, device="cpu", engine=name) for name in available(bundle)}
+    eager = open_engine(bundle, device="cpu", engine="torch")
+    moves = {name: lambda engine=engine: engine.logits(pixels) for name, engine in engines.items()}
+    return {"usual": lambda: eager.logits(pixels), **moves}
+
+
+def batches(bundle: Bundle, images: list[Path]) -> dict[str, Callable[[], object]]:
+    model = bundle.manifest.members[0].model
+    net = timm.create_model(model.backbone, in_chans=1, num_classes=14).eval()
+
+    def usual() -> None:
+        for path in images:
+            image = Image.open(path).convert("L").resize((model.input_size,) * 2)
+            pixels = torch.from_numpy(np.asarray(image)[None, None] / 255).float()
+            with torch.inference_mode():
+                torch.sigmoid(net((pixels - 0.5) / 0.25))
+
+    predictors = {name: open_predictor(bundle, device="cpu", engine=name) for name in available(bundle)}
+    moves = {
+        name: lambda predictor=predictor: list(predictor.predict_files(images))
+        for name, predictor in predictors.items()
+    }
+    return {"usual": usual, **moves}
+
+
+def available(bundle: Bundle) -> list[str]:
+    there = {(each.kind, each.precision) for each in bundle.manifest.engines}
+    return [
+        name
+        for name in ENGINES
+        if (name.partition("-")[0], "int8" if name.endswith("int8") else "float32") in there
+    ]
+
+
+def measure(what: str, moves: dict[str, Callable[[], object]], rounds: int, *, per: int = 1) -> None:
+    seconds: dict[str, list[float]] = {name: [] for name in moves}
+    for _ in range(rounds + 1):
+        for name, move in moves.items():
+            start = time.perf_counter()
+            move()
+            seconds[name].append((time.perf_counter() - start) / per)
+    medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    names = ("thorax predict",) if "thorax predict" in moves else ENGINES
+    for name in ("usual", *names):
+        if name in medians:
+            ratio = medians["usual"] / medians[name]
+            print(f"{what:10} {name:15} {1000 * medians[name]:9.1f} ms {ratio:8.2f} x")
+        else:
+            print(f"{what:10} {name:15}       n/a")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", type=Path, help="random weights if not given")
+    parser.add_argument("--images", type=Path, help="a folder of PNG files; phantoms if not given")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=100, help="images of the third figure")
+    arguments = parser.parse_args()
+    torch.set_num_threads(num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        source = arguments.images or write_phantoms(Path(folder) / "p", patients=30, size=1024).folder
+        images = (sorted(source.rglob("*.png")) * arguments.batch)[: arguments.batch]
+        bundle = load_bundle(arguments.bundle) if arguments.bundle else random_bundle(Path(folder), images)
+        model = bundle.manifest.members[0].model
+        print(f"{platform.processor() or platform.machine()}, {num_threads()} threads, {platform.platform()}")
+        print(
+            f"torch {torch.__version__}, timm {timm.__version__}, {model.backbone} at {model.input_size} px"
+        )
+        measure("process", whole_process(bundle, images[0]), arguments.rounds)
+        measure("latency", latency(bundle, images[0]), 5 * arguments.rounds)
+        measure("batch", batches(bundle, images), arguments.rounds, per=len(images))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The gate in front of every export: how far its probabilities may be from those it replaces. No torch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from thorax.arrays import Probabilities, Targets
+from thorax.bundle.manifest import OperatingPoints, Parity, PartReference
+from thorax.errors import BundleError
+from thorax.evaluation.ranking import auroc_score, count_calls
+from thorax.findings import NO_FINDING, Findings
+
+__all__ = [
+    "AUC_LIMIT",
+    "FLOAT_LIMIT",
+    "MIN_POSITIVES",
+    "PERCENTILE_LIMIT",
+    "POINT_LIMIT",
+    "Comparison",
+    "float_parity",
+    "quantised_parity",
+    "refuse_few_positives",
+]
+
+FLOAT_LIMIT: Final = 1e-4
+"""Of the largest difference of a probability, float32."""
+
+PERCENTILE_LIMIT: Final = 0.05
+"""Of the 99th percentile of the differences of probabilities, int8."""
+
+AUC_LIMIT: Final = 0.002
+"""Of the change of the macro AUC, int8."""
+
+POINT_LIMIT: Final = 0.01
+"""Of the change of a sensitivity or specificity at an operating point, int8."""
+
+MIN_POSITIVES: Final = 100
+"""Fewer, and a sensitivity could not even be told to 0.01."""
+
+_REMEDY = "the engine was not added to the bundle"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The calibrated probabilities of one engine beside those of another, on the same images.
+
+    Attributes:
+        expected: Of the engine that is trusted.
+        found: Of the new one.
+        compared_with: What is trusted, in words.
+        compared_on: The part that the images are of.
+    """
+
+    expected: Probabilities
+    found: Probabilities
+    compared_with: str
+    compared_on: PartReference
+
+    @property
+    def differences(self) -> Float64[np.ndarray, "n k"]:
+        """Absolute differences of the probabilities."""
+        return np.asarray(np.abs(self.expected - self.found))
+
+    def parity(self) -> Parity:
+        """Return what holds for any engine.
+
+        Raises:
+            BundleError: A probability is not a number.
+        """
+        if not np.isfinite(self.differences).all():
+            raise BundleError(f"the exported engine gives probabilities that are no numbers; {_REMEDY}")
+        return Parity(
+            compared_with=self.compared_with,
+            compared_on=self.compared_on,
+            num_images=len(self.found),
+            largest_difference=_rounded_up(float(self.differences.max())),
+        )
+
+
+def float_parity(comparison: Comparison) -> Parity:
+    """Return the parity of a float32 engine.
+
+    Raises:
+        BundleError: A probability differs by more than `FLOAT_LIMIT`.
+    """
+    parity = comparison.parity()
+    largest = float(comparison.differences.max())
+    if largest > FLOAT_LIMIT:
+        raise BundleError(
+            f"the exported engine's probabilities differ from those of {parity.compared_with} by up to "
+            f"{largest:.2g} on {parity.num_images} validation images ({FLOAT_LIMIT:g} is allowed); {_REMEDY}"
+        )
+    return parity
+
+
+def refuse_few_positives(targets: Targets, findings: Findings, gated: Sequence[str]) -> None:
+    """Refuse to judge a quantised engine on too little validation data.
+
+    Args:
+        targets: Of all validation images.
+        findings: What the columns stand for.
+        gated: Names of the findings to judge it by.
+
+    Raises:
+        BundleError: There is no finding to judge by, the bundle does not give one, or one has too few
+            positives.
+    """
+    names = [finding.name for finding in findings]
+    unknown = [name for name in gated if name not in names]
+    if unknown or not gated:
+        raise BundleError(f"the bundle gives {', '.join(names)}, not {', '.join(unknown) or 'nothing'}")
+    counts = {name: int((targets[:, names.index(name)] == 1).sum()) for name in gated}
+    few = [f"{name} {count}" for name, count in counts.items() if count < MIN_POSITIVES]
+    if few:
+        raise BundleError(
+            f"the validation part has too few positives to judge a quantised net ({', '.join(few)}; "
+            f"{MIN_POSITIVES} are needed); {_REMEDY}, the float32 one serves; use a larger store, or name "
+            "the findings to judge by with --gated: the others then have no operating point in that engine"
+        )
+
+
+def quantised_parity(
+    comparison: Comparison,
+    targets: Targets,
+    *,
+    findings: Findings,
+    gated: Sequence[str],
+    points: OperatingPoints | None,
+) -> tuple[Parity, OperatingPoints | None]:
+    """Return the parity of a quantised engine, and the operating points refitted for it.
+
+    A threshold is moved to where this engine's sensitivity and specificity come nearest to those that the
+    bundle's own threshold has on the same images: so a point keeps its meaning. Choosing it by its rule
+    again would not: the highest F1 of slightly other numbers is often reached at quite another sensitivity.
+
+    Args:
+        comparison: On all images of a validation part.
+        targets: Their labels; only 1 and 0 count.
+        findings: What the columns stand for.
+        gated: The findings to judge by; the others get no threshold.
+        points: The bundle's.
+
+    Raises:
+        BundleError: It is too far from the other engine; the message has the figure.
+    """
+    parity = comparison.parity()
+    percentile = float(np.percentile(comparison.differences, 99))
+    columns = _columns(comparison, targets, findings, gated)
+    auc_change = _macro_auc_change(columns)
+    refitted, point_change = _refitted(columns, points, comparison.compared_on)
+    _refuse_beyond("the 99th percentile of the differences of probabilities", percentile, PERCENTILE_LIMIT)
+    _refuse_beyond("the macro AUC's change", auc_change, AUC_LIMIT)
+    _refuse_beyond(
+        "the largest change of a sensitivity or specificity at an operating point", point_change, POINT_LIMIT
+    )
+    figures = {
+        "percentile_99": _rounded_up(percentile),
+        "macro_auc_change": None if auc_change is None else _rounded_up(auc_change),
+        "operating_point_change": None if point_change is None else _rounded_up(point_change),
+        "gated": tuple(gated),
+    }
+    return parity.model_copy(update=figures), refitted
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """One gated finding on the images with a sure label."""
+
+    name: str
+    target: Bool[np.ndarray, " n"]
+    expected: Float64[np.ndarray, " n"]
+    found: Float64[np.ndarray, " n"]
+
+    def rates(self, calls: Bool[np.ndarray, " n"]) -> tuple[float, float]:
+        """Return sensitivity and specificity."""
+        return float(calls[self.target].mean()), float(1 - calls[~self.target].mean())
+
+
+def _columns(
+    comparison: Comparison, targets: Targets, findings: Findings, gated: Sequence[str]
+) -> list[_Column]:
+    columns = []
+    for index, finding in enumerate(findings):
+        target = targets[:, index]
+        sure = target >= 0
+        if finding.name in gated and (target == 1).any() and (target == 0).any():
+            expected, found = comparison.expected[sure, index], comparison.found[sure, index]
+            columns.append(_Column(finding.name, target[sure] == 1, expected, found))
+    return columns
+
+
+def _macro_auc_change(columns: Sequence[_Column]) -> float | None:
+    changes = [
+        auroc_score(column.target, column.found) - auroc_score(column.target, column.expected)
+        for column in columns
+        if column.name != NO_FINDING.name
+    ]
+    return abs(float(np.mean(changes))) if changes else None
+
+
+def _refitted(
+    columns: Sequence[_Column], points: OperatingPoints | None, chosen_on: PartReference
+) -> tuple[OperatingPoints | None, float | None]:
+    """Return the thresholds for the new engine, and the largest change of a rate that they leave."""
+    if points is None:
+        return None, None
+    thresholds: dict[str, float | None] = dict.fromkeys(points.thresholds)
+    changes = []
+    for column in columns:
+        old = points.thresholds.get(column.name)
+        if old is not None:
+            fixed = old if points.rule == "one-half" else None
+            thresholds[column.name], change = _nearest(column, old, fixed=fixed)
+            changes.append(change)
+    where = None if points.rule == "one-half" else chosen_on
+    refitted = points.model_copy(update={"thresholds": thresholds, "chosen_on": where})
+    return refitted, max(changes, default=None)
+
+
+def _nearest(column: _Column, old: float, *, fixed: float | None) -> tuple[float, float]:
+    """Return the threshold whose rates are nearest to those of the old one, and the larger difference."""
+    sensitivity, specificity = column.rates(column.expected >= old)
+    if fixed is not None:
+        rates = column.rates(column.found >= fixed)
+        return fixed, max(abs(rates[0] - sensitivity), abs(rates[1] - specificity))
+    counts = count_calls(column.target, column.found)
+    positives, negatives = int(column.target.sum()), int((~column.target).sum())
+    changes = np.maximum(
+        np.abs(counts.true_positives / positives - sensitivity),
+        np.abs(1 - counts.false_positives / negatives - specificity),
+    )
+    best = int(np.argmin(changes))
+    # Half-way to the next image on either side; the first threshold is infinite and calls none.
+    upper = min(float(counts.threshold[best]), 1.0)
+    lower = float(counts.threshold[best + 1]) if best + 1 < len(changes) else 0.0
+    middle = (upper + lower) / 2
+    return (middle if middle > lower else upper), float(changes[best])
+
+
+def _refuse_beyond(what: str, value: float | None, limit: float) -> None:
+    if value is not None and value > limit:
+        raise BundleError(
+            f"{what} is {value:.2g} in the quantised engine, and {limit:g} is allowed; {_REMEDY}, the "
+            "float32 one serves"
+        )
+
+
+def _rounded_up(value: float) -> float:
+    """Return the next number of one digit: what is written must not change with the last bits of a sum."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** math.floor(math.log10(value))
+    return float(f"{math.ceil(value / unit - 1e-9) * unit:.0e}")

@@ -1,0 +1,51 @@
+"""The verb `export`, on its own."""
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from thorax.bundle import load_bundle
+from thorax.cli.export import export
+from thorax.errors import BundleError
+
+app = typer.Typer()
+app.command()(export)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=True)
+
+
+def test_a_copy_gets_the_engine_and_the_figures_are_printed(bundle, store, tmp_path):
+    done = run(bundle.folder, "--store", store.path, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "onnx float32: probabilities differ from torch" in done.output
+    assert "(64 images of the val part of folder-official)" in done.output
+    assert [each.kind for each in load_bundle(tmp_path / "out").manifest.engines] == ["onnx"]
+    assert load_bundle(bundle.folder) == bundle
+
+
+def test_a_refused_quantised_engine_leaves_the_exact_one(bundle, store):
+    done = run(bundle.folder, "--store", store.path, "--int8")
+    assert isinstance(done.exception, BundleError)
+    assert "too few positives" in str(done.exception)
+    assert [each.precision for each in load_bundle(bundle.folder).manifest.engines] == ["float32"]
+
+
+def test_a_quantised_engine_is_judged_by_what_is_named(bundle, store):
+    done = run(bundle.folder, "--store", store.path, "--int8", "--gated", "Mass", "--gated", "Effusion")
+    assert done.exit_code == 0, done.output
+    assert "onnx int8: probabilities differ from onnx float32" in done.output
+    assert "sensitivity or specificity by" in done.output
+
+
+def test_a_folder_in_use_is_not_written_to(bundle, store, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").touch()
+    done = run(bundle.folder, "--store", store.path, "--out", tmp_path / "out")
+    assert "is not empty" in str(done.exception)
+
+
+@pytest.mark.parametrize("wrong", [("--to", "tflite"), ("--gated",)])
+def test_wrong_arguments(bundle, store, wrong):
+    assert run(bundle.folder, "--store", store.path, *wrong).exit_code == 2
