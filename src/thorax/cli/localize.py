@@ -1,0 +1,102 @@
+"""`thorax localize`: how well a bundle's maps point at boxed findings, beside baselines."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from thorax.bundle import Bundle
+    from thorax.evaluation.localization import Localization
+    from thorax.store import Store
+
+__all__ = ["localize"]
+
+_FEW = 100
+"""Boxes of a figure below which the reader is told that they are few."""
+
+
+def localize(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
+    store: Annotated[Path, typer.Option(help="A store with boxes, prepared as the bundle wants it.")],
+    out: Annotated[Path, typer.Option(help="Folder for localization.json and localization.md.")],
+    split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
+    part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="cam where the net has an exact one, else grad-cam. May be repeated."),
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of resamples, random maps and methods that draw.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Measure maps against boxes. Patients that training or selection saw are refused."""
+    from importlib.metadata import version
+
+    import numpy as np
+
+    from thorax.bundle import load_bundle
+    from thorax.cli.console import print_table, progress_bar
+    from thorax.cli.explain import chosen_methods
+    from thorax.datasets.splits import build_split
+    from thorax.errors import BundleError, DataError
+    from thorax.evaluation.evaluate import Context
+    from thorax.evaluation.localization import localize as compare
+    from thorax.explain import Explainer
+    from thorax.explain.localization_table import TABLE_HEADER, table_rows, write_localization
+    from thorax.explain.localize import boxed_rows, measure_maps
+    from thorax.prediction import ModelIdentity
+    from thorax.store import open_store
+
+    opened, images = load_bundle(bundle), open_store(store)
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder for the figures with --out")
+    images.verify()
+    name = split or opened.split
+    if name is None:
+        raise BundleError(f"{opened.folder} was not trained on one split; name the one to use with --split")
+    chosen = build_split(name, images.table, dataset=images.dataset, whole_sha256=images.split_sha256)
+    boxed = boxed_rows(images, chosen.rows(part), opened.findings)
+    explainer = Explainer(opened, device=device)
+    with progress_bar("explaining", unit="images") as progress:
+        overlaps = measure_maps(
+            explainer, images, boxed, methods=chosen_methods(method, explainer), seed=seed, progress=progress
+        )
+    pairs = [pair for each in boxed for pair in each.pairs]
+    found = compare(pairs, overlaps, resamples=resamples, seed=seed)
+    rows = np.array([each.row for each in boxed], dtype=np.int64)
+    manifest = opened.manifest
+    context = Context(
+        split=chosen.name,
+        part=part,
+        split_sha256=chosen.sha256,
+        images_sha256=chosen.images_sha256(rows),
+        dataset=images.dataset,
+        model=ModelIdentity(manifest.name, opened.sha256, calibrated=manifest.calibration is not None),
+        versions={package: version(package) for package in ("thorax", "torch", "numpy")},
+        warnings=_warnings(opened, images, found),
+    )
+    _, table = write_localization(found, context, out=out)
+    title = f"{chosen.name}, {part} part, {found.num_pairs:,} boxes of {found.num_patients:,} patients"
+    print_table(TABLE_HEADER, table_rows(found), title=title)
+    for warning in context.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    typer.echo(f"table: {table}")
+
+
+def _warnings(bundle: "Bundle", store: "Store", found: "Localization") -> tuple[str, ...]:
+    """Say what a reader must know about the boxes behind the figures."""
+    foreign = sorted({training.dataset for training in bundle.trainings} - {store.dataset})
+    notes = [
+        f"Only {found.num_pairs:,} boxes: the figures can hardly tell methods apart."
+        if found.num_pairs < _FEW
+        else "",
+        f"The model was trained on {', '.join(foreign)}: patients that both data sets have cannot be "
+        "recognised."
+        if foreign
+        else "",
+        "Which patients an imported net was trained on is not known: they may be among these."
+        if not bundle.all_trained
+        else "",
+    ]
+    return tuple(note for note in notes if note)

@@ -1,0 +1,134 @@
+"""Class activation maps: what the channels of the last map say, weighted for a finding.
+
+All but `eigen_cam` are about a named finding. They share one pass through the backbone; what differs is how
+the gradients of the logit become weights. Maps are returned at the net's input size.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from thorax.errors import RecipeError
+from thorax.explain.net import FeatureMap, MapsTensor, at_rest, enlarged, gradients, last_map
+from thorax.models import Classifier, feature_map
+from thorax.models.tensors import Images
+
+__all__ = ["CamMethod", "eigen_cam", "exact_cam", "gradient_cam"]
+
+CamMethod = Literal["grad-cam", "grad-cam++", "hirescam", "layer-cam"]
+
+OneMap = Float[Tensor, "batch h w"]
+
+
+def exact_cam(classifier: Classifier, images: Images, columns: Sequence[int]) -> MapsTensor:
+    """Return the class activation maps of a net whose logit is the mean of a linear map (Zhou et al. 2016).
+
+    The mean of a map over its places, plus the head's bias, is the logit.
+
+    Args:
+        classifier: The net; it is left as it was.
+        images: At its input size.
+        columns: Which outputs.
+
+    Raises:
+        RecipeError: The logits are not the mean of a linear map.
+    """
+    if not classifier.exact_cam or not isinstance(classifier.head, nn.Linear):
+        raise RecipeError(
+            f"the logits of this {type(classifier.backbone).__name__} are not the mean of a linear map of "
+            "places, so that it has no exact CAM; take the method grad-cam or hirescam"
+        )
+    with torch.no_grad(), at_rest(classifier):
+        features = feature_map(classifier.backbone, classifier.features(images))
+        weight = classifier.head.weight[list(columns)]
+        return enlarged(torch.einsum("kc,bchw->bkhw", weight, features), images.shape[-1])
+
+
+def gradient_cam(
+    classifier: Classifier, images: Images, columns: Sequence[int], *, method: CamMethod
+) -> MapsTensor:
+    """Return maps in which the gradients of a logit weigh the channels of the last map.
+
+    grad-cam: each channel by its mean gradient, negative sums cut off (Selvaraju et al. 2017).
+    grad-cam++: by its positive gradients, each with the weight of Chattopadhay et al. 2018, cut off.
+    hirescam: each place by its own gradient; for an exact CAM's net, that CAM over the number of places: the
+    sum over places plus the head's bias is the logit (Draelos and Carin 2020). Not cut off.
+    layer-cam: each place by its own positive gradient, cut off (Jiang et al. 2021).
+
+    Args:
+        classifier: The net; it is left as it was, without gradients.
+        images: At its input size.
+        columns: Which outputs.
+        method: How gradients become weights.
+
+    Raises:
+        RecipeError: The backbone's features are no map, or nothing says where its class token looks.
+    """
+    weighted = _WEIGHTED[method]
+    with at_rest(classifier):
+        last = last_map(classifier, images)
+        features = last.as_map(last.features)
+        maps = [weighted(features, gradient) for gradient in gradients(last, columns)]
+    return enlarged(torch.stack(maps, dim=1), images.shape[-1])
+
+
+def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
+    """Return where the last map is strong along its first principal direction; not about any finding.
+
+    The features are not centred, as in Muhammad and Yeasin 2020; the sign is that of a positive mean, and
+    what is negative is cut off.
+
+    Args:
+        classifier: The net; it is left as it was.
+        images: At its input size.
+
+    Returns:
+        One map per image, as of one finding.
+
+    Raises:
+        RecipeError: The backbone's features are no map.
+    """
+    with torch.no_grad(), at_rest(classifier):
+        last = last_map(classifier, images)
+        features = last.as_map(last.features).float()
+        places = features.flatten(2).transpose(1, 2)
+        # In float64: the direction of nearly equal strengths would depend on the batch otherwise.
+        _, _, directions = torch.linalg.svd(places.double(), full_matrices=False)
+        strength = (places.double() @ directions[:, 0, :, None]).squeeze(-1)
+        strength = strength * torch.where(strength.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
+        maps = strength.clamp(min=0).float().reshape(len(images), 1, *features.shape[2:])
+        return enlarged(maps, images.shape[-1])
+
+
+def _grad_cam(features: FeatureMap, gradient: FeatureMap) -> OneMap:
+    weight = gradient.mean(dim=(2, 3), keepdim=True)
+    return (weight * features).sum(dim=1).clamp(min=0)
+
+
+def _grad_cam_plus_plus(features: FeatureMap, gradient: FeatureMap) -> OneMap:
+    # For the score exp(logit), whose higher derivatives are powers of the gradient: the paper's
+    # g^2 / (2 g^2 + sum(A) g^3), times g. It takes features for never negative; where a sum is, it counts as
+    # 0, or the divisor could vanish.
+    positive = gradient.clamp(min=0)
+    total = features.sum(dim=(2, 3), keepdim=True).clamp(min=0)
+    weight = (positive / (2 + total * positive)).sum(dim=(2, 3), keepdim=True)
+    return (weight * features).sum(dim=1).clamp(min=0)
+
+
+def _hires_cam(features: FeatureMap, gradient: FeatureMap) -> OneMap:
+    return (gradient * features).sum(dim=1)
+
+
+def _layer_cam(features: FeatureMap, gradient: FeatureMap) -> OneMap:
+    return (gradient.clamp(min=0) * features).sum(dim=1).clamp(min=0)
+
+
+_WEIGHTED: Final[dict[CamMethod, Callable[[FeatureMap, FeatureMap], OneMap]]] = {
+    "grad-cam": _grad_cam,
+    "grad-cam++": _grad_cam_plus_plus,
+    "hirescam": _hires_cam,
+    "layer-cam": _layer_cam,
+}

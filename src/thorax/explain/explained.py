@@ -1,0 +1,98 @@
+"""One radiograph explained: maps at its own resolution, with the place and the box that each points at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from thorax.arrays import Attribution
+from thorax.evaluation.regions import box_around, highest_places, region
+from thorax.explain.explainer import Explainer
+from thorax.explain.geometry import Box, box_on_radiograph, map_on_radiograph
+from thorax.explain.methods import Method
+from thorax.findings import Finding, Findings
+from thorax.imaging import prepare
+from thorax.radiograph import Radiograph
+
+__all__ = ["Explained", "explain_radiograph"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Explained:
+    """Where one method sees one finding.
+
+    Attributes:
+        finding: The finding.
+        method: The method.
+        attribution: The map at the radiograph's resolution; NaN where the net saw nothing.
+        highest: The map's largest value in the prepared image, in the method's unit.
+        place: x and y of its highest place, in pixels of the radiograph; of several, the one nearest to their
+            middle. None where nothing speaks for the finding.
+        box: x, y, width, height of the box around the region that holds it; None likewise.
+    """
+
+    finding: Finding
+    method: Method
+    attribution: Attribution
+    highest: float
+    place: tuple[float, float] | None
+    box: Box | None
+
+
+def explain_radiograph(
+    explainer: Explainer,
+    radiograph: Radiograph,
+    findings: Findings,
+    *,
+    methods: Sequence[Method],
+    level: float = 0.5,
+    seed: int = 0,
+) -> list[Explained]:
+    """Explain findings in one radiograph: for each finding, each method.
+
+    Args:
+        explainer: Of a bundle.
+        radiograph: Any radiograph.
+        findings: Some of the bundle's.
+        methods: Which methods.
+        level: Part of the map's height that its region begins at.
+        seed: Of methods that draw.
+
+    Raises:
+        DataError: The bundle does not know one of the findings.
+        RecipeError: A method does not go with a net.
+    """
+    preparation = explainer.bundle.manifest.preparation
+    pixels = prepare(radiograph, preparation)[None]
+    maps = {method: explainer.maps(pixels, findings, method=method, seed=seed)[0] for method in methods}
+    height, width = radiograph.pixels.shape
+
+    def carried(box: Box) -> Box:
+        return box_on_radiograph(box, height=height, width=width, preparation=preparation)
+
+    found = []
+    for column, finding in enumerate(findings):
+        for method in methods:
+            attribution = maps[method][column]
+            around = box_around(region(attribution, level=level))
+            x, y, _, _ = carried((*_highest_place(attribution), 0.0, 0.0))
+            found.append(
+                Explained(
+                    finding=finding,
+                    method=method,
+                    attribution=map_on_radiograph(
+                        attribution, height=height, width=width, preparation=preparation
+                    ),
+                    highest=float(np.max(attribution)),
+                    place=None if around is None else (x, y),
+                    box=None if around is None else carried(around),
+                )
+            )
+    return found
+
+
+def _highest_place(attribution: Attribution) -> tuple[float, float]:
+    places = highest_places(attribution)
+    distances = np.hypot(*(places - np.mean(places, axis=0)).T)
+    x, y = places[int(np.argmin(distances))].tolist()
+    return x, y

@@ -1,0 +1,176 @@
+"""Faithfulness: does the net react to the places that a map names? Deletion and insertion, beside chance.
+
+Petsiuk, Das and Saenko 2018. The image is cut into square cells. Deletion blurs cells, from the one that the
+map holds for the most telling to the least; insertion starts from the blurred image and brings them back. The
+control does the same in random orders of the same cells: removing scattered pixels instead would be another
+thing altogether. A blurred image looks less foreign to the net than holes would.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from thorax.arrays import Attribution
+from thorax.errors import DataError
+from thorax.explain.net import at_rest
+from thorax.inference.pipeline import sigmoid
+from thorax.models import Classifier
+from thorax.models.tensors import Images
+from thorax.randomness import permutation
+
+__all__ = ["Curve", "Faithfulness", "faithfulness"]
+
+_BATCH: Final = 32
+"""Changed images that go through the net together."""
+
+_BLUR: Final = 0.1
+"""Standard deviation of the blur as a part of the image's side: no finding is left."""
+
+Order = Int64[np.ndarray, " cell"]
+"""Numbers of cells, row by row, in the order of their turn."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """The net's probability of the finding while cells are blurred or brought back.
+
+    Attributes:
+        changed: Part of the cells that were, from 0 to 1.
+        probability: Before any calibration.
+    """
+
+    changed: Float64[np.ndarray, " step"]
+    probability: Float64[np.ndarray, " step"]
+
+    @property
+    def area(self) -> float:
+        """Mean height: for deletion, lower is more faithful; for insertion, higher."""
+        return float(np.trapezoid(self.probability, self.changed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Faithfulness:
+    """The curves of one map.
+
+    Attributes:
+        deletion: In the map's order.
+        insertion: In the map's order.
+        random_deletion: Mean of the curves in random orders.
+        random_insertion: The same of insertion.
+    """
+
+    deletion: Curve
+    insertion: Curve
+    random_deletion: Curve
+    random_insertion: Curve
+
+    @property
+    def deletion_gain(self) -> float:
+        """How much lower than by chance the probability is while cells are blurred."""
+        return self.random_deletion.area - self.deletion.area
+
+    @property
+    def insertion_gain(self) -> float:
+        """How much higher than by chance the probability is while cells are brought back."""
+        return self.insertion.area - self.random_insertion.area
+
+
+def faithfulness(
+    classifier: Classifier,
+    image: Images,
+    column: int,
+    *,
+    attribution: Attribution,
+    cells: int = 14,
+    seed: int = 0,
+) -> Faithfulness:
+    """Return the deletion and insertion curves of a map, beside those of three random orders.
+
+    Args:
+        classifier: The net; it is left as it was.
+        image: One image, at the net's input size.
+        column: Which output.
+        attribution: The map, at the net's input size.
+        cells: Cells along each side; a pass forward for each cell, curve and order.
+        seed: Of the random orders.
+
+    Raises:
+        DataError: Not one image, or a map of another size.
+    """
+    side = image.shape[-1]
+    if image.shape != (1, 1, side, side) or attribution.shape != (side, side) or not 0 < cells <= side:
+        raise DataError(
+            f"curves need one square image, a map of its size and at most a cell per pixel; got images of "
+            f"shape {tuple(image.shape)}, a map of shape {attribution.shape} and {cells} cells a side; give "
+            "one image and its map"
+        )
+    cell = _cell_of_pixel(side, cells)
+    random = [permutation(seed, "faithfulness", epoch=epoch, length=cells**2) for epoch in range(3)]
+    orders = [_order(attribution, cell, cells=cells), *random]
+    blurred = _blurred(image)
+    with torch.no_grad(), at_rest(classifier):
+        deletion, insertion = (
+            [_curve(classifier, pair, column, order=order, cell=cell) for order in orders]
+            for pair in ((image, blurred), (blurred, image))
+        )
+    return Faithfulness(
+        deletion=deletion[0],
+        insertion=insertion[0],
+        random_deletion=_mean(deletion[1:]),
+        random_insertion=_mean(insertion[1:]),
+    )
+
+
+def _cell_of_pixel(side: int, cells: int) -> Int64[np.ndarray, "side side"]:
+    """Return the number of each pixel's cell; cells differ by a pixel where the side is no multiple."""
+    along = np.arange(side) * cells // side
+    return along[:, None] * cells + along[None, :]
+
+
+def _order(attribution: Attribution, cell: Int64[np.ndarray, "side side"], *, cells: int) -> Order:
+    """Return the cells from the highest mean of the map to the lowest; equal ones row by row."""
+    counts = np.bincount(cell.ravel(), minlength=cells**2)
+    sums = np.bincount(cell.ravel(), weights=attribution.ravel(), minlength=cells**2)
+    return np.argsort(-sums / counts, kind="stable").astype(np.int64)
+
+
+def _curve(
+    classifier: Classifier,
+    pair: tuple[Images, Images],
+    column: int,
+    *,
+    order: Order,
+    cell: Int64[np.ndarray, "side side"],
+) -> Curve:
+    """Go from the first image to the second, cell by cell."""
+    before, after = pair
+    turn = np.empty(len(order), dtype=np.int64)
+    turn[order] = np.arange(len(order))
+    turn_of_pixel = torch.from_numpy(turn[cell]).to(before.device)
+    logits = []
+    for steps in torch.arange(len(order) + 1, device=before.device).split(_BATCH):  # type: ignore[no-untyped-call]
+        images = torch.where(turn_of_pixel < steps[:, None, None, None], after, before)
+        logits.append(classifier(images)[:, column : column + 1].float().cpu().numpy())
+    return Curve(np.linspace(0, 1, len(order) + 1), sigmoid(np.concatenate(logits))[:, 0])
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    return Curve(curves[0].changed, np.mean([curve.probability for curve in curves], axis=0))
+
+
+def _blurred(image: Images) -> Float[Tensor, "1 1 height width"]:
+    """Blur with a Gaussian, the edge going on outside as it is."""
+    sd = _BLUR * image.shape[-1]
+    reach = min(math.ceil(3 * sd), image.shape[-1] - 1)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=image.device) / sd) ** 2)
+    kernel = (kernel / kernel.sum()).to(image.dtype)
+    padded = functional.pad(image, (reach, reach, reach, reach), mode="replicate")
+    rows = functional.conv2d(padded, kernel.reshape(1, 1, 1, -1))
+    return functional.conv2d(rows, kernel.reshape(1, 1, -1, 1))

@@ -1,0 +1,93 @@
+"""From the prepared square back to the radiograph: maps and boxes at its full resolution. No torch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int64
+
+from thorax.arrays import Attribution
+from thorax.imaging import map_box
+from thorax.recipe.schema import Preparation
+
+__all__ = ["Box", "box_on_radiograph", "map_on_radiograph"]
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height; x and y of the top left corner."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of the radiograph in the square: position in the square = scale * position + offset."""
+
+    length: int
+    scale: float
+    offset: float
+
+
+def map_on_radiograph(
+    attribution: Attribution, *, height: int, width: int, preparation: Preparation
+) -> Float32[np.ndarray, "{height} {width}"]:
+    """Return a map of the prepared square at the radiograph's own resolution.
+
+    Args:
+        attribution: Of the whole prepared square, at any resolution.
+        height: Rows of the radiograph.
+        width: Columns of the radiograph.
+        preparation: How it was prepared.
+
+    Returns:
+        float32 (height, width), interpolated linearly between the centres of the map's places; NaN where the
+        net saw nothing of the radiograph, because the preparation cut it off.
+    """
+    down, across = _axes(height, width, preparation)
+    rows = _sampled(attribution, down, preparation.size)
+    # Row-wise again for the columns: one function, and fast for memory in row order.
+    return np.ascontiguousarray(_sampled(rows.T, across, preparation.size).T)
+
+
+def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Preparation) -> Box:
+    """Carry a box from prepared pixels to pixels of the radiograph, clipped to it: the way back of `map_box`.
+
+    Args:
+        box: x, y, width, height in prepared pixels.
+        height: Rows of the radiograph.
+        width: Columns of the radiograph.
+        preparation: How it was prepared.
+    """
+    down, across = _axes(height, width, preparation)
+    left, top, box_width, box_height = box
+    x0, x1 = (_back(edge, across) for edge in (left, left + box_width))
+    y0, y1 = (_back(edge, down) for edge in (top, top + box_height))
+    return (x0, y0, x1 - x0, y1 - y0)
+
+
+def _back(position: float, axis: _Axis) -> float:
+    return min(max((position - axis.offset) / axis.scale, 0.0), float(axis.length))
+
+
+def _axes(height: int, width: int, preparation: Preparation) -> tuple[_Axis, _Axis]:
+    """Return where rows and columns of the radiograph lie in the square.
+
+    A box in the middle lies in the square whatever the fit, and its image says scale and offset.
+    """
+    side = min(height, width) / 2
+    x, y = (width - side) / 2, (height - side) / 2
+    seen = map_box((x, y, side, side), height=height, width=width, preparation=preparation)
+    across, down = seen[2] / side, seen[3] / side
+    return _Axis(height, down, seen[1] - y * down), _Axis(width, across, seen[0] - x * across)
+
+
+def _sampled(
+    attribution: Float[np.ndarray, "place across"], axis: _Axis, size: int
+) -> Float32[np.ndarray, "length across"]:
+    """Interpolate the rows of a map of the square at each pixel of an axis of the radiograph."""
+    num = attribution.shape[0]
+    inside: Float64[np.ndarray, " length"] = (np.arange(axis.length) + 0.5) * axis.scale + axis.offset
+    place = np.clip(inside / size * num - 0.5, 0, num - 1)
+    first: Int64[np.ndarray, " length"] = np.floor(place).astype(np.int64)
+    part = (place - first).astype(np.float32)[:, None]
+    second = np.minimum(first + 1, num - 1)
+    rows = attribution.astype(np.float32)
+    found: Float32[np.ndarray, "length across"] = rows[first] * (1 - part) + rows[second] * part
+    found[(inside < 0) | (inside > size)] = np.nan
+    return found

@@ -1,0 +1,199 @@
+"""Explaining and localising as a user types it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from thorax.bundle import Manifest, Member, hashed_patients, write_bundle
+from thorax.cli.explain import explain
+from thorax.cli.localize import localize
+from thorax.datasets.nih import read_nih
+from thorax.datasets.phantom import write_phantoms
+from thorax.datasets.splits import registered_sha256
+from thorax.errors import BundleError, DataError, LeakError, RecipeError
+from thorax.models import build_classifier, weights_as_bytes
+from thorax.recipe.schema import Model, Preparation
+from thorax.store import build_store, open_store
+
+FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule")
+MODEL = Model(
+    backbone="densenet121", arguments={"growth_rate": 8, "block_config": (1, 1, 1, 1)}, input_size=64
+)
+
+app = typer.Typer()
+app.command()(explain)
+app.command()(localize)
+
+
+def run(*arguments, expect=0):
+    """Run a verb in this process; an error of Thorax comes out as it is."""
+    done = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "200"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == expect, done.output
+    return done
+
+
+def reference(part):
+    return {
+        "dataset": "nih-layout", "split": "folder-official", "part": part, "sha256": "", "images_sha256": "",
+        "num_images": 1, "num_patients": 1,
+    }  # fmt: skip
+
+
+def bundle_at(folder, *, seen=(), **changes):
+    torch.manual_seed(0)
+    classifier = build_classifier(MODEL, 4)
+    provenance = {
+        "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "nih-layout",
+        "store_fingerprint": "", "trained_on": reference("train"), "selected_on": reference("val"),
+        "selected_by": "", "epoch": 1, "versions": {},
+    }  # fmt: skip
+    member = Member.model_validate(
+        {
+            "weights": "w.safetensors", "sha256": "", "model": MODEL, "findings": FINDINGS,
+            "exact_cam": True, "provenance": provenance,
+        }
+    )  # fmt: skip
+    manifest = {
+        "name": "toy", "findings": FINDINGS, "preparation": Preparation(size=64), "members": (member,),
+        "calibration": None, "operating_points": None, "patients_sha256": "", **changes,
+    }  # fmt: skip
+    return write_bundle(
+        folder,
+        Manifest.model_validate(manifest),
+        weights={"w.safetensors": weights_as_bytes(classifier.state_dict())},
+        patients={"train": hashed_patients("nih-layout", seen).values()},
+    ).folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Phantoms, their store, and a bundle of an untrained net."""
+    folder = tmp_path_factory.mktemp("work")
+    write_phantoms(folder / "phantoms", patients=80, size=64)
+    source = read_nih(folder / "phantoms")
+    sums = registered_sha256(source.whole, source.dataset)
+    build_store(source, folder / "store", Preparation(size=64), split_sha256=sums, workers=1)
+    bundle_at(folder / "bundle")
+    Image.fromarray(np.kron(np.arange(64, dtype=np.uint8)[:, None], np.full((4, 128), 3, np.uint8))).save(
+        folder / "wide.png"
+    )
+    return folder
+
+
+def test_the_likeliest_finding_is_explained_by_the_exact_cam(work):
+    done = run("explain", work / "bundle", work / "wide.png", "--json")
+    told = json.loads(done.stdout)
+    assert told["source"].endswith("wide.png")
+    (only,) = told["maps"]
+    assert only["method"] == "cam"
+    assert only["finding"] in FINDINGS
+    if only["highest"] > 0:
+        x, y = only["place"]
+        assert 0 <= x <= 128
+        assert 0 <= y <= 256
+    else:
+        assert only["place"] is only["box"] is None
+
+
+def test_positive_findings_are_explained(work, tmp_path):
+    points = {
+        "rule": "f1-optimal", "chosen_on": reference("val"),
+        "thresholds": {"Mass": 0.0, "Nodule": 0.0, "Effusion": 1.0, "Cardiomegaly": None},
+    }  # fmt: skip
+    bundle = bundle_at(tmp_path / "bundle", operating_points=points)
+    told = json.loads(run("explain", bundle, work / "wide.png", "--json").stdout)
+    assert [each["finding"] for each in told["maps"]] == ["Mass", "Nodule"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_a_picture_is_drawn(work, tmp_path, name):
+    done = run(
+        "explain", work / "bundle", work / "wide.png", "--finding", "Pleural Effusion", "--finding", "Mass",
+        "--method", "grad-cam", "--method", "eigen-cam", "--out", tmp_path / name, "--contour", "--box",
+    )  # fmt: skip
+    assert (tmp_path / name).stat().st_size > 1000
+    assert f"picture: {tmp_path / name}" in done.stdout
+    assert "Pleural effusion" in done.stdout
+    assert done.stdout.count("grad-cam") == done.stdout.count("eigen-cam") == 2
+    assert "note: eigen-cam shows where the net looks, and is the same for every finding" in done.stderr
+
+
+def test_further_views_are_told(work, tmp_path):
+    folder = tmp_path / "bundle"
+    bundle_at(folder)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["members"][0]["test_time"]["flip"] = True
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    done = run("explain", folder, work / "wide.png")
+    assert "note: the maps are of the whole image alone" in done.stderr
+
+
+def test_localize_measures_and_writes(work, tmp_path):
+    done = run(
+        "localize", work / "bundle", "--store", work / "store", "--out", tmp_path / "figures",
+        "--method", "cam", "--method", "layer-cam", "--resamples", "20",
+    )  # fmt: skip
+    numbers = json.loads((tmp_path / "figures" / "localization.json").read_text())
+    assert list(numbers["methods"]) == ["cam", "layer-cam"]
+    assert numbers["split"]["name"] == "folder-official"
+    assert numbers["split"]["part"] == "test"
+    images = open_store(work / "store")
+    official = images.table.frame["official"] == "test"
+    boxes = images.table.frame["boxes"][official]
+    pairs = {
+        (row, box.finding) for row, each in boxes.items() for box in each if box.finding.name in FINDINGS
+    }
+    assert numbers["num_boxes"] + numbers["num_fitting_boxes"] == len(pairs)
+    assert "mean-box" in done.stdout
+    assert f"table: {tmp_path / 'figures' / 'localization.md'}" in done.stdout
+    assert "hardly tell methods apart" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("explain", "BUNDLE", "IMAGE", "--finding", "Hernia"), DataError, "Hernia cannot be explained"),
+        (("explain", "BUNDLE", "IMAGE", "--out", "a.gif"), DataError, "end in .png or .svg"),
+        (
+            ("explain", "BUNDLE", "IMAGE", "--method", "rollout"),
+            RecipeError,
+            "has no attention of all places",
+        ),
+        (("explain", "nowhere", "IMAGE"), BundleError, "holds no bundle"),
+        (("localize", "BUNDLE", "--store", "STORE", "--out", "IMAGE"), DataError, "is a file; give a folder"),
+        (("localize", "BUNDLE", "--store", "STORE", "--out", "new", "--part", "x"), DataError, "no part 'x'"),
+    ],
+)
+def test_wrong_input_gets_a_message(work, tmp_path, arguments, error, message):
+    places = {"BUNDLE": work / "bundle", "IMAGE": work / "wide.png", "STORE": work / "store"}
+    given = [
+        places.get(each, tmp_path / each if each in {"new", "nowhere", "a.gif"} else each)
+        for each in arguments
+    ]
+    with pytest.raises(error, match=message):
+        run(*given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_method_lists_the_known_ones(work):
+    done = run("explain", work / "bundle", work / "wide.png", "--method", "gradcam", expect=2)
+    assert "'gradcam' is no method" in done.stderr
+    assert "grad-cam++" in done.stderr
+
+
+def test_patients_that_the_bundle_saw_are_refused(work, tmp_path):
+    images = open_store(work / "store")
+    frame = images.table.frame
+    boxed = frame["boxes"].map(lambda boxes: any(box.finding.name in FINDINGS for box in boxes))
+    patient = frame["patient"][boxed & (frame["official"] == "test")].iloc[0]
+    bundle = bundle_at(tmp_path / "bundle", seen=[patient])
+    with pytest.raises(LeakError, match="1 of these"):
+        run("localize", bundle, "--store", work / "store", "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
