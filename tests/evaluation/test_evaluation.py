@@ -1,5 +1,4 @@
-import csv
-import gzip
+import dataclasses
 import math
 import subprocess
 import sys
@@ -12,7 +11,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from thorax.arrays import NOT_LABELLED, UNCERTAIN
 from thorax.errors import DataError
-from thorax.evaluation.evaluate import evaluate
+from thorax.evaluation.curves import Curves
+from thorax.evaluation.delong import auc_covariance, auc_interval
+from thorax.evaluation.evaluate import PARTIAL_RATE, evaluate
+from thorax.evaluation.intervals import ranked_patients
+from thorax.evaluation.ranking import rank
 from thorax.findings import NIH14, NO_FINDING, find_finding
 
 EDEMA, HERNIA = find_finding("Edema"), find_finding("Hernia")
@@ -37,7 +40,7 @@ def test_each_value_is_that_of_scikit_learn():
         assert each.num_known == 120
         assert each.num_positive == np.sum(targets[:, k])
         assert each.auc.low <= each.auc.value <= each.auc.high
-        assert (each.roc[0], each.roc[-1]) == ((0.0, 0.0), (1.0, 1.0))
+        assert (each.curves.roc[0], each.curves.roc[-1]) == ((0.0, 0.0), (1.0, 1.0))
     assert evaluation.macro_auc.value == pytest.approx(
         np.mean([each.auc.value for each in evaluation.findings])
     )
@@ -73,9 +76,9 @@ def test_a_finding_with_one_class_has_no_auc_and_stays_out_of_the_mean(label):
     assert not hernia.average_precision.exists
     assert math.isnan(hernia.auc.low)
     assert hernia.undefined_resamples == 30
-    assert hernia.roc == ()
-    assert evaluation.macro_auc == edema.auc
-    assert evaluation.macro_average_precision == edema.average_precision
+    assert hernia.curves == Curves()
+    assert dataclasses.astuple(evaluation.macro_auc) == pytest.approx(dataclasses.astuple(edema.auc))
+    assert evaluation.macro_average_precision.value == edema.average_precision.value
     assert evaluation.num_findings == 1
 
 
@@ -185,22 +188,53 @@ def test_statistics_need_numpy_alone():
     assert done.stdout.strip() == "[]"
 
 
-def read_chexnet_predictions(shared_data):
-    """A real CheXNet retraining on 11,516 NIH images: names of patients, labels, probabilities."""
-    with gzip.open(shared_data / "nih-sample" / "Data_Entry_2017_v2020.csv.gz", "rt", newline="") as file:
-        labels = {row["Image Index"]: row for row in csv.DictReader(file)}
-    with gzip.open(shared_data / "chexnet-predictions" / "predictions.csv.gz", "rt", newline="") as file:
-        rows = list(csv.DictReader(file))
-    patients = [labels[row["Image Index"]]["Patient ID"] for row in rows]
-    present = [labels[row["Image Index"]]["Finding Labels"].split("|") for row in rows]
-    targets = np.array([[finding.name in names for finding in NIH14] for names in present], dtype=np.int8)
-    probabilities = np.array([[float(row[f"prob_{finding}"]) for finding in NIH14] for row in rows])
-    return targets, probabilities, patients
+def test_a_second_opinion_stands_beside_each_interval():
+    targets, probabilities, patients = cohort(7)
+    patient = np.unique(patients, return_inverse=True)[1]
+    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=400)
+    ranked = [rank(targets[:, k] == 1, probabilities[:, k], patient) for k in range(2)]
+    measured = auc_covariance(ranked, num_units=int(patient.max()) + 1)
+    for k, each in enumerate(evaluation.findings):
+        assert each.auc_delong.value == pytest.approx(each.auc.value, abs=1e-12)
+        expected = auc_interval(
+            each.auc.value, float(measured.covariance[k, k]), patients=ranked_patients(ranked[k])
+        )
+        assert dataclasses.astuple(each.auc_delong) == pytest.approx(dataclasses.astuple(expected), abs=1e-12)
+        # Two ways to the same interval differ little.
+        assert each.auc_delong.low == pytest.approx(each.auc.low, abs=0.05)
+        assert each.auc_delong.high == pytest.approx(each.auc.high, abs=0.05)
+    assert evaluation.macro_auc_delong.value == pytest.approx(evaluation.macro_auc.value, abs=1e-12)
+    assert evaluation.macro_auc_delong.low == pytest.approx(evaluation.macro_auc.low, abs=0.03)
 
 
-def test_a_real_chexnet_on_11516_images(shared_data):
-    targets, probabilities, patients = read_chexnet_predictions(shared_data)
-    evaluation = evaluate(targets, probabilities, patients=patients, findings=NIH14, resamples=200)
+def test_micro_pools_all_findings_but_no_finding():
+    findings = (EDEMA, NO_FINDING, HERNIA)
+    targets, probabilities, patients = cohort(8, findings=findings)
+    targets[::5, 2] = UNCERTAIN
+    evaluation = evaluate(targets, probabilities, patients=patients, findings=findings, resamples=20)
+    pooled = [(targets[row, k], probabilities[row, k]) for row in range(120) for k in (0, 2)]
+    labels, scores = zip(*[pair for pair in pooled if pair[0] >= 0], strict=True)
+    assert evaluation.micro_auc.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert evaluation.micro_average_precision.value == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
+
+
+def test_the_partial_area_is_that_of_scikit_learn():
+    targets, probabilities, patients = cohort(9)
+    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
+    expected = [roc_auc_score(targets[:, k], probabilities[:, k], max_fpr=PARTIAL_RATE) for k in range(2)]
+    assert [each.partial_auc.value for each in evaluation.findings] == pytest.approx(expected, abs=1e-12)
+    assert evaluation.macro_partial_auc.value == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_a_real_chexnet_on_11516_images(chexnet):
+    cohort, probabilities = chexnet.cohort, chexnet.probabilities
+    targets = cohort.targets
+    evaluation = evaluate(
+        targets, probabilities, patients=cohort.patients, findings=cohort.findings, resamples=200
+    )
+    assert cohort.findings == NIH14
     assert (evaluation.num_images, evaluation.num_patients) == (11_516, 3_093)
     for k, each in enumerate(evaluation.findings):
         assert each.auc.value == pytest.approx(roc_auc_score(targets[:, k], probabilities[:, k]), abs=1e-12)

@@ -133,9 +133,7 @@ def test_a_share_that_is_met_exactly_is_met():
     target = np.arange(130) < 125
     probability = np.concatenate([np.linspace(0.9, 0.5, 125), np.full(5, 0.1)])
     point = choose_threshold(parse_rule("sensitivity-92.8"), target, probability)
-    assert (
-        point.recall == 116 / 125
-    )  # not 117
+    assert point.recall == 116 / 125  # not 117
 
 
 def test_a_rule_that_nothing_serves_gives_no_threshold():

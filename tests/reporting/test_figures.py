@@ -1,44 +1,96 @@
 import math
+import re
 from xml.etree import ElementTree as ET
 
-import matplotlib as mpl
 import pytest
 
+from thorax.evaluation.curves import Curves
 from thorax.evaluation.intervals import Interval
-from thorax.reporting.figures import Strip, interval_axis, roc_svg
+from thorax.evaluation.reliability import ReliabilityBin
+from thorax.reporting.figures import (
+    Strip,
+    close_axis,
+    interval_axis,
+    precision_recall_svg,
+    reliability_svg,
+    roc_svg,
+)
 
-POINTS = ((0.0, 0.0), (0.25, 0.75), (1.0, 1.0))
+CURVES = Curves(
+    roc=((0.0, 0.0), (0.25, 0.75), (1.0, 1.0)),
+    precision_recall=((0.0, 1.0), (0.5, 0.25), (1.0, 0.1)),
+    roc_band=((0.0, 0.0, 0.1), (0.5, 0.7, 0.9), (1.0, 1.0, 1.0)),
+)
 
 
-def test_the_curve_is_drawn_where_its_points_are():
-    root = ET.fromstring(roc_svg(POINTS))
-    assert root.get("viewBox") == "0 0 144 144"
-    (curve,) = [path for path in root.iter() if "stroke: var(--accent)" in path.get("style", "")]
-    numbers = [float(word) for word in curve.get("d").split() if word not in "ML"]
-    # The axes take .82 of 144 units, from .15 on the left and from .15 at the bottom.
-    expected = [(144 * (0.15 + 0.82 * x), 144 * (0.85 - 0.82 * y)) for x, y in POINTS]
-    assert numbers == pytest.approx([number for point in expected for number in point], abs=1e-5)
+def drawn(svg, kind):
+    """The points of each path of a kind, back in the unit square."""
+    root = ET.fromstring(svg)
+    assert root.get("viewBox") == "0 0 144 136"
+    paths = [path.get("d") for path in root.findall(".//{*}path") if path.get("class") == kind]
+    return [
+        [((float(x) - 22) / 116, 1 - (float(y) - 5) / 116) for x, y in re.findall(r"([\d.]+) ([\d.]+)", path)]
+        for path in paths
+    ]
+
+
+def close(points):
+    """To a tenth of one of the 116 units of the side."""
+    return [pytest.approx(point, abs=0.0005) for point in points]
+
+
+def test_the_curve_and_its_band_are_drawn_where_their_points_are():
+    svg = roc_svg(CURVES)
+    assert drawn(svg, "curve") == [close(CURVES.roc)]
+    assert drawn(svg, "chance") == [close([(0, 0), (1, 1)])]
+    upper, lower = [(0, 0.1), (0.5, 0.9), (1, 1)], [(1, 1), (0.5, 0.7), (0, 0)]
+    assert drawn(svg, "wash") == [close(upper + lower)]
+
+
+def test_guessing_reaches_the_prevalence():
+    svg = precision_recall_svg(CURVES, prevalence=0.1)
+    assert drawn(svg, "curve") == [close(CURVES.precision_recall)]
+    assert drawn(svg, "chance") == [close([(0, 0.1), (1, 0.1)])]
+    assert drawn(svg, "wash") == []  # no band, no area
+
+
+def bin_of(mean, low, share, high):
+    return ReliabilityBin(0.0, 1.0, 10, 5, mean, Interval(share, low, high))
+
+
+@pytest.mark.parametrize(
+    ("highest", "scale", "middle"),
+    [(0.04, 0.05, "2.5%"), (0.1, 0.1, "5%"), (0.3, 0.5, "25%"), (0.9, 1, "50%")],
+)
+def test_the_axes_of_a_reliability_figure_fit_what_is_shown(highest, scale, middle):
+    bins = (bin_of(0.01, 0.005, 0.01, 0.02), bin_of(0.03, 0.01, 0.02, highest))
+    svg = reliability_svg(bins)
+    assert drawn(svg, "whisker") == [
+        close([(each.mean_probability / scale, end / scale) for end in (each.share_positive.low, high)])
+        for each, high in zip(bins, (0.02, highest), strict=True)
+    ]
+    root = ET.fromstring(svg)
+    assert len(list(root.findall(".//{*}circle"))) == 2
+    assert [text.text for text in root.findall(".//{*}text")] == [
+        "0",
+        "0",
+        middle,
+        middle,
+        f"{100 * scale:.0f}%",
+        f"{100 * scale:.0f}%",
+    ]
 
 
 def test_the_page_gives_colours_font_and_size():
-    svg = roc_svg(POINTS)
-    assert "#0" not in svg
-    assert "font-family" not in svg
-    assert "<style" not in svg
-    assert 'id="' not in svg
+    svg = roc_svg(CURVES)
+    assert "#" not in svg
+    assert "font" not in svg
+    assert "style" not in svg
+    assert "id=" not in svg
     root = ET.fromstring(svg)
     assert root.get("width") is None
     assert root.get("height") is None
-    assert {text.text for text in root.iter() if text.tag.endswith("text")} == {"0", ".5", "1"}
-
-
-def test_settings_of_the_user_change_nothing():
-    expected = roc_svg(POINTS)
-    with mpl.rc_context(
-        {"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "red", "svg.fonttype": "path"}
-    ):
-        assert roc_svg(POINTS) == expected
-        assert mpl.rcParams["font.size"] == 30  # and the user's settings stay as they were
+    assert {text.text for text in root.findall(".//{*}text")} == {"0", ".5", "1"}
 
 
 def test_an_axis_begins_at_chance_and_ends_at_one():
@@ -62,6 +114,13 @@ def test_an_axis_reaches_down_to_the_lowest_interval():
 def test_an_end_on_a_tenth_is_on_the_axis(end):
     axis = interval_axis([Interval(0.7, end, 0.9)])
     assert axis.start == pytest.approx(min(end, 0.5))
+
+
+def test_a_close_axis_holds_results_that_are_much_alike():
+    axis = close_axis([Interval(0.811, 0.804, 0.816), Interval(0.745, math.nan, math.nan)])
+    assert axis.ticks == ((0.7, 0.0), (0.75, 33.33), (0.8, 66.67), (0.85, 100.0))
+    assert axis.strip(Interval(0.745, math.nan, math.nan)).low == 30.0
+    assert close_axis([]).end == 1.0
 
 
 def test_a_value_without_an_interval_is_a_point():

@@ -10,16 +10,24 @@ import numpy as np
 import pytest
 
 from thorax.errors import DataError
-from thorax.evaluation.evaluate import Context, evaluate
+from thorax.evaluation.assess import Plan, StatedPrevalence, assess
+from thorax.evaluation.cohort import Cohort
+from thorax.evaluation.evaluate import Context
+from thorax.evaluation.threshold_sets import TUNED_MARK, ChosenOn, ThresholdSet
 from thorax.findings import NIH14, NO_FINDING, Finding, find_finding
 from thorax.prediction import ModelIdentity
-from thorax.reporting.report import (
+from thorax.reporting.html import render_html
+from thorax.reporting.markdown import render_markdown
+from thorax.reporting.metrics import metrics
+from thorax.reporting.report import write_report
+from thorax.reporting.summary import (
+    ACCURACY_HEADER,
+    CALLS_HEADER,
     SUMMARY_HEADER,
+    accuracy_rows,
+    call_rows,
     headline,
-    metrics,
-    render_html,
     summary_rows,
-    write_report,
 )
 
 EDEMA, HERNIA = find_finding("Edema"), find_finding("Hernia")
@@ -37,18 +45,28 @@ CONTEXT = Context(
 )
 
 
-def evaluation_of(findings, *, images=90, resamples=60):
-    """An evaluation in which the last finding has no positive."""
+def assessment_of(findings, *, images=90, resamples=60, context=CONTEXT, **plan):
+    """An assessment in which the last finding has no positive."""
     random = np.random.default_rng(0)
     targets = (random.random((images, len(findings))) < 0.3).astype(np.int8)
     targets[:, -1] = 0
     probabilities = 0.6 * random.random(targets.shape) + 0.3 * targets
-    return evaluate(
-        targets, probabilities, patients=np.arange(images) // 2, findings=findings, resamples=resamples
+    patients = [f"p{number // 2}" for number in range(images)]
+    cohort = Cohort(
+        images=[f"{number}.png" for number in range(images)],
+        patients=patients,
+        targets=targets,
+        findings=findings,
+        sexes=["FM"[number // 2 % 2] for number in range(images)],
+        ages=np.full(images, 50.0),
+        views=["PA"] * images,
+        follow_ups=np.arange(images) % 2.0,
     )
+    return assess(cohort, probabilities, context, plan=Plan(resamples=resamples, **plan))
 
 
-EVALUATION = evaluation_of((EDEMA, NO_FINDING, HERNIA))
+ASSESSMENT = assessment_of((EDEMA, NO_FINDING, HERNIA))
+EVALUATION = ASSESSMENT.ranking
 
 
 def shown_text(html):
@@ -58,9 +76,9 @@ def shown_text(html):
 
 
 def test_metrics_hold_at_least_what_they_promise(tmp_path):
-    files = write_report(EVALUATION, CONTEXT, out=tmp_path / "new" / "folder")
+    files = write_report(ASSESSMENT, CONTEXT, out=tmp_path / "new" / "folder")
     read = json.loads(files.metrics.read_text())
-    assert read["split"] == {"name": "nih-official", "part": "test", "sha256": "3f" * 32}
+    assert read["split"] == {"name": "nih-official", "part": "test", "sha256": "3f" * 32, "whole_part": False}
     assert (read["num_images"], read["num_patients"]) == (90, 45)
     assert list(read["findings"]) == ["Edema", "No Finding", "Hernia"]
     edema = EVALUATION.findings[0]
@@ -68,6 +86,8 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
         "num_known": 90,
         "num_positive": edema.num_positive,
         "auc": dataclasses.asdict(edema.auc),
+        "auc_delong": dataclasses.asdict(edema.auc_delong),
+        "partial_auc": dataclasses.asdict(edema.partial_auc),
         "average_precision": dataclasses.asdict(edema.average_precision),
         "undefined_resamples": 0,
     }
@@ -77,7 +97,7 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
     assert read["macro"]["num_findings"] == 1
     assert read["macro"]["auc"] == dataclasses.asdict(EVALUATION.macro_auc)
     assert read["intervals"] == {
-        "method": "percentile bootstrap",
+        "method": "percentile bootstrap, widened for few patients",
         "unit": "patient",
         "level": 0.95,
         "resamples": 60,
@@ -86,22 +106,23 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
     assert read["model"] == {"name": "small-cpu", "bundle_sha256": "c0" * 32, "calibrated": True}
     assert read["images_sha256"] == "a7" * 32
     assert read["warnings"] == list(CONTEXT.warnings)
-    assert read == metrics(EVALUATION, CONTEXT)
+    assert read == metrics(ASSESSMENT, CONTEXT)
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
         "metrics.json",
         "report.html",
+        "report.md",
     ]
 
 
 def test_the_same_numbers_give_the_same_bytes(tmp_path):
-    first = write_report(EVALUATION, CONTEXT, out=tmp_path / "first")
-    second = write_report(evaluation_of((EDEMA, NO_FINDING, HERNIA)), CONTEXT, out=tmp_path / "second")
+    first = write_report(ASSESSMENT, CONTEXT, out=tmp_path / "first")
+    second = write_report(assessment_of((EDEMA, NO_FINDING, HERNIA)), CONTEXT, out=tmp_path / "second")
     assert first.metrics.read_bytes() == second.metrics.read_bytes()
     assert first.html.read_bytes() == second.html.read_bytes()
 
 
 def test_the_page_says_all_that_a_number_travels_with():
-    text = shown_text(render_html(EVALUATION, CONTEXT))
+    text = shown_text(render_html(ASSESSMENT, CONTEXT))
     mean = EVALUATION.macro_auc
     for shown in (
         f"{mean.value:.3f}",
@@ -140,7 +161,7 @@ class References(HTMLParser):
 
 
 def test_the_page_loads_nothing():
-    html = render_html(evaluation_of(NIH14), CONTEXT)
+    html = render_html(assessment_of(NIH14), CONTEXT)
     page = References()
     page.feed(html)
     assert page.found == []
@@ -150,18 +171,17 @@ def test_the_page_loads_nothing():
     assert "url(" not in html
     assert "@import" not in html
     # Names of the XML vocabularies are no addresses: nothing is fetched from them.
-    assert set(re.findall(r'([\w:-]+)="https?:', html)) == {"xmlns", "xmlns:xlink"}
+    assert set(re.findall(r'([\w:-]+)="https?:', html)) == {"xmlns"}
     assert len(re.findall("https?:", html)) == len(re.findall(r'xmlns(?::xlink)?="https?:', html))
     assert len(html) < 1_000_000
 
 
 def test_the_page_is_whole_with_a_curve_for_each_finding_that_has_one():
-    root = ET.fromstring(render_html(evaluation_of(NIH14), CONTEXT).removeprefix("<!DOCTYPE html>"))
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}svg"))) == 13
-    rows = [
-        ["".join(cell.itertext()).strip() for cell in row]
-        for row in root.iter("{http://www.w3.org/1999/xhtml}tr")
-    ]
+    root = ET.fromstring(render_html(assessment_of(NIH14), CONTEXT).removeprefix("<!DOCTYPE html>"))
+    # 13 ROC and 13 precision-recall curves; the probabilities of all 14 are beside shares.
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}svg"))) == 13 + 13 + 14
+    table = next(each for each in root.findall(".//{*}table") if each.get("class") == "stack")
+    rows = [["".join(cell.itertext()).strip() for cell in row] for row in table.findall(".//{*}tr")]
     assert [row[0] for row in rows] == ["Finding", *(finding.label for finding in NIH14), "Mean of 13"]
     assert rows[-2][3:] == ["n/a", "n/a"]
     identifiers = [element.get("id") for element in root.iter() if element.get("id")]
@@ -179,7 +199,7 @@ def test_names_cannot_break_out_of_the_page():
         warnings=(HOSTILE,),
         versions={HOSTILE: HOSTILE},
     )
-    html = render_html(evaluation_of((Finding(HOSTILE), EDEMA, Finding(HOSTILE + "2"))), context)
+    html = render_html(assessment_of((Finding(HOSTILE), EDEMA, Finding(HOSTILE + "2"))), context)
     page = References()
     page.feed(html)
     assert "script" not in page.tags
@@ -189,26 +209,20 @@ def test_names_cannot_break_out_of_the_page():
 
 
 def test_undefined_resamples_are_counted_on_the_page():
-    targets = np.zeros((40, 1), dtype=np.int8)
-    targets[0] = 1
-    evaluation = evaluate(
-        targets, np.linspace(0.9, 0.1, 40)[:, None], patients=np.arange(40), findings=(HERNIA,), resamples=50
-    )
-    undefined = evaluation.findings[0].undefined_resamples
-    assert undefined > 0
-    text = shown_text(render_html(evaluation, CONTEXT))
-    assert (
-        f"Of 50 resamples, these held only one class and are not in the interval: Hernia {undefined}." in text
-    )
+    each = dataclasses.replace(EVALUATION.findings[0], undefined_resamples=7)
+    ranking = dataclasses.replace(EVALUATION, findings=(each, *EVALUATION.findings[1:]))
+    text = shown_text(render_html(dataclasses.replace(ASSESSMENT, ranking=ranking), CONTEXT))
+    assert "these held only one class and are not in the interval: Pulmonary oedema 7." in text
 
 
 def test_a_page_without_any_auc_still_says_so():
-    evaluation = evaluation_of((HERNIA,))
-    text = shown_text(render_html(evaluation, CONTEXT))
+    assessment = assessment_of((HERNIA,))
+    evaluation = assessment.ranking
+    text = shown_text(render_html(assessment, CONTEXT))
     assert "no finding has both classes" in text
     assert "ROC curves" not in text
     assert headline(evaluation, CONTEXT) == "mean AUC n/a: nih-official, test part, 90 images of 45 patients"
-    assert metrics(evaluation, CONTEXT)["macro"]["num_findings"] == 0
+    assert metrics(assessment, CONTEXT)["macro"]["num_findings"] == 0
 
 
 def test_the_headline_carries_split_n_and_interval():
@@ -242,10 +256,113 @@ def test_rows_for_the_terminal():
     assert max(map(len, rows[3][3:])) <= len(".671 (.616-.715)")
 
 
+def test_accuracy_stands_beside_the_baseline():
+    primary = ASSESSMENT.primary
+    calls, accuracies = call_rows(primary), accuracy_rows(primary)
+    assert all(len(row) == len(CALLS_HEADER) for row in calls)
+    assert all(len(row) == len(ACCURACY_HEADER) for row in accuracies)
+    rates = primary.classification.findings[0].rates
+    assert calls[0][:3] == ("Pulmonary oedema", "0.5", short(rates["sensitivity"].interval))
+    assert accuracies[0][1:] == (
+        short(rates["accuracy"].interval),
+        short(rates["all_negative_accuracy"].interval),
+    )
+    assert accuracies[-1][0] == "Mean of 2"
+
+
+TUNED = ThresholdSet(
+    rule="youden",
+    findings=(EDEMA, NO_FINDING, HERNIA),
+    thresholds=(0.3, 0.3, None),
+    chosen_on=ChosenOn(
+        split="nih-official", part="test", sha256="", images_sha256="b2" * 32, num_images=90, num_patients=45
+    ),
+    origin="thresholds by the rule youden",
+    test_tuned=True,
+)
+
+
+def test_a_choice_on_the_reported_part_is_marked_in_every_file(tmp_path):
+    assessment = assessment_of((EDEMA, NO_FINDING, HERNIA), points=(TUNED,))
+    files = write_report(assessment, CONTEXT, out=tmp_path)
+    read = json.loads(files.metrics.read_text())
+    assert read["test_tuned"]
+    assert [each["test_tuned"] for each in read["operating_points"]] == [True, False]
+    assert TUNED_MARK in read["operating_points"][0]["name"]
+    # The banner, the heading of its rates, that of its confusion, the subgroups, and how it was made.
+    assert shown_text(files.html.read_text()).count(TUNED_MARK) >= 5
+    assert files.markdown.read_text().count(TUNED_MARK) >= 2
+    assert TUNED_MARK not in render_html(ASSESSMENT, CONTEXT)
+    assert TUNED_MARK not in render_markdown(ASSESSMENT, CONTEXT)
+
+
+def test_a_split_that_is_not_stated_is_said_everywhere(tmp_path):
+    context = dataclasses.replace(CONTEXT, split="", part="", split_sha256="", num_official_test=12)
+    files = write_report(assessment_of((EDEMA, HERNIA), context=context), context, out=tmp_path)
+    for text in (shown_text(files.html.read_text()), files.markdown.read_text()):
+        assert "split not stated" in text
+        assert "12 of the 90 are in NIH's official test" in text
+        assert "None: the split is not stated" in text
+    read = json.loads(files.metrics.read_text())
+    assert read["split"] == {"name": None, "part": None, "sha256": None, "whole_part": False}
+    assert read["num_nih_official_test"] == 12
+    assert "split not stated" in headline(EVALUATION, context)
+
+
+def test_published_results_of_the_same_kind_stand_beside():
+    context = dataclasses.replace(CONTEXT, dataset="nih-chestxray14", whole_part=True)
+    assessment = assessment_of((EDEMA, HERNIA), context=context)
+    text = shown_text(render_html(assessment, context))
+    assert "AE-CNN" in text
+    assert "SynthEnsemble" not in text  # a random split
+    random = dataclasses.replace(context, split="nih-random-patient")
+    assessment = assessment_of((EDEMA, HERNIA), context=random)
+    written = render_markdown(assessment, random)
+    assert "SynthEnsemble" in written
+    assert "AE-CNN" not in written
+
+
+def test_predictive_values_carry_their_prevalence():
+    stated = {EDEMA: StatedPrevalence(0.03, "training part of nih-official")}
+    assessment = assessment_of((EDEMA, HERNIA), prevalence=stated)
+    values = assessment.primary.predictive_values[0]
+    text = shown_text(render_html(assessment, CONTEXT))
+    assert f"3.0 %{values.ppv.value:.3f} {values.ppv.ends}" in text
+    assert "Prevalence from: training part of nih-official." in text
+    read = metrics(assessment, CONTEXT)["operating_points"][0]["predictive_values"]
+    assert read["Edema"]["prevalence"] == 0.03
+    assert read["Hernia"] is None
+
+
+def test_an_audit_is_shown_where_there_was_one():
+    found = [("error", "patients in two parts: 3"), ("warning", HOSTILE)]
+    text = shown_text(render_html(ASSESSMENT, CONTEXT, audit=found))
+    assert "patients in two parts: 3" in text
+    assert HOSTILE in text
+    assert "found nothing wrong" in shown_text(render_html(ASSESSMENT, CONTEXT, audit=[]))
+    assert "Audit" not in shown_text(render_html(ASSESSMENT, CONTEXT))
+    assert "- error: patients in two parts: 3" in render_markdown(ASSESSMENT, CONTEXT, audit=found)
+
+
+def test_markdown_has_the_numbers_in_tables_that_hold():
+    context = dataclasses.replace(CONTEXT, warnings=("a | b\n<b>c</b>",))
+    text = render_markdown(ASSESSMENT, context)
+    edema = EVALUATION.findings[0]
+    assert f"| Pulmonary oedema | 90 | {edema.num_positive} | {short(edema.auc)} |" in text
+    assert "- a \\| b &lt;b&gt;c&lt;/b&gt;" in text
+    table = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            table.append(line.replace("\\|", "").count("|"))
+        elif table:
+            assert len(set(table)) == 1
+            table = []
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "report").write_text("mine")
-    with pytest.raises(DataError, match=r"^cannot write a report into report: it is a file; name a folder"):
-        write_report(EVALUATION, CONTEXT, out=tmp_path / "report")
+    with pytest.raises(DataError, match=r"report is a file; give a folder for the report$"):
+        write_report(ASSESSMENT, CONTEXT, out=tmp_path / "report")
     assert (tmp_path / "report").read_text() == "mine"
 
 

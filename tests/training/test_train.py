@@ -269,9 +269,7 @@ def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
 
 def test_a_folder_of_something_else_is_refused(toy_store, make_recipe, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(
-        DataError, match=r"is not empty and holds no run, but notes.txt"
-    ):
+    with pytest.raises(DataError, match=r"is not empty and holds no run, but notes.txt"):
         train(make_recipe(), toy_store, tmp_path, resume=True, device="cpu")
     with pytest.raises(DataError, match="is a file; give a folder"):
         train(make_recipe(), toy_store, tmp_path / "notes.txt", device="cpu")

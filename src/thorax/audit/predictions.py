@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float64
 
-from thorax.audit.lists import ABSENT, Listed, Lists, Locator, find_image_column, read_rows
+from thorax.audit.lists import ABSENT, Listed, Lists, Locator
 from thorax.audit.problem import Problem, Severity, found
 from thorax.datasets.table import SampleTable
-from thorax.errors import DataError
+from thorax.evaluation.predictions import read_predictions as read_file
 from thorax.evaluation.ranking import auroc_score
-from thorax.findings import Finding, Findings, find_finding
+from thorax.findings import Findings
 
 __all__ = [
     "Predicted",
@@ -28,9 +27,6 @@ __all__ = [
     "check_ranking",
     "read_predictions",
 ]
-
-_TRUTH = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
-"""Prefixes of columns that hold what a finding is, not what a model says of it; "bi" for binarised."""
 
 _NOTHING: Final = Listed((), np.empty(0, np.int64), ())
 _ENOUGH = 20
@@ -73,27 +69,9 @@ def read_predictions(path: Path, locator: Locator, findings: Findings) -> Predic
     Raises:
         DataError: The file is no CSV, has no column of images or of a finding, or two for one finding.
     """
-    header, rows = read_rows(path)
-    image = find_image_column(header, path)
-    columns: dict[Finding, int] = {}
-    for number, name in enumerate(header):
-        finding = None if number == image else _finding_of(name, findings)
-        if finding is not None and columns.setdefault(finding, number) != number:
-            raise DataError(
-                f"{path} has two columns for {finding}, {header[columns[finding]]!r} and {name!r}; "
-                "keep the one with the model's probabilities"
-            )
-    if not columns:
-        raise DataError(
-            f"{path} has no column of a finding (it has {', '.join(header)}); "
-            "name each column after its finding"
-        )
-    used = {image, *columns.values()}
+    file = read_file(path, findings=findings)
     return Predicted(
-        listed=locator.locate(row[image] for row in rows),
-        findings=tuple(columns),
-        scores=np.stack([_numbers([row[number] for row in rows]) for number in columns.values()], axis=1),
-        ignored=tuple(name for number, name in enumerate(header) if number not in used),
+        listed=locator.locate(file.images), findings=file.findings, scores=file.values, ignored=file.ignored
     )
 
 
@@ -296,22 +274,3 @@ def _ranking_problems(measured: Mapping[str, tuple[float, float]]) -> list[Probl
             remedy="look whether the columns are in the model's order of findings, and whether one is 1 - p",
         ),
     ]
-
-
-def _finding_of(name: str, findings: Findings) -> Finding | None:
-    """Return the finding that a column is of: its name, or what follows a prefix and an underscore."""
-    own = {finding.name.casefold(): finding for finding in findings}
-    pieces = name.strip().split("_")
-    for start in range(len(pieces)):
-        if "_".join(pieces[:start]).casefold() in _TRUTH:
-            return None
-        spelling = "_".join(pieces[start:])
-        finding = own.get(spelling.casefold()) or find_finding(spelling)
-        if finding is not None:
-            return finding
-    return None
-
-
-def _numbers(texts: list[str]) -> Float64[np.ndarray, " _"]:
-    """Return the numbers that texts are; NaN for those that are none."""
-    return pd.to_numeric(pd.Series(texts), errors="coerce").to_numpy(np.float64)

@@ -1,119 +1,131 @@
-"""`thorax evaluate`: a bundle on one part of a split, with intervals and a report."""
+"""`thorax evaluate`: a bundle, or anybody's predictions, on one part of a split, with a whole report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from thorax.cli.threads import one_blas_thread
+
 if TYPE_CHECKING:
-    from thorax.bundle import Bundle
-    from thorax.store import Store
+    from thorax.evaluation.assess import Assessment, StatedPrevalence
+    from thorax.evaluation.evaluate import Context
+    from thorax.findings import Finding
+    from thorax.reporting.report import ReportFiles
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
-    store: Annotated[Path, typer.Option(help="A store prepared as the bundle wants it.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html and report.md.")],
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle, or the run that made it.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A store prepared as the bundle wants it.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="CSV of any model's probabilities.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="NIH's label file, for --predictions.")] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="The predictions are logits.")] = False,
     split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
     part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
     view: Annotated[Literal["PA", "AP"] | None, typer.Option(help="Only images of this view.")] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="JSON of thresholds with their origin.")] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Choose thresholds on validation: youden, sensitivity-90, specificity-95, 0.3..."),
+    ] = None,
+    allow_test_tuning: Annotated[
+        bool, typer.Option("--allow-test-tuning", help="Choose on the reported part, and mark it so.")
+    ] = False,
+    prevalence: Annotated[
+        list[str] | None, typer.Option(help="Predictive values at it, such as Edema=0.05.")
+    ] = None,
+    radiologists: Annotated[Path | None, typer.Option(help="CSV of radiologists' labels.")] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
-    """Evaluate a bundle. Patients that training or selection saw are refused."""
-    from importlib.metadata import version
-
-    from thorax.bundle import load_bundle, refuse_seen_patients
-    from thorax.cli.console import print_table, progress_bar
-    from thorax.datasets.splits import build_split
-    from thorax.datasets.table import patient_codes
-    from thorax.evaluation.evaluate import Context
-    from thorax.evaluation.evaluate import evaluate as measure
-    from thorax.inference.predictor import Predictor
-    from thorax.inference.torch_engine import TorchEngine
-    from thorax.reporting.report import SUMMARY_HEADER, headline, summary_rows, write_report
-    from thorax.store import open_store
-
-    opened, images = load_bundle(bundle), open_store(store)
-    _refuse_file(out)
-    opened.refuse_other_preparation(images.path, images.preparation)
-    images.verify()
-    chosen = build_split(
-        split or _own_split(opened),
-        images.table,
-        dataset=images.dataset,
-        whole_sha256=images.split_sha256,
+    """Evaluate a bundle or predictions. Patients that training or selection saw are refused."""
+    one_blas_thread()
+    from thorax.cli.subject import (
+        PartChoice,
+        predicted_subject,
+        store_subject,
+        with_points,
     )
-    rows = chosen.rows(part, views=(view,) if view else ())
-    table = images.table.take(rows)
-    refuse_seen_patients(opened, images.dataset, table.patients().patients)
-    predictor = Predictor(opened, TorchEngine(opened, device=device))
-    with progress_bar("predicting", unit="images") as progress:
-        probabilities = predictor.predict_rows(images.pixels, rows, progress=progress)
-    evaluation = measure(
-        table.targets(opened.findings),
-        probabilities,
-        patients=patient_codes(table),
-        findings=opened.findings,
+    from thorax.evaluation.assess import Plan, assess
+    from thorax.evaluation.radiologists import read_radiologist_labels
+    from thorax.reporting.report import refuse_file, write_report
+
+    refuse_file(out)
+    _refuse_mixture(bundle, store, predictions, labels)
+    choice = PartChoice(split=split, part=part, view=view)
+    stated = _prevalence(prevalence or [])
+    readers = read_radiologist_labels(radiologists) if radiologists else None
+    if bundle is not None and store is not None:
+        subject = store_subject(bundle, store, choice, device=device)
+    else:
+        assert predictions is not None
+        subject = predicted_subject(predictions, labels, store, choice, logits=logits)
+    points = with_points(subject, rules=rule or [], file=thresholds, allow=allow_test_tuning)
+    plan = Plan(
+        points=points,
+        prevalence={**subject.prevalence, **stated},
+        trained=subject.trained,
+        radiologists=readers,
         resamples=resamples,
         seed=seed,
     )
-    context = Context(
-        split=chosen.name,
-        part=part,
-        split_sha256=chosen.sha256,
-        images_sha256=chosen.images_sha256(rows),
-        dataset=images.dataset,
-        model=predictor.identity,
-        versions={name: version(name) for name in ("thorax", "torch", "numpy")},
-        warnings=_warnings(opened, images, chosen.name, part=part, num_images=len(rows), view=view),
+    assessment = assess(subject.cohort, subject.probabilities, subject.context, plan=plan)
+    _told(assessment, subject.context, write_report(assessment, subject.context, out=out))
+
+
+def _told(assessment: "Assessment", context: "Context", written: "ReportFiles") -> None:
+    from thorax.cli.console import print_table
+    from thorax.reporting.summary import (
+        ACCURACY_HEADER,
+        CALLS_HEADER,
+        SUMMARY_HEADER,
+        accuracy_rows,
+        call_rows,
+        calls_title,
+        headline,
+        summary_rows,
     )
-    written = write_report(evaluation, context, out=out)
-    print_table(SUMMARY_HEADER, summary_rows(evaluation), title=headline(evaluation, context))
+
+    ranking, primary = assessment.ranking, assessment.primary
+    print_table(SUMMARY_HEADER, summary_rows(ranking), title=headline(ranking, context))
+    print_table(CALLS_HEADER, call_rows(primary), title=calls_title(primary))
+    print_table(ACCURACY_HEADER, accuracy_rows(primary), title=f"At {primary.points.name}")
     for warning in context.warnings:
         typer.echo(f"note: {warning}", err=True)
     typer.echo(f"report: {written.html}")
 
 
-def _warnings(
-    bundle: "Bundle", store: "Store", split: str, *, part: str, num_images: int, view: str | None
-) -> tuple[str, ...]:
-    """Say what a reader must know about the images behind the figures."""
-    from thorax.datasets.splits import NIH_OFFICIAL_TEST_IMAGES
-
-    foreign = sorted({training.dataset for training in bundle.trainings} - {store.dataset})
-    notes = [
-        f"Only images of view {view}." if view else "",
-        f"{store.num_rejected:,} files of the store could not be used and are in no part."
-        if store.num_rejected
-        else "",
-        f"The model was trained on {', '.join(foreign)}: patients that both data sets have cannot be "
-        "recognised."
-        if foreign
-        else "",
-        "Which patients an imported net was trained on is not known: they may be among these."
-        if not bundle.all_trained
-        else "",
-        f"{num_images:,} of the {NIH_OFFICIAL_TEST_IMAGES:,} images of NIH's official test part."
-        if (split, part) == ("nih-official", "test") and num_images != NIH_OFFICIAL_TEST_IMAGES
-        else "",
-    ]
-    return tuple(note for note in notes if note)
+def _refuse_mixture(
+    bundle: Path | None, store: Path | None, predictions: Path | None, labels: Path | None
+) -> None:
+    """Refuse what names neither a bundle with a store nor predictions with labels, or both."""
+    if (bundle is None) == (predictions is None):
+        raise typer.BadParameter("give a bundle with --store, or --predictions with --labels")
+    if bundle is not None and (store is None or labels is not None):
+        raise typer.BadParameter("a bundle needs --store, which has the labels too")
+    if predictions is not None and (store is None) == (labels is None):
+        raise typer.BadParameter("--predictions needs --labels, or a --store that has them")
 
 
-def _own_split(bundle: "Bundle") -> str:
-    from thorax.errors import BundleError
-
-    if bundle.split is None:
-        raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with --split")
-    return bundle.split
-
-
-def _refuse_file(out: Path) -> None:
+def _prevalence(texts: Sequence[str]) -> "dict[Finding, StatedPrevalence]":
+    """Read "Edema=0.05"."""
     from thorax.errors import DataError
+    from thorax.evaluation.assess import StatedPrevalence
+    from thorax.findings import own_finding
 
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; give a folder for the report with --out")
+    stated = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise DataError(f"--prevalence {text!r} is no share of a finding; write it as Edema=0.05")
+        stated[own_finding(name)] = StatedPrevalence(value, "stated with --prevalence")
+    return stated

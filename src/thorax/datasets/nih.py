@@ -31,7 +31,7 @@ from thorax.errors import DataError
 from thorax.files import sha256_of_file
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 
-__all__ = ["LABEL_FILES", "find_label_file", "read_nih"]
+__all__ = ["LABEL_FILES", "find_label_file", "is_nih", "label_table", "official_parts", "read_nih"]
 
 LABEL_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 """Names of the label files, the newest first: the two NIH versions differ in some images' labels."""
@@ -70,8 +70,8 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
             f"{root} has none of {', '.join(LABEL_FILES)} (also .gz); give the folder that has one"
         )
     rows = read_csv(labels, _COLUMNS)
-    table, notices = _label_table(rows, labels)
-    table["official"] = _official_parts(root, table["image"])
+    table, notices = label_table(rows, labels)
+    table["official"] = official_parts(root, table["image"])
     paths = _image_paths(root)
     _refuse_unlabelled(paths, table["image"], labels)
     # Interned: a patient's id and the name of a part stand in many rows.
@@ -87,7 +87,7 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
             f"{root} has {len(whole.images):,} labelled images, and no file of theirs "
             f"{f'with view {view} ' if view else ''}is there; unpack the image archives beside {labels.name}"
         )
-    dataset = NIH_DATASET if _is_nih(whole) else "nih-layout"
+    dataset = NIH_DATASET if is_nih(whole) else "nih-layout"
     if dataset == NIH_DATASET:
         _check_official_lists(whole, root)
     boxes = _read_boxes(root, set(whole.images))
@@ -105,7 +105,12 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
     )
 
 
-def _label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+def label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Turn the rows of a label file into columns of the sample table; also what a user should know.
+
+    Raises:
+        DataError: A row is malformed; the message has its line.
+    """
     images = rows["Image Index"]
     refuse_duplicates(images, path)
     optional = {name: rows[name] if name in rows else pd.Series("", rows.index) for name in _OPTIONAL}
@@ -148,7 +153,7 @@ def _parse_labels(text: str, where: str) -> list[Finding]:
     return findings
 
 
-def _official_parts(root: Path, images: pd.Series) -> pd.Series:
+def official_parts(root: Path, images: pd.Series) -> pd.Series:
     """Return "train_val" or "test" for the images of the folder's own lists, "" for others."""
     parts = pd.Series("", images.index)
     for part in ("train_val", "test"):
@@ -230,7 +235,7 @@ def _read_boxes(root: Path, known: set[str]) -> dict[str, tuple[Box, ...]]:
     return boxes
 
 
-def _is_nih(whole: Patients) -> bool:
+def is_nih(whole: Patients) -> bool:
     """Tell NIH's own images by name and patient: 00000013_005.png is of patient 13, of 30,805."""
     if len(whole.images) > NIH_IMAGES:
         return False

@@ -3,18 +3,32 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.intervals import Interval, bootstrap, percentile_interval
-from thorax.evaluation.ranking import compact_points, rank, roc_curve, weighted_scores
+from thorax.evaluation.curves import Curves, ScoredFinding, draw_curves
+from thorax.evaluation.delong import AucCovariance, auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    mean_patients,
+    percentile_interval,
+    ranked_patients,
+    resample_blocks,
+)
+from thorax.evaluation.ranking import rank, rank_pooled, weighted_auroc, weighted_scores
+from thorax.evaluation.tally import Ranked
 from thorax.findings import NO_FINDING, Finding, Findings
 from thorax.prediction import ModelIdentity
 
-__all__ = ["Context", "Evaluation", "FindingEvaluation", "evaluate"]
+__all__ = ["PARTIAL_RATE", "Context", "Evaluation", "FindingEvaluation", "evaluate"]
+
+PARTIAL_RATE: Final = 0.1
+"""The false positive rate up to which the partial AUC is taken: nobody reads with more false alarms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +36,16 @@ class Context:
     """What a number must travel with, or it is not shown.
 
     Attributes:
-        split: Name of the split.
-        part: "train", "validation" or "test".
-        split_sha256: SHA-256 of the whole list of the split, whichever images are at hand.
+        split: Name of the split; "" where it is not stated.
+        part: "train", "validation" or "test"; "" without a split.
+        split_sha256: SHA-256 of the whole list of the split, whichever images are at hand; "" without one.
         images_sha256: SHA-256 of the names of the images that were evaluated.
         dataset: What the images are, for people.
         model: Which model spoke.
+        whole_part: Whether these are all images of the part, so that published figures may stand beside.
+        num_official_test: How many of the images are in NIH's official test; None for other data.
         versions: Version of each program that the numbers rest on.
+        made: How the model was made, as pairs of a name and what is to be said.
         warnings: What a reader must know before trusting the numbers.
     """
 
@@ -38,8 +55,16 @@ class Context:
     images_sha256: str
     dataset: str
     model: ModelIdentity
+    whole_part: bool = False
+    num_official_test: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    made: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """The part in words, such as "nih-official, test part"; or that it is not stated."""
+        return f"{self.split}, {self.part} part" if self.split else "split not stated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,29 +76,38 @@ class FindingEvaluation:
         num_known: Images labelled present or absent; uncertain and missing labels are left out.
         num_positive: Those labelled present.
         auc: Area under the ROC curve; does not exist without a positive or without a negative.
+        auc_delong: The same with DeLong's interval, patients as units: a second opinion.
+        partial_auc: Standardised area up to a false positive rate of `PARTIAL_RATE`; 0.5 is chance.
         average_precision: Area under the precision-recall curve; exists where the AUC does.
         undefined_resamples: Resamples that held only one class, and are not in the intervals.
-        roc: At most 200 points (false positive rate, sensitivity) of the ROC curve; empty without an AUC.
+        curves: ROC and precision-recall curve with bands.
     """
 
     finding: Finding
     num_known: int
     num_positive: int
     auc: Interval
+    auc_delong: Interval
+    partial_auc: Interval
     average_precision: Interval
     undefined_resamples: int
-    roc: tuple[tuple[float, float], ...]
+    curves: Curves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All numbers of one model on one part.
+    """How well one model ranks the images of one part.
 
     Attributes:
         findings: One entry per finding, in the model's order.
         macro_auc: Plain mean of the AUCs that exist, No Finding never among them.
-        macro_average_precision: The same of average precision.
-        num_findings: How many findings the means are taken over.
+        macro_auc_delong: The same with DeLong's interval.
+        macro_partial_auc: The mean of the partial AUCs.
+        macro_average_precision: The mean of average precision.
+        micro_auc: AUC over all pairs of an image and a finding, No Finding left out: it compares scores
+            across findings, and is high where common findings merely score above rare ones.
+        micro_average_precision: The same of average precision.
+        num_findings: How many findings the macro means are taken over.
         incomplete_resamples: Resamples in which one of these findings was undefined, so that their mean is
             over fewer.
         num_images: Images.
@@ -84,7 +118,11 @@ class Evaluation:
 
     findings: tuple[FindingEvaluation, ...]
     macro_auc: Interval
+    macro_auc_delong: Interval
+    macro_partial_auc: Interval
     macro_average_precision: Interval
+    micro_auc: Interval
+    micro_average_precision: Interval
     num_findings: int
     incomplete_resamples: int
     num_images: int
@@ -117,47 +155,101 @@ def evaluate(
     """
     _check(targets, probabilities, patients=patients, findings=findings, resamples=resamples)
     patient_names, patient = np.unique(np.asarray(patients), return_inverse=True)
-    once = np.ones((len(patient_names), 1), dtype=np.int32)
     known = (targets == 0) | (targets == 1)  # the rest is uncertain or not labelled
     ranked = [
-        rank(targets[known[:, k], k] == 1, probabilities[known[:, k], k], patient[known[:, k]])
-        for k in range(len(findings))
+        rank(targets[rows, k] == 1, probabilities[rows, k], patient[rows]) for k, rows in enumerate(known.T)
     ]
-    scores = [weighted_scores(each, once) for each in ranked]
-    auc = np.array([auroc[0] for auroc, _ in scores])
-    average_precision = np.array([precision[0] for _, precision in scores])
-    samples = bootstrap(ranked, num_patients=len(patient_names), resamples=resamples, seed=seed)
-    in_mean = np.array([each != NO_FINDING for each in findings]) & ~np.isnan(auc)
+    counted = np.array([each != NO_FINDING for each in findings])
+    pooled = rank_pooled(targets == 1, probabilities, known=known & counted, unit=patient)
+    draw = _Draw(num_patients=len(patient_names), resamples=resamples, seed=seed)
+    scores = _score([*ranked, pooled], draw)
+    asymptotic = auc_covariance(ranked, num_units=draw.num_patients)
+    in_mean = np.append(counted & ~np.isnan(scores.auc[0, :-1]), False)
+    curves = draw_curves(
+        [
+            ScoredFinding(targets[rows, k] == 1, probabilities[rows, k], patient[rows], ranked_patients(each))
+            for k, (rows, each) in enumerate(zip(known.T, ranked, strict=True))
+        ],
+        num_patients=draw.num_patients,
+        resamples=resamples,
+        seed=seed,
+    )
+    means = [_mean_interval(each, in_mean, ranked) for each in (scores.auc, scores.partial, scores.precision)]
     return Evaluation(
         findings=tuple(
             FindingEvaluation(
                 finding=finding,
                 num_known=int(np.sum(known[:, k])),
                 num_positive=len(ranked[k].positives),
-                auc=percentile_interval(float(auc[k]), samples.auroc[:, k]),
-                average_precision=percentile_interval(
-                    float(average_precision[k]), samples.average_precision[:, k]
+                auc=_interval(scores.auc[:, k], ranked[k]),
+                auc_delong=auc_interval(
+                    float(asymptotic.auc[k]),
+                    float(asymptotic.covariance[k, k]),
+                    patients=ranked_patients(ranked[k]),
                 ),
-                undefined_resamples=int(np.sum(np.isnan(samples.auroc[:, k]))),
-                roc=_roc_points(targets[known[:, k], k] == 1, probabilities[known[:, k], k]),
+                partial_auc=_interval(scores.partial[:, k], ranked[k]),
+                average_precision=_interval(scores.precision[:, k], ranked[k]),
+                undefined_resamples=int(np.sum(np.isnan(scores.auc[1:, k]))),
+                curves=curves[k],
             )
             for k, finding in enumerate(findings)
         ),
-        macro_auc=_mean_interval(auc, samples.auroc, in_mean),
-        macro_average_precision=_mean_interval(average_precision, samples.average_precision, in_mean),
+        macro_auc=means[0],
+        macro_auc_delong=_delong_mean(asymptotic, in_mean[:-1], ranked),
+        macro_partial_auc=means[1],
+        macro_average_precision=means[2],
+        micro_auc=_interval(scores.auc[:, -1], pooled),
+        micro_average_precision=_interval(scores.precision[:, -1], pooled),
         num_findings=int(np.sum(in_mean)),
-        incomplete_resamples=int(np.sum(np.any(np.isnan(samples.auroc[:, in_mean]), axis=1))),
+        incomplete_resamples=int(np.sum(np.any(np.isnan(scores.auc[1:, in_mean]), axis=1))),
         num_images=len(targets),
-        num_patients=len(patient_names),
+        num_patients=draw.num_patients,
         resamples=resamples,
         seed=seed,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Which resamples of how many patients."""
+
+    num_patients: int
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scores:
+    """Scores of each ranking: in the first row as the images are, then on each resample."""
+
+    auc: Float64[np.ndarray, "sample k"]
+    partial: Float64[np.ndarray, "sample k"]
+    precision: Float64[np.ndarray, "sample k"]
+
+
+def _score(ranked: Sequence[Ranked], draw: _Draw) -> _Scores:
+    samples = bootstrap(ranked, num_patients=draw.num_patients, resamples=draw.resamples, seed=draw.seed)
+    once = np.ones((draw.num_patients, 1), dtype=np.int32)
+    whole = np.array([weighted_scores(each, once) for each in ranked]).reshape(-1, 2).T[:, None]
+    partial = np.empty((draw.resamples + 1, len(ranked)))
+    partial[0] = [weighted_auroc(each, once, max_false_positive_rate=PARTIAL_RATE)[0] for each in ranked]
+    for block, counts in resample_blocks(draw.num_patients, resamples=draw.resamples, seed=draw.seed):
+        rows = slice(block.start + 1, block.stop + 1)
+        for column, each in enumerate(ranked):
+            partial[rows, column] = weighted_auroc(each, counts, max_false_positive_rate=PARTIAL_RATE)
+    return _Scores(
+        auc=np.concatenate([whole[0], samples.auroc]),
+        partial=partial,
+        precision=np.concatenate([whole[1], samples.average_precision]),
+    )
+
+
+def _interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
+    return percentile_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
+
+
 def _mean_interval(
-    values: Float64[np.ndarray, " k"],
-    samples: Float64[np.ndarray, "resample k"],
-    in_mean: Bool[np.ndarray, " k"],
+    samples: Float64[np.ndarray, "sample k"], in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
 ) -> Interval:
     """Return the mean over the chosen findings; on each resample, over those defined in it."""
     if not np.any(in_mean):
@@ -165,16 +257,19 @@ def _mean_interval(
     chosen = samples[:, in_mean]
     count = np.sum(~np.isnan(chosen), axis=1)
     means = np.where(count > 0, np.nansum(chosen, axis=1) / np.maximum(count, 1), np.nan)
-    return percentile_interval(float(np.mean(values[in_mean])), means)
+    # A finding that one patient alone has leaves the mean the widest interval of its resamples, not none.
+    patients = max(mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used]), 2.0)
+    return percentile_interval(float(means[0]), means[1:], patients=patients)
 
 
-def _roc_points(
-    target: Bool[np.ndarray, " n"], probability: Float64[np.ndarray, " n"]
-) -> tuple[tuple[float, float], ...]:
-    if np.all(target) or not np.any(target):
-        return ()
-    curve = roc_curve(target, probability)
-    return compact_points(curve.false_positive_rate, curve.true_positive_rate)
+def _delong_mean(
+    measured: AucCovariance, in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
+) -> Interval:
+    if not np.any(in_mean):
+        return Interval(math.nan, math.nan, math.nan)
+    contrast = auc_contrast(measured, in_mean / np.sum(in_mean))
+    patients = mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used])
+    return auc_interval(contrast.interval.value, contrast.variance, patients=patients)
 
 
 def _check(

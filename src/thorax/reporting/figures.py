@@ -1,82 +1,130 @@
-"""Figures of the report: pieces of SVG and positions that the page's own colours and font apply to.
+"""Figures of the report: small SVG elements and positions that the page's own colours and font apply to.
 
-matplotlib takes more than a second to import, and is imported where a figure is drawn.
+They are written as text: forty of them take a drawing library seconds, and a page wants no more than a path
+and a few lines of each. Classes name what the page gives a colour: `grid`, `wash`, `chance`, `curve`, `dot`.
 """
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from thorax.evaluation.curves import Band, Curves
 from thorax.evaluation.intervals import Interval
+from thorax.evaluation.reliability import ReliabilityBin
 
-__all__ = ["IntervalAxis", "Strip", "interval_axis", "roc_svg"]
+__all__ = [
+    "IntervalAxis",
+    "Strip",
+    "close_axis",
+    "interval_axis",
+    "precision_recall_svg",
+    "reliability_svg",
+    "roc_svg",
+]
 
-_SIDE: Final = 2.0
-"""Side of a small ROC figure in inches of 72 units; the page scales it to its column."""
+_LEFT: Final = 22.0
+_TOP: Final = 5.0
+_SIDE: Final = 116.0
+"""The square that curves are drawn in, within a view box of 144 by 144."""
 
-# matplotlib writes colours as numbers; each of these stands for a colour that the page names, so that one
-# figure serves light and dark.
-_PAGE_COLOURS: Final = {
-    "#010101": "var(--muted)",
-    "#020202": "var(--grid)",
-    "#030303": "var(--accent)",
-    "#040404": "var(--wash)",
-}
-_MUTED, _GRID, _ACCENT, _WASH = _PAGE_COLOURS
+_FULL: Final = ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
+_SCALES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+_Points = Sequence[tuple[float, float]]
 
 
-def roc_svg(points: Sequence[tuple[float, float]]) -> str:
-    """Return a small ROC figure as an SVG element without a size of its own.
-
-    The same points give the same text: no date, no random identifier, no setting of the user's.
+def roc_svg(curves: Curves) -> str:
+    """Return a small ROC figure with its band, as an SVG element without a size of its own.
 
     Args:
-        points: False positive rate and sensitivity, from (0, 0) to (1, 1).
+        curves: With the points of a ROC curve; without a band none is drawn.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    return _figure(
+        [_band(curves.roc_band), _line("chance", ((0.0, 0.0), (1.0, 1.0))), _line("curve", curves.roc)], _FULL
+    )
 
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "thorax", "font.size": 9.5})
-        figure = Figure(figsize=(_SIDE, _SIDE), dpi=72, facecolor="none")
-        axes = figure.add_axes((0.15, 0.15, 0.82, 0.82), facecolor="none")
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], color=_MUTED)
-        axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"], color=_MUTED)
-        axes.tick_params(length=0, pad=4)
-        axes.grid(visible=True, color=_GRID, linewidth=0.75, clip_on=False)
-        axes.set_axisbelow(True)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        false_positive_rate, sensitivity = zip(*points, strict=True)
-        # A filled outline, not fill_between: that one is written as a shared definition with a name.
-        axes.fill(
-            [*false_positive_rate, 1], [*sensitivity, 0], facecolor=_WASH, edgecolor="none", clip_on=False
+
+def precision_recall_svg(curves: Curves, *, prevalence: float) -> str:
+    """Return a small figure of precision against recall with its band; the dotted line is guessing.
+
+    Args:
+        curves: With the points of a precision-recall curve.
+        prevalence: Share of positives, in [0, 1].
+    """
+    chance = _line("chance", ((0.0, prevalence), (1.0, prevalence)))
+    return _figure(
+        [_band(curves.precision_recall_band), chance, _line("curve", curves.precision_recall)], _FULL
+    )
+
+
+def reliability_svg(bins: Sequence[ReliabilityBin]) -> str:
+    """Return a small figure: share that has the finding against mean probability, with intervals.
+
+    Both axes end at 5, 10, 20, 50 or 100 %, so that a rare finding is not drawn in a corner.
+
+    Args:
+        bins: At least one.
+    """
+    reach = max(max(each.mean_probability, each.share_positive.high) for each in bins)
+    scale = next(each for each in _SCALES if each >= reach or each == _SCALES[-1])
+    marks = [_line("chance", ((0.0, 0.0), (1.0, 1.0)))]
+    for each in bins:
+        x, share = each.mean_probability / scale, each.share_positive
+        marks.append(_line("whisker", ((x, share.low / scale), (x, share.high / scale))))
+        left, top = _place(x, share.value / scale)
+        marks.append(f'<circle class="dot" cx="{left}" cy="{top}" r="2.6"/>')
+    ticks = [(each, f"{100 * each * scale:.3g}%" if each else "0") for each in (0.0, 0.5, 1.0)]
+    return _figure(marks, ticks)
+
+
+def _figure(marks: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
+    lines = [
+        part
+        for position, _ in ticks
+        for part in (
+            _line("grid", ((position, 0.0), (position, 1.0))),
+            _line("grid", ((0.0, position), (1.0, position))),
         )
-        axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.9, linestyle=(0, (2, 3)), clip_on=False)
-        axes.plot(false_positive_rate, sensitivity, color=_ACCENT, linewidth=1.8, clip_on=False)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return _for_the_page(text.getvalue())
+    ]
+    labels = []
+    for position, text in ticks:
+        left, top = _place(position, position)
+        labels.append(f'<text x="{left}" y="{_number(_TOP + _SIDE + 12)}" text-anchor="middle">{text}</text>')
+        labels.append(
+            f'<text x="{_number(_LEFT - 4)}" y="{_number(float(top) + 3)}" text-anchor="end">{text}</text>'
+        )
+    inside = "".join([*lines, *marks, *labels])
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 144 136" aria-hidden="true">'
+        + inside
+        + "</svg>"
+    )
 
 
-def _for_the_page(svg: str) -> str:
-    """Return matplotlib's SVG as part of a page: no prologue, no font, no size, no names that clash."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' font-family: [^;"]*;', "", svg)
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-    # Nothing refers to a group by name, and fourteen figures on one page would repeat each name.
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = svg.replace("<svg", '<svg aria-hidden="true"', 1)
-    for colour, name in _PAGE_COLOURS.items():
-        svg = svg.replace(colour, name)
-    return svg
+def _band(band: Band) -> str:
+    """Return the area between the ends; "" without any."""
+    if not band:
+        return ""
+    outline = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
+    return f'<path class="wash" d="{_path(outline)}Z"/>'
+
+
+def _line(kind: str, points: _Points) -> str:
+    return f'<path class="{kind}" d="{_path(points)}"/>'
+
+
+def _path(points: _Points) -> str:
+    return "M" + "L".join(" ".join(_place(x, y)) for x, y in points)
+
+
+def _place(x: float, y: float) -> tuple[str, str]:
+    """Return where a point of the unit square lies, to a tenth of a unit; what is outside is on its edge."""
+    x, y = (min(max(each, 0.0), 1.0) for each in (x, y))
+    return _number(_LEFT + _SIDE * x), _number(_TOP + _SIDE * (1 - y))
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +138,21 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class IntervalAxis:
-    """An axis of AUC that ends at 1 and shows chance, 0.5.
+    """An axis of AUCs.
 
     Attributes:
-        start: Left end, a multiple of a tenth, at most 0.5.
+        start: Left end.
+        end: Right end.
         ticks: Marked values and where they lie, in per cent from the left.
     """
 
     start: float
+    end: float
     ticks: tuple[tuple[float, float], ...]
 
     def percent(self, value: float) -> float:
         """Return where a value lies, in per cent of the axis from the left."""
-        return round(100 * (value - self.start) / (1 - self.start), 2)
+        return round(100 * (value - self.start) / (self.end - self.start), 2)
 
     def strip(self, interval: Interval) -> Strip:
         """Return where an interval lies; one without ends is drawn as its value alone."""
@@ -115,9 +165,20 @@ def interval_axis(intervals: Sequence[Interval]) -> IntervalAxis:
     """Return an axis that holds all the intervals that exist, from 0.5 or lower up to 1."""
     ends = [end for each in intervals for end in (each.value, each.low) if not math.isnan(end)]
     tenths = math.floor(10 * min([0.5, *ends]) + 1e-9)
-    axis = IntervalAxis(start=tenths / 10, ticks=())
     step = 1 if tenths >= 4 else 2  # noqa: PLR2004  (more than seven labels collide on a phone)
-    marked = [tenth / 10 for tenth in range(10, tenths - 1, -step)]
-    return IntervalAxis(
-        start=axis.start, ticks=tuple((mark, axis.percent(mark)) for mark in reversed(marked))
-    )
+    return _axis(tenths / 10, 1.0, [tenth / 10 for tenth in range(10, tenths - 1, -step)])
+
+
+def close_axis(intervals: Sequence[Interval]) -> IntervalAxis:
+    """Return an axis of whole steps of .05 just around the intervals, for results that are much alike."""
+    ends = [
+        end for each in intervals for end in (each.value, each.low, each.high) if not math.isnan(end)
+    ] or [0.5, 1.0]
+    first, last = math.floor(20 * min(ends) + 1e-9), math.ceil(20 * max(ends) - 1e-9)
+    last = max(last, first + 1)
+    return _axis(first / 20, last / 20, [twentieth / 20 for twentieth in range(last, first - 1, -1)])
+
+
+def _axis(start: float, end: float, falling: Sequence[float]) -> IntervalAxis:
+    bare = IntervalAxis(start=start, end=end, ticks=())
+    return IntervalAxis(start, end, tuple((mark, bare.percent(mark)) for mark in reversed(falling)))

@@ -63,7 +63,9 @@ def timm_net(file: WeightsFile, options: ForeignOptions) -> Source:
         BundleError: The file holds no classifier.
     """
     if options.backbone is None:
-        raise RecipeError("a checkpoint of timm does not say which net it is of; name it with --backbone")
+        raise RecipeError(
+            "a checkpoint does not say which net it is of; give the name it was trained by with --backbone"
+        )
     full_name = options.backbone
     name, _, _ = full_name.partition(".")
     if not timm.is_model(name):

@@ -1,0 +1,181 @@
+"""Curves with bands: where a ROC or precision-recall curve would lie with other patients.
+
+A band is pointwise: at each false positive rate (or recall) it holds the sensitivity (or precision) on 95 %
+of the resamples of patients. The curve as a whole leaves it more often than that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
+
+from thorax.evaluation.intervals import percentile_interval, resample_blocks
+from thorax.evaluation.ranking import (
+    compact_points,
+    count_calls,
+    precision_recall_curve,
+    roc_curve,
+)
+
+__all__ = ["Band", "Curves", "ScoredFinding", "draw_curves"]
+
+Points = tuple[tuple[float, float], ...]
+
+Band = tuple[tuple[float, float, float], ...]
+"""Points (x, lower end, upper end), x rising."""
+
+_ALONG: Final = 40
+"""Thresholds that are spread evenly along the ROC curve."""
+
+_AT_TOP: Final = 24
+"""Further thresholds, at 1, 2, 4... called images: precision moves where few are called."""
+
+_RATES: Final = np.linspace(0.0, 1.0, 51)
+_RECALLS: Final = np.linspace(0.02, 1.0, 50)  # at a recall of 0 nothing is called, and precision is undefined
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredFinding:
+    """The images of one finding whose label is known.
+
+    Attributes:
+        target: Whether each has the finding.
+        score: Larger means more likely.
+        patient: The number of each image's patient.
+        patients: `ranked_patients` of them, by which intervals are widened.
+    """
+
+    target: Bool[np.ndarray, " n"]
+    score: Float[np.ndarray, " n"]
+    patient: Int64[np.ndarray, " n"]
+    patients: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The curves of one finding; all empty where a class is absent.
+
+    Attributes:
+        roc: At most 200 points (false positive rate, sensitivity).
+        precision_recall: At most 200 points (recall, precision).
+        roc_band: Where sensitivity lies at each false positive rate.
+        precision_recall_band: Where precision lies at each recall.
+    """
+
+    roc: Points = ()
+    precision_recall: Points = ()
+    roc_band: Band = ()
+    precision_recall_band: Band = ()
+
+
+def draw_curves(
+    findings: Sequence[ScoredFinding], *, num_patients: int, resamples: int, seed: int
+) -> tuple[Curves, ...]:
+    """Return the curves of each finding, all on the same resamples of the patients.
+
+    Args:
+        findings: Their images.
+        num_patients: How many patients there are in all.
+        resamples: How many resamples, at least 1.
+        seed: Which ones.
+    """
+    defined = [each for each in findings if np.any(each.target) and not np.all(each.target)]
+    stairs = [_Stairs.of(each, num_patients) for each in defined]
+    for block, counts in resample_blocks(num_patients, resamples=resamples, seed=seed):
+        for each in stairs:
+            each.climb(block, counts, resamples=resamples)
+    drawn = iter(
+        _curves(finding, sensitivity, precision)
+        for finding, each in zip(defined, stairs, strict=True)
+        for sensitivity, precision in [(each.sensitivity, each.precision)]
+    )
+    kept = {id(each) for each in defined}
+    return tuple(next(drawn) if id(each) in kept else Curves() for each in findings)
+
+
+class _Stairs:
+    """What some thresholds call of each patient, and the curves through them on each resample."""
+
+    def __init__(
+        self, hits: Float32[np.ndarray, "patient step"], alarms: Float32[np.ndarray, "patient step"]
+    ) -> None:
+        self.hits, self.alarms = hits, alarms
+        self.sensitivity = np.empty((0, len(_RATES)))
+        self.precision = np.empty((0, len(_RECALLS)))
+
+    @classmethod
+    def of(cls, finding: ScoredFinding, num_patients: int) -> "_Stairs":
+        thresholds = _thresholds(finding)
+        # The step at which a falling threshold first calls each image.
+        step = len(thresholds) - np.searchsorted(thresholds[::-1], finding.score, side="right")
+        cell = finding.patient * len(thresholds) + step
+        size = num_patients * len(thresholds)
+        called = [
+            np.bincount(cell[rows], minlength=size).reshape(num_patients, -1).cumsum(axis=1)
+            for rows in (finding.target, ~finding.target)
+        ]
+        return cls(*(each.astype(np.float32) for each in called))
+
+    def climb(self, block: slice, counts: Int32[np.ndarray, "patient resample"], *, resamples: int) -> None:
+        """Fill in what the curves are on a block of resamples; NaN where a class is absent."""
+        if len(self.sensitivity) == 0:
+            self.sensitivity = np.full((resamples, len(_RATES)), np.nan)
+            self.precision = np.full((resamples, len(_RECALLS)), np.nan)
+        weights = counts.astype(np.float32).T
+        for number, (hits, alarms) in enumerate(
+            zip(weights @ self.hits, weights @ self.alarms, strict=True), start=block.start
+        ):
+            if hits[-1] > 0 and alarms[-1] > 0:
+                self.sensitivity[number], self.precision[number] = _on_grids(hits, alarms)
+
+
+def _on_grids(
+    hits: Float32[np.ndarray, " step"], alarms: Float32[np.ndarray, " step"]
+) -> tuple[Float64[np.ndarray, " rate"], Float64[np.ndarray, " recall"]]:
+    """Return sensitivity at each rate and precision at each recall.
+
+    Between two thresholds hits and alarms grow together, in a straight line: in the plane of precision and
+    recall that is a curve (Davis and Goadrich, ICML 2006).
+    """
+    hits, alarms = (np.concatenate([[0.0], each]) for each in (hits, alarms))
+    sensitivity = np.interp(_RATES * alarms[-1], alarms, hits) / hits[-1]
+    wanted = _RECALLS * hits[-1]
+    return sensitivity, wanted / (wanted + np.interp(wanted, hits, alarms))
+
+
+def _thresholds(finding: ScoredFinding) -> Float64[np.ndarray, " step"]:
+    """Return falling thresholds, the last of which calls every image."""
+    counts = count_calls(finding.target, finding.score)
+    called = counts.true_positives + counts.false_positives
+    along = counts.true_positives / counts.true_positives[-1]
+    along = along + counts.false_positives / counts.false_positives[-1]
+    spread = np.searchsorted(along, np.linspace(0.0, 2.0, _ALONG))
+    top = np.searchsorted(called, np.geomspace(1, called[-1], _AT_TOP))
+    steps = np.unique(np.concatenate([spread, top, [len(called) - 1]]).clip(1, len(called) - 1))
+    return np.asarray(counts.threshold[steps])
+
+
+def _curves(
+    finding: ScoredFinding,
+    sensitivity: Float64[np.ndarray, "resample rate"],
+    precision: Float64[np.ndarray, "resample recall"],
+) -> Curves:
+    roc = roc_curve(finding.target, finding.score)
+    pr = precision_recall_curve(finding.target, finding.score)
+    return Curves(
+        roc=compact_points(roc.false_positive_rate, roc.true_positive_rate),
+        precision_recall=compact_points(pr.recall, pr.precision),
+        roc_band=_band(_RATES, sensitivity, finding.patients),
+        precision_recall_band=_band(_RECALLS, precision, finding.patients),
+    )
+
+
+def _band(
+    grid: Float64[np.ndarray, " x"], samples: Float64[np.ndarray, "resample x"], patients: float
+) -> Band:
+    # Only the ends are taken: the value is the curve's own.
+    columns = (percentile_interval(0.0, column, patients=patients) for column in samples.T)
+    band = tuple((float(x), each.low, each.high) for x, each in zip(grid, columns, strict=True))
+    return () if any(low != low for _, low, _ in band) else band  # noqa: PLR0124  (NaN)

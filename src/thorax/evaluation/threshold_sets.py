@@ -1,0 +1,207 @@
+"""Thresholds with their origin: which images chose them, or that nothing did.
+
+A threshold that was chosen on the images that are reported flatters every rate at it. Such a set is refused,
+or, where somebody insists, marked for good.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from thorax.arrays import Probabilities, Targets
+from thorax.errors import DataError
+from thorax.evaluation.operating_points import ThresholdRule, choose_operating_points
+from thorax.findings import Finding, Findings, find_finding
+
+__all__ = [
+    "TUNED_MARK",
+    "ChosenOn",
+    "ThresholdSet",
+    "choose_threshold_set",
+    "one_half",
+    "read_threshold_set",
+    "refuse_tuned",
+]
+
+TUNED_MARK: Final = "TUNED ON THE REPORTED PART"
+"""What stands beside every number at thresholds that the reported images chose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenOn:
+    """The images that chose thresholds.
+
+    Attributes:
+        split: Name of the split; "" where it is not stated.
+        part: Its part; "" where it is not stated.
+        sha256: SHA-256 of the whole list of the split.
+        images_sha256: SHA-256 of the names of the images.
+        num_images: How many they are.
+        num_patients: Of how many patients.
+    """
+
+    split: str
+    part: str
+    sha256: str
+    images_sha256: str
+    num_images: int
+    num_patients: int
+
+    def __str__(self) -> str:
+        where = f"{self.part} part of {self.split}" if self.split else "images of no stated split"
+        return f"{where} ({self.num_images:,} images of {self.num_patients:,} patients)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdSet:
+    """A threshold for each finding.
+
+    Attributes:
+        rule: How they were chosen, for example "f1-optimal".
+        findings: The findings, in the order of the thresholds.
+        thresholds: None where there is none.
+        chosen_on: The images that chose them; None where no image of ours did.
+        origin: Where they come from, for people.
+        test_tuned: Whether the reported images chose them.
+    """
+
+    rule: str
+    findings: Findings
+    thresholds: tuple[float | None, ...]
+    chosen_on: ChosenOn | None
+    origin: str
+    test_tuned: bool = False
+
+    @property
+    def name(self) -> str:
+        """The rule, with the mark where the reported images chose the thresholds."""
+        return f"{self.rule}, {TUNED_MARK}" if self.test_tuned else self.rule
+
+    @property
+    def told(self) -> str:
+        """Where the thresholds come from, in a sentence without its full stop."""
+        if self.chosen_on is None:
+            return self.origin
+        mark = f"{TUNED_MARK}: " if self.test_tuned else ""
+        return f"{mark}{self.origin}, chosen on the {self.chosen_on}"
+
+
+def one_half(findings: Findings) -> ThresholdSet:
+    """Return 0.5 for each finding: what nobody chose."""
+    return ThresholdSet(
+        rule="one-half",
+        findings=findings,
+        thresholds=(0.5,) * len(findings),
+        chosen_on=None,
+        origin="0.5 for every finding, whatever its prevalence",
+    )
+
+
+def choose_threshold_set(
+    rule: ThresholdRule,
+    targets: Targets,
+    probabilities: Probabilities,
+    *,
+    findings: Findings,
+    chosen_on: ChosenOn,
+) -> ThresholdSet:
+    """Choose thresholds on these images; `refuse_tuned` looks whether they may be reported on others."""
+    points = choose_operating_points(rule, targets, probabilities)
+    return ThresholdSet(
+        rule=rule.name,
+        findings=findings,
+        thresholds=tuple(point.threshold for point in points),
+        chosen_on=chosen_on,
+        origin=f"thresholds by the rule {rule.name}",
+    )
+
+
+def read_threshold_set(path: Path, findings: Findings) -> ThresholdSet:
+    """Read thresholds from JSON: `rule`, `thresholds` by finding, and `chosen_on`, as in a bundle's manifest.
+
+    `chosen_on` has split, part, sha256, images_sha256, num_images and num_patients; null says that nobody
+    knows, or that no image chose them. Findings that the file does not name get no threshold.
+
+    Raises:
+        DataError: The file cannot be read, or something in it is not as it must be.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); give a file with thresholds") from error
+    needed = ("rule", "thresholds", "chosen_on")
+    if not isinstance(value, dict) or any(name not in value for name in needed):
+        raise DataError(f"{path} needs the keys {', '.join(needed)}; say with chosen_on where they come from")
+    by_finding = _thresholds(value["thresholds"], path)
+    chosen_on = None if value["chosen_on"] is None else _chosen_on(value["chosen_on"], path)
+    unknown = f"thresholds of {path.name}, which does not say what chose them"
+    return ThresholdSet(
+        rule=str(value["rule"]),
+        findings=findings,
+        thresholds=tuple(by_finding.get(finding) for finding in findings),
+        chosen_on=chosen_on,
+        origin=f"thresholds of {path.name}" if chosen_on else unknown,
+    )
+
+
+def refuse_tuned(
+    points: ThresholdSet, reported: ChosenOn, *, allow: bool, patients_shared: int = 0
+) -> ThresholdSet:
+    """Refuse thresholds that the reported images chose; or mark them, where `allow` says so.
+
+    Args:
+        points: The thresholds.
+        reported: The images that are reported.
+        allow: Whether to mark instead of refusing.
+        patients_shared: Patients of the reported images that are among those that chose, where it is known.
+
+    Raises:
+        DataError: They were chosen on the reported part, on some of its images, or on any test part.
+    """
+    chosen = points.chosen_on
+    if chosen is None:
+        return points
+    same_part = bool(chosen.split) and (chosen.split, chosen.part) == (reported.split, reported.part)
+    same_images = chosen.images_sha256 == reported.images_sha256
+    if not (same_part or same_images or chosen.part == "test" or patients_shared):
+        return points
+    if not allow:
+        raise DataError(
+            f"the thresholds {points.rule} were chosen on the {chosen}, and the figures are of the same; "
+            "choose them on validation, or mark every figure at them with --allow-test-tuning"
+        )
+    return replace(points, test_tuned=True)
+
+
+def _thresholds(value: Any, path: Path) -> Mapping[Finding, float | None]:
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: thresholds must be an object of one number per finding")
+    thresholds: dict[Finding, float | None] = {}
+    for name, threshold in value.items():
+        number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+        if threshold is not None and not (number and math.isfinite(threshold) and 0 <= threshold <= 1):
+            raise DataError(
+                f"{path}: the threshold of {name} is {threshold!r}; give a probability in [0, 1], or null"
+            )
+        thresholds[find_finding(name) or Finding(name)] = threshold
+    return thresholds
+
+
+def _chosen_on(value: Any, path: Path) -> ChosenOn:
+    texts: Sequence[str] = ("split", "part", "sha256", "images_sha256")
+    numbers: Sequence[str] = ("num_images", "num_patients")
+    if not isinstance(value, dict) or any(name not in value for name in (*texts, *numbers)):
+        raise DataError(f"{path}: chosen_on needs {', '.join((*texts, *numbers))}, or must be null")
+    if not all(isinstance(value[name], int) for name in numbers):
+        raise DataError(f"{path}: {' and '.join(numbers)} of chosen_on must be whole numbers")
+    return ChosenOn(
+        split=str(value["split"]),
+        part=str(value["part"]),
+        sha256=str(value["sha256"]),
+        images_sha256=str(value["images_sha256"]),
+        num_images=int(value["num_images"]),
+        num_patients=int(value["num_patients"]),
+    )

@@ -1,0 +1,128 @@
+"""The report as one HTML page: what the page shows that is not a field of the assessment."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thorax.evaluation.assess import Assessment
+from thorax.evaluation.classification import AVERAGES, Measure, Rate
+from thorax.evaluation.evaluate import PARTIAL_RATE, Context, FindingEvaluation
+from thorax.evaluation.subgroups import FEWEST_PATIENTS
+from thorax.evaluation.threshold_sets import TUNED_MARK
+from thorax.reporting.figures import (
+    close_axis,
+    interval_axis,
+    precision_recall_svg,
+    reliability_svg,
+    roc_svg,
+)
+from thorax.reporting.numbers import bare_ends, percent, threshold_text
+from thorax.reporting.summary import headline, official_test_share, why_none_published
+
+__all__ = ["AuditLines", "render_html"]
+
+AuditLines = Sequence[tuple[str, str]]
+"""What an audit found: severity and text of each problem."""
+
+_SHOWN_RATES: tuple[Rate, ...] = (
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "f1",
+    "accuracy",
+    "all_negative_accuracy",
+)
+
+
+def render_html(assessment: Assessment, context: Context, *, audit: AuditLines | None = None) -> str:
+    """Return the report as one HTML page that is well-formed XML too and loads nothing.
+
+    Args:
+        assessment: The numbers.
+        context: What they travel with.
+        audit: What an audit found; None where there was none.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("thorax.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"tuned_mark": TUNED_MARK, "bare_ends": bare_ends}
+    page = environment.get_template("report.html.j2").render(
+        **_ranking_values(assessment),
+        **_calls_values(assessment),
+        **_published_values(assessment, context),
+        assessment=assessment,
+        evaluation=assessment.ranking,
+        calibration=assessment.calibration,
+        reliability={
+            each.finding.name: reliability_svg(each.curve)
+            for each in assessment.calibration.findings
+            if each.curve
+        },
+        trained_source=next((each.source for each in assessment.trained.values()), ""),
+        fewest_patients=FEWEST_PATIENTS,
+        context=context,
+        audit=audit,
+        headline=headline(assessment.ranking, context),
+        official_share=official_test_share(assessment.ranking, context),
+        percent=percent,
+        threshold=threshold_text,
+    )
+    return page.rstrip() + "\n"
+
+
+def _ranking_values(assessment: Assessment) -> Mapping[str, Any]:
+    evaluation = assessment.ranking
+    defined = [each for each in evaluation.findings if each.auc.exists]
+    return {
+        "ranked": sorted(defined, key=_falling_auc),
+        "axis": interval_axis([each.auc for each in defined]),
+        "roc": {each.finding.name: roc_svg(each.curves) for each in defined},
+        "precision_recall": {
+            each.finding.name: precision_recall_svg(
+                each.curves, prevalence=each.num_positive / each.num_known
+            )
+            for each in defined
+        },
+        "undefined": [each for each in evaluation.findings if not each.auc.exists],
+        "uncertain_intervals": any(each.undefined_resamples > 0 for each in defined),
+        "partial_rate": PARTIAL_RATE,
+    }
+
+
+def _calls_values(assessment: Assessment) -> Mapping[str, Any]:
+    return {
+        "shown_rates": _SHOWN_RATES,
+        "averages": sorted(AVERAGES, key=lambda average: average == "macro"),  # the one that counts, last
+        "any_predictive": [
+            any(each is not None for each in point.predictive_values) for point in assessment.points
+        ],
+        "stated_sources": sorted({each.source for each in assessment.stated.values()}),
+    }
+
+
+def _published_values(assessment: Assessment, context: Context) -> Mapping[str, Any]:
+    results = assessment.published.results
+    pneumonia: Measure | None = next(
+        (
+            each.rates["f1"]
+            for each in assessment.primary.classification.findings
+            if assessment.pneumonia and each.finding == assessment.pneumonia[0].finding
+        ),
+        None,
+    )
+    return {
+        "published": assessment.published,
+        "published_axis": close_axis([*(each.auc for each in results), assessment.ranking.macro_auc]),
+        "why_none_published": why_none_published(context),
+        "pneumonia_f1": pneumonia,
+    }
+
+
+def _falling_auc(each: FindingEvaluation) -> tuple[float, str]:
+    return -each.auc.value, each.finding.name

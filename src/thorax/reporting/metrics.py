@@ -1,0 +1,250 @@
+"""`metrics.json`: every number of an assessment, for programs. `docs/metrics.md` says what each key means."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from thorax.evaluation.assess import Assessment, AtOperatingPoint, RadiologistAssessment, StatedPrevalence
+from thorax.evaluation.calibration_error import FindingCalibrationError
+from thorax.evaluation.classification import Classification, FindingClassification
+from thorax.evaluation.evaluate import PARTIAL_RATE, Context, Evaluation, FindingEvaluation
+from thorax.evaluation.intervals import LEVEL
+from thorax.evaluation.prevalence import LabelShift, PredictiveValues
+from thorax.evaluation.published import PublishedF1, PublishedResult
+from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
+from thorax.findings import Finding
+from thorax.reporting.numbers import interval_json, measure_json, number_json
+
+__all__ = ["METRICS_FORMAT", "metrics"]
+
+METRICS_FORMAT: Final = "thorax-metrics/1"
+"""What `metrics.json` calls its own layout; the number rises when a key changes its meaning."""
+
+
+def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
+    """Return the content of `metrics.json`; a value that does not exist is None."""
+    ranking = assessment.ranking
+    return {
+        "format": METRICS_FORMAT,
+        "split": {
+            "name": context.split or None,
+            "part": context.part or None,
+            "sha256": context.split_sha256 or None,
+            "whole_part": context.whole_part,
+        },
+        "images_sha256": context.images_sha256,
+        "dataset": context.dataset,
+        "num_images": ranking.num_images,
+        "num_patients": ranking.num_patients,
+        "num_nih_official_test": context.num_official_test,
+        "test_tuned": assessment.test_tuned,
+        "model": {
+            "name": context.model.name,
+            "bundle_sha256": context.model.bundle_sha256,
+            "calibrated": context.model.calibrated,
+        },
+        "intervals": {
+            "method": "percentile bootstrap, widened for few patients",
+            "unit": "patient",
+            "level": LEVEL,
+            "resamples": ranking.resamples,
+            "seed": ranking.seed,
+        },
+        "findings": {each.finding.name: _ranked(each) for each in ranking.findings},
+        "macro": _macro(ranking),
+        "micro": {
+            "auc": interval_json(ranking.micro_auc),
+            "average_precision": interval_json(ranking.micro_average_precision),
+        },
+        "operating_points": [_at_point(each) for each in assessment.points],
+        "calibration": {
+            "findings": {
+                each.finding.name: _calibration(each, shift)
+                for each, shift in zip(assessment.calibration.findings, assessment.shift, strict=True)
+            },
+            "macro": {
+                "brier": interval_json(assessment.calibration.macro_brier),
+                "ece": interval_json(assessment.calibration.macro_ece),
+                "num_findings": assessment.calibration.num_findings,
+            },
+            "prevalence_in_training": _stated(assessment.trained),
+        },
+        "subgroups": [_subgroup(each) for each in assessment.subgroups],
+        "radiologists": assessment.radiologists and _radiologists(assessment.radiologists),
+        "published": {
+            "split_kind": assessment.published.split,
+            "results": [_published(each) for each in assessment.published.results],
+            "pneumonia_f1": [_published_f1(each) for each in assessment.pneumonia],
+        },
+        "made": dict(context.made),
+        "warnings": list(context.warnings),
+        "versions": dict(context.versions),
+    }
+
+
+def _ranked(each: FindingEvaluation) -> dict[str, Any]:
+    return {
+        "num_known": each.num_known,
+        "num_positive": each.num_positive,
+        "auc": interval_json(each.auc),
+        "auc_delong": interval_json(each.auc_delong),
+        "partial_auc": interval_json(each.partial_auc),
+        "average_precision": interval_json(each.average_precision),
+        "undefined_resamples": each.undefined_resamples,
+    }
+
+
+def _macro(ranking: Evaluation) -> dict[str, Any]:
+    return {
+        "auc": interval_json(ranking.macro_auc),
+        "auc_delong": interval_json(ranking.macro_auc_delong),
+        "partial_auc": interval_json(ranking.macro_partial_auc),
+        "partial_auc_up_to": PARTIAL_RATE,
+        "average_precision": interval_json(ranking.macro_average_precision),
+        "num_findings": ranking.num_findings,
+        "incomplete_resamples": ranking.incomplete_resamples,
+    }
+
+
+def _at_point(each: AtOperatingPoint) -> dict[str, Any]:
+    points = each.points
+    return {
+        "name": points.name,
+        "rule": points.rule,
+        "origin": points.origin,
+        "chosen_on": points.chosen_on and asdict(points.chosen_on),
+        "test_tuned": points.test_tuned,
+        **_classification(each.classification),
+        "thresholds": {
+            finding.name: threshold
+            for finding, threshold in zip(points.findings, points.thresholds, strict=True)
+        },
+        "predictive_values": {
+            finding.name: values and _predictive(values)
+            for finding, values in zip(points.findings, each.predictive_values, strict=True)
+        },
+    }
+
+
+def _classification(measured: Classification) -> dict[str, Any]:
+    return {
+        "findings": {each.finding.name: _called(each) for each in measured.findings},
+        "averages": {
+            average: {rate: measure_json(measure) for rate, measure in rates.items()}
+            for average, rates in measured.averages.items()
+        },
+        "support": measured.support,
+        "exact_match": measure_json(measured.exact_match),
+        "hamming_loss": measure_json(measured.hamming_loss),
+    }
+
+
+def _called(each: FindingClassification) -> dict[str, Any]:
+    return {
+        "confusion": asdict(each.confusion),
+        **{rate: measure_json(measure) for rate, measure in each.rates.items()},
+    }
+
+
+def _predictive(values: PredictiveValues) -> dict[str, Any]:
+    return {
+        "prevalence": values.prevalence,
+        "ppv": interval_json(values.ppv),
+        "npv": interval_json(values.npv),
+        "undefined_resamples": values.undefined_resamples,
+    }
+
+
+def _calibration(each: FindingCalibrationError, shift: LabelShift | None) -> dict[str, Any]:
+    return {
+        "num_known": each.num_known,
+        "share_positive": interval_json(each.share_positive),
+        "mean_probability": interval_json(each.mean_probability),
+        "brier": interval_json(each.brier),
+        "brier_parts": {name: number_json(value) for name, value in asdict(each.parts).items()},
+        "ece": interval_json(each.ece),
+        "reliability": [
+            {
+                "low": bin_.low,
+                "high": bin_.high,
+                "num_images": bin_.num_images,
+                "num_patients": bin_.num_patients,
+                "mean_probability": bin_.mean_probability,
+                "share_positive": interval_json(bin_.share_positive),
+            }
+            for bin_ in each.curve
+        ],
+        "estimated_prevalence": shift
+        and {**interval_json(shift.prevalence), "undefined": shift.undefined or None},
+    }
+
+
+def _stated(prevalence: Mapping[Finding, StatedPrevalence]) -> dict[str, Any]:
+    return {finding.name: asdict(stated) for finding, stated in prevalence.items()}
+
+
+def _subgroup(each: Subgroup) -> dict[str, Any]:
+    return {
+        "axis": each.axis,
+        "group": each.name,
+        "num_images": each.num_images,
+        "num_patients": each.num_patients,
+        "macro_auc": interval_json(each.macro_auc),
+        "macro_auc_gap": interval_json(each.macro_auc_gap),
+        "num_findings": each.num_findings,
+        "findings": {finding.finding.name: _subgroup_finding(finding) for finding in each.findings},
+    }
+
+
+def _subgroup_finding(each: SubgroupFinding) -> dict[str, Any]:
+    intervals = ("auc", "auc_gap", "sensitivity", "sensitivity_gap")
+    return {
+        "num_known": each.num_known,
+        "num_positive": each.num_positive,
+        "num_positive_patients": each.num_positive_patients,
+        **{name: interval_json(getattr(each, name)) for name in intervals},
+        "undefined_resamples": each.undefined_resamples,
+    }
+
+
+def _radiologists(each: RadiologistAssessment) -> dict[str, Any]:
+    reference = each.reference
+    return {
+        "num_images": reference.num_covered,
+        "num_not_covered": reference.num_not_covered,
+        "operating_point": each.points.name,
+        "test_tuned": each.points.test_tuned,
+        "scored_by": {
+            finding.name: [part.name for part in by]
+            for finding, by in zip(reference.findings, reference.scored_by, strict=True)
+        },
+        "our_mapping": [finding.name for finding in reference.mapped],
+        "not_scored": {each.finding.name: each.why for each in reference.unscored},
+        "findings": each.ranking
+        and {ranked.finding.name: _ranked(ranked) for ranked in each.ranking.findings},
+        "at_operating_point": each.classification
+        and {called.finding.name: _called(called) for called in each.classification.findings},
+    }
+
+
+def _published(each: PublishedResult) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "split": each.split,
+        "auc": interval_json(each.auc),
+        "source": each.source,
+        "grade": each.grade,
+        "remark": each.remark,
+        "findings": {finding.name: auc for finding, auc in each.by_finding.items()},
+    }
+
+
+def _published_f1(each: PublishedF1) -> dict[str, Any]:
+    return {
+        "reader": each.reader,
+        "f1": interval_json(each.f1),
+        "num_images": each.num_images,
+        "source": each.source,
+        "grade": each.grade,
+        "differs": list(each.differs),
+    }

@@ -1,0 +1,194 @@
+"""The model card of a bundle: what it is for, what it was made of, how well it does, and where it fails.
+
+The headings follow Mitchell et al., Model Cards for Model Reporting (2019).
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thorax.bundle import Bundle, PartReference, Trained
+from thorax.bundle.manifest import Imported, Member
+from thorax.datasets.splits import NIH_DATASET
+from thorax.errors import DataError
+from thorax.evaluation.intervals import Interval
+from thorax.evaluation.threshold_sets import TUNED_MARK
+from thorax.reporting.metrics import METRICS_FORMAT
+from thorax.reporting.numbers import markdown_cell, markdown_table, short, threshold_text
+
+__all__ = ["read_card_metrics", "render_card"]
+
+_NOT_FOR = (
+    "Not a medical device: not for diagnosis, triage or treatment, for which nobody has tested it.",
+    "Not for lateral radiographs, other body parts, CT, or photographs of films.",
+    "Not as a source of truth for labels.",
+)
+_LIMITS = (
+    "It was measured against the labels of its data set, mined from reports or not: their errors are learnt.",
+    "Figures hold for the data set and split that they name, not for another hospital or machine.",
+    "Predictive values change with how common a finding is; a threshold suits where it was chosen.",
+    "A probability says how often such images had the finding in the calibration part, and no more.",
+)
+_NIH_LICENCE = (
+    "NIH ChestX-ray14 (Wang et al., CVPR 2017) was provided by the NIH Clinical Center, which puts no "
+    "restrictions on its use, and asks for a link to its download page, for the citation, and for an "
+    "acknowledgement of the NIH Clinical Center."
+)
+
+
+def read_card_metrics(path: Path, bundle: Bundle) -> Mapping[str, Any]:
+    """Read the `metrics.json` of an evaluation of this bundle.
+
+    Raises:
+        DataError: It cannot be read, is no such file, or is of another model.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); give a metrics.json") from error
+    if not isinstance(value, dict) or value.get("format") != METRICS_FORMAT:
+        raise DataError(f"{path} is no metrics.json of `thorax evaluate`; give the file of a report")
+    model = value["model"]
+    if model["bundle_sha256"] != bundle.sha256:
+        raise DataError(
+            f"{path} is of {model['name']} ({model['bundle_sha256'][:12]}...), and the bundle is "
+            f"{bundle.manifest.name} ({bundle.sha256[:12]}...); evaluate this bundle"
+        )
+    return value
+
+
+def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        bundle: The model.
+        metrics: What `read_card_metrics` gave; None leaves the results out, and says so.
+    """
+    sections: dict[str, str] = {
+        "Intended use": _bullets(_intended(bundle)),
+        "Not intended": _bullets(_NOT_FOR),
+        "Model": _bullets(_model(bundle)),
+        "Training data": _bullets(_data(bundle)),
+        "Calibration and operating points": _operating(bundle),
+        "Results": _results(metrics),
+        "Limits": _bullets(_LIMITS),
+        "Licence of the data": _licence(bundle),
+    }
+    body = "\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
+    return f"# {markdown_cell(bundle.manifest.name)}\n\n{body}"
+
+
+def _intended(bundle: Bundle) -> Iterator[str]:
+    yield "Research on chest radiographs: for a frontal radiograph it gives a probability of each finding."
+    yield f"Findings: {', '.join(finding.label for finding in bundle.findings)}."
+
+
+def _model(bundle: Bundle) -> Iterator[str]:
+    manifest = bundle.manifest
+    yield f"Bundle sha256 {bundle.sha256}"
+    preparation = manifest.preparation
+    yield f"Input: one grey radiograph of {preparation.size} x {preparation.size} pixels, {preparation.fit}"
+    for number, member in enumerate(manifest.members, start=1):
+        yield f"Net {number}: {member.model.backbone}, weights sha256 {member.sha256}, {_origin(member)}"
+    if manifest.ensemble:
+        yield f"Mean of the nets' {manifest.ensemble.mean_of}"
+
+
+def _origin(member: Member) -> str:
+    match member.provenance:
+        case Imported() as origin:
+            return f"imported from {origin.source} (file sha256 {origin.file_sha256})"
+        case Trained() as origin:
+            return (
+                f"recipe {origin.recipe} (sha256 {origin.recipe_sha256}), seed {origin.seed}, epoch "
+                f"{origin.epoch}, chosen as {origin.selected_by}"
+            )
+
+
+def _data(bundle: Bundle) -> Iterator[str]:
+    for member in bundle.manifest.members:
+        match member.provenance:
+            case Imported() as origin:
+                yield "The patients that an imported net was trained on are not known."
+                yield from origin.notes
+            case Trained() as origin:
+                yield f"Trained on the {_part(origin.trained_on)}, store {origin.store_fingerprint}"
+                yield f"Weights chosen on the {_part(origin.selected_on)}"
+
+
+def _operating(bundle: Bundle) -> str:
+    calibration, points = bundle.manifest.calibration, bundle.manifest.operating_points
+    lines = [
+        "Not calibrated: a probability of 20 % need not mean that a fifth have the finding."
+        if calibration is None
+        else f"Temperature {calibration.temperature:.3f}, fitted on the {_part(calibration.fitted_on)}"
+    ]
+    if points is None:
+        return _bullets([*lines, "No operating points."])
+    chosen = _part(points.chosen_on) if points.chosen_on else "no images of ours"
+    lines.append(f"Thresholds by the rule {points.rule}, chosen on the {chosen}")
+    rows = [(name, threshold_text(threshold)) for name, threshold in points.thresholds.items()]
+    return f"{_bullets(lines)}\n{markdown_table(('Finding', 'Threshold'), rows)}"
+
+
+def _results(metrics: Mapping[str, Any] | None) -> str:
+    if metrics is None:
+        return "None were given: see `thorax evaluate`, and `thorax card --metrics`.\n"
+    split, macro = metrics["split"], metrics["macro"]
+    where = f"{split['name']}, {split['part']} part" if split["name"] else "split not stated"
+    point = metrics["operating_points"][0]
+    rows = [
+        (
+            name,
+            f"{each['num_positive']:,} of {each['num_known']:,}",
+            _short(each["auc"]),
+            _short(each["average_precision"]),
+            *(_short(point["findings"][name][rate]) for rate in ("sensitivity", "specificity", "f1")),
+        )
+        for name, each in metrics["findings"].items()
+    ]
+    means = point["averages"]["macro"]
+    rows.append(
+        (
+            f"Mean of {macro['num_findings']}",
+            "",
+            _short(macro["auc"]),
+            _short(macro["average_precision"]),
+            *(_short(means[rate]) for rate in ("sensitivity", "specificity", "f1")),
+        )
+    )
+    header = ("Finding", "Positives", "AUC", "Average precision", "Sensitivity", "Specificity", "F1")
+    tuned = f"**{TUNED_MARK}**\n\n" if metrics["test_tuned"] else ""
+    told = (
+        f"{where}, {metrics['num_images']:,} images of {metrics['num_patients']:,} patients; 95 % intervals "
+        f"by {metrics['intervals']['resamples']:,} resamples of patients; sensitivity, specificity and F1 at "
+        f"{point['name']}."
+    )
+    return f"{tuned}{markdown_cell(told)}\n\n{markdown_table(header, rows)}\n{_bullets(metrics['warnings'])}"
+
+
+def _licence(bundle: Bundle) -> str:
+    datasets = sorted({training.dataset for training in bundle.trainings})
+    lines = [_NIH_LICENCE] if NIH_DATASET in datasets else []
+    lines += [f"{name}: ask whoever gave it." for name in datasets if name != NIH_DATASET]
+    if not bundle.all_trained:
+        lines.append("An imported net has the licence of its source, and of the data that it was trained on.")
+    return _bullets(lines)
+
+
+def _part(reference: PartReference) -> str:
+    return (
+        f"{reference.part} part of {reference.split}, {reference.dataset} ({reference.num_images:,} images "
+        f"of {reference.num_patients:,} patients; split sha256 {reference.sha256})"
+    )
+
+
+def _short(value: Mapping[str, float | None]) -> str:
+    numbers = (math.nan if value[name] is None else value[name] for name in ("value", "low", "high"))
+    return short(Interval(*(float(number) for number in numbers if number is not None)))
+
+
+def _bullets(lines: Sequence[str] | Iterator[str]) -> str:
+    return "".join(f"- {markdown_cell(line)}\n" for line in lines)

@@ -1,0 +1,26 @@
+"""Real predictions, read once for every test of the statistics."""
+
+from pathlib import Path
+
+import pytest
+
+from thorax.evaluation.labels import Labels, Measured, join_predictions, read_labels
+from thorax.evaluation.predictions import read_predictions, sound_predictions
+
+
+@pytest.fixture(scope="session")
+def chexnet_file(shared_data: Path) -> Path:
+    """A real CheXNet retraining's probabilities of 11,516 NIH images."""
+    return shared_data / "chexnet-predictions" / "predictions.csv.gz"
+
+
+@pytest.fixture(scope="session")
+def nih_labels(shared_data: Path) -> Labels:
+    """The labels of all 112,120 NIH images."""
+    return read_labels(shared_data / "nih-sample" / "Data_Entry_2017_v2020.csv.gz")
+
+
+@pytest.fixture(scope="session")
+def chexnet(chexnet_file: Path, nih_labels: Labels) -> Measured:
+    """These predictions beside their labels."""
+    return join_predictions(sound_predictions(read_predictions(chexnet_file)), nih_labels)

@@ -1,0 +1,178 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from thorax.errors import DataError
+from thorax.evaluation.labels import join_predictions, read_labels
+from thorax.evaluation.predictions import finding_of_column, read_predictions, sound_predictions
+from thorax.findings import NIH14, Finding, find_finding
+
+EDEMA, MASS = find_finding("Edema"), find_finding("Mass")
+
+
+def written(folder, text, name="predictions.csv"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def sound(folder, text, **options):
+    return sound_predictions(read_predictions(written(folder, text)), **options)
+
+
+@pytest.mark.parametrize(
+    ("column", "finding"),
+    [
+        ("Edema", EDEMA),
+        ("prob_Edema", EDEMA),
+        ("pred_Pleural_Thickening", find_finding("Pleural_Thickening")),
+        ("my_model_Pleural Thickening", find_finding("Pleural_Thickening")),
+        ("label_Edema", None),
+        ("true_Edema", None),
+        ("y_true_Edema", None),
+        ("Patient ID", None),
+    ],
+)
+def test_columns_are_known_with_and_without_a_prefix(column, finding):
+    assert finding_of_column(column) == finding
+
+
+def test_a_finding_of_the_labels_alone_is_known():
+    assert finding_of_column("prob_Silicosis") is None
+    assert finding_of_column("prob_Silicosis", (Finding("Silicosis"),)) == Finding("Silicosis")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_is_read_as_it_is(tmp_path, packed):
+    text = "Image Index,prob_Mass,age,Edema\nimages_001/images/b.png,.5,60,\na.png,0.25,1,x\n"
+    path = written(tmp_path, text)
+    if packed:
+        path = tmp_path / "predictions.csv.gz"
+        path.write_bytes(gzip.compress(text.encode()))
+    read = read_predictions(path)
+    assert read.images == ("b.png", "a.png")
+    assert read.findings == (MASS, EDEMA)
+    assert read.ignored == ("age",)
+    np.testing.assert_array_equal(read.values, [[0.5, np.nan], [0.25, np.nan]])
+    assert len(read.sha256) == 64
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path):
+    found = sound(tmp_path, "Image Index,Edema\na.png,.5\nb.png,\nc.png,.25\na.png,0.50\nd.png,nan\n")
+    assert found.images == ("a.png", "c.png")
+    np.testing.assert_array_equal(found.probabilities, [[0.5], [0.25]])
+    assert found.warnings == (
+        "2 rows of predictions.csv with a value that is empty or no number are left out (b.png, d.png).",
+        "1 rows of predictions.csv repeat another row and are left out (a.png).",
+    )
+
+
+def test_logits_pass_the_sigmoid_only_when_they_are_said_to_be_logits(tmp_path):
+    text = "Image Index,Edema\na.png,-2\nb.png,0.5\n"
+    with pytest.raises(
+        DataError,
+        match=r"^1 of 2 rows of .* outside \[0, 1\] \(first: Edema of a.png is -2\); give prob.*--logits",
+    ):
+        sound(tmp_path, text)
+    found = sound(tmp_path, text, logits=True)
+    np.testing.assert_allclose(found.probabilities[:, 0], 1 / (1 + np.exp([2, -0.5])), rtol=1e-12)
+    with pytest.raises(DataError, match=r"they are probabilities, not logits; leave out --logits"):
+        sound(tmp_path, "Image Index,Edema\na.png,.5\n", logits=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no rows"),
+        ("Image Index,Edema\n", "has no rows"),
+        ("name,Edema\na,1\n", "has no column 'Image Index'"),
+        ("Image Index,age\na,1\n", "has no column of a finding"),
+        ("Image Index,Edema,prob_Edema\na,1,1\n", "two columns for Edema, 'Edema' and 'prob_Edema'"),
+        ("Image Index,Edema\na,1,2\n", "row 2: 3 fields, and the header has 2"),
+        ("Image Index,Edema\na,\nb,x\n", "no row with a number for every finding"),
+        ("Image Index,Edema\na.png,.1\na.png,.2\nb.png,1\n", r"1 images .* two rows with different values"),
+        ("Image Index,Edema\na.png,inf\n", r"outside \[0, 1\]"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        sound(tmp_path, text)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "x.csv.gz").write_bytes(b"\x1f\x8b\x08 not gzip")
+    with pytest.raises(DataError, match="cannot be read as CSV"):
+        read_predictions(tmp_path / "x.csv.gz")
+
+
+LABELS = """Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position
+00000001_000.png,Edema|Mass,0,1,58,M,PA
+00000001_001.png,No Finding,1,1,59,M,AP
+00000003_000.png,Edema,0,3,81,F,PA
+00000013_000.png,No Finding,0,13,60,F,AP
+"""
+
+
+@pytest.fixture
+def labels(tmp_path):
+    return read_labels(written(tmp_path, LABELS, "Data_Entry_2017_v2020.csv"))
+
+
+def test_labels_are_read_without_any_image(labels):
+    assert labels.dataset == "nih-chestxray14"
+    assert labels.table.images[2] == "00000003_000.png"
+    np.testing.assert_array_equal(labels.table.targets((EDEMA, MASS)), [[1, 1], [0, 0], [1, 0], [0, 0]])
+
+
+def test_rows_meet_their_labels_whatever_their_order(tmp_path, labels):
+    rows = ("00000003_000.png,.1,.9,0", "x.png,0,0,0", "00000001_000.png,.7,.8,0")
+    text = "\n".join(("Image Index,Mass,Edema,Tuberculosis", *rows))
+    found = join_predictions(sound(tmp_path, text), labels)
+    assert found.cohort.images == ["00000003_000.png", "00000001_000.png"]
+    assert found.cohort.findings == (MASS, EDEMA)
+    np.testing.assert_array_equal(found.cohort.targets, [[0, 1], [1, 1]])
+    np.testing.assert_array_equal(found.probabilities, [[0.1, 0.9], [0.7, 0.8]])
+    assert (found.cohort.sexes, found.cohort.views) == (["F", "M"], ["PA", "PA"])
+    np.testing.assert_array_equal(found.cohort.ages, [81, 58])
+    assert found.split is None
+    assert found.warnings == (
+        "1 predicted images have no labels and are left out (x.png).",
+        "1 predicted findings have no labels and are left out (Tuberculosis).",
+    )
+
+
+def test_a_part_keeps_its_rows_and_names_those_that_are_missing(tmp_path, labels):
+    # Of these, patients 3 and 13 are in NIH's official test.
+    text = "Image Index,Edema\n00000001_000.png,.7\n00000003_000.png,.9\n"
+    found = join_predictions(sound(tmp_path, text), labels, split="nih-official", part="test")
+    assert found.cohort.images == ["00000003_000.png"]
+    assert "1 predicted images are not in the test part of nih-official and are left out." in found.warnings
+    assert any(
+        "of 2 images of the test part have no prediction" in each and "00000013_000.png" in each
+        for each in found.warnings
+    )
+
+
+def test_rows_of_the_validation_part_may_choose_thresholds(tmp_path, labels):
+    text = "Image Index,Edema\n" + "".join(f"{image},.5\n" for image in labels.table.images)
+    split = labels.split("nih-official")
+    found = join_predictions(sound(tmp_path, text), labels, split="nih-official", part="test")
+    assert (found.validation is None) == (len(split.parts["val"]) == 0)
+    train = join_predictions(sound(tmp_path, text), labels, split="nih-official", part="train")
+    assert train.cohort.images == ["00000001_000.png", "00000001_001.png"]
+
+
+def test_predictions_of_nothing_known_are_refused(tmp_path, labels):
+    with pytest.raises(DataError, match=r"^none of the 1 images, or of the findings Edema, is in the labels"):
+        join_predictions(sound(tmp_path, "Image Index,Edema\nx.png,.5\n"), labels)
+    elsewhere = sound(tmp_path, "Image Index,Edema\n00000001_000.png,.5\n")
+    with pytest.raises(DataError, match=r"^none of the 1 predicted images is in the test part"):
+        join_predictions(elsewhere, labels, split="nih-official")
+
+
+def test_a_real_file_meets_its_labels(chexnet):
+    assert len(chexnet.cohort.images) == 11_516
+    assert len(set(chexnet.cohort.patients)) == 3_093
+    assert chexnet.cohort.findings == NIH14
+    assert chexnet.warnings == ()
