@@ -127,8 +127,8 @@ def _operating(bundle: Bundle) -> str:
     ]
     if points is None:
         return _bullets([*lines, "No operating points."])
-    chosen = _part(points.chosen_on) if points.chosen_on else "no images of ours"
-    lines.append(f"Thresholds by the rule {points.rule}, chosen on the {chosen}")
+    chosen = f", chosen on the {_part(points.chosen_on)}" if points.chosen_on else "; no image chose them"
+    lines.append(f"Thresholds by the rule {points.rule}{chosen}")
     rows = [(name, threshold_text(threshold)) for name, threshold in points.thresholds.items()]
     return f"{_bullets(lines)}\n{markdown_table(('Finding', 'Threshold'), rows)}"
 
