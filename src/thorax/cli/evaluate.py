@@ -75,7 +75,8 @@ def evaluate(
         seed=seed,
     )
     assessment = assess(subject.cohort, subject.probabilities, subject.context, plan=plan)
-    _told(assessment, subject.context, write_report(assessment, subject.context, out=out))
+    audit = subject.audit() if subject.audit else None
+    _told(assessment, subject.context, write_report(assessment, subject.context, out=out, audit=audit))
 
 
 def _told(assessment: "Assessment", context: "Context", written: "ReportFiles") -> None:

@@ -73,6 +73,7 @@ class Subject:
         prevalence: Prevalence for predictive values.
         trained: Prevalence where the model was trained.
         validation: Gives the validation part, on which thresholds may be chosen; None where there is none.
+        audit: Gives what an audit of the split found, as severity and text; None where there is no store.
     """
 
     cohort: Cohort
@@ -83,6 +84,7 @@ class Subject:
     prevalence: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     trained: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     validation: Callable[[], Validation | None] = lambda: None
+    audit: Callable[[], list[tuple[str, str]]] | None = None
 
 
 def with_points(
@@ -142,6 +144,13 @@ def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str)
         chosen = cohort_of(images.table.take(part.rows), bundle.findings)
         return Validation(chosen, values, chosen_on(part.split, "val", chosen))
 
+    def audited() -> list[tuple[str, str]]:
+        from thorax.audit import Evidence, audit, lists_of_split
+
+        evidence = Evidence(part=choice.part, bundle=bundle)
+        found = audit(images, lists_of_split(split, images.dataset), evidence)
+        return [(problem.severity, f"{problem.what}. {problem.remedy}") for problem in found.problems]
+
     prevalence = trained_prevalence(split, bundle.findings)
     return Subject(
         cohort=cohort,
@@ -160,6 +169,7 @@ def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str)
         prevalence=prevalence,
         trained=prevalence if split.name == bundle.split else {},
         validation=validation,
+        audit=audited,
     )
 
 
