@@ -9,6 +9,7 @@ from thorax.bundle import (
     Member,
     OperatingPoints,
     PartReference,
+    PlattCalibration,
     Trained,
     hashed_patients,
     load_bundle,
@@ -176,6 +177,14 @@ def test_weights_are_copied_from_files(bundle, tmp_path):
     ("changes", "message"),
     [
         ({"findings": ("Mass", "Edema")}, "does not give Edema"),
+        (
+            {
+                "calibration": PlattCalibration(
+                    slopes={"Mass": 1.0}, intercepts={"Mass": 0.0}, kept={}, fitted_on=reference("val")
+                )
+            },
+            "one slope and intercept for each finding",
+        ),
         ({"members": (member(), member(weights="b"))}, "1 weights do not fit 2 members"),
     ],
 )

@@ -8,8 +8,9 @@ import torch
 
 from thorax.bundle import Imported, load_bundle, write_bundle
 from thorax.errors import BundleError, DataError, LeakError
-from thorax.evaluation.calibration import fit_temperature
-from thorax.inference.assembly import calibrate, unite, validation_part, with_test_time
+from thorax.evaluation.calibration import fit_platt, fit_temperature
+from thorax.evaluation.operating_points import f1_optimal_threshold
+from thorax.inference.assembly import Fitting, calibrate, unite, validation_part, with_test_time
 from thorax.inference.fitting import fit_ensemble_weights
 from thorax.inference.pipeline import sigmoid
 from thorax.inference.predictor import Predictor
@@ -86,7 +87,9 @@ def test_an_ensemble_is_the_mean_of_its_members(runs, toy_store, tmp_path):
 def test_calibrating_an_ensemble_with_weights_from_validation(runs, toy_store, tmp_path):
     united = unite(runs, tmp_path / "both", name="both", mean_of="logits")
     part = validation_part(united, toy_store, None)
-    fitted = calibrate(at_work(united), part, tmp_path / "both", rule="one-half", fit_weights=True)
+    fitted = calibrate(
+        at_work(united), part, tmp_path / "both", fitting=Fitting(rule="one-half", ensemble_weights=True)
+    )
     members = at_work(united).member_logits_of_rows(toy_store.pixels, part.rows)
     targets = toy_store.table.targets(united.findings)[part.rows]
     weights = fit_ensemble_weights(targets, members, mean_of="logits")
@@ -97,6 +100,26 @@ def test_calibrating_an_ensemble_with_weights_from_validation(runs, toy_store, t
     assert fitted.manifest.operating_points.thresholds == {"Effusion": 0.5, "Mass": 0.5}
     found = at_work(load_bundle(tmp_path / "both")).probabilities(toy_store.pixels(part.rows))
     assert np.allclose(found, sigmoid(mean / fitted.manifest.calibration.temperature), rtol=1e-9)
+
+
+def test_platt_scaling_is_fitted_and_used(runs, toy_store, tmp_path):
+    part = validation_part(runs[0], toy_store, None)
+    fitted = calibrate(at_work(runs[0]), part, tmp_path / "platt", fitting=Fitting(kind="platt"))
+    logits = at_work(runs[0]).logits(toy_store.pixels(part.rows))
+    targets = toy_store.table.targets(fitted.findings)[part.rows]
+    by_hand = fit_platt(targets, targets >= 0, logits)
+    expected = [
+        1 / (1 + np.exp(-(each.slope * logit + each.intercept)))
+        for each, logit in zip(by_hand, logits.T, strict=True)
+    ]
+    opened = load_bundle(tmp_path / "platt")
+    found = at_work(opened).probabilities(toy_store.pixels(part.rows))
+    assert np.allclose(found, np.array(expected).T, rtol=1e-9)
+    assert str(opened.manifest.calibration) == "Platt scaling of 2 of 2 findings"
+    points = opened.manifest.operating_points.thresholds
+    known = targets[:, 0] >= 0
+    chosen = f1_optimal_threshold(targets[known, 0] == 1, found[known, 0]).threshold
+    assert points["Effusion"] == pytest.approx(chosen)
 
 
 def test_calibrating_again_changes_nothing(runs, toy_store, tmp_path):

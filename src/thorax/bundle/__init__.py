@@ -19,6 +19,7 @@ from thorax.bundle.manifest import (
     Member,
     OperatingPoints,
     PartReference,
+    PlattCalibration,
     Provenance,
     Trained,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Member",
     "OperatingPoints",
     "PartReference",
+    "PlattCalibration",
     "Provenance",
     "Trained",
     "attach_engine",

@@ -21,6 +21,7 @@ __all__ = [
     "OperatingPoints",
     "Parity",
     "PartReference",
+    "PlattCalibration",
     "Precision",
     "Provenance",
     "Trained",
@@ -47,6 +48,24 @@ class Calibration(Section):
     kind: Literal["temperature"] = "temperature"
     temperature: float = Field(gt=0)
     fitted_on: PartReference
+
+    def __str__(self) -> str:
+        return f"temperature {self.temperature:.3f}"
+
+
+class PlattCalibration(Section):
+    """How the pipeline's logits become probabilities: sigmoid(slope * logit + intercept), by finding."""
+
+    kind: Literal["platt"] = "platt"
+    slopes: dict[str, Annotated[float, Field(gt=0)]]
+    intercepts: dict[str, float]
+    kept: dict[str, str]
+    """Findings whose logits are left as they are (slope 1, intercept 0), and why."""
+    fitted_on: PartReference
+
+    def __str__(self) -> str:
+        fitted = len(self.slopes) - len(self.kept)
+        return f"Platt scaling of {fitted} of {len(self.slopes)} findings"
 
 
 class OperatingPoints(Section):
@@ -194,7 +213,7 @@ class Manifest(Section):
     members: tuple[Member, ...] = Field(min_length=1)
     ensemble: Ensemble | None = None
     """None with one member."""
-    calibration: Calibration | None
+    calibration: Annotated[Calibration | PlattCalibration, Field(discriminator="kind")] | None
     operating_points: OperatingPoints | None
     patients_sha256: str
     """SHA-256 of `patients.json`."""
@@ -210,6 +229,10 @@ class Manifest(Section):
         weights = self.ensemble.weights if self.ensemble else (1.0,)
         if len(weights) != len(self.members):
             raise ValueError(f"{len(weights)} weights do not fit {len(self.members)} members")
+        if isinstance(self.calibration, PlattCalibration) and not (
+            set(self.findings) == self.calibration.slopes.keys() == self.calibration.intercepts.keys()
+        ):
+            raise ValueError("the calibration has not one slope and intercept for each finding")
         return self
 
     @model_validator(mode="after")

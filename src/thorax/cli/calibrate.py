@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thorax.recipe.choices import OperatingPointRule
+from thorax.recipe.choices import CalibrationKind, OperatingPointRule
 
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
@@ -19,6 +19,9 @@ def calibrate(
     store: Annotated[Path, typer.Option(help="A store prepared as the bundle wants it.")],
     out: Annotated[Path, typer.Option(help="Folder of the calibrated bundle.")],
     split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
+    kind: Annotated[CalibrationKind, typer.Option(help="One temperature, or Platt's for each finding.")] = (
+        "temperature"
+    ),
     rule: Annotated[OperatingPointRule, typer.Option(help="How thresholds are chosen.")] = "f1-optimal",
     test_time: Annotated[
         list[str] | None,
@@ -29,8 +32,8 @@ def calibrate(
     """Fit calibration and operating points on the validation part. Patients of training are refused."""
     from thorax.bundle import load_bundle, refuse_used_folder
     from thorax.cli.console import progress_bar
+    from thorax.inference.assembly import Fitting, validation_part, with_test_time
     from thorax.inference.assembly import calibrate as fit
-    from thorax.inference.assembly import validation_part, with_test_time
     from thorax.inference.predictor import Predictor
     from thorax.inference.torch_engine import TorchEngine
     from thorax.recipe.load import load_test_time
@@ -43,7 +46,7 @@ def calibrate(
     part = validation_part(changed, images, split or None)
     predictor = Predictor(changed, TorchEngine(changed, device=device))
     with progress_bar("predicting", unit="images") as progress:
-        fitted = fit(predictor, part, out, rule=rule, progress=progress)
+        fitted = fit(predictor, part, out, fitting=Fitting(kind=kind, rule=rule), progress=progress)
     finish(fitted, part)
 
 
@@ -67,7 +70,7 @@ def _told(bundle: "Bundle") -> str:
     on = calibration.fitted_on
     chosen = sum(threshold is not None for threshold in points.thresholds.values())
     return (
-        f"temperature {calibration.temperature:.3f}, {chosen} of {len(points.thresholds)} thresholds "
+        f"{calibration}, {chosen} of {len(points.thresholds)} thresholds "
         f"({points.rule}), fitted on the {on.part} part of {on.split} ({on.num_images:,} images of "
         f"{on.num_patients:,} patients)\nbundle: {bundle.folder}"
     )

@@ -32,7 +32,7 @@ def ensemble(
     from thorax.bundle import load_bundle, refuse_used_folder, write_bundle
     from thorax.cli.calibrate import finish
     from thorax.cli.console import progress_bar
-    from thorax.inference.assembly import calibrate, unite, validation_part
+    from thorax.inference.assembly import Fitting, calibrate, unite, validation_part
     from thorax.inference.predictor import Predictor
     from thorax.inference.torch_engine import TorchEngine
     from thorax.store import open_store
@@ -50,8 +50,8 @@ def ensemble(
     part = validation_part(united, images, split or None)
     predictor = Predictor(united, TorchEngine(united, device=device))
     with progress_bar("predicting", unit="images") as progress:
-        fit_weights = weights == "validation"
-        fitted = calibrate(predictor, part, out, rule=rule, fit_weights=fit_weights, progress=progress)
+        fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
+        fitted = calibrate(predictor, part, out, fitting=fitting, progress=progress)
     typer.echo(_told_weights(fitted))
     finish(fitted, part)
 

@@ -307,9 +307,7 @@ def _made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:
     calibration = bundle.manifest.calibration
     if calibration:
         on = calibration.fitted_on
-        lines.append(
-            ("Calibration", f"temperature {calibration.temperature:.3f}, {on.part} part of {on.split}")
-        )
+        lines.append(("Calibration", f"{calibration}, {on.part} part of {on.split}"))
     prepared = store.preparation
     lines.append(("Images", f"{prepared.size} pixels, {prepared.fit}; store {store.fingerprint}"))
     return tuple(lines)

@@ -16,14 +16,27 @@ from thorax.bundle import (
 from thorax.bundle.reference import reference_part
 from thorax.datasets.splits import Split, build_split
 from thorax.errors import BundleError, LeakError
-from thorax.inference.fitting import fit_calibration, fit_ensemble_weights, fit_operating_points
-from thorax.inference.pipeline import mean_logit
+from thorax.inference.fitting import (
+    fit_calibration,
+    fit_ensemble_weights,
+    fit_operating_points,
+    fit_platt_calibration,
+)
+from thorax.inference.pipeline import AnyCalibration, calibrated_logits, mean_logit
 from thorax.inference.predictor import Predictor, ProgressOfRows
-from thorax.recipe.choices import MeanOf, OperatingPointRule
+from thorax.recipe.choices import CalibrationKind, MeanOf, OperatingPointRule
 from thorax.recipe.schema import TestTime
 from thorax.store import Store
 
-__all__ = ["ValidationPart", "calibrate", "unite", "validation_part", "with_test_time"]
+__all__ = [
+    "PLAIN_FITTING",
+    "Fitting",
+    "ValidationPart",
+    "calibrate",
+    "unite",
+    "validation_part",
+    "with_test_time",
+]
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,25 @@ class ValidationPart:
     def patients(self) -> list[str]:
         """The patient of each image."""
         return [str(patient) for patient in self.store.table.frame["patient"].to_numpy()[self.rows]]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted on a validation part.
+
+    Attributes:
+        kind: How logits become probabilities.
+        rule: How the thresholds are chosen.
+        ensemble_weights: Whether an ensemble's weights are fitted first.
+    """
+
+    kind: CalibrationKind = "temperature"
+    rule: OperatingPointRule = "f1-optimal"
+    ensemble_weights: bool = False
+
+
+PLAIN_FITTING = Fitting()
+"""One temperature, and F1-optimal thresholds."""
 
 
 def unite(bundles: Sequence[Bundle], out: Path, *, name: str, mean_of: MeanOf) -> Bundle:
@@ -146,8 +178,7 @@ def calibrate(
     part: ValidationPart,
     out: Path,
     *,
-    rule: OperatingPointRule = "f1-optimal",
-    fit_weights: bool = False,
+    fitting: Fitting = PLAIN_FITTING,
     progress: ProgressOfRows | None = None,
 ) -> Bundle:
     """Write the bundle with calibration and operating points fitted on validation images.
@@ -156,8 +187,7 @@ def calibrate(
         predictor: The bundle to calibrate, as loaded or as `with_test_time` changed it, at work.
         part: Images that it may be calibrated on.
         out: Folder of the new bundle.
-        rule: How the thresholds are chosen.
-        fit_weights: Whether an ensemble's weights are fitted first.
+        fitting: What is fitted.
         progress: Called with the number of images done and the number of all.
     """
     bundle, store = predictor.bundle, part.store
@@ -166,7 +196,7 @@ def calibrate(
     reference = reference_part(part.split, "val", part.rows, dataset=store.dataset)
     members = predictor.member_logits_of_rows(store.pixels, part.rows, progress=progress)
     mixture = old.ensemble
-    if mixture is not None and fit_weights:
+    if mixture is not None and fitting.ensemble_weights:
         weights = fit_ensemble_weights(targets, members, mean_of=mixture.mean_of)
         mixture = mixture.model_copy(update={"weights": weights, "fitted_on": reference})
     logits = (
@@ -174,12 +204,16 @@ def calibrate(
         if mixture is None
         else mean_logit(members, mean_of=mixture.mean_of, weights=mixture.weights)
     )
-    calibration = fit_calibration(targets, logits, fitted_on=reference)
+    calibration: AnyCalibration = (
+        fit_calibration(targets, logits, fitted_on=reference)
+        if fitting.kind == "temperature"
+        else fit_platt_calibration(targets, logits, findings=bundle.findings, fitted_on=reference)
+    )
     points = fit_operating_points(
         targets,
-        logits / calibration.temperature,
+        calibrated_logits(logits, calibration, old.findings),
         findings=bundle.findings,
-        rule=rule,
+        rule=fitting.rule,
         chosen_on=reference,
     )
     changes = {"ensemble": mixture, "calibration": calibration, "operating_points": points}

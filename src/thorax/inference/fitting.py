@@ -4,15 +4,20 @@ import numpy as np
 from jaxtyping import Float64
 
 from thorax.arrays import Targets
-from thorax.bundle import Calibration, OperatingPoints, PartReference
+from thorax.bundle import Calibration, OperatingPoints, PartReference, PlattCalibration
 from thorax.errors import DataError
-from thorax.evaluation.calibration import fit_temperature, negative_log_likelihood
+from thorax.evaluation.calibration import fit_platt, fit_temperature, negative_log_likelihood
 from thorax.evaluation.operating_points import choose_threshold, parse_rule
 from thorax.findings import Findings
 from thorax.inference.pipeline import mean_logit, sigmoid
 from thorax.recipe.choices import MeanOf, OperatingPointRule
 
-__all__ = ["fit_calibration", "fit_ensemble_weights", "fit_operating_points"]
+__all__ = [
+    "fit_calibration",
+    "fit_ensemble_weights",
+    "fit_operating_points",
+    "fit_platt_calibration",
+]
 
 _MAX_STEPS = 1000
 _GAP = 1e-6
@@ -31,6 +36,23 @@ def fit_calibration(targets: Targets, logits: Logits, *, fitted_on: PartReferenc
     return Calibration(temperature=temperature, fitted_on=fitted_on)
 
 
+def fit_platt_calibration(
+    targets: Targets, logits: Logits, *, findings: Findings, fitted_on: PartReference
+) -> PlattCalibration:
+    """Return slope and intercept of each finding that fit its sure labels of a validation part best.
+
+    Raises:
+        DataError: No label is sure, or a logit is not finite.
+    """
+    fitted = dict(zip(map(str, findings), fit_platt(targets, targets >= 0, logits), strict=True))
+    return PlattCalibration(
+        slopes={name: each.slope for name, each in fitted.items()},
+        intercepts={name: each.intercept for name, each in fitted.items()},
+        kept={name: each.kept for name, each in fitted.items() if each.kept},
+        fitted_on=fitted_on,
+    )
+
+
 def fit_operating_points(
     targets: Targets,
     logits: Logits,
@@ -43,7 +65,7 @@ def fit_operating_points(
 
     Args:
         targets: Labels of a validation part; only 1 and 0 count.
-        logits: Calibrated: divided by the temperature.
+        logits: Calibrated.
         findings: What the columns stand for.
         rule: How.
         chosen_on: What the images are.

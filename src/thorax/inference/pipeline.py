@@ -1,18 +1,30 @@
 """From what each net says of each view to one logit per image and finding. No torch."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import numpy as np
 from jaxtyping import Float64
 
 from thorax.arrays import Probabilities, Scores
-from thorax.bundle import Manifest
+from thorax.bundle import Calibration, Manifest, PlattCalibration
 from thorax.recipe.choices import MeanOf
 
-__all__ = ["ViewLogits", "mean_logit", "member_logits", "pooled_logits", "sigmoid"]
+__all__ = [
+    "AnyCalibration",
+    "ViewLogits",
+    "calibrated_logits",
+    "mean_logit",
+    "member_logits",
+    "pooled_logits",
+    "sigmoid",
+]
 
 ViewLogits = Float64[np.ndarray, "_view n _k"]
 """Logits of one member for each view of each image."""
+
+AnyCalibration = Calibration | PlattCalibration
+"""What may stand in a manifest."""
 
 Stack = Float64[np.ndarray, "source n k"]
 
@@ -21,6 +33,28 @@ def sigmoid(logits: Scores) -> Probabilities:
     """Return 1 / (1 + exp(-logits)) in float64, without overflow."""
     small = np.exp(-np.abs(logits.astype(np.float64)))
     return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+
+
+def calibrated_logits(
+    logits: Float64[np.ndarray, "n k"], calibration: AnyCalibration | None, findings: Sequence[str]
+) -> Float64[np.ndarray, "n k"]:
+    """Return the logits whose sigmoid is the bundle's probability; without a calibration, as they are.
+
+    Args:
+        logits: Of the pipeline.
+        calibration: What was fitted for it.
+        findings: Names of the columns.
+    """
+    match calibration:
+        case None:
+            return logits
+        case Calibration():
+            return np.asarray(logits / calibration.temperature)
+        case PlattCalibration():
+            slopes = np.array([calibration.slopes[name] for name in findings])
+            return np.asarray(logits * slopes + np.array([calibration.intercepts[name] for name in findings]))
+        case _:
+            assert_never(calibration)
 
 
 def mean_logit(

@@ -17,7 +17,7 @@ from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle
 from thorax.errors import ImageError
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.pipeline import ViewLogits, member_logits, pooled_logits, sigmoid
+from thorax.inference.pipeline import ViewLogits, calibrated_logits, member_logits, pooled_logits, sigmoid
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.radiograph import Radiograph, ViewPosition
 
@@ -80,9 +80,8 @@ class Predictor:
 
     def probabilities(self, pixels: PixelsBatch) -> Probabilities:
         """Return the probability of each finding, (n, k), of prepared pixels (n, s, s)."""
-        calibration = self.bundle.manifest.calibration
-        temperature = 1.0 if calibration is None else calibration.temperature
-        return sigmoid(self.logits(pixels) / temperature)
+        manifest = self.bundle.manifest
+        return sigmoid(calibrated_logits(self.logits(pixels), manifest.calibration, manifest.findings))
 
     def predict_rows(
         self, read: ReadRows, rows: Rows, *, progress: ProgressOfRows | None = None

@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-__all__ = ["EngineName", "Fit", "ForeignKind", "MeanOf", "OperatingPointRule"]
+__all__ = ["CalibrationKind", "EngineName", "Fit", "ForeignKind", "MeanOf", "OperatingPointRule"]
+
+CalibrationKind = Literal["temperature", "platt"]
+"""One temperature for all findings (Guo et al. 2017), or slope and intercept of each (Platt 1999)."""
 
 EngineName = Literal["auto", "torch", "onnx", "onnx-int8", "openvino", "openvino-int8"]
 """auto: on a GPU torch; on a CPU the exported ONNX nets in float32, where the bundle has them, else torch.

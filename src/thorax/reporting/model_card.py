@@ -123,7 +123,7 @@ def _operating(bundle: Bundle) -> str:
     lines = [
         "Not calibrated: a probability of 20 % need not mean that a fifth have the finding."
         if calibration is None
-        else f"Temperature {calibration.temperature:.3f}, fitted on the {_part(calibration.fitted_on)}"
+        else f"Calibration: {calibration}, fitted on the {_part(calibration.fitted_on)}"
     ]
     if points is None:
         return _bullets([*lines, "No operating points."])
