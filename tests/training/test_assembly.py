@@ -114,12 +114,13 @@ def test_platt_scaling_is_fitted_and_used(runs, toy_store, tmp_path):
     ]
     opened = load_bundle(tmp_path / "platt")
     found = at_work(opened).probabilities(toy_store.pixels(part.rows))
-    assert np.allclose(found, np.array(expected).T, rtol=1e-9)
+    # Batches of another size: float32 adds in another order.
+    assert np.allclose(found, np.array(expected).T, atol=1e-5)
     assert str(opened.manifest.calibration) == "Platt scaling of 2 of 2 findings"
     points = opened.manifest.operating_points.thresholds
     known = targets[:, 0] >= 0
     chosen = f1_optimal_threshold(targets[known, 0] == 1, found[known, 0]).threshold
-    assert points["Effusion"] == pytest.approx(chosen)
+    assert points["Effusion"] == pytest.approx(chosen, abs=1e-5)
 
 
 def test_calibrating_again_changes_nothing(runs, toy_store, tmp_path):
