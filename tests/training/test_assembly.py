@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from thorax.bundle import Imported, load_bundle, write_bundle
+from thorax.datasets.nih import read_nih
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.calibration import fit_platt, fit_temperature
 from thorax.evaluation.operating_points import f1_optimal_threshold
@@ -17,6 +19,7 @@ from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.models import to_input
 from thorax.recipe.schema import TestTime
+from thorax.store import build_store, open_store
 from thorax.training import train
 
 
@@ -170,6 +173,28 @@ def test_patients_of_training_and_of_the_test_part_are_refused(runs, toy_store, 
     (tmp_path / "tested.csv").write_text("\n".join(["image,part", *lines]))
     with pytest.raises(LeakError, match=r"4 patients .* are in the test part of folder-official"):
         validation_part(runs[0], toy_store, f"file:{tmp_path / 'tested.csv'}")
+
+
+def test_an_imported_net_is_not_calibrated_on_official_test_patients(runs, tmp_path):
+    (tmp_path / "images").mkdir()
+    rows = ["Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"]
+    # Patients 3 and 13 are in NIH's official test, patients 1 and 2 are not.
+    for patient in (1, 2, 3, 13):
+        name = f"{patient:08d}_000.png"
+        Image.fromarray(np.full((64, 64), 10 * patient, np.uint8)).save(tmp_path / "images" / name)
+        rows.append(f"{name},{'Mass' if patient % 2 else 'Effusion'},0,{patient},50,F,PA")
+    (tmp_path / "Data_Entry_2017_v2020.csv").write_text("\n".join(rows))
+    build_store(read_nih(tmp_path), tmp_path / "store", runs[0].manifest.preparation, workers=1)
+    store = open_store(tmp_path / "store")
+    for patients, refused in (((1, 2), False), ((2, 3), True)):
+        lines = ["image,part", *(f"{patient:08d}_000.png,val" for patient in patients)]
+        (tmp_path / "split.csv").write_text("\n".join(lines))
+        split = f"file:{tmp_path / 'split.csv'}"
+        if refused:
+            with pytest.raises(LeakError, match=r"1 patients .* are in the test part of nih-official"):
+                validation_part(imported(runs[0]), store, split)
+        else:
+            assert len(validation_part(imported(runs[0]), store, split).rows) == 2
 
 
 def plan_run_parts(store):
