@@ -38,6 +38,17 @@ def test_pixels_are_those_of_the_rows_in_their_order(source, settings, path):
         np.testing.assert_array_equal(store.pixels(rows), expected)
 
 
+def test_saying_what_will_be_read_changes_nothing(path):
+    store = open_store(path)
+    rows = np.array([33, 0, 0, 17])
+    before = store.pixels(rows)
+    store.expect(rows)
+    store.expect(np.array([], np.int64))
+    np.testing.assert_array_equal(store.pixels(rows), before)
+    with pytest.raises(IndexError):
+        store.expect(np.array([34]))
+
+
 def test_pixels_are_a_copy(path):
     store = open_store(path)
     store.pixels(np.array([3]))[:] = 0

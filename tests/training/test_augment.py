@@ -40,6 +40,10 @@ def draw(spec, count=64, *, seed=0, epoch=0, first=0):
     return draw_augment(spec, seed=seed, epoch=epoch, positions=np.arange(first, first + count))
 
 
+def apply(pixels, params, size, spec=EVERYTHING):
+    return apply_augment(pixels, params, spec=spec, input_size=size)
+
+
 def nothing(count=1, **changed):
     params = {
         "theta": torch.eye(2, 3).repeat(count, 1, 1),
@@ -84,12 +88,12 @@ def slow_apply(pixels, params, size):
 @pytest.mark.parametrize("size", [24, 16, 12])
 def test_applying_equals_a_slow_twin_one_by_one(size):
     pixels, params = pixels_of(16), draw(EVERYTHING, 16)
-    found = apply_augment(pixels, params, size)
+    found = apply(pixels, params, size)
     for row in range(16):
         alone = row_of(params, row)
         expected = slow_apply(pixels[row : row + 1], alone, size)
         np.testing.assert_allclose(found[row, 0].numpy(), expected, atol=2e-5)
-        one = apply_augment(pixels[row : row + 1], alone, size)
+        one = apply(pixels[row : row + 1], alone, size)
         torch.testing.assert_close(found[row : row + 1], one, atol=1e-6, rtol=0)
 
 
@@ -219,7 +223,8 @@ def test_crops_fill_their_ranges_and_stay_inside():
 def test_a_small_crop_of_a_large_image_is_not_blurred():
     pixels = pixels_of(2, 64)
     whole, corner = torch.eye(2, 3), torch.tensor([[0.25, 0, -0.75], [0, 0.25, -0.75]])
-    found = apply_augment(pixels, nothing(2, theta=torch.stack([whole, corner])), 16)
+    drawn = nothing(2, theta=torch.stack([whole, corner]))
+    found = apply(pixels, drawn, 16, Augment(crop_area=(1 / 16, 1)))
     torch.testing.assert_close(found[:1], to_input(pixels[:1], 16))
     torch.testing.assert_close(found[1], pixels[1:, :16, :16] / 255, atol=1e-5, rtol=0)
 
@@ -229,7 +234,7 @@ def test_a_crop_is_the_box_of_pixels_by_hand():
     # 16 of 20 pixels a side, from column 3 and row 0: the centre lies at 11/20 and at 8/20.
     params = nothing(theta=torch.tensor([[[0.8, 0, 0.1], [0, 0.8, -0.2]]]))
     expected = pixels[:, None, 0:16, 3:19] / 255
-    torch.testing.assert_close(apply_augment(pixels, params, 16), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(apply(pixels, params, 16), expected, atol=1e-5, rtol=0)
 
 
 def test_a_shear_leans_the_columns():
@@ -240,7 +245,7 @@ def test_a_shear_leans_the_columns():
     lean = float(theta[row, 0, 1])
     assert 0.9 < lean <= 1
     assert theta[row].flatten()[[0, 2, 3, 4, 5]].tolist() == [1, 0, 0, 1, 0]
-    sheared = apply_augment(pixels, nothing(theta=theta[row : row + 1]), 41)[0, 0]
+    sheared = apply(pixels, nothing(theta=theta[row : row + 1]), 41)[0, 0]
     # y is -1/2 a quarter of the way down, and the line is where x + lean y = 0.
     assert abs(int(sheared[10].argmax()) - (20 + 10 * lean)) < 1
     assert int(sheared[20].argmax()) == 20
@@ -250,30 +255,77 @@ def test_a_shear_leans_the_columns():
 @pytest.mark.parametrize("size", [24, 16, 12])
 def test_drawing_nothing_is_the_fixed_step_to_the_bit(size):
     pixels = pixels_of(5)
-    assert torch.equal(apply_augment(pixels, draw(Augment(), 5), size), to_input(pixels, size))
+    assert torch.equal(apply(pixels, draw(Augment(), 5), size, Augment()), to_input(pixels, size))
 
 
 def test_an_image_without_a_move_is_not_moved_by_its_neighbours():
     pixels, params = pixels_of(2), nothing(2)
     params.theta[1, 0, 2] = 0.3
-    found = apply_augment(pixels, params, 16)
-    assert torch.equal(found[:1], to_input(pixels[:1], 16))
+    found = apply(pixels, params, 16)
+    torch.testing.assert_close(found[:1], to_input(pixels[:1], 16), atol=1e-5, rtol=0)
     torch.testing.assert_close(found[1:], warp(pixels[1:], params.theta[1:], 16))
+
+
+ALONE = [
+    {"flip": 0.5},
+    {"rotate": 15.0},
+    {"translate": 0.1},
+    {"shear": 10.0},
+    {"zoom": (0.8, 1.25)},
+    {"crop_area": (0.3, 1.0)},
+    {"crop_aspect": (0.75, 4 / 3)},
+    {"gain": 0.2},
+    {"brightness": 0.2},
+    {"contrast": 0.3},
+    {"gamma": (0.7, 1.4)},
+    {"erase": 1.0},
+]
+
+
+@pytest.mark.parametrize("settings", ALONE, ids=str)
+def test_a_setting_alone_does_what_all_operations_would_do(settings):
+    """What a section leaves out is left out of the operations too: it would have changed nothing."""
+    pixels, spec = pixels_of(16), Augment(**settings)
+    params = draw(spec, 16)
+    found = apply(pixels, params, 16, spec)
+    torch.testing.assert_close(found, apply(pixels, params, 16), atol=1e-5, rtol=0)
+    assert not torch.allclose(found, to_input(pixels, 16), atol=1e-3)
+
+
+@pytest.mark.parametrize(("side", "size"), [(64, 16), (64, 24), (24, 24), (50, 16)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Augment(crop_area=(0.08, 1), crop_aspect=(3 / 4, 4 / 3)),
+        Augment(crop_aspect=(0.5, 2.0)),
+        Augment(zoom=(0.5, 2.0)),
+        Augment(rotate=10, crop_area=(0.3, 0.9), zoom=(0.8, 1.25)),
+    ],
+    ids=str,
+)
+def test_each_image_is_averaged_over_areas_of_what_it_shows(spec, side, size):
+    pixels, params = pixels_of(64, side), draw(spec, 64)
+    found = apply(pixels, params, size, spec)
+    shown = torch.linalg.det(params.theta[:, :, :2]).abs().sqrt().tolist()
+    for row, part in enumerate(shown):
+        factor = shrink_factor(round(side * part), size)
+        expected = warp(pixels[row : row + 1], params.theta[row : row + 1], size, factor=factor)
+        torch.testing.assert_close(found[row : row + 1], expected, atol=1e-6, rtol=0)
 
 
 def test_two_flips_are_none():
     pixels = pixels_of(3)
-    flipped = apply_augment(pixels, nothing(3, flip=torch.tensor([True, False, True])), 24)
+    flipped = apply(pixels, nothing(3, flip=torch.tensor([True, False, True])), 24)
     images = to_input(pixels, 24)
-    assert torch.equal(flipped[0], images[0].flip(-1))
-    assert torch.equal(flipped[1], images[1])
+    torch.testing.assert_close(flipped[0], images[0].flip(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(flipped[1], images[1], atol=1e-5, rtol=0)
 
 
 def test_grey_values_by_hand():
     pixels = torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)  # 0, 0.2, 0.4, 1; mean 0.4
     params = nothing(contrast=torch.tensor([0.5]), brightness=torch.tensor([0.1]), gamma=torch.tensor([2.0]))
     expected = torch.tensor([[[[0.3**2, 0.4**2], [0.5**2, 0.8**2]]]])
-    torch.testing.assert_close(apply_augment(pixels, params, 2), expected)
+    torch.testing.assert_close(apply(pixels, params, 2), expected)
 
 
 def test_gain_is_clamped_before_contrast_by_hand():
@@ -281,20 +333,20 @@ def test_gain_is_clamped_before_contrast_by_hand():
     params = nothing(gain=torch.tensor([1.5]), contrast=torch.tensor([0.5]))
     # 0, 0.3, 0.6, 1 (not 1.5); their mean is 0.475.
     expected = torch.tensor([[[[0.2375, 0.3875], [0.5375, 0.7375]]]])
-    torch.testing.assert_close(apply_augment(pixels, params, 2), expected)
+    torch.testing.assert_close(apply(pixels, params, 2), expected)
 
 
 def test_an_erased_rectangle_is_the_mean_by_hand():
     pixels = torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)
     params = nothing(erased=torch.tensor([[0.0, 0.5, 0.5, 1.0]]))
-    torch.testing.assert_close(apply_augment(pixels, params, 2), torch.tensor([[[[0.0, 0.4], [0.4, 1.0]]]]))
+    torch.testing.assert_close(apply(pixels, params, 2), torch.tensor([[[[0.0, 0.4], [0.4, 1.0]]]]))
 
 
 def test_a_shift_and_a_zoom_go_the_way_they_say():
     pixels = torch.zeros(1, 20, 20, dtype=torch.uint8)
     pixels[0, 8:12, 8:12] = 255
     spec = Augment(zoom=(2.0, 2.0))
-    zoomed = apply_augment(pixels, draw(spec, 1), 20)
+    zoomed = apply(pixels, draw(spec, 1), 20, spec)
     assert math.isclose(float(zoomed.sum()), 64, abs_tol=1)  # twice as large, four times the area
 
 

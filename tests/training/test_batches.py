@@ -6,7 +6,7 @@ from thorax.arrays import NOT_LABELLED, UNCERTAIN
 from thorax.errors import RecipeError
 from thorax.randomness import permutation
 from thorax.recipe.schema import Data
-from thorax.training.batches import known_labels, steps_per_epoch, training_batches
+from thorax.training.batches import PartPixels, known_labels, steps_per_epoch, training_batches
 from thorax.training.plan import plan_run
 
 
@@ -19,16 +19,19 @@ from thorax.training.plan import plan_run
     ],
 )
 def test_what_an_uncertain_label_means(uncertain, targets, known):
-    labels = np.array([[1, 0, UNCERTAIN, NOT_LABELLED]], np.int8)
+    labels = torch.tensor([[1, 0, UNCERTAIN, NOT_LABELLED]], dtype=torch.int8)
     found = known_labels(labels, uncertain)
-    assert found[0].tolist() == [targets]
+    assert found[0].int().tolist() == [targets]
     assert found[1].tolist() == [known]
+
+
+CPU = torch.device("cpu")
+DATA = Data(findings=("Effusion", "Mass"))
 
 
 def test_an_epoch_is_its_order_in_whole_batches(toy_store, make_recipe):
     part = plan_run(make_recipe(), toy_store).train
-    data = Data(findings=("Effusion", "Mass"))
-    batches = list(training_batches(part, data, seed=3, epoch=5, batch_size=20))
+    batches = list(training_batches(part, PartPixels(part, CPU), DATA, seed=3, epoch=5, batch_size=20))
     assert len(batches) == steps_per_epoch(96, 20) == 4
     order = permutation(3, "order", epoch=5, length=96)[:80]
     pixels = torch.cat([batch.pixels for batch in batches])
@@ -41,13 +44,29 @@ def test_an_epoch_is_its_order_in_whole_batches(toy_store, make_recipe):
 
 def test_the_rest_of_an_epoch_is_its_tail(toy_store, make_recipe):
     part = plan_run(make_recipe(), toy_store).train
-    data = Data(findings=("Effusion", "Mass"))
-    whole = list(training_batches(part, data, seed=0, epoch=0, batch_size=16))
-    rest = list(training_batches(part, data, seed=0, epoch=0, batch_size=16, first_step=4))
+    pixels = PartPixels(part, CPU)
+    whole = list(training_batches(part, pixels, DATA, seed=0, epoch=0, batch_size=16))
+    rest = list(training_batches(part, pixels, DATA, seed=0, epoch=0, batch_size=16, first_step=4))
     assert len(rest) == 2
     for batch, expected in zip(rest, whole[4:], strict=True):
         assert torch.equal(batch.pixels, expected.pixels)
         assert np.array_equal(batch.positions, expected.positions)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_pixels_are_the_same_wherever_they_lie(resident, toy_store, make_recipe):
+    part = plan_run(make_recipe(), toy_store).train
+    pixels = PartPixels(part, CPU, resident=resident)
+    assert pixels.resident == resident
+    assert len(pixels) == 96
+    members = np.array([95, 0, 3, 3, 17])
+    pixels.expect(members)
+    assert np.array_equal(pixels.fetch(members).numpy(), toy_store.pixels(part.rows[members]))
+
+
+def test_on_a_cpu_the_store_is_not_copied(toy_store, make_recipe):
+    part = plan_run(make_recipe(), toy_store).train
+    assert not PartPixels(part, CPU).resident
 
 
 def test_a_batch_larger_than_the_data_is_refused():

@@ -109,9 +109,9 @@ def test_a_moving_average_by_hand():
         net.weight.fill_(2.0)
         net.running_mean.fill_(4.0)
         net.num_batches_tracked.fill_(9)
-    average.update(net, step=0)  # decay 1/10
+    average.update(step=0)  # decay 1/10
     assert average.weights["weight"].item() == pytest.approx(0.1 * 1 + 0.9 * 2)
     assert average.weights["running_mean"].item() == pytest.approx(0.9 * 4)
     assert average.weights["num_batches_tracked"].item() == 9
-    average.update(net, step=100)  # decay 0.15, not 101/110
+    average.update(step=100)  # decay 0.15, not 101/110
     assert average.weights["weight"].item() == pytest.approx(0.15 * 1.9 + 0.85 * 2)

@@ -12,6 +12,7 @@ from thorax.bundle import Bundle, Member
 from thorax.errors import BundleError, RecipeError
 from thorax.inference.pipeline import ViewLogits
 from thorax.models import Classifier, build_classifier, load_weights, pick_device
+from thorax.models.device import full_float32
 from thorax.models.tensors import Images, PixelsTensor
 from thorax.models.views import seen, views
 from thorax.recipe.schema import TestTime
@@ -49,15 +50,16 @@ class TorchEngine:
 
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
         """Return each member's logits (view, n, k) of prepared pixels (n, s, s)."""
-        return [
-            view_logits(
-                net.classifier,
-                torch.from_numpy(pixels).to(self._device),
-                input_size=net.input_size,
-                test_time=net.test_time,
-            )
-            for net in self._nets
-        ]
+        with full_float32():
+            return [
+                view_logits(
+                    net.classifier,
+                    torch.from_numpy(pixels).to(self._device),
+                    input_size=net.input_size,
+                    test_time=net.test_time,
+                )
+                for net in self._nets
+            ]
 
 
 def load_member(bundle: Bundle, member: Member) -> Classifier:

@@ -1,10 +1,13 @@
 """Where a net computes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from thorax.errors import RecipeError
 
-__all__ = ["pick_device"]
+__all__ = ["full_float32", "pick_device"]
 
 
 def pick_device(name: str) -> torch.device:
@@ -27,3 +30,14 @@ def pick_device(name: str) -> torch.device:
     if name not in known:
         raise RecipeError(f"device {name!r} is not on this machine; give auto or one of {', '.join(known)}")
     return torch.device(name)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Let float32 mean float32 on a GPU, where cuDNN else rounds what it multiplies to 10 bits (TF32)."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -175,6 +175,9 @@ class Training(Section):
     """Arithmetic of the forward pass; auto is float32 on a CPU, on a GPU the best it has."""
     determinism: Literal["exact", "fast"] = "exact"
     """exact: same seed, same bytes on the same kind of machine. fast: as the libraries like it."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether torch.compile makes few kernels of net and augmentation, which takes minutes at the start;
+    auto: on a GPU, where the run is long enough to gain by it."""
     gradient_clip: float | None = Field(None, gt=0)
     """Largest norm of the gradient; longer ones are shortened."""
     ema: float | None = Field(None, gt=0, lt=1)

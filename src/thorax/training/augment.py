@@ -30,6 +30,9 @@ _AREA = (0.02, 0.2)
 _ASPECT = (0.5, 2.0)
 """Height over width of an erased rectangle."""
 
+_NONE = (1.0, 1.0)
+"""A range of factors that changes nothing."""
+
 _TRIES = 32
 """Draws from which mixup takes the first that Joehnk's method accepts; none is, once in 2**32 at most."""
 
@@ -40,7 +43,7 @@ recipes without it draw what they always drew."""
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """What was drawn for a batch; tensors on the CPU, one entry per image.
+    """What was drawn for a batch, one entry per image; drawn on the CPU.
 
     Attributes:
         theta: Affine map from output to input, as `models.resample.warp` takes it.
@@ -61,6 +64,28 @@ class AugmentParams:
     gamma: Float[Tensor, " batch"]
     erased: Float[Tensor, "batch 4"]
 
+    def to(self, device: torch.device) -> "AugmentParams":
+        """Return the same on a device; a GPU fetches it in one piece while the CPU goes on."""
+        if device.type == "cpu":
+            return self
+        columns = [
+            value.float().flatten(1) if value.ndim > 1 else value.float()[:, None]
+            for value in vars(self).values()
+        ]
+        packed = torch.cat(columns, dim=1).pin_memory().to(device, non_blocking=True)
+        theta, flip, gain, contrast, brightness, gamma, erased = torch.split(
+            packed, [6, 1, 1, 1, 1, 1, 4], dim=1
+        )
+        return AugmentParams(
+            theta=theta.reshape(-1, 2, 3),
+            flip=flip[:, 0] > 0,
+            gain=gain[:, 0],
+            contrast=contrast[:, 0],
+            brightness=brightness[:, 0],
+            gamma=gamma[:, 0],
+            erased=erased,
+        )
+
 
 def draw_augment(spec: Augment, *, seed: int, epoch: int, positions: Rows) -> AugmentParams:
     """Draw for the images at these positions of an epoch."""
@@ -79,28 +104,32 @@ def draw_augment(spec: Augment, *, seed: int, epoch: int, positions: Rows) -> Au
     )
 
 
-def apply_augment(pixels: PixelsTensor, params: AugmentParams, input_size: int) -> Images:
+def apply_augment(pixels: PixelsTensor, params: AugmentParams, *, spec: Augment, input_size: int) -> Images:
     """Return images in [0, 1] at the net's input size.
 
-    An image for which nothing was drawn is what `to_input` makes of it, to the bit.
+    The recipe's section alone decides which operations there are, never what was drawn: so nothing is asked
+    of the device, and the operations can be compiled into few kernels. With nothing to draw it is `to_input`,
+    to the bit. What the section can draw but did not changes nothing, except that an image that might have
+    been moved is fetched along the identity, which rounds its coordinates.
 
     Args:
         pixels: Prepared images, on any device.
-        params: What was drawn for each of them.
+        params: What was drawn for each of them, on the same device.
+        spec: The section that it was drawn from.
         input_size: Side of the net's input.
     """
-    images = _resampled(pixels, params.theta, input_size)
-    if bool(params.flip.any()):
-        images = torch.where(_per_image(params.flip, images), images.flip(-1), images)
-    if bool((params.gain != 1).any()):
-        images = (images * _per_image(params.gain, images)).clamp(0, 1)
-    if bool((params.contrast != 1).any()) or bool((params.brightness != 0).any()):
-        change = _per_image(params.contrast - 1, images)
-        images = images + change * (images - _means(images)) + _per_image(params.brightness, images)
+    images = _resampled(pixels, params.theta, spec, input_size)
+    if spec.flip:
+        images = torch.where(_per_image(params.flip), images.flip(-1), images)
+    if spec.gain:
+        images = (images * _per_image(params.gain)).clamp(0, 1)
+    if spec.contrast or spec.brightness:
+        change = _per_image(params.contrast - 1)
+        images = images + change * (images - _means(images)) + _per_image(params.brightness)
         images = images.clamp(0, 1)
-    if bool((params.gamma != 1).any()):
-        images = images.pow(_per_image(params.gamma, images))
-    if bool(params.erased.any()):
+    if spec.gamma != _NONE:
+        images = images.pow(_per_image(params.gamma))
+    if spec.erase:
         images = torch.where(_inside(params.erased, images), _means(images), images)
     return images
 
@@ -143,7 +172,7 @@ def mix_targets(
 
 
 def _mixed(values: Tensor, share: Float[Tensor, " batch"]) -> Tensor:
-    own = _per_image(share, values)
+    own = share.reshape(-1, *[1] * (values.ndim - 1))
     return own * values + (1 - own) * values.roll(1, dims=0)
 
 
@@ -202,29 +231,42 @@ def _tensor(values: Float64[np.ndarray, "..."]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _resampled(pixels: PixelsTensor, theta: Theta, size: int) -> Images:
-    moved = (theta != torch.eye(2, 3)).flatten(1).any(dim=1)
-    factors = _factors(theta, pixels.shape[-1], size)
-    if bool(moved.all()) and len(set(factors)) == 1:
-        return warp(pixels, theta.to(pixels.device, non_blocking=True), size, factor=factors[0])
-    images = to_input(pixels, size)
-    for factor in sorted(set(factors)):
-        chosen = moved & (torch.tensor(factors) == factor)
-        if bool(chosen.any()):
-            rows = chosen.nonzero()[:, 0].to(pixels.device)
-            images[rows] = warp(pixels[rows], theta[chosen].to(pixels.device), size, factor=factor)
+def _resampled(pixels: PixelsTensor, theta: Theta, spec: Augment, size: int) -> Images:
+    if not _moves(spec):
+        return to_input(pixels, size)
+    side = pixels.shape[-1]
+    first, *others = _possible_factors(spec, side, size)
+    images = warp(pixels, theta, size, factor=first)
+    if others:
+        # A crop is not blurred as if the whole image shrank; each image takes the factor of what it shows.
+        (a, b), (c, d) = theta[:, 0, :2].unbind(1), theta[:, 1, :2].unbind(1)
+        shown = torch.round(side * (a * d - b * c).abs().sqrt())
+        factors = (shown / size - 0.5).ceil()
+        for factor in others:
+            chosen = _per_image(factors >= factor)
+            images = torch.where(chosen, warp(pixels, theta, size, factor=factor), images)
     return images
 
 
-def _factors(theta: Theta, side: int, size: int) -> list[int]:
-    """Return for each map the areas to average: a crop is not blurred as if the whole image shrank."""
-    shown = torch.linalg.det(theta[:, :, :2]).abs().sqrt()
-    return [shrink_factor(round(side * part), size) for part in shown.tolist()]
+def _moves(spec: Augment) -> bool:
+    """Return whether any pixel can move."""
+    ranges = (spec.zoom, spec.crop_area, spec.crop_aspect)
+    return bool(spec.rotate or spec.translate or spec.shear) or any(each != _NONE for each in ranges)
 
 
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    """Shape one value per image so that it broadcasts over `like`, on its device."""
-    return values.to(like.device, non_blocking=True).reshape(-1, *[1] * (like.ndim - 1))
+def _possible_factors(spec: Augment, side: int, size: int) -> range:
+    """Return the sides of the areas that are averaged, from the smallest crop's to the largest's."""
+    area, (low, high) = spec.crop_area[0], spec.crop_aspect
+    # A side that would be longer than the image's is shortened, so the area may be less than was drawn.
+    smallest = min(min((area * r) ** 0.5, 1) * min((area / r) ** 0.5, 1) for r in (low, high)) ** 0.5
+    parts = (smallest / spec.zoom[1], spec.crop_area[1] ** 0.5 / spec.zoom[0])
+    least, most = (shrink_factor(round(side * part), size) for part in parts)
+    return range(least, most + 1)
+
+
+def _per_image(values: Tensor) -> Tensor:
+    """Shape one value per image so that it broadcasts over images."""
+    return values.reshape(-1, 1, 1, 1)
 
 
 def _means(images: Images) -> Float[Tensor, "batch 1 1 1"]:
@@ -235,7 +277,7 @@ def _inside(rectangles: Float[Tensor, "batch 4"], like: Images) -> Bool[Tensor, 
     """Return which pixel centres lie in the rectangles."""
     size = like.shape[-1]
     centre = (torch.arange(size, device=like.device) + 0.5) / size
-    top, left, bottom, right = (_per_image(side, centre[None]) for side in rectangles.T)
+    top, left, bottom, right = (side[:, None] for side in rectangles.unbind(1))
     rows = (centre >= top) & (centre < bottom)
     columns = (centre >= left) & (centre < right)
     return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)

@@ -1,8 +1,9 @@
-"""Batches: which images each step sees, as a pure function of seed, epoch and step.
+"""Batches: which images each step sees, as a pure function of seed, epoch and step; and their pixels.
 
-Rows are read from the memory-mapped store by the training thread itself. A second thread was measured and
-left out: reading a batch takes about a hundredth of a step on a CPU, and on a GPU, whose work is queued,
-it happens while the device computes (`bench/train.py` prints the ratio).
+On a GPU the pixels of a part lie on the device where they fit (112,120 images of 224 pixels are 5.6 GB);
+else, and on a CPU, the training thread itself reads them from the memory-mapped store, having told the kernel
+some steps before what it will want. A second thread was measured and left out: reading a batch takes about a
+hundredth of a step on a CPU, and on a GPU, whose work is queued, it happens while the device computes.
 """
 
 from collections.abc import Iterator
@@ -10,16 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Int8
+from torch import Tensor
 
-from thorax.arrays import UNCERTAIN, Known, Rows, Targets
+from thorax.arrays import UNCERTAIN, Rows, Targets
 from thorax.errors import RecipeError
 from thorax.models.tensors import KnownTensor, PixelsTensor, TargetsTensor
 from thorax.randomness import permutation
 from thorax.recipe.schema import Data
 from thorax.store import Store
 
-__all__ = ["Batch", "Part", "known_labels", "steps_per_epoch", "training_batches"]
+__all__ = ["Batch", "Part", "PartPixels", "known_labels", "sent", "steps_per_epoch", "training_batches"]
+
+_RESIDENT = 0.4
+"""Part of a GPU's free memory that the pixels of a part may take; the rest is for the net."""
+
+_CHUNK = 4096
+"""Images that are sent at once when a part moves to the device."""
+
+_STEPS_AHEAD = 4
+"""Steps between saying that an image will be wanted and fetching it; 2 to 8 were as good."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,8 @@ class Batch:
 
     Attributes:
         positions: Where in the epoch they stand.
-        pixels: As the store keeps them, on the CPU.
-        targets: 1 or 0; 0 where not known.
+        pixels: As the store keeps them, on the device.
+        targets: 1 or 0; 0 where not known; on the device, as is `known`.
         known: Where a target counts.
     """
 
@@ -57,8 +68,67 @@ class Batch:
     known: KnownTensor
 
 
-def known_labels(targets: Targets, uncertain: str) -> tuple[Float32[np.ndarray, "n k"], Known]:
-    """Return targets of 1 and 0, and which of them count.
+class PartPixels:
+    """The pixels of a part for a device: all of them there, or fetched from the store when they are wanted.
+
+    Args:
+        part: Whose pixels.
+        device: Where they are wanted.
+        resident: Whether they are all kept there; None: on a GPU, where they take no more than two fifths of
+            the memory that is free.
+
+    Attributes:
+        device: Where they are wanted.
+    """
+
+    def __init__(self, part: Part, device: torch.device, *, resident: bool | None = None) -> None:
+        self._part, self.device = part, device
+        side = part.store.preparation.size
+        if resident is None:
+            resident = device.type == "cuda" and len(part) * side**2 <= _RESIDENT * _free_bytes(device)
+        self._resident: PixelsTensor | None = None
+        if resident:
+            self._resident = torch.empty((len(part), side, side), dtype=torch.uint8, device=device)
+            for first in range(0, len(part), _CHUNK):
+                rows = part.rows[first : first + _CHUNK]
+                self._resident[first : first + _CHUNK] = torch.from_numpy(part.store.pixels(rows))
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all of them lie on the device."""
+        return self._resident is not None
+
+    def fetch(self, members: Rows) -> PixelsTensor:
+        """Return the images at these places of the part, on the device."""
+        if self._resident is not None:
+            return self._resident[sent(torch.from_numpy(members), self.device)]
+        return sent(torch.from_numpy(self._part.store.pixels(self._part.rows[members])), self.device)
+
+    def expect(self, members: Rows) -> None:
+        """Say that these places are fetched soon."""
+        if self._resident is None:
+            self._part.store.expect(self._part.rows[members])
+
+
+def _free_bytes(device: torch.device) -> int:
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor to the device; from pinned memory, so that a GPU fetches it while the CPU goes on."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def known_labels(
+    targets: Int8[Tensor, "n k"], uncertain: str
+) -> tuple[Bool[Tensor, "n k"], Bool[Tensor, "n k"]]:
+    """Return which findings are present, and which of the labels count; what is not known is not present.
 
     Args:
         targets: Labels as the table has them.
@@ -66,8 +136,8 @@ def known_labels(targets: Targets, uncertain: str) -> tuple[Float32[np.ndarray, 
     """
     hedged = targets == UNCERTAIN
     known = targets >= 0 if uncertain == "ignore" else (targets >= 0) | hedged
-    present = (targets == 1) | (hedged & (uncertain == "positive"))
-    return present.astype(np.float32), known
+    present = targets == 1 if uncertain != "positive" else (targets == 1) | hedged
+    return present, known
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -84,13 +154,21 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return num_images // batch_size
 
 
-def training_batches(
-    part: Part, data: Data, *, seed: int, epoch: int, batch_size: int, first_step: int = 0
+def training_batches(  # noqa: PLR0913  (which images, in which order, from where on)
+    part: Part,
+    pixels: PartPixels,
+    data: Data,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    first_step: int = 0,
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch from `first_step` on; a last, smaller batch is left out.
 
     Args:
         part: Training images.
+        pixels: Their pixels, on the device.
         data: What an uncertain label means.
         seed: The run's seed.
         epoch: Which pass over the data; each has its own order.
@@ -98,13 +176,19 @@ def training_batches(
         first_step: How many batches to leave out at the start, for a resumed run.
     """
     order = permutation(seed, "order", epoch=epoch, length=len(part))
-    for step in range(first_step, len(part) // batch_size):
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)
-        members = order[positions]
-        targets, known = known_labels(part.targets[members], data.uncertain)
+    steps = len(part) // batch_size
+    members = order[: steps * batch_size].reshape(steps, batch_size)
+    targets = torch.from_numpy(part.targets)
+    for soon in members[first_step : first_step + _STEPS_AHEAD]:
+        pixels.expect(soon)
+    for step in range(first_step, steps):
+        for soon in members[step + _STEPS_AHEAD : step + _STEPS_AHEAD + 1]:
+            pixels.expect(soon)
+        labels = sent(targets[torch.from_numpy(members[step])], pixels.device)
+        present, known = known_labels(labels, data.uncertain)
         yield Batch(
-            positions=positions,
-            pixels=torch.from_numpy(part.store.pixels(part.rows[members])),
-            targets=torch.from_numpy(targets),
-            known=torch.from_numpy(known),
+            positions=np.arange(step * batch_size, (step + 1) * batch_size),
+            pixels=pixels.fetch(members[step]),
+            targets=present.float(),
+            known=known,
         )

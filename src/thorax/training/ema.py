@@ -23,18 +23,21 @@ class MovingAverage:
         self.weights: dict[str, Tensor] = {
             name: t.detach().clone() for name, t in module.state_dict().items()
         }
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, *, step: int) -> None:
-        """Move the average towards the module's weights after step number `step` of the run, from 0."""
-        decay = min(self._decay, (1 + step) / (10 + step))
+        # The module's own tensors, which only ever change in place: a state dict of DenseNet-121 takes a
+        # millisecond to make, a fifth of a step of 16 images on a GPU.
         current = module.state_dict()
         averaged = [name for name, tensor in self.weights.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.weights[name] for name in averaged], [current[name] for name in averaged], 1 - decay
-        )
-        for name in self.weights.keys() - set(averaged):
-            self.weights[name].copy_(current[name])
+        self._averages = [self.weights[name] for name in averaged]
+        self._current = [current[name] for name in averaged]
+        self._counts = [(self.weights[name], current[name]) for name in current.keys() - set(averaged)]
+
+    @torch.no_grad()
+    def update(self, *, step: int) -> None:
+        """Move the average towards the module's weights after step number `step` of the run, from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._averages, self._current, 1 - decay)
+        for count, current in self._counts:
+            count.copy_(current)
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Take up an average that was written down."""

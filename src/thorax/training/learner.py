@@ -16,7 +16,7 @@ from thorax.randomness import integer_seed
 from thorax.recipe.schema import Optim, Recipe
 from thorax.training.ema import MovingAverage
 from thorax.training.losses import loss_function
-from thorax.training.machine import Machine
+from thorax.training.machine import Machine, compiled
 from thorax.training.optim import build_optimiser
 
 __all__ = ["Learner", "NonFiniteLoss"]
@@ -62,6 +62,7 @@ class Learner:
         net: Any = build_classifier(model, len(positives))
         self.classifier: Classifier = net.to(machine.device, memory_format=torch.channels_last)
         self.classifier.train()
+        self._net = compiled(self.classifier) if machine.compiled else self.classifier
         # It knows every parameter from the start: what is frozen has no gradient, and is passed by.
         self.optimiser = build_optimiser(
             recipe.optim, self.classifier, distances=_distances(recipe.optim, self.classifier)
@@ -112,7 +113,7 @@ class Learner:
             group["lr"] = lr * group["lr_scale"]
         device, dtype = self._machine.device.type, self._machine.dtype
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            logits = self.classifier(images)
+            logits = self._net(images)
         loss = self._loss(logits, targets, known)
         self.optimiser.zero_grad()
         torch.autograd.backward(self._scaler.scale(loss))
@@ -122,7 +123,7 @@ class Learner:
         self._scaler.step(self.optimiser)
         self._scaler.update()
         if self.average is not None:
-            self.average.update(self.classifier, step=step)
+            self.average.update(step=step)
         self.losses[epoch_step] = loss.detach()
 
     def weights(self) -> Mapping[str, Tensor]:
@@ -137,9 +138,10 @@ class Learner:
         bad = (~torch.isfinite(self.losses[:steps])).nonzero()
         if len(bad):
             return int(bad[0])
-        if steps and not all(bool(torch.isfinite(p).all()) for p in self.classifier.parameters()):
-            return steps - 1
-        return None
+        # One question to the device, not one for each tensor: the largest entry of any, if all are numbers.
+        weights = [parameter.detach() for parameter in self.classifier.parameters()]
+        ruined = steps and not bool(torch.isfinite(nn.utils.get_total_norm(weights, torch.inf)))
+        return steps - 1 if ruined else None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""

@@ -62,7 +62,13 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
     """
     # ---- data, machine, folder ----------------------------------------------------------------------
     plan = plan_run(recipe, store, record_test_curve=record_test_curve)
-    machine = pick_machine(device, recipe.training.precision)
+    training = recipe.training
+    machine = pick_machine(
+        device,
+        training.precision,
+        compiling=training.compile,
+        images=training.epochs * plan.steps * training.batch_size,
+    )
     same = identity(recipe, store, plan, machine)
     with hold_run(out):
         folder = open_run(out, recipe, same, resume=resume)
@@ -72,14 +78,14 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
         machine = replace(machine, threads=folder.threads or machine.threads)
 
         with (
-            repeatable(recipe.training.determinism, threads=machine.threads),
+            repeatable(training.determinism, threads=machine.threads),
             closing(
                 Logbook(out / LOG, keep=folder.checkpoint.state.events if folder.checkpoint else 0)
             ) as log,
             stop_signal() as stop,
         ):
             # ---- net and optimiser, new or as the checkpoint has them --------------------------------
-            checkpointer = Checkpointer(out / CHECKPOINTS, minutes=recipe.training.checkpoint_minutes)
+            checkpointer = Checkpointer(out / CHECKPOINTS, minutes=training.checkpoint_minutes)
             run = Run(
                 recipe,
                 plan,
@@ -106,7 +112,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
                 run.save()
                 raise TrainingInterrupted(
                     f"training was stopped after step {run.steps_done} of "
-                    f"{recipe.training.epochs * plan.steps}; nothing is lost: run the same command with "
+                    f"{training.epochs * plan.steps}; nothing is lost: run the same command with "
                     f"--resume to go on in {out}"
                 ) from None
             run.save()

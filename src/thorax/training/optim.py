@@ -44,13 +44,15 @@ def build_optimiser(
         }
         for (distance, spared), parameters in sorted(members.items(), key=lambda item: item[0])
     ]
+    # One kernel for many tensors, on a CPU too.
     match spec:
         case Adam():
-            return torch.optim.Adam(groups, lr=spec.lr, betas=spec.betas)
+            return torch.optim.Adam(groups, lr=spec.lr, betas=spec.betas, fused=True)
         case AdamW():
-            return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas)
+            return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, fused=True)
         case Sgd():
             nesterov = spec.nesterov and spec.momentum > 0
+            # torch 2.13's fused SGD cannot begin to move weights that others were frozen beside.
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov)
         case _:
             assert_never(spec)

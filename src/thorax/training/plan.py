@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from thorax.bundle import Bundle, PartReference, load_bundle, refuse_seen_patients
 from thorax.bundle.reference import reference_part
 from thorax.datasets.splits import Split, build_split
@@ -137,9 +139,8 @@ def _notices(recipe: Recipe, train: Part, findings: Findings) -> tuple[str, ...]
             "parts of the backbone are frozen at random first weights, since model.weights = none: they "
             "will learn nothing; give weights, or set freeze.trained=none"
         )
-    targets, known = known_labels(train.targets, recipe.data.uncertain)
-    positives = (targets * known).sum(axis=0)
-    absent = [str(finding) for finding, count in zip(findings, positives, strict=True) if count == 0]
+    present, _ = known_labels(torch.from_numpy(train.targets), recipe.data.uncertain)
+    absent = [str(finding) for finding, there in zip(findings, present.any(dim=0), strict=True) if not there]
     if absent:
         notices.append(
             f"{', '.join(absent)}: no positive among the {len(train)} training images, so the net can only "

@@ -1,5 +1,6 @@
 """A run between its first and its last step: what it holds, and the moves that the loop makes."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -11,14 +12,21 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from thorax.models.classifier import Classifier
-from thorax.models.tensors import Images, KnownTensor, TargetsTensor
+from thorax.models.tensors import Images, KnownTensor, PixelsTensor, TargetsTensor
 from thorax.recipe.schema import Recipe, TestTime
-from thorax.training.augment import apply_augment, draw_augment, draw_mixup, mix_images, mix_targets
-from thorax.training.batches import Batch, Part, known_labels, training_batches
+from thorax.training.augment import (
+    AugmentParams,
+    apply_augment,
+    draw_augment,
+    draw_mixup,
+    mix_images,
+    mix_targets,
+)
+from thorax.training.batches import Batch, PartPixels, known_labels, sent, training_batches
 from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
 from thorax.training.learner import Learner, NonFiniteLoss
 from thorax.training.logbook import Logbook
-from thorax.training.machine import Machine
+from thorax.training.machine import Machine, compiled
 from thorax.training.optim import learning_rate
 from thorax.training.pace import Pace, Progress
 from thorax.training.plan import Plan
@@ -58,11 +66,17 @@ class Run:
         self._machine = machine
         self._log = log
         self._checkpointer = checkpointer
-        targets, known = known_labels(plan.train.targets, recipe.data.uncertain)
+        # Before the net takes memory: whether they fit is then the same when a run is resumed.
+        self._pixels = {
+            name: PartPixels(part, machine.device)
+            for name, part in (("train", plan.train), ("val", plan.val), ("test", plan.test))
+            if part is not None
+        }
+        present, known = known_labels(torch.from_numpy(plan.train.targets), recipe.data.uncertain)
         self._learner = Learner(
             recipe,
-            positives=(targets * known).sum(axis=0, dtype=np.float64),
-            negatives=((1 - targets) * known).sum(axis=0, dtype=np.float64),
+            positives=present.sum(dim=0).double().numpy(),
+            negatives=(known & ~present).sum(dim=0).double().numpy(),
             steps=plan.steps,
             machine=machine,
             pretrained=checkpoint is None,
@@ -72,6 +86,10 @@ class Run:
         if checkpoint is not None:
             self.state, self._best = checkpoint.state, checkpoint.best
             self._learner.restore(checkpoint.tensors, checkpoint.extra)
+        # A net of its own for looking at validation, whose weights are laid into it.
+        self._judge = copy.deepcopy(self._learner.classifier).eval()
+        self._seen_through = compiled(self._judge) if machine.compiled else self._judge
+        self._augment = compiled(self._augmented) if machine.compiled else self._augmented
         self._pace = Pace()
         self._recent_loss: float | None = None
         self._epoch_began = time.monotonic()
@@ -94,6 +112,7 @@ class Run:
         self._pace.rest()
         return training_batches(
             self._plan.train,
+            self._pixels["train"],
             self._recipe.data,
             seed=training.seed,
             epoch=self.state.epoch,
@@ -144,7 +163,7 @@ class Run:
             check: Called during validation where the run may be stopped; the epoch is then not ended.
         """
         self._refuse_bad_loss()
-        logits = self.logits(self._learner.weights(), check=check)
+        logits = self._logits("val", self._learner.weights(), check)
         validation = measure(logits, self._plan.val.targets, self._plan.findings)
         lr = self._learning_rate(self.steps_done - 1)
         # Before the epoch is closed: stopped here, it is measured again.
@@ -168,7 +187,7 @@ class Run:
         test = self._plan.test
         if test is None:
             return None
-        logits = self._logits(test, self._learner.weights(), check, PLAIN)
+        logits = self._logits("test", self._learner.weights(), check)
         return measure(logits, test.targets, self._plan.findings).macro_auc
 
     def save_if_due(self, *, epoch_ended: bool = False) -> None:
@@ -199,24 +218,24 @@ class Run:
         """The net."""
         return self._learner.classifier
 
-    def logits(
-        self, weights: Mapping[str, Tensor], *, check: Callable[[], None] = lambda: None
-    ) -> Float64[np.ndarray, "n k"]:
-        """Return the logits of the validation images by these weights; `check` is called after each batch."""
-        return self._logits(self._plan.val, weights, check, PLAIN)
-
     def pipeline_logits(self) -> Float64[np.ndarray, "n k"]:
         """Return the logits of the validation images by the chosen weights, as the bundle will give them."""
-        classifier = self._learner.classifier
-        return self._logits(self._plan.val, classifier.state_dict(), lambda: None, self._recipe.test_time)
+        self._judge.load_state_dict(self._learner.classifier.state_dict())
+        return self._predict("val", self._judge, lambda: None, self._recipe.test_time)
 
     def _logits(
-        self, part: Part, weights: Mapping[str, Tensor], check: Callable[[], None], test_time: TestTime
+        self, part: str, weights: Mapping[str, Tensor], check: Callable[[], None]
+    ) -> Float64[np.ndarray, "n k"]:
+        """Return the logits of a part by these weights; `check` is called after each batch."""
+        self._judge.load_state_dict(weights)
+        return self._predict(part, self._seen_through, check, PLAIN)
+
+    def _predict(
+        self, part: str, net: Classifier, check: Callable[[], None], test_time: TestTime
     ) -> Float64[np.ndarray, "n k"]:
         return predict_logits(
-            self._learner.classifier,
-            part,
-            weights=weights,
+            net,
+            self._pixels[part],
             input_size=self._recipe.model.input_size,
             batch_size=self._recipe.training.batch_size,
             check=check,
@@ -224,18 +243,22 @@ class Run:
         )
 
     def _drawn(self, batch: Batch) -> tuple[Images, TargetsTensor, KnownTensor]:
-        """Take a batch to the device and augment it there."""
+        """Augment a batch on the device."""
         spec, seed, epoch = self._recipe.augment, self._recipe.training.seed, self.state.epoch
-        pixels, targets, known = (
-            _sent(tensor, self._machine.device) for tensor in (batch.pixels, batch.targets, batch.known)
-        )
         params = draw_augment(spec, seed=seed, epoch=epoch, positions=batch.positions)
-        images = apply_augment(pixels, params, self._recipe.model.input_size)
+        share = None
+        targets, known = batch.targets, batch.known
         if spec.mixup:
-            share = draw_mixup(spec.mixup, seed=seed, epoch=epoch, positions=batch.positions)
-            images = mix_images(images, share)
+            drawn = draw_mixup(spec.mixup, seed=seed, epoch=epoch, positions=batch.positions)
+            share = sent(drawn, self._machine.device)
             targets, known = mix_targets(targets, known, share)
-        return images, targets, known
+        return self._augment(batch.pixels, params.to(self._machine.device), share), targets, known
+
+    def _augmented(self, pixels: PixelsTensor, params: AugmentParams, share: Tensor | None) -> Images:
+        """Return the images that the net learns from: what is compiled."""
+        size = self._recipe.model.input_size
+        images = apply_augment(pixels, params, spec=self._recipe.augment, input_size=size)
+        return images if share is None else mix_images(images, share)
 
     def _learning_rate(self, step: int) -> float:
         scheduled = learning_rate(
@@ -295,10 +318,3 @@ class Run:
             else:
                 changes |= {"waited": state.waited + 1, "stopped": state.waited + 1 >= stopping.patience}
         self.state = replace(state, epoch=epoch, step=0, **changes)
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor to the device; from pinned memory, so that a GPU fetches it while the CPU goes on."""
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)

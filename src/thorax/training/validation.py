@@ -1,13 +1,12 @@
 """Measuring the net on validation images, in float32 as it will be used."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float64
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from thorax.arrays import Known, Targets
 from thorax.evaluation.calibration import negative_log_likelihood
@@ -17,7 +16,7 @@ from thorax.inference.pipeline import mean_logit
 from thorax.inference.torch_engine import view_logits
 from thorax.models.tensors import Images
 from thorax.recipe.schema import TestTime
-from thorax.training.batches import Part
+from thorax.training.batches import PartPixels
 
 __all__ = ["PLAIN", "Validation", "macro_findings", "measure", "predict_logits"]
 
@@ -44,46 +43,36 @@ class Validation:
         return self.macro_auc if metric == "macro-auc" else -self.loss
 
 
-def predict_logits(  # noqa: PLR0913  (net, images, views, and how to go through them)
-    classifier: nn.Module,
-    part: Part,
+def predict_logits(
+    net: Callable[[Images], Tensor],
+    pixels: PartPixels,
     *,
     input_size: int,
     batch_size: int,
     check: Callable[[], None],
-    weights: Mapping[str, Tensor] | None = None,
     test_time: TestTime = PLAIN,
 ) -> Float64[np.ndarray, "n k"]:
     """Return the logits of all images of a part, in its order; over several views, that of their mean.
 
     Args:
-        classifier: The net; put into evaluation mode and back.
-        part: Which images.
+        net: In evaluation mode.
+        pixels: Images of the part, on the net's device.
         input_size: Side of the net's input.
-        batch_size: Images at once.
+        batch_size: Images at once, at most.
         check: Called after each batch; may raise.
-        weights: Weights to use in place of the net's own.
         test_time: Which views of each image.
     """
-    device = next(classifier.parameters()).device
+    # Batches of one size, so that a compiled net is compiled once; the last images are repeated to fill it.
+    count = len(pixels)
+    size = math.ceil(count / math.ceil(count / batch_size))
     found = []
-    was_training = classifier.training
-
-    def net(images: Images) -> Tensor:
-        logits: Tensor = functional_call(classifier, dict(weights or {}), (images,))
-        return logits
-
-    classifier.eval()
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(part), batch_size):
-                pixels = torch.from_numpy(part.store.pixels(part.rows[start : start + batch_size]))
-                logits = view_logits(net, pixels.to(device), input_size=input_size, test_time=test_time)
-                found.append(mean_logit(logits, mean_of=test_time.mean_of))
-                check()
-    finally:
-        classifier.train(was_training)
-    return np.concatenate(found)
+    for start in range(0, count, size):
+        members = np.minimum(np.arange(start, start + size), count - 1)
+        pixels.expect(np.arange(start + size, min(start + 2 * size, count)))
+        logits = view_logits(net, pixels.fetch(members), input_size=input_size, test_time=test_time)
+        found.append(mean_logit(logits, mean_of=test_time.mean_of))
+        check()
+    return np.concatenate(found)[:count]
 
 
 def macro_findings(targets: Targets, findings: Findings) -> list[bool]:
