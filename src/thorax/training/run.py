@@ -49,6 +49,10 @@ class Run:
         log: The open log, cut to where `checkpoint` was written.
         checkpointer: Where checkpoints go.
         checkpoint: Where to go on; None begins anew.
+
+    Attributes:
+        learner: Net, optimiser and averages.
+        state: How far the run is.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class Run:
             if part is not None
         }
         present, known = known_labels(torch.from_numpy(plan.train.targets), recipe.data.uncertain)
-        self._learner = Learner(
+        self.learner = Learner(
             recipe,
             positives=present.sum(dim=0).double().numpy(),
             negatives=(known & ~present).sum(dim=0).double().numpy(),
@@ -85,9 +89,9 @@ class Run:
         self._best: Best | None = None
         if checkpoint is not None:
             self.state, self._best = checkpoint.state, checkpoint.best
-            self._learner.restore(checkpoint.tensors, checkpoint.extra)
+            self.learner.restore(checkpoint.tensors, checkpoint.extra)
         # A net of its own for looking at validation, whose weights are laid into it.
-        self._judge = copy.deepcopy(self._learner.classifier).eval()
+        self._judge = copy.deepcopy(self.learner.classifier).eval()
         self._seen_through = compiled(self._judge) if machine.compiled else self._judge
         self._augment = compiled(self._augmented) if machine.compiled else self._augmented
         self._pace = Pace()
@@ -107,7 +111,7 @@ class Run:
     def batches(self) -> Iterator[Batch]:
         """Yield what is left of the current epoch."""
         training = self._recipe.training
-        self._learner.begin_epoch(self.state.epoch)
+        self.learner.begin_epoch(self.state.epoch)
         self._epoch_began = time.monotonic()
         self._pace.rest()
         return training_batches(
@@ -128,7 +132,7 @@ class Run:
         """
         images, targets, known = self._drawn(batch)
         step = self.state.step
-        self._learner.step(
+        self.learner.step(
             images,
             targets,
             known,
@@ -163,7 +167,7 @@ class Run:
             check: Called during validation where the run may be stopped; the epoch is then not ended.
         """
         self._refuse_bad_loss()
-        logits = self._logits("val", self._learner.weights(), check)
+        logits = self._logits("val", self.learner.weights(), check)
         validation = measure(logits, self._plan.val.targets, self._plan.findings)
         lr = self._learning_rate(self.steps_done - 1)
         # Before the epoch is closed: stopped here, it is measured again.
@@ -172,7 +176,7 @@ class Run:
         self._log.write(
             "epoch",
             epoch=self.state.epoch,
-            train_loss=float(self._learner.losses.double().mean()),
+            train_loss=float(self.learner.losses.double().mean()),
             val_loss=validation.loss,
             macro_auc=validation.macro_auc,
             auc=dict(zip(map(str, self._plan.findings), validation.auc, strict=True)),
@@ -187,7 +191,7 @@ class Run:
         test = self._plan.test
         if test is None:
             return None
-        logits = self._logits("test", self._learner.weights(), check)
+        logits = self._logits("test", self.learner.weights(), check)
         return measure(logits, test.targets, self._plan.findings).macro_auc
 
     def save_if_due(self, *, epoch_ended: bool = False) -> None:
@@ -203,24 +207,19 @@ class Run:
         """
         self._refuse_bad_loss()
         self.state = replace(self.state, events=self._log.secure())
-        self._checkpointer.write(self.state, self._learner.extra(), self._learner.tensors(), self._best)
+        self._checkpointer.write(self.state, self.learner.extra(), self.learner.tensors(), self._best)
 
     def select(self) -> tuple[int, Mapping[str, Tensor]]:
         """Put the chosen weights into the net; return their epoch, counted from 1, and the weights."""
         by_metric = self._recipe.selection.checkpoint == "best"
         best = self._best if by_metric else None
-        weights = self._learner.weights() if best is None else best.weights
-        self._learner.classifier.load_state_dict(weights)
-        return self.state.epoch if best is None else best.epoch, self._learner.classifier.state_dict()
-
-    @property
-    def classifier(self) -> Classifier:
-        """The net."""
-        return self._learner.classifier
+        weights = self.learner.weights() if best is None else best.weights
+        self.learner.classifier.load_state_dict(weights)
+        return self.state.epoch if best is None else best.epoch, self.learner.classifier.state_dict()
 
     def pipeline_logits(self) -> Float64[np.ndarray, "n k"]:
         """Return the logits of the validation images by the chosen weights, as the bundle will give them."""
-        self._judge.load_state_dict(self._learner.classifier.state_dict())
+        self._judge.load_state_dict(self.learner.classifier.state_dict())
         return self._predict("val", self._judge, lambda: None, self._recipe.test_time)
 
     def _logits(
@@ -273,7 +272,7 @@ class Run:
     def _sum_up(self) -> None:
         self._refuse_bad_loss()
         step = self.state.step
-        latest = self._learner.losses[(step - 1) // _SUMMARY_STEPS * _SUMMARY_STEPS : step]
+        latest = self.learner.losses[(step - 1) // _SUMMARY_STEPS * _SUMMARY_STEPS : step]
         self._recent_loss = float(latest.double().mean())
         self._log.write(
             "steps",
@@ -285,7 +284,7 @@ class Run:
         )
 
     def _refuse_bad_loss(self) -> None:
-        bad = self._learner.first_bad_step(self.state.step)
+        bad = self.learner.first_bad_step(self.state.step)
         if bad is None:
             return
         step = self.state.epoch * self._plan.steps + bad
@@ -307,9 +306,7 @@ class Run:
         score = validation.score(self._recipe.selection.metric)
         if self._recipe.selection.checkpoint == "best" and (state.best is None or score > state.best):
             changes["best"] = score
-            weights = {
-                name: tensor.detach().cpu().clone() for name, tensor in self._learner.weights().items()
-            }
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.learner.weights().items()}
             self._best = Best(epoch, weights)
         if stopping is not None:
             watched = validation.score(stopping.metric)
