@@ -319,10 +319,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gpu-rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["cpu", "densenet", "efficientnet"], help="some of the rows")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(environment())
-        print_rows(rows(Path(folder), rounds=arguments.rounds, gpu_rounds=arguments.gpu_rounds))
+        match arguments.only:
+            case "cpu":
+                found = cpu_rows(Path(folder), arguments.rounds)
+            case "densenet":
+                found = densenet_rows(Path(folder), arguments.gpu_rounds)
+            case "efficientnet":
+                found = efficientnet_rows(Path(folder), arguments.gpu_rounds)
+            case _:
+                found = rows(Path(folder), rounds=arguments.rounds, gpu_rounds=arguments.gpu_rounds)
+        print_rows(found)
 
 
 if __name__ == "__main__":

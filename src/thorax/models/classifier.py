@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from thorax.errors import RecipeError
 from thorax.models.backbones import build_backbone
+from thorax.models.growing import grow_when_compiled
 from thorax.models.heads import (
     at_each_place,
     attention_logits,
@@ -46,6 +47,7 @@ class Classifier(nn.Module):
         self._still: list[nn.Module] = []
         # timm's models share names, not a type: forward_features, forward_head.
         self.backbone: Any = build_backbone(model)
+        grow_when_compiled(self.backbone)
         self._head = model.head
         size, plain_mean = _probe(self.backbone, model)
         self.exact_cam = plain_mean and not model.head.hidden

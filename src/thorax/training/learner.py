@@ -62,7 +62,8 @@ class Learner:
         net: Any = build_classifier(model, len(positives))
         self.classifier: Classifier = net.to(machine.device, memory_format=torch.channels_last)
         self.classifier.train()
-        self._net = compiled(self.classifier) if machine.compiled else self.classifier
+        graphs = machine.device.type == "cuda"
+        self._net = compiled(self.classifier, graphs=graphs) if machine.compiled else self.classifier
         # It knows every parameter from the start: what is frozen has no gradient, and is passed by.
         self.optimiser = build_optimiser(
             recipe.optim, self.classifier, distances=_distances(recipe.optim, self.classifier)
@@ -111,11 +112,13 @@ class Learner:
         torch.manual_seed(integer_seed(self._seed, "torch", step=step))
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group["lr_scale"]
+        # The last step's gradients lie where a CUDA graph will write: they are let go before it runs again.
+        self.optimiser.zero_grad()
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         device, dtype = self._machine.device.type, self._machine.dtype
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             logits = self._net(images)
         loss = self._loss(logits, targets, known)
-        self.optimiser.zero_grad()
         torch.autograd.backward(self._scaler.scale(loss))
         if self._clip is not None:
             self._scaler.unscale_(self.optimiser)

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from thorax.models.classifier import Classifier
 from thorax.models.tensors import Images, KnownTensor, PixelsTensor, TargetsTensor
 from thorax.recipe.schema import Recipe, TestTime
 from thorax.training.augment import (
@@ -90,9 +89,9 @@ class Run:
         if checkpoint is not None:
             self.state, self._best = checkpoint.state, checkpoint.best
             self.learner.restore(checkpoint.tensors, checkpoint.extra)
-        # A net of its own for looking at validation, whose weights are laid into it.
+        # A net of its own for looking at validation, whose weights are laid into it; not compiled, which
+        # would take longer than it saves in most runs.
         self._judge = copy.deepcopy(self.learner.classifier).eval()
-        self._seen_through = compiled(self._judge) if machine.compiled else self._judge
         self._augment = compiled(self._augmented) if machine.compiled else self._augmented
         self._pace = Pace()
         self._recent_loss: float | None = None
@@ -220,20 +219,20 @@ class Run:
     def pipeline_logits(self) -> Float64[np.ndarray, "n k"]:
         """Return the logits of the validation images by the chosen weights, as the bundle will give them."""
         self._judge.load_state_dict(self.learner.classifier.state_dict())
-        return self._predict("val", self._judge, lambda: None, self._recipe.test_time)
+        return self._predict("val", lambda: None, self._recipe.test_time)
 
     def _logits(
         self, part: str, weights: Mapping[str, Tensor], check: Callable[[], None]
     ) -> Float64[np.ndarray, "n k"]:
         """Return the logits of a part by these weights; `check` is called after each batch."""
         self._judge.load_state_dict(weights)
-        return self._predict(part, self._seen_through, check, PLAIN)
+        return self._predict(part, check, PLAIN)
 
     def _predict(
-        self, part: str, net: Classifier, check: Callable[[], None], test_time: TestTime
+        self, part: str, check: Callable[[], None], test_time: TestTime
     ) -> Float64[np.ndarray, "n k"]:
         return predict_logits(
-            net,
+            self._judge,
             self._pixels[part],
             input_size=self._recipe.model.input_size,
             batch_size=self._recipe.training.batch_size,

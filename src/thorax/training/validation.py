@@ -1,6 +1,5 @@
 """Measuring the net on validation images, in float32 as it will be used."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,17 +61,12 @@ def predict_logits(
         check: Called after each batch; may raise.
         test_time: Which views of each image.
     """
-    # Batches of one size, so that a compiled net is compiled once; the last images are repeated to fill it.
-    count = len(pixels)
-    size = math.ceil(count / math.ceil(count / batch_size))
     found = []
-    for start in range(0, count, size):
-        members = np.minimum(np.arange(start, start + size), count - 1)
-        pixels.expect(np.arange(start + size, min(start + 2 * size, count)))
+    for members in np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size)):
         logits = view_logits(net, pixels.fetch(members), input_size=input_size, test_time=test_time)
         found.append(mean_logit(logits, mean_of=test_time.mean_of))
         check()
-    return np.concatenate(found)[:count]
+    return np.concatenate(found)
 
 
 def macro_findings(targets: Targets, findings: Findings) -> list[bool]:
