@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare, holm
 from thorax.evaluation.delong import auc_contrast, auc_covariance
-from thorax.evaluation.intervals import patient_resample
+from thorax.evaluation.intervals import patient_resample, ranked_patients
 from thorax.evaluation.ranking import rank
 from thorax.evaluation.scored import LabelledImages, ScoredImages
 from thorax.findings import NIH14, NIH15, NO_FINDING
@@ -78,7 +78,9 @@ def test_every_number_equals_its_slow_twin():
     columns = [
         rank(labelled.targets[known, 1] == 1, each.scores[known, 1], patient[known]) for each in (one, other)
     ]
-    expected = auc_contrast(auc_covariance(columns, num_units=40), np.array([-1.0, 1.0]))
+    expected = auc_contrast(
+        auc_covariance(columns, num_units=40), np.array([-1.0, 1.0]), patients=ranked_patients(columns[0])
+    )
     assert pair.findings[1].auc.delong.z == pytest.approx(expected.z)
     assert pair.findings[1].auc.delong.p == pytest.approx(expected.p)
 
