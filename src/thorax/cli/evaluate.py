@@ -82,7 +82,10 @@ def evaluate(
         seed=seed,
     )
     assessment = assess(subject.cohort, subject.probabilities, subject.context, plan=plan)
-    audit = subject.audit() if subject.audit else None
+    audit = subject.audit()
+    for severity, text in audit:
+        if severity == "error":
+            typer.echo(f"audit: {text}", err=True)
     _told(assessment, subject.context, write_report(assessment, subject.context, out=out, audit=audit))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,10 +38,14 @@ from thorax.evaluation.threshold_sets import (
     ChosenOn,
     ThresholdSet,
 )
+from thorax.files import sha256_of_file
 from thorax.findings import Finding
 from thorax.prediction import ModelIdentity
 from thorax.recipe.choices import EngineName
 from thorax.store import Store, open_store
+
+if TYPE_CHECKING:
+    from thorax.audit import Problem
 
 __all__ = [
     "PartChoice",
@@ -80,24 +85,24 @@ class Subject:
         probabilities: A column for each of the cohort's findings.
         context: What the numbers travel with.
         reported: The reference to the images.
+        audit: Gives what an audit found, as severity and text.
         points: Operating points that the model brings.
         prevalence: Prevalence for predictive values.
         trained: Prevalence where the model was trained.
         validation: Gives the validation part, on which thresholds may be chosen; None where there is none.
         uncalibrated: Takes the model's own calibration back; None where it has none that is known.
-        audit: Gives what an audit of the split found, as severity and text; None where there is no store.
     """
 
     cohort: Cohort
     probabilities: Probabilities
     context: Context
     reported: ChosenOn
+    audit: Callable[[], list[tuple[str, str]]]
     points: tuple[ThresholdSet, ...] = ()
     prevalence: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     trained: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     validation: Callable[[], Validation | None] = lambda: None
     uncalibrated: Callable[[Probabilities], Probabilities] | None = None
-    audit: Callable[[], list[tuple[str, str]]] | None = None
 
 
 def store_subject(
@@ -138,7 +143,7 @@ def store_subject(
 
         evidence = Evidence(part=choice.part, bundle=bundle)
         found = audit(images, lists_of_split(split, images.dataset), evidence)
-        return [(problem.severity, f"{problem.what}. {problem.remedy}") for problem in found.problems]
+        return [_told(problem) for problem in found.problems]
 
     prevalence = trained_prevalence(split, bundle.findings)
     return Subject(
@@ -231,7 +236,40 @@ def predicted_subject(
         prevalence=prevalence,
         trained=prevalence,
         validation=lambda: on,
+        audit=lambda: _audit_of_file(file, known, labels, store, split, choice),
     )
+
+
+def _audit_of_file(
+    file: Path,
+    known: Labels,
+    labels: Path | None,
+    store: Path | None,
+    split: Split | None,
+    choice: PartChoice,
+) -> list[tuple[str, str]]:
+    """Audit predictions: with a store and a split all that `thorax audit` does, else what shows without."""
+    from thorax.audit import Evidence, Locator, audit, audit_predictions, lists_of_split
+    from thorax.audit import read_predictions as read_rows
+
+    predicted = read_rows(file, Locator(known.table, known.dataset), known.table.findings)
+    if store is not None and split is not None:
+        evidence, lists = (
+            Evidence(part=choice.part, predictions=predicted),
+            lists_of_split(split, known.dataset),
+        )
+        return [_told(each) for each in audit(open_store(store), lists, evidence).problems]
+    label_files = {labels.name: sha256_of_file(labels)} if labels else {}
+    found = audit_predictions(predicted, known.table, known.dataset, label_files=label_files)
+    looked = "looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
+    rest = "the split, its patients and images; give a --store and a --split, or see `thorax audit`"
+    return [*(_told(each) for each in found), ("note", looked + rest)]
+
+
+def _told(problem: "Problem") -> tuple[str, str]:
+    """Return severity and text of a problem, for a report."""
+    examples = f" ({', '.join(problem.examples)})" if problem.examples else ""
+    return problem.severity, f"{problem.what}{examples}. {problem.remedy}"
 
 
 def _validation_of_file(
