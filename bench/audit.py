@@ -3,9 +3,10 @@
     python bench/audit.py [--store STORE] [--patients 100] [--rounds 3]
 
 Timed are fingerprints of a store's images and, with --store, the whole search among 112,120 images, none left
-out: those of the store again and again, each copy rolled by two drawn numbers of pixels so that no two are alike,
-made as they are read (which is in the time). Prints the seconds for 112,120 images (to stay below 300), and how far hashes of two patients are from one another and from those of
-changed copies. Without --store, phantoms are drawn: they are far more alike than radiographs.
+out: those of the store again and again, each copy rolled by two drawn numbers of pixels so that no two are
+alike, made as they are read (which is in the time). Prints the seconds (to stay below 300), and how far
+hashes of two patients are from one another and from those of changed copies. Without --store, phantoms are
+drawn: they are far more alike than radiographs.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def seconds(job: Callable[[], object], rounds: int) -> float:
 
 
 def whole_search(store: Store) -> tuple[float, float, int, int]:
-    """Return seconds of fingerprints and of all pairs among 112,120 images, candidates, and confirmed pairs."""
+    """Return seconds of fingerprints and of pairs among 112,120 images, candidates and confirmed pairs."""
     random = np.random.default_rng(0)
     shifts = random.integers(0, store.preparation.size, (NIH_IMAGES, 2))
 
