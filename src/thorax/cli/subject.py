@@ -261,8 +261,8 @@ def _audit_of_file(
         return [_told(each) for each in audit(open_store(store), lists, evidence).problems]
     label_files = {labels.name: sha256_of_file(labels)} if labels else {}
     found = audit_predictions(predicted, known.table, known.dataset, label_files=label_files)
-    looked = "looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
-    rest = "the split, its patients and images; give a --store and a --split, or see `thorax audit`"
+    looked = "Looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
+    rest = "the split, its patients and images. Give a --store and a --split for these."
     return [*(_told(each) for each in found), ("note", looked + rest)]
 
 
