@@ -100,6 +100,72 @@ def test_a_part_of_a_file_has_its_split_and_thresholds_of_its_validation_rows(wo
     assert point["predictive_values"]["Nodule"]["prevalence"] > 0  # that of the training part
 
 
+def test_calibration_is_tried_on_validation_and_shown_before_and_after(work, tmp_path):
+    report = metrics(work / "report")
+    bundle = json.loads((work / "runs" / "seed-0" / "bundle" / "bundle.json").read_text())
+    plain, temperature, platt = report["calibration"]["recalibrated"]
+    assert [each["kind"] for each in (plain, temperature, platt)] == ["none", "temperature", "platt"]
+    # What a bundle was calibrated with is what is fitted once more on the same images.
+    assert temperature["temperature"] == pytest.approx(bundle["calibration"]["temperature"], rel=1e-3)
+    assert temperature["fitted_on"]["images_sha256"] == (bundle["calibration"]["fitted_on"]["images_sha256"])
+    shown = report["calibration"]["macro"]["brier"]["value"]
+    assert temperature["macro"]["brier"]["value"] == pytest.approx(shown, rel=1e-3)
+    assert plain["macro"]["brier"]["value"] != pytest.approx(shown, rel=1e-3)
+    assert platt["findings"]["Effusion"]["reliability"]
+    page, text = ((work / "report" / name).read_text() for name in ("report.html", "report.md"))
+    for name in ("Not calibrated", temperature["name"], platt["name"]):
+        assert f'<th scope="row">{name}</th>' in page
+        assert f"| {name} |" in text
+    assert report["made"]["Computed by"].startswith("onnxruntime ")
+    assert report["made"]["Computed by"] in page
+
+
+def test_predictions_are_audited_on_the_way(work, tmp_path):
+    """AUC of binarised predictions is one of the faults of published code: it is said beside the figure."""
+    rows = [row.split(",") for row in (work / "good.csv").read_text().splitlines()]
+    binary = [[name, *(str(int(float(each) > 0.5)) for each in values)] for name, *values in rows[1:]]
+    file = tmp_path / "binary.csv"
+    file.write_text("\n".join(",".join(row) for row in [rows[0], *binary]) + "\n")
+    asked = ("evaluate", "--predictions", file, "--resamples", "5", "--out", tmp_path / "out")
+    done = thorax(*asked, "--labels", labels(work))
+    assert "audit: columns of two values" in done.stderr
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "columns of two values" in text
+        assert "Not looked at: the split" in text
+    done = thorax(*asked, "--store", work / "store", "--split", "folder-official")
+    assert "audit: columns of two values" in done.stderr
+    assert "audit: predictions of patients of the train part" in done.stderr
+    assert "Not looked at" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_file_of_validation_chooses_thresholds_and_calibration(work, tmp_path):
+    rows = (work / "good.csv").read_text().splitlines()
+    with labels(work).open() as file:
+        patients = {row["Image Index"]: row["Patient ID"] for row in csv.DictReader(file)}
+    half = sorted(set(patients.values()))[:60]
+    inside = [row for row in rows[1:] if patients[row.split(",")[0]] in half]
+    outside = [row for row in rows[1:] if patients[row.split(",")[0]] not in half]
+    for name, part in (("validation.csv", inside), ("test.csv", outside), ("leaking.csv", outside[:9])):
+        (tmp_path / name).write_text("\n".join([rows[0], *part]) + "\n")
+    asked = (
+        "evaluate", "--predictions", tmp_path / "test.csv", "--labels", labels(work), "--resamples", "10",
+        "--out", tmp_path / "out", "--validation",
+    )  # fmt: skip
+    thorax(*asked, tmp_path / "validation.csv")
+    read = metrics(tmp_path / "out")
+    assert [each["rule"] for each in read["operating_points"]] == [
+        "f1-optimal", "youden", "sensitivity-90", "specificity-95", "one-half"
+    ]  # fmt: skip
+    for each in (*read["operating_points"][:-1], *read["calibration"]["recalibrated"]):
+        on = each.get("chosen_on") or each["fitted_on"]
+        assert (on["num_images"], on["num_patients"]) == (len(inside), len(half))
+    assert not read["test_tuned"]
+    assert read["split"]["where"] == "split not stated"
+    done = thorax(*asked, tmp_path / "leaking.csv", expect=3)
+    assert "choose them on validation" in done.stderr
+
+
 def test_choosing_on_what_is_reported_is_refused_or_marked(work, tmp_path):
     asked = (
         "evaluate", "--predictions", work / "good.csv", "--labels", labels(work), "--rule", "youden",
@@ -110,7 +176,9 @@ def test_choosing_on_what_is_reported_is_refused_or_marked(work, tmp_path):
     assert not (tmp_path / "out").exists()
     done = thorax(*asked, "--allow-test-tuning")
     assert done.stdout.count(TUNED_MARK) >= 2
-    assert metrics(tmp_path / "out")["test_tuned"]
+    read = metrics(tmp_path / "out")
+    assert read["test_tuned"]
+    assert all(each["test_tuned"] for each in read["calibration"]["recalibrated"])
     for name in ("report.html", "report.md"):
         assert TUNED_MARK in (tmp_path / "out" / name).read_text()
 

@@ -9,9 +9,15 @@ from sklearn.metrics import roc_auc_score
 
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare, holm
-from thorax.evaluation.delong import auc_contrast, auc_covariance
-from thorax.evaluation.intervals import patient_resample
-from thorax.evaluation.ranking import rank
+from thorax.evaluation.delong import auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.intervals import (
+    mean_patients,
+    patient_resample,
+    percentile_interval,
+    ranked_patients,
+    resample_counts,
+)
+from thorax.evaluation.ranking import auroc_score, rank, weighted_auroc
 from thorax.evaluation.scored import LabelledImages, ScoredImages
 from thorax.findings import NIH14, NIH15, NO_FINDING
 
@@ -78,7 +84,9 @@ def test_every_number_equals_its_slow_twin():
     columns = [
         rank(labelled.targets[known, 1] == 1, each.scores[known, 1], patient[known]) for each in (one, other)
     ]
-    expected = auc_contrast(auc_covariance(columns, num_units=40), np.array([-1.0, 1.0]))
+    expected = auc_contrast(
+        auc_covariance(columns, num_units=40), np.array([-1.0, 1.0]), patients=ranked_patients(columns[0])
+    )
     assert pair.findings[1].auc.delong.z == pytest.approx(expected.z)
     assert pair.findings[1].auc.delong.p == pytest.approx(expected.p)
 
@@ -263,3 +271,54 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(values):
             break
         rejected.add(place)
     assert set(np.flatnonzero(adjusted <= 0.05)) == rejected
+
+
+def drawn_models(seed, *, patients):
+    """Two models of one mind in part, three findings that go together, patients of uneven size."""
+    random = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(patients), random.integers(1, 9, patients))
+    shape = (len(patient), 3)
+    ill = random.random((patients, 3)) < 0.35
+    target = np.where(random.random(shape) < 0.8, ill[patient], random.random(shape) < 0.35)
+    shared = (0.6 * random.normal(size=(patients, 1)) + 0.8 * random.normal(size=(patients, 3)))[patient]
+    own = 0.5 * random.normal(size=(patients, 3))[patient]
+    scores = [
+        np.round(better * target + shared + part * own + 0.7 * random.normal(size=shape), 1)
+        for better, part in ((1.0, 0.0), (1.3, 1.0))
+    ]
+    return target, patient, scores
+
+
+def test_intervals_of_means_and_of_differences_hold_the_truth_as_often_as_they_say():
+    """The large simulation is bench/coverage.py; the standard error of a share is .013 here."""
+    target, _, scores = drawn_models(2**31, patients=60_000)
+    truth = np.array([[auroc_score(target[:, k], each[:, k]) for k in range(3)] for each in scores])
+    gap, held = truth[1] - truth[0], np.zeros((300, 6))
+    for seed in range(300):
+        target, patient, scores = drawn_models(seed, patients=60)
+        labelled = LabelledImages(
+            images=[str(row) for row in range(len(patient))],
+            patients=[f"{each:03d}" for each in patient],
+            targets=target.astype(np.int8),
+            findings=FINDINGS,
+        )
+        models = [
+            ScoredImages(model=name, images=labelled.images, scores=each, findings=FINDINGS)
+            for name, each in zip(("one", "other"), scores, strict=True)
+        ]
+        (pair,) = compare(labelled, models, resamples=200, seed=seed).pairs
+        ranked = [rank(target[:, k], scores[0][:, k], patient) for k in range(3)]
+        few, counts = mean_patients(ranked), resample_counts(60, resamples=200, seed=seed)
+        samples = np.mean([weighted_auroc(each, counts) for each in ranked], axis=0)
+        mean = auc_contrast(auc_covariance(ranked, num_units=60), np.full(3, 1 / 3))
+        shown = (
+            (percentile_interval(mean.interval.value, samples, patients=few), truth[0].mean()),
+            (auc_interval(mean.interval.value, mean.variance, patients=few), truth[0].mean()),
+            (pair.findings[0].auc.difference, gap[0]),
+            (pair.findings[0].auc.delong.interval, gap[0]),
+            (pair.macro.difference, gap.mean()),
+            (pair.macro.delong.interval, gap.mean()),
+        )
+        held[seed] = [each.low <= true <= each.high for each, true in shown]
+    assert np.all(held.mean(axis=0) >= 0.93), held.mean(axis=0)
+    assert np.all(held.mean(axis=0) <= 0.98), held.mean(axis=0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from thorax.errors import DataError
@@ -223,6 +224,23 @@ def test_a_difference_by_hand():
     assert contrast.z == pytest.approx(0.03 / math.sqrt(2e-4))
     assert contrast.p == pytest.approx(0.0338949, abs=1e-6)  # 2.1213 standard errors
     assert contrast.interval.low == pytest.approx(0.03 - 1.959964 * math.sqrt(2e-4), abs=1e-8)
+
+
+@pytest.mark.parametrize("patients", [5.0, 11.0, 40.0, 500.0])
+def test_few_patients_have_students_interval_and_p_value(patients):
+    measured = AucCovariance(auc=np.array([0.84, 0.81]), covariance=np.array([[4e-4, 3e-4], [3e-4, 4e-4]]))
+    contrast = auc_contrast(measured, np.array([1.0, -1.0]), patients=patients)
+    student = stats.t(patients - 1)
+    assert contrast.p == pytest.approx(2 * student.sf(contrast.z), abs=3e-3)
+    reach = student.ppf(0.975) * math.sqrt(contrast.variance)
+    assert contrast.interval.high - 0.03 == pytest.approx(reach, rel=5e-3)
+
+
+def test_one_patient_says_nothing_of_a_difference():
+    measured = AucCovariance(auc=np.array([0.84, 0.81]), covariance=np.array([[4e-4, 3e-4], [3e-4, 4e-4]]))
+    contrast = auc_contrast(measured, np.array([1.0, -1.0]), patients=1.0)
+    assert math.isnan(contrast.interval.low)
+    assert math.isnan(contrast.p)
 
 
 def test_equal_rankings_do_not_differ():

@@ -130,7 +130,7 @@ def test_the_order_of_images_and_the_names_of_patients_do_not_matter(seed):
     second = evaluate(
         targets[order], probabilities[order], patients=numbers[order], findings=(EDEMA, HERNIA), resamples=20
     )
-    assert first == second
+    assert str(first) == str(second)  # NaN, where there is no interval, is unequal to itself
 
 
 def test_the_seed_moves_the_interval_and_nothing_else():
@@ -139,7 +139,7 @@ def test_the_seed_moves_the_interval_and_nothing_else():
         evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=50, seed=seed)
         for seed in (1, 1, 2)
     )
-    assert one == same
+    assert str(one) == str(same)
     assert one.macro_auc.value == other.macro_auc.value
     assert one.macro_auc.low != other.macro_auc.low
 

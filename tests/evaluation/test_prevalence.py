@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from thorax.errors import DataError
 from thorax.evaluation.classification import rates_of, tally
-from thorax.evaluation.intervals import resample_counts
+from thorax.evaluation.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.prevalence import (
     LabelShift,
     adjust_prevalence,
@@ -15,6 +15,7 @@ from thorax.evaluation.prevalence import (
     predictive_values,
     predictive_values_at,
 )
+from thorax.evaluation.proportions import share_interval
 
 SHARES = st.floats(0.01, 0.99)
 
@@ -94,8 +95,23 @@ def test_intervals_are_those_of_a_loop_over_resamples():
         rows = np.repeat(np.arange(60), column[patient])
         rates = rates_of(tally(target[rows], called[rows]).sum(axis=0))
         ppv.append(predictive_values(one(rates[0]), one(rates[1]), prevalence=0.05)[0][0])
-    assert (found.ppv.low, found.ppv.high) == pytest.approx(tuple(np.nanquantile(ppv, [0.025, 0.975])))
+    few = percentile_interval(
+        found.ppv.value, np.array(ppv), patients=effective_patients(np.bincount(patient))
+    )
+    assert (found.ppv.low, found.ppv.high) == pytest.approx((few.low, few.high))
     assert found.undefined_resamples == np.isnan(ppv).sum()
+
+
+def test_a_perfect_specificity_leaves_the_predictive_value_uncertain():
+    patient = np.arange(60)
+    target, called = patient < 20, patient < 15
+    found = predictive_values_at(target, called, patient=patient, prevalence=0.05, resamples=50)
+    clear = share_interval(np.ones(40), np.ones(40))
+    expected, _ = predictive_values(one(0.75), one(clear.low), prevalence=0.05)
+    assert (found.ppv.value, found.ppv.high) == (1.0, 1.0)
+    assert found.ppv.low == pytest.approx(expected[0])
+    assert found.ppv.low < 0.5
+    assert found.npv.low < found.npv.value < found.npv.high  # of a specificity of 1, as measured
 
 
 def test_without_images_there_are_no_predictive_values():

@@ -11,7 +11,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 from thorax.arrays import NOT_LABELLED, UNCERTAIN
 from thorax.errors import DataError
 from thorax.evaluation.classification import Readings, call
-from thorax.evaluation.intervals import resample_counts
+from thorax.evaluation.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.subgroups import (
     AGE_BANDS,
     FEWEST_PATIENTS,
@@ -96,17 +96,41 @@ def test_values_and_gaps_are_those_of_scikit_learn(groups):
 def test_gaps_are_paired_on_the_same_resamples(groups):
     readings, axis = cohort(2, groups=groups)
     found = evaluate_subgroups(readings, axis, resamples=30, seed=5)
-    gaps = np.empty((30, groups, 2))
+    gaps, known = np.empty((30, groups, 2)), readings.targets[:, 0] >= 0
     for r, column in enumerate(resample_counts(80, resamples=30, seed=5).T):
         rows = np.repeat(np.arange(400), column[readings.patient])
         for number in range(groups):
             own, rest = rows[axis.group[rows] == number], rows[~np.isin(axis.group[rows], (-1, number))]
             gaps[r, number] = np.subtract(slow(readings, own, 0), slow(readings, rest, 0))
+    sick = readings.targets[:, 0] == 1
     for number, group in enumerate(found):
+        own, rest = axis.group == number, (axis.group >= 0) & (axis.group != number)
+        # The class with fewer effective patients, in the side that has fewer.
+        sizes = [
+            [effective_patients(np.bincount(readings.patient[side & kind])) for kind in (sick, ~sick & known)]
+            for side in (own, rest)
+        ]
         finding = group.findings[0]
-        for gap, measured in enumerate((finding.auc_gap, finding.sensitivity_gap)):
-            low, high = np.quantile(gaps[:, number, gap], [0.025, 0.975])
-            assert (measured.low, measured.high) == pytest.approx((low, high), abs=1e-12)
+        for gap, measured, patients in (
+            (0, finding.auc_gap, np.min(sizes)),
+            (1, finding.sensitivity_gap, np.min(sizes, axis=0)[0]),
+        ):
+            few = percentile_interval(0.0, gaps[:, number, gap], patients=float(patients))
+            assert (measured.low, measured.high) == pytest.approx((few.low, few.high), abs=1e-12)
+
+
+def test_a_side_of_exactly_one_has_an_interval_and_so_has_the_gap():
+    readings, axis = cohort(4, findings=(EDEMA,))
+    own, sick = axis.group == 0, readings.targets[:, 0] == 1
+    readings.calls[own & sick, 0] = 1
+    readings.probabilities[own, 0] = np.where(sick, 0.9, 0.1)[own]
+    group = evaluate_subgroups(readings, axis, resamples=20)[0]
+    (finding,) = group.findings
+    for interval in (finding.auc, finding.sensitivity):
+        assert interval.value == interval.high == 1.0
+        assert 0.5 < interval.low < 1.0
+    for gap in (finding.auc_gap, finding.sensitivity_gap):
+        assert gap.low < gap.value < gap.high
 
 
 def test_of_two_groups_each_is_the_rest_of_the_other():

@@ -78,7 +78,13 @@ def shown_text(html):
 def test_metrics_hold_at_least_what_they_promise(tmp_path):
     files = write_report(ASSESSMENT, CONTEXT, out=tmp_path / "new" / "folder")
     read = json.loads(files.metrics.read_text())
-    assert read["split"] == {"name": "nih-official", "part": "test", "sha256": "3f" * 32, "whole_part": False}
+    assert read["split"] == {
+        "where": "nih-official, test part",
+        "name": "nih-official",
+        "part": "test",
+        "sha256": "3f" * 32,
+        "whole_part": False,
+    }
     assert (read["num_images"], read["num_patients"]) == (90, 45)
     assert list(read["findings"]) == ["Edema", "No Finding", "Hernia"]
     edema = EVALUATION.findings[0]
@@ -98,6 +104,7 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
     assert read["macro"]["auc"] == dataclasses.asdict(EVALUATION.macro_auc)
     assert read["intervals"] == {
         "method": "percentile bootstrap, widened for few patients",
+        "method_of_shares": "Wilson, for the number of independent images",
         "unit": "patient",
         "level": 0.95,
         "resamples": 60,
@@ -304,7 +311,13 @@ def test_a_split_that_is_not_stated_is_said_everywhere(tmp_path):
         assert "12 of the 90 are in NIH's official test" in text
         assert "None: the split is not stated" in text
     read = json.loads(files.metrics.read_text())
-    assert read["split"] == {"name": None, "part": None, "sha256": None, "whole_part": False}
+    assert read["split"] == {
+        "where": "split not stated",
+        "name": None,
+        "part": None,
+        "sha256": None,
+        "whole_part": False,
+    }
     assert read["num_nih_official_test"] == 12
     assert "split not stated" in headline(EVALUATION, context)
 

@@ -1,6 +1,6 @@
 """The audit: what is wrong with a split, a store, a set of predictions. No torch."""
 
-from thorax.audit.audit import Evidence, audit, read_boxed_images
+from thorax.audit.audit import Evidence, audit, audit_predictions, read_boxed_images
 from thorax.audit.choices import read_metrics
 from thorax.audit.listed_labels import ListedLabels, read_listed_labels
 from thorax.audit.lists import Lists, Locator, lists_of_split, locate_parts, read_image_list, read_part_lists
@@ -17,6 +17,7 @@ __all__ = [
     "Prevalence",
     "Problem",
     "audit",
+    "audit_predictions",
     "lists_of_split",
     "locate_parts",
     "read_boxed_images",

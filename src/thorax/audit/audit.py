@@ -40,11 +40,12 @@ from thorax.audit.predictions import (
 from thorax.audit.problem import Audit, Problem
 from thorax.bundle import Bundle
 from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
+from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
 from thorax.store.manifest import REJECTED
 from thorax.store.store import Store
 
-__all__ = ["Evidence", "audit", "read_boxed_images"]
+__all__ = ["Evidence", "audit", "audit_predictions", "read_boxed_images"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,24 @@ def audit(
         unchecked=tuple(unchecked),
         prevalence=count_prevalence(store.table, lists),
     )
+
+
+def audit_predictions(
+    predicted: Predicted, table: SampleTable, dataset: str, *, label_files: Mapping[str, str]
+) -> list[Problem]:
+    """Look for the faults of predictions that show without a split and without pixels.
+
+    Args:
+        predicted: A model's output, located among the labelled images.
+        table: The labelled images.
+        dataset: Name of their data set.
+        label_files: SHA-256 by name of the files that the labels are from.
+    """
+    return [
+        *check_predicted_values(predicted),
+        *check_ranking(predicted, table),
+        *check_label_version(table, dataset, label_files),
+    ]
 
 
 def _audit_lists(

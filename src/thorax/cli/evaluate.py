@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thorax.cli.threads import one_blas_thread
+from thorax.recipe.choices import EngineName
 
 if TYPE_CHECKING:
     from thorax.evaluation.assess import Assessment, StatedPrevalence
@@ -23,6 +24,10 @@ def evaluate(
     store: Annotated[Path | None, typer.Option(help="A store prepared as the bundle wants it.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="CSV of any model's probabilities.")] = None,
     labels: Annotated[Path | None, typer.Option(help="NIH's label file, for --predictions.")] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="CSV of validation predictions: thresholds, calibration."),
+    ] = None,
     logits: Annotated[bool, typer.Option("--logits", help="The predictions are logits.")] = False,
     split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
     part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
@@ -42,40 +47,45 @@ def evaluate(
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    engine: Annotated[EngineName, typer.Option(help="What computes a bundle's logits.")] = "auto",
 ) -> None:
     """Evaluate a bundle or predictions. Patients that training or selection saw are refused."""
     one_blas_thread()
-    from thorax.cli.subject import (
-        PartChoice,
-        predicted_subject,
-        store_subject,
-        with_points,
-    )
+    from thorax.cli.chosen import with_points, with_recalibration
+    from thorax.cli.subject import PartChoice, predicted_subject, store_subject
     from thorax.evaluation.assess import Plan, assess
     from thorax.evaluation.radiologists import read_radiologist_labels
     from thorax.reporting.report import refuse_file, write_report
 
     refuse_file(out)
     _refuse_mixture(bundle, store, predictions, labels)
+    if validation is not None and predictions is None:
+        raise typer.BadParameter("--validation goes with --predictions; a bundle has its store")
     choice = PartChoice(split=split, part=part, view=view)
     stated = _prevalence(prevalence or [])
     readers = read_radiologist_labels(radiologists) if radiologists else None
     if bundle is not None and store is not None:
-        subject = store_subject(bundle, store, choice, device=device)
+        subject = store_subject(bundle, store, choice, device=device, engine=engine)
     else:
         assert predictions is not None
-        subject = predicted_subject(predictions, labels, store, choice, logits=logits)
+        subject = predicted_subject(predictions, labels, store, choice, logits=logits, validation=validation)
     points = with_points(subject, rules=rule or [], file=thresholds, allow=allow_test_tuning)
+    recalibrated, why_not = with_recalibration(subject, allow=allow_test_tuning)
     plan = Plan(
         points=points,
         prevalence={**subject.prevalence, **stated},
         trained=subject.trained,
         radiologists=readers,
+        recalibrated=recalibrated,
+        not_recalibrated=why_not,
         resamples=resamples,
         seed=seed,
     )
     assessment = assess(subject.cohort, subject.probabilities, subject.context, plan=plan)
-    audit = subject.audit() if subject.audit else None
+    audit = subject.audit()
+    for severity, text in audit:
+        if severity == "error":
+            typer.echo(f"audit: {text}", err=True)
     _told(assessment, subject.context, write_report(assessment, subject.context, out=out, audit=audit))
 
 

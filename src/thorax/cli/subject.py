@@ -1,14 +1,21 @@
 """What is measured: a bundle on a store's images, or a file of predictions beside labels, ready to assess."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from thorax.arrays import Probabilities
-from thorax.bundle import Bundle, Imported, OperatingPoints, PartReference, load_bundle, refuse_seen_patients
+from thorax.bundle import (
+    Bundle,
+    load_bundle,
+    refuse_seen_patients,
+)
+from thorax.cli.brought import bundle_points, how_made, uncalibrated
 from thorax.cli.console import progress_bar
 from thorax.datasets.splits import Split
 from thorax.errors import BundleError, DataError
@@ -26,20 +33,27 @@ from thorax.evaluation.labels import (
     read_labels,
     trained_prevalence,
 )
-from thorax.evaluation.operating_points import parse_rule
 from thorax.evaluation.predictions import read_predictions, sound_predictions
 from thorax.evaluation.threshold_sets import (
     ChosenOn,
     ThresholdSet,
-    choose_threshold_set,
-    read_threshold_set,
-    refuse_tuned,
 )
-from thorax.findings import Finding, Findings
+from thorax.files import sha256_of_file
+from thorax.findings import Finding
 from thorax.prediction import ModelIdentity
+from thorax.recipe.choices import EngineName
 from thorax.store import Store, open_store
 
-__all__ = ["PartChoice", "Subject", "Validation", "predicted_subject", "store_subject", "with_points"]
+if TYPE_CHECKING:
+    from thorax.audit import Problem
+
+__all__ = [
+    "PartChoice",
+    "Subject",
+    "Validation",
+    "predicted_subject",
+    "store_subject",
+]
 
 
 @dataclass(frozen=True)
@@ -53,11 +67,13 @@ class PartChoice:
 
 @dataclass(frozen=True)
 class Validation:
-    """Images that thresholds may be chosen on, and what the model says of them."""
+    """Images that thresholds and calibration may be fitted on, and what the model says of them."""
 
     cohort: Cohort
     probabilities: Probabilities
     chosen_on: ChosenOn
+    patients_shared: int = 0
+    """Patients that are among the reported ones too, which makes it no validation."""
 
 
 @dataclass(frozen=True)
@@ -69,60 +85,36 @@ class Subject:
         probabilities: A column for each of the cohort's findings.
         context: What the numbers travel with.
         reported: The reference to the images.
+        audit: Gives what an audit found, as severity and text.
         points: Operating points that the model brings.
         prevalence: Prevalence for predictive values.
         trained: Prevalence where the model was trained.
         validation: Gives the validation part, on which thresholds may be chosen; None where there is none.
-        audit: Gives what an audit of the split found, as severity and text; None where there is no store.
+        uncalibrated: Takes the model's own calibration back; None where it has none that is known.
     """
 
     cohort: Cohort
     probabilities: Probabilities
     context: Context
     reported: ChosenOn
+    audit: Callable[[], list[tuple[str, str]]]
     points: tuple[ThresholdSet, ...] = ()
     prevalence: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     trained: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     validation: Callable[[], Validation | None] = lambda: None
-    audit: Callable[[], list[tuple[str, str]]] | None = None
+    uncalibrated: Callable[[Probabilities], Probabilities] | None = None
 
 
-def with_points(
-    subject: Subject, *, rules: Sequence[str], file: Path | None, allow: bool
-) -> tuple[ThresholdSet, ...]:
-    """Return the operating points to report: of the file, by the rules, and those that the model brings.
-
-    Raises:
-        DataError: Some were chosen on the reported part, or would have to be, and `allow` does not say so.
-    """
-    findings = subject.cohort.findings
-    points = [read_threshold_set(file, findings)] if file else []
-    if rules:
-        parsed = [parse_rule(rule) for rule in rules]
-        validation = subject.validation() or Validation(
-            subject.cohort, subject.probabilities, subject.reported
-        )
-        points += [
-            choose_threshold_set(
-                rule,
-                validation.cohort.targets,
-                validation.probabilities,
-                findings=findings,
-                chosen_on=validation.chosen_on,
-            )
-            for rule in parsed
-        ]
-    return tuple(refuse_tuned(each, subject.reported, allow=allow) for each in (*points, *subject.points))
-
-
-def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str) -> Subject:
+def store_subject(
+    folder: Path, store: Path, choice: PartChoice, *, device: str, engine: EngineName = "auto"
+) -> Subject:
     """Let a bundle predict the images of a part.
 
     Raises:
         LeakError: Training or selection saw some of the patients.
     """
     from thorax.inference.assembly import validation_part
-    from thorax.inference.open_engine import open_predictor
+    from thorax.inference.open_engine import engine_in_words, open_predictor
 
     bundle, images = load_bundle(folder), open_store(store)
     bundle.refuse_other_preparation(images.path, images.preparation)
@@ -132,11 +124,13 @@ def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str)
     rows = split.rows(choice.part, views=(choice.view,) if choice.view else ())
     table = images.table.take(rows)
     refuse_seen_patients(bundle, images.dataset, table.patients().patients)
-    predictor = open_predictor(bundle, device=device)
+    predictor = open_predictor(bundle, device=device, engine=engine)
+    computed_by = engine_in_words(bundle, device=device, engine=engine)
     with progress_bar("predicting", unit="images") as progress:
         probabilities = predictor.predict_rows(images.pixels, rows, progress=progress)
     cohort = cohort_of(table, bundle.findings)
 
+    @cache
     def validation() -> Validation:
         part = validation_part(bundle, images, split.name if choice.split else None)
         with progress_bar("predicting validation", unit="images") as progress:
@@ -149,7 +143,7 @@ def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str)
 
         evidence = Evidence(part=choice.part, bundle=bundle)
         found = audit(images, lists_of_split(split, images.dataset), evidence)
-        return [(problem.severity, f"{problem.what}. {problem.remedy}") for problem in found.problems]
+        return [_told(problem) for problem in found.problems]
 
     prevalence = trained_prevalence(split, bundle.findings)
     return Subject(
@@ -161,22 +155,44 @@ def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str)
             choice,
             dataset=images.dataset,
             model=predictor.identity,
-            made=_made(bundle, images),
+            made=(
+                *how_made(bundle, images),
+                ("Computed by", computed_by),
+            ),
             warnings=_warnings(bundle, images, split, choice, num_images=len(rows)),
         ),
         reported=chosen_on(split, choice.part, cohort),
-        points=_bundle_points(bundle),
+        points=bundle_points(predictor.bundle),
         prevalence=prevalence,
         trained=prevalence if split.name == bundle.split else {},
         validation=validation,
+        uncalibrated=uncalibrated(bundle),
         audit=audited,
     )
 
 
 def predicted_subject(
-    file: Path, labels: Path | None, store: Path | None, choice: PartChoice, *, logits: bool = False
+    file: Path,
+    labels: Path | None,
+    store: Path | None,
+    choice: PartChoice,
+    *,
+    logits: bool = False,
+    validation: Path | None = None,
 ) -> Subject:
-    """Put a file of predictions beside the labels of a label file or a store."""
+    """Put a file of predictions beside the labels of a label file or a store.
+
+    Args:
+        file: The predictions.
+        labels: A label file; or
+        store: A store that has the labels.
+        choice: Which images.
+        logits: Whether the predictions are logits.
+        validation: The model's predictions of validation images, where `file` does not have them.
+
+    Raises:
+        DataError: See `read_predictions`, `sound_predictions` and `join_predictions`.
+    """
     known = _labels(labels, store)
     read = read_predictions(file, findings=known.table.findings)
     sound = sound_predictions(read, logits=logits)
@@ -196,7 +212,11 @@ def predicted_subject(
         official or "",
         f"Only images of view {choice.view}." if choice.view else "",
     )
-    validation = measured.validation
+    on = measured.validation and Validation(
+        *measured.validation, chosen_on(split, "val", measured.validation[0])
+    )
+    if validation is not None:
+        on = _validation_of_file(validation, known, choice, cohort, logits=logits)
     return Subject(
         cohort=cohort,
         probabilities=probabilities,
@@ -215,9 +235,57 @@ def predicted_subject(
         reported=chosen_on(split, measured.part, cohort),
         prevalence=prevalence,
         trained=prevalence,
-        validation=lambda: (
-            validation and Validation(validation[0], validation[1], chosen_on(split, "val", validation[0]))
-        ),
+        validation=lambda: on,
+        audit=lambda: _audit_of_file(file, known, labels, store, split, choice),
+    )
+
+
+def _audit_of_file(
+    file: Path,
+    known: Labels,
+    labels: Path | None,
+    store: Path | None,
+    split: Split | None,
+    choice: PartChoice,
+) -> list[tuple[str, str]]:
+    """Audit predictions: with a store and a split all that `thorax audit` does, else what shows without."""
+    from thorax.audit import Evidence, Locator, audit, audit_predictions, lists_of_split
+    from thorax.audit import read_predictions as read_rows
+
+    predicted = read_rows(file, Locator(known.table, known.dataset), known.table.findings)
+    if store is not None and split is not None:
+        evidence, lists = (
+            Evidence(part=choice.part, predictions=predicted),
+            lists_of_split(split, known.dataset),
+        )
+        return [_told(each) for each in audit(open_store(store), lists, evidence).problems]
+    label_files = {labels.name: sha256_of_file(labels)} if labels else {}
+    found = audit_predictions(predicted, known.table, known.dataset, label_files=label_files)
+    looked = "Looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
+    rest = "the split, its patients and images. Give a --store and a --split for these."
+    return [*(_told(each) for each in found), ("note", looked + rest)]
+
+
+def _told(problem: "Problem") -> tuple[str, str]:
+    """Return severity and text of a problem, for a report."""
+    examples = f" ({', '.join(problem.examples)})" if problem.examples else ""
+    return problem.severity, f"{problem.what}{examples}. {problem.remedy}"
+
+
+def _validation_of_file(
+    file: Path, known: Labels, choice: PartChoice, reported: Cohort, *, logits: bool
+) -> Validation:
+    """Return the validation images that a file of their own has predictions of."""
+    sound = sound_predictions(read_predictions(file, findings=known.table.findings), logits=logits)
+    measured = join_predictions(sound, known, split=choice.split, part="val")
+    if measured.cohort.findings != reported.findings:
+        told = " and ".join(", ".join(map(str, each.findings)) for each in (measured.cohort, reported))
+        raise DataError(f"{file} and the predictions are not of the same findings ({told}); give the same")
+    return Validation(
+        measured.cohort,
+        measured.probabilities,
+        chosen_on(measured.split, measured.part, measured.cohort),
+        patients_shared=len(set(measured.cohort.patients) & set(reported.patients)),
     )
 
 
@@ -253,64 +321,6 @@ def _context(
         made=made,
         warnings=warnings,
     )
-
-
-def _bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
-    """Return the operating points of a bundle; those of the rule one-half are reported anyway."""
-    points: OperatingPoints | None = bundle.manifest.operating_points
-    if points is None or points.rule == "one-half":
-        return ()
-    reference = points.chosen_on
-    findings: Findings = bundle.findings
-    return (
-        ThresholdSet(
-            rule=points.rule,
-            findings=findings,
-            thresholds=tuple(points.thresholds.get(finding.name) for finding in findings),
-            chosen_on=_chosen_on(reference) if reference else None,
-            origin="operating points of the bundle"
-            if reference
-            else "thresholds that came with a foreign checkpoint, and nobody says what chose them",
-        ),
-    )
-
-
-def _trained_on(part: PartReference) -> str:
-    return f"{part.part} part of {part.split}, {part.dataset}, {part.num_images:,} images"
-
-
-def _chosen_on(reference: PartReference) -> ChosenOn:
-    return ChosenOn(
-        split=reference.split,
-        part=reference.part,
-        sha256=reference.sha256,
-        images_sha256=reference.images_sha256,
-        num_images=reference.num_images,
-        num_patients=reference.num_patients,
-    )
-
-
-def _made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:
-    """Say how the model was made, and what its images are."""
-    lines = []
-    for number, member in enumerate(bundle.manifest.members, start=1):
-        name = "Net" if len(bundle.manifest.members) == 1 else f"Net {number}"
-        origin = member.provenance
-        if isinstance(origin, Imported):
-            lines.append((name, f"imported: {origin.source}, file sha256 {origin.file_sha256}"))
-            continue
-        lines += [
-            (name, f"recipe {origin.recipe}, sha256 {origin.recipe_sha256}, seed {origin.seed}"),
-            (f"{name} trained on", _trained_on(origin.trained_on)),
-            (f"{name} chosen as", f"{origin.selected_by}, epoch {origin.epoch}"),
-        ]
-    calibration = bundle.manifest.calibration
-    if calibration:
-        on = calibration.fitted_on
-        lines.append(("Calibration", f"{calibration}, {on.part} part of {on.split}"))
-    prepared = store.preparation
-    lines.append(("Images", f"{prepared.size} pixels, {prepared.fit}; store {store.fingerprint}"))
-    return tuple(lines)
 
 
 def _warnings(

@@ -23,6 +23,7 @@ from thorax.evaluation.radiologists import (
     RadiologistReference,
     against_radiologists,
 )
+from thorax.evaluation.recalibration import Recalibrated, Recalibration
 from thorax.evaluation.subgroups import (
     Subgroup,
     age_axis,
@@ -61,6 +62,8 @@ class Plan:
         prevalence: For predictive values: a stated prevalence for some findings.
         trained: Prevalence in training, from which that of these images is estimated.
         radiologists: Another reference standard, if there is one.
+        recalibrated: The same probabilities after calibrations on trial.
+        not_recalibrated: Why there are none, "" if there are.
         resamples: How many resamples of the patients, at least 1.
         seed: Which ones.
     """
@@ -69,6 +72,8 @@ class Plan:
     prevalence: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     trained: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     radiologists: RadiologistLabels | None = None
+    recalibrated: tuple[Recalibrated, ...] = ()
+    not_recalibrated: str = ""
     resamples: int = 1000
     seed: int = 0
 
@@ -114,6 +119,8 @@ class Assessment:
         ranking: How well it ranks.
         points: What its calls are worth: at the operating points of the plan, then at 0.5.
         calibration: How far its probabilities are from shares.
+        recalibrated: What calibrations on trial make of that, each with what it is.
+        not_recalibrated: Why there are none, "" if there are.
         shift: For each finding the prevalence that the probabilities point to; None where that in training
             is not known.
         stated: The prevalence that predictive values are at, by finding.
@@ -127,6 +134,8 @@ class Assessment:
     ranking: Evaluation
     points: tuple[AtOperatingPoint, ...]
     calibration: CalibrationError
+    recalibrated: tuple[tuple[Recalibration, CalibrationError], ...]
+    not_recalibrated: str
     shift: tuple[LabelShift | None, ...]
     stated: Mapping[Finding, StatedPrevalence]
     trained: Mapping[Finding, StatedPrevalence]
@@ -142,8 +151,9 @@ class Assessment:
 
     @property
     def test_tuned(self) -> bool:
-        """Whether any thresholds were chosen on the reported images."""
-        return any(each.points.test_tuned for each in self.points)
+        """Whether any thresholds, or a calibration, were chosen on the reported images."""
+        chosen = [each.points.test_tuned for each in self.points]
+        return any(chosen) or any(how.test_tuned for how, _ in self.recalibrated)
 
 
 def assess(cohort: Cohort, probabilities: Probabilities, context: Context, *, plan: Plan) -> Assessment:
@@ -173,6 +183,16 @@ def assess(cohort: Cohort, probabilities: Probabilities, context: Context, *, pl
         ranking=ranking,
         points=tuple(_at_point(each, called, plan) for each, called in zip(points, readings, strict=True)),
         calibration=measure_calibration(readings[0], resamples=plan.resamples, seed=plan.seed),
+        recalibrated=tuple(
+            (
+                each.how,
+                measure_calibration(
+                    _readings(cohort, each.probabilities, points[0]), resamples=plan.resamples, seed=plan.seed
+                ),
+            )
+            for each in plan.recalibrated
+        ),
+        not_recalibrated=plan.not_recalibrated,
         shift=_shift(readings[0], plan),
         stated=plan.prevalence,
         trained=plan.trained,

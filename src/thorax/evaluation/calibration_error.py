@@ -9,7 +9,8 @@ from jaxtyping import Float64, Int64
 
 from thorax.evaluation.calibration import brier_loss, expected_calibration_error
 from thorax.evaluation.classification import Readings, resampled_sums
-from thorax.evaluation.intervals import Interval, percentile_interval
+from thorax.evaluation.intervals import Interval, effective_patients, resampled_interval
+from thorax.evaluation.proportions import share_interval
 from thorax.evaluation.reliability import BrierParts, ReliabilityBin, brier_parts, reliability_curve
 from thorax.findings import Finding
 
@@ -83,8 +84,8 @@ def measure_calibration(readings: Readings, *, resamples: int = 1000, seed: int 
     )
     return CalibrationError(
         findings=tuple(finding for finding, _, _ in measured),
-        macro_brier=_mean(brier),
-        macro_ece=_mean(ece),
+        macro_brier=_mean(brier, patients=effective_patients(np.bincount(patient))),
+        macro_ece=_mean(ece, patients=effective_patients(np.bincount(patient))),
         num_findings=len(in_mean),
     )
 
@@ -104,16 +105,23 @@ def _finding(
     with np.errstate(invalid="ignore"):
         means = sums[:, 1:4] / np.where(sums[:, :1] > 0, sums[:, :1], math.nan)
         ece = np.sum(np.abs(sums[:, 4:]), axis=1) / np.where(sums[:, 0] > 0, sums[:, 0], math.nan)
-    brier = means[:, 2]
+    brier, patients = means[:, 2], effective_patients(np.bincount(patient[known]))
+
+    def interval(value: float, samples: Float64[np.ndarray, " sample"]) -> Interval:
+        """Return the interval of a value whose first sample is the value itself."""
+        return resampled_interval(value, samples[1:], patients=patients)
+
     return (
         FindingCalibrationError(
             finding=readings.findings[k],
             num_known=len(target),
-            share_positive=_interval(float(means[0, 0]), means[:, 0]),
-            mean_probability=_interval(float(means[0, 1]), means[:, 1]),
-            brier=_interval(brier_loss(target, probability), brier),
+            share_positive=share_interval(
+                by_patient[:, 1].astype(np.float64), by_patient[:, 0].astype(np.float64)
+            ),
+            mean_probability=interval(float(means[0, 1]), means[:, 1]),
+            brier=interval(brier_loss(target, probability), brier),
             parts=brier_parts(target, probability),
-            ece=_interval(expected_calibration_error(target, probability, bins=_BINS), ece),
+            ece=interval(expected_calibration_error(target, probability, bins=_BINS), ece),
             curve=reliability_curve(target, probability, patient=patient[known], spacing="equal-mass"),
         ),
         brier,
@@ -130,13 +138,8 @@ def _columns(
     return [np.ones_like(target), target, probability, (probability - target) ** 2, *excess]
 
 
-def _interval(value: float, samples: Float64[np.ndarray, " sample"]) -> Interval:
-    """Return the interval of a value whose first sample is the value itself."""
-    return percentile_interval(value, samples[1:])
-
-
-def _mean(samples: Float64[np.ndarray, "sample k"]) -> Interval:
+def _mean(samples: Float64[np.ndarray, "sample k"], *, patients: float) -> Interval:
     """Return the mean over findings; on a resample without a label of one, over the others."""
     count = np.sum(~np.isnan(samples), axis=1)
     means = np.where(count > 0, np.nansum(samples, axis=1) / np.maximum(count, 1), math.nan)
-    return percentile_interval(float(means[0]), means[1:])
+    return resampled_interval(float(means[0]), means[1:], patients=patients)

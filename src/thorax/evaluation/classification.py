@@ -2,6 +2,10 @@
 
 Everything is a sum over patients. The counts of each patient stand in one row of a matrix, so that a
 resample of patients is a product with its weights, and thousands of resamples are a few matrix products.
+
+Rates of one finding, micro averages, exact match and Hamming loss are shares of images, often near 0 or 1,
+where resampling fails: they have Wilson's interval with patients as the unit (see `proportions`). The other
+averages are no shares and have the bootstrap's.
 """
 
 import math
@@ -14,7 +18,8 @@ from jaxtyping import Bool, Float64, Int8, Int64
 
 from thorax.arrays import NOT_LABELLED, Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.intervals import Interval, percentile_interval, resample_blocks
+from thorax.evaluation.intervals import Interval, effective_patients, resample_blocks, resampled_interval
+from thorax.evaluation.proportions import f1_interval, share_interval
 from thorax.findings import NO_FINDING, Finding, Findings
 
 __all__ = [
@@ -206,7 +211,7 @@ def call(probabilities: Probabilities, thresholds: Sequence[float | None]) -> Ca
 
 
 def classify(readings: Readings, *, resamples: int = 1000, seed: int = 0) -> Classification:
-    """Measure the calls for each finding and on average, with patient-bootstrap intervals.
+    """Measure the calls for each finding and on average, with intervals by patient.
 
     Args:
         readings: The calls and the labels.
@@ -215,21 +220,28 @@ def classify(readings: Readings, *, resamples: int = 1000, seed: int = 0) -> Cla
     """
     cells = _cells(readings)
     images = _image_columns(readings, cells)
-    patient = readings.patient
     columns = np.concatenate([cells.reshape(len(cells), -1), images], axis=1)
-    sums = resampled_sums(_by_patient(columns, patient), resamples=resamples, seed=seed)
+    by_patient = _by_patient(columns, readings.patient)
     split = cells.shape[1] * 4
+    counted = by_patient[:, :split].reshape(len(by_patient), -1, 4)
+    sums = resampled_sums(by_patient, resamples=resamples, seed=seed)
     tallies = sums[:, :split].reshape(len(sums), -1, 4)
+    used = readings.in_mean
+    images_with = effective_patients(np.bincount(readings.patient))
     return Classification(
         findings=tuple(
-            _finding(finding, tallies[:, column]) for column, finding in enumerate(readings.findings)
+            _finding(finding, tallies[:, column], counted[:, column])
+            for column, finding in enumerate(readings.findings)
         ),
-        averages=_averages(tallies[:, readings.in_mean], sums[:, split:-4]),
-        support=int(np.sum(tallies[0][readings.in_mean][:, [0, 2]])),
-        exact_match=_share(sums[:, -4], sums[:, -3]),
-        hamming_loss=_share(sums[:, -2], sums[:, -1]),
+        averages={
+            "micro": _rates(np.sum(tallies[:, used], axis=1), np.sum(counted[:, used], axis=1)),
+            **_averages(tallies[:, used], sums[:, split:-4], patients=images_with),
+        },
+        support=int(np.sum(tallies[0][used][:, [0, 2]])),
+        exact_match=_share(sums[:, -4:-2], by_patient[:, -4:-2]),
+        hamming_loss=_share(sums[:, -2:], by_patient[:, -2:]),
         num_images=len(cells),
-        num_patients=int(patient.max()) + 1,
+        num_patients=len(by_patient),
     )
 
 
@@ -303,55 +315,71 @@ def _by_patient(
     return np.stack([np.bincount(patient, weights=column) for column in columns.T], axis=1)
 
 
-def _finding(finding: Finding, tallies: Float64[np.ndarray, "sample 4"]) -> FindingClassification:
-    rates, over = rates_of(tallies), _quotients(tallies[0])[1]
-    # 2 TP + FP + FN counts an image twice; F1 is over the images that have the finding or are called.
-    over[RATES.index("f1")] -= tallies[0, 0]
+def _finding(
+    finding: Finding, tallies: Float64[np.ndarray, "sample 4"], counted: Float64[np.ndarray, "patient 4"]
+) -> FindingClassification:
     return FindingClassification(
         finding=finding,
         confusion=Confusion(*(int(count) for count in tallies[0])),
-        rates={rate: _measure(rates[:, k], over=int(over[k])) for k, rate in enumerate(RATES)},
+        rates=_rates(tallies, counted),
     )
 
 
+def _rates(
+    tallies: Float64[np.ndarray, "sample 4"], counted: Float64[np.ndarray, "patient 4"]
+) -> dict[Rate, Measure]:
+    """Return every rate of confusion counts, from the sums of each sample and from each patient's own."""
+    values, (numerator, denominator) = rates_of(tallies), _quotients(counted)
+    either = denominator - numerator / 2  # of F1, whose quotient counts a hit twice: TP + FP + FN
+    measures: dict[Rate, Measure] = {}
+    for k, rate in enumerate(RATES):
+        if rate == "f1":
+            over, interval = either[:, k], f1_interval(numerator[:, k] / 2, either[:, k])
+        else:
+            over, interval = denominator[:, k], share_interval(numerator[:, k], denominator[:, k])
+        measures[rate] = Measure(interval, int(np.sum(over)), int(np.sum(np.isnan(values[1:, k]))))
+    return measures
+
+
 def _averages(
-    tallies: Float64[np.ndarray, "sample k 4"], images: Float64[np.ndarray, "sample column"]
+    tallies: Float64[np.ndarray, "sample k 4"],
+    images: Float64[np.ndarray, "sample column"],
+    *,
+    patients: float,
 ) -> dict[Average, dict[Rate, Measure]]:
+    """Return the averages that are no shares, with intervals by the bootstrap, for so many patients."""
     rates = rates_of(tallies)
     support = tallies[:, :, 0] + tallies[:, :, 2]
-    pooled = np.sum(tallies, axis=1)
-    pooled_over = _quotients(pooled[0])[1]
-    pooled_over[RATES.index("f1")] -= pooled[0, 0]
-    micro, summed, defined = rates_of(pooled), images[:, : len(RATES)], images[:, len(RATES) :]
-    averages: dict[Average, dict[Rate, Measure]] = {each: {} for each in AVERAGES}
+    summed, defined = images[:, : len(RATES)], images[:, len(RATES) :]
+    averages: dict[Average, dict[Rate, Measure]] = {"macro": {}, "weighted": {}, "samples": {}}
     for k, rate in enumerate(RATES):
-        averages["micro"][rate] = _measure(micro[:, k], over=int(pooled_over[k]))
-        averages["macro"][rate] = _mean(rates[:, :, k], np.ones_like(support))
-        averages["weighted"][rate] = _mean(rates[:, :, k], support)
-        averages["samples"][rate] = _share(summed[:, k], defined[:, k])
+        averages["macro"][rate] = _mean(rates[:, :, k], np.ones_like(support), patients=patients)
+        averages["weighted"][rate] = _mean(rates[:, :, k], support, patients=patients)
+        with np.errstate(invalid="ignore"):
+            means = summed[:, k] / np.where(defined[:, k] > 0, defined[:, k], np.nan)
+        averages["samples"][rate] = Measure(
+            resampled_interval(float(means[0]), means[1:], patients=patients),
+            int(defined[0, k]),
+            int(np.sum(np.isnan(means[1:]))),
+        )
     return averages
 
 
-def _mean(values: Float64[np.ndarray, "sample k"], weights: Float64[np.ndarray, "sample k"]) -> Measure:
+def _mean(
+    values: Float64[np.ndarray, "sample k"], weights: Float64[np.ndarray, "sample k"], *, patients: float
+) -> Measure:
     """Average over the findings that are defined; count the resamples in which one of them is not."""
     defined = ~np.isnan(values)
     total = np.sum(weights * defined, axis=1)
     with np.errstate(invalid="ignore"):
         means = np.sum(np.nan_to_num(values) * weights, axis=1) / np.where(total > 0, total, np.nan)
     fewer = np.any(defined[0] & ~defined[1:], axis=1) | (total[1:] == 0)
+    interval = resampled_interval(float(means[0]), means[1:], patients=patients)
+    return Measure(interval, int(np.sum(defined[0])), int(np.sum(fewer)))
+
+
+def _share(sums: Float64[np.ndarray, "sample 2"], counted: Float64[np.ndarray, "patient 2"]) -> Measure:
+    """Return the share of the second column's sum that the first one's is."""
     return Measure(
-        percentile_interval(float(means[0]), means[1:]), int(np.sum(defined[0])), int(np.sum(fewer))
-    )
-
-
-def _share(part: Float64[np.ndarray, " sample"], whole: Float64[np.ndarray, " sample"]) -> Measure:
-    with np.errstate(invalid="ignore"):
-        share = part / np.where(whole > 0, whole, np.nan)
-    return _measure(share, over=int(whole[0]))
-
-
-def _measure(samples: Float64[np.ndarray, " sample"], *, over: int) -> Measure:
-    """Make the first sample the value, and the others its interval."""
-    return Measure(
-        percentile_interval(float(samples[0]), samples[1:]), over, int(np.sum(np.isnan(samples[1:])))
+        share_interval(counted[:, 0], counted[:, 1]), int(sums[0, 1]), int(np.sum(sums[1:, 1] == 0))
     )

@@ -255,10 +255,14 @@ def _difference(measured: _Measured, columns: Sequence[tuple[int, int]]) -> Diff
     means = _defined_mean(samples)
     auc = measured.asymptotic.auc
     value = float(np.mean(auc[others] - auc[ones]))
+    patients = mean_patients([measured.ranked[one] for one in ones])
+    interval = percentile_interval(value, means, patients=patients)
+    if np.isin(auc[[*ones, *others]], (0.0, 1.0)).all():  # no resample can change them
+        interval = Interval(value, math.nan, math.nan)
     return _raw_difference(
         (float(np.mean(auc[ones])), float(np.mean(auc[others]))),
-        percentile_interval(value, means, patients=mean_patients([measured.ranked[one] for one in ones])),
-        auc_contrast(measured.asymptotic, weights),
+        interval,
+        auc_contrast(measured.asymptotic, weights, patients=patients),
         p=_bootstrap_p(means) if not math.isnan(value) else math.nan,
         undefined_resamples=int(np.sum(np.any(np.isnan(samples), axis=1))),
     )

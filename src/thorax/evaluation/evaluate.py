@@ -16,10 +16,11 @@ from thorax.evaluation.intervals import (
     Interval,
     bootstrap,
     mean_patients,
-    percentile_interval,
     ranked_patients,
     resample_blocks,
+    resampled_interval,
 )
+from thorax.evaluation.proportions import wilson_interval
 from thorax.evaluation.ranking import rank, rank_pooled, weighted_auroc, weighted_scores
 from thorax.evaluation.tally import Ranked
 from thorax.findings import NO_FINDING, Finding, Findings
@@ -106,6 +107,7 @@ class Evaluation:
         macro_average_precision: The mean of average precision.
         micro_auc: AUC over all pairs of an image and a finding, No Finding left out: it compares scores
             across findings, and is high where common findings merely score above rare ones.
+        micro_partial_auc: The same of the partial AUC.
         micro_average_precision: The same of average precision.
         num_findings: How many findings the macro means are taken over.
         incomplete_resamples: Resamples in which one of these findings was undefined, so that their mean is
@@ -122,6 +124,7 @@ class Evaluation:
     macro_partial_auc: Interval
     macro_average_precision: Interval
     micro_auc: Interval
+    micro_partial_auc: Interval
     micro_average_precision: Interval
     num_findings: int
     incomplete_resamples: int
@@ -181,7 +184,7 @@ def evaluate(
                 finding=finding,
                 num_known=int(np.sum(known[:, k])),
                 num_positive=len(ranked[k].positives),
-                auc=_interval(scores.auc[:, k], ranked[k]),
+                auc=_auc_interval(scores.auc[:, k], ranked[k]),
                 auc_delong=auc_interval(
                     float(asymptotic.auc[k]),
                     float(asymptotic.covariance[k, k]),
@@ -198,7 +201,8 @@ def evaluate(
         macro_auc_delong=_delong_mean(asymptotic, in_mean[:-1], ranked),
         macro_partial_auc=means[1],
         macro_average_precision=means[2],
-        micro_auc=_interval(scores.auc[:, -1], pooled),
+        micro_auc=_auc_interval(scores.auc[:, -1], pooled),
+        micro_partial_auc=_interval(scores.partial[:, -1], pooled),
         micro_average_precision=_interval(scores.precision[:, -1], pooled),
         num_findings=int(np.sum(in_mean)),
         incomplete_resamples=int(np.sum(np.any(np.isnan(scores.auc[1:, in_mean]), axis=1))),
@@ -244,8 +248,19 @@ def _score(ranked: Sequence[Ranked], draw: _Draw) -> _Scores:
     )
 
 
+def _auc_interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
+    """Return the interval of an AUC, also of one of exactly 0 or 1, whose resamples are all the same.
+
+    Each positive patient then beats every negative one, or none does: so many trials without one that failed,
+    as for a share of nothing or of all (the rule of three, Hanley and Lippman-Hand, JAMA 1983).
+    """
+    if samples[0] in (0.0, 1.0):
+        return wilson_interval(float(samples[0]), count=ranked_patients(ranked))
+    return _interval(samples, ranked)
+
+
 def _interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
-    return percentile_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
+    return resampled_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
 
 
 def _mean_interval(
@@ -259,7 +274,7 @@ def _mean_interval(
     means = np.where(count > 0, np.nansum(chosen, axis=1) / np.maximum(count, 1), np.nan)
     # A finding that one patient alone has leaves the mean the widest interval of its resamples, not none.
     patients = max(mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used]), 2.0)
-    return percentile_interval(float(means[0]), means[1:], patients=patients)
+    return resampled_interval(float(means[0]), means[1:], patients=patients)
 
 
 def _delong_mean(

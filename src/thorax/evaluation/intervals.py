@@ -25,6 +25,7 @@ __all__ = [
     "ranked_patients",
     "resample_blocks",
     "resample_counts",
+    "resampled_interval",
     "student_quantile",
 ]
 
@@ -182,6 +183,20 @@ def percentile_interval(
     tail = _tail(patients)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
+
+
+def resampled_interval(
+    value: float, samples: Float64[np.ndarray, " resample"], *, patients: float
+) -> Interval:
+    """Return the `percentile_interval`, or none where all samples are the same number.
+
+    Its ends would be that number, as if other patients could not give another. Shares, and AUCs of 0 and 1,
+    have intervals of their own there (see `proportions`).
+    """
+    defined = samples[~np.isnan(samples)]
+    if len(defined) and np.ptp(defined) == 0:
+        return Interval(value, math.nan, math.nan)
+    return percentile_interval(value, samples, patients=patients)
 
 
 def _tail(patients: float) -> float:

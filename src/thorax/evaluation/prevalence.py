@@ -5,6 +5,7 @@ predictive values and probabilities do not. The official NIH test has 3.5 times 
 training part, so that neither part's predictive values say what a clinic would meet.
 """
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -14,7 +15,8 @@ from jaxtyping import Bool, Float, Float64, Int64
 from thorax.arrays import Probabilities
 from thorax.errors import DataError
 from thorax.evaluation.classification import RATES, rates_of, resampled_sums, tally
-from thorax.evaluation.intervals import LEVEL, Interval, percentile_interval
+from thorax.evaluation.intervals import LEVEL, Interval, effective_patients, resampled_interval
+from thorax.evaluation.proportions import share_interval
 
 __all__ = [
     "LabelShift",
@@ -85,7 +87,8 @@ def predictive_values_at(
 ) -> PredictiveValues:
     """Return the predictive values that these calls would have at a stated prevalence.
 
-    Sensitivity and specificity are resampled together, by patient; the prevalence is taken as it is.
+    Sensitivity and specificity are resampled together, by patient; the prevalence is taken as it is. Where
+    one of them is exactly 0 or 1, the interval also holds the predictive values at the end of its own.
 
     Args:
         target: Whether each image has the finding.
@@ -104,15 +107,40 @@ def predictive_values_at(
     # An empty bincount is of whole numbers.
     counts = np.stack(columns, axis=1).astype(np.float64)
     rates = rates_of(resampled_sums(counts, resamples=resamples, seed=seed))
-    ppv, npv = predictive_values(
-        rates[:, RATES.index("sensitivity")], rates[:, RATES.index("specificity")], prevalence=prevalence
-    )
+    pair = [rates[:, RATES.index(name)] for name in ("sensitivity", "specificity")]
+    ppv, npv = predictive_values(pair[0], pair[1], prevalence=prevalence)
+    hit, alarm, miss, clear = counts.T
+    edges = _at_the_edge(share_interval(hit, hit + miss), share_interval(clear, clear + alarm), prevalence)
+    patients = effective_patients(np.bincount(patient))
     return PredictiveValues(
         prevalence=prevalence,
-        ppv=percentile_interval(float(ppv[0]), ppv[1:]),
-        npv=percentile_interval(float(npv[0]), npv[1:]),
+        ppv=_hull(resampled_interval(float(ppv[0]), ppv[1:], patients=patients), edges[0]),
+        npv=_hull(resampled_interval(float(npv[0]), npv[1:], patients=patients), edges[1]),
         undefined_resamples=int(np.sum(np.isnan(ppv[1:]) | np.isnan(npv[1:]))),
     )
+
+
+def _at_the_edge(
+    sensitivity: Interval, specificity: Interval, prevalence: float
+) -> tuple[Float64[np.ndarray, " end"], Float64[np.ndarray, " end"]]:
+    """Return both predictive values at the ends of a rate of exactly 0 or 1, which no resample changes."""
+    pairs = [(end, specificity.value) for end in _ends_of_edge(sensitivity)] + [
+        (sensitivity.value, end) for end in _ends_of_edge(specificity)
+    ]
+    ends = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return predictive_values(ends[:, 0], ends[:, 1], prevalence=prevalence)
+
+
+def _ends_of_edge(rate: Interval) -> tuple[float, ...]:
+    return (rate.low, rate.high) if rate.value in (0.0, 1.0) else ()
+
+
+def _hull(interval: Interval, more: Float64[np.ndarray, " end"]) -> Interval:
+    """Return the interval, made wide enough for more ends; NaN among them and in it count as none."""
+    ends = [each for each in (interval.low, interval.high, *more.tolist()) if not math.isnan(each)]
+    if not ends or not interval.exists:
+        return interval
+    return Interval(interval.value, min(*ends, interval.value), max(*ends, interval.value))
 
 
 def adjust_prevalence(

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from thorax.evaluation.calibration import brier_loss
-from thorax.evaluation.intervals import LEVEL, Interval
+from thorax.evaluation.intervals import Interval
+from thorax.evaluation.proportions import share_interval
 
 __all__ = [
     "BrierParts",
@@ -17,7 +17,6 @@ __all__ = [
     "Spacing",
     "brier_parts",
     "reliability_curve",
-    "wilson_interval",
 ]
 
 Spacing = Literal["equal-width", "equal-mass"]
@@ -34,8 +33,7 @@ class ReliabilityBin:
         num_images: Images in it.
         num_patients: Their patients.
         mean_probability: Of these images.
-        share_positive: Share that has the finding, with Wilson's interval for the number of independent
-            images that vary as much as these patients do.
+        share_positive: Share that has the finding, with its `share_interval`.
     """
 
     low: float
@@ -136,31 +134,9 @@ def brier_parts(
     )
 
 
-def wilson_interval(share: float, *, count: float) -> Interval:
-    """Return Wilson's interval of a share of `count` independent images (Wilson, JASA 1927).
-
-    Unlike the plain one it is never empty, and never leaves [0, 1]. NaN without an image.
-    """
-    if not count > 0:
-        return Interval(math.nan, math.nan, math.nan)
-    z2 = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-    return Interval(share, max(centre - half, 0.0), min(centre + half, 1.0))
-
-
 def _share_by_patient(target: Bool[np.ndarray, " n"], patient: Int64[np.ndarray, " n"]) -> Interval:
-    """Return Wilson's interval for as many independent images as vary like these patients.
-
-    The variance of the share is that of a sum over patients (Rao and Scott, Biometrics 1992). Where all
-    images or none have the finding nothing varies, and patients are counted.
-    """
     _, number = np.unique(patient, return_inverse=True)
-    share, num_patients = float(np.mean(target)), int(number.max()) + 1
-    residuals = np.bincount(number, weights=target - share)
-    variance = float(np.sum(residuals**2)) / len(target) ** 2
-    independent = share * (1 - share) / variance if variance > 0 else num_patients
-    return wilson_interval(share, count=float(min(independent, len(target))))
+    return share_interval(np.bincount(number, weights=target), np.bincount(number).astype(np.float64))
 
 
 def _equal_width_bins(score: Float64[np.ndarray, " n"], bins: int) -> Int64[np.ndarray, " n"]:

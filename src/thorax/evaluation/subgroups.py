@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int8, Int32, Int64
+from jaxtyping import Bool, Float64, Int32, Int64
 
 from thorax.errors import DataError
 from thorax.evaluation.classification import Readings
-from thorax.evaluation.intervals import Interval, percentile_interval, resample_counts
+from thorax.evaluation.intervals import (
+    Interval,
+    effective_patients,
+    ranked_patients,
+    resample_counts,
+    resampled_interval,
+)
+from thorax.evaluation.proportions import share_interval, wilson_interval
 from thorax.evaluation.ranking import rank, weighted_auroc
 from thorax.findings import Finding
 
@@ -180,6 +187,8 @@ class _Measured:
         counts: Of each finding, the images with a sure label, those with the finding, and their patients.
         auc: Of each finding; in the first row as the images are, then on each resample.
         sensitivity: The same.
+        sensitivity_interval: Of each finding, as the images are.
+        patients: Effective patients of each finding's AUC, and of its sensitivity; NaN where neither exists.
     """
 
     num_images: int
@@ -187,6 +196,8 @@ class _Measured:
     counts: Int64[np.ndarray, "k 3"]
     auc: Float64[np.ndarray, "sample k"]
     sensitivity: Float64[np.ndarray, "sample k"]
+    sensitivity_interval: tuple[Interval, ...]
+    patients: Float64[np.ndarray, "k 2"]
 
 
 def _measure(
@@ -198,7 +209,8 @@ def _measure(
 ) -> _Measured:
     counts = np.zeros((len(readings.findings), 3), dtype=np.int64)
     auc = np.full((weights.shape[1], len(readings.findings)), math.nan)
-    sensitivity = auc.copy()
+    sensitivity, patients = auc.copy(), np.full((len(readings.findings), 2), math.nan)
+    intervals = [Interval(math.nan, math.nan, math.nan)] * len(readings.findings)
     known = readings.known & part[:, None]
     for k in range(len(readings.findings)):
         rows = np.flatnonzero(known[:, k])
@@ -207,23 +219,38 @@ def _measure(
         counts[k] = len(rows), len(with_finding), len(np.unique(patient[with_finding]))
         if counts[k, 2] < FEWEST_PATIENTS:
             continue
-        sensitivity[:, k] = _sensitivity(readings.calls[with_finding, k], patient[with_finding], weights)
+        calls, whose = readings.calls[with_finding, k], patient[with_finding]
+        hits, positives = (
+            np.bincount(whose[chosen], minlength=len(weights)).astype(np.float64)
+            for chosen in (calls == 1, calls >= 0)
+        )
+        sensitivity[:, k], intervals[k] = (
+            _resampled(hits, positives, weights),
+            share_interval(hits, positives),
+        )
+        patients[k, 1] = effective_patients(positives.astype(np.int64))
         if len(np.unique(patient[without])) >= FEWEST_PATIENTS:
             ranked = rank(present, readings.probabilities[rows, k], patient[rows])
-            auc[:, k] = weighted_auroc(ranked, weights)
-    return _Measured(int(np.sum(part)), len(np.unique(patient[part])), counts, auc, sensitivity)
+            auc[:, k], patients[k, 0] = weighted_auroc(ranked, weights), ranked_patients(ranked)
+    return _Measured(
+        num_images=int(np.sum(part)),
+        num_patients=len(np.unique(patient[part])),
+        counts=counts,
+        auc=auc,
+        sensitivity=sensitivity,
+        sensitivity_interval=tuple(intervals),
+        patients=patients,
+    )
 
 
-def _sensitivity(
-    called: Int8[np.ndarray, " n"],
-    patient: Int64[np.ndarray, " n"],
+def _resampled(
+    hits: Float64[np.ndarray, " patient"],
+    positives: Float64[np.ndarray, " patient"],
     weights: Int32[np.ndarray, "patient sample"],
 ) -> Float64[np.ndarray, " sample"]:
-    asked = called >= 0
-    counts = [np.bincount(patient[rows], minlength=len(weights)) for rows in (asked & (called == 1), asked)]
-    hits, positives = (each.astype(np.float64) @ weights for each in counts)
+    some, of = hits @ weights, positives @ weights
     with np.errstate(invalid="ignore"):
-        return np.asarray(hits / np.where(positives > 0, positives, np.nan))
+        return np.asarray(some / np.where(of > 0, of, np.nan))
 
 
 def _subgroup(readings: Readings, own: _Measured, *, rest: _Measured, axis: str, name: str) -> Subgroup:
@@ -236,8 +263,11 @@ def _subgroup(readings: Readings, own: _Measured, *, rest: _Measured, axis: str,
         findings=tuple(
             _finding(finding, k, own=own, rest=rest) for k, finding in enumerate(readings.findings)
         ),
-        macro_auc=_interval(_mean(own.auc[:, in_both])),
-        macro_auc_gap=_interval(_mean((own.auc - rest.auc)[:, in_both])),
+        macro_auc=_interval(_mean(own.auc[:, in_both]), patients=_harmonic(own.patients[in_both, 0])),
+        macro_auc_gap=_interval(
+            _mean((own.auc - rest.auc)[:, in_both]),
+            patients=_harmonic(np.minimum(own.patients, rest.patients)[in_both, 0]),
+        ),
         num_findings=int(np.sum(in_both)),
     )
 
@@ -246,17 +276,49 @@ def _finding(finding: Finding, k: int, *, own: _Measured, rest: _Measured) -> Su
     num_known, num_positive, num_positive_patients = (int(count) for count in own.counts[k])
     auc, gap = own.auc[:, k], own.auc[:, k] - rest.auc[:, k]
     shown = auc if math.isnan(gap[0]) else gap
+    # The group or its rest, whichever has fewer: a difference errs by the sum of their variances.
+    fewer = np.minimum(own.patients[k], rest.patients[k])
+    aucs = [_auc_interval(each.auc[:, k], patients=float(each.patients[k, 0])) for each in (own, rest)]
+    sensitivities = [each.sensitivity_interval[k] for each in (own, rest)]
     return SubgroupFinding(
         finding=finding,
         num_known=num_known,
         num_positive=num_positive,
         num_positive_patients=num_positive_patients,
-        auc=_interval(auc),
-        auc_gap=_interval(gap),
-        sensitivity=_interval(own.sensitivity[:, k]),
-        sensitivity_gap=_interval(own.sensitivity[:, k] - rest.sensitivity[:, k]),
+        auc=aucs[0],
+        auc_gap=_gap(gap, aucs, patients=float(fewer[0])),
+        sensitivity=sensitivities[0],
+        sensitivity_gap=_gap(
+            own.sensitivity[:, k] - rest.sensitivity[:, k], sensitivities, patients=float(fewer[1])
+        ),
         undefined_resamples=int(np.sum(np.isnan(shown[1:]))),
     )
+
+
+def _gap(samples: Float64[np.ndarray, " sample"], of: Sequence[Interval], *, patients: float) -> Interval:
+    """Return the interval of a gap: the bootstrap's, or, where one side is exactly 0 or 1, of both intervals.
+
+    No resample changes such a side. Two intervals are joined as Newcombe does (Statistics in Medicine 1998,
+    method 10), as if the two were independent: too wide, where patients have images in both.
+    """
+    own, rest = of
+    if not (own.value in (0.0, 1.0) or rest.value in (0.0, 1.0)) or math.isnan(samples[0]):
+        return _interval(samples, patients=patients)
+    down = math.hypot(own.value - own.low, rest.high - rest.value)
+    up = math.hypot(own.high - own.value, rest.value - rest.low)
+    value = float(samples[0])
+    return Interval(value, value - down, value + up)
+
+
+def _auc_interval(samples: Float64[np.ndarray, " sample"], *, patients: float) -> Interval:
+    """Return the interval of an AUC; of 0 and 1 as `evaluate` does."""
+    if samples[0] in (0.0, 1.0):
+        return wilson_interval(float(samples[0]), count=patients)
+    return _interval(samples, patients=patients)
+
+
+def _harmonic(patients: Float64[np.ndarray, " k"]) -> float:
+    return float(len(patients) / np.sum(1 / patients)) if len(patients) else math.nan
 
 
 def _mean(values: Float64[np.ndarray, "sample k"]) -> Float64[np.ndarray, " sample"]:
@@ -265,8 +327,8 @@ def _mean(values: Float64[np.ndarray, "sample k"]) -> Float64[np.ndarray, " samp
     return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
 
 
-def _interval(samples: Float64[np.ndarray, " sample"]) -> Interval:
-    return percentile_interval(float(samples[0]), samples[1:])
+def _interval(samples: Float64[np.ndarray, " sample"], *, patients: float) -> Interval:
+    return resampled_interval(float(samples[0]), samples[1:], patients=patients)
 
 
 def _axis(name: str, groups: tuple[str, ...], names: Sequence[str]) -> Axis:

@@ -21,6 +21,7 @@ __all__ = [
     "ChosenOn",
     "ThresholdSet",
     "choose_threshold_set",
+    "is_tuned",
     "one_half",
     "read_threshold_set",
     "refuse_tuned",
@@ -164,9 +165,7 @@ def refuse_tuned(
     chosen = points.chosen_on
     if chosen is None:
         return points
-    same_part = bool(chosen.split) and (chosen.split, chosen.part) == (reported.split, reported.part)
-    same_images = chosen.images_sha256 == reported.images_sha256
-    if not (same_part or same_images or chosen.part == "test" or patients_shared):
+    if not is_tuned(chosen, reported, patients_shared=patients_shared):
         return points
     if not allow:
         raise DataError(
@@ -174,6 +173,13 @@ def refuse_tuned(
             "choose them on validation, or mark every figure at them with --allow-test-tuning"
         )
     return replace(points, test_tuned=True)
+
+
+def is_tuned(chosen: ChosenOn, reported: ChosenOn, *, patients_shared: int = 0) -> bool:
+    """Return whether a choice was made on the reported part, on some of its patients, or on any test part."""
+    same_part = bool(chosen.split) and (chosen.split, chosen.part) == (reported.split, reported.part)
+    same_images = chosen.images_sha256 == reported.images_sha256
+    return same_part or same_images or chosen.part == "test" or patients_shared > 0
 
 
 def _thresholds(value: Any, path: Path) -> Mapping[Finding, float | None]:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Final, get_args
 
 from thorax.bundle.folder import Bundle
@@ -11,7 +12,7 @@ from thorax.errors import BundleError
 from thorax.inference.predictor import Engine, Predictor
 from thorax.recipe.choices import EngineName
 
-__all__ = ["open_engine", "open_predictor"]
+__all__ = ["engine_in_words", "open_engine", "open_predictor"]
 
 _EXPORTED: Final[dict[EngineName, tuple[EngineKind, Precision]]] = {
     "onnx": ("onnx", "float32"),
@@ -48,6 +49,22 @@ def open_engine(
 ) -> Engine:
     """Return what computes a bundle's logits; see `open_predictor`."""
     return _opened(bundle, _chosen(bundle, device, engine), device=device, threads=threads)
+
+
+def engine_in_words(bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto") -> str:
+    """Return what `open_predictor` computes with, such as "onnxruntime 1.27.0, float32, on the CPU".
+
+    Raises:
+        BundleError: The bundle has no such engine.
+        RecipeError: There is no such device.
+    """
+    exported = _chosen(bundle, device, engine)
+    if exported is None:
+        from thorax.models.device import pick_device  # noqa: PLC0415  (imports torch)
+
+        return f"torch {version('torch')}, float32, on {pick_device(device)}"
+    program = "onnxruntime" if exported.kind == "onnx" else "openvino"
+    return f"{program} {version(program)}, {exported.precision}, on the CPU"
 
 
 def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thorax.evaluation.assess import Assessment
-from thorax.evaluation.classification import AVERAGES, Measure, Rate
+from thorax.evaluation.calibration_error import CalibrationError
+from thorax.evaluation.classification import AVERAGES, Rate
 from thorax.evaluation.evaluate import PARTIAL_RATE, Context, FindingEvaluation
 from thorax.evaluation.subgroups import FEWEST_PATIENTS
 from thorax.evaluation.threshold_sets import TUNED_MARK
@@ -16,7 +17,7 @@ from thorax.reporting.figures import (
     roc_svg,
 )
 from thorax.reporting.numbers import bare_ends, percent, threshold_text
-from thorax.reporting.summary import headline, official_test_share, why_none_published
+from thorax.reporting.summary import headline, official_test_share, pneumonia_f1, why_none_published
 
 __all__ = ["AuditLines", "render_html"]
 
@@ -59,11 +60,8 @@ def render_html(assessment: Assessment, context: Context, *, audit: AuditLines |
         assessment=assessment,
         evaluation=assessment.ranking,
         calibration=assessment.calibration,
-        reliability={
-            each.finding.name: reliability_svg(each.curve)
-            for each in assessment.calibration.findings
-            if each.curve
-        },
+        reliability=_reliability(assessment.calibration),
+        recalibrated=[(how, error, _reliability(error)) for how, error in assessment.recalibrated],
         trained_source=next((each.source for each in assessment.trained.values()), ""),
         fewest_patients=FEWEST_PATIENTS,
         context=context,
@@ -74,6 +72,10 @@ def render_html(assessment: Assessment, context: Context, *, audit: AuditLines |
         threshold=threshold_text,
     )
     return page.rstrip() + "\n"
+
+
+def _reliability(error: CalibrationError) -> Mapping[str, str]:
+    return {each.finding.name: reliability_svg(each.curve) for each in error.findings if each.curve}
 
 
 def _ranking_values(assessment: Assessment) -> Mapping[str, Any]:
@@ -108,19 +110,11 @@ def _calls_values(assessment: Assessment) -> Mapping[str, Any]:
 
 def _published_values(assessment: Assessment, context: Context) -> Mapping[str, Any]:
     results = assessment.published.results
-    pneumonia: Measure | None = next(
-        (
-            each.rates["f1"]
-            for each in assessment.primary.classification.findings
-            if assessment.pneumonia and each.finding == assessment.pneumonia[0].finding
-        ),
-        None,
-    )
     return {
         "published": assessment.published,
         "published_axis": close_axis([*(each.auc for each in results), assessment.ranking.macro_auc]),
         "why_none_published": why_none_published(context),
-        "pneumonia_f1": pneumonia,
+        "pneumonia_f1": pneumonia_f1(assessment),
     }
 
 

@@ -9,7 +9,7 @@ from thorax.evaluation.published import PublishedResult
 from thorax.evaluation.threshold_sets import TUNED_MARK
 from thorax.reporting.html import AuditLines
 from thorax.reporting.numbers import markdown_cell, markdown_table, percent, short, threshold_text
-from thorax.reporting.summary import headline, why_none_published
+from thorax.reporting.summary import headline, pneumonia_f1, why_none_published
 
 __all__ = ["render_markdown"]
 
@@ -32,8 +32,10 @@ def render_markdown(assessment: Assessment, context: Context, *, audit: AuditLin
         *(_at_point(each) for each in assessment.points),
         "## Calibration\n",
         _calibration(assessment),
+        _recalibrated(assessment),
         "## Beside published results\n",
         _published(assessment, context),
+        _pneumonia(assessment, context),
         _radiologists(assessment.radiologists),
         "## Subgroups\n" if assessment.subgroups else "",
         _subgroups(assessment),
@@ -72,7 +74,12 @@ def _ranking(ranking: Evaluation) -> str:
         ranking.macro_average_precision,
     )
     rows.append((f"Mean of {ranking.num_findings}", f"{ranking.num_images:,}", "", *map(short, means)))
-    micro = (short(ranking.micro_auc), "", "", short(ranking.micro_average_precision))
+    micro = (
+        short(ranking.micro_auc),
+        "",
+        short(ranking.micro_partial_auc),
+        short(ranking.micro_average_precision),
+    )
     rows.append(("Micro average", f"{ranking.num_images:,}", "", *micro))
     header = ("Finding", "Images", "Positives", "AUC", "AUC, DeLong", "Partial AUC", "Average precision")
     return markdown_table(header, rows)
@@ -145,6 +152,38 @@ def _calibration(assessment: Assessment) -> str:
     return markdown_table(header, rows)
 
 
+def _recalibrated(assessment: Assessment) -> str:
+    if not assessment.recalibrated:
+        return f"Calibrations on trial: none, for {markdown_cell(assessment.not_recalibrated)}.\n"
+    rows = [
+        (
+            "As reported",
+            "",
+            short(assessment.calibration.macro_brier),
+            short(assessment.calibration.macro_ece),
+        )
+    ]
+    rows += [
+        (how.name, str(how.fitted_on or ""), short(error.macro_brier), short(error.macro_ece))
+        for how, error in assessment.recalibrated
+    ]
+    return markdown_table(("Probabilities", "Fitted on", "Mean Brier", "Mean ECE"), rows)
+
+
+def _pneumonia(assessment: Assessment, context: Context) -> str:
+    ours = pneumonia_f1(assessment)
+    if ours is None:
+        return ""
+    point = assessment.primary.points
+    images = f"{assessment.ranking.num_images:,}"
+    rows = [(f"This model at {point.name}", short(ours.interval), images, context.where)]
+    others = assessment.pneumonia
+    rows += [(each.reader, short(each.f1), f"{each.num_images:,}", each.source) for each in others]
+    differs = markdown_cell(" ".join(assessment.pneumonia[0].differs))
+    table = markdown_table(("Who", "F1", "Images", "Source"), rows)
+    return f"### Pneumonia, F1\n\n{table}\nNot ours to beat. {differs}\n"
+
+
 def _published(assessment: Assessment, context: Context) -> str:
     results = assessment.published.results
     if not results:
@@ -215,6 +254,7 @@ def _made(ranking: Evaluation, context: Context) -> str:
         f"Model's sha256: {model.bundle_sha256}",
         *(f"{name}: {text}" for name, text in context.made),
         f"Intervals: percentile bootstrap of patients, {ranking.resamples:,} resamples, seed {ranking.seed}",
+        "Intervals of rates: Wilson's, for the number of images that vary as much as these patients do",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in context.versions.items()),
     ]
     return _list(lines)

@@ -5,12 +5,13 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from thorax.evaluation.assess import Assessment, AtOperatingPoint, RadiologistAssessment, StatedPrevalence
-from thorax.evaluation.calibration_error import FindingCalibrationError
+from thorax.evaluation.calibration_error import CalibrationError, FindingCalibrationError
 from thorax.evaluation.classification import Classification, FindingClassification
 from thorax.evaluation.evaluate import PARTIAL_RATE, Context, Evaluation, FindingEvaluation
 from thorax.evaluation.intervals import LEVEL
 from thorax.evaluation.prevalence import LabelShift, PredictiveValues
 from thorax.evaluation.published import PublishedF1, PublishedResult
+from thorax.evaluation.recalibration import Recalibration
 from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
 from thorax.reporting.numbers import interval_json, measure_json, number_json
@@ -27,6 +28,7 @@ def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
     return {
         "format": METRICS_FORMAT,
         "split": {
+            "where": context.where,
             "name": context.split or None,
             "part": context.part or None,
             "sha256": context.split_sha256 or None,
@@ -45,6 +47,7 @@ def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
         },
         "intervals": {
             "method": "percentile bootstrap, widened for few patients",
+            "method_of_shares": "Wilson, for the number of independent images",
             "unit": "patient",
             "level": LEVEL,
             "resamples": ranking.resamples,
@@ -54,6 +57,7 @@ def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
         "macro": _macro(ranking),
         "micro": {
             "auc": interval_json(ranking.micro_auc),
+            "partial_auc": interval_json(ranking.micro_partial_auc),
             "average_precision": interval_json(ranking.micro_average_precision),
         },
         "operating_points": [_at_point(each) for each in assessment.points],
@@ -62,12 +66,10 @@ def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
                 each.finding.name: _calibration(each, shift)
                 for each, shift in zip(assessment.calibration.findings, assessment.shift, strict=True)
             },
-            "macro": {
-                "brier": interval_json(assessment.calibration.macro_brier),
-                "ece": interval_json(assessment.calibration.macro_ece),
-                "num_findings": assessment.calibration.num_findings,
-            },
+            "macro": _macro_calibration(assessment.calibration),
             "prevalence_in_training": _stated(assessment.trained),
+            "recalibrated": [_recalibrated(how, error) for how, error in assessment.recalibrated],
+            "not_recalibrated": assessment.not_recalibrated or None,
         },
         "subgroups": [_subgroup(each) for each in assessment.subgroups],
         "radiologists": assessment.radiologists and _radiologists(assessment.radiologists),
@@ -163,19 +165,54 @@ def _calibration(each: FindingCalibrationError, shift: LabelShift | None) -> dic
         "brier": interval_json(each.brier),
         "brier_parts": {name: number_json(value) for name, value in asdict(each.parts).items()},
         "ece": interval_json(each.ece),
-        "reliability": [
-            {
-                "low": bin_.low,
-                "high": bin_.high,
-                "num_images": bin_.num_images,
-                "num_patients": bin_.num_patients,
-                "mean_probability": bin_.mean_probability,
-                "share_positive": interval_json(bin_.share_positive),
-            }
-            for bin_ in each.curve
-        ],
+        "reliability": _reliability(each),
         "estimated_prevalence": shift
         and {**interval_json(shift.prevalence), "undefined": shift.undefined or None},
+    }
+
+
+def _reliability(each: FindingCalibrationError) -> list[dict[str, Any]]:
+    return [
+        {
+            "low": bin_.low,
+            "high": bin_.high,
+            "num_images": bin_.num_images,
+            "num_patients": bin_.num_patients,
+            "mean_probability": bin_.mean_probability,
+            "share_positive": interval_json(bin_.share_positive),
+        }
+        for bin_ in each.curve
+    ]
+
+
+def _macro_calibration(error: CalibrationError) -> dict[str, Any]:
+    return {
+        "brier": interval_json(error.macro_brier),
+        "ece": interval_json(error.macro_ece),
+        "num_findings": error.num_findings,
+    }
+
+
+def _recalibrated(how: Recalibration, error: CalibrationError) -> dict[str, Any]:
+    names = [each.finding.name for each in error.findings]
+    return {
+        "name": how.name,
+        "kind": how.kind,
+        "fitted_on": how.fitted_on and asdict(how.fitted_on),
+        "test_tuned": how.test_tuned,
+        "temperature": how.temperature if how.kind == "temperature" else None,
+        "platt": {name: asdict(each) for name, each in zip(names, how.platt, strict=True)}
+        if how.platt
+        else None,
+        "findings": {
+            each.finding.name: {
+                "brier": interval_json(each.brier),
+                "ece": interval_json(each.ece),
+                "reliability": _reliability(each),
+            }
+            for each in error.findings
+        },
+        "macro": _macro_calibration(error),
     }
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from thorax.evaluation.assess import AtOperatingPoint
-from thorax.evaluation.classification import Rate
+from thorax.evaluation.assess import Assessment, AtOperatingPoint
+from thorax.evaluation.classification import Measure, Rate
 from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.reporting.numbers import short, threshold_text
 
@@ -17,6 +17,7 @@ __all__ = [
     "calls_title",
     "headline",
     "official_test_share",
+    "pneumonia_f1",
     "summary_rows",
     "why_none_published",
 ]
@@ -52,6 +53,17 @@ def official_test_share(evaluation: Evaluation, context: Context) -> str:
     if context.split or context.num_official_test is None:
         return ""
     return f"{context.num_official_test:,} of the {evaluation.num_images:,} are in NIH's official test"
+
+
+def pneumonia_f1(assessment: Assessment) -> Measure | None:
+    """Return F1 of pneumonia at the first operating point, to stand beside published ones; None without."""
+    if not assessment.pneumonia:
+        return None
+    return next(
+        each.rates["f1"]
+        for each in assessment.primary.classification.findings
+        if each.finding == assessment.pneumonia[0].finding
+    )
 
 
 def why_none_published(context: Context) -> str:

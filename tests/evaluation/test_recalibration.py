@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from thorax.errors import DataError
+from thorax.evaluation.calibration import brier_loss, to_logits
+from thorax.evaluation.recalibration import Recalibration, fit_recalibrations, recalibrate
+from thorax.evaluation.threshold_sets import TUNED_MARK, ChosenOn
+
+
+def images_of(part, images="a"):
+    return ChosenOn(
+        split="nih-official", part=part, sha256="0", images_sha256=images, num_images=9, num_patients=9
+    )
+
+
+VALIDATION, REPORTED = images_of("val", "v"), images_of("test", "t")
+
+
+def overconfident(seed, images=4000):
+    """Two findings whose logits are three times what they should be, the second shifted too."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(images, 2)) + np.array([0.0, -1.0])
+    targets = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.int8)
+    return targets, 1 / (1 + np.exp(-3 * (logits + np.array([0.0, 0.5]))))
+
+
+def fit(targets, probabilities, **options):
+    given = {"fitted_on": VALIDATION, "reported": REPORTED, "allow": False} | options
+    return fit_recalibrations(targets, probabilities, **given)
+
+
+def test_what_was_too_sure_is_put_right_on_other_images():
+    temperature, platt = fit(*overconfident(0))
+    targets, probabilities = overconfident(1)
+    plain, cooled, shifted = (
+        [brier_loss(targets[:, k] == 1, each[:, k]) for k in (0, 1)]
+        for each in (probabilities, temperature.apply(probabilities), platt.apply(probabilities))
+    )
+    assert temperature.temperature == pytest.approx(3, rel=0.1)
+    assert [each.slope for each in platt.platt] == pytest.approx([1 / 3, 1 / 3], rel=0.15)
+    assert platt.platt[1].intercept == pytest.approx(-0.5, abs=0.1)
+    assert cooled[0] < plain[0]
+    assert shifted[1] < cooled[1] < plain[1]
+
+
+def test_the_temperature_equals_a_search_by_another_program():
+    targets, probabilities = overconfident(2, images=300)
+    logits = to_logits(probabilities, floor=1e-9)
+
+    def loss(parameters):
+        scaled = logits / parameters[0]
+        return np.mean(np.logaddexp(0, np.where(targets == 1, -scaled, scaled)))
+
+    found = minimize(loss, [1.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-14}).x[0]
+    assert fit(targets, probabilities)[0].temperature == pytest.approx(found, rel=1e-5)
+
+
+def test_a_calibration_can_be_taken_back():
+    _, probabilities = overconfident(3, images=50)
+    warm = Recalibration(kind="temperature", temperature=1.7)
+    back = Recalibration(kind="temperature", temperature=1 / 1.7)
+    np.testing.assert_allclose(back.apply(warm.apply(probabilities)), probabilities, atol=1e-12)
+    ((nothing, same),) = (
+        (each.how, each.probabilities) for each in recalibrate(probabilities, [Recalibration(kind="none")])
+    )
+    assert nothing.name == "Not calibrated"
+    np.testing.assert_allclose(same, probabilities, atol=1e-9)
+
+
+def test_no_calibration_changes_the_order_of_images():
+    targets, probabilities = overconfident(4, images=500)
+    for each in recalibrate(probabilities, fit(targets, probabilities)):
+        for k in (0, 1):
+            np.testing.assert_array_equal(
+                np.argsort(each.probabilities[:, k], kind="stable"),
+                np.argsort(probabilities[:, k], kind="stable"),
+            )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fitted_on": REPORTED},
+        {"fitted_on": images_of("test", "other")},
+        {"fitted_on": images_of("val", "t")},
+        {"patients_shared": 1},
+    ],
+)
+def test_fitted_on_what_is_reported_is_refused_or_marked(options):
+    targets, probabilities = overconfident(5, images=60)
+    with pytest.raises(DataError, match="fit it on validation, or mark"):
+        fit(targets, probabilities, **options)
+    for each in fit(targets, probabilities, allow=True, **options):
+        assert each.test_tuned
+        assert TUNED_MARK in each.name
+    for each in fit(targets, probabilities, allow=True):
+        assert not each.test_tuned
+        assert TUNED_MARK not in each.name
