@@ -11,7 +11,7 @@ from thorax.errors import BundleError
 from thorax.inference.predictor import Engine, Predictor
 from thorax.recipe.choices import EngineName
 
-__all__ = ["open_engine", "open_predictor"]
+__all__ = ["on_cpu", "open_engine", "open_predictor"]
 
 _EXPORTED: Final[dict[EngineName, tuple[EngineKind, Precision]]] = {
     "onnx": ("onnx", "float32"),
@@ -50,6 +50,11 @@ def open_engine(
     return _opened(bundle, _chosen(bundle, device, engine), device=device, threads=threads)
 
 
+def on_cpu(device: str) -> bool:
+    """Return whether a device is the CPU; "auto" is, where torch is not here or finds no GPU."""
+    return device == "cpu" or (device == "auto" and not _gpu_for_torch())
+
+
 def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:
     if exported is None:
         return _torch_engine(bundle, device)
@@ -69,8 +74,7 @@ def _chosen(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
     if engine == "torch":
         return None
     if engine == "auto":
-        on_cpu = device == "cpu" or (device == "auto" and not _gpu_for_torch())
-        return there.get(("onnx", "float32")) if on_cpu else None
+        return there.get(("onnx", "float32")) if on_cpu(device) else None
     if device not in {"auto", "cpu"}:
         raise BundleError(
             f"engine {engine} computes on the CPU, and device {device} was asked for; give --device cpu, or "
