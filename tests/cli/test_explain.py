@@ -1,6 +1,8 @@
 """Explaining and localising as a user types it."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,15 +11,18 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from thorax.bundle import Manifest, Member, hashed_patients, write_bundle
+from thorax.bundle import Manifest, Member, hashed_patients, load_bundle, write_bundle
+from thorax.bundle.manifest import PartReference
+from thorax.cli.evaluate import evaluate
 from thorax.cli.explain import explain
 from thorax.cli.localize import localize
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
 from thorax.errors import BundleError, DataError, LeakError, RecipeError
+from thorax.export import export_float32
 from thorax.models import build_classifier, weights_as_bytes
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Head, Model, Preparation
 from thorax.store import build_store, open_store
 
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule")
@@ -28,6 +33,7 @@ MODEL = Model(
 app = typer.Typer()
 app.command()(explain)
 app.command()(localize)
+app.command()(evaluate)
 
 
 def run(*arguments, expect=0):
@@ -46,9 +52,9 @@ def reference(part):
     }  # fmt: skip
 
 
-def bundle_at(folder, *, seen=(), **changes):
+def bundle_at(folder, *, seen=(), model=MODEL, **changes):
     torch.manual_seed(0)
-    classifier = build_classifier(MODEL, 4)
+    classifier = build_classifier(model, 4)
     provenance = {
         "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "nih-layout",
         "store_fingerprint": "", "trained_on": reference("train"), "selected_on": reference("val"),
@@ -56,8 +62,8 @@ def bundle_at(folder, *, seen=(), **changes):
     }  # fmt: skip
     member = Member.model_validate(
         {
-            "weights": "w.safetensors", "sha256": "", "model": MODEL, "findings": FINDINGS,
-            "exact_cam": True, "provenance": provenance,
+            "weights": "w.safetensors", "sha256": "", "model": model, "findings": FINDINGS,
+            "exact_cam": classifier.exact_cam, "provenance": provenance,
         }
     )  # fmt: skip
     manifest = {
@@ -85,6 +91,77 @@ def work(tmp_path_factory):
         folder / "wide.png"
     )
     return folder
+
+
+POINTS = {
+    "rule": "f1-optimal", "chosen_on": reference("val"),
+    "thresholds": {"Mass": 0.5, "Nodule": 0.5, "Effusion": 0.5, "Cardiomegaly": None},
+}  # fmt: skip
+
+
+def page_of(bundle, work, out, *options):
+    run(
+        "evaluate",
+        bundle,
+        "--store",
+        work / "store",
+        "--out",
+        out,
+        "--resamples",
+        "5",
+        "--device",
+        "cpu",
+        *options,
+    )
+    return (out / "report.html").read_text()
+
+
+def test_the_report_of_a_bundle_has_a_gallery_unless_it_is_not_wanted(work, tmp_path):
+    bundle = bundle_at(tmp_path / "bundle", operating_points=POINTS)
+    page = page_of(bundle, work, tmp_path / "with")
+    assert page.count("data:image/jpeg;base64,") > 10
+    assert "with the map of <code>cam</code>" in page
+    assert "Mass, threshold 0.5" in page
+    assert "Cardiomegaly, threshold" not in page
+    assert "<img" not in page_of(bundle, work, tmp_path / "without", "--no-gallery")
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "timm", "torchvision"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Block())
+import thorax.cli.main as cli
+sys.argv = ["thorax", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)])
+def test_the_gallery_without_torch_has_the_exact_cam_or_says_why_it_has_no_maps(work, tmp_path, hidden):
+    model = MODEL.model_copy(update={"head": Head(hidden=hidden)})
+    folder = bundle_at(tmp_path / "bundle", model=model, operating_points=POINTS)
+    images = open_store(work / "store").pixels(np.arange(4, dtype=np.int64))
+    export_float32(load_bundle(folder), images, compared_on=PartReference.model_validate(reference("val")))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", WITHOUT_TORCH, "evaluate", folder, "--store", work / "store"),
+            *("--out", tmp_path / "report", "--resamples", "5", "--device", "cpu"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "data:image/jpeg;base64," in page
+    assert ("with the map of <code>cam</code>" in page) == (not hidden)
+    assert ("No maps: explaining" in page) == bool(hidden)
+    assert ("by grad-cam needs torch, and torch is not installed here" in page) == bool(hidden)
 
 
 def test_the_likeliest_finding_is_explained_by_the_exact_cam(work):

@@ -10,6 +10,7 @@ import numpy as np
 from thorax.arrays import Probabilities
 from thorax.bundle import Bundle, Imported, OperatingPoints, PartReference, load_bundle, refuse_seen_patients
 from thorax.cli.console import progress_bar
+from thorax.cli.examples import bundle_gallery
 from thorax.datasets.splits import Split
 from thorax.errors import BundleError, DataError
 from thorax.evaluation.assess import StatedPrevalence
@@ -37,6 +38,7 @@ from thorax.evaluation.threshold_sets import (
 )
 from thorax.findings import Finding, Findings
 from thorax.prediction import ModelIdentity
+from thorax.reporting.gallery import Gallery
 from thorax.store import Store, open_store
 
 __all__ = ["PartChoice", "Subject", "Validation", "predicted_subject", "store_subject", "with_points"]
@@ -74,6 +76,7 @@ class Subject:
         trained: Prevalence where the model was trained.
         validation: Gives the validation part, on which thresholds may be chosen; None where there is none.
         audit: Gives what an audit of the split found, as severity and text; None where there is no store.
+        gallery: Draws examples at some thresholds; None where there is no store, or no bundle.
     """
 
     cohort: Cohort
@@ -85,6 +88,7 @@ class Subject:
     trained: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     validation: Callable[[], Validation | None] = lambda: None
     audit: Callable[[], list[tuple[str, str]]] | None = None
+    gallery: Callable[[ThresholdSet], Gallery] | None = None
 
 
 def with_points(
@@ -151,6 +155,11 @@ def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str)
         found = audit(images, lists_of_split(split, images.dataset), evidence)
         return [(problem.severity, f"{problem.what}. {problem.remedy}") for problem in found.problems]
 
+    def gallery(points: ThresholdSet) -> Gallery:
+        return bundle_gallery(
+            bundle, images, rows, cohort=cohort, probabilities=probabilities, points=points, device=device
+        )
+
     prevalence = trained_prevalence(split, bundle.findings)
     return Subject(
         cohort=cohort,
@@ -170,6 +179,7 @@ def store_subject(folder: Path, store: Path, choice: PartChoice, *, device: str)
         trained=prevalence if split.name == bundle.split else {},
         validation=validation,
         audit=audited,
+        gallery=gallery,
     )
 
 
