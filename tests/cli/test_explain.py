@@ -1,8 +1,6 @@
 """Explaining and localising as a user types it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -52,9 +50,13 @@ def reference(part):
     }  # fmt: skip
 
 
-def bundle_at(folder, *, seen=(), model=MODEL, **changes):
+def bundle_at(folder, *, seen=(), model=MODEL, against=None, **changes):
+    """Write a bundle of an untrained net; every place of every image speaks against the finding `against`."""
     torch.manual_seed(0)
     classifier = build_classifier(model, 4)
+    if against is not None:
+        with torch.no_grad():
+            classifier.head.weight[FINDINGS.index(against)].abs_().neg_()
     provenance = {
         "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "nih-layout",
         "store_fingerprint": "", "trained_on": reference("train"), "selected_on": reference("val"),
@@ -126,36 +128,18 @@ def test_the_report_of_a_bundle_has_a_gallery_unless_it_is_not_wanted(work, tmp_
     assert "<img" not in page_of(bundle, work, tmp_path / "without", "--no-gallery")
 
 
-WITHOUT_TORCH = """
-import sys
-
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "timm", "torchvision"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Block())
-import thorax.cli.main as cli
-sys.argv = ["thorax", *sys.argv[1:]]
-cli.main()
-"""
-
-
 @pytest.mark.parametrize("hidden", [(), (5,)])
-def test_the_gallery_without_torch_has_the_exact_cam_or_says_why_it_has_no_maps(work, tmp_path, hidden):
+def test_the_gallery_without_torch_has_the_exact_cam_or_says_why_it_has_no_maps(
+    thorax_without_torch, work, tmp_path, hidden
+):
     model = MODEL.model_copy(update={"head": Head(hidden=hidden)})
     folder = bundle_at(tmp_path / "bundle", model=model, operating_points=POINTS)
     images = open_store(work / "store").pixels(np.arange(4, dtype=np.int64))
     export_float32(load_bundle(folder), images, compared_on=PartReference.model_validate(reference("val")))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", WITHOUT_TORCH, "evaluate", folder, "--store", work / "store"),
-            *("--out", tmp_path / "report", "--resamples", "5", "--device", "cpu"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = thorax_without_torch(
+        "evaluate", folder, "--store", work / "store", "--out", tmp_path / "report",
+        "--resamples", "5", "--device", "cpu",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "report.html").read_text()
     assert "data:image/jpeg;base64," in page
@@ -187,6 +171,19 @@ def test_positive_findings_are_explained(work, tmp_path):
     bundle = bundle_at(tmp_path / "bundle", operating_points=points)
     told = json.loads(run("explain", bundle, work / "wide.png", "--json").stdout)
     assert [each["finding"] for each in told["maps"]] == ["Mass", "Nodule"]
+
+
+def test_a_map_with_nothing_above_0_is_told_with_a_way_out(work, tmp_path):
+    bundle = bundle_at(tmp_path / "bundle", against="Effusion")
+    both = ("--finding", "Effusion", "--finding", "Mass")
+    done = run("explain", bundle, work / "wide.png", *both, "--json")
+    maps = json.loads(done.stdout)["maps"]
+    assert [each["place"] is None for each in maps] == [True, False]
+    assert maps[0]["highest"] < 0
+    told = "note: nothing in the image speaks for Pleural effusion (cam)"
+    assert f"{told}; try --method layer-cam\n" in done.stderr
+    done = run("explain", bundle, work / "wide.png", *both, "--method", "cam", "--method", "layer-cam")
+    assert f"{told}, Pleural effusion (layer-cam)\n" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])

@@ -7,8 +7,11 @@ from torch import nn
 from toy_nets import FAMILIES, build, images, powers
 
 from thorax.errors import RecipeError
+from thorax.evaluation.localization import localize
+from thorax.evaluation.overlap import BoxedFinding, map_overlap
 from thorax.explain import METHODS, NOT_OF_A_FINDING
 from thorax.explain.methods import explain
+from thorax.findings import NIH14
 from thorax.models import build_classifier
 from thorax.recipe.schema import Model
 
@@ -180,6 +183,30 @@ def test_a_net_that_learnt_spots_is_seen_to_look_at_them(spot_net, method):
             inside += y - 4 <= row < y + 16 and x - 4 <= column < x + 16
     # By chance: a tenth.
     assert inside / maps[:, :, 0, 0].size > (0.6 if method in {"smooth-grad", "grad-cam++"} else 0.8)
+
+
+def test_grad_cam_of_a_trained_net_beats_every_baseline(spot_net):
+    """The acceptance on phantoms (bench/localization.py) in small: the truth is known, and maps find it."""
+    shown, present, corners = spotted(160, seed=3)
+    maps = explain(spot_net, shown, [0, 1], method="grad-cam")
+    pairs, overlaps = [], []
+    for number, (has, places) in enumerate(zip(present.numpy(), corners, strict=True)):
+        for column in np.flatnonzero(has):
+            y, x = places[column].tolist()
+            box = (float(x), float(y), 12.0, 12.0)
+            pair = BoxedFinding(
+                image=str(number), patient=str(number), finding=NIH14[column], boxes=(box,), side=64
+            )
+            pairs.append(pair)
+            overlaps.append(map_overlap(maps[number, column], pair))
+    found = localize(pairs, {"grad-cam": overlaps}, resamples=100)
+    (ours,) = found.methods
+    assert found.num_pairs > 50
+    for baseline in found.baselines:
+        assert ours.mean.pointing.low > baseline.mean.pointing.high
+        assert ours.mean.iou.low > baseline.mean.iou.high
+        for finding, scores in ours.by_finding.items():
+            assert scores.pointing.low > baseline.by_finding[finding].pointing.high
 
 
 def rank_correlation(first, second):

@@ -1,8 +1,7 @@
 """The exact CAM of exported nets: torch's own maps, in a process that cannot import torch."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -89,24 +88,10 @@ def test_an_exported_net_refuses_what_it_cannot_give(single, exported):
         without.maps(pixels(1, 96), (NODULE,), method="cam")
 
 
-WITHOUT_TORCH = """
-import sys
-
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "timm", "torchvision"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Block())
-import thorax.cli.main as cli
-sys.argv = ["thorax", "explain", *sys.argv[1:], "--device", "cpu"]
-cli.main()
-"""
-
-
-def explain_without_torch(*arguments):
-    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def explain_without_torch(thorax_without_torch):
+    """`thorax explain` of a bundle and an image, where torch cannot be imported."""
+    return partial(thorax_without_torch, "explain", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +101,7 @@ def png(tmp_path_factory):
     return path
 
 
-def test_a_radiograph_is_explained_without_torch(single, png, tmp_path):
+def test_a_radiograph_is_explained_without_torch(explain_without_torch, single, png, tmp_path):
     picture = tmp_path / "cam.png"
     done = explain_without_torch(
         single.folder, png, "--finding", "Nodule", "--finding", "Mass", "--json", "--out", picture
@@ -135,7 +120,9 @@ def test_a_radiograph_is_explained_without_torch(single, png, tmp_path):
         (("test_vit",), (), "install it: only an exact CAM can be had without, and the bundle's head allows"),
     ],
 )
-def test_where_torch_is_needed_the_message_says_so(exported, png, backbones, arguments, way_out):
+def test_where_torch_is_needed_the_message_says_so(
+    explain_without_torch, exported, png, backbones, arguments, way_out
+):
     done = explain_without_torch(exported(*backbones).folder, png, *arguments)
     assert done.returncode == BundleError.exit_code
     assert "by grad-cam needs torch, and torch is not installed here; " in done.stderr
@@ -143,7 +130,7 @@ def test_where_torch_is_needed_the_message_says_so(exported, png, backbones, arg
     assert "Traceback" not in done.stderr
 
 
-def test_a_bundle_that_was_never_exported_says_what_to_do(bundle_of, png, tmp_path):
+def test_a_bundle_that_was_never_exported_says_what_to_do(explain_without_torch, bundle_of, png, tmp_path):
     done = explain_without_torch(bundle_of(tmp_path / "plain", "densenet121").folder, png)
     assert done.returncode == BundleError.exit_code
     assert "by cam needs torch" in done.stderr

@@ -60,7 +60,7 @@ def explain(
     if out is not None:
         _draw(out, radiograph, found, opacity=opacity, contour=level if contour else None, box=box)
     (_print_json if as_json else _print_table)(found, prediction)
-    for note in (*prediction.warnings, *reading_notes(opened, methods)):
+    for note in (*prediction.warnings, *reading_notes(opened, methods), *_silent(found)):
         typer.echo(f"note: {note}", err=True)
     if out is not None:
         typer.echo(f"picture: {out}", err=as_json)
@@ -85,6 +85,14 @@ def _chosen_findings(names: Sequence[str] | None, prediction: "Prediction") -> "
         return tuple(dict.fromkeys(own_finding(name) for name in names))
     positive = tuple(each.finding for each in prediction.findings if each.positive)
     return positive or (max(prediction.findings, key=lambda each: each.probability).finding,)
+
+
+def _silent(found: "Sequence[Explained]") -> list[str]:
+    """Say which maps have nothing above 0, and what may show more."""
+    silent = [each for each in found if each.place is None]
+    names = dict.fromkeys(f"{each.finding.label} ({each.method})" for each in silent)
+    advice = "" if any(each.method == "layer-cam" for each in found) else "; try --method layer-cam"
+    return [f"nothing in the image speaks for {', '.join(names)}{advice}"] if names else []
 
 
 def _draw(
