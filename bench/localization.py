@@ -6,7 +6,8 @@
 The first measures trained bundles on the boxes of a source, for example NIH's, preparing a store in WORK for
 each size that they want. The second draws phantoms into WORK, trains a recipe on them and measures that; it
 says whether Grad-CAM beats every baseline of the pointing game, in the mean over findings, and on each
-finding whose best baseline is below 50 %. What WORK holds already is not made again.
+finding whose best baseline is below 50 %. --run names its folder in WORK, so that several settings of one
+recipe can stand side by side. What WORK holds already is not made again.
 """
 
 import argparse
@@ -18,11 +19,13 @@ from thorax.datasets.source import open_source
 from thorax.datasets.splits import build_split, registered_sha256
 from thorax.errors import RecipeError
 from thorax.evaluation.localization import Localization, MapScores, localize
-from thorax.explain import METHODS, Explainer
+from thorax.explain import METHODS
 from thorax.explain.localization_table import TABLE_HEADER, table_rows
 from thorax.explain.localize import boxed_rows, measure_maps
+from thorax.explain.torch_explainer import TorchExplainer
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Preparation
+from thorax.reporting.numbers import markdown_table
 from thorax.store import Store, build_store, open_store
 from thorax.training import train
 
@@ -39,7 +42,7 @@ def store_of(source: Path, work: Path, preparation: Preparation) -> Store:
 
 
 def trained_on_phantoms(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    phantoms, run = arguments.work / "phantoms", arguments.work / arguments.recipe
+    phantoms, run = arguments.work / "phantoms", arguments.work / (arguments.run or arguments.recipe)
     recipe = load_recipe(arguments.recipe, [*arguments.settings, "data.split=folder-official"])
     if not (phantoms / "Data_Entry_2017_v2020.csv").is_file():
         write_phantoms(phantoms, patients=arguments.phantoms, size=max(256, recipe.store.size))
@@ -50,7 +53,7 @@ def trained_on_phantoms(arguments: argparse.Namespace) -> tuple[Path, Path]:
 
 
 def measured(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> Localization:
-    explainer = Explainer(bundle, device=arguments.device)
+    explainer = TorchExplainer(bundle, device=arguments.device)
     split = build_split(
         arguments.split or bundle.split,
         store.table,
@@ -67,10 +70,10 @@ def measured(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> Loc
     return localize([pair for each in boxed for pair in each.pairs], overlaps)
 
 
-def heading(bundle: Bundle, found: Localization, arguments: argparse.Namespace) -> str:
+def heading(name: str, bundle: Bundle, found: Localization, arguments: argparse.Namespace) -> str:
     nets = ", ".join(sorted({member.model.backbone for member in bundle.manifest.members}))
     return (
-        f"## {bundle.manifest.name} ({nets})\n\n"
+        f"## {name} ({nets})\n\n"
         f"Split {arguments.split or bundle.split}, {arguments.part} part: {found.num_pairs:,} boxed findings "
         f"of {found.num_patients:,} patients; levels and mean boxes fitted on {found.num_fitting:,} of "
         f"others. Means over {len(found.baselines[0].by_finding)} findings.\n"
@@ -78,27 +81,57 @@ def heading(bundle: Bundle, found: Localization, arguments: argparse.Namespace) 
 
 
 def table(found: Localization) -> str:
-    rule = ("---", *("---:" for _ in TABLE_HEADER[1:]))
-    lines = (TABLE_HEADER, rule, *table_rows(found))
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+    return markdown_table(TABLE_HEADER, table_rows(found))
 
 
-def verdict(found: Localization) -> str:
-    """Say where Grad-CAM beats the best baseline of the pointing game, and where it must."""
-    by_name = {each.name: each for each in found.methods}
-    ours: MapScores = by_name["grad-cam"]
-    best = max(each.mean.pointing.value for each in found.baselines)
-    lines = [f"mean over findings: Grad-CAM {ours.mean.pointing}, best baseline {best:.3f}"]
-    beaten = ours.mean.pointing.value > best
-    for finding, scores in ours.by_finding.items():
-        bar = max(each.by_finding[finding].pointing.value for each in found.baselines)
-        must, does = bar < MARK, scores.pointing.value > bar
+def leaderboard(measured_bundles: dict[str, Localization]) -> str:
+    """Return the pointing game, methods and baselines in rows, bundles in columns."""
+    each_map = {name: (*found.methods, *found.baselines) for name, found in measured_bundles.items()}
+    names = [name for name in (*METHODS, "random", "centre", "mean-box") if any_has(each_map, name)]
+    rows = [
+        [name, *(str(of[name].mean.pointing) if name in of else "n/a" for of in by_name(each_map))]
+        for name in names
+    ]
+    return "## Pointing game\n\n" + markdown_table(["Map", *each_map], rows)
+
+
+def by_name(each_map: dict[str, tuple[MapScores, ...]]) -> list[dict[str, MapScores]]:
+    return [{each.name: each for each in maps} for maps in each_map.values()]
+
+
+def any_has(each_map: dict[str, tuple[MapScores, ...]], name: str) -> bool:
+    return any(name in of for of in by_name(each_map))
+
+
+def acceptance(found: Localization, bundle: Bundle) -> str:
+    """Return where Grad-CAM beats the best baseline of the pointing game, and where it must, as Markdown."""
+    (ours,) = (each for each in found.methods if each.name == "grad-cam")
+    best = max(found.baselines, key=lambda each: each.mean.pointing.value)
+    beaten = ours.mean.pointing.value > best.mean.pointing.value
+    rows = [["Mean", str(ours.mean.pointing), best.name, str(best.mean.pointing), "", told(beaten, True)]]
+    for finding in (each for each in bundle.findings if each in ours.by_finding):
+        scores = ours.by_finding[finding]
+        best = max(found.baselines, key=lambda each: each.by_finding[finding].pointing.value)
+        bar = best.by_finding[finding].pointing
+        must, does = bar.value < MARK, scores.pointing.value > bar.value
         beaten &= does or not must
-        lines.append(
-            f"{finding.label}: {scores.pointing}, best baseline {bar:.3f}, {scores.num_pairs} boxes"
-            + ("" if does else ", not beaten" if must else ", not beaten, and need not be")
+        rows.append(
+            [
+                finding.label,
+                str(scores.pointing),
+                best.name,
+                str(bar),
+                f"{scores.num_pairs:,}",
+                told(does, must),
+            ]
         )
-    return "\n".join([*lines, f"Grad-CAM beats the baselines where it must: {'yes' if beaten else 'NO'}"])
+    header = ["Finding", "Grad-CAM", "Best baseline", "It", "Boxes", "Beaten"]
+    end = f"Grad-CAM beats every baseline where it must: **{'yes' if beaten else 'no'}**.\n"
+    return f"{markdown_table(header, rows)}\n{end}"
+
+
+def told(does: bool, must: bool) -> str:  # noqa: FBT001
+    return "yes" if does else "NO" if must else "no, and need not be"
 
 
 def main() -> None:
@@ -108,6 +141,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, nargs="+", default=[])
     parser.add_argument("--phantoms", type=int, help="patients to draw and train on")
     parser.add_argument("--recipe", default="small-cpu")
+    parser.add_argument("--run", help="name of the run's folder; the recipe's if not given")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--split", default="")
     parser.add_argument("--part", default="test")
@@ -120,14 +154,15 @@ def main() -> None:
     if arguments.phantoms is not None:
         arguments.source, run = trained_on_phantoms(arguments)
         arguments.bundle = [run]
-    parts = ["# Localisation\n"]
+    sections, every = [], {}
     for path in arguments.bundle:
         bundle = load_bundle(path)
         store = store_of(arguments.source, arguments.work, bundle.manifest.preparation)
-        found = measured(bundle, store, arguments)
-        parts += [heading(bundle, found, arguments), table(found)]
-        if "grad-cam" in arguments.method:
-            print(f"{bundle.manifest.name}\n{verdict(found)}\n")
+        found = every[path.name] = measured(bundle, store, arguments)
+        sections += [heading(path.name, bundle, found, arguments), table(found)]
+        if arguments.phantoms is not None and "grad-cam" in arguments.method:
+            sections.append(acceptance(found, bundle))
+    parts = [leaderboard(every), *sections] if len(every) > 1 else sections
     text = "\n".join(parts)
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")

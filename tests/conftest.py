@@ -1,6 +1,9 @@
 """Fixtures that every test can use."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +27,29 @@ def shared_data() -> Path:
 def nih_sample(shared_data: Path) -> Path:
     """1,644 real NIH images with NIH's own tables."""
     return shared_data / "nih-sample"
+
+
+_WITHOUT_TORCH = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "timm", "torchvision"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Block())
+import thorax.cli.main as cli
+sys.argv = ["thorax", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.fixture(scope="session")
+def thorax_without_torch() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in a process where torch cannot be imported."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", _WITHOUT_TORCH, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run

@@ -9,15 +9,18 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from thorax.bundle import Manifest, Member, hashed_patients, write_bundle
+from thorax.bundle import Manifest, Member, hashed_patients, load_bundle, write_bundle
+from thorax.bundle.manifest import PartReference
+from thorax.cli.evaluate import evaluate
 from thorax.cli.explain import explain
 from thorax.cli.localize import localize
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
 from thorax.errors import BundleError, DataError, LeakError, RecipeError
+from thorax.export import export_float32
 from thorax.models import build_classifier, weights_as_bytes
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Head, Model, Preparation
 from thorax.store import build_store, open_store
 
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule")
@@ -28,6 +31,7 @@ MODEL = Model(
 app = typer.Typer()
 app.command()(explain)
 app.command()(localize)
+app.command()(evaluate)
 
 
 def run(*arguments, expect=0):
@@ -46,9 +50,13 @@ def reference(part):
     }  # fmt: skip
 
 
-def bundle_at(folder, *, seen=(), **changes):
+def bundle_at(folder, *, seen=(), model=MODEL, against=None, **changes):
+    """Write a bundle of an untrained net; every place of every image speaks against the finding `against`."""
     torch.manual_seed(0)
-    classifier = build_classifier(MODEL, 4)
+    classifier = build_classifier(model, 4)
+    if against is not None:
+        with torch.no_grad():
+            classifier.head.weight[FINDINGS.index(against)].abs_().neg_()
     provenance = {
         "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "nih-layout",
         "store_fingerprint": "", "trained_on": reference("train"), "selected_on": reference("val"),
@@ -56,8 +64,8 @@ def bundle_at(folder, *, seen=(), **changes):
     }  # fmt: skip
     member = Member.model_validate(
         {
-            "weights": "w.safetensors", "sha256": "", "model": MODEL, "findings": FINDINGS,
-            "exact_cam": True, "provenance": provenance,
+            "weights": "w.safetensors", "sha256": "", "model": model, "findings": FINDINGS,
+            "exact_cam": classifier.exact_cam, "provenance": provenance,
         }
     )  # fmt: skip
     manifest = {
@@ -87,6 +95,59 @@ def work(tmp_path_factory):
     return folder
 
 
+POINTS = {
+    "rule": "f1-optimal", "chosen_on": reference("val"),
+    "thresholds": {"Mass": 0.5, "Nodule": 0.5, "Effusion": 0.5, "Cardiomegaly": None},
+}  # fmt: skip
+
+
+def page_of(bundle, work, out, *options):
+    run(
+        "evaluate",
+        bundle,
+        "--store",
+        work / "store",
+        "--out",
+        out,
+        "--resamples",
+        "5",
+        "--device",
+        "cpu",
+        *options,
+    )
+    return (out / "report.html").read_text()
+
+
+def test_the_report_of_a_bundle_has_a_gallery_unless_it_is_not_wanted(work, tmp_path):
+    bundle = bundle_at(tmp_path / "bundle", operating_points=POINTS)
+    page = page_of(bundle, work, tmp_path / "with")
+    assert page.count("data:image/jpeg;base64,") > 10
+    assert "with the map of <code>cam</code>" in page
+    assert "Mass, threshold 0.5" in page
+    assert "Cardiomegaly, threshold" not in page
+    assert "<img" not in page_of(bundle, work, tmp_path / "without", "--no-gallery")
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)])
+def test_the_gallery_without_torch_has_the_exact_cam_or_says_why_it_has_no_maps(
+    thorax_without_torch, work, tmp_path, hidden
+):
+    model = MODEL.model_copy(update={"head": Head(hidden=hidden)})
+    folder = bundle_at(tmp_path / "bundle", model=model, operating_points=POINTS)
+    images = open_store(work / "store").pixels(np.arange(4, dtype=np.int64))
+    export_float32(load_bundle(folder), images, compared_on=PartReference.model_validate(reference("val")))
+    done = thorax_without_torch(
+        "evaluate", folder, "--store", work / "store", "--out", tmp_path / "report",
+        "--resamples", "5", "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "data:image/jpeg;base64," in page
+    assert ("with the map of <code>cam</code>" in page) == (not hidden)
+    assert ("No maps: explaining" in page) == bool(hidden)
+    assert ("by grad-cam needs torch, and torch is not installed here" in page) == bool(hidden)
+
+
 def test_the_likeliest_finding_is_explained_by_the_exact_cam(work):
     done = run("explain", work / "bundle", work / "wide.png", "--json")
     told = json.loads(done.stdout)
@@ -110,6 +171,19 @@ def test_positive_findings_are_explained(work, tmp_path):
     bundle = bundle_at(tmp_path / "bundle", operating_points=points)
     told = json.loads(run("explain", bundle, work / "wide.png", "--json").stdout)
     assert [each["finding"] for each in told["maps"]] == ["Mass", "Nodule"]
+
+
+def test_a_map_with_nothing_above_0_is_told_with_a_way_out(work, tmp_path):
+    bundle = bundle_at(tmp_path / "bundle", against="Effusion")
+    both = ("--finding", "Effusion", "--finding", "Mass")
+    done = run("explain", bundle, work / "wide.png", *both, "--json")
+    maps = json.loads(done.stdout)["maps"]
+    assert [each["place"] is None for each in maps] == [True, False]
+    assert maps[0]["highest"] < 0
+    told = "note: nothing in the image speaks for Pleural effusion (cam)"
+    assert f"{told}; try --method layer-cam\n" in done.stderr
+    done = run("explain", bundle, work / "wide.png", *both, "--method", "cam", "--method", "layer-cam")
+    assert f"{told}, Pleural effusion (layer-cam)\n" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])

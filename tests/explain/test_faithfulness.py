@@ -4,8 +4,8 @@ import torch
 from toy_nets import build, images, powers
 
 from thorax.errors import DataError
-from thorax.explain import explain
 from thorax.explain.faithfulness import _blurred, faithfulness
+from thorax.explain.methods import explain
 
 
 def slow_curve(classifier, before, after, attribution, cells):

@@ -7,7 +7,6 @@ from thorax.errors import DataError, LeakError
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.localization import localize
 from thorax.evaluation.overlap import map_overlap
-from thorax.explain import Explainer
 from thorax.explain.localization_table import (
     TABLE_HEADER,
     localization_json,
@@ -16,6 +15,7 @@ from thorax.explain.localization_table import (
     write_localization,
 )
 from thorax.explain.localize import boxed_rows, measure_maps
+from thorax.explain.torch_explainer import TorchExplainer
 from thorax.prediction import ModelIdentity
 
 CONTEXT = Context(
@@ -52,7 +52,7 @@ def test_boxed_rows_are_those_of_the_table(store, boxed):
 
 def test_each_pair_is_measured_on_its_own_map(store, boxed):
     bundle, found = boxed
-    explainer, some = Explainer(bundle, device="cpu"), found[:11]
+    explainer, some = TorchExplainer(bundle, device="cpu"), found[:11]
     done = []
     overlaps = measure_maps(
         explainer,
@@ -77,7 +77,7 @@ def test_patients_that_the_bundle_saw_are_refused(store, boxed, bundle_of, tmp_p
     patient = found[0].pairs[0].patient
     saw = bundle_of(tmp_path, "densenet121", seen=[patient, "somebody else"])
     with pytest.raises(LeakError, match=r"1 of these .* patients were seen"):
-        measure_maps(Explainer(saw, device="cpu"), store, found, methods=("cam",))
+        measure_maps(TorchExplainer(saw, device="cpu"), store, found, methods=("cam",))
 
 
 def test_images_without_boxes_are_refused(store, boxed):
@@ -92,7 +92,7 @@ def test_images_without_boxes_are_refused(store, boxed):
 def localization(store, boxed):
     bundle, found = boxed
     found = found[:40]
-    overlaps = measure_maps(Explainer(bundle, device="cpu"), store, found, methods=("cam", "eigen-cam"))
+    overlaps = measure_maps(TorchExplainer(bundle, device="cpu"), store, found, methods=("cam", "eigen-cam"))
     return localize([pair for each in found for pair in each.pairs], overlaps, resamples=20)
 
 

@@ -107,7 +107,7 @@ def test_threads_are_those_that_the_environment_names(monkeypatch):
 def test_activation_maps_are_those_of_torch(bundle):
     pixels = images(10)
     engine = open_engine(bundle, device="cpu")
-    maps = engine.activation_maps(pixels)
+    (maps,) = engine.activation_maps(pixels)
     net = TorchEngine(bundle, device="cpu")._nets[0].classifier
     with torch.no_grad():
         features = net.features(to_input(torch.from_numpy(pixels), 64))

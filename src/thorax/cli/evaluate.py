@@ -44,6 +44,9 @@ def evaluate(
         list[str] | None, typer.Option(help="Predictive values at it, such as Edema=0.05.")
     ] = None,
     radiologists: Annotated[Path | None, typer.Option(help="CSV of radiologists' labels.")] = None,
+    gallery: Annotated[
+        bool, typer.Option(help="Show images of each kind of call in report.html, with the bundle's maps.")
+    ] = True,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -86,7 +89,9 @@ def evaluate(
     for severity, text in audit:
         if severity == "error":
             typer.echo(f"audit: {text}", err=True)
-    _told(assessment, subject.context, write_report(assessment, subject.context, out=out, audit=audit))
+    shown = subject.gallery(assessment.primary.points) if gallery and subject.gallery else None
+    written = write_report(assessment, subject.context, out=out, audit=audit, gallery=shown)
+    _told(assessment, subject.context, written)
 
 
 def _told(assessment: "Assessment", context: "Context", written: "ReportFiles") -> None:

@@ -9,9 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
+    from thorax.explain import Method
     from thorax.explain.explained import Explained
-    from thorax.explain.explainer import Explainer
-    from thorax.explain.methods import Method
     from thorax.findings import Findings
     from thorax.prediction import Prediction
     from thorax.radiograph import Radiograph
@@ -43,41 +42,40 @@ def explain(
 ) -> None:
     """Show where findings come from: the highest place and a box for each, in pixels, and a picture."""
     from thorax.bundle import load_bundle
-    from thorax.explain import Explainer
+    from thorax.explain import open_explainer, reading_notes
     from thorax.explain.explained import explain_radiograph
     from thorax.explain.overlay import picture_kind
     from thorax.imaging import read_radiograph
-    from thorax.inference.predictor import Predictor
-    from thorax.inference.torch_engine import TorchEngine
+    from thorax.inference.open_engine import open_predictor
 
     if out is not None:
         picture_kind(out)  # a wrong name is better found before minutes of computing
     opened, radiograph = load_bundle(bundle), read_radiograph(image)
-    explainer = Explainer(opened, device=device)
-    methods = chosen_methods(method, explainer)
-    (prediction,) = Predictor(opened, TorchEngine(opened, device=device)).predict([radiograph], [str(image)])
+    methods = chosen_methods(method, opened)
+    explainer = open_explainer(opened, methods=methods, device=device)
+    (prediction,) = open_predictor(opened, device=device).predict([radiograph], [str(image)])
     found = explain_radiograph(
         explainer, radiograph, _chosen_findings(finding, prediction), methods=methods, level=level, seed=seed
     )
     if out is not None:
         _draw(out, radiograph, found, opacity=opacity, contour=level if contour else None, box=box)
     (_print_json if as_json else _print_table)(found, prediction)
-    for note in (*prediction.warnings, *_notes(opened, methods)):
+    for note in (*prediction.warnings, *reading_notes(opened, methods), *_silent(found)):
         typer.echo(f"note: {note}", err=True)
     if out is not None:
         typer.echo(f"picture: {out}", err=as_json)
 
 
-def chosen_methods(names: Sequence[str] | None, explainer: "Explainer") -> "tuple[Method, ...]":
-    """Return the methods of these names, or the best one of the bundle's nets."""
-    from thorax.explain.methods import METHODS
+def chosen_methods(names: Sequence[str] | None, bundle: "Bundle") -> "tuple[Method, ...]":
+    """Return the methods of these names, or the best one for the bundle."""
+    from thorax.explain import METHODS, best_method
 
     unknown = [name for name in names or () if name not in METHODS]
     if unknown:
         raise typer.BadParameter(
             f"{unknown[0]!r} is no method; choose from {', '.join(METHODS)}", param_hint="--method"
         )
-    return tuple(each for each in METHODS if each in (names or (explainer.best_method,)))
+    return tuple(each for each in METHODS if each in (names or (best_method(bundle),)))
 
 
 def _chosen_findings(names: Sequence[str] | None, prediction: "Prediction") -> "Findings":
@@ -87,6 +85,14 @@ def _chosen_findings(names: Sequence[str] | None, prediction: "Prediction") -> "
         return tuple(dict.fromkeys(own_finding(name) for name in names))
     positive = tuple(each.finding for each in prediction.findings if each.positive)
     return positive or (max(prediction.findings, key=lambda each: each.probability).finding,)
+
+
+def _silent(found: "Sequence[Explained]") -> list[str]:
+    """Say which maps have nothing above 0, and what may show more."""
+    silent = [each for each in found if each.place is None]
+    names = dict.fromkeys(f"{each.finding.label} ({each.method})" for each in silent)
+    advice = "" if any(each.method == "layer-cam" for each in found) else "; try --method layer-cam"
+    return [f"nothing in the image speaks for {', '.join(names)}{advice}"] if names else []
 
 
 def _draw(
@@ -107,27 +113,6 @@ def _draw(
     panels = [Panel(caption="Radiograph", attribution=None), *maps]
     drawing = Drawing(opacity=opacity, contour=contour, boxes=box)
     write_picture(out, radiograph.pixels, panels, drawing=drawing)
-
-
-def _notes(bundle: "Bundle", methods: "Sequence[Method]") -> list[str]:
-    """Say what a reader must know about the maps."""
-    from thorax.explain.methods import NOT_OF_A_FINDING
-
-    several = len(bundle.manifest.members) > 1
-    views = any(not member.test_time.is_plain for member in bundle.manifest.members)
-    return [
-        *(
-            f"{each} shows where the net looks, and is the same for every finding"
-            for each in methods
-            if each in NOT_OF_A_FINDING
-        ),
-        *(["the maps are the mean of several nets': an approximation"] if several else []),
-        *(
-            ["the maps are of the whole image alone, not of the further views that are averaged"]
-            if views
-            else []
-        ),
-    ]
 
 
 def _print_table(found: "Sequence[Explained]", prediction: "Prediction") -> None:

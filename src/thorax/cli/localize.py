@@ -42,7 +42,7 @@ def localize(
     from thorax.errors import BundleError, DataError
     from thorax.evaluation.evaluate import Context
     from thorax.evaluation.localization import localize as compare
-    from thorax.explain import Explainer
+    from thorax.explain import open_explainer
     from thorax.explain.localization_table import TABLE_HEADER, table_rows, write_localization
     from thorax.explain.localize import boxed_rows, measure_maps
     from thorax.prediction import ModelIdentity
@@ -57,11 +57,10 @@ def localize(
         raise BundleError(f"{opened.folder} was not trained on one split; name the one to use with --split")
     chosen = build_split(name, images.table, dataset=images.dataset, whole_sha256=images.split_sha256)
     boxed = boxed_rows(images, chosen.rows(part), opened.findings)
-    explainer = Explainer(opened, device=device)
+    methods = chosen_methods(method, opened)
+    explainer = open_explainer(opened, methods=methods, device=device)
     with progress_bar("explaining", unit="images") as progress:
-        overlaps = measure_maps(
-            explainer, images, boxed, methods=chosen_methods(method, explainer), seed=seed, progress=progress
-        )
+        overlaps = measure_maps(explainer, images, boxed, methods=methods, seed=seed, progress=progress)
     pairs = [pair for each in boxed for pair in each.pairs]
     found = compare(pairs, overlaps, resamples=resamples, seed=seed)
     rows = np.array([each.row for each in boxed], dtype=np.int64)
@@ -73,7 +72,7 @@ def localize(
         images_sha256=chosen.images_sha256(rows),
         dataset=images.dataset,
         model=ModelIdentity(manifest.name, opened.sha256, calibrated=manifest.calibration is not None),
-        versions={package: version(package) for package in ("thorax", "torch", "numpy")},
+        versions={package: version(package) for package in ("thorax", explainer.library, "numpy")},
         warnings=_warnings(opened, images, found),
     )
     _, table = write_localization(found, context, out=out)

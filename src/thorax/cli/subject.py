@@ -17,6 +17,7 @@ from thorax.bundle import (
 )
 from thorax.cli.brought import bundle_points, how_made, uncalibrated
 from thorax.cli.console import progress_bar
+from thorax.cli.examples import bundle_gallery
 from thorax.datasets.splits import Split
 from thorax.errors import BundleError, DataError
 from thorax.evaluation.assess import StatedPrevalence
@@ -42,6 +43,7 @@ from thorax.files import sha256_of_file
 from thorax.findings import Finding
 from thorax.prediction import ModelIdentity
 from thorax.recipe.choices import EngineName
+from thorax.reporting.gallery import Gallery
 from thorax.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class Subject:
         trained: Prevalence where the model was trained.
         validation: Gives the validation part, on which thresholds may be chosen; None where there is none.
         uncalibrated: Takes the model's own calibration back; None where it has none that is known.
+        gallery: Draws examples at some thresholds; None where there is no store, or no bundle.
     """
 
     cohort: Cohort
@@ -103,6 +106,7 @@ class Subject:
     trained: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
     validation: Callable[[], Validation | None] = lambda: None
     uncalibrated: Callable[[Probabilities], Probabilities] | None = None
+    gallery: Callable[[ThresholdSet], Gallery] | None = None
 
 
 def store_subject(
@@ -145,6 +149,11 @@ def store_subject(
         found = audit(images, lists_of_split(split, images.dataset), evidence)
         return [_told(problem) for problem in found.problems]
 
+    def gallery(points: ThresholdSet) -> Gallery:
+        return bundle_gallery(
+            bundle, images, rows, cohort=cohort, probabilities=probabilities, points=points, device=device
+        )
+
     prevalence = trained_prevalence(split, bundle.findings)
     return Subject(
         cohort=cohort,
@@ -168,6 +177,7 @@ def store_subject(
         validation=validation,
         uncalibrated=uncalibrated(bundle),
         audit=audited,
+        gallery=gallery,
     )
 
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from thorax.arrays import Attribution
 from thorax.evaluation.regions import box_around, highest_places, region
+from thorax.explain.choices import Method
 from thorax.explain.explainer import Explainer
 from thorax.explain.geometry import Box, box_on_radiograph, map_on_radiograph
-from thorax.explain.methods import Method
 from thorax.findings import Finding, Findings
 from thorax.imaging import prepare
 from thorax.radiograph import Radiograph

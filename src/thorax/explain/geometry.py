@@ -1,4 +1,4 @@
-"""From the prepared square back to the radiograph: maps and boxes at its full resolution. No torch."""
+"""Maps at more places, and back from the prepared square to the radiograph at full resolution. No torch."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from thorax.arrays import Attribution
 from thorax.imaging import map_box
 from thorax.recipe.schema import Preparation
 
-__all__ = ["Box", "box_on_radiograph", "map_on_radiograph"]
+__all__ = ["Box", "box_on_radiograph", "enlarged", "map_on_radiograph"]
 
 Box = tuple[float, float, float, float]
 """x, y, width, height; x and y of the top left corner."""
@@ -22,6 +22,12 @@ class _Axis:
     length: int
     scale: float
     offset: float
+
+
+def enlarged(maps: Float32[np.ndarray, "n k h w"], size: int) -> Float32[np.ndarray, "n k {size} {size}"]:
+    """Interpolate maps linearly between the centres of places: `net.enlarged` without torch."""
+    rows, columns = (_weights(length, size) for length in maps.shape[2:])
+    return np.asarray(rows @ maps @ columns.T)
 
 
 def map_on_radiograph(
@@ -59,6 +65,13 @@ def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Prepara
     x0, x1 = (_back(edge, across) for edge in (left, left + box_width))
     y0, y1 = (_back(edge, down) for edge in (top, top + box_height))
     return (x0, y0, x1 - x0, y1 - y0)
+
+
+def _weights(places: int, size: int) -> Float32[np.ndarray, "{size} {places}"]:
+    """Return how much each place counts at each of `size` points along its axis."""
+    point = np.clip((np.arange(size) + 0.5) / size * places - 0.5, 0, places - 1)
+    weights: Float64[np.ndarray, "size place"] = np.maximum(1 - np.abs(point[:, None] - np.arange(places)), 0)
+    return weights.astype(np.float32)
 
 
 def _back(position: float, axis: _Axis) -> float:

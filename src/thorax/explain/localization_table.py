@@ -9,7 +9,7 @@ from thorax.evaluation.evaluate import Context
 from thorax.evaluation.intervals import LEVEL, Interval
 from thorax.evaluation.localization import Localization, LocalizationScores, MapScores
 from thorax.evaluation.overlap import HITS
-from thorax.explain.methods import NOT_OF_A_FINDING
+from thorax.explain.choices import NOT_OF_A_FINDING
 from thorax.files import write_json, write_text
 
 __all__ = [

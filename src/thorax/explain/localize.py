@@ -10,8 +10,8 @@ from thorax.arrays import Rows
 from thorax.bundle import refuse_seen_patients
 from thorax.errors import DataError
 from thorax.evaluation.overlap import BoxedFinding, MapOverlap, map_overlap
+from thorax.explain.choices import Method
 from thorax.explain.explainer import Explainer
-from thorax.explain.methods import Method
 from thorax.findings import Findings
 from thorax.store import Store
 

@@ -1,49 +1,18 @@
 """Where a net sees findings: one call for every method, NumPy out."""
 
 from collections.abc import Sequence
-from typing import Final, Literal, assert_never, get_args
-
-import numpy as np
-from jaxtyping import Float32
+from typing import assert_never
 
 from thorax.explain.attention import attention_rollout, gradient_rollout
 from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam
+from thorax.explain.choices import Maps, Method
 from thorax.explain.gradients import integrated_gradients, smooth_grad
 from thorax.explain.net import MapsTensor
 from thorax.explain.perturbation import occlusion, rise
 from thorax.models import Classifier
 from thorax.models.tensors import Images
 
-__all__ = ["METHODS", "NOT_OF_A_FINDING", "Maps", "Method", "best_method", "explain"]
-
-Method = Literal[
-    "cam",
-    "grad-cam",
-    "grad-cam++",
-    "hirescam",
-    "layer-cam",
-    "eigen-cam",
-    "rollout",
-    "gradient-rollout",
-    "integrated-gradients",
-    "smooth-grad",
-    "occlusion",
-    "rise",
-]
-
-METHODS: Final[tuple[Method, ...]] = get_args(Method)
-"""Every method, from those that need one pass through the net to those that need hundreds."""
-
-NOT_OF_A_FINDING: Final[frozenset[Method]] = frozenset({"eigen-cam", "rollout"})
-"""Methods that give the same map for every finding: they show where the net looks, and not for what."""
-
-Maps = Float32[np.ndarray, "n k height width"]
-"""How much each place of each image speaks for each finding; in the method's own unit, often the logit's."""
-
-
-def best_method(classifier: Classifier) -> Method:
-    """Return the exact CAM where the net has one, else Grad-CAM."""
-    return "cam" if classifier.exact_cam else "grad-cam"
+__all__ = ["explain"]
 
 
 def explain(

@@ -58,24 +58,26 @@ class OnnxEngine:
             for session in self._sessions
         ]
 
-    def activation_maps(self, pixels: PixelsBatch) -> Cam:
-        """Return the exact class activation maps of the only member.
+    def activation_maps(self, pixels: PixelsBatch) -> list[Cam]:
+        """Return each member's exact class activation maps.
 
         Returns:
-            float32 (n, k, h, w); the mean over places, and the bias, are the logit.
+            float32 (n, k, h, w), in the member's findings; the mean over places, and the bias, are its logit.
 
         Raises:
-            BundleError: The bundle has no exact map.
+            BundleError: A member has no exact map.
         """
-        only, *others = self._sessions
-        if others or CAM not in {output.name for output in only.get_outputs()}:
+        if any(CAM not in {output.name for output in session.get_outputs()} for session in self._sessions):
             raise BundleError(
-                "this bundle has no exact class activation map: that takes one net, one plain view and "
-                "global average pooling before one linear layer; use another explanation"
+                "this bundle has no exact class activation map: that takes one plain view and global average "
+                "pooling before one linear layer; use another explanation"
             )
-        return np.concatenate(
-            [only.run([CAM], {PIXELS: chunk})[0] for chunk in in_chunks(pixels, num_views=1)]
-        )
+        return [
+            np.concatenate(
+                [session.run([CAM], {PIXELS: chunk})[0] for chunk in in_chunks(pixels, num_views=1)]
+            )
+            for session in self._sessions
+        ]
 
 
 def in_chunks(pixels: PixelsBatch, *, num_views: int) -> list[UInt8[np.ndarray, "_ s s"]]:

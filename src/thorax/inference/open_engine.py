@@ -12,7 +12,7 @@ from thorax.errors import BundleError
 from thorax.inference.predictor import Engine, Predictor
 from thorax.recipe.choices import EngineName
 
-__all__ = ["engine_in_words", "open_engine", "open_predictor"]
+__all__ = ["engine_in_words", "on_cpu", "open_engine", "open_predictor"]
 
 _EXPORTED: Final[dict[EngineName, tuple[EngineKind, Precision]]] = {
     "onnx": ("onnx", "float32"),
@@ -67,6 +67,11 @@ def engine_in_words(bundle: Bundle, *, device: str = "auto", engine: EngineName 
     return f"{program} {version(program)}, {exported.precision}, on the CPU"
 
 
+def on_cpu(device: str) -> bool:
+    """Return whether a device is the CPU; "auto" is, where torch is not here or finds no GPU."""
+    return device == "cpu" or (device == "auto" and not _gpu_for_torch())
+
+
 def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:
     if exported is None:
         return _torch_engine(bundle, device)
@@ -86,8 +91,7 @@ def _chosen(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
     if engine == "torch":
         return None
     if engine == "auto":
-        on_cpu = device == "cpu" or (device == "auto" and not _gpu_for_torch())
-        return there.get(("onnx", "float32")) if on_cpu else None
+        return there.get(("onnx", "float32")) if on_cpu(device) else None
     if device not in {"auto", "cpu"}:
         raise BundleError(
             f"engine {engine} computes on the CPU, and device {device} was asked for; give --device cpu, or "

@@ -7,6 +7,7 @@ from thorax.evaluation.assess import Assessment
 from thorax.evaluation.calibration_error import CalibrationError
 from thorax.evaluation.classification import AVERAGES, Rate
 from thorax.evaluation.evaluate import PARTIAL_RATE, Context, FindingEvaluation
+from thorax.evaluation.examples import Outcome
 from thorax.evaluation.subgroups import FEWEST_PATIENTS
 from thorax.evaluation.threshold_sets import TUNED_MARK
 from thorax.reporting.figures import (
@@ -16,6 +17,7 @@ from thorax.reporting.figures import (
     reliability_svg,
     roc_svg,
 )
+from thorax.reporting.gallery import Gallery
 from thorax.reporting.numbers import bare_ends, percent, threshold_text
 from thorax.reporting.summary import headline, official_test_share, pneumonia_f1, why_none_published
 
@@ -35,13 +37,28 @@ _SHOWN_RATES: tuple[Rate, ...] = (
 )
 
 
-def render_html(assessment: Assessment, context: Context, *, audit: AuditLines | None = None) -> str:
+_CALL_NAMES: Mapping[Outcome, str] = {
+    "true positive": "Called, has it",
+    "false positive": "Called, has it not",
+    "false negative": "Missed",
+    "true negative": "Rightly not called",
+}
+
+
+def render_html(
+    assessment: Assessment,
+    context: Context,
+    *,
+    audit: AuditLines | None = None,
+    gallery: Gallery | None = None,
+) -> str:
     """Return the report as one HTML page that is well-formed XML too and loads nothing.
 
     Args:
         assessment: The numbers.
         context: What they travel with.
         audit: What an audit found; None where there was none.
+        gallery: Examples with maps; None shows none.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -66,6 +83,8 @@ def render_html(assessment: Assessment, context: Context, *, audit: AuditLines |
         fewest_patients=FEWEST_PATIENTS,
         context=context,
         audit=audit,
+        gallery=gallery,
+        call_names=_CALL_NAMES,
         headline=headline(assessment.ranking, context),
         official_share=official_test_share(assessment.ranking, context),
         percent=percent,

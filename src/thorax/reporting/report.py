@@ -7,6 +7,7 @@ from thorax.errors import DataError
 from thorax.evaluation.assess import Assessment
 from thorax.evaluation.evaluate import Context
 from thorax.files import write_json, write_text
+from thorax.reporting.gallery import Gallery
 from thorax.reporting.html import AuditLines, render_html
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
@@ -30,7 +31,12 @@ class ReportFiles:
 
 
 def write_report(
-    assessment: Assessment, context: Context, *, out: Path, audit: AuditLines | None = None
+    assessment: Assessment,
+    context: Context,
+    *,
+    out: Path,
+    audit: AuditLines | None = None,
+    gallery: Gallery | None = None,
 ) -> ReportFiles:
     """Write `metrics.json`, `report.html` and `report.md` into `out`, each whole or not at all.
 
@@ -41,6 +47,7 @@ def write_report(
         context: What they travel with.
         out: The folder; made if it is not there.
         audit: What an audit found; None where there was none.
+        gallery: Examples with maps, for the page alone; None shows none.
 
     Raises:
         DataError: `out` is a file.
@@ -48,7 +55,7 @@ def write_report(
     refuse_file(out)
     out.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(out / "metrics.json", out / "report.html", out / "report.md")
-    write_text(files.html, render_html(assessment, context, audit=audit))
+    write_text(files.html, render_html(assessment, context, audit=audit, gallery=gallery))
     write_text(files.markdown, render_markdown(assessment, context, audit=audit))
     write_json(files.metrics, metrics(assessment, context))
     return files
