@@ -34,7 +34,7 @@ from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import NIH14
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.onnx_engine import num_threads
+from thorax.inference.cores import num_threads
 from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.models.torchvision_shim import timm

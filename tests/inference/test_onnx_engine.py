@@ -16,7 +16,8 @@ from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import parse_findings
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.onnx_engine import OnnxEngine, num_threads
+from thorax.inference.cores import num_threads
+from thorax.inference.onnx_engine import OnnxEngine
 from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.inference.predictor import Engine, Failure
 from thorax.inference.torch_engine import TorchEngine
