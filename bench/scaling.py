@@ -78,7 +78,8 @@ def steps(source: Path, work: Path) -> Iterator[tuple[str, list[str]]]:
     thorax = [sys.executable, "-m", "thorax"]
     store, run, report = (str(work / name) for name in ("store", "run", "report"))
     yield "prepare", [*thorax, "prepare", str(source), "--recipe", "small-cpu", "--out", store]
-    one_epoch = ["--set", "training.epochs=1", "--set", "data.split=folder-official"]
+    settings = ("training.epochs=1", "schedule.warmup_epochs=0", "data.split=folder-official")
+    one_epoch = [part for setting in settings for part in ("--set", setting)]
     yield "train, one epoch", [*thorax, "train", "small-cpu", "--store", store, "--out", run, *one_epoch]
     yield "evaluate", [*thorax, "evaluate", run, "--store", store, "--out", report]
     yield "predict", [*thorax, "predict", run, str(source / "images"), "--csv"]
