@@ -1,4 +1,4 @@
-"""Pixel data inflated at once is what zlib makes of it; anything that is not sound is left to the slow way."""
+"""Pixel data inflated at once is what zlib makes of it; what is not sound is left to the slow way."""
 
 import zlib
 from dataclasses import replace
