@@ -13,7 +13,7 @@ from thorax.imaging.png_file import Png, num_bytes
 __all__ = ["stored_stream"]
 
 _MOST = 1 << 26
-"""Bytes that are inflated at once. Larger images, from 64 megapixels of grey on, Pillow inflates row by row."""
+"""Bytes that are inflated at once. Images from 64 megapixels of grey on go row by row, through Pillow."""
 
 _BLOCK = (1 << 16) - 1
 """Bytes of a block at most: its length has 16 bits."""
