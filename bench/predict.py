@@ -1,6 +1,6 @@
 """How long prediction takes on a CPU, beside torch and timm as they are usually used.
 
-    python bench/predict.py [--bundle BUNDLE] [--images FOLDER] [--rounds 7] [--batch 100]
+    python bench/predict.py [--bundle BUNDLE] [--images FOLDER] [--rounds 7] [--batch 500]
 
 Three figures, each a ratio of medians over interleaved rounds, because a machine's speed drifts:
 
@@ -14,18 +14,19 @@ timed where the bundle has one, that is where it passed its gate; else n/a.
 """
 
 import argparse
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from rows import Row, environment, print_rows
 
 from thorax.bundle import Bundle, Manifest, Member, load_bundle, write_bundle
 from thorax.bundle.manifest import PartReference
@@ -34,7 +35,7 @@ from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import NIH14
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.onnx_engine import num_threads
+from thorax.inference.cores import num_threads
 from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.models.torchvision_shim import timm
@@ -144,21 +145,53 @@ def available(bundle: Bundle) -> list[str]:
     ]
 
 
-def measure(what: str, moves: dict[str, Callable[[], object]], rounds: int, *, per: int = 1) -> None:
+def medians(moves: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each move; rounds are interleaved, and the first does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in moves}
     for _ in range(rounds + 1):
         for name, move in moves.items():
             start = time.perf_counter()
             move()
-            seconds[name].append((time.perf_counter() - start) / per)
-    medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
-    names = ("thorax predict",) if "thorax predict" in moves else ENGINES
-    for name in ("usual", *names):
-        if name in medians:
-            ratio = medians["usual"] / medians[name]
-            print(f"{what:10} {name:15} {1000 * medians[name]:9.1f} ms {ratio:8.2f} x")
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def engine_rows(what: str, against: str, found: dict[str, float], *, exact: float, int8: float) -> list[Row]:
+    """Return a row of each engine; a quantised one that no bundle has is n/a."""
+    rows = []
+    for name in ENGINES:
+        title, reach = f"{what}, {name}", int8 if name.endswith("int8") else exact
+        if name in found:
+            rows.append(Row.time(title, against, found[name], found["usual"], reach=reach))
         else:
-            print(f"{what:10} {name:15}       n/a")
+            rows.append(Row.missing(title, against, reach=reach))
+    return rows
+
+
+def rows(bundle: Bundle, images: list[Path], *, rounds: int) -> list[Row]:
+    """Return the table's rows on prediction."""
+    backbone = bundle.manifest.members[0].model.backbone
+    process = medians(whole_process(bundle, images[0]), rounds)
+    one = medians(latency(bundle, images[0]), 5 * rounds)
+    many = medians(batches(bundle, images), rounds)
+    usual = process["usual"]
+    return [
+        Row.time(
+            "`thorax predict` of one PNG, whole process", "torch and timm, eager", process["thorax predict"],
+            usual, reach=10,
+        ),
+        *engine_rows(f"one image, {backbone}", "torch eager float32", one, exact=2.5, int8=6),
+        *engine_rows(f"{len(images)} files", "PIL and torch eager", many, exact=2.3, int8=3.5),
+    ]  # fmt: skip
+
+
+@contextmanager
+def inputs(bundle: Path | None, folder: Path | None, count: int) -> Iterator[tuple[Bundle, list[Path]]]:
+    """Give a bundle and so many files: those asked for, else random weights and phantoms."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = folder or write_phantoms(Path(scratch) / "p", patients=30, size=1024).folder
+        images = (sorted(source.rglob("*.png")) * count)[:count]
+        yield load_bundle(bundle) if bundle else random_bundle(Path(scratch), images), images
 
 
 def main() -> None:
@@ -166,21 +199,12 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="random weights if not given")
     parser.add_argument("--images", type=Path, help="a folder of PNG files; phantoms if not given")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch", type=int, default=100, help="images of the third figure")
+    parser.add_argument("--batch", type=int, default=500, help="images of the third figure")
     arguments = parser.parse_args()
     torch.set_num_threads(num_threads())
-    with tempfile.TemporaryDirectory() as folder:
-        source = arguments.images or write_phantoms(Path(folder) / "p", patients=30, size=1024).folder
-        images = (sorted(source.rglob("*.png")) * arguments.batch)[: arguments.batch]
-        bundle = load_bundle(arguments.bundle) if arguments.bundle else random_bundle(Path(folder), images)
-        model = bundle.manifest.members[0].model
-        print(f"{platform.processor() or platform.machine()}, {num_threads()} threads, {platform.platform()}")
-        print(
-            f"torch {torch.__version__}, timm {timm.__version__}, {model.backbone} at {model.input_size} px"
-        )
-        measure("process", whole_process(bundle, images[0]), arguments.rounds)
-        measure("latency", latency(bundle, images[0]), 5 * arguments.rounds)
-        measure("batch", batches(bundle, images), arguments.rounds, per=len(images))
+    print(environment())
+    with inputs(arguments.bundle, arguments.images, arguments.batch) as (bundle, images):
+        print_rows(rows(bundle, images, rounds=arguments.rounds))
 
 
 if __name__ == "__main__":

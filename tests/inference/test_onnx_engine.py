@@ -1,9 +1,13 @@
 """The exported engine at work: the numbers of torch, without torch."""
 
+import csv
 import gzip
 import json
+import shutil
 import subprocess
 import sys
+from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +20,9 @@ from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import parse_findings
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.onnx_engine import OnnxEngine, num_threads
+from thorax.inference.cores import num_threads
+from thorax.inference.head_start import begin
+from thorax.inference.onnx_engine import OnnxEngine
 from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.inference.predictor import Engine, Failure
 from thorax.inference.torch_engine import TorchEngine
@@ -34,11 +40,8 @@ def images(count, side=80):
     return np.random.default_rng(count).integers(0, 256, (count, side, side), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
+def new_bundle(folder, classifier, model):
     """A bundle without an exported engine."""
-    torch.manual_seed(0)
-    classifier = build_classifier(MODEL, len(NAMES))
     provenance = {
         "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "toy",
         "store_fingerprint": "", "trained_on": REFERENCE, "selected_on": REFERENCE, "selected_by": "",
@@ -48,7 +51,7 @@ def plain(tmp_path_factory):
         {
             "weights": "weights.safetensors",
             "sha256": "",
-            "model": MODEL,
+            "model": model,
             "findings": NAMES,
             "exact_cam": True,
             "provenance": provenance,
@@ -64,7 +67,13 @@ def plain(tmp_path_factory):
         patients_sha256="",
     )
     weights = {"weights.safetensors": weights_as_bytes(classifier.state_dict())}
-    return write_bundle(tmp_path_factory.mktemp("bundle") / "plain", manifest, weights=weights, patients={})
+    return write_bundle(folder, manifest, weights=weights, patients={})
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    torch.manual_seed(0)
+    return new_bundle(tmp_path_factory.mktemp("bundle") / "plain", build_classifier(MODEL, len(NAMES)), MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +96,7 @@ def test_the_numbers_are_those_of_torch_whatever_the_batch(bundle):
     assert np.abs(found - expected).max() < 1e-5
     for count in (1, 8, 9):
         (alone,) = engine.logits(pixels[:count])
-        assert np.abs(alone - found[:, :count]).max() < 1e-6
+        assert np.array_equal(alone, found[:, :count])
 
 
 def test_threads_change_no_number(bundle):
@@ -135,17 +144,6 @@ def test_a_file_that_onnxruntime_cannot_run(tmp_path):
         OnnxEngine([tmp_path / "x.onnx"])
 
 
-def test_real_images_of_the_test_part(bundle, nih_sample):
-    listed = gzip.decompress((nih_sample / "test_list.txt.gz").read_bytes()).decode().split()
-    there = [nih_sample / "images" / name for name in listed if (nih_sample / "images" / name).is_file()]
-    # Evenly spread: the whole part takes half a minute to decode.
-    paths = there[:: len(there) // 40]
-    pixels = np.stack([prepare(read_radiograph(path), Preparation(size=80)) for path in paths])
-    expected = open_predictor(bundle, device="cpu", engine="torch").probabilities(pixels)
-    found = open_predictor(bundle, device="cpu").probabilities(pixels)
-    assert np.abs(found - expected).max() < 1e-6
-
-
 WITHOUT_TORCH = """
 import sys
 
@@ -156,6 +154,9 @@ class Block:
 
 sys.meta_path.insert(0, Block())
 """
+
+
+COMMAND = "import thorax.cli.main as cli; sys.argv = ['thorax', *sys.argv[1:]]; cli.main()"
 
 
 def run_without_torch(code, *arguments):
@@ -175,8 +176,7 @@ def png(tmp_path_factory):
 
 
 def test_prediction_without_torch_gives_the_same_numbers(bundle, png):
-    code = "import thorax.cli.main as cli; sys.argv = ['thorax', *sys.argv[1:]]; cli.main()"
-    done = run_without_torch(code, "predict", bundle.folder, png, "--json", "--device", "cpu")
+    done = run_without_torch(COMMAND, "predict", bundle.folder, png, "--json", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["findings"]
     predictor = open_predictor(load_bundle(bundle.folder), device="cpu", engine="torch")
@@ -196,3 +196,147 @@ open_engine(load_bundle(Path(sys.argv[1])), device="cpu")
 """
     done = run_without_torch(code, plain.folder)
     assert "was to run on torch, and torch is not installed here" in done.stderr
+
+
+SMALL_DENSENET = Model(
+    backbone="densenet121", arguments={"growth_rate": 8, "block_config": (2, 2, 2, 2)}, input_size=64
+)
+
+
+@pytest.fixture(scope="module")
+def learnt(nih_sample, tmp_path_factory):
+    """A bundle whose net learnt from real radiographs of the training part for some steps."""
+    labels = gzip.decompress((nih_sample / "Data_Entry_2017_v2020.csv.gz").read_bytes()).decode()
+    rows = {row["Image Index"]: row["Finding Labels"] for row in csv.DictReader(labels.splitlines())}
+    test = set(images_of_the_test_part(nih_sample))
+    paths = [path for path in sorted((nih_sample / "images").iterdir()) if path not in test][::9]
+    pixels = np.stack([prepare(read_radiograph(path), Preparation(size=80)) for path in paths])
+    targets = torch.tensor([[float(name in rows[path.name]) for name in NAMES] for path in paths])
+    torch.manual_seed(0)
+    classifier = build_classifier(SMALL_DENSENET, len(NAMES)).train()
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=3e-3)
+    for step in range(24):
+        batch = slice(step % 6 * 25, step % 6 * 25 + 25)
+        optimiser.zero_grad()
+        logits = classifier(to_input(torch.from_numpy(pixels[batch]), 64))
+        torch.nn.functional.binary_cross_entropy_with_logits(logits, targets[batch]).backward()
+        optimiser.step()
+    made = new_bundle(tmp_path_factory.mktemp("learnt") / "bundle", classifier, SMALL_DENSENET)
+    return export_float32(made, pixels[:4], compared_on=REFERENCE)
+
+
+def images_of_the_test_part(nih_sample):
+    listed = gzip.decompress((nih_sample / "test_list.txt.gz").read_bytes()).decode().split()
+    return [nih_sample / "images" / name for name in listed if (nih_sample / "images" / name).is_file()]
+
+
+def test_a_net_that_learnt_agrees_on_every_image_of_the_real_test_part(learnt, nih_sample):
+    paths = images_of_the_test_part(nih_sample)
+    assert len(paths) == 138
+    by_torch = open_predictor(learnt, device="cpu", engine="torch").predict_files(paths)
+    expected = [[each.probability for each in prediction.findings] for prediction in by_torch]
+    assert np.std(expected, axis=0).min() > 0.01, "the net tells images apart"
+    by_onnx = open_predictor(learnt, device="cpu", engine="onnx").predict_files(paths)
+    found = [[each.probability for each in prediction.findings] for prediction in by_onnx]
+    assert np.abs(np.subtract(found, expected)).max() < 1e-5
+    # And as a command, where there is no torch.
+    done = run_without_torch(COMMAND, "predict", learnt.folder, *paths, "--json", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["source"] for line in lines] == [str(path) for path in paths]
+    alone = [[each["probability"] for each in line["findings"].values()] for line in lines]
+    assert np.array_equal(alone, found)
+
+
+def graph_of(bundle):
+    (engine,) = bundle.manifest.engines
+    (file,) = engine.nets[0].files
+    return bundle.folder / file.name, file.sha256
+
+
+def test_a_head_start_gives_the_same_numbers_with_the_graph_that_it_opened(bundle, png):
+    begun = begin(bundle.folder, device="cpu", engine="auto")
+    assert list(begun) == [graph_of(bundle)]
+    early = open_predictor(bundle, device="cpu", begun=begun)
+    (expected,) = open_predictor(bundle, device="cpu").predict_files([png])
+    assert next(early.predict_files([png])) == expected
+    (opened,) = begun.values()
+    assert early._engine._sessions == [opened.result()]
+
+
+def test_a_head_start_is_not_taken_where_another_file_is_asked_for(bundle):
+    path, _ = graph_of(bundle)
+    other: Future[object] = Future()  # never done: waiting for it would hang
+    predictor = open_predictor(bundle, device="cpu", begun={(path, "0" * 64): other})
+    assert predictor.probabilities(images(1)).shape == (1, len(NAMES))
+
+
+def test_nothing_is_begun_where_another_engine_computes_or_nothing_is_understood(plain, bundle, tmp_path):
+    assert begin(bundle.folder, device="cpu", engine="torch") == {}
+    assert begin(bundle.folder, device="cuda", engine="auto") == {}
+    assert begin(plain.folder, device="cpu", engine="auto") == {}
+    assert begin(tmp_path, device="cpu", engine="auto") == {}
+    for content in (
+        "no JSON",
+        "[]",
+        '{"engines": 1}',
+        '{"engines": [{"kind": "onnx", "precision": "float32"}]}',
+    ):
+        (tmp_path / "bundle.json").write_text(content)
+        assert begin(tmp_path, device="cpu", engine="auto") == {}
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    return Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
+
+
+def predict(folder, png, *options):
+    command = [sys.executable, "-m", "thorax", "predict", str(folder), str(png), "--device", "cpu", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("options", [(), ("--engine", "torch")], ids=["onnx", "torch"])
+def test_a_damaged_net_is_refused_by_the_command_that_opens_it(copy, bundle, png, options):
+    damaged = copy / (graph_of(bundle)[0].name if not options else "weights.safetensors")
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    done = predict(copy, png, *options)
+    assert done.returncode == BundleError.exit_code
+    assert f"BundleError: {damaged} is not the file that the manifest describes" in done.stderr
+    assert "Traceback" not in done.stderr
+    if options:  # the weights are no business of the other engine
+        assert predict(copy, png).returncode == 0
+
+
+def test_a_manifest_that_points_elsewhere_is_refused(copy, bundle, png):
+    path, _ = graph_of(bundle)
+    manifest = (copy / "bundle.json").read_text()
+    (copy / "bundle.json").write_text(manifest.replace(path.name, f"../{path.name}"))
+    done = predict(copy, png)
+    assert done.returncode == BundleError.exit_code
+    assert "outside its folder; do not use this bundle" in done.stderr
+
+
+def test_nets_are_checked_at_once_unless_they_are_checked_when_opened(copy):
+    (copy / "weights.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"weights\.safetensors is missing from the bundle"):
+        load_bundle(copy)
+    later = load_bundle(copy, check_nets=False)
+    with pytest.raises(BundleError, match=r"weights\.safetensors is missing from the bundle"):
+        open_engine(later, device="cpu", engine="torch")
+
+
+def test_files_are_predicted_in_order_with_failures_among_them(bundle, png, tmp_path):
+    """More files than are read at a time."""
+    paths = []
+    for number, image in enumerate(images(70, 100)):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(image).save(paths[-1])
+    paths[33].write_bytes(b"")
+    outcomes = list(open_predictor(bundle, device="cpu").predict_files(iter(paths)))
+    assert [each.source for each in outcomes] == [str(path) for path in paths]
+    assert [number for number, each in enumerate(outcomes) if isinstance(each, Failure)] == [33]
+    (alone,) = open_predictor(bundle, device="cpu").predict_files([paths[69]])
+    assert outcomes[69] == alone

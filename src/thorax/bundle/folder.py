@@ -8,12 +8,13 @@ The manifest is written last: a folder without it is not a bundle.
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Trained
+from thorax.bundle_files import MANIFEST, bundle_folder, check_file
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.files import replacing, sha256_of_file, sha256_of_lines, write_json
 from thorax.findings import Findings, own_finding
@@ -30,7 +31,6 @@ __all__ = [
     "write_bundle",
 ]
 
-MANIFEST = "bundle.json"
 _PATIENTS = "patients.json"
 _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
 
@@ -68,6 +68,16 @@ class Bundle:
     def exported_files(self, exported: Exported) -> list[Path]:
         """Return where each member's graph of an exported engine is."""
         return [self.folder / net.files[0].name for net in exported.nets]
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse files of the bundle that are missing, or not those that the manifest describes.
+
+        Raises:
+            BundleError: One of them.
+        """
+        sums = _checksums(self.manifest)
+        for name in names:
+            check_file(self.folder, name, sums[name])
 
     def refuse_other_preparation(self, path: Path, found: Preparation) -> None:
         """Refuse a store whose images are prepared otherwise than the bundle wants them.
@@ -201,13 +211,18 @@ def _checksums(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, *, check_nets: bool = True) -> Bundle:
     """Open a bundle, or the bundle of a run's folder, and check that its files are whole.
+
+    Args:
+        path: The folder.
+        check_nets: Whether to look at weights and engines, some 30 MB each, at once. If not, they must be
+            checked before they are used: `open_predictor` and `open_engine` do so with those that they open.
 
     Raises:
         BundleError: There is no bundle, its manifest is not understood, or a file is missing or changed.
     """
-    folder = path / "bundle" if (path / "bundle" / MANIFEST).is_file() else path
+    folder = bundle_folder(path)
     file = folder / MANIFEST
     try:
         content = file.read_bytes()
@@ -223,14 +238,14 @@ def load_bundle(path: Path) -> Bundle:
             f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
             "use the version of Thorax that wrote it, or train again"
         ) from error
-    for name, expected in _checksums(manifest).items():
-        _check_file(folder, name, expected)
+    files = {member.weights: folder / member.weights for member in manifest.members}
+    bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), {}, files)
+    bundle.check(_checksums(manifest) if check_nets else [_PATIENTS])
     try:
         patients = _PATIENTS_TYPE.validate_json((folder / _PATIENTS).read_bytes())
     except ValidationError as error:
         raise BundleError(f"{folder / _PATIENTS} is not a list of hashes per part: {error}") from error
-    files = {member.weights: folder / member.weights for member in manifest.members}
-    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), patients, files)
+    return replace(bundle, patients=patients)
 
 
 def refuse_used_folder(folder: Path) -> None:
@@ -254,24 +269,6 @@ def refuse_used_folder(folder: Path) -> None:
     if foreign:
         raise DataError(
             f"{folder} is not empty (it holds {foreign[0]}); give another folder for the bundle with --out"
-        )
-
-
-def _check_file(folder: Path, name: str, expected: str) -> None:
-    if Path(name).name != name:
-        raise BundleError(
-            f"{folder / MANIFEST} names the file {name!r} outside its folder; do not use this bundle"
-        )
-    try:
-        found = sha256_of_file(folder / name)
-    except OSError as error:
-        raise BundleError(
-            f"{folder / name} is missing from the bundle; copy the whole folder again"
-        ) from error
-    if found != expected:
-        raise BundleError(
-            f"{folder / name} is not the file that the manifest describes (SHA-256 {found[:12]}..., "
-            f"expected {expected[:12]}...); copy the whole bundle again"
         )
 
 

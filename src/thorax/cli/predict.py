@@ -28,12 +28,17 @@ def predict(
     engine: Annotated[EngineName, typer.Option(help="What computes; auto: the fastest exact one.")] = "auto",
 ) -> None:
     """Predict radiographs. A file that cannot be used is reported and stops nothing; the exit code is 4."""
-    from thorax.bundle import load_bundle
-    from thorax.inference.open_engine import open_predictor
+    from thorax.inference.head_start import begin
 
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    predictor = open_predictor(load_bundle(bundle), device=device, engine=engine)
+    begun = begin(bundle, device=device, engine=engine)
+    # Only now: they import for as long as a graph takes to open.
+    from thorax.bundle import load_bundle
+    from thorax.inference.open_engine import open_predictor
+
+    opened = load_bundle(bundle, check_nets=False)
+    predictor = open_predictor(opened, device=device, engine=engine, begun=begun)
     failures: list[Failure] = []
     predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
     write = _write_json if as_json else _write_csv if as_csv else _write_tables

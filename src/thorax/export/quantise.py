@@ -7,7 +7,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from thorax.arrays import PixelsBatch
-from thorax.inference.onnx_engine import PIXELS, in_chunks
+from thorax.inference.onnx_engine import PIXELS
 
 __all__ = ["quantise"]
 
@@ -47,11 +47,11 @@ def quantise(graph: Path, target: Path, images: PixelsBatch) -> None:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Hands out images in runs, None at the end."""
+    """Hands out images one by one, None at the end."""
 
     def __init__(self, images: PixelsBatch) -> None:
-        self._chunks = iter(in_chunks(images, num_views=1))
+        self._images = iter(images)
 
     def get_next(self) -> dict[str, PixelsBatch] | None:
-        chunk = next(self._chunks, None)
-        return None if chunk is None else {PIXELS: chunk}
+        image = next(self._images, None)
+        return None if image is None else {PIXELS: image[None]}

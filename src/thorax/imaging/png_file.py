@@ -4,10 +4,23 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+import deflate
+
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.limits import check_size
 
-__all__ = ["GREY", "GREY_ALPHA", "PALETTE", "RGB", "RGBA", "Png", "count_bytes", "damaged_png", "take_apart"]
+__all__ = [
+    "GREY",
+    "GREY_ALPHA",
+    "PALETTE",
+    "RGB",
+    "RGBA",
+    "Png",
+    "count_bytes",
+    "damaged_png",
+    "num_bytes",
+    "take_apart",
+]
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
@@ -106,7 +119,7 @@ def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
             )
         # Critical chunks (a capital first letter) carry the image; what is wrong elsewhere does no harm.
         critical = kind[:1].isupper()
-        if critical and zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        if critical and deflate.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise damaged_png(name, f"the checksum of its chunk {kind!r} at byte {at} is wrong")
         parts.setdefault(kind, []).append(view[at + 8 : end])
         at = end + 4
@@ -118,13 +131,19 @@ def damaged_png(name: str, what: object) -> ImageError:
     return ImageError(f"{name}: the PNG file is damaged: {what}; copy it again from its source")
 
 
-def count_bytes(png: Png) -> None:
-    """Refuse pixel data that inflates to fewer bytes than the rows take."""
+def num_bytes(png: Png) -> int:
+    """Return how many bytes the rows take, each with the byte that names its filter."""
     bits = png.depth * _SAMPLES[png.colour]
     needed = 0
     for top, left, down, right in _ADAM7 if png.interlaced else ((0, 0, 1, 1),):
         rows, columns = len(range(top, png.height, down)), len(range(left, png.width, right))
         needed += rows * (1 + (columns * bits + 7) // 8) if columns else 0
+    return needed
+
+
+def count_bytes(png: Png) -> None:
+    """Refuse pixel data that inflates to fewer bytes than the rows take."""
+    needed = num_bytes(png)
     found = len(zlib.decompressobj().decompress(png.stream, needed))
     if found < needed:
         raise damaged_png(png.name, f"its pixel data ends after {found} of {needed} bytes")

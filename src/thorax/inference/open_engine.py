@@ -1,7 +1,5 @@
 """Which engine a bundle runs on. Where an exported one serves, torch is never imported."""
 
-import ctypes
-import os
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Final, get_args
@@ -9,6 +7,8 @@ from typing import Final, get_args
 from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, Precision
 from thorax.errors import BundleError
+from thorax.inference.cores import has_cuda_driver
+from thorax.inference.head_start import Begun
 from thorax.inference.predictor import Engine, Predictor
 from thorax.recipe.choices import EngineName
 
@@ -23,7 +23,12 @@ _EXPORTED: Final[dict[EngineName, tuple[EngineKind, Precision]]] = {
 
 
 def open_predictor(
-    bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    begun: Begun | None = None,
 ) -> Predictor:
     """Put a bundle to work; a quantised engine brings its own operating points.
 
@@ -32,23 +37,26 @@ def open_predictor(
         device: "auto", "cpu", "cuda" or "cuda:N".
         engine: Which engine.
         threads: Of an exported engine; None: OMP_NUM_THREADS, or every core.
+        begun: What `head_start.begin` opened already; taken where it is what is needed.
 
     Raises:
-        BundleError: The bundle has no such engine, or what runs it is not installed.
+        BundleError: The bundle has no such engine, what runs it is not installed, or a file that is opened
+            is not the one that the manifest describes.
         RecipeError: There is no such device.
     """
     exported = _chosen(bundle, device, engine)
     if exported is not None and exported.operating_points is not None:
         points = {"operating_points": exported.operating_points}
         bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=points))
-    return Predictor(bundle, _opened(bundle, exported, device=device, threads=threads))
+    opened = _opened(bundle, exported, device=device, threads=threads, begun=begun or {})
+    return Predictor(bundle, opened)
 
 
 def open_engine(
     bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
 ) -> Engine:
     """Return what computes a bundle's logits; see `open_predictor`."""
-    return _opened(bundle, _chosen(bundle, device, engine), device=device, threads=threads)
+    return _opened(bundle, _chosen(bundle, device, engine), device=device, threads=threads, begun={})
 
 
 def engine_in_words(bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto") -> str:
@@ -72,14 +80,25 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not _gpu_for_torch())
 
 
-def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:
+def _opened(
+    bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None, begun: Begun
+) -> Engine:
     if exported is None:
+        bundle.check(member.weights for member in bundle.manifest.members)
         return _torch_engine(bundle, device)
     graphs = bundle.exported_files(exported)
+    files = {bundle.folder / file.name: file for net in exported.nets for file in net.files}
+    # Those that were begun are checked as they are opened.
+    ahead = {
+        path: session
+        for (path, sha256), session in begun.items()
+        if path in files and files[path].sha256 == sha256
+    }
+    bundle.check(file.name for path, file in files.items() if path not in ahead)
     if exported.kind == "onnx":
         from thorax.inference.onnx_engine import OnnxEngine  # noqa: PLC0415  (only where it is used)
 
-        return OnnxEngine(graphs, threads=threads)
+        return OnnxEngine(graphs, threads=threads, begun=ahead)
     from thorax.inference.openvino_engine import OpenVinoEngine  # noqa: PLC0415
 
     return OpenVinoEngine(graphs, threads=threads)
@@ -120,9 +139,7 @@ def _torch_engine(bundle: Bundle, device: str) -> Engine:
 
 def _gpu_for_torch() -> bool:
     """Return whether torch is here and finds a GPU; where there is no CUDA driver, torch is not asked."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
+    if not has_cuda_driver():
         return False
     try:
         import torch  # noqa: PLC0415  (only beside a CUDA driver)

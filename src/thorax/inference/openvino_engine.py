@@ -8,10 +8,15 @@ import numpy as np
 
 from thorax.arrays import PixelsBatch
 from thorax.errors import BundleError
-from thorax.inference.onnx_engine import LOGITS, PIXELS, in_chunks, num_threads
+from thorax.inference.cores import num_threads
+from thorax.inference.onnx_engine import LOGITS, PIXELS
 from thorax.inference.pipeline import ViewLogits
 
 __all__ = ["OpenVinoEngine", "import_openvino"]
+
+
+_VIEWS = 8
+"""Views per run: a batch keeps both cores busy, and more of them are no quicker."""
 
 
 class OpenVinoEngine:
@@ -51,7 +56,7 @@ class OpenVinoEngine:
             np.concatenate(
                 [
                     request.infer({PIXELS: chunk})[LOGITS]
-                    for chunk in in_chunks(pixels, num_views=_num_views(request))
+                    for chunk in _in_chunks(pixels, max(1, _VIEWS // _num_views(request)))
                 ],
                 axis=1,
             ).astype(np.float64)
@@ -73,6 +78,10 @@ def import_openvino() -> Any:
             "use the engine onnx"
         ) from error
     return openvino
+
+
+def _in_chunks(pixels: PixelsBatch, size: int) -> list[PixelsBatch]:
+    return [pixels[start : start + size] for start in range(0, len(pixels), size)]
 
 
 def _num_views(request: Any) -> int:

@@ -5,6 +5,7 @@ of how logits are computed; an engine does that. No torch here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle
 from thorax.errors import ImageError
 from thorax.imaging import prepare, read_radiograph
+from thorax.inference.cores import num_threads
 from thorax.inference.pipeline import ViewLogits, calibrated_logits, member_logits, pooled_logits, sigmoid
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.radiograph import Radiograph, ViewPosition
@@ -112,12 +114,17 @@ class Predictor:
         return self._predict_ready([self._ready(radiograph, source) for radiograph, source in pairs])
 
     def predict_files(self, paths: Iterable[Path]) -> Iterator[Prediction | Failure]:
-        """Predict files in order; one that cannot be read becomes a `Failure` and stops nothing."""
-        for batch in _batched(paths):
-            read = [self._read(path) for path in batch]
-            predictions = iter(self._predict_ready([each for each in read if isinstance(each, _Ready)]))
-            for each in read:
-                yield next(predictions) if isinstance(each, _Ready) else each
+        """Predict files in order; one that cannot be read becomes a `Failure` and stops nothing.
+
+        The next files are read in threads while the engine computes: decoding leaves Python's lock free.
+        """
+        with ThreadPoolExecutor(num_threads()) as readers:
+            waiting = ([readers.submit(self._read, path) for path in batch] for batch in _batched(paths))
+            for batch in _one_ahead(waiting):
+                read = [each.result() for each in batch]
+                predictions = iter(self._predict_ready([each for each in read if isinstance(each, _Ready)]))
+                for each in read:
+                    yield next(predictions) if isinstance(each, _Ready) else each
 
     def _read(self, path: Path) -> "_Ready | Failure":
         try:
@@ -165,6 +172,15 @@ def _warnings(radiograph: Radiograph) -> tuple[str, ...]:
     if radiograph.view is ViewPosition.LATERAL:
         return ("this is a lateral view; the model has only learnt frontal ones",)
     return ()
+
+
+def _one_ahead(items: Iterable[_Result]) -> Iterator[_Result]:
+    """Yield the items, each after the next was taken."""
+    taken: list[_Result] = []
+    for item in items:
+        yield from taken
+        taken = [item]
+    yield from taken
 
 
 def _batched(paths: Iterable[Path]) -> Iterator[list[Path]]:

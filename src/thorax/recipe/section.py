@@ -16,4 +16,4 @@ Range = tuple[float, float]
 class Section(BaseModel):
     """A part of a recipe or manifest. The text under a field is its help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

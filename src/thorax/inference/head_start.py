@@ -1,0 +1,60 @@
+"""A head start for one prediction: the exported graphs are opened while the program is still being imported.
+
+Opening a graph keeps one core busy outside Python's lock for about as long as importing what checks the
+manifest keeps another. Nothing is trusted for it: a graph is opened only if it has the checksum that the
+manifest gives, and used only if the manifest, once checked, asks for that file with that checksum. Whatever
+is wrong is left to the ordinary way, which says so.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from thorax.bundle_files import MANIFEST, bundle_folder, check_file
+from thorax.inference.cores import has_cuda_driver, num_threads
+from thorax.recipe.choices import EngineName
+
+__all__ = ["Begun", "begin"]
+
+Begun = Mapping[tuple[Path, str], Future[Any]]
+"""Sessions of onnxruntime that are being opened, by file and SHA-256."""
+
+
+def begin(path: Path, *, device: str, engine: EngineName) -> Begun:
+    """Begin to open the float32 graphs of a bundle, in a thread; nothing where another engine will compute.
+
+    Args:
+        path: The bundle, or the run that made it.
+        device: As for `open_predictor`.
+        engine: As for `open_predictor`.
+    """
+    on_cpu = device == "cpu" or (device == "auto" and (engine == "onnx" or not has_cuda_driver()))
+    if engine not in {"auto", "onnx"} or not on_cpu:
+        return {}
+    folder = bundle_folder(path)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        graphs = list(_graphs(manifest))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    opener = ThreadPoolExecutor(1)
+    begun = {(folder / name, sha256): opener.submit(_open, folder, name, sha256) for name, sha256 in graphs}
+    opener.shutdown(wait=False)
+    return begun
+
+
+def _graphs(manifest: Any) -> Iterator[tuple[str, str]]:
+    """Yield name and SHA-256 of each member's graph, from a manifest that nobody has checked."""
+    for engine in manifest["engines"]:
+        if (engine["kind"], engine["precision"]) == ("onnx", "float32"):
+            for net in engine["nets"]:
+                yield str(net["files"][0]["name"]), str(net["files"][0]["sha256"])
+
+
+def _open(folder: Path, name: str, sha256: str) -> Any:
+    check_file(folder, name, sha256)
+    from thorax.inference.onnx_session import open_session  # noqa: PLC0415  (in the thread: 50 ms)
+
+    return open_session(folder / name, num_threads())
