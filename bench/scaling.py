@@ -98,7 +98,7 @@ def table(step: str, costs: dict[str, Cost]) -> list[str]:
             f"{1e3 * cost.cpu_seconds / count:>11.2f}{cost.peak_mib:>10.0f}  {'; '.join(over)}"
         )
         before = count, cost
-    if before and slope:
+    if before and slope > 0 and cpu_slope > 0:  # else the counts are too near for a busy machine
         seconds = before[1].seconds + slope * (MILLION - before[0])
         cpu = before[1].cpu_seconds + cpu_slope * (MILLION - before[0])
         lines.append(f"{step:18}{'(million)':>10}{seconds:>10.0f}{cpu:>10.0f}{1e3 * cpu / MILLION:>11.2f}")
