@@ -292,11 +292,11 @@ def test_twice_each_image_changes_no_number():
     one, two = classify(these, resamples=20), classify(twice, resamples=20)
     for first, second in zip(one.findings, two.findings, strict=True):
         for rate in RATES:
-            ends = [
-                (each.low, each.high) for each in (first.rates[rate].interval, second.rates[rate].interval)
-            ]
-            # Images are never more than they are, so that hardly correlated ones gain a little.
-            assert ends[0] == pytest.approx(ends[1], abs=0.01, nan_ok=True)
+            single, double = first.rates[rate].interval, second.rates[rate].interval
+            # Images count at most as what they are: where patients seem to agree less than chance has it,
+            # twice as many images may count for a little more.
+            assert single.low - 1e-9 <= double.low <= double.high <= single.high + 1e-9
+            assert double.high - double.low >= 0.85 * (single.high - single.low)
     assert values(one) == pytest.approx(values(two))
 
 

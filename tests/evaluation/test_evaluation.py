@@ -120,7 +120,7 @@ def test_resamples_with_an_undefined_finding_are_counted():
     assert not math.isnan(evaluation.macro_auc.low)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**16))
 def test_the_order_of_images_and_the_names_of_patients_do_not_matter(seed):
     targets, probabilities, patients = cohort(5)
