@@ -4,7 +4,7 @@ import torch
 
 from thorax.errors import DataError
 from thorax.explain import best_method
-from thorax.explain.explained import explain_radiograph
+from thorax.explain.explained import Explained, explain_radiograph, side_by_side
 from thorax.explain.methods import explain
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.findings import NIH14
@@ -98,3 +98,36 @@ def test_a_radiograph_is_explained_in_its_own_pixels(bundle_of, tmp_path):
         assert top <= y <= top + height
         assert 0 <= left <= left + width <= 256
         assert 0 <= top <= top + height <= 128
+
+
+@pytest.mark.parametrize(
+    ("findings", "methods", "rows"),
+    [
+        ((MASS,), ("cam",), ["Radiograph | Mass, cam"]),
+        (
+            (MASS,),
+            ("cam", "rise", "occlusion", "hirescam"),
+            ["Radiograph | Mass, cam | Mass, rise | Mass, occlusion", "Mass, hirescam"],
+        ),
+        ((MASS, NODULE), ("cam",), ["Radiograph | Mass, cam | Nodule, cam"]),
+        (
+            (MASS, NODULE),
+            ("cam", "rise"),
+            ["Radiograph | Mass, cam | Mass, rise", "Radiograph | Nodule, cam | Nodule, rise"],
+        ),
+    ],
+)
+def test_several_findings_by_several_methods_get_a_row_each(findings, methods, rows):
+    attribution = np.ones((64, 64), dtype=np.float32)
+    found = [
+        Explained(finding=finding, method=method, attribution=attribution, highest=1.0, place=None, box=None)
+        for finding in findings
+        for method in methods
+    ]
+    panels, columns = side_by_side(found)
+    captions = [panel.caption for panel in panels]
+    lines = [captions[first : first + columns] for first in range(0, len(captions), columns)]
+    assert [" | ".join(line) for line in lines] == rows
+    assert [panel.attribution is None for panel in panels] == [
+        caption == "Radiograph" for caption in captions
+    ]

@@ -104,14 +104,11 @@ def _draw(
     contour: float | None,
     box: bool,
 ) -> None:
-    from thorax.explain.overlay import Drawing, Panel, write_picture
+    from thorax.explain.explained import side_by_side
+    from thorax.explain.overlay import Drawing, write_picture
 
-    maps = [
-        Panel(caption=f"{each.finding.label}, {each.method}", attribution=each.attribution, box=each.box)
-        for each in found
-    ]
-    panels = [Panel(caption="Radiograph", attribution=None), *maps]
-    drawing = Drawing(opacity=opacity, contour=contour, boxes=box)
+    panels, columns = side_by_side(found)
+    drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
     write_picture(out, radiograph.pixels, panels, drawing=drawing)
 
 

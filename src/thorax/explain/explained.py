@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -10,11 +11,15 @@ from thorax.evaluation.regions import box_around, highest_places, region
 from thorax.explain.choices import Method
 from thorax.explain.explainer import Explainer
 from thorax.explain.geometry import Box, box_on_radiograph, map_on_radiograph
+from thorax.explain.overlay import Panel
 from thorax.findings import Finding, Findings
 from thorax.imaging import prepare
 from thorax.radiograph import Radiograph
 
-__all__ = ["Explained", "explain_radiograph"]
+__all__ = ["Explained", "explain_radiograph", "side_by_side"]
+
+_COLUMNS: Final = 4
+"""Panels side by side, where nothing else orders them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,6 +94,26 @@ def explain_radiograph(
                 )
             )
     return found
+
+
+def side_by_side(found: Sequence[Explained]) -> tuple[list[Panel], int]:
+    """Return maps as panels beside the radiograph, and how many of them stand side by side.
+
+    Several findings by several methods get a row for each finding, which begins with the radiograph.
+
+    Args:
+        found: What `explain_radiograph` returned.
+    """
+    plain = Panel(caption="Radiograph", attribution=None)
+    maps = [
+        Panel(caption=f"{each.finding.label}, {each.method}", attribution=each.attribution, box=each.box)
+        for each in found
+    ]
+    num_methods = len({each.method for each in found})
+    if num_methods in {1, len(found)}:
+        return [plain, *maps], min(_COLUMNS, 1 + len(maps))
+    rows = [maps[first : first + num_methods] for first in range(0, len(maps), num_methods)]
+    return [panel for row in rows for panel in (plain, *row)], 1 + num_methods
 
 
 def _highest_place(attribution: Attribution) -> tuple[float, float]:
