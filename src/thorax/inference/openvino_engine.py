@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch
 from thorax.errors import BundleError
@@ -80,7 +81,7 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _in_chunks(pixels: PixelsBatch, size: int) -> list[PixelsBatch]:
+def _in_chunks(pixels: PixelsBatch, size: int) -> list[UInt8[np.ndarray, "_ s s"]]:
     return [pixels[start : start + size] for start in range(0, len(pixels), size)]
 
 
