@@ -62,7 +62,7 @@ def whole_search(store: Store) -> tuple[float, float, int, int, int]:
     prints = take_fingerprints(read, NIH_IMAGES)
     taken = time.perf_counter()
     equal = equal_pairs(prints, np.zeros(NIH_IMAGES, np.int64))
-    candidates = candidate_pairs(prints)
+    candidates = candidate_pairs(prints, np.zeros(NIH_IMAGES, np.int64))
     near = near_pairs(candidates, read)  # as if each image were of a patient of its own
     ended = time.perf_counter()
     pairs = np.concatenate([equal, near]) % len(store)

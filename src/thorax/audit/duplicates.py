@@ -65,11 +65,23 @@ def equal_pairs(prints: Fingerprints, parts: Rows) -> Pairs:
     return np.sort(np.stack([order[:-1][equal], order[1:][equal]], axis=1), axis=1).astype(np.int64)
 
 
-def candidate_pairs(prints: Fingerprints) -> Pairs:
-    """Return pairs whose hashes agree in a band and differ in at most 16 bits, without equal pixels."""
+def candidate_pairs(prints: Fingerprints, parts: Rows) -> Pairs:
+    """Return pairs whose hashes agree in a band and differ in at most 16 bits, without equal pixels.
+
+    Of images with equal pixels one of each part stands for the others: a hundred copies of two pictures that
+    look alike are one pair, not ten thousand.
+
+    Args:
+        prints: Fingerprints of all images.
+        parts: Number of each image's part, -1 for none.
+    """
+    _, first = np.unique(np.stack([prints.content.view(np.int64), parts]), axis=1, return_index=True)
+    usable = np.zeros(len(parts), bool)
+    usable[first] = True
+    usable &= ~prints.blank
     bands = prints.looks.view(np.uint16)
-    found = [_near_in_band(prints, bands[:, band]) for band in range(_BANDS)]
-    return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
+    found = [_near_in_band(prints, bands[:, band], usable) for band in range(_BANDS)]
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def near_pairs(candidates: Pairs, read: Callable[[Rows], PixelsBatch]) -> Pairs:
@@ -84,9 +96,11 @@ def near_pairs(candidates: Pairs, read: Callable[[Rows], PixelsBatch]) -> Pairs:
     return np.concatenate(confirmed)
 
 
-def _near_in_band(prints: Fingerprints, keys: UInt16[np.ndarray, " n"]) -> Pairs:
+def _near_in_band(
+    prints: Fingerprints, keys: UInt16[np.ndarray, " n"], usable: Bool[np.ndarray, " n"]
+) -> Pairs:
     near = [np.empty((0, 2), np.int64)]
-    for pairs in _pairs_of_equal_keys(keys, ~prints.blank):
+    for pairs in _pairs_of_equal_keys(keys, usable):
         first, second = pairs.T
         bits = np.bitwise_count(prints.looks[first] ^ prints.looks[second]).sum(axis=1)
         near.append(pairs[(bits <= _MOST_BITS) & (prints.content[first] != prints.content[second])])
@@ -121,7 +135,7 @@ def check_duplicates(
     and his images in two parts are a fault already.
     """
     where = _Where(patient_codes(table), _part_numbers(lists, len(table)))
-    equal, candidates = equal_pairs(prints, where.parts), candidate_pairs(prints)
+    equal, candidates = equal_pairs(prints, where.parts), candidate_pairs(prints, where.parts)
     patients = where.patients[candidates]
     near = near_pairs(candidates[patients[:, 0] != patients[:, 1]], read)
     return [

@@ -160,8 +160,7 @@ def official_parts(root: Path, images: pd.Series) -> pd.Series:
         path = with_optional_gz(root / f"{part}_list.txt")
         if path is None:
             continue
-        listed = set(_read_lines(path))
-        inside = images.isin(listed)
+        inside = images.isin(_read_lines(path))
         crossing = inside & (parts != "")
         if crossing.any():
             raise DataError(
@@ -171,12 +170,12 @@ def official_parts(root: Path, images: pd.Series) -> pd.Series:
     return parts
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> pd.Series:
     try:
         lines = pd.read_csv(path, header=None, dtype=str, names=["image"])["image"]
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read as a list of images ({error}); download it again") from error
-    return [str(line).strip() for line in lines]
+    return lines.str.strip()
 
 
 def _image_folders(root: Path) -> Iterator[Path]:
