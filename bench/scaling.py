@@ -1,19 +1,21 @@
 """Time and memory of prepare, a training epoch, evaluate and predict as the number of images grows.
 
-    python bench/scaling.py --work FOLDER [--counts 1000 10000 100000]
+    python bench/scaling.py --work FOLDER [--counts 1000 10000 100000] [--drawn 10000]
 
-Each step is the command that a user gives, with the recipe `small-cpu`, on phantoms in NIH's layout. They are
-all drawn (100,000 take ten minutes of one core, not measured): copies would be taken for what they are, and
-the audit in a report would list every pair of them. Peaks are of anonymous memory over all processes of a
-command: mapped shards do not count. What has been drawn and measured is kept in FOLDER, with costs.json: the
-same command goes on where it stopped. Prints one table, with what a million images would take if the last
-growth went on, and says what is not linear or not flat.
+Each step is the command that a user gives, with the recipe `small-cpu`, on folders of phantoms in NIH's
+layout. Only `--drawn` phantoms are drawn; other folders have hard links to them under new names and new
+patients, for drawing is not what is measured, and every command reads each file by its own name. (The audit
+in a report then finds that many images are equal; that is so.) Peaks are of
+anonymous memory over all processes of a command: mapped shards do not count. What has been measured is
+kept in FOLDER/costs.json: the same command goes on where it stopped. Prints one table, with what a million
+images would take if the last growth went on, and says what is not linear or not flat.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,20 +26,52 @@ from anonymous_memory import Cost, run_measured
 
 from thorax.datasets.phantom import write_phantoms
 
+LISTS = ("train_val_list.txt", "test_list.txt")
 IMAGES_PER_PATIENT = 3.6
 MILLION = 1_000_000
 LIMIT = 1.1
 """Of seconds per further image, and of the peak, both in comparison with the step before."""
 
 
-def drawn(folder: Path, images: int) -> Path:
-    """Draw so many phantoms, give or take some, once."""
+def drawn_phantoms(work: Path, images: int) -> Path:
+    """Draw the phantoms that everything else is linked to, once."""
+    folder = work / f"drawn-{images}"
     if not folder.is_dir():
-        partial = folder.with_suffix(".partial")
+        partial = work / "drawn.partial"
         shutil.rmtree(partial, ignore_errors=True)
         write_phantoms(partial, patients=round(images / IMAGES_PER_PATIENT))
         partial.rename(folder)
     return folder
+
+
+def linked(drawn: Path, folder: Path, count: int) -> Path:
+    """Make a folder of `count` images: links to the drawn ones, each turn as patients of its own."""
+    if folder.is_dir():
+        return folder
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "images").mkdir(parents=True)
+    (labels,) = drawn.glob("Data_Entry*.csv")
+    head, *rows = labels.read_text().splitlines()
+    turns = range(-(-count // len(rows)))
+    kept = [renamed(row, turn) for turn in turns for row in rows][:count]
+    (partial / labels.name).write_text("\n".join([head, *kept]) + "\n")
+    names = {row.partition(",")[0] for row in kept}
+    for turn in turns:
+        for image in (drawn / "images").iterdir():
+            if (name := renamed(image.name, turn)) in names:
+                os.link(image, partial / "images" / name)
+    for each in LISTS:
+        lines = (drawn / each).read_text().split()
+        there = [name for turn in turns for line in lines if (name := renamed(line, turn)) in names]
+        (partial / each).write_text("\n".join(there) + "\n")
+    partial.rename(folder)
+    return folder
+
+
+def renamed(text: str, turn: int) -> str:
+    """Give a phantom patient (9, four digits of the seed, six of the number) another seed."""
+    return re.sub(r"\b90000(?=\d{6})", f"9{turn:04d}", text)
 
 
 def steps(source: Path, work: Path) -> Iterator[tuple[str, list[str]]]:
@@ -52,11 +86,10 @@ def steps(source: Path, work: Path) -> Iterator[tuple[str, list[str]]]:
     yield "predict", [*thorax, "predict", run, str(source / "images"), "--csv"]
 
 
-def measure(work: Path, asked: int, costs: dict[str, dict[str, Cost]]) -> None:
-    """Measure the steps that have no cost yet for about so many images."""
-    folder = work / str(asked)
-    source = drawn(work / f"source-{asked}", asked)
-    count = sum(1 for _ in (source / "images").iterdir())
+def measure(work: Path, drawn: Path, count: int, costs: dict[str, dict[str, Cost]]) -> None:
+    """Measure the steps that have no cost yet for this number of images."""
+    folder = work / str(count)
+    source = linked(drawn, work / f"source-{count}", count)
     for name, command in steps(source, folder):
         if str(count) in costs.get(name, {}):
             continue
@@ -109,11 +142,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for everything; kept")
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument(
+        "--drawn", type=int, default=10_000, help="phantoms that are drawn, the rest is links"
+    )
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
+    drawn = drawn_phantoms(arguments.work, arguments.drawn)
     costs = load(arguments.work)
     for count in arguments.counts:
-        measure(arguments.work, count, costs)
+        measure(arguments.work, drawn, count, costs)
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}"
