@@ -114,7 +114,8 @@ class Learner:
             group["lr"] = lr * group["lr_scale"]
         # The last step's gradients lie where a CUDA graph will write: they are let go before it runs again.
         self.optimiser.zero_grad()
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        if self._machine.compiled:  # it imports the compiler
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         device, dtype = self._machine.device.type, self._machine.dtype
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             logits = self._net(images)
