@@ -4,7 +4,7 @@
 
 A pair is one pass forward and one back through the whole net, as a training step without the optimiser has
 it. To reach: Grad-CAM for 14 findings 2.4 pairs (2 plus 20 %), exact CAM for all of them 1.05 passes forward.
-Rounds are interleaved and medians compared, because a machine's speed drifts.
+Rounds are interleaved, and the median of their own ratios is taken, because a machine's speed drifts.
 """
 
 import argparse
@@ -59,12 +59,19 @@ def moves_of(classifier: Classifier, image: torch.Tensor) -> dict[str, Callable[
     return moves
 
 
-def medians(moves: dict[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, float]:
+def seconds_by_round(
+    moves: dict[str, Callable[[], object]], device: torch.device, rounds: int
+) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in moves}
     for _ in range(rounds + 1):  # the first round warms up
         for name, move in moves.items():
             seconds[name].append(seconds_of(move, device))
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def ratio(above: list[float], below: list[float]) -> float:
+    """Return the median of the rounds' own ratios: what slows a round down slows both of its parts."""
+    return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
 
 def main() -> None:
@@ -82,11 +89,12 @@ def main() -> None:
         torch.manual_seed(0)
         classifier = build_classifier(Model(backbone=backbone, input_size=size), NUM_FINDINGS).to(device)
         image = torch.rand(1, 1, size, size, device=device)
-        found = medians(moves_of(classifier.eval(), image), device, arguments.rounds)
-        cam = f"{found['cam'] / found['forward']:.3f}" if "cam" in found else "n/a"
+        found = seconds_by_round(moves_of(classifier.eval(), image), device, arguments.rounds)
+        forward, pair = (1000 * statistics.median(found[name]) for name in ("forward", "pair"))
+        cam = f"{ratio(found['cam'], found['forward']):.3f}" if "cam" in found else "n/a"
         print(
-            f"| {backbone} at {size} px | {1000 * found['forward']:.1f} | {1000 * found['pair']:.1f} | "
-            f"{found['grad-cam'] / found['pair']:.2f} | {cam} |"
+            f"| {backbone} at {size} px | {forward:.1f} | {pair:.1f} | "
+            f"{ratio(found['grad-cam'], found['pair']):.2f} | {cam} |"
         )
 
 

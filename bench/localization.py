@@ -11,6 +11,7 @@ recipe can stand side by side. What WORK holds already is not made again.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from thorax.bundle import Bundle, load_bundle
@@ -18,7 +19,7 @@ from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.source import open_source
 from thorax.datasets.splits import build_split, registered_sha256
 from thorax.errors import RecipeError
-from thorax.evaluation.localization import Localization, MapScores, localize
+from thorax.evaluation.localization import Localization, LocalizationScores, MapScores, localize
 from thorax.explain import METHODS
 from thorax.explain.localization_table import TABLE_HEADER, table_rows
 from thorax.explain.localize import boxed_rows, measure_maps
@@ -30,6 +31,7 @@ from thorax.store import Store, build_store, open_store
 from thorax.training import train
 
 QUICK = [method for method in METHODS if method not in {"occlusion", "rise", "integrated-gradients"}]
+BASELINES = ("random", "centre", "mean-box")
 MARK = 0.5
 
 
@@ -84,23 +86,25 @@ def table(found: Localization) -> str:
     return markdown_table(TABLE_HEADER, table_rows(found))
 
 
-def leaderboard(measured_bundles: dict[str, Localization]) -> str:
-    """Return the pointing game, methods and baselines in rows, bundles in columns."""
-    each_map = {name: (*found.methods, *found.baselines) for name, found in measured_bundles.items()}
-    names = [name for name in (*METHODS, "random", "centre", "mean-box") if any_has(each_map, name)]
-    rows = [
-        [name, *(str(of[name].mean.pointing) if name in of else "n/a" for of in by_name(each_map))]
-        for name in names
-    ]
-    return "## Pointing game\n\n" + markdown_table(["Map", *each_map], rows)
+def leaderboard(every: dict[str, Localization]) -> str:
+    """Return the pointing game, methods and baselines in rows, bundles in columns.
 
+    Over all boxes too: where a finding is boxed in one patient, a mean over findings has no interval.
+    """
+    of = {name: {each.name: each for each in (*f.methods, *f.baselines)} for name, f in every.items()}
+    names = [name for name in (*METHODS, *BASELINES) if any(name in maps for maps in of.values())]
 
-def by_name(each_map: dict[str, tuple[MapScores, ...]]) -> list[dict[str, MapScores]]:
-    return [{each.name: each for each in maps} for maps in each_map.values()]
+    def rows(pick: Callable[[MapScores], LocalizationScores]) -> list[list[str]]:
+        return [
+            [name, *(str(pick(maps[name]).pointing) if name in maps else "n/a" for maps in of.values())]
+            for name in names
+        ]
 
-
-def any_has(each_map: dict[str, tuple[MapScores, ...]], name: str) -> bool:
-    return any(name in of for of in by_name(each_map))
+    header = ["Map", *of]
+    return (
+        f"## Pointing game, all boxes\n\n{markdown_table(header, rows(lambda each: each.pooled))}\n"
+        f"## Pointing game, mean over findings\n\n{markdown_table(header, rows(lambda each: each.mean))}"
+    )
 
 
 def acceptance(found: Localization, bundle: Bundle) -> str:

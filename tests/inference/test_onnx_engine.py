@@ -264,6 +264,28 @@ def test_a_head_start_gives_the_same_numbers_with_the_graph_that_it_opened(bundl
     assert early._engine._sessions == [opened.result()]
 
 
+QUIET = """
+import sys
+from pathlib import Path
+from thorax.inference.head_start import begin
+
+begun = begin(Path(sys.argv[1]), device="cpu", engine="auto")
+before = set(sys.modules)
+assert {"numpy", "onnxruntime"} <= before
+for opened in begun.values():
+    opened.result()
+print(len(begun), sorted(set(sys.modules) - before))
+"""
+
+
+def test_a_head_start_imports_nothing_beside_the_program(bundle):
+    """Two threads that import NumPy at once failed in one of twenty starts."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET, str(bundle.folder)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "1 []", done.stderr
+
+
 def test_a_head_start_is_not_taken_where_another_file_is_asked_for(bundle):
     path, _ = graph_of(bundle)
     other: Future[object] = Future()  # never done: waiting for it would hang

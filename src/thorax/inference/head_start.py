@@ -39,8 +39,16 @@ def begin(path: Path, *, device: str, engine: EngineName) -> Begun:
         graphs = list(_graphs(manifest))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
+    # Imported before the thread begins, which imports nothing: two threads that import NumPy at once meet one
+    # another's half of it, in one of twenty starts.
+    from thorax.inference.onnx_session import open_session  # noqa: PLC0415  (only where it is used: 0.1 s)
+
+    def opened(name: str, sha256: str) -> Any:
+        check_file(folder, name, sha256)
+        return open_session(folder / name, num_threads())
+
     opener = ThreadPoolExecutor(1)
-    begun = {(folder / name, sha256): opener.submit(_open, folder, name, sha256) for name, sha256 in graphs}
+    begun = {(folder / name, sha256): opener.submit(opened, name, sha256) for name, sha256 in graphs}
     opener.shutdown(wait=False)
     return begun
 
@@ -51,10 +59,3 @@ def _graphs(manifest: Any) -> Iterator[tuple[str, str]]:
         if (engine["kind"], engine["precision"]) == ("onnx", "float32"):
             for net in engine["nets"]:
                 yield str(net["files"][0]["name"]), str(net["files"][0]["sha256"])
-
-
-def _open(folder: Path, name: str, sha256: str) -> Any:
-    check_file(folder, name, sha256)
-    from thorax.inference.onnx_session import open_session  # noqa: PLC0415  (in the thread: 50 ms)
-
-    return open_session(folder / name, num_threads())
