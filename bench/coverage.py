@@ -169,7 +169,7 @@ def rates_held(share: float, alike: float, patients: int, seed: int, resamples: 
     images = random.integers(1, 12, patients)
     skill = random.beta(share * (1 - alike) / alike, (1 - share) * (1 - alike) / alike, patients)
     some = random.binomial(images, skill)
-    counts = resample_counts(patients, resamples=resamples, seed=seed).T.astype(np.float64)
+    counts = resample_counts(patients, resamples=resamples, seed=seed).astype(np.float64)
     low, high = np.quantile((counts @ some) / (counts @ images), [0.025, 0.975])
     shown = share_interval(some.astype(np.float64), images.astype(np.float64))
     return [low <= share <= high, shown.low <= share <= shown.high]

@@ -30,12 +30,12 @@ from rows import Row, environment, print_rows
 
 from thorax.bundle import Bundle, Manifest, Member, load_bundle, write_bundle
 from thorax.bundle.manifest import PartReference
+from thorax.cores import num_threads
 from thorax.datasets.phantom import write_phantoms
 from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import NIH14
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.cores import num_threads
 from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.models.torchvision_shim import timm

@@ -132,7 +132,7 @@ def test_calibration_intervals_are_those_of_resampled_images():
     measured = measure_calibration(readings, resamples=60, seed=4)
     counts = resample_counts(int(readings.patient.max()) + 1, resamples=60, seed=4)
     for k, each in enumerate(measured.findings):
-        slow = np.array([slow_calibration(readings, k, column) for column in counts.T])
+        slow = np.array([slow_calibration(readings, k, row) for row in counts])
         images = np.bincount(readings.patient[cohort.targets[:, k] >= 0])
         for shown, samples in zip((each.brier, each.ece), slow.T, strict=False):
             few = percentile_interval(shown.value, samples, patients=effective_patients(images))

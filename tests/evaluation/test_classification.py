@@ -155,7 +155,7 @@ def test_intervals_of_averages_are_those_of_a_loop_over_resamples():
     these = readings(3, unsure=True)
     report = classify(these, resamples=25, seed=7)
     counts = resample_counts(classify(these, resamples=1).num_patients, resamples=25, seed=7)
-    loop = [values(classify(repeated(these, column), resamples=1)) for column in counts.T]
+    loop = [values(classify(repeated(these, row), resamples=1)) for row in counts]
     images = effective_patients(np.unique(np.asarray(these.patients), return_counts=True)[1])
     for average in ("macro", "weighted", "samples"):
         for rate in RATES:
@@ -174,7 +174,7 @@ def test_intervals_of_rates_count_each_patients_images():
     report = classify(these, resamples=25, seed=7)
     names = sorted(set(these.patients))
     counts = resample_counts(len(names), resamples=25, seed=7)
-    loop = [values(classify(repeated(these, column), resamples=1)) for column in counts.T]
+    loop = [values(classify(repeated(these, row), resamples=1)) for row in counts]
     for k, finding in enumerate(report.findings):
         hits, positives, called_or_ill = (dict.fromkeys(names, 0.0) for _ in range(3))
         for patient, target, called in zip(

@@ -59,7 +59,7 @@ def test_every_number_equals_its_slow_twin():
     differences = np.empty((200, 3))
     for k in range(3):
         for resample in range(200):
-            rows = np.repeat(np.arange(len(patient)), counts[patient, resample])
+            rows = np.repeat(np.arange(len(patient)), counts[resample, patient])
             rows = rows[labelled.targets[rows, k] >= 0]
             aucs = [roc_auc_score(labelled.targets[rows, k], each.scores[rows, k]) for each in (one, other)]
             differences[resample, k] = aucs[1] - aucs[0]
@@ -189,7 +189,7 @@ def test_resamples_without_a_class_are_counted():
     pair = compare(labelled, [model("a", labelled), model("b", labelled, seed=1)], resamples=400).pairs[0]
     counts = patient_resample(0, np.arange(400), num_patients=12)
     names = np.unique(labelled.patients).tolist()
-    assert pair.findings[0].auc.undefined_resamples == np.sum(counts[names.index("p3")] == 0) > 50
+    assert pair.findings[0].auc.undefined_resamples == np.sum(counts[:, names.index("p3")] == 0) > 50
     assert math.isnan(pair.findings[0].auc.difference.low)  # one patient is all that is known
     assert math.isnan(pair.findings[0].auc.delong.p)
 

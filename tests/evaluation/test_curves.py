@@ -32,7 +32,7 @@ def slow_band(each, *, rate, resamples, seed):
     """Repeat each patient's images as often as drawn, and read the curve of scikit-learn at the rate."""
     counts = resample_counts(130, resamples=resamples, seed=seed)
     values = []
-    for resample in counts.T:
+    for resample in counts:
         rows = np.repeat(np.arange(len(each.target)), resample[each.patient])
         x, y, _ = roc_curve(each.target[rows], each.score[rows], drop_intermediate=False)
         values.append(np.interp(rate, x, y))

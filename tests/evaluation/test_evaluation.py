@@ -13,9 +13,9 @@ from thorax.arrays import NOT_LABELLED, UNCERTAIN
 from thorax.errors import DataError
 from thorax.evaluation.curves import Curves
 from thorax.evaluation.delong import auc_covariance, auc_interval
-from thorax.evaluation.evaluate import PARTIAL_RATE, evaluate
+from thorax.evaluation.evaluate import evaluate
 from thorax.evaluation.intervals import ranked_patients
-from thorax.evaluation.ranking import rank
+from thorax.evaluation.ranking import PARTIAL_RATE, rank
 from thorax.findings import NIH14, NO_FINDING, find_finding
 
 EDEMA, HERNIA = find_finding("Edema"), find_finding("Hernia")

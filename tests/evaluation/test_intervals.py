@@ -9,14 +9,14 @@ from thorax.evaluation.intervals import (
     bootstrap,
     effective_patients,
     mean_patients,
+    over_resamples,
     patient_resample,
     percentile_interval,
     ranked_patients,
-    resample_blocks,
     resample_counts,
     student_quantile,
 )
-from thorax.evaluation.ranking import auroc_score, rank, weighted_auroc
+from thorax.evaluation.ranking import PARTIAL_RATE, auroc_score, rank, weighted_auroc
 
 
 def cohort(seed, *, patients, shift=1.0):
@@ -37,10 +37,13 @@ def test_every_resample_equals_scikit_learn_on_the_drawn_images():
     samples = bootstrap(ranked, num_patients=40, resamples=150, seed=5)  # more than two blocks
     counts = patient_resample(5, np.arange(150), num_patients=40)
     for resample in range(150):
-        rows = np.repeat(np.arange(len(patient)), counts[patient, resample])
+        rows = np.repeat(np.arange(len(patient)), counts[resample, patient])
         for column, (target, score) in enumerate(columns):
             assert samples.auroc[resample, column] == pytest.approx(
                 roc_auc_score(target[rows], score[rows]), abs=1e-12
+            )
+            assert samples.partial_auroc[resample, column] == pytest.approx(
+                roc_auc_score(target[rows], score[rows], max_fpr=PARTIAL_RATE), abs=1e-12
             )
             assert samples.average_precision[resample, column] == pytest.approx(
                 average_precision_score(target[rows], score[rows]), abs=1e-12
@@ -52,7 +55,7 @@ def test_a_resample_with_one_class_is_undefined():
     ranked = rank(patient == 0, patient / 6.0, patient)
     samples = bootstrap([ranked], num_patients=6, resamples=500, seed=0)
     counts = patient_resample(0, np.arange(500), num_patients=6)
-    one_class = (counts[0] == 0) | (counts[0] == 6)
+    one_class = (counts[:, 0] == 0) | (counts[:, 0] == 6)
     np.testing.assert_array_equal(np.isnan(samples.auroc[:, 0]), one_class)
     np.testing.assert_array_equal(np.isnan(samples.average_precision[:, 0]), one_class)
     assert 0.25 < np.mean(one_class) < 0.42  # (5 / 6)**6 is 0.335
@@ -60,28 +63,34 @@ def test_a_resample_with_one_class_is_undefined():
 
 def test_resamples_draw_as_many_patients_as_there_are_each_equally_often():
     counts = patient_resample(1, np.arange(4000), num_patients=50)
-    assert np.all(np.sum(counts, axis=0) == 50)
-    assert np.all(np.abs(np.mean(counts, axis=1) - 1) < 0.08)  # five standard errors of 1 / sqrt(4000)
+    assert np.all(np.sum(counts, axis=1) == 50)
+    assert np.all(np.abs(np.mean(counts, axis=0) - 1) < 0.08)  # five standard errors of 1 / sqrt(4000)
     assert np.mean(counts == 0) == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
 
 
 def test_a_resample_depends_on_its_number_and_the_seed_alone():
     together = patient_resample(7, np.arange(100), num_patients=30)
     alone = patient_resample(7, np.array([83]), num_patients=30)
-    np.testing.assert_array_equal(together[:, 83], alone[:, 0])
+    np.testing.assert_array_equal(together[83], alone[0])
     assert not np.array_equal(together, patient_resample(8, np.arange(100), num_patients=30))
 
 
-def test_blocks_are_the_columns_of_the_whole():
+def test_what_is_measured_block_by_block_is_measured_on_the_whole():
     counts = resample_counts(30, resamples=150, seed=7)
-    assert counts.shape == (30, 150)
+    assert counts.shape == (150, 30)
     assert counts.dtype == np.int32
     np.testing.assert_array_equal(counts, patient_resample(7, np.arange(150), num_patients=30))
-    blocks = list(resample_blocks(30, resamples=150, seed=7))
-    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks], axis=1), counts)
-    covered = np.concatenate([np.arange(150)[columns] for columns, _ in blocks])
-    np.testing.assert_array_equal(covered, np.arange(150))
-    np.testing.assert_array_equal(resample_counts(30, resamples=20, seed=7), counts[:, :20])
+    np.testing.assert_array_equal(resample_counts(30, resamples=20, seed=7), counts[:20])
+    sizes = []
+
+    def squared(block):
+        sizes.append(len(block))
+        return block.astype(float) ** 2
+
+    measured = over_resamples(squared, num_patients=30, resamples=150, seed=7)
+    np.testing.assert_array_equal(measured, counts**2)
+    assert sum(sizes) == 150
+    assert max(sizes) < 150  # more than one block, on more than one core where there are some
 
 
 def test_images_repeated_within_each_patient_change_nothing():

@@ -304,7 +304,7 @@ def test_means_and_intervals_equal_a_loop_over_resamples():
         return np.mean(means)
 
     assert method.mean.iou.value == pytest.approx(mean_of(np.ones(len(patients), dtype=int)))
-    samples = [mean_of(counts[:, resample]) for resample in range(200)]
+    samples = [mean_of(counts[resample]) for resample in range(200)]
     # The interval is the percentiles of these, moved out for the number of patients.
     low, high = np.quantile(samples, [0.025, 0.975])
     assert method.mean.iou.low <= low < high <= method.mean.iou.high

@@ -91,8 +91,8 @@ def test_intervals_are_those_of_a_loop_over_resamples():
     patient = np.concatenate([np.arange(15), random.integers(0, 15, 45)])
     found = predictive_values_at(target, called, patient=patient, prevalence=0.05, resamples=40, seed=3)
     ppv = []
-    for column in resample_counts(15, resamples=40, seed=3).T:
-        rows = np.repeat(np.arange(60), column[patient])
+    for row in resample_counts(15, resamples=40, seed=3):
+        rows = np.repeat(np.arange(60), row[patient])
         rates = rates_of(tally(target[rows], called[rows]).sum(axis=0))
         ppv.append(predictive_values(one(rates[0]), one(rates[1]), prevalence=0.05)[0][0])
     few = percentile_interval(

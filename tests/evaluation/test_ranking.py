@@ -8,6 +8,7 @@ from sklearn import metrics as sklearn_metrics
 
 from thorax.errors import DataError
 from thorax.evaluation.ranking import (
+    PARTIAL_RATE,
     auroc_score,
     average_precision_score,
     compact_points,
@@ -181,43 +182,42 @@ def test_a_score_that_is_no_number_is_refused(function):
 @given(labels_and_scores(), st.integers(0, 2**32 - 1))
 def test_weights_count_images_as_often_as_they_say(pair, seed):
     target, score = pair
-    weights = np.random.default_rng(seed).integers(0, 4, (len(target), 3)).astype(np.int32)
+    weights = np.random.default_rng(seed).integers(0, 4, (3, len(target))).astype(np.int32)
     ranked = rank(target, score, np.arange(len(target)))
-    auroc, average_precision = weighted_scores(ranked, weights)
+    scores = weighted_scores(ranked, weights)
     partial_auroc = weighted_auroc(ranked, weights, max_false_positive_rate=0.3)
-    np.testing.assert_array_equal(weighted_auroc(ranked, weights), auroc)
-    for column in range(3):
-        rows = np.repeat(np.arange(len(target)), weights[:, column])
-        assert auroc[column] == pytest.approx(auroc_score(target[rows], score[rows]), abs=1e-12, nan_ok=True)
-        assert average_precision[column] == pytest.approx(
-            average_precision_score(target[rows], score[rows]), abs=1e-12, nan_ok=True
-        )
-        assert partial_auroc[column] == pytest.approx(
-            partial_auroc_score(target[rows], score[rows], max_false_positive_rate=0.3),
-            abs=1e-12,
-            nan_ok=True,
-        )
+    np.testing.assert_array_equal(weighted_auroc(ranked, weights), scores.auroc)
+    for resample in range(3):
+        rows = np.repeat(np.arange(len(target)), weights[resample])
+        drawn = target[rows], score[rows]
+        for found, expected in (
+            (scores.auroc, auroc_score(*drawn)),
+            (scores.average_precision, average_precision_score(*drawn)),
+            (scores.partial_auroc, partial_auroc_score(*drawn, max_false_positive_rate=PARTIAL_RATE)),
+            (partial_auroc, partial_auroc_score(*drawn, max_false_positive_rate=0.3)),
+        ):
+            assert found[resample] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_units_share_their_weight():
     target = np.array([True, False, False, True])
     score = np.array([0.7, 0.6, 0.8, 0.1])
     ranked = rank(target, score, np.array([0, 0, 1, 1]))
-    auroc, _ = weighted_scores(ranked, np.array([[1, 2], [1, 0]], dtype=np.int32))
+    auroc = weighted_auroc(ranked, np.array([[1, 1], [2, 0]], dtype=np.int32))
     assert auroc.tolist() == [0.25, 1.0]  # without the second unit only .7 against .6 is left
 
 
-def test_many_columns_are_scored_as_each_alone():
+def test_many_rows_are_scored_as_each_alone():
     random = np.random.default_rng(4)
     target, score = random.random(9000) < 0.2, np.round(random.random(9000), 2)
     ranked = rank(target, score, np.arange(9000) // 3)
-    weights = random.integers(0, 3, (3000, 50)).astype(np.int32)  # more than are scored together
-    auroc, average_precision = weighted_scores(ranked, weights)
-    for column in (0, 21, 22, 49):
-        rows = np.repeat(np.arange(9000), weights[np.arange(9000) // 3, column])
-        alone = auroc_score(target[rows], score[rows])
-        assert auroc[column] == alone == pytest.approx(pairs_from_ranks(target[rows], score[rows]), abs=1e-12)
-        assert average_precision[column] == pytest.approx(
+    weights = random.integers(0, 3, (50, 3000)).astype(np.int32)  # more than are scored together
+    scores = weighted_scores(ranked, weights)
+    for resample in (0, 21, 22, 49):
+        rows = np.repeat(np.arange(9000), weights[resample, np.arange(9000) // 3])
+        alone, by_hand = auroc_score(target[rows], score[rows]), pairs_from_ranks(target[rows], score[rows])
+        assert scores.auroc[resample] == alone == pytest.approx(by_hand, abs=1e-12)
+        assert scores.average_precision[resample] == pytest.approx(
             average_precision_score(target[rows], score[rows]), abs=1e-12
         )
 
@@ -226,11 +226,12 @@ def test_pooled_pairs_give_scikit_learns_micro_averages():
     random = np.random.default_rng(5)
     target = random.random((300, 4)) < [0.4, 0.1, 0.2, 0.02]
     score = np.round(random.random((300, 4)) + 0.3 * target, 1)
-    once = np.ones((100, 1), dtype=np.int32)
+    once = np.ones((1, 100), dtype=np.int32)
     everything = rank_pooled(target, score, known=np.ones_like(target), unit=np.repeat(np.arange(100), 3))
-    auroc, average_precision = weighted_scores(everything, once)
-    assert auroc[0] == pytest.approx(sklearn_metrics.roc_auc_score(target, score, average="micro"), abs=1e-12)
-    assert average_precision[0] == pytest.approx(
+    scores = weighted_scores(everything, once)
+    expected = sklearn_metrics.roc_auc_score(target, score, average="micro")
+    assert scores.auroc[0] == pytest.approx(expected, abs=1e-12)
+    assert scores.average_precision[0] == pytest.approx(
         sklearn_metrics.average_precision_score(target, score, average="micro"), abs=1e-12
     )
 
@@ -240,12 +241,12 @@ def test_pooled_pairs_keep_their_patients_and_leave_out_what_is_not_known():
     patient = np.repeat(np.arange(20), 3)
     target, known = random.random((60, 3)) < 0.3, random.random((60, 3)) < 0.7
     score = np.where(known, random.random((60, 3)), np.nan)
-    weights = random.integers(0, 3, (20, 5)).astype(np.int32)
+    weights = random.integers(0, 3, (5, 20)).astype(np.int32)
     pooled = weighted_auroc(rank_pooled(target, score, known=known, unit=patient), weights)
-    for column in range(5):
-        rows = np.repeat(np.arange(60), weights[patient, column])
+    for resample in range(5):
+        rows = np.repeat(np.arange(60), weights[resample, patient])
         expected = auroc_score(target[rows][known[rows]], score[rows][known[rows]])
-        assert pooled[column] == pytest.approx(expected, abs=1e-12)
+        assert pooled[resample] == pytest.approx(expected, abs=1e-12)
 
 
 @given(labels_and_scores())

@@ -97,8 +97,8 @@ def test_gaps_are_paired_on_the_same_resamples(groups):
     readings, axis = cohort(2, groups=groups)
     found = evaluate_subgroups(readings, axis, resamples=30, seed=5)
     gaps, known = np.empty((30, groups, 2)), readings.targets[:, 0] >= 0
-    for r, column in enumerate(resample_counts(80, resamples=30, seed=5).T):
-        rows = np.repeat(np.arange(400), column[readings.patient])
+    for r, row in enumerate(resample_counts(80, resamples=30, seed=5)):
+        rows = np.repeat(np.arange(400), row[readings.patient])
         for number in range(groups):
             own, rest = rows[axis.group[rows] == number], rows[~np.isin(axis.group[rows], (-1, number))]
             gaps[r, number] = np.subtract(slow(readings, own, 0), slow(readings, rest, 0))

@@ -16,11 +16,11 @@ from PIL import Image
 
 from thorax.bundle import Manifest, Member, load_bundle, write_bundle
 from thorax.bundle.manifest import PartReference
+from thorax.cores import num_threads
 from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import parse_findings
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.cores import num_threads
 from thorax.inference.head_start import begin
 from thorax.inference.onnx_engine import OnnxEngine
 from thorax.inference.open_engine import open_engine, open_predictor

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float64, Int8, Int64
 
 from thorax.arrays import NOT_LABELLED, Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.intervals import Interval, effective_patients, resample_blocks, resampled_interval
+from thorax.evaluation.intervals import Interval, effective_patients, over_resamples, resampled_interval
 from thorax.evaluation.proportions import f1_interval, share_interval
 from thorax.findings import NO_FINDING, Finding, Findings
 
@@ -262,11 +262,13 @@ def resampled_sums(
     columns: Float64[np.ndarray, "patient column"], *, resamples: int, seed: int
 ) -> Float64[np.ndarray, "sample column"]:
     """Return the sums over patients, first as they are, then on each resample of the patients."""
-    sums = np.empty((resamples + 1, columns.shape[1]))
-    sums[0] = np.sum(columns, axis=0)
-    for block, counts in resample_blocks(len(columns), resamples=resamples, seed=seed):
-        sums[block.start + 1 : block.stop + 1] = counts.T.astype(np.float64) @ columns
-    return sums
+    samples = over_resamples(
+        lambda counts: counts.astype(np.float64) @ columns,
+        num_patients=len(columns),
+        resamples=resamples,
+        seed=seed,
+    )
+    return np.vstack([np.sum(columns, axis=0), samples])
 
 
 def _quotients(

@@ -19,8 +19,8 @@ from thorax.evaluation.delong import AucContrast, AucCovariance, auc_contrast, a
 from thorax.evaluation.intervals import (
     Interval,
     mean_patients,
+    over_resamples,
     percentile_interval,
-    resample_blocks,
 )
 from thorax.evaluation.ranking import rank, weighted_auroc
 from thorax.evaluation.scored import LabelledImages, ScoredImages, aligned_scores
@@ -202,10 +202,12 @@ def _measure(
             if finding in model.findings:
                 row, score = known[:, k], scores[known[:, k], model.findings.index(finding)]
                 ranked[model.model, finding] = rank(labelled.targets[row, k] == 1, score, patient[row])
-    samples = np.empty((resamples, len(ranked)))
-    for block, counts in resample_blocks(len(patient_names), resamples=resamples, seed=seed):
-        for column, each in enumerate(ranked.values()):
-            samples[block, column] = weighted_auroc(each, counts)
+    samples = over_resamples(
+        lambda counts: np.stack([weighted_auroc(each, counts) for each in ranked.values()], axis=1),
+        num_patients=len(patient_names),
+        resamples=resamples,
+        seed=seed,
+    )
     return _Measured(
         ranked=list(ranked.values()),
         column={key: column for column, key in enumerate(ranked)},

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 
-from thorax.evaluation.intervals import percentile_interval, resample_blocks
+from thorax.evaluation.intervals import over_resamples, percentile_interval
 from thorax.evaluation.ranking import (
     compact_points,
     count_calls,
@@ -82,28 +82,30 @@ def draw_curves(
         seed: Which ones.
     """
     defined = [each for each in findings if np.any(each.target) and not np.all(each.target)]
+    if not defined:
+        return tuple(Curves() for _ in findings)
     stairs = [_Stairs.of(each, num_patients) for each in defined]
-    for block, counts in resample_blocks(num_patients, resamples=resamples, seed=seed):
-        for each in stairs:
-            each.climb(block, counts, resamples=resamples)
-    drawn = iter(
-        _curves(finding, sensitivity, precision)
-        for finding, each in zip(defined, stairs, strict=True)
-        for sensitivity, precision in [(each.sensitivity, each.precision)]
-    )
-    kept = {id(each) for each in defined}
-    return tuple(next(drawn) if id(each) in kept else Curves() for each in findings)
+
+    def measure(counts: Int32[np.ndarray, "resample patient"]) -> Float64[np.ndarray, "resample k point"]:
+        weights = counts.astype(np.float32)
+        return np.stack([each.climb(weights) for each in stairs], axis=1)
+
+    samples = over_resamples(measure, num_patients=num_patients, resamples=resamples, seed=seed)
+    drawn = {id(each): _curves(each, samples[:, k]) for k, each in enumerate(defined)}
+    return tuple(drawn.get(id(each), Curves()) for each in findings)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Stairs:
-    """What some thresholds call of each patient, and the curves through them on each resample."""
+    """What some falling thresholds call of each patient.
 
-    def __init__(
-        self, hits: Float32[np.ndarray, "patient step"], alarms: Float32[np.ndarray, "patient step"]
-    ) -> None:
-        self.hits, self.alarms = hits, alarms
-        self.sensitivity = np.empty((0, len(_RATES)))
-        self.precision = np.empty((0, len(_RECALLS)))
+    Attributes:
+        hits: Images with the finding that each threshold calls.
+        alarms: Images without it that each threshold calls.
+    """
+
+    hits: Float32[np.ndarray, "patient step"]
+    alarms: Float32[np.ndarray, "patient step"]
 
     @classmethod
     def of(cls, finding: ScoredFinding, num_patients: int) -> "_Stairs":
@@ -118,23 +120,22 @@ class _Stairs:
         ]
         return cls(*(each.astype(np.float32) for each in called))
 
-    def climb(self, block: slice, counts: Int32[np.ndarray, "patient resample"], *, resamples: int) -> None:
-        """Fill in what the curves are on a block of resamples; NaN where a class is absent."""
-        if len(self.sensitivity) == 0:
-            self.sensitivity = np.full((resamples, len(_RATES)), np.nan)
-            self.precision = np.full((resamples, len(_RECALLS)), np.nan)
-        weights = counts.astype(np.float32).T
-        for number, (hits, alarms) in enumerate(
-            zip(weights @ self.hits, weights @ self.alarms, strict=True), start=block.start
-        ):
+    def climb(
+        self, weights: Float32[np.ndarray, "resample patient"]
+    ) -> Float64[np.ndarray, "resample point"]:
+        """Return sensitivity at `_RATES`, then precision at `_RECALLS`; NaN where a class is absent."""
+        points = np.full((len(weights), len(_RATES) + len(_RECALLS)), np.nan)
+        called = zip(weights @ self.hits, weights @ self.alarms, strict=True)
+        for number, (hits, alarms) in enumerate(called):
             if hits[-1] > 0 and alarms[-1] > 0:
-                self.sensitivity[number], self.precision[number] = _on_grids(hits, alarms)
+                points[number] = _on_grids(hits, alarms)
+        return points
 
 
 def _on_grids(
     hits: Float32[np.ndarray, " step"], alarms: Float32[np.ndarray, " step"]
-) -> tuple[Float64[np.ndarray, " rate"], Float64[np.ndarray, " recall"]]:
-    """Return sensitivity at each rate and precision at each recall.
+) -> Float64[np.ndarray, " point"]:
+    """Return sensitivity at each rate, then precision at each recall.
 
     Between two thresholds hits and alarms grow together, in a straight line: in the plane of precision and
     recall that is a curve (Davis and Goadrich, ICML 2006).
@@ -142,7 +143,8 @@ def _on_grids(
     hits, alarms = (np.concatenate([[0.0], each]) for each in (hits, alarms))
     sensitivity = np.interp(_RATES * alarms[-1], alarms, hits) / hits[-1]
     wanted = _RECALLS * hits[-1]
-    return sensitivity, wanted / (wanted + np.interp(wanted, hits, alarms))
+    precision = wanted / (wanted + np.interp(wanted, hits, alarms))
+    return np.concatenate([sensitivity, precision])
 
 
 def _thresholds(finding: ScoredFinding) -> Float64[np.ndarray, " step"]:
@@ -157,11 +159,8 @@ def _thresholds(finding: ScoredFinding) -> Float64[np.ndarray, " step"]:
     return np.asarray(counts.threshold[steps])
 
 
-def _curves(
-    finding: ScoredFinding,
-    sensitivity: Float64[np.ndarray, "resample rate"],
-    precision: Float64[np.ndarray, "resample recall"],
-) -> Curves:
+def _curves(finding: ScoredFinding, samples: Float64[np.ndarray, "resample point"]) -> Curves:
+    sensitivity, precision = np.split(samples, [len(_RATES)], axis=1)
     roc = roc_curve(finding.target, finding.score)
     pr = precision_recall_curve(finding.target, finding.score)
     return Curves(

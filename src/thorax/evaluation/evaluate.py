@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -17,19 +16,15 @@ from thorax.evaluation.intervals import (
     bootstrap,
     mean_patients,
     ranked_patients,
-    resample_blocks,
     resampled_interval,
 )
 from thorax.evaluation.proportions import wilson_interval
-from thorax.evaluation.ranking import rank, rank_pooled, weighted_auroc, weighted_scores
+from thorax.evaluation.ranking import rank, rank_pooled, weighted_scores
 from thorax.evaluation.tally import Ranked
 from thorax.findings import NO_FINDING, Finding, Findings
 from thorax.prediction import ModelIdentity
 
-__all__ = ["PARTIAL_RATE", "Context", "Evaluation", "FindingEvaluation", "evaluate"]
-
-PARTIAL_RATE: Final = 0.1
-"""The false positive rate up to which the partial AUC is taken: nobody reads with more false alarms."""
+__all__ = ["Context", "Evaluation", "FindingEvaluation", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,18 +228,12 @@ class _Scores:
 
 def _score(ranked: Sequence[Ranked], draw: _Draw) -> _Scores:
     samples = bootstrap(ranked, num_patients=draw.num_patients, resamples=draw.resamples, seed=draw.seed)
-    once = np.ones((draw.num_patients, 1), dtype=np.int32)
-    whole = np.array([weighted_scores(each, once) for each in ranked]).reshape(-1, 2).T[:, None]
-    partial = np.empty((draw.resamples + 1, len(ranked)))
-    partial[0] = [weighted_auroc(each, once, max_false_positive_rate=PARTIAL_RATE)[0] for each in ranked]
-    for block, counts in resample_blocks(draw.num_patients, resamples=draw.resamples, seed=draw.seed):
-        rows = slice(block.start + 1, block.stop + 1)
-        for column, each in enumerate(ranked):
-            partial[rows, column] = weighted_auroc(each, counts, max_false_positive_rate=PARTIAL_RATE)
+    once = np.ones((1, draw.num_patients), dtype=np.int32)
+    whole = [weighted_scores(each, once) for each in ranked]
     return _Scores(
-        auc=np.concatenate([whole[0], samples.auroc]),
-        partial=partial,
-        precision=np.concatenate([whole[1], samples.average_precision]),
+        auc=np.vstack([[each.auroc[0] for each in whole], samples.auroc]),
+        partial=np.vstack([[each.partial_auroc[0] for each in whole], samples.partial_auroc]),
+        precision=np.vstack([[each.average_precision[0] for each in whole], samples.average_precision]),
     )
 
 

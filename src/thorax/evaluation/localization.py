@@ -150,7 +150,7 @@ def localize(
         baselines=tuple(scores(name, overlaps) for name, overlaps in baselines.items()),
         num_fitting=len(fitted_on),
         num_pairs=len(reported.pairs),
-        num_patients=len(reported.counts),
+        num_patients=reported.counts.shape[1],
         resamples=resamples,
         seed=seed,
     )
@@ -169,7 +169,7 @@ class _Reported:
 
     pairs: Sequence[BoxedFinding]
     patient: Int64[np.ndarray, " pair"]
-    counts: Int32[np.ndarray, "patient resample"]
+    counts: Int32[np.ndarray, "resample patient"]
 
     @classmethod
     def draw(cls, pairs: Sequence[BoxedFinding], *, resamples: int, seed: int) -> "_Reported":
@@ -194,12 +194,12 @@ class _Reported:
     def _mean(self, values: Values, groups: Sequence[Bool[np.ndarray, " pair"]]) -> LocalizationScores:
         """Return the mean over groups of the mean over each one's pairs; a resample's, over those it has."""
         value = np.mean([np.mean(values[group], axis=0) for group in groups], axis=0)
-        totals = np.zeros((values.shape[1], self.counts.shape[1]))
-        present = np.zeros(self.counts.shape[1])
+        totals = np.zeros((len(self.counts), values.shape[1]))
+        present = np.zeros((len(self.counts), 1))
         for group in groups:
-            weights = self.counts[self.patient[group]]
-            drawn = weights.sum(axis=0)
-            totals += values[group].T @ weights / np.maximum(drawn, 1)
+            weights = self.counts[:, self.patient[group]]
+            drawn = weights.sum(axis=1, keepdims=True)
+            totals += weights @ values[group] / np.maximum(drawn, 1)
             present += drawn > 0
         samples = np.where(present > 0, totals / np.maximum(present, 1), np.nan)
         patients = [effective_patients(np.bincount(self.patient[group])) for group in groups]
@@ -207,7 +207,7 @@ class _Reported:
         effective = len(patients) / sum(1 / each for each in patients)
         pointing, iou, *hits = (
             percentile_interval(float(number), sample, patients=effective)
-            for number, sample in zip(value, samples, strict=True)
+            for number, sample in zip(value, samples.T, strict=True)
         )
         anywhere = np.any(groups, axis=0)
         return LocalizationScores(

@@ -6,17 +6,20 @@ under a second, which `bench/evaluation.py` times).
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Int64
 
 from thorax.errors import DataError
-from thorax.evaluation.tally import Ranked, Tally, score_columns
+from thorax.evaluation.tally import Ranked, Tally, score_rows
 
 __all__ = [
+    "PARTIAL_RATE",
     "PrecisionRecallCurve",
     "RocCurve",
     "ThresholdCounts",
+    "WeightedScores",
     "auroc_score",
     "average_precision_score",
     "compact_points",
@@ -30,6 +33,9 @@ __all__ = [
     "weighted_scores",
 ]
 
+PARTIAL_RATE: Final = 0.1
+"""The false positive rate up to which the partial AUC is taken: nobody reads with more false alarms."""
+
 
 def rank(
     target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], unit: Int64[np.ndarray, " n"]
@@ -39,7 +45,7 @@ def rank(
     Args:
         target: Whether each image has the finding.
         score: Larger means more likely; any finite or infinite number.
-        unit: Which row of the weights each image takes, for example the number of its patient.
+        unit: Which column of the weights each image takes, for example the number of its patient.
 
     Raises:
         DataError: A score is not a number.
@@ -75,7 +81,7 @@ def rank_pooled(
         target: Whether each image has each finding.
         score: Larger means more likely, on one scale for all findings.
         known: Which pairs have a label; the rest is left out.
-        unit: Which row of the weights each image takes.
+        unit: Which column of the weights each image takes.
 
     Raises:
         DataError: A score of a known pair is not a number.
@@ -84,40 +90,54 @@ def rank_pooled(
     return rank(target[known], score[known], unit[row])
 
 
-def weighted_scores(
-    ranked: Ranked, weights: Int32[np.ndarray, "unit resample"]
-) -> tuple[Float64[np.ndarray, " resample"], Float64[np.ndarray, " resample"]]:
-    """Return AUC and average precision under each column of weights.
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedScores:
+    """Scores of one finding under each weighting; NaN where it leaves no positive or no negative.
 
-    A weight is how often a unit's images count, so that a resample is a column of counts. The AUC is a
-    quotient of two whole numbers and exact to one rounding. Both are NaN where a column leaves no positive
-    or no negative.
+    Attributes:
+        auroc: A quotient of two whole numbers, exact to one rounding.
+        partial_auroc: Up to `PARTIAL_RATE`.
+        average_precision: As of `average_precision_score`.
+    """
+
+    auroc: Float64[np.ndarray, " resample"]
+    partial_auroc: Float64[np.ndarray, " resample"]
+    average_precision: Float64[np.ndarray, " resample"]
+
+
+def weighted_scores(ranked: Ranked, weights: Int32[np.ndarray, "resample unit"]) -> WeightedScores:
+    """Return the scores under each row of weights.
+
+    A weight is how often a unit's images count, so that a resample is a row of counts.
 
     Args:
         ranked: The images of one finding.
-        weights: Not negative; one row for each unit that `ranked` names.
+        weights: Not negative; one column for each unit that `ranked` names.
     """
-    scores = score_columns(
-        ranked, weights, lambda tally: np.stack([_auroc(tally), _average_precision(tally)])
+    scores = score_rows(
+        ranked,
+        weights,
+        lambda tally: np.stack(
+            [_auroc(tally), _partial_auroc(tally, PARTIAL_RATE), _average_precision(tally)]
+        ),
     )
-    auroc, average_precision = np.broadcast_to(scores, (2, weights.shape[1]))
-    return auroc, average_precision
+    return WeightedScores(*np.broadcast_to(scores, (3, len(weights))))
 
 
 def weighted_auroc(
-    ranked: Ranked, weights: Int32[np.ndarray, "unit resample"], *, max_false_positive_rate: float = 1.0
+    ranked: Ranked, weights: Int32[np.ndarray, "resample unit"], *, max_false_positive_rate: float = 1.0
 ) -> Float64[np.ndarray, " resample"]:
-    """Return `weighted_scores`' AUC alone, or `partial_auroc_score`, under each column of weights.
+    """Return `weighted_scores`' AUC alone, or `partial_auroc_score`, under each row of weights.
 
     Raises:
         DataError: The rate is not in (0, 1].
     """
     rate = max_false_positive_rate
     if rate == 1:
-        return score_columns(ranked, weights, _auroc)
+        return score_rows(ranked, weights, _auroc)
     if not 0 < rate < 1:
         raise DataError(f"a false positive rate of {rate} bounds no part of a ROC curve; give one in (0, 1]")
-    return score_columns(ranked, weights, lambda tally: _partial_auroc(tally, rate))
+    return score_rows(ranked, weights, lambda tally: _partial_auroc(tally, rate))
 
 
 def auroc_score(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
@@ -287,8 +307,8 @@ def compact_points(
 
 def _unweighted_scores(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> tuple[float, float]:
     ranked = rank(target, score, np.zeros(len(target), dtype=np.int64))
-    auroc, average_precision = weighted_scores(ranked, np.ones((1, 1), dtype=np.int32))
-    return float(auroc[0]), float(average_precision[0])
+    scores = weighted_scores(ranked, np.ones((1, 1), dtype=np.int32))
+    return float(scores.auroc[0]), float(scores.average_precision[0])
 
 
 def _auroc(tally: Tally) -> Float64[np.ndarray, " resample"]:
@@ -308,7 +328,7 @@ def _partial_auroc(tally: Tally, rate: float) -> Float64[np.ndarray, " resample"
 
     A group tied with negatives is a slope; the part of it before the bound is a triangle.
     """
-    bound = rate * tally.negatives
+    bound = rate * tally.negatives[:, None]
     start, end = np.minimum(tally.above, bound), np.minimum(tally.through, bound)
     triangle = (end - start) ** 2 / (2 * np.maximum(tally.through - tally.above, 1))
     area = _sum_of_products(tally.group, bound - end + triangle) / (tally.positives * tally.negatives)
@@ -317,9 +337,9 @@ def _partial_auroc(tally: Tally, rate: float) -> Float64[np.ndarray, " resample"
 
 
 def _sum_of_products(
-    a: Float64[np.ndarray, "group resample"], b: Float64[np.ndarray, "group resample"]
+    a: Float64[np.ndarray, "resample group"], b: Float64[np.ndarray, "resample group"]
 ) -> Float64[np.ndarray, " resample"]:
-    return np.asarray(np.einsum("gr,gr->r", a, b))
+    return np.asarray(np.einsum("rg,rg->r", a, b))
 
 
 def _first_of_ties(sorted_scores: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
+from thorax.cores import on_all_cores
 from thorax.errors import DataError
 from thorax.evaluation.classification import Readings
 from thorax.evaluation.intervals import (
@@ -164,7 +165,7 @@ def evaluate_subgroups(
         )
     patient = readings.patient
     weights = resample_counts(int(patient.max()) + 1, resamples=resamples, seed=seed)
-    weights = np.concatenate([np.ones((len(weights), 1), dtype=np.int32), weights], axis=1)
+    weights = np.concatenate([np.ones((1, weights.shape[1]), dtype=np.int32), weights])
     parts = [axis.group == number for number in range(len(axis.groups))]
     measured = [_measure(readings, part, patient=patient, weights=weights) for part in parts]
     subgroups = []
@@ -200,57 +201,79 @@ class _Measured:
     patients: Float64[np.ndarray, "k 2"]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counted:
+    """What is counted and scored of one finding.
+
+    Attributes:
+        counts: As of `_Measured`.
+        hits: Of each patient, the images with the finding that are called so; none of too few patients.
+        positives: Of each patient, the images with the finding that are called anything.
+        auc: As of `_Measured`.
+        patients: Effective patients of the AUC.
+    """
+
+    counts: tuple[int, int, int]
+    hits: Float64[np.ndarray, " patient"]
+    positives: Float64[np.ndarray, " patient"]
+    auc: Float64[np.ndarray, " sample"]
+    patients: float
+
+
 def _measure(
     readings: Readings,
     part: Bool[np.ndarray, " n"],
     *,
     patient: Int64[np.ndarray, " n"],
-    weights: Int32[np.ndarray, "patient sample"],
+    weights: Int32[np.ndarray, "sample patient"],
 ) -> _Measured:
-    counts = np.zeros((len(readings.findings), 3), dtype=np.int64)
-    auc = np.full((weights.shape[1], len(readings.findings)), math.nan)
-    sensitivity, patients = auc.copy(), np.full((len(readings.findings), 2), math.nan)
-    intervals = [Interval(math.nan, math.nan, math.nan)] * len(readings.findings)
-    known = readings.known & part[:, None]
-    for k in range(len(readings.findings)):
-        rows = np.flatnonzero(known[:, k])
-        present = readings.targets[rows, k] == 1
-        with_finding, without = rows[present], rows[~present]
-        counts[k] = len(rows), len(with_finding), len(np.unique(patient[with_finding]))
-        if counts[k, 2] < FEWEST_PATIENTS:
-            continue
-        calls, whose = readings.calls[with_finding, k], patient[with_finding]
-        hits, positives = (
-            np.bincount(whose[chosen], minlength=len(weights)).astype(np.float64)
-            for chosen in (calls == 1, calls >= 0)
-        )
-        sensitivity[:, k], intervals[k] = (
-            _resampled(hits, positives, weights),
-            share_interval(hits, positives),
-        )
-        patients[k, 1] = effective_patients(positives.astype(np.int64))
-        if len(np.unique(patient[without])) >= FEWEST_PATIENTS:
-            ranked = rank(present, readings.probabilities[rows, k], patient[rows])
-            auc[:, k], patients[k, 0] = weighted_auroc(ranked, weights), ranked_patients(ranked)
+    def count(k: int) -> _Counted:
+        rows = np.flatnonzero(readings.known[:, k] & part)
+        return _count(readings, k, rows=rows, patient=patient, weights=weights)
+
+    counted = on_all_cores(count, range(len(readings.findings)))
+    hits = np.stack([each.hits for each in counted], axis=1)
+    positives = np.stack([each.positives for each in counted], axis=1)
+    sums = weights @ np.concatenate([hits, positives], axis=1)
+    some, of = np.split(sums, 2, axis=1)
+    with np.errstate(invalid="ignore"):
+        sensitivity = some / np.where(of > 0, of, np.nan)
+    whose = [effective_patients(each.astype(np.int64)) for each in positives.T]
     return _Measured(
         num_images=int(np.sum(part)),
         num_patients=len(np.unique(patient[part])),
-        counts=counts,
-        auc=auc,
+        counts=np.array([each.counts for each in counted], dtype=np.int64),
+        auc=np.stack([each.auc for each in counted], axis=1),
         sensitivity=sensitivity,
-        sensitivity_interval=tuple(intervals),
-        patients=patients,
+        sensitivity_interval=tuple(share_interval(each.hits, each.positives) for each in counted),
+        patients=np.stack([[each.patients for each in counted], whose], axis=1),
     )
 
 
-def _resampled(
-    hits: Float64[np.ndarray, " patient"],
-    positives: Float64[np.ndarray, " patient"],
-    weights: Int32[np.ndarray, "patient sample"],
-) -> Float64[np.ndarray, " sample"]:
-    some, of = hits @ weights, positives @ weights
-    with np.errstate(invalid="ignore"):
-        return np.asarray(some / np.where(of > 0, of, np.nan))
+def _count(
+    readings: Readings,
+    k: int,
+    *,
+    rows: Int64[np.ndarray, " row"],
+    patient: Int64[np.ndarray, " n"],
+    weights: Int32[np.ndarray, "sample patient"],
+) -> _Counted:
+    present = readings.targets[rows, k] == 1
+    with_finding, without = rows[present], rows[~present]
+    counts = len(rows), len(with_finding), len(np.unique(patient[with_finding]))
+    auc, effective = np.full(len(weights), math.nan), math.nan
+    if counts[2] < FEWEST_PATIENTS:
+        nobody = np.zeros(weights.shape[1])
+        return _Counted(counts, nobody, nobody, auc, effective)
+    if len(np.unique(patient[without])) >= FEWEST_PATIENTS:
+        ranked = rank(present, readings.probabilities[rows, k], patient[rows])
+        auc, effective = weighted_auroc(ranked, weights), ranked_patients(ranked)
+    calls, whose = readings.calls[with_finding, k], patient[with_finding]
+    hits, positives = (
+        np.bincount(whose[chosen], minlength=weights.shape[1]).astype(np.float64)
+        for chosen in (calls == 1, calls >= 0)
+    )
+    return _Counted(counts, hits, positives, auc, effective)
 
 
 def _subgroup(readings: Readings, own: _Measured, *, rest: _Measured, axis: str, name: str) -> Subgroup:

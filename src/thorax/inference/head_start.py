@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.bundle_files import MANIFEST, bundle_folder, check_file
-from thorax.inference.cores import has_cuda_driver, num_threads
+from thorax.cores import has_cuda_driver, num_threads
 from thorax.recipe.choices import EngineName
 
 __all__ = ["Begun", "begin"]

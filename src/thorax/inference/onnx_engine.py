@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from thorax.arrays import PixelsBatch
+from thorax.cores import num_threads
 from thorax.errors import BundleError
-from thorax.inference.cores import num_threads
 from thorax.inference.onnx_session import open_session
 from thorax.inference.pipeline import ViewLogits
 

@@ -6,8 +6,8 @@ from typing import Final, get_args
 
 from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, Precision
+from thorax.cores import has_cuda_driver
 from thorax.errors import BundleError
-from thorax.inference.cores import has_cuda_driver
 from thorax.inference.head_start import Begun
 from thorax.inference.predictor import Engine, Predictor
 from thorax.recipe.choices import EngineName

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch
+from thorax.cores import num_threads
 from thorax.errors import BundleError
-from thorax.inference.cores import num_threads
 from thorax.inference.onnx_engine import LOGITS, PIXELS
 from thorax.inference.pipeline import ViewLogits
 

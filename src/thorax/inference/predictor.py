@@ -16,9 +16,9 @@ from jaxtyping import Float64
 
 from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle
+from thorax.cores import num_threads
 from thorax.errors import ImageError
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.cores import num_threads
 from thorax.inference.pipeline import ViewLogits, calibrated_logits, member_logits, pooled_logits, sigmoid
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.radiograph import Radiograph, ViewPosition

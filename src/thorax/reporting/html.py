@@ -6,8 +6,9 @@ from typing import Any
 from thorax.evaluation.assess import Assessment
 from thorax.evaluation.calibration_error import CalibrationError
 from thorax.evaluation.classification import AVERAGES, Rate
-from thorax.evaluation.evaluate import PARTIAL_RATE, Context, FindingEvaluation
+from thorax.evaluation.evaluate import Context, FindingEvaluation
 from thorax.evaluation.examples import Outcome
+from thorax.evaluation.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import FEWEST_PATIENTS
 from thorax.evaluation.threshold_sets import TUNED_MARK
 from thorax.reporting.figures import (

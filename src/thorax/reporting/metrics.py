@@ -7,10 +7,11 @@ from typing import Any, Final
 from thorax.evaluation.assess import Assessment, AtOperatingPoint, RadiologistAssessment, StatedPrevalence
 from thorax.evaluation.calibration_error import CalibrationError, FindingCalibrationError
 from thorax.evaluation.classification import Classification, FindingClassification
-from thorax.evaluation.evaluate import PARTIAL_RATE, Context, Evaluation, FindingEvaluation
+from thorax.evaluation.evaluate import Context, Evaluation, FindingEvaluation
 from thorax.evaluation.intervals import LEVEL
 from thorax.evaluation.prevalence import LabelShift, PredictiveValues
 from thorax.evaluation.published import PublishedF1, PublishedResult
+from thorax.evaluation.ranking import PARTIAL_RATE
 from thorax.evaluation.recalibration import Recalibration
 from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
