@@ -35,9 +35,11 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Train a recipe on the training part of its split; validation alone chooses."""
+    from thorax.memory import keep_freed_memory
     from thorax.recipe.load import load_recipe
     from thorax.store import open_store
 
+    keep_freed_memory()
     loaded = load_recipe(recipe, settings or ())
     images = open_store(store)
     images.verify()

@@ -26,11 +26,12 @@ from thorax.arrays import Pixels
 from thorax.datasets.phantom_anatomy import FIELD_MM, draw_anatomy
 from thorax.datasets.phantom_chest import build_chest
 from thorax.datasets.phantom_cohort import PhantomPatient, PhantomVisit, draw_patient, draw_patients
-from thorax.datasets.phantom_fields import Field, keep_freed_memory, speckle
+from thorax.datasets.phantom_fields import Field, speckle
 from thorax.datasets.phantom_findings import NUM_SITE_DRAWS, PlantedFinding, plant
 from thorax.errors import DataError
 from thorax.files import replacing
 from thorax.findings import NIH14, NO_FINDING
+from thorax.memory import keep_freed_memory
 from thorax.randomness import uniform
 
 __all__ = ["LARGEST_SIZE", "SMALLEST_SIZE", "PhantomSet", "render_phantom", "write_phantoms"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from thorax.randomness import integer_seed
 
-__all__ = ["Column", "Field", "Row", "band", "cloud", "keep_freed_memory", "smooth", "speckle"]
+__all__ = ["Column", "Field", "Row", "band", "cloud", "smooth", "speckle"]
 
 Field = Float32[np.ndarray, "s s"]
 """One value per pixel."""
@@ -22,17 +22,6 @@ Row = Float32[np.ndarray, "1 s"]
 
 Column = Float32[np.ndarray, "s 1"]
 """One value per row of pixels."""
-
-
-def keep_freed_memory() -> None:
-    """Let this process reuse the memory of freed arrays instead of handing it back at once.
-
-    glibc returns blocks above 128 kB to the system until it has seen a larger one freed, which raises the
-    limit (mallopt(3), M_MMAP_THRESHOLD). Drawing makes hundreds of 256 kB arrays per image; with each of
-    them new to the system it takes two to four times as long. Other C libraries: no effect. The block is
-    never touched, so that it takes no memory itself.
-    """
-    np.empty(24 << 20, dtype=np.uint8)
 
 
 def smooth(inside: Field | Row | Column, width: float) -> Float32[np.ndarray, "h w"]:
