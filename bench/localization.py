@@ -21,8 +21,9 @@ from thorax.datasets.splits import build_split, registered_sha256
 from thorax.errors import RecipeError
 from thorax.evaluation.localization import Localization, LocalizationScores, MapScores, localize
 from thorax.explain import METHODS
-from thorax.explain.localization_table import TABLE_HEADER, table_rows
-from thorax.explain.localize import boxed_rows, measure_maps
+from thorax.explain.faithful_maps import faithfulness_of_maps, measure_curves
+from thorax.explain.localization_table import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
+from thorax.explain.localize import BoxedRow, boxed_rows, measure_maps
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Preparation
@@ -54,15 +55,19 @@ def trained_on_phantoms(arguments: argparse.Namespace) -> tuple[Path, Path]:
     return phantoms, run
 
 
-def measured(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> Localization:
-    explainer = TorchExplainer(bundle, device=arguments.device)
+def boxed_part(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> list[BoxedRow]:
     split = build_split(
         arguments.split or bundle.split,
         store.table,
         dataset=store.dataset,
         whole_sha256=store.split_sha256,
     )
-    boxed = boxed_rows(store, split.rows(arguments.part), bundle.findings)
+    return boxed_rows(store, split.rows(arguments.part), bundle.findings)
+
+
+def measured(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> Localization:
+    explainer = TorchExplainer(bundle, device=arguments.device)
+    boxed = boxed_part(bundle, store, arguments)
     overlaps = {}
     for method in arguments.method:
         try:
@@ -70,6 +75,21 @@ def measured(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> Loc
         except RecipeError:
             continue  # the method does not go with this net
     return localize([pair for each in boxed for pair in each.pairs], overlaps)
+
+
+def curves(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> str:
+    """Return deletion and insertion on the first boxed images, as Markdown."""
+    explainer = TorchExplainer(bundle, device=arguments.device)
+    boxed = boxed_part(bundle, store, arguments)[: arguments.curves]
+    found = {}
+    for method in arguments.method:
+        try:
+            found |= measure_curves(explainer, store, boxed, methods=[method])
+        except RecipeError:
+            continue  # the method does not go with this net
+    rows = curves_rows(faithfulness_of_maps(found, boxed))
+    pairs = sum(len(each.pairs) for each in boxed)
+    return f"Deletion and insertion, {pairs} boxed findings:\n\n{markdown_table(CURVES_HEADER, rows)}"
 
 
 def heading(name: str, bundle: Bundle, found: Localization, arguments: argparse.Namespace) -> str:
@@ -150,6 +170,7 @@ def main() -> None:
     parser.add_argument("--split", default="")
     parser.add_argument("--part", default="test")
     parser.add_argument("--method", nargs="+", default=QUICK, choices=METHODS)
+    parser.add_argument("--curves", type=int, default=0, help="boxed images for deletion and insertion")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="Markdown file; else to the terminal")
     arguments = parser.parse_args()
@@ -166,6 +187,8 @@ def main() -> None:
         sections += [heading(path.name, bundle, found, arguments), table(found)]
         if arguments.phantoms is not None and "grad-cam" in arguments.method:
             sections.append(acceptance(found, bundle))
+        if arguments.curves:
+            sections.append(curves(bundle, store, arguments))
     parts = [leaderboard(every), *sections] if len(every) > 1 else sections
     text = "\n".join(parts)
     if arguments.out:

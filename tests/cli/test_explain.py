@@ -230,6 +230,18 @@ def test_localize_measures_and_writes(work, tmp_path):
     assert "hardly tell methods apart" in done.stderr
 
 
+def test_localize_blurs_what_the_maps_name(work, tmp_path):
+    done = run(
+        "localize", work / "bundle", "--store", work / "store", "--out", tmp_path / "figures",
+        "--faithfulness", "--resamples", "20",
+    )  # fmt: skip
+    numbers = json.loads((tmp_path / "figures" / "localization.json").read_text())
+    (found,) = numbers["faithfulness"].values()
+    assert found["num_maps"] == numbers["num_boxes"] + numbers["num_fitting_boxes"]
+    assert "Deletion and insertion" in done.stdout
+    assert "## Faithfulness" in (tmp_path / "figures" / "localization.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

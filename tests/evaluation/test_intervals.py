@@ -10,6 +10,7 @@ from thorax.evaluation.intervals import (
     effective_patients,
     mean_patients,
     over_resamples,
+    patient_means,
     patient_resample,
     percentile_interval,
     ranked_patients,
@@ -189,3 +190,21 @@ def test_intervals_of_few_uneven_patients_hold_the_truth_as_often_as_they_say():
         plain_held += plain.low <= truth <= plain.high
     assert 0.93 <= held / 1000 <= 0.97
     assert plain_held < held
+
+
+def test_means_over_rows_are_resampled_by_patient():
+    random = np.random.default_rng(3)
+    patients = [f"p{number}" for number in random.integers(0, 12, 60)]
+    values = random.normal(size=(60, 2)) + np.array([[int(name[1:]) for name in patients]] * 2).T
+    found = patient_means(values, patients, resamples=100, seed=6)
+    names = sorted(set(patients))
+    loop = []
+    for row in resample_counts(len(names), resamples=100, seed=6):
+        rows = np.repeat(np.arange(60), [row[names.index(name)] for name in patients])
+        loop.append(values[rows].mean(axis=0))
+    few = effective_patients(np.array([patients.count(name) for name in names]))
+    for k, interval in enumerate(found):
+        expected = percentile_interval(values[:, k].mean(), np.array(loop)[:, k], patients=few)
+        assert (interval.value, interval.low, interval.high) == pytest.approx(
+            (expected.value, expected.low, expected.high)
+        )

@@ -27,7 +27,7 @@ def slow_curve(classifier, before, after, attribution, cells):
 def test_curves_equal_their_slow_twin():
     classifier, image = build("densenet121").eval(), images(1, size=64)
     attribution = explain(classifier, image, [0], method="occlusion")[0, 0]
-    found = faithfulness(classifier, image, 0, attribution=attribution, cells=8)
+    (found,) = faithfulness(classifier, image, 0, attributions=[attribution], cells=8)
     blurred = _blurred(image)
     for curve, pair in ((found.deletion, (image, blurred)), (found.insertion, (blurred, image))):
         np.testing.assert_allclose(
@@ -42,7 +42,7 @@ def test_areas_by_hand():
     image[..., :16, 16:] = 1.0
     classifier = powers([[10.0, 0.0]], bias=-2.0)
     attribution = image[0, 0].numpy()
-    found = faithfulness(classifier, image, 0, attribution=attribution, cells=2)
+    (found,) = faithfulness(classifier, image, 0, attributions=[attribution], cells=2)
     blurred = _blurred(image)
     steps = []
     for quarters in range(5):
@@ -60,8 +60,10 @@ def test_a_right_map_beats_chance_and_its_opposite_does_not():
     image = torch.zeros(1, 1, 64, 64)
     image[..., 8:24, 40:56] = 1.0
     classifier = powers([[60.0, 0.0]], bias=-2.0)
-    right = faithfulness(classifier, image, 0, attribution=image[0, 0].numpy(), cells=8)
-    wrong = faithfulness(classifier, image, 0, attribution=-image[0, 0].numpy(), cells=8)
+    shown = image[0, 0].numpy()
+    right, wrong = faithfulness(classifier, image, 0, attributions=[shown, -shown], cells=8)
+    (alone,) = faithfulness(classifier, image, 0, attributions=[-shown], cells=8)
+    assert alone.deletion_gain == wrong.deletion_gain
     assert right.deletion_gain > 0.1
     assert right.insertion_gain > 0.05
     assert wrong.deletion_gain < 0
@@ -72,7 +74,8 @@ def test_a_right_map_beats_chance_and_its_opposite_does_not():
 
 def test_ends_do_not_depend_on_the_order():
     classifier, image = build("test_vit").eval(), images(1)
-    found = faithfulness(classifier, image, 1, attribution=np.zeros((64, 64), np.float32), cells=5, seed=3)
+    blank = np.zeros((64, 64), np.float32)
+    (found,) = faithfulness(classifier, image, 1, attributions=[blank], cells=5, seed=3)
     for name, other in (("deletion", "random_deletion"), ("insertion", "random_insertion")):
         one, control = getattr(found, name).probability, getattr(found, other).probability
         assert one[[0, -1]] == pytest.approx(control[[0, -1]], abs=1e-6)
@@ -91,8 +94,8 @@ def test_blurring_keeps_flat_images_and_takes_the_detail():
 def test_the_net_is_left_as_it_was():
     classifier = build("densenet121", head={"dropout": 0.5})
     image = images(1)
-    first = faithfulness(classifier, image, 0, attribution=image[0, 0].numpy(), cells=4)
-    again = faithfulness(classifier, image, 0, attribution=image[0, 0].numpy(), cells=4)
+    shown = [image[0, 0].numpy()]
+    (first,), (again,) = (faithfulness(classifier, image, 0, attributions=shown, cells=4) for _ in range(2))
     assert classifier.training
     assert np.array_equal(first.deletion.probability, again.deletion.probability)
 
@@ -106,5 +109,5 @@ def test_the_net_is_left_as_it_was():
     ],
 )
 def test_what_does_not_fit_is_refused(shown, attribution, cells):
-    with pytest.raises(DataError, match="give one image and its map"):
-        faithfulness(build("densenet121"), shown, 0, attribution=attribution, cells=cells)
+    with pytest.raises(DataError, match="give one image and its maps"):
+        faithfulness(build("densenet121"), shown, 0, attributions=[attribution], cells=cells)

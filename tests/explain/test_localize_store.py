@@ -3,12 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from thorax.errors import DataError, LeakError
+from thorax.errors import DataError, LeakError, RecipeError
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.localization import localize
 from thorax.evaluation.overlap import map_overlap
+from thorax.explain.faithful_maps import faithfulness_of_maps, measure_curves
 from thorax.explain.localization_table import (
+    CURVES_HEADER,
     TABLE_HEADER,
+    curves_rows,
     localization_json,
     localization_markdown,
     table_rows,
@@ -128,6 +131,78 @@ def test_the_table_says_what_a_number_must_travel_with(localization):
     rows = table_rows(localization)
     assert {len(row) for row in rows} == {len(TABLE_HEADER)}
     assert rows[0][1] == str(localization.methods[0].mean.pointing)
+
+
+@pytest.fixture(scope="module")
+def three(boxed):
+    """A row of each of three patients."""
+    _, found = boxed
+    first = {each.pairs[0].patient: each for each in reversed(found)}
+    return list(first.values())[:3]
+
+
+@pytest.fixture(scope="module")
+def curves(store, boxed, three):
+    bundle, _ = boxed
+    done = []
+    measured = measure_curves(
+        TorchExplainer(bundle, device="cpu"), store, three, methods=("cam", "occlusion"),
+        progress=lambda count, total: done.append((count, total)),
+    )  # fmt: skip
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    return measured
+
+
+def test_curves_are_those_of_each_pair_alone(store, boxed, three, curves):
+    bundle, _ = boxed
+    explainer = TorchExplainer(bundle, device="cpu")
+    pairs = [(each.row, pair) for each in three for pair in each.pairs]
+    row, pair = pairs[-1]
+    pixels = store.pixels(np.array([row], dtype=np.int64))
+    attribution = explainer.maps(pixels, (pair.finding,), method="occlusion")[0, 0]
+    (alone,) = explainer.faithfulness(pixels[0], pair.finding, attributions=[attribution])
+    assert len(curves["occlusion"]) == len(pairs)
+    np.testing.assert_allclose(
+        curves["occlusion"][-1].deletion.probability, alone.deletion.probability, atol=1e-6
+    )
+    assert curves["occlusion"][-1].random_insertion.area == pytest.approx(alone.random_insertion.area)
+
+
+def test_faithfulness_is_a_mean_over_pairs_with_the_patients_interval(three, curves):
+    cam, occlusion = faithfulness_of_maps(curves, three, resamples=50)
+    assert (cam.method, occlusion.method) == ("cam", "occlusion")
+    gains = [each.deletion_gain for each in curves["cam"]]
+    assert cam.deletion_gain.value == pytest.approx(np.mean(gains))
+    assert cam.deletion_gain.low < cam.deletion_gain.value < cam.deletion_gain.high
+    assert cam.num_patients == 3
+    assert cam.num_maps == len(gains)
+    # Both are beside the same chance.
+    for one, other in zip(curves["cam"], curves["occlusion"], strict=True):
+        assert one.random_deletion.area == other.random_deletion.area
+    assert cam.deletion.value + cam.deletion_gain.value == pytest.approx(
+        occlusion.deletion.value + occlusion.deletion_gain.value
+    )
+
+
+def test_an_ensemble_has_no_curves(store, boxed, bundle_of, tmp_path):
+    _, found = boxed
+    several = TorchExplainer(bundle_of(tmp_path, "densenet121", "resnet10t"), device="cpu")
+    with pytest.raises(RecipeError, match=r"is an ensemble of 2 nets, .*; measure the bundles"):
+        measure_curves(several, store, found[:1], methods=("grad-cam",))
+
+
+def test_curves_stand_in_the_files(localization, three, curves):
+    summaries = faithfulness_of_maps(curves, three, resamples=20)
+    values = localization_json(localization, CONTEXT, curves=summaries)
+    assert values["faithfulness"]["cam"]["deletion"]["value"] == summaries[0].deletion.value
+    assert values["faithfulness"]["occlusion"]["num_patients"] == summaries[1].num_patients
+    assert localization_json(localization, CONTEXT)["faithfulness"] == {}
+    text = localization_markdown(localization, CONTEXT, curves=summaries)
+    assert f"over {summaries[0].num_maps} boxed findings" in text
+    rows = curves_rows(summaries)
+    assert {len(row) for row in rows} == {len(CURVES_HEADER)}
+    assert f"| {' | '.join(rows[1])} |" in text
+    assert "Faithfulness" not in localization_markdown(localization, CONTEXT)
 
 
 def test_files_are_written_and_the_same_again(localization, tmp_path):

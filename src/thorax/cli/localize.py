@@ -8,6 +8,8 @@ import typer
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
     from thorax.evaluation.localization import Localization
+    from thorax.explain import Explainer
+    from thorax.explain.faithful_maps import MapFaithfulness
     from thorax.store import Store
 
 __all__ = ["localize"]
@@ -26,6 +28,13 @@ def localize(
         list[str] | None,
         typer.Option(help="cam where the net has an exact one, else grad-cam. May be repeated."),
     ] = None,
+    faithfulness: Annotated[
+        bool,
+        typer.Option(
+            "--faithfulness",
+            help="Deletion and insertion too: thousands of passes for each box; better on a GPU.",
+        ),
+    ] = False,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of resamples, random maps and methods that draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -42,8 +51,14 @@ def localize(
     from thorax.errors import BundleError, DataError
     from thorax.evaluation.evaluate import Context
     from thorax.evaluation.localization import localize as compare
-    from thorax.explain import open_explainer
-    from thorax.explain.localization_table import TABLE_HEADER, table_rows, write_localization
+    from thorax.explain import open_explainer, open_torch_explainer
+    from thorax.explain.localization_table import (
+        CURVES_HEADER,
+        TABLE_HEADER,
+        curves_rows,
+        table_rows,
+        write_localization,
+    )
     from thorax.explain.localize import boxed_rows, measure_maps
     from thorax.prediction import ModelIdentity
     from thorax.store import open_store
@@ -58,7 +73,17 @@ def localize(
     chosen = build_split(name, images.table, dataset=images.dataset, whole_sha256=images.split_sha256)
     boxed = boxed_rows(images, chosen.rows(part), opened.findings)
     methods = chosen_methods(method, opened)
-    explainer = open_explainer(opened, methods=methods, device=device)
+    explainer: Explainer
+    curves: tuple[MapFaithfulness, ...] = ()
+    if faithfulness:
+        explainer = by_torch = open_torch_explainer(opened, methods=methods, device=device)
+        from thorax.explain.faithful_maps import faithfulness_of_maps, measure_curves
+
+        with progress_bar("blurring", unit="images") as progress:
+            measured = measure_curves(by_torch, images, boxed, methods=methods, seed=seed, progress=progress)
+        curves = faithfulness_of_maps(measured, boxed, resamples=resamples, seed=seed)
+    else:
+        explainer = open_explainer(opened, methods=methods, device=device)
     with progress_bar("explaining", unit="images") as progress:
         overlaps = measure_maps(explainer, images, boxed, methods=methods, seed=seed, progress=progress)
     pairs = [pair for each in boxed for pair in each.pairs]
@@ -75,9 +100,11 @@ def localize(
         versions={package: version(package) for package in ("thorax", explainer.library, "numpy")},
         warnings=_warnings(opened, images, found),
     )
-    _, table = write_localization(found, context, out=out)
+    _, table = write_localization(found, context, out=out, curves=curves)
     title = f"{chosen.name}, {part} part, {found.num_pairs:,} boxes of {found.num_patients:,} patients"
     print_table(TABLE_HEADER, table_rows(found), title=title)
+    if curves:
+        print_table(CURVES_HEADER, curves_rows(curves), title="Deletion and insertion")
     for warning in context.warnings:
         typer.echo(f"note: {warning}", err=True)
     typer.echo(f"table: {table}")

@@ -22,6 +22,7 @@ __all__ = [
     "effective_patients",
     "mean_patients",
     "over_resamples",
+    "patient_means",
     "patient_resample",
     "percentile_interval",
     "ranked_patients",
@@ -207,6 +208,32 @@ def resampled_interval(
     if len(defined) and np.ptp(defined) == 0:
         return Interval(value, math.nan, math.nan)
     return percentile_interval(value, samples, patients=patients)
+
+
+def patient_means(
+    values: Float64[np.ndarray, "n k"], patients: Sequence[str], *, resamples: int, seed: int
+) -> list[Interval]:
+    """Return the mean of each column over its rows, with patients as the unit.
+
+    Args:
+        values: Some figures of each image, or of each finding in one; at least one row.
+        patients: Whose each row is.
+        resamples: How many resamples of the patients, at least 1.
+        seed: Which ones.
+    """
+    _, patient = np.unique(np.asarray(patients), return_inverse=True)
+    rows = np.bincount(patient)
+    sums = np.stack([np.bincount(patient, weights=column) for column in values.T], axis=1)
+    samples = over_resamples(
+        lambda counts: (counts @ sums) / (counts @ rows)[:, None],
+        num_patients=len(rows),
+        resamples=resamples,
+        seed=seed,
+    )
+    return [
+        resampled_interval(float(np.mean(column)), sample, patients=effective_patients(rows))
+        for column, sample in zip(values.T, samples.T, strict=True)
+    ]
 
 
 def _tail(patients: float) -> float:

@@ -25,7 +25,10 @@ from thorax.models import Classifier
 from thorax.models.tensors import Images
 from thorax.randomness import permutation
 
-__all__ = ["Curve", "Faithfulness", "faithfulness"]
+__all__ = ["CELLS", "Curve", "Faithfulness", "faithfulness"]
+
+CELLS: Final = 14
+"""Cells along each side: 16 pixels each at 224, about the places of a ViT's map, twice those of a CNN's."""
 
 _BATCH: Final = 32
 """Changed images that go through the net together."""
@@ -57,7 +60,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Faithfulness:
-    """The curves of one map.
+    """The curves of one map beside its image's random orders.
 
     Attributes:
         deletion: In the map's order.
@@ -87,17 +90,17 @@ def faithfulness(
     image: Images,
     column: int,
     *,
-    attribution: Attribution,
-    cells: int = 14,
+    attributions: Sequence[Attribution],
+    cells: int = CELLS,
     seed: int = 0,
-) -> Faithfulness:
-    """Return the deletion and insertion curves of a map, beside those of three random orders.
+) -> tuple[Faithfulness, ...]:
+    """Return the deletion and insertion curves of each map, beside those of the same three random orders.
 
     Args:
         classifier: The net; it is left as it was.
         image: One image, at the net's input size.
         column: Which output.
-        attribution: The map, at the net's input size.
+        attributions: Maps of the image, at the net's input size.
         cells: Cells along each side; a pass forward for each cell, curve and order.
         seed: Of the random orders.
 
@@ -105,26 +108,26 @@ def faithfulness(
         DataError: Not one image, or a map of another size.
     """
     side = image.shape[-1]
-    if image.shape != (1, 1, side, side) or attribution.shape != (side, side) or not 0 < cells <= side:
+    shapes = [each.shape for each in attributions]
+    if image.shape != (1, 1, side, side) or set(shapes) != {(side, side)} or not 0 < cells <= side:
         raise DataError(
-            f"curves need one square image, a map of its size and at most a cell per pixel; got images of "
-            f"shape {tuple(image.shape)}, a map of shape {attribution.shape} and {cells} cells a side; give "
-            "one image and its map"
+            f"curves need one square image, maps of its size and at most a cell per pixel; got images of "
+            f"shape {tuple(image.shape)}, maps of shapes {shapes} and {cells} cells a side; give one image "
+            "and its maps"
         )
     cell = _cell_of_pixel(side, cells)
     random = [permutation(seed, "faithfulness", epoch=epoch, length=cells**2) for epoch in range(3)]
-    orders = [_order(attribution, cell, cells=cells), *random]
+    orders = [*random, *(_order(each, cell, cells=cells) for each in attributions)]
     blurred = _blurred(image)
     with torch.no_grad(), at_rest(classifier):
         deletion, insertion = (
             [_curve(classifier, pair, column, order=order, cell=cell) for order in orders]
             for pair in ((image, blurred), (blurred, image))
         )
-    return Faithfulness(
-        deletion=deletion[0],
-        insertion=insertion[0],
-        random_deletion=_mean(deletion[1:]),
-        random_insertion=_mean(insertion[1:]),
+    controls = [_mean(curves[: len(random)]) for curves in (deletion, insertion)]
+    return tuple(
+        Faithfulness(deletion=one, insertion=other, random_deletion=controls[0], random_insertion=controls[1])
+        for one, other in zip(deletion[len(random) :], insertion[len(random) :], strict=True)
     )
 
 

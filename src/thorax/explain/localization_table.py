@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.intervals import LEVEL, Interval
@@ -12,9 +12,14 @@ from thorax.evaluation.overlap import HITS
 from thorax.explain.choices import NOT_OF_A_FINDING
 from thorax.files import write_json, write_text
 
+if TYPE_CHECKING:  # it takes torch, which figures alone do not need
+    from thorax.explain.faithful_maps import MapFaithfulness
+
 __all__ = [
+    "CURVES_HEADER",
     "LOCALIZATION_FORMAT",
     "TABLE_HEADER",
+    "curves_rows",
     "localization_json",
     "localization_markdown",
     "table_rows",
@@ -34,20 +39,27 @@ TABLE_HEADER: Final = (
 )
 """What the columns of `table_rows` are called."""
 
+CURVES_HEADER: Final = ("Map", "Deletion", "Below chance (95 %)", "Insertion", "Above chance (95 %)")
+"""What the columns of `curves_rows` are called."""
 
-def write_localization(found: Localization, context: Context, *, out: Path) -> tuple[Path, Path]:
+
+def write_localization(
+    found: Localization, context: Context, *, out: Path, curves: Sequence["MapFaithfulness"] = ()
+) -> tuple[Path, Path]:
     """Write `localization.json` and `localization.md` into a folder, each whole or not at all.
 
     The same figures and context give the same bytes.
     """
     out.mkdir(parents=True, exist_ok=True)
     table, numbers = out / "localization.md", out / "localization.json"
-    write_text(table, localization_markdown(found, context))
-    write_json(numbers, localization_json(found, context))
+    write_text(table, localization_markdown(found, context, curves=curves))
+    write_json(numbers, localization_json(found, context, curves=curves))
     return numbers, table
 
 
-def localization_json(found: Localization, context: Context) -> dict[str, Any]:
+def localization_json(
+    found: Localization, context: Context, *, curves: Sequence["MapFaithfulness"] = ()
+) -> dict[str, Any]:
     """Return the content of `localization.json`; a value that does not exist is None."""
     return {
         "format": LOCALIZATION_FORMAT,
@@ -66,6 +78,7 @@ def localization_json(found: Localization, context: Context) -> dict[str, Any]:
         "hits_at": list(HITS),
         "methods": {each.name: _map_json(each) for each in found.methods},
         "baselines": {each.name: _map_json(each) for each in found.baselines},
+        "faithfulness": {each.method: _curves_json(each) for each in curves},
         "warnings": list(context.warnings),
         "versions": dict(context.versions),
     }
@@ -78,6 +91,17 @@ def _map_json(each: MapScores) -> dict[str, Any]:
         "all_boxes": _scores_json(each.pooled),
         "findings": {finding.name: _scores_json(scores) for finding, scores in each.by_finding.items()},
         "sizes": {size: _scores_json(scores) for size, scores in each.by_size.items()},
+    }
+
+
+def _curves_json(each: "MapFaithfulness") -> dict[str, Any]:
+    return {
+        "num_maps": each.num_maps,
+        "num_patients": each.num_patients,
+        "deletion": _interval(each.deletion),
+        "deletion_below_chance": _interval(each.deletion_gain),
+        "insertion": _interval(each.insertion),
+        "insertion_above_chance": _interval(each.insertion_gain),
     }
 
 
@@ -104,8 +128,24 @@ def table_rows(found: Localization) -> list[tuple[str, ...]]:
     return [_row(_name(each), each.mean) for each in (*found.methods, *found.baselines)]
 
 
-def localization_markdown(found: Localization, context: Context) -> str:
-    """Return the figures as Markdown: means over findings, each finding, each size."""
+def curves_rows(curves: Sequence["MapFaithfulness"]) -> list[tuple[str, ...]]:
+    """Return deletion and insertion as text in the columns of `CURVES_HEADER`."""
+    return [
+        (
+            each.method,
+            f"{each.deletion.value:.3f}",
+            str(each.deletion_gain),
+            f"{each.insertion.value:.3f}",
+            str(each.insertion_gain),
+        )
+        for each in curves
+    ]
+
+
+def localization_markdown(
+    found: Localization, context: Context, *, curves: Sequence["MapFaithfulness"] = ()
+) -> str:
+    """Return the figures as Markdown: means over findings, each finding, each size, faithfulness."""
     maps = (*found.methods, *found.baselines)
     findings = list(dict.fromkeys(finding for each in maps for finding in each.by_finding))
     sizes = list(dict.fromkeys(size for each in maps for size in each.by_size))
@@ -128,7 +168,18 @@ def localization_markdown(found: Localization, context: Context) -> str:
         parts += [f"## {finding.label}", _table("Map", [(_name(m), m.by_finding[finding]) for m in maps])]
     for size in sizes:
         parts += [f"## {size.capitalize()} boxes", _table("Map", [(_name(m), m.by_size[size]) for m in maps])]
+    if curves:
+        parts += ["## Faithfulness", _about(curves[0]), _lines(CURVES_HEADER, curves_rows(curves))]
     return "\n\n".join(parts) + "\n"
+
+
+def _about(curves: "MapFaithfulness") -> str:
+    return (
+        "Mean areas under the probability, before any calibration, while the image is blurred cell by cell "
+        "in the map's order (deletion, lower is better) or brought back (insertion, higher is better), over "
+        f"{curves.num_maps:,} boxed findings of {curves.num_patients:,} patients. Chance: random orders of "
+        "the same cells. A map of places that the net does not react to is no better than that."
+    )
 
 
 def _name(each: MapScores) -> str:
@@ -139,6 +190,10 @@ def _name(each: MapScores) -> str:
 def _table(first: str, named: Sequence[tuple[str, LocalizationScores]]) -> str:
     header = (first, "Boxes", *TABLE_HEADER[1:])
     rows = [(name, f"{scores.num_pairs:,}", *_row(name, scores)[1:]) for name, scores in named]
+    return _lines(header, rows)
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ("---", *("---:" for _ in header[1:]))
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 

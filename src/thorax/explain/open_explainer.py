@@ -1,6 +1,7 @@
 """Which explainer a bundle gets. Where exported nets give what is asked, torch is never imported."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from thorax.bundle import Bundle
 from thorax.bundle.manifest import Exported
@@ -9,7 +10,10 @@ from thorax.explain.choices import Method, best_method
 from thorax.explain.explainer import Explainer
 from thorax.inference.open_engine import on_cpu
 
-__all__ = ["open_explainer"]
+if TYPE_CHECKING:
+    from thorax.explain.torch_explainer import TorchExplainer
+
+__all__ = ["open_explainer", "open_torch_explainer"]
 
 
 def open_explainer(
@@ -36,11 +40,21 @@ def open_explainer(
         from thorax.explain.onnx_explainer import OnnxExplainer  # noqa: PLC0415  (only where it is used)
 
         return OnnxExplainer(bundle, exported, threads=threads)
+    return open_torch_explainer(bundle, methods=asked, device=device)
+
+
+def open_torch_explainer(bundle: Bundle, *, methods: Sequence[Method], device: str) -> "TorchExplainer":
+    """Return the explainer that computes with torch, which is what deletion and insertion need.
+
+    Raises:
+        BundleError: Torch is not installed; or weights and manifest do not fit.
+        RecipeError: There is no such device.
+    """
     try:
         from thorax.explain.torch_explainer import TorchExplainer  # noqa: PLC0415  (seconds and 200 MB)
     except ModuleNotFoundError as error:
         raise BundleError(
-            f"explaining {bundle.folder} by {' and '.join(asked)} needs torch, and {error.name} is not "
+            f"explaining {bundle.folder} by {' and '.join(methods)} needs torch, and {error.name} is not "
             f"installed here; {_way_out(bundle)}"
         ) from error
     return TorchExplainer(bundle, device=device)
