@@ -1,5 +1,4 @@
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from thorax.evaluation.overlap import (
     mean_boxes,
     random_overlap,
 )
+from thorax.evaluation.proportions import wilson_interval
 from thorax.evaluation.regions import LEVELS, box_around, highest_places, overlaps, region, region_boxes
 from thorax.findings import NIH14
 
@@ -341,15 +341,26 @@ def test_half_of_the_patients_fit():
     assert share == pytest.approx(0.5, abs=0.03)
 
 
-def test_one_patient_has_no_interval_and_one_half_is_refused():
+def test_hits_in_all_or_none_have_the_interval_of_so_many_patients():
+    names = [f"{number}" for number in range(50)]
+    left = [name for name in names if not in_fitting_half(name)]
+    pairs = [pair((10.0, 10.0, 30.0, 30.0), patient=name) for name in names]
+    found = [map_overlap(perfect(each), each) for each in pairs]
+    (method,) = localize(pairs, {"perfect": found}, resamples=10).methods
+    assert method.mean.pointing == wilson_interval(1.0, count=float(len(left)))
+    missed = [map_overlap(1 - perfect(each), each) for each in pairs]
+    (method,) = localize(pairs, {"never": missed}, resamples=10).methods
+    assert method.pooled.pointing == wilson_interval(0.0, count=float(len(left)))
+
+
+def test_one_patient_says_little_and_one_half_is_refused():
     names = [f"{number}" for number in range(50)]
     fits, left = (next(name for name in names if in_fitting_half(name) is half) for half in (True, False))
     box = (10.0, 10.0, 30.0, 30.0)
     pairs = [pair(box, patient=fits), pair(box, patient=left)]
     found = [map_overlap(perfect(each), each) for each in pairs]
     (method,) = localize(pairs, {"perfect": found}, resamples=10).methods
-    assert method.mean.pointing.value == 1
-    assert math.isnan(method.mean.pointing.low)
+    assert method.mean.pointing == wilson_interval(1.0, count=1.0)
     with pytest.raises(DataError, match=r"0 of the 1 boxed findings.*take a part with more boxes"):
         localize(pairs[1:], {"perfect": found[1:]}, resamples=10)
     with pytest.raises(DataError, match="1 of the 1 boxed findings"):

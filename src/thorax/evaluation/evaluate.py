@@ -18,7 +18,7 @@ from thorax.evaluation.intervals import (
     ranked_patients,
     resampled_interval,
 )
-from thorax.evaluation.proportions import wilson_interval
+from thorax.evaluation.proportions import bounded_interval
 from thorax.evaluation.ranking import rank, rank_pooled, weighted_scores
 from thorax.evaluation.tally import Ranked
 from thorax.findings import NO_FINDING, Finding, Findings
@@ -238,14 +238,7 @@ def _score(ranked: Sequence[Ranked], draw: _Draw) -> _Scores:
 
 
 def _auc_interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
-    """Return the interval of an AUC, also of one of exactly 0 or 1, whose resamples are all the same.
-
-    Each positive patient then beats every negative one, or none does: so many trials without one that failed,
-    as for a share of nothing or of all (the rule of three, Hanley and Lippman-Hand, JAMA 1983).
-    """
-    if samples[0] in (0.0, 1.0):
-        return wilson_interval(float(samples[0]), count=ranked_patients(ranked))
-    return _interval(samples, ranked)
+    return bounded_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
 
 
 def _interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
 from thorax.errors import DataError
-from thorax.evaluation.intervals import Interval, effective_patients, percentile_interval, resample_counts
+from thorax.evaluation.intervals import Interval, effective_patients, resample_counts
 from thorax.evaluation.overlap import (
     HITS,
     SIZES,
@@ -23,6 +23,7 @@ from thorax.evaluation.overlap import (
     mean_boxes,
     random_overlap,
 )
+from thorax.evaluation.proportions import bounded_interval
 from thorax.evaluation.regions import LEVELS
 from thorax.findings import Finding
 
@@ -206,7 +207,7 @@ class _Reported:
         # The harmonic mean, as for a mean of AUCs: the rarest group errs most.
         effective = len(patients) / sum(1 / each for each in patients)
         pointing, iou, *hits = (
-            percentile_interval(float(number), sample, patients=effective)
+            bounded_interval(float(number), sample, patients=effective)
             for number, sample in zip(value, samples.T, strict=True)
         )
         anywhere = np.any(groups, axis=0)

@@ -10,9 +10,15 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float64
 
-from thorax.evaluation.intervals import LEVEL, Interval, effective_patients, student_quantile
+from thorax.evaluation.intervals import (
+    LEVEL,
+    Interval,
+    effective_patients,
+    resampled_interval,
+    student_quantile,
+)
 
-__all__ = ["f1_interval", "share_interval", "wilson_interval"]
+__all__ = ["bounded_interval", "f1_interval", "share_interval", "wilson_interval"]
 
 _FEWEST = 2.0
 """Effective patients below which their differences say nothing of the variance."""
@@ -62,6 +68,22 @@ def share_interval(
         return Interval(math.nan, math.nan, math.nan)
     share = float(np.sum(some)) / total
     return wilson_interval(share, count=_independent_images(some, images, share))
+
+
+def bounded_interval(value: float, samples: Float64[np.ndarray, " resample"], *, patients: float) -> Interval:
+    """Return the interval of a figure in [0, 1], also of one of exactly 0 or 1, which no resample changes.
+
+    An AUC of 1 means that each positive patient beats every negative one: so many trials without one that
+    failed, as for a share of nothing or of all (the rule of three, Hanley and Lippman-Hand, JAMA 1983).
+
+    Args:
+        value: The figure, on the data as they are.
+        samples: The same on each resample.
+        patients: `effective_patients` of what it is about.
+    """
+    if value in (0.0, 1.0):
+        return wilson_interval(value, count=patients)
+    return resampled_interval(value, samples, patients=patients)
 
 
 def f1_interval(hits: Float64[np.ndarray, " patient"], either: Float64[np.ndarray, " patient"]) -> Interval:

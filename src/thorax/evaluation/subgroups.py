@@ -22,7 +22,7 @@ from thorax.evaluation.intervals import (
     resample_counts,
     resampled_interval,
 )
-from thorax.evaluation.proportions import share_interval, wilson_interval
+from thorax.evaluation.proportions import bounded_interval, share_interval
 from thorax.evaluation.ranking import rank, weighted_auroc
 from thorax.findings import Finding
 
@@ -301,7 +301,10 @@ def _finding(finding: Finding, k: int, *, own: _Measured, rest: _Measured) -> Su
     shown = auc if math.isnan(gap[0]) else gap
     # The group or its rest, whichever has fewer: a difference errs by the sum of their variances.
     fewer = np.minimum(own.patients[k], rest.patients[k])
-    aucs = [_auc_interval(each.auc[:, k], patients=float(each.patients[k, 0])) for each in (own, rest)]
+    aucs = [
+        bounded_interval(float(each.auc[0, k]), each.auc[1:, k], patients=float(each.patients[k, 0]))
+        for each in (own, rest)
+    ]
     sensitivities = [each.sensitivity_interval[k] for each in (own, rest)]
     return SubgroupFinding(
         finding=finding,
@@ -331,13 +334,6 @@ def _gap(samples: Float64[np.ndarray, " sample"], of: Sequence[Interval], *, pat
     up = math.hypot(own.high - own.value, rest.value - rest.low)
     value = float(samples[0])
     return Interval(value, value - down, value + up)
-
-
-def _auc_interval(samples: Float64[np.ndarray, " sample"], *, patients: float) -> Interval:
-    """Return the interval of an AUC; of 0 and 1 as `evaluate` does."""
-    if samples[0] in (0.0, 1.0):
-        return wilson_interval(float(samples[0]), count=patients)
-    return _interval(samples, patients=patients)
 
 
 def _harmonic(patients: Float64[np.ndarray, " k"]) -> float:
