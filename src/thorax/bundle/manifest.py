@@ -119,6 +119,15 @@ Provenance = Annotated[Trained | Imported, Field(discriminator="kind")]
 """Where a member's weights came from."""
 
 
+class Places(Section):
+    """Where the places of a net's last map look, along both axes, in pixels of its input."""
+
+    start: float
+    """The middle of what the first place looks at; the first pixel's middle is 0.5."""
+    step: float = Field(gt=0)
+    """From the middle of each place to that of the next."""
+
+
 class Member(Section):
     """One net of the pipeline, and the views of an image that it is shown."""
 
@@ -130,6 +139,8 @@ class Member(Section):
     """In the order of the net's outputs."""
     exact_cam: bool
     """Whether the class activation map is exact: global average pooling, then one linear layer."""
+    places: Places | None = None
+    """Where the places of its maps look; None: at the middles of equal squares."""
     test_time: TestTime = TestTime()
     provenance: Provenance
 

@@ -44,7 +44,8 @@ def exact_cam(classifier: Classifier, images: Images, columns: Sequence[int]) ->
     with torch.no_grad(), at_rest(classifier):
         features = feature_map(classifier.backbone, classifier.features(images))
         weight = classifier.head.weight[list(columns)]
-        return enlarged(torch.einsum("kc,bchw->bkhw", weight, features), images.shape[-1])
+        maps = torch.einsum("kc,bchw->bkhw", weight, features)
+        return enlarged(maps, images.shape[-1], classifier.places)
 
 
 def gradient_cam(
@@ -72,7 +73,7 @@ def gradient_cam(
         last = last_map(classifier, images)
         features = last.as_map(last.features)
         maps = [weighted(features, gradient) for gradient in gradients(last, columns)]
-    return enlarged(torch.stack(maps, dim=1), images.shape[-1])
+    return enlarged(torch.stack(maps, dim=1), images.shape[-1], classifier.places)
 
 
 def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
@@ -100,7 +101,7 @@ def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
         strength = (places.double() @ directions[:, 0, :, None]).squeeze(-1)
         strength = strength * torch.where(strength.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
         maps = strength.clamp(min=0).float().reshape(len(images), 1, *features.shape[2:])
-        return enlarged(maps, images.shape[-1])
+        return enlarged(maps, images.shape[-1], classifier.places)
 
 
 def _grad_cam(features: FeatureMap, gradient: FeatureMap) -> OneMap:

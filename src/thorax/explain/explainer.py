@@ -18,6 +18,7 @@ class Explainer(Protocol):
     A member is shown the whole image as it is, once, whatever its test-time augmentation; the maps of several
     members are averaged with the ensemble's weights. For CAM, that is exact where `Bundle.exact_cam` says so:
     the mean of a map over its places plus a bias is the bundle's logit. Elsewhere it is an approximation.
+    Places are drawn where they look (`Member.places`), so that their mean is not that over the pixels.
     """
 
     @property

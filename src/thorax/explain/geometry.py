@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from thorax.arrays import Attribution
+from thorax.bundle import Places
 from thorax.imaging import map_box
 from thorax.recipe.schema import Preparation
 
-__all__ = ["Box", "box_on_radiograph", "enlarged", "map_on_radiograph"]
+__all__ = ["Box", "box_on_radiograph", "enlarged", "map_on_radiograph", "place_weights"]
 
 Box = tuple[float, float, float, float]
 """x, y, width, height; x and y of the top left corner."""
@@ -24,9 +25,11 @@ class _Axis:
     offset: float
 
 
-def enlarged(maps: Float32[np.ndarray, "n k h w"], size: int) -> Float32[np.ndarray, "n k {size} {size}"]:
-    """Interpolate maps linearly between the centres of places: `net.enlarged` without torch."""
-    rows, columns = (_weights(length, size) for length in maps.shape[2:])
+def enlarged(
+    maps: Float32[np.ndarray, "n k h w"], size: int, places: Places | None = None
+) -> Float32[np.ndarray, "n k {size} {size}"]:
+    """Interpolate maps linearly between the middles of what places look at: `net.enlarged` without torch."""
+    rows, columns = (place_weights(length, size, places) for length in maps.shape[2:])
     return np.asarray(rows @ maps @ columns.T)
 
 
@@ -67,10 +70,22 @@ def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Prepara
     return (x0, y0, x1 - x0, y1 - y0)
 
 
-def _weights(places: int, size: int) -> Float32[np.ndarray, "{size} {places}"]:
-    """Return how much each place counts at each of `size` points along its axis."""
-    point = np.clip((np.arange(size) + 0.5) / size * places - 0.5, 0, places - 1)
-    weights: Float64[np.ndarray, "size place"] = np.maximum(1 - np.abs(point[:, None] - np.arange(places)), 0)
+def place_weights(
+    count: int, size: int, places: Places | None = None
+) -> Float32[np.ndarray, "{size} {count}"]:
+    """Return how much each of so many places counts at each of `size` pixels along its axis.
+
+    Beyond the middles of the first and the last place it is theirs alone.
+
+    Args:
+        count: How many places.
+        size: How many pixels.
+        places: Where they look, in these pixels; None: at the middles of `count` equal parts.
+    """
+    step = size / count if places is None else places.step
+    start = step / 2 if places is None else places.start
+    point = np.clip((np.arange(size) + 0.5 - start) / step, 0, count - 1)
+    weights: Float64[np.ndarray, "size place"] = np.maximum(1 - np.abs(point[:, None] - np.arange(count)), 0)
     return weights.astype(np.float32)
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
-from torch.nn import functional
 
+from thorax.bundle import Places
 from thorax.errors import RecipeError
+from thorax.explain.geometry import place_weights
 from thorax.models import Classifier, feature_map
 from thorax.models.tensors import Images, Logits
 from thorax.models.torchvision_shim import timm
@@ -94,9 +95,17 @@ def gradients(last: LastMap, columns: Sequence[int]) -> Iterator[FeatureMap]:
         yield last.as_map(gradient)
 
 
-def enlarged(maps: MapsTensor, size: int) -> Float32[Tensor, "batch finding size size"]:
-    """Interpolate maps linearly between the centres of places; a whole factor keeps their mean."""
-    return functional.interpolate(maps.float(), size=(size, size), mode="bilinear", align_corners=False)
+def enlarged(
+    maps: MapsTensor, size: int, places: Places | None = None
+) -> Float32[Tensor, "batch finding size size"]:
+    """Interpolate maps linearly between the middles of what places look at.
+
+    A whole factor keeps a map's mean where the places are equal squares.
+    """
+    rows, columns = (
+        torch.from_numpy(place_weights(length, size, places)).to(maps.device) for length in maps.shape[2:]
+    )
+    return rows @ maps.float() @ columns.T
 
 
 def _before_last_attention(

@@ -60,6 +60,6 @@ class OnnxExplainer:
         for member, weight, cam in zip(members, weights, cams, strict=True):
             columns = [member.findings.index(finding.name) for finding in findings]
             # By way of the net's input size, as with torch: another way would give other numbers.
-            at_input = enlarged(cam[:, columns], member.model.input_size)
+            at_input = enlarged(cam[:, columns], member.model.input_size, member.places)
             total += np.float32(weight) * enlarged(at_input, pixels.shape[-1])
         return total

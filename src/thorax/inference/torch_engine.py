@@ -77,6 +77,7 @@ def load_member(bundle: Bundle, member: Member) -> Classifier:
             f"the net of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
         ) from error
     load_weights(classifier, bundle.weights[member.weights])
+    classifier.places = member.places
     return classifier
 
 

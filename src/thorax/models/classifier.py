@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from thorax.bundle import Places
 from thorax.errors import RecipeError
 from thorax.models.backbones import build_backbone
 from thorax.models.growing import grow_when_compiled
@@ -33,6 +34,8 @@ class Classifier(nn.Module):
         head: The linear layer, (finding, vector), or several with ReLU and dropout between them.
         exact_cam: Whether the logits are the mean over places of a linear function of the backbone's
             feature map (batch, channel, h, w), so that a class activation map is exact.
+        places: Where the places of that map look; None: at the middles of equal squares. `measure_places`
+            measures it.
     """
 
     mean: Tensor
@@ -48,6 +51,7 @@ class Classifier(nn.Module):
         # timm's models share names, not a type: forward_features, forward_head.
         self.backbone: Any = build_backbone(model)
         grow_when_compiled(self.backbone)
+        self.places: Places | None = None
         self._head = model.head
         size, plain_mean = _probe(self.backbone, model)
         self.exact_cam = plain_mean and not model.head.hidden

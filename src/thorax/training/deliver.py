@@ -14,6 +14,7 @@ import thorax
 from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
 from thorax.export import CHECKED_IMAGES, export_or_say, spread
 from thorax.inference.fitting import fit_calibration, fit_operating_points
+from thorax.models import build_classifier, measure_places
 from thorax.models.torchvision_shim import timm
 from thorax.models.weights import weights_as_bytes
 from thorax.recipe.load import recipe_sha256
@@ -32,13 +33,11 @@ class Delivery:
 
     Attributes:
         weights: State dict of the classifier.
-        exact_cam: Whether its class activation map is exact.
         epoch: The epoch of the weights, counted from 1.
         logits: Of the validation images, by these weights, as the bundle will give them.
     """
 
     weights: Mapping[str, Tensor]
-    exact_cam: bool
     epoch: int
     logits: Float64[np.ndarray, "n k"]
 
@@ -61,12 +60,15 @@ def deliver_bundle(
         chosen_on=plan.selected_on,
     )
     names = tuple(finding.name for finding in plan.findings)
+    classifier = build_classifier(recipe.model.model_copy(update={"weights": "none"}), len(names))
+    classifier.load_state_dict(dict(delivery.weights))
     member = Member(
         weights=_WEIGHTS,
         sha256="",
         model=recipe.model,
         findings=names,
-        exact_cam=delivery.exact_cam,
+        exact_cam=classifier.exact_cam,
+        places=measure_places(classifier, recipe.model.input_size),
         test_time=recipe.test_time,
         provenance=_provenance(recipe, store, plan, epoch=delivery.epoch),
     )

@@ -120,9 +120,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
             # ---- choice, calibration, operating points, bundle ---------------------------------------
             epoch, weights = run.select()
             logits = run.pipeline_logits()
-            delivery = Delivery(
-                weights, exact_cam=run.learner.classifier.exact_cam, epoch=epoch, logits=logits
-            )
+            delivery = Delivery(weights, epoch=epoch, logits=logits)
             temperature, refused = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
             validation = measure(logits, plan.val.targets, plan.findings)
             summary = RunSummary(

@@ -7,6 +7,7 @@ import torch
 import thorax
 from thorax.bundle import Bundle, Imported, Manifest, Member, OperatingPoints, write_bundle
 from thorax.models.legacy.foreign import Imported as Checkpoint
+from thorax.models.places import measure_places
 from thorax.models.torchvision_shim import timm
 from thorax.models.weights import weights_as_bytes
 
@@ -38,6 +39,7 @@ def deliver_imported(checkpoint: Checkpoint, out: Path, *, name: str) -> Bundle:
         model=checkpoint.model,
         findings=names,
         exact_cam=checkpoint.classifier.exact_cam,
+        places=measure_places(checkpoint.classifier, checkpoint.model.input_size),
         provenance=provenance,
     )
     thresholds = {each: checkpoint.thresholds.get(each) for each in names}
