@@ -103,6 +103,18 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
     assert "notes.txt" in done.stderr
     assert "cut.png" in done.stderr
     assert "2 of the files could not be predicted" in done.stderr
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/z.png", "a/b/y.png", "c.png"):
+        shutil.copy(good[0], tmp_path / name)
+    inside = [
+        json.loads(line)["source"]
+        for line in thorax("predict", work / "run", tmp_path, "--json", expect=4).stdout.splitlines()
+    ]
+    # As sorting the whole paths would have them.
+    assert inside == [
+        str(tmp_path / name)
+        for name in sorted(["a/b/y.png", "a/z.png", "c.png", *(image.name for image in good)])
+    ]
     (tmp_path / "empty").mkdir()
     assert "no file in this folder" in thorax("predict", work / "run", tmp_path / "empty", expect=4).stderr
     shutil.copy(good[0], tmp_path / "a[b]c [")

@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,15 +52,35 @@ def _files(paths: Iterable[Path], failures: "list[Failure]") -> Iterator[Path]:
     """Go through folders, in the order of names, leaving out hidden files; an empty folder is a failure."""
     from thorax.inference.predictor import Failure
 
+    def fail(folder: Path, reason: str) -> None:
+        failures.append(Failure(str(folder), reason))
+        typer.echo(f"{folder}: {reason}", err=True)
+
     for path in paths:
-        if path.is_dir():
-            inside = [each for each in sorted(path.rglob("*")) if each.is_file() and each.name[0] != "."]
-            if not inside:
-                failures.append(Failure(str(path), "no file in this folder"))
-                typer.echo(f"{path}: no file in this folder", err=True)
-            yield from inside
-        else:
+        if not path.is_dir():
             yield path
+            continue
+        empty = True
+        for each in _inside(path, fail):
+            empty = False
+            yield each
+        if empty:
+            fail(path, "no file in this folder")
+
+
+def _inside(folder: Path, fail: Callable[[Path, str], None]) -> Iterator[Path]:
+    """Yield a folder's files by name, its folders' among them; only names are kept, not 0.6 KiB of a Path."""
+    try:
+        names = sorted(each.name for each in folder.iterdir())
+    except OSError as error:
+        fail(folder, f"this folder cannot be listed ({error.strerror or error})")
+        return
+    for name in names:
+        each = folder / name
+        if each.is_dir() and not each.is_symlink():
+            yield from _inside(each, fail)
+        elif each.is_file() and not name.startswith("."):
+            yield each
 
 
 def _successes(outcomes: "Iterable[Prediction | Failure]", failures: "list[Failure]") -> Iterator[Prediction]:
