@@ -63,9 +63,11 @@ def seconds_by_round(
     moves: dict[str, Callable[[], object]], device: torch.device, rounds: int
 ) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in moves}
-    for _ in range(rounds + 1):  # the first round warms up
-        for name, move in moves.items():
-            seconds[name].append(seconds_of(move, device))
+    for number in range(rounds + 1):  # the first round warms up
+        # Back and forth: what comes after a pass back finds its memory handed back to the system.
+        names = list(moves) if number % 2 else list(reversed(moves))
+        for name in names:
+            seconds[name].append(seconds_of(moves[name], device))
     return {name: values[1:] for name, values in seconds.items()}
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "OperatingPoints",
     "Parity",
     "PartReference",
+    "Places",
     "PlattCalibration",
     "Precision",
     "Provenance",
