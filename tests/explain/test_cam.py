@@ -5,8 +5,8 @@ from toy_nets import FAMILIES, build, images, powers
 
 from thorax.errors import RecipeError
 from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam
-from thorax.explain.net import at_rest, gradients, last_map
-from thorax.models import feature_map
+from thorax.explain.net import gradients, last_map
+from thorax.models import at_rest, feature_map
 
 PIXELS = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
 WEIGHT = [[2.0, 1.0], [1.0, -1.0]]

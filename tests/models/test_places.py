@@ -10,10 +10,11 @@ from thorax.recipe.schema import Model
 class Stack(nn.Module):
     """A backbone of given layers, each weight of which is 1."""
 
-    def __init__(self, *layers):
+    def __init__(self, *layers, stride):
         super().__init__()
         self.layers = nn.Sequential(*layers)
         self.num_features = 2
+        self.feature_info = [{"reduction": stride}]
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.fill_(1.0)
@@ -29,7 +30,7 @@ def conv(kernel, stride, padding=0, *, first=False):
     return nn.Conv2d(1 if first else 2, 2, kernel, stride, padding, bias=False)
 
 
-def net(*layers, findings=1):
+def net(*layers, stride=8):
     model = Model(
         backbone="resnet10t",
         arguments={"channels": (8, 8, 8, 8)},
@@ -37,9 +38,9 @@ def net(*layers, findings=1):
         mean=(0.0,),
         std=(1.0,),
     )
-    classifier = build_classifier(model, findings)
-    classifier.backbone = Stack(*layers)
-    classifier.head = nn.Linear(2, findings)
+    classifier = build_classifier(model, 1)
+    classifier.backbone = Stack(*layers, stride=stride)
+    classifier.head = nn.Linear(2, 1)
     with torch.no_grad():
         classifier.head.weight.fill_(1.0)
         classifier.head.bias.zero_()
@@ -61,13 +62,14 @@ THREES = (conv(3, 2, 1, first=True), nn.ReLU(), conv(3, 2, 1), nn.ReLU(), conv(3
 )
 @pytest.mark.parametrize("size", [64, 96])
 def test_places_look_where_the_layers_say(layers, start, step, size):
-    places = measure_places(net(*layers), size)
+    places = measure_places(net(*layers, stride=step), size)
     assert places.step == step
     assert places.start == pytest.approx(start, abs=0.1)
 
 
 def test_a_side_that_is_no_multiple_of_the_stride_has_the_strides_places():
-    places = measure_places(net(conv(4, 4, first=True), conv(4, 4)), 72)  # 4 places of 16 pixels, 8 left over
+    patches = (conv(4, 4, first=True), conv(4, 4))
+    places = measure_places(net(*patches, stride=16), 72)  # 4 places of 16 pixels, 8 left over
     assert (places.start, places.step) == (pytest.approx(8.0, abs=0.1), 16)
 
 
@@ -96,12 +98,19 @@ def test_transformers_have_equal_squares(backbone):
     assert measure_places(build_classifier(model, 2), 64) is None
 
 
-def test_real_backbones_look_where_their_strides_say():
+@pytest.mark.parametrize("size", [65, 95, 128])  # 3, 2 or 3, and 4 places along an axis
+@pytest.mark.parametrize(("backbone", "start"), [("test_convnext", 16.0), ("test_efficientnet", 0.5)])
+def test_real_backbones_look_where_their_strides_say(backbone, start, size):
     torch.manual_seed(0)
-    for backbone, start in (("test_convnext", 16.0), ("test_efficientnet", 0.5)):
-        places = measure_places(build_classifier(Model(backbone=backbone, input_size=128), 2), 128)
-        assert places.step == 32
-        assert places.start == pytest.approx(start, abs=4.0)
+    places = measure_places(build_classifier(Model(backbone=backbone, input_size=size), 2), size)
+    assert places.step == 32
+    assert places.start == pytest.approx(start, abs=1.5)
+
+
+def test_nothing_is_measured_where_nobody_says_the_stride():
+    classifier = net(*THREES)
+    del classifier.backbone.feature_info
+    assert measure_places(classifier, 64) is None
 
 
 def test_a_dead_net_has_none():

@@ -14,8 +14,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from thorax.errors import RecipeError
-from thorax.explain.net import MapsTensor, at_rest, enlarged
-from thorax.models import Classifier, feature_map
+from thorax.explain.net import MapsTensor, enlarged
+from thorax.models import Classifier, at_rest, feature_map
 from thorax.models.tensors import Images
 
 __all__ = ["attention_rollout", "gradient_rollout"]

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from thorax.errors import RecipeError
-from thorax.explain.net import FeatureMap, MapsTensor, at_rest, enlarged, gradients, last_map
-from thorax.models import Classifier, feature_map
+from thorax.explain.net import FeatureMap, MapsTensor, enlarged, gradients, last_map
+from thorax.models import Classifier, at_rest, feature_map
 from thorax.models.tensors import Images
 
 __all__ = ["CamMethod", "eigen_cam", "exact_cam", "gradient_cam"]

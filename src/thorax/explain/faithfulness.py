@@ -19,9 +19,8 @@ from torch.nn import functional
 
 from thorax.arrays import Attribution
 from thorax.errors import DataError
-from thorax.explain.net import at_rest
 from thorax.inference.pipeline import sigmoid
-from thorax.models import Classifier
+from thorax.models import Classifier, at_rest
 from thorax.models.tensors import Images
 from thorax.randomness import permutation
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from thorax.explain.net import MapsTensor, at_rest
-from thorax.models import Classifier
+from thorax.explain.net import MapsTensor
+from thorax.models import Classifier, at_rest
 from thorax.models.tensors import Images
 from thorax.randomness import uniform
 

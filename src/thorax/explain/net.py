@@ -1,11 +1,10 @@
-"""What explaining asks of a net: that it rests, and its last map of places with all that follows.
+"""What explaining asks of a net: its last map of places, with all that follows.
 
 A classifier is `features`, then `classify`. Everything that gradients at the last map need lies in the second
 half, which is small: one pass through the backbone serves all findings, and no hook is ever set.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,7 @@ from thorax.models import Classifier, feature_map
 from thorax.models.tensors import Images, Logits
 from thorax.models.torchvision_shim import timm
 
-__all__ = ["FeatureMap", "LastMap", "MapsTensor", "at_rest", "enlarged", "gradients", "last_map"]
+__all__ = ["FeatureMap", "LastMap", "MapsTensor", "enlarged", "gradients", "last_map"]
 
 FeatureMap = Float[Tensor, "batch channel h w"]
 
@@ -40,20 +39,6 @@ class LastMap:
     features: Tensor
     logits: Callable[[Tensor], Logits]
     as_map: Callable[[Tensor], FeatureMap]
-
-
-@contextmanager
-def at_rest(classifier: Classifier) -> Iterator[None]:
-    """Put a net into evaluation mode, and every part of it back into its own mode afterwards."""
-    # Not eval() and train(): visiting every module of a DenseNet-121 twice takes 2 % of its pass forward.
-    learning = [module for module in classifier.modules() if module.training]
-    for module in learning:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in learning:
-            module.training = True
 
 
 def last_map(classifier: Classifier, images: Images) -> LastMap:

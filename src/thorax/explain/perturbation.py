@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from thorax.explain.net import MapsTensor, at_rest
-from thorax.models import Classifier
+from thorax.explain.net import MapsTensor
+from thorax.models import Classifier, at_rest
 from thorax.models.tensors import Images
 from thorax.randomness import uniform
 

@@ -5,10 +5,12 @@ from thorax.models.device import pick_device
 from thorax.models.heads import feature_map
 from thorax.models.places import measure_places
 from thorax.models.resample import to_input, warp
+from thorax.models.rest import at_rest
 from thorax.models.weights import load_weights, weights_as_bytes
 
 __all__ = [
     "Classifier",
+    "at_rest",
     "build_classifier",
     "feature_map",
     "load_weights",

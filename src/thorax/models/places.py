@@ -19,6 +19,7 @@ from torch import Tensor
 from thorax.bundle import Places
 from thorax.models.classifier import Classifier
 from thorax.models.heads import feature_map
+from thorax.models.rest import at_rest
 from thorax.models.tensors import Images
 
 __all__ = ["measure_places"]
@@ -27,7 +28,7 @@ _IMAGES: Final = 8
 """Images of noise; with 8 and 4 sums of channels the two axes differ by a pixel or so of a stride of 8."""
 
 _SUMS: Final = 4
-"""Sums of channels, with weights from a normal distribution, whose gradients are taken."""
+"""Sums of channels for each image, with weights from a normal distribution, whose gradients are taken."""
 
 
 def measure_places(classifier: Classifier, size: int) -> Places | None:
@@ -38,44 +39,42 @@ def measure_places(classifier: Classifier, size: int) -> Places | None:
         size: Rows and columns of its input.
 
     Returns:
-        None where the places are equal squares: in transformers, whose patches do not overlap (and whose
-        attention would spread the gradient over the image); and where a net is dead.
+        None where the places are taken for equal squares: in transformers, whose patches do not overlap (and
+        whose attention would spread the gradient over the image); where timm does not say the stride; in a
+        map of one place; and where a net is dead.
     """
     if any("Attention" in type(module).__name__ for module in classifier.backbone.modules()):
         return None
-    training = [module for module in classifier.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        energy, place, places = _energy_of_the_middle(classifier, size)
-    finally:
-        for module in training:
-            module.training = True
+    stages = getattr(classifier.backbone, "feature_info", None)
+    if not stages:
+        return None
+    with at_rest(classifier):
+        energy, place = _energy_of_the_middle(classifier, size)
     # What is everywhere comes from gates that look at the whole image (squeeze and excitation).
     energy = (energy - energy.median()).clamp(min=0)
-    if places == 1 or not float(energy.sum()) > 0:
+    if place == 0 or not float(energy.sum()) > 0:
         return None
-    step = 2 ** round(math.log2(size / places))
+    step = stages[-1]["reduction"]
     middle = torch.arange(size, device=energy.device, dtype=energy.dtype) + 0.5
     centres = [float((energy.sum(dim=axis) * middle).sum() / energy.sum()) for axis in (0, 1)]
     return Places(start=round(sum(centres) / 2 - step * place, 1), step=step)
 
 
-def _energy_of_the_middle(classifier: Classifier, size: int) -> tuple[Float[Tensor, "size size"], int, int]:
-    """Return squared gradients of the middle place, its number along an axis, and how many there are."""
+def _energy_of_the_middle(classifier: Classifier, size: int) -> tuple[Float[Tensor, "size size"], int]:
+    """Return squared gradients of the middle place, and its number along an axis."""
     draw = torch.Generator().manual_seed(0)
-    images = _noise(size, draw).to(classifier.mean.device).requires_grad_()
-    with torch.enable_grad():
-        features = feature_map(classifier.backbone, classifier.features(images))
-        places = features.shape[-1]
-        place = places // 2
-        there = features[:, :, place, place].float()
-        energy = torch.zeros(size, size, dtype=torch.float64, device=images.device)
-        for _ in range(_SUMS):
-            weight = torch.randn(there.shape[1], generator=draw).to(there.device)
-            (gradient,) = torch.autograd.grad((there @ weight).sum(), images, retain_graph=True)
-            energy += gradient.double().square().sum(dim=(0, 1))
-    return energy, place, places
+    energy = torch.zeros(size, size, dtype=torch.float64, device=classifier.mean.device)
+    for noise in _noise(size, draw):  # one by one: what a pass keeps for its gradient is large
+        image = noise[None].to(energy.device).requires_grad_()
+        with torch.enable_grad():
+            features = feature_map(classifier.backbone, classifier.features(image))
+            place = features.shape[-1] // 2
+            there = features[0, :, place, place].float()
+            sums = torch.randn(_SUMS, len(there), generator=draw).to(energy.device) @ there
+            for sum_of_channels in sums.unbind():
+                (gradient,) = torch.autograd.grad(sum_of_channels, image, retain_graph=True)
+                energy += gradient[0, 0].double().square()
+    return energy, place
 
 
 def _noise(size: int, draw: torch.Generator) -> Images:
