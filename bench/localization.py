@@ -132,7 +132,8 @@ def acceptance(found: Localization, bundle: Bundle) -> str:
     (ours,) = (each for each in found.methods if each.name == "grad-cam")
     best = max(found.baselines, key=lambda each: each.mean.pointing.value)
     beaten = ours.mean.pointing.value > best.mean.pointing.value
-    rows = [["Mean", str(ours.mean.pointing), best.name, str(best.mean.pointing), "", told(beaten, True)]]
+    verdict = told(does=beaten, must=True)
+    rows = [["Mean", str(ours.mean.pointing), best.name, str(best.mean.pointing), "", verdict]]
     for finding in (each for each in bundle.findings if each in ours.by_finding):
         scores = ours.by_finding[finding]
         best = max(found.baselines, key=lambda each: each.by_finding[finding].pointing.value)
@@ -146,7 +147,7 @@ def acceptance(found: Localization, bundle: Bundle) -> str:
                 best.name,
                 str(bar),
                 f"{scores.num_pairs:,}",
-                told(does, must),
+                told(does=does, must=must),
             ]
         )
     header = ["Finding", "Grad-CAM", "Best baseline", "It", "Boxes", "Beaten"]
@@ -154,7 +155,7 @@ def acceptance(found: Localization, bundle: Bundle) -> str:
     return f"{markdown_table(header, rows)}\n{end}"
 
 
-def told(does: bool, must: bool) -> str:  # noqa: FBT001
+def told(*, does: bool, must: bool) -> str:
     return "yes" if does else "NO" if must else "no, and need not be"
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from rows import Row, environment, print_rows
 from torch import nn
 
@@ -223,8 +224,6 @@ class Files(torch.utils.data.Dataset):
         return self._count
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        from PIL import Image  # noqa: PLC0415
-
         image = Image.open(self._files[index % len(self._files)]).convert("RGB")
         return self._transform(image), torch.zeros(14)
 
