@@ -63,18 +63,23 @@ def test_every_number_equals_its_slow_twin():
             rows = rows[labelled.targets[rows, k] >= 0]
             aucs = [roc_auc_score(labelled.targets[rows, k], each.scores[rows, k]) for each in (one, other)]
             differences[resample, k] = aucs[1] - aucs[0]
-    for samples, difference in zip(
+    ranked = [
+        rank(labelled.targets[known, k] == 1, one.scores[known, k], patient[known])
+        for k, known in enumerate((labelled.targets >= 0).T)
+    ]
+    for samples, difference, patients in zip(
         [*differences.T, differences.mean(axis=1)],
         [*(each.auc for each in pair.findings), pair.macro],
+        [*(ranked_patients(each) for each in ranked), mean_patients(ranked)],
         strict=True,
     ):
-        value = difference.model_auc - difference.baseline_auc
-        assert difference.difference.value == pytest.approx(value, abs=1e-12)
-        low, high = np.quantile(samples, [0.025, 0.975])
-        # The interval allows for few patients, so it holds the plain percentiles, and little more.
-        assert difference.difference.low <= low + 1e-12
-        assert difference.difference.high >= high - 1e-12
-        assert difference.difference.high - difference.difference.low < 1.5 * (high - low)
+        expected = percentile_interval(
+            difference.model_auc - difference.baseline_auc, samples, patients=patients, difference=True
+        )
+        assert difference.difference.value == pytest.approx(expected.value, abs=1e-12)
+        assert (difference.difference.low, difference.difference.high) == pytest.approx(
+            (expected.low, expected.high), abs=1e-12
+        )
         rarer = min(np.sum(samples <= 1e-12), np.sum(samples >= -1e-12))
         assert difference.p == pytest.approx(min(1.0, 2 * (rarer + 1) / 201))
     assert [each.num_known for each in pair.findings] == [

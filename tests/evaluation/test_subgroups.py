@@ -115,7 +115,9 @@ def test_gaps_are_paired_on_the_same_resamples(groups):
             (0, finding.auc_gap, np.min(sizes)),
             (1, finding.sensitivity_gap, np.min(sizes, axis=0)[0]),
         ):
-            few = percentile_interval(0.0, gaps[:, number, gap], patients=float(patients))
+            few = percentile_interval(
+                measured.value, gaps[:, number, gap], patients=float(patients), difference=True
+            )
             assert (measured.low, measured.high) == pytest.approx((few.low, few.high), abs=1e-12)
 
 

@@ -103,7 +103,7 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
     assert read["macro"]["num_findings"] == 1
     assert read["macro"]["auc"] == dataclasses.asdict(EVALUATION.macro_auc)
     assert read["intervals"] == {
-        "method": "percentile bootstrap, widened for few patients",
+        "method": "bias-corrected percentile bootstrap, widened for few patients",
         "method_of_shares": "Wilson, for the number of independent images",
         "unit": "patient",
         "level": 0.95,
@@ -144,7 +144,7 @@ def test_the_page_says_all_that_a_number_travels_with():
         "phantoms of the test suite",
         "thorax 0.1.0, numpy 2.0",
         "3 of 123 images of this part are missing.",
-        "percentile bootstrap of patients, 60 resamples, seed 0",
+        "bias-corrected bootstrap, 60 resamples of patients, seed 0",
         "Not a medical device.",
         "n/a: Hernia has no positive or no negative image",
     ):

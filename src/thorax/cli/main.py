@@ -1,5 +1,6 @@
 """The command `thorax`: its verbs, and how errors become messages and exit codes."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -57,6 +58,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; a Thorax error becomes one message and its exit code."""
+    # Arrow's own allocator keeps what reading the tables took: 36 MiB of 97 for 112,120 rows.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         app()
     except ThoraxError as error:

@@ -192,25 +192,20 @@ def read_table(path: Path) -> SampleTable:
         DataError: The file is not a sample table.
     """
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        missing = [name for name in DESCRIPTION if name not in schema.names]
+        if missing:
+            raise DataError(
+                f"{path} has no column {missing[0]!r}; it is not a sample table, prepare the store anew"
+            )
+        names = [field.name for field in schema if field.type == pa.int8() and field.name not in DESCRIPTION]
+        table = pq.read_table(path, columns=[*DESCRIPTION, *names])
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as a sample table ({error}); prepare the store anew"
         ) from error
-    missing = [name for name in DESCRIPTION if name not in table.column_names]
-    if missing:
-        raise DataError(
-            f"{path} has no column {missing[0]!r}; it is not a sample table, prepare the store anew"
-        )
-    names = [
-        name
-        for name, kind in zip(table.column_names, table.schema.types, strict=True)
-        if kind == pa.int8() and name not in DESCRIPTION
-    ]
     mapping = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype()}
-    frame = table.select([*(n for n in DESCRIPTION if n != "boxes"), *names]).to_pandas(
-        types_mapper=mapping.get
-    )
+    frame = table.drop_columns("boxes").to_pandas(types_mapper=mapping.get)
     boxes = [_boxes_of(entry) for entry in table.column("boxes").to_pylist()]
     frame.insert(DESCRIPTION.index("boxes"), "boxes", pd.Series(boxes, dtype=object))
     return SampleTable(frame, tuple(own_finding(name) for name in names))

@@ -258,7 +258,7 @@ def _difference(measured: _Measured, columns: Sequence[tuple[int, int]]) -> Diff
     auc = measured.asymptotic.auc
     value = float(np.mean(auc[others] - auc[ones]))
     patients = mean_patients([measured.ranked[one] for one in ones])
-    interval = percentile_interval(value, means, patients=patients)
+    interval = percentile_interval(value, means, patients=patients, difference=True)
     if np.isin(auc[[*ones, *others]], (0.0, 1.0)).all():  # no resample can change them
         interval = Interval(value, math.nan, math.nan)
     return _raw_difference(

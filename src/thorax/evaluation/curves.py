@@ -1,9 +1,10 @@
 """Curves with bands: where a ROC or precision-recall curve would lie with other patients.
 
-A band is pointwise: at each false positive rate (or recall) it holds the sensitivity (or precision) on 95 %
-of the resamples of patients. The curve as a whole leaves it more often than that.
+A band is pointwise: at each false positive rate (or recall) it is the interval of the sensitivity (or
+precision) over resamples of the patients. The curve as a whole leaves it more often than in 5 % of them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -90,8 +91,9 @@ def draw_curves(
         weights = counts.astype(np.float32)
         return np.stack([each.climb(weights) for each in stairs], axis=1)
 
+    value = measure(np.ones((1, num_patients), np.int32))
     samples = over_resamples(measure, num_patients=num_patients, resamples=resamples, seed=seed)
-    drawn = {id(each): _curves(each, samples[:, k]) for k, each in enumerate(defined)}
+    drawn = {id(each): _curves(each, value[0, k], samples[:, k]) for k, each in enumerate(defined)}
     return tuple(drawn.get(id(each), Curves()) for each in findings)
 
 
@@ -159,22 +161,32 @@ def _thresholds(finding: ScoredFinding) -> Float64[np.ndarray, " step"]:
     return np.asarray(counts.threshold[steps])
 
 
-def _curves(finding: ScoredFinding, samples: Float64[np.ndarray, "resample point"]) -> Curves:
-    sensitivity, precision = np.split(samples, [len(_RATES)], axis=1)
+def _curves(
+    finding: ScoredFinding,
+    value: Float64[np.ndarray, " point"],
+    samples: Float64[np.ndarray, "resample point"],
+) -> Curves:
+    rates, recalls = slice(0, len(_RATES)), slice(len(_RATES), None)
     roc = roc_curve(finding.target, finding.score)
     pr = precision_recall_curve(finding.target, finding.score)
     return Curves(
         roc=compact_points(roc.false_positive_rate, roc.true_positive_rate),
         precision_recall=compact_points(pr.recall, pr.precision),
-        roc_band=_band(_RATES, sensitivity, finding.patients),
-        precision_recall_band=_band(_RECALLS, precision, finding.patients),
+        roc_band=_band(_RATES, value[rates], samples[:, rates], finding.patients),
+        precision_recall_band=_band(_RECALLS, value[recalls], samples[:, recalls], finding.patients),
     )
 
 
 def _band(
-    grid: Float64[np.ndarray, " x"], samples: Float64[np.ndarray, "resample x"], patients: float
+    grid: Float64[np.ndarray, " x"],
+    value: Float64[np.ndarray, " x"],
+    samples: Float64[np.ndarray, "resample x"],
+    patients: float,
 ) -> Band:
-    # Only the ends are taken: the value is the curve's own.
-    columns = (percentile_interval(0.0, column, patients=patients) for column in samples.T)
-    band = tuple((float(x), each.low, each.high) for x, each in zip(grid, columns, strict=True))
-    return () if any(low != low for _, low, _ in band) else band  # noqa: PLR0124  (NaN)
+    columns = [
+        percentile_interval(float(at), column, patients=patients)
+        for at, column in zip(value, samples.T, strict=True)
+    ]
+    if any(math.isnan(each.low) for each in columns):
+        return ()
+    return tuple((float(x), each.low, each.high) for x, each in zip(grid, columns, strict=True))

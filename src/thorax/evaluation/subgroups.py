@@ -290,6 +290,7 @@ def _subgroup(readings: Readings, own: _Measured, *, rest: _Measured, axis: str,
         macro_auc_gap=_interval(
             _mean((own.auc - rest.auc)[:, in_both]),
             patients=_harmonic(np.minimum(own.patients, rest.patients)[in_both, 0]),
+            difference=True,
         ),
         num_findings=int(np.sum(in_both)),
     )
@@ -329,7 +330,7 @@ def _gap(samples: Float64[np.ndarray, " sample"], of: Sequence[Interval], *, pat
     """
     own, rest = of
     if not (own.value in (0.0, 1.0) or rest.value in (0.0, 1.0)) or math.isnan(samples[0]):
-        return _interval(samples, patients=patients)
+        return _interval(samples, patients=patients, difference=True)
     down = math.hypot(own.value - own.low, rest.high - rest.value)
     up = math.hypot(own.high - own.value, rest.value - rest.low)
     value = float(samples[0])
@@ -346,8 +347,10 @@ def _mean(values: Float64[np.ndarray, "sample k"]) -> Float64[np.ndarray, " samp
     return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
 
 
-def _interval(samples: Float64[np.ndarray, " sample"], *, patients: float) -> Interval:
-    return resampled_interval(float(samples[0]), samples[1:], patients=patients)
+def _interval(
+    samples: Float64[np.ndarray, " sample"], *, patients: float, difference: bool = False
+) -> Interval:
+    return resampled_interval(float(samples[0]), samples[1:], patients=patients, difference=difference)
 
 
 def _axis(name: str, groups: tuple[str, ...], names: Sequence[str]) -> Axis:

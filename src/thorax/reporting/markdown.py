@@ -253,7 +253,10 @@ def _made(ranking: Evaluation, context: Context) -> str:
         f"Model: {model.name}, {'calibrated' if model.calibrated else 'not calibrated'}",
         f"Model's sha256: {model.bundle_sha256}",
         *(f"{name}: {text}" for name, text in context.made),
-        f"Intervals: percentile bootstrap of patients, {ranking.resamples:,} resamples, seed {ranking.seed}",
+        (
+            "Intervals: bias-corrected bootstrap, "
+            f"{ranking.resamples:,} resamples of patients, seed {ranking.seed}"
+        ),
         "Intervals of rates: Wilson's, for the number of images that vary as much as these patients do",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in context.versions.items()),
     ]

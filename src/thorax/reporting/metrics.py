@@ -47,7 +47,7 @@ def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
             "calibrated": context.model.calibrated,
         },
         "intervals": {
-            "method": "percentile bootstrap, widened for few patients",
+            "method": "bias-corrected percentile bootstrap, widened for few patients",
             "method_of_shares": "Wilson, for the number of independent images",
             "unit": "patient",
             "level": LEVEL,
