@@ -6,7 +6,8 @@ Three figures, each a ratio of medians over interleaved rounds, because a machin
 
 - process: `thorax predict` of one PNG from start to end, against a script that imports torch and timm, builds
   the net and predicts the same file (its weights need not be read, which is to its advantage);
-- latency: one prepared image through each engine, against torch eager float32;
+- latency: one prepared image through each engine, against torch eager float32, and the exported graph against
+  one matrix product of as many multiplications, which is about the least that the machine needs for them;
 - batch: PNG files to probabilities, against a loop of Pillow and torch eager, one image at a time.
 
 Without a bundle: DenseNet-121 at 224 pixels with random weights, exported float32. A quantised engine is
@@ -14,6 +15,7 @@ timed where the bundle has one, that is where it passed its gate; else n/a.
 """
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from PIL import Image
 from rows import Row, environment, print_rows
@@ -114,7 +117,25 @@ def latency(bundle: Bundle, image: Path) -> dict[str, Callable[[], object]]:
     engines = {name: open_engine(bundle, device="cpu", engine=name) for name in available(bundle)}
     eager = open_engine(bundle, device="cpu", engine="torch")
     moves = {name: lambda engine=engine: engine.logits(pixels) for name, engine in engines.items()}
-    return {"usual": lambda: eager.logits(pixels), **moves}
+    shape = (1024, multiplications(bundle) // 1024**2)
+    left, right = torch.rand(shape), torch.rand(shape).T.contiguous()
+    return {"usual": lambda: eager.logits(pixels), **moves, "product": lambda: left @ right}
+
+
+def multiplications(bundle: Bundle) -> int:
+    """Return how often the convolutions of the exported graph multiply for one image."""
+    (net,) = next(each.nets for each in bundle.manifest.engines if each.kind == "onnx")
+    graph = onnx.shape_inference.infer_shapes(onnx.load(bundle.folder / net.files[0].name)).graph
+    shapes = {
+        each.name: [size.dim_value or 1 for size in each.type.tensor_type.shape.dim]  # a batch of 1
+        for each in (*graph.value_info, *graph.output)
+    }
+    weights = {each.name: each.dims for each in graph.initializer}
+    return sum(
+        math.prod(shapes[node.output[0]]) * math.prod(weights[node.input[1]][1:])
+        for node in graph.node
+        if node.op_type == "Conv"
+    )
 
 
 def batches(bundle: Bundle, images: list[Path]) -> dict[str, Callable[[], object]]:
@@ -181,6 +202,10 @@ def rows(bundle: Bundle, images: list[Path], *, rounds: int) -> list[Row]:
             usual, reach=10,
         ),
         *engine_rows(f"one image, {backbone}", "torch eager float32", one, exact=2.5, int8=6),
+        Row.note(
+            f"one image, {backbone}: one matrix product of as many multiplications",
+            f"{1000 * one['product']:,.1f} ms, {one['product'] / one['onnx']:.2f} of onnx",
+        ),
         *engine_rows(f"{len(images)} files", "PIL and torch eager", many, exact=2.3, int8=3.5),
     ]  # fmt: skip
 

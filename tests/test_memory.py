@@ -1,8 +1,12 @@
+import gc
 import resource
 import subprocess
 import sys
+import weakref
 
 import pytest
+
+from thorax.memory import made_to_stay
 
 FAULTS = """
 import resource, sys
@@ -28,3 +32,28 @@ def test_freed_memory_is_used_again():
     if page_faults("handed back") < few:
         pytest.skip("this C library keeps freed memory by itself")
     assert page_faults("kept") < few
+
+
+class Thing:
+    """Holds itself, so that only a search for cycles frees it."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_is_made_to_stay_is_never_looked_through():
+    with made_to_stay():
+        assert not gc.isenabled()
+        gone = weakref.ref(Thing())
+    try:
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+        gc.collect()
+        assert gone() is not None
+        later = weakref.ref(Thing())
+        gc.collect()
+        assert later() is None
+    finally:
+        gc.unfreeze()
+    gc.collect()
+    assert gone() is None

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from thorax.errors import DataError
 
@@ -69,6 +69,11 @@ def held(folder: Path, *, doing: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+_HASHED_TOGETHER: Final = 1 << 25
+"""Bytes; Python's lock is taken twice for each such block, and waits up to 5 ms while another thread imports:
+with 256 kB, a thread needed 250 ms for the 32 MB of a DenseNet-121 in place of 25."""
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` to `path`, whole or not at all."""
     with replacing(path) as temporary:
@@ -88,8 +93,11 @@ def canonical_json(value: Any) -> bytes:
 
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_HASHED_TOGETHER):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def sha256_of_lines(lines: list[str]) -> str:

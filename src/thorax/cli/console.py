@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,15 @@ __all__ = ["print_table", "progress_bar"]
 @contextmanager
 def progress_bar(what: str, *, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar with rate and remaining time; call what is given with (done, total)."""
+    # Only here: `predict` prints a table, and this takes 20 ms to import.
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thorax.errors import ImageError
+from thorax.memory import made_to_stay
 from thorax.prediction import Prediction
 from thorax.recipe.choices import EngineName
 
 if TYPE_CHECKING:
-    from thorax.inference.predictor import Failure
+    from thorax.inference.predictor import Failure, Predictor
 
 __all__ = ["predict"]
 
@@ -28,17 +29,10 @@ def predict(
     engine: Annotated[EngineName, typer.Option(help="What computes; auto: the fastest exact one.")] = "auto",
 ) -> None:
     """Predict radiographs. A file that cannot be used is reported and stops nothing; the exit code is 4."""
-    from thorax.inference.head_start import begin
-
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    begun = begin(bundle, device=device, engine=engine)
-    # Only now: they import for as long as a graph takes to open.
-    from thorax.bundle import load_bundle
-    from thorax.inference.open_engine import open_predictor
-
-    opened = load_bundle(bundle, check_nets=False)
-    predictor = open_predictor(opened, device=device, engine=engine, begun=begun)
+    with made_to_stay():
+        predictor = _open(bundle, device=device, engine=engine)
     failures: list[Failure] = []
     predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
@@ -46,6 +40,18 @@ def predict(
     if failures:
         typer.echo(f"{len(failures)} of the files could not be predicted", err=True)
         raise typer.Exit(ImageError.exit_code)
+
+
+def _open(bundle: Path, *, device: str, engine: EngineName) -> "Predictor":
+    from thorax.inference.head_start import begin
+
+    begun = begin(bundle, device=device, engine=engine)
+    # Only now: they import for as long as a graph takes to open.
+    from thorax.bundle import load_bundle
+    from thorax.inference.open_engine import open_predictor
+
+    opened = load_bundle(bundle, check_nets=False)
+    return open_predictor(opened, device=device, engine=engine, begun=begun)
 
 
 def _files(paths: Iterable[Path], failures: "list[Failure]") -> Iterator[Path]:

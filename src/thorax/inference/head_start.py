@@ -39,15 +39,16 @@ def begin(path: Path, *, device: str, engine: EngineName) -> Begun:
         graphs = list(_graphs(manifest))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
-    # Imported before the thread begins, which imports nothing: two threads that import NumPy at once meet one
+    opener = ThreadPoolExecutor(1)
+    checks = {graph: opener.submit(check_file, folder, *graph) for graph in graphs}
+    # Imported here, not in the thread, which imports nothing: two threads that import NumPy at once meet one
     # another's half of it, in one of twenty starts.
     from thorax.inference.onnx_session import open_session  # noqa: PLC0415  (only where it is used: 0.1 s)
 
     def opened(name: str, sha256: str) -> Any:
-        check_file(folder, name, sha256)
+        checks[name, sha256].result()
         return open_session(folder / name, num_threads())
 
-    opener = ThreadPoolExecutor(1)
     begun = {(folder / name, sha256): opener.submit(opened, name, sha256) for name, sha256 in graphs}
     opener.shutdown(wait=False)
     return begun
