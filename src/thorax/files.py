@@ -71,7 +71,7 @@ def held(folder: Path, *, doing: str) -> Iterator[None]:
 
 _HASHED_TOGETHER: Final = 1 << 25
 """Bytes; Python's lock is taken twice for each such block, and waits up to 5 ms while another thread imports:
-with 256 kB, a thread needed 250 ms for the 32 MB of a DenseNet-121 in place of 25."""
+with 256 kB, a thread needed 250 ms for the 28 MB of a DenseNet-121 in place of 60."""
 
 
 def write_text(path: Path, text: str) -> None:
