@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from thorax.files import canonical_json, replacing, sha256_of_lines, write_json
+from thorax.files import canonical_json, replacing, sha256_of_file, sha256_of_lines, write_json
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
@@ -28,3 +28,10 @@ def test_canonical_json_does_not_depend_on_order():
 def test_lines_are_hashed_with_their_ends():
     assert sha256_of_lines(["a", "b"]) == hashlib.sha256(b"a\nb\n").hexdigest()
     assert sha256_of_lines(["ab"]) != sha256_of_lines(["a", "b"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 23, (1 << 23) + 1, 20_000_000])
+def test_a_file_has_the_checksum_of_its_bytes(tmp_path, size):
+    content = bytes(range(251)) * (size // 251 + 1)
+    (tmp_path / "file").write_bytes(content[:size])
+    assert sha256_of_file(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()

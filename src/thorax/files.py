@@ -69,9 +69,9 @@ def held(folder: Path, *, doing: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-_HASHED_TOGETHER: Final = 1 << 25
+_HASHED_TOGETHER: Final = 1 << 23
 """Bytes; Python's lock is taken twice for each such block, and waits up to 5 ms while another thread imports:
-with 256 kB, a thread needed 250 ms for the 28 MB of a DenseNet-121 in place of 60."""
+with 256 kB, a thread needed 250 ms for the 28 MB of a DenseNet-121. Larger ones are felt in memory."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,10 +93,10 @@ def canonical_json(value: Any) -> bytes:
 
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+    digest, block = hashlib.sha256(), memoryview(bytearray(_HASHED_TOGETHER))
     with path.open("rb", buffering=0) as file:
-        while block := file.read(_HASHED_TOGETHER):
-            digest.update(block)
+        while size := file.readinto(block):
+            digest.update(block[:size])
     return digest.hexdigest()
 
 
