@@ -99,7 +99,7 @@ def _opened(
         from thorax.inference.onnx_engine import OnnxEngine  # noqa: PLC0415  (only where it is used)
 
         return OnnxEngine(graphs, threads=threads, begun=ahead)
-    from thorax.inference.openvino_engine import OpenVinoEngine  # noqa: PLC0415
+    from thorax.inference.openvino_engine import OpenVinoEngine  # noqa: PLC0415  (only where it is used)
 
     return OpenVinoEngine(graphs, threads=threads)
 
