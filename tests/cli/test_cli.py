@@ -4,11 +4,15 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import SMALL, thorax
+
+from thorax.cli.main import _VERBS
 
 
 @pytest.fixture(scope="module")
@@ -166,5 +170,18 @@ def test_prepare_reports_what_it_could_not_use(tmp_path):
 def test_help_and_version():
     assert "Not a medical device" in " ".join(thorax("--help").stdout.split())
     assert thorax("--version").stdout.startswith("thorax ")
-    for verb in ("phantom", "prepare", "train", "evaluate", "predict", "calibrate", "ensemble", "import"):
-        assert "Usage" in thorax(verb, "--help").stdout
+    listed = thorax("--help").stdout
+    for verb in _VERBS:
+        assert f" {verb} " in listed
+        assert f"thorax {verb} " in thorax(verb, "--help").stdout
+    assert "Did you mean 'predict'?" in thorax("preict", expect=2).stderr
+
+
+def test_nobody_reads_the_predictions_to_their_end(work):
+    images = work / "phantoms" / "images"
+    command = [sys.executable, "-m", "thorax", "predict", str(work / "run"), str(images), "--csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout.readline() == b"source,finding,probability,threshold,positive\n"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode in {0, 1}

@@ -21,7 +21,7 @@ from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import parse_findings
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.head_start import begin
+from thorax.inference.head_start import begin, begin_as_asked
 from thorax.inference.onnx_engine import OnnxEngine
 from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.inference.predictor import Engine, Failure
@@ -306,6 +306,25 @@ def test_nothing_is_begun_where_another_engine_computes_or_nothing_is_understood
     ):
         (tmp_path / "bundle.json").write_text(content)
         assert begin(tmp_path, device="cpu", engine="auto") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (("BUNDLE", "a.png"), True),
+        (("--json", "BUNDLE", "a.png", "--device", "cpu"), True),
+        (("--device", "cpu", "--engine=onnx", "BUNDLE", "a.png"), True),
+        (("BUNDLE", "a.png", "--engine", "torch"), False),
+        (("BUNDLE", "a.png", "--device=cuda"), False),
+        (("a.png", "BUNDLE"), False),
+        (("BUNDLE", "--device"), False),
+        (("x" * 5000, "a.png"), False),
+        ((), False),
+    ],
+)
+def test_what_is_begun_is_what_the_command_will_ask_for(bundle, arguments, begins):
+    given = [each.replace("BUNDLE", str(bundle.folder)) for each in arguments]
+    assert list(begin_as_asked(given)) == ([graph_of(bundle)] if begins else [])
 
 
 @pytest.fixture

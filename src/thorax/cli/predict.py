@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, no_type_check
 
 import typer
 
@@ -15,12 +15,16 @@ from thorax.prediction import Prediction
 from thorax.recipe.choices import EngineName
 
 if TYPE_CHECKING:
+    from thorax.inference.head_start import Begun
     from thorax.inference.predictor import Failure, Predictor
 
 __all__ = ["predict"]
 
 
+# What typer hands over is the base of what its own annotation says, so checking that at run time would fail.
+@no_type_check
 def predict(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
     paths: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
@@ -32,7 +36,7 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
     with made_to_stay():
-        predictor = _open(bundle, device=device, engine=engine)
+        predictor = _open(bundle, device=device, engine=engine, begun=context.obj)
     failures: list[Failure] = []
     predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
@@ -42,10 +46,10 @@ def predict(
         raise typer.Exit(ImageError.exit_code)
 
 
-def _open(bundle: Path, *, device: str, engine: EngineName) -> "Predictor":
+def _open(bundle: Path, *, device: str, engine: EngineName, begun: "Begun | None") -> "Predictor":
     from thorax.inference.head_start import begin
 
-    begun = begin(bundle, device=device, engine=engine)
+    begun = begun or begin(bundle, device=device, engine=engine)
     # Only now: they import for as long as a graph takes to open.
     from thorax.bundle import load_bundle
     from thorax.inference.open_engine import open_predictor
