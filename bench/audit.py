@@ -62,12 +62,12 @@ def whole_search(store: Store) -> tuple[float, float, int, int, int]:
     prints = take_fingerprints(read, NIH_IMAGES)
     taken = time.perf_counter()
     equal = equal_pairs(prints, np.zeros(NIH_IMAGES, np.int64))
-    candidates = candidate_pairs(prints, np.zeros(NIH_IMAGES, np.int64))
+    candidates = list(candidate_pairs(prints, np.zeros(NIH_IMAGES, np.int64)))
     near = near_pairs(candidates, read)  # as if each image were of a patient of its own
     ended = time.perf_counter()
     pairs = np.concatenate([equal, near]) % len(store)
     of_one = int(np.sum(pairs[:, 0] == pairs[:, 1]))
-    return taken - start, ended - taken, len(candidates), len(pairs), of_one
+    return taken - start, ended - taken, sum(map(len, candidates)), len(pairs), of_one
 
 
 def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

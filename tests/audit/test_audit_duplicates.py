@@ -6,6 +6,7 @@ from PIL import Image
 
 from thorax.audit.duplicates import (
     LEAST_CORRELATION,
+    _Band,
     _pairs_of_equal_keys,
     candidate_pairs,
     check_blank,
@@ -121,7 +122,9 @@ def test_the_real_sample_has_one_pair_and_no_false_one(real):
     assert np.sort(correlation, axis=None)[-2] < 0.85
 
 
-def test_candidates_equal_all_pairs_that_agree_in_a_band():
+@pytest.mark.parametrize("rows_at_once", [1, 7, 512])
+def test_candidates_equal_all_pairs_that_agree_in_a_band(monkeypatch, rows_at_once):
+    monkeypatch.setattr("thorax.audit.duplicates._ROWS_AT_ONCE", rows_at_once)
     random = np.random.default_rng(5)
     base = random.integers(0, 2, (30, HASH_BITS)).astype(bool)
     flipped = np.concatenate([base ^ (random.random(base.shape) < rate) for rate in (0, 0.03, 0.08, 0.13)])
@@ -143,8 +146,10 @@ def test_candidates_equal_all_pairs_that_agree_in_a_band():
         and not (blank[i] or blank[j])
         and 31 not in {i, j}
     ]
-    assert candidate_pairs(Fingerprints(content, looks, blank), parts).tolist() == expected
+    found = list(candidate_pairs(Fingerprints(content, looks, blank), parts))
+    assert np.concatenate(found).tolist() == expected
     assert len(expected) > 20
+    assert all(len(np.unique(pairs[:, 0])) <= rows_at_once for pairs in found)
 
 
 def test_pairs_of_equal_keys_are_all_of_them_in_any_portions(monkeypatch):
@@ -153,11 +158,16 @@ def test_pairs_of_equal_keys_are_all_of_them_in_any_portions(monkeypatch):
     expected = [
         [i, j] for i in range(90) for j in range(i + 1, 90) if keys[i] == keys[j] and usable[i] and usable[j]
     ]
+    rows = np.flatnonzero(usable)
+    band = _Band.of(keys, rows)
     for portion in (1, 7, 1000):
         monkeypatch.setattr("thorax.audit.duplicates._PAIRS_AT_ONCE", portion)
-        found = np.concatenate(list(_pairs_of_equal_keys(keys, usable)))
+        found = np.concatenate(list(_pairs_of_equal_keys(band, np.arange(len(rows)))))
         assert sorted(found.tolist()) == expected
-    nothing = _pairs_of_equal_keys(np.arange(5, dtype=np.uint16), np.ones(5, bool))
+        some = np.array([2, 30, 31])
+        found = np.concatenate(list(_pairs_of_equal_keys(band, some)))
+        assert sorted(found.tolist()) == [pair for pair in expected if pair[0] in rows[some]]
+    nothing = _pairs_of_equal_keys(_Band.of(np.arange(5, dtype=np.uint16), np.arange(5)), np.arange(5))
     assert sum(len(pairs) for pairs in nothing) == 0
 
 

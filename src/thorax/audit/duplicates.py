@@ -5,13 +5,13 @@ hashes that differ in fewer than eight bits agree in a band for certain. Pairs t
 bits are compared by the correlation of their sharpened thumbnails; from .98 on they are one picture.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt16
+from jaxtyping import Float32, Int32, Int64, UInt16
 
 from thorax.arrays import PixelsBatch, Rows
 from thorax.audit.fingerprints import Fingerprints, thumbnails
@@ -37,9 +37,9 @@ Pairs = Int64[np.ndarray, "_ 2"]
 
 _MOST_BITS = 16
 _BANDS = 8
-_PAIRS_AT_ONCE = 1 << 20
-_ROWS_AT_ONCE = 1024
-_READ_AT_ONCE = 256
+_PAIRS_AT_ONCE = 1 << 18
+_ROWS_AT_ONCE = 512
+_READ_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def equal_pairs(prints: Fingerprints, parts: Rows) -> Pairs:
     return np.sort(np.stack([order[:-1][equal], order[1:][equal]], axis=1), axis=1).astype(np.int64)
 
 
-def candidate_pairs(prints: Fingerprints, parts: Rows) -> Pairs:
-    """Return pairs whose hashes agree in a band and differ in at most 16 bits, without equal pixels.
+def candidate_pairs(prints: Fingerprints, parts: Rows) -> Iterator[Pairs]:
+    """Yield pairs whose hashes agree in a band and differ in at most 16 bits, without equal pixels.
 
     Of images with equal pixels one of each part stands for the others: a hundred copies of two pictures that
     look alike are one pair, not ten thousand.
@@ -75,43 +75,42 @@ def candidate_pairs(prints: Fingerprints, parts: Rows) -> Pairs:
     Args:
         prints: Fingerprints of all images.
         parts: Number of each image's part, -1 for none.
+
+    Yields:
+        The pairs of some hundred first images at a time, in order: where all look alike, as phantoms do, they
+        are millions.
     """
-    _, first = np.unique(np.stack([prints.content.view(np.int64), parts]), axis=1, return_index=True)
+    _, one_each = np.unique(np.stack([prints.content.view(np.int64), parts]), axis=1, return_index=True)
     usable = np.zeros(len(parts), bool)
-    usable[first] = True
-    usable &= ~prints.blank
-    found = np.concatenate([_near_in_band(prints, band, usable) for band in range(_BANDS)])
-    # By one number each: rows of a matrix are sorted a hundred times slower.
-    return found[np.argsort(found[:, 0] * len(parts) + found[:, 1])]
+    usable[one_each] = True
+    rows = np.flatnonzero(usable & ~prints.blank)
+    bands = [_Band.of(keys, rows) for keys in prints.looks.view(np.uint16).T]
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        places = np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))
+        found = np.concatenate([_near_in_band(prints, bands, band, places) for band in range(_BANDS)])
+        if len(found):
+            # By one number each: rows of a matrix are sorted a hundred times slower.
+            yield found[np.argsort(found[:, 0] * len(parts) + found[:, 1])]
 
 
-def near_pairs(candidates: Pairs, read: Callable[[Rows], PixelsBatch]) -> Pairs:
-    """Return those of the candidates whose thumbnails correlate by `LEAST_CORRELATION` or more."""
+def near_pairs(candidates: Iterable[Pairs], read: Callable[[Rows], PixelsBatch]) -> Pairs:
+    """Return those of the candidates whose thumbnails correlate by `LEAST_CORRELATION` or more.
+
+    Args:
+        candidates: As `candidate_pairs` yields them: a thumbnail is made once for some hundred pairs.
+        read: Gives prepared images by row.
+    """
     confirmed = [np.empty((0, 2), np.int64)]
-    for pairs in _tiles(candidates):
+    for pairs in candidates:
         (firsts, first), (seconds, second) = (np.unique(side, return_inverse=True) for side in pairs.T)
-        correlation = _thumbnails_of(firsts, read) @ _thumbnails_of(seconds, read).T
-        confirmed.append(pairs[correlation[first, second] >= LEAST_CORRELATION])
+        left = _thumbnails_of(firsts, read)
+        for start in range(0, len(seconds), _ROWS_AT_ONCE):
+            correlation = left @ _thumbnails_of(seconds[start : start + _ROWS_AT_ONCE], read).T
+            here = np.flatnonzero((second >= start) & (second < start + _ROWS_AT_ONCE))
+            near = correlation[first[here], second[here] - start] >= LEAST_CORRELATION
+            confirmed.append(pairs[here[near]])
     found = np.concatenate(confirmed)
     return found[np.lexsort((found[:, 1], found[:, 0]))]
-
-
-def _tiles(pairs: Pairs) -> Iterator[Pairs]:
-    """Yield the pairs of a few rows with a few others at a time.
-
-    Where many images look alike, as phantoms do, each then has its thumbnail made once for a thousand of its
-    pairs, not for each: 10,000 phantoms have millions.
-    """
-    if not len(pairs):
-        return
-    there = np.zeros(int(pairs.max()) + 1, bool)
-    there[pairs] = True
-    block = (np.cumsum(there) - 1)[pairs] // _ROWS_AT_ONCE
-    tile = block[:, 0] * (block.max() + 1) + block[:, 1]
-    order = np.argsort(tile, kind="stable")
-    cuts = np.flatnonzero(np.diff(tile[order])) + 1
-    for chosen in np.split(order, cuts):
-        yield pairs[chosen]
 
 
 def _thumbnails_of(rows: Rows, read: Callable[[Rows], PixelsBatch]) -> Float32[np.ndarray, "n d"]:
@@ -119,36 +118,50 @@ def _thumbnails_of(rows: Rows, read: Callable[[Rows], PixelsBatch]) -> Float32[n
     return np.concatenate([thumbnails(read(rows[start : start + _READ_AT_ONCE])) for start in starts])
 
 
-def _near_in_band(prints: Fingerprints, band: int, usable: Bool[np.ndarray, " n"]) -> Pairs:
-    """Return the pairs that agree in this band and in none before it: each pair is found once."""
-    bands = prints.looks.view(np.uint16)
+@dataclass(frozen=True)
+class _Band:
+    """Rows in the order of one band of their hashes, equal ones in the order of rows."""
+
+    order: Int32[np.ndarray, " n"]
+    place: Int32[np.ndarray, " n"]
+    """Where each row stands in that order."""
+    partners: Int32[np.ndarray, " n"]
+    """How many with an equal band stand after it: rows above it, all of them."""
+
+    @classmethod
+    def of(cls, keys: UInt16[np.ndarray, " all"], rows: Rows) -> "_Band":
+        order = np.argsort(keys[rows], kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(rows))
+        in_order = keys[rows[order]]
+        end = np.searchsorted(in_order, in_order, side="right")[place]
+        return cls(*(each.astype(np.int32) for each in (rows[order], place, end - place - 1)))
+
+
+def _near_in_band(prints: Fingerprints, bands: list[_Band], band: int, places: Rows) -> Pairs:
+    """Return the pairs of some first rows that agree in this band and in none before it: each once."""
+    keys = prints.looks.view(np.uint16)
     near = [np.empty((0, 2), np.int64)]
-    for pairs in _pairs_of_equal_keys(bands[:, band], usable):
+    for pairs in _pairs_of_equal_keys(bands[band], places):
         first, second = pairs.T
         bits = np.bitwise_count(prints.looks[first] ^ prints.looks[second]).sum(axis=1, dtype=np.uint8)
         few = pairs[(bits <= _MOST_BITS) & (prints.content[first] != prints.content[second])]
-        before = bands[few[:, 0], :band] == bands[few[:, 1], :band]
+        before = keys[few[:, 0], :band] == keys[few[:, 1], :band]
         near.append(few[~before.any(axis=1)])
     return np.concatenate(near)
 
 
-def _pairs_of_equal_keys(keys: UInt16[np.ndarray, " n"], usable: Bool[np.ndarray, " n"]) -> Iterator[Pairs]:
-    """Yield the pairs of usable rows with equal keys, about a million at a time.
-
-    In the order of the keys, a row's partners are those after it up to the end of its run.
-    """
-    rows = np.flatnonzero(usable)
-    order = rows[np.argsort(keys[rows], kind="stable")].astype(np.int64)
-    ends = np.searchsorted(keys[order], keys[order], side="right")
-    partners = ends - np.arange(len(order)) - 1
+def _pairs_of_equal_keys(band: _Band, places: Rows) -> Iterator[Pairs]:
+    """Yield the pairs of some rows with those after them that have equal keys, a bounded number at a time."""
+    place, partners = band.place[places].astype(np.int64), band.partners[places].astype(np.int64)
     cuts = np.searchsorted(
         np.cumsum(partners), np.arange(0, int(partners.sum()), _PAIRS_AT_ONCE), side="right"
     )
-    for start, stop in pairwise([*cuts.tolist(), len(order)]):
+    for start, stop in pairwise([*cuts.tolist(), len(places)]):
         counts = partners[start:stop]
-        first = np.repeat(np.arange(start, stop), counts)
+        first = np.repeat(place[start:stop], counts)
         step = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-        yield np.sort(np.stack([order[first], order[first + step]], axis=1), axis=1)
+        yield np.stack([band.order[first], band.order[first + step]], axis=1).astype(np.int64)
 
 
 def check_duplicates(
@@ -160,11 +173,14 @@ def check_duplicates(
     and his images in two parts are a fault already.
     """
     where = _Where(patient_codes(table), _part_numbers(lists, len(table)))
-    equal, candidates = equal_pairs(prints, where.parts), candidate_pairs(prints, where.parts)
-    patients = where.patients[candidates]
-    near = near_pairs(candidates[patients[:, 0] != patients[:, 1]], read)
+    patients = where.patients
+    of_two_patients = (
+        pairs[patients[pairs[:, 0]] != patients[pairs[:, 1]]]
+        for pairs in candidate_pairs(prints, where.parts)
+    )
+    near = near_pairs(of_two_patients, read)
     return [
-        *_problems_of_pairs(table, equal, where, "equal"),
+        *_problems_of_pairs(table, equal_pairs(prints, where.parts), where, "equal"),
         *_problems_of_pairs(table, near, where, "near"),
     ]
 

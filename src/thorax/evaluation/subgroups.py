@@ -7,6 +7,7 @@ of patients: a patient with images in both moves both.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,12 +19,13 @@ from thorax.evaluation.classification import Readings
 from thorax.evaluation.intervals import (
     Interval,
     effective_patients,
+    over_resamples,
     ranked_patients,
-    resample_counts,
     resampled_interval,
 )
 from thorax.evaluation.proportions import bounded_interval, share_interval
 from thorax.evaluation.ranking import rank, weighted_auroc
+from thorax.evaluation.tally import Ranked
 from thorax.findings import Finding
 
 __all__ = [
@@ -163,17 +165,14 @@ def evaluate_subgroups(
             f"{len(axis.group)} images are divided by {axis.name}, and {len(readings.targets)} were read; "
             "give both in the same order"
         )
-    patient = readings.patient
-    weights = resample_counts(int(patient.max()) + 1, resamples=resamples, seed=seed)
-    weights = np.concatenate([np.ones((1, weights.shape[1]), dtype=np.int32), weights])
     parts = [axis.group == number for number in range(len(axis.groups))]
-    measured = [_measure(readings, part, patient=patient, weights=weights) for part in parts]
+    measured = [_measure(readings, part, resamples=resamples, seed=seed) for part in parts]
     subgroups = []
     for number, (name, part, own) in enumerate(zip(axis.groups, parts, measured, strict=True)):
         others = measured[:number] + measured[number + 1 :]
         remaining = (axis.group >= 0) & ~part
         alone = len(others) == 1  # the rest is the other group
-        rest = others[0] if alone else _measure(readings, remaining, patient=patient, weights=weights)
+        rest = others[0] if alone else _measure(readings, remaining, resamples=resamples, seed=seed)
         subgroups.append(_subgroup(readings, own, rest=rest, axis=axis.name, name=name))
     return tuple(subgroups)
 
@@ -209,71 +208,62 @@ class _Counted:
         counts: As of `_Measured`.
         hits: Of each patient, the images with the finding that are called so; none of too few patients.
         positives: Of each patient, the images with the finding that are called anything.
-        auc: As of `_Measured`.
-        patients: Effective patients of the AUC.
+        ranked: The images, for the AUC; None: it takes more patients.
     """
 
     counts: tuple[int, int, int]
     hits: Float64[np.ndarray, " patient"]
     positives: Float64[np.ndarray, " patient"]
-    auc: Float64[np.ndarray, " sample"]
-    patients: float
+    ranked: Ranked | None
 
 
-def _measure(
-    readings: Readings,
-    part: Bool[np.ndarray, " n"],
-    *,
-    patient: Int64[np.ndarray, " n"],
-    weights: Int32[np.ndarray, "sample patient"],
-) -> _Measured:
-    def count(k: int) -> _Counted:
-        rows = np.flatnonzero(readings.known[:, k] & part)
-        return _count(readings, k, rows=rows, patient=patient, weights=weights)
-
-    counted = on_all_cores(count, range(len(readings.findings)))
+def _measure(readings: Readings, part: Bool[np.ndarray, " n"], *, resamples: int, seed: int) -> _Measured:
+    counted = on_all_cores(partial(_count, readings, part), range(len(readings.findings)))
     hits = np.stack([each.hits for each in counted], axis=1)
     positives = np.stack([each.positives for each in counted], axis=1)
-    sums = weights @ np.concatenate([hits, positives], axis=1)
-    some, of = np.split(sums, 2, axis=1)
+    summed = np.concatenate([hits, positives], axis=1)
+
+    def measure(counts: Int32[np.ndarray, "sample patient"]) -> Float64[np.ndarray, "sample column"]:
+        undefined = np.full(len(counts), math.nan)
+        auc = [weighted_auroc(each.ranked, counts) if each.ranked else undefined for each in counted]
+        return np.concatenate([np.stack(auc, axis=1), counts.astype(np.float64) @ summed], axis=1)
+
+    as_they_are = measure(np.ones((1, len(summed)), dtype=np.int32))
+    drawn = over_resamples(measure, num_patients=len(summed), resamples=resamples, seed=seed)
+    auc, some, of = np.split(np.concatenate([as_they_are, drawn]), 3, axis=1)
     with np.errstate(invalid="ignore"):
         sensitivity = some / np.where(of > 0, of, np.nan)
+    effective = [ranked_patients(each.ranked) if each.ranked else math.nan for each in counted]
     whose = [effective_patients(each.astype(np.int64)) for each in positives.T]
     return _Measured(
         num_images=int(np.sum(part)),
-        num_patients=len(np.unique(patient[part])),
+        num_patients=len(np.unique(readings.patient[part])),
         counts=np.array([each.counts for each in counted], dtype=np.int64),
-        auc=np.stack([each.auc for each in counted], axis=1),
+        auc=auc,
         sensitivity=sensitivity,
         sensitivity_interval=tuple(share_interval(each.hits, each.positives) for each in counted),
-        patients=np.stack([[each.patients for each in counted], whose], axis=1),
+        patients=np.stack([effective, whose], axis=1),
     )
 
 
-def _count(
-    readings: Readings,
-    k: int,
-    *,
-    rows: Int64[np.ndarray, " row"],
-    patient: Int64[np.ndarray, " n"],
-    weights: Int32[np.ndarray, "sample patient"],
-) -> _Counted:
+def _count(readings: Readings, part: Bool[np.ndarray, " n"], k: int) -> _Counted:
+    patient = readings.patient
+    rows = np.flatnonzero(readings.known[:, k] & part)
     present = readings.targets[rows, k] == 1
     with_finding, without = rows[present], rows[~present]
     counts = len(rows), len(with_finding), len(np.unique(patient[with_finding]))
-    auc, effective = np.full(len(weights), math.nan), math.nan
+    num_patients = int(patient.max()) + 1
     if counts[2] < FEWEST_PATIENTS:
-        nobody = np.zeros(weights.shape[1])
-        return _Counted(counts, nobody, nobody, auc, effective)
-    if len(np.unique(patient[without])) >= FEWEST_PATIENTS:
-        ranked = rank(present, readings.probabilities[rows, k], patient[rows])
-        auc, effective = weighted_auroc(ranked, weights), ranked_patients(ranked)
+        nobody = np.zeros(num_patients)
+        return _Counted(counts, nobody, nobody, ranked=None)
+    enough = len(np.unique(patient[without])) >= FEWEST_PATIENTS
+    ranked = rank(present, readings.probabilities[rows, k], patient[rows]) if enough else None
     calls, whose = readings.calls[with_finding, k], patient[with_finding]
     hits, positives = (
-        np.bincount(whose[chosen], minlength=weights.shape[1]).astype(np.float64)
+        np.bincount(whose[chosen], minlength=num_patients).astype(np.float64)
         for chosen in (calls == 1, calls >= 0)
     )
-    return _Counted(counts, hits, positives, auc, effective)
+    return _Counted(counts, hits, positives, ranked)
 
 
 def _subgroup(readings: Readings, own: _Measured, *, rest: _Measured, axis: str, name: str) -> Subgroup:
