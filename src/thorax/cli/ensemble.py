@@ -34,7 +34,6 @@ def ensemble(
     from thorax.cli.console import progress_bar
     from thorax.inference.assembly import Fitting, calibrate, unite, validation_part
     from thorax.inference.predictor import Predictor
-    from thorax.inference.torch_engine import TorchEngine
     from thorax.store import open_store
 
     if store is None and weights == "validation":
@@ -48,6 +47,9 @@ def ensemble(
     images = open_store(store)
     images.verify()
     part = validation_part(united, images, split or None)
+    # Only now: torch takes seconds to import, and what is wrong above is said at once.
+    from thorax.inference.torch_engine import TorchEngine
+
     predictor = Predictor(united, TorchEngine(united, device=device))
     with progress_bar("predicting", unit="images") as progress:
         fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
