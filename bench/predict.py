@@ -44,6 +44,7 @@ from thorax.models import build_classifier, weights_as_bytes
 from thorax.models.torchvision_shim import timm
 from thorax.recipe.net import Model, Preparation
 
+PAUSE = 0.05
 ENGINES = ("onnx", "onnx-int8", "openvino", "openvino-int8")
 
 USUAL = """
@@ -167,10 +168,15 @@ def available(bundle: Bundle) -> list[str]:
 
 
 def medians(moves: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each move; rounds are interleaved, and the first does not count."""
+    """Return the median seconds of each move; rounds are interleaved, and the first does not count.
+
+    Before each the machine rests: torch's threads wait in a loop for some milliseconds after their last work,
+    at the cost of whatever comes next.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in moves}
     for _ in range(rounds + 1):
         for name, move in moves.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             move()
             seconds[name].append(time.perf_counter() - start)

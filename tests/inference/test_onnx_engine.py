@@ -141,7 +141,7 @@ def test_which_engine_is_used(plain, bundle):
 def test_a_file_that_onnxruntime_cannot_run(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"not a graph")
     with pytest.raises(BundleError, match=r"x\.onnx cannot be run by onnxruntime .*export the bundle again"):
-        OnnxEngine([tmp_path / "x.onnx"])
+        OnnxEngine([tmp_path / "x.onnx"]).logits(images(1))
 
 
 WITHOUT_TORCH = """
@@ -254,14 +254,39 @@ def graph_of(bundle):
     return bundle.folder / file.name, file.sha256
 
 
-def test_a_head_start_gives_the_same_numbers_with_the_graph_that_it_opened(bundle, png):
-    begun = begin(bundle.folder, device="cpu", engine="auto")
-    assert list(begun) == [graph_of(bundle)]
+@pytest.mark.parametrize("one_image", [True, False])
+def test_a_head_start_gives_the_same_numbers_with_the_graph_that_it_opened(
+    monkeypatch, bundle, png, one_image
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    begun = begin(bundle.folder, device="cpu", engine="auto", one_image=one_image)
+    assert list(begun) == [(*graph_of(bundle), 2 if one_image else 1)]
     early = open_predictor(bundle, device="cpu", begun=begun)
-    (expected,) = open_predictor(bundle, device="cpu").predict_files([png])
-    assert next(early.predict_files([png])) == expected
+    paths = [png] if one_image else [png, png]
+    assert list(early.predict_files(paths)) == list(open_predictor(bundle, device="cpu").predict_files(paths))
     (opened,) = begun.values()
-    assert early._engine._sessions == [opened.result()]
+    assert list(early._engine._opened.values()) == [[opened.result()]]
+
+
+def test_a_damaged_graph_is_refused_where_another_of_the_same_file_was_begun(copy, bundle):
+    """A folder of one image: the graph for several was begun, and its checksum is that of the file."""
+    graph = copy / graph_of(bundle)[0].name
+    graph.write_bytes(graph.read_bytes() + b" ")
+    begun = begin(copy, device="cpu", engine="auto", one_image=False)
+    predictor = open_predictor(load_bundle(copy, check_nets=False), device="cpu", begun=begun)
+    with pytest.raises(BundleError, match="is not the file that the manifest describes"):
+        predictor.probabilities(images(1))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_numbers_do_not_depend_on_how_many_images_and_threads_there_are(bundle, threads):
+    pixels = images(5)
+    (several,) = open_engine(bundle, device="cpu", threads=threads).logits(pixels)
+    engine = open_engine(bundle, device="cpu", threads=1)
+    alone = [engine.logits(pixels[row : row + 1])[0] for row in range(5)]
+    assert np.array_equal(several, np.concatenate(alone, axis=1))
+    (first,) = open_engine(bundle, device="cpu", threads=threads).logits(pixels[:1])
+    assert np.array_equal(first, alone[0])
 
 
 QUIET = """
@@ -269,7 +294,7 @@ import sys
 from pathlib import Path
 from thorax.inference.head_start import begin
 
-begun = begin(Path(sys.argv[1]), device="cpu", engine="auto")
+begun = begin(Path(sys.argv[1]), device="cpu", engine="auto", one_image=True)
 before = set(sys.modules)
 assert {"numpy", "onnxruntime"} <= before
 for opened in begun.values():
@@ -289,15 +314,17 @@ def test_a_head_start_imports_nothing_beside_the_program(bundle):
 def test_a_head_start_is_not_taken_where_another_file_is_asked_for(bundle):
     path, _ = graph_of(bundle)
     other: Future[object] = Future()  # never done: waiting for it would hang
-    predictor = open_predictor(bundle, device="cpu", begun={(path, "0" * 64): other})
+    predictor = open_predictor(
+        bundle, device="cpu", begun={(path, "0" * 64, 1): other, (path, "0" * 64, 2): other}
+    )
     assert predictor.probabilities(images(1)).shape == (1, len(NAMES))
 
 
 def test_nothing_is_begun_where_another_engine_computes_or_nothing_is_understood(plain, bundle, tmp_path):
-    assert begin(bundle.folder, device="cpu", engine="torch") == {}
-    assert begin(bundle.folder, device="cuda", engine="auto") == {}
-    assert begin(plain.folder, device="cpu", engine="auto") == {}
-    assert begin(tmp_path, device="cpu", engine="auto") == {}
+    assert begin(bundle.folder, device="cpu", engine="torch", one_image=True) == {}
+    assert begin(bundle.folder, device="cuda", engine="auto", one_image=True) == {}
+    assert begin(plain.folder, device="cpu", engine="auto", one_image=True) == {}
+    assert begin(tmp_path, device="cpu", engine="auto", one_image=True) == {}
     for content in (
         "no JSON",
         "[]",
@@ -305,26 +332,29 @@ def test_nothing_is_begun_where_another_engine_computes_or_nothing_is_understood
         '{"engines": [{"kind": "onnx", "precision": "float32"}]}',
     ):
         (tmp_path / "bundle.json").write_text(content)
-        assert begin(tmp_path, device="cpu", engine="auto") == {}
+        assert begin(tmp_path, device="cpu", engine="auto", one_image=True) == {}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "begins"),
+    ("arguments", "threads"),
     [
-        (("BUNDLE", "a.png"), True),
-        (("--json", "BUNDLE", "a.png", "--device", "cpu"), True),
-        (("--device", "cpu", "--engine=onnx", "BUNDLE", "a.png"), True),
-        (("BUNDLE", "a.png", "--engine", "torch"), False),
-        (("BUNDLE", "a.png", "--device=cuda"), False),
-        (("a.png", "BUNDLE"), False),
-        (("BUNDLE", "--device"), False),
-        (("x" * 5000, "a.png"), False),
-        ((), False),
+        (("BUNDLE", "a.png"), 2),
+        (("--json", "BUNDLE", "a.png", "--device", "cpu"), 2),
+        (("--device", "cpu", "--engine=onnx", "BUNDLE", "x" * 5000), 2),
+        (("BUNDLE", "a.png", "b.png"), 1),
+        (("BUNDLE", "BUNDLE"), 1),
+        (("BUNDLE", "a.png", "--engine", "torch"), None),
+        (("BUNDLE", "a.png", "--device=cuda"), None),
+        (("a.png", "BUNDLE"), None),
+        (("BUNDLE", "--device"), None),
+        (("x" * 5000, "a.png"), None),
+        ((), None),
     ],
 )
-def test_what_is_begun_is_what_the_command_will_ask_for(bundle, arguments, begins):
+def test_what_is_begun_is_what_the_command_will_ask_for(monkeypatch, bundle, arguments, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     given = [each.replace("BUNDLE", str(bundle.folder)) for each in arguments]
-    assert list(begin_as_asked(given)) == ([graph_of(bundle)] if begins else [])
+    assert list(begin_as_asked(given)) == ([(*graph_of(bundle), threads)] if threads else [])
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
     with made_to_stay():
-        predictor = _open(bundle, device=device, engine=engine, begun=context.obj)
+        predictor = _open(bundle, paths, device=device, engine=engine, begun=context.obj)
     failures: list[Failure] = []
     predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
@@ -46,10 +46,12 @@ def predict(
         raise typer.Exit(ImageError.exit_code)
 
 
-def _open(bundle: Path, *, device: str, engine: EngineName, begun: "Begun | None") -> "Predictor":
-    from thorax.inference.head_start import begin
+def _open(
+    bundle: Path, paths: list[Path], *, device: str, engine: EngineName, begun: "Begun | None"
+) -> "Predictor":
+    from thorax.inference.head_start import begin, is_one_image
 
-    begun = begun or begin(bundle, device=device, engine=engine)
+    begun = begun or begin(bundle, device=device, engine=engine, one_image=is_one_image(paths))
     # Only now: they import for as long as a graph takes to open.
     from thorax.bundle import load_bundle
     from thorax.inference.open_engine import open_predictor

@@ -7,7 +7,8 @@ is wrong is left to the ordinary way, which says so.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,20 @@ from typing import Any
 from thorax.bundle_files import MANIFEST, bundle_folder, check_file
 from thorax.cores import has_cuda_driver, num_threads
 
-__all__ = ["Begun", "begin", "begin_as_asked"]
+__all__ = ["Begun", "begin", "begin_as_asked", "is_one_image"]
 
-Begun = Mapping[tuple[Path, str], Future[Any]]
-"""Sessions of onnxruntime that are being opened, by file and SHA-256."""
+Begun = Mapping[tuple[Path, str, int], Future[Any]]
+"""Sessions of onnxruntime that are being opened, by file, SHA-256 and threads."""
 
 
-def begin(path: Path, *, device: str, engine: str) -> Begun:
+def begin(path: Path, *, device: str, engine: str, one_image: bool) -> Begun:
     """Begin to open the float32 graphs of a bundle, in a thread; nothing where another engine will compute.
 
     Args:
         path: The bundle, or the run that made it.
         device: As for `open_predictor`.
         engine: As for `open_predictor`.
+        one_image: Whether all threads will compute one image, or each its own; see `OnnxEngine`.
     """
     on_cpu = device == "cpu" or (device == "auto" and (engine == "onnx" or not has_cuda_driver()))
     if engine not in {"auto", "onnx"} or not on_cpu:
@@ -38,7 +40,7 @@ def begin(path: Path, *, device: str, engine: str) -> Begun:
         graphs = list(_graphs(manifest))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
-    opener = ThreadPoolExecutor(1)
+    opener, threads = ThreadPoolExecutor(1), num_threads() if one_image else 1
     checks = {graph: opener.submit(check_file, folder, *graph) for graph in graphs}
     # Imported here, not in the thread, which imports nothing: two threads that import NumPy at once meet one
     # another's half of it, in one of twenty starts.
@@ -46,9 +48,9 @@ def begin(path: Path, *, device: str, engine: str) -> Begun:
 
     def opened(name: str, sha256: str) -> Any:
         checks[name, sha256].result()
-        return open_session(folder / name, num_threads())
+        return open_session(folder / name, threads)
 
-    begun = {(folder / name, sha256): opener.submit(opened, name, sha256) for name, sha256 in graphs}
+    begun = {(folder / name, sha256, threads): opener.submit(opened, name, sha256) for name, sha256 in graphs}
     opener.shutdown(wait=False)
     return begun
 
@@ -58,20 +60,26 @@ def begin_as_asked(arguments: Iterable[str]) -> Begun:
 
     Args:
         arguments: Of the command. What they mean is for the parser to say; here the first that is neither an
-            option nor the value of one is the bundle.
+            option nor the value of one is the bundle, and the others are images and folders.
     """
     values = {"--device": "auto", "--engine": "auto"}
-    bundle = None
+    given: list[Path] = []
     remaining = iter(arguments)
     for each in remaining:
         option, equals, value = each.partition("=")
         if option in values:
             values[option] = value if equals else next(remaining, "")
-        elif not each.startswith("-") and bundle is None:
-            bundle = Path(each)
-    if bundle is None:
+        elif not each.startswith("-"):
+            given.append(Path(each))
+    if not given:
         return {}
-    return begin(bundle, device=values["--device"], engine=values["--engine"])
+    bundle, *images = given
+    return begin(bundle, device=values["--device"], engine=values["--engine"], one_image=is_one_image(images))
+
+
+def is_one_image(paths: Sequence[Path]) -> bool:
+    """Return whether these are one file, which may not be there, and no folder."""
+    return len(paths) == 1 and not os.path.isdir(paths[0])  # noqa: PTH112  (of any name: it never raises)
 
 
 def _graphs(manifest: Any) -> Iterator[tuple[str, str]]:

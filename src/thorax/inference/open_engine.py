@@ -90,11 +90,11 @@ def _opened(
     files = {bundle.folder / file.name: file for net in exported.nets for file in net.files}
     # Those that were begun are checked as they are opened.
     ahead = {
-        path: session
-        for (path, sha256), session in begun.items()
+        (path, of): session
+        for (path, sha256, of), session in begun.items()
         if path in files and files[path].sha256 == sha256
     }
-    bundle.check(file.name for path, file in files.items() if path not in ahead)
+    bundle.check(file.name for path, file in files.items() if path not in {path for path, _ in ahead})
     if exported.kind == "onnx":
         from thorax.inference.onnx_engine import OnnxEngine  # noqa: PLC0415  (only where it is used)
 
