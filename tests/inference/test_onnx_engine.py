@@ -3,86 +3,27 @@
 import csv
 import gzip
 import json
-import shutil
 import subprocess
 import sys
-from concurrent.futures import Future
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toy_bundle import NAMES, REFERENCE, graph_of, images, new_bundle
 
-from thorax.bundle import Manifest, Member, load_bundle, write_bundle
-from thorax.bundle.manifest import PartReference
+from thorax.bundle import load_bundle
 from thorax.cores import num_threads
 from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import parse_findings
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.head_start import begin, begin_as_asked
 from thorax.inference.onnx_engine import OnnxEngine
 from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.inference.predictor import Engine, Failure
 from thorax.inference.torch_engine import TorchEngine
-from thorax.models import build_classifier, to_input, weights_as_bytes
+from thorax.models import build_classifier, to_input
 from thorax.recipe.net import Model, Preparation
-
-MODEL = Model(backbone="resnet10t", arguments={"channels": (8, 16, 16, 16)}, input_size=64)
-NAMES = ("Mass", "Nodule", "Edema")
-REFERENCE = PartReference(
-    dataset="toy", split="toy", part="val", sha256="", images_sha256="", num_images=4, num_patients=4
-)
-
-
-def images(count, side=80):
-    return np.random.default_rng(count).integers(0, 256, (count, side, side), dtype=np.uint8)
-
-
-def new_bundle(folder, classifier, model):
-    """A bundle without an exported engine."""
-    provenance = {
-        "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "toy",
-        "store_fingerprint": "", "trained_on": REFERENCE, "selected_on": REFERENCE, "selected_by": "",
-        "epoch": 1, "versions": {},
-    }  # fmt: skip
-    member = Member.model_validate(
-        {
-            "weights": "weights.safetensors",
-            "sha256": "",
-            "model": model,
-            "findings": NAMES,
-            "exact_cam": True,
-            "provenance": provenance,
-        }
-    )
-    manifest = Manifest(
-        name="toy",
-        findings=NAMES,
-        preparation=Preparation(size=80),
-        members=(member,),
-        calibration=None,
-        operating_points=None,
-        patients_sha256="",
-    )
-    weights = {"weights.safetensors": weights_as_bytes(classifier.state_dict())}
-    return write_bundle(folder, manifest, weights=weights, patients={})
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    torch.manual_seed(0)
-    return new_bundle(tmp_path_factory.mktemp("bundle") / "plain", build_classifier(MODEL, len(NAMES)), MODEL)
-
-
-@pytest.fixture(scope="module")
-def bundle(plain):
-    """The same with one."""
-    copy = write_bundle(
-        plain.folder.parent / "exported", plain.manifest, weights=plain.weights, patients=plain.patients
-    )
-    return export_float32(copy, images(4), compared_on=REFERENCE)
 
 
 def test_the_numbers_are_those_of_torch_whatever_the_batch(bundle):
@@ -99,10 +40,15 @@ def test_the_numbers_are_those_of_torch_whatever_the_batch(bundle):
         assert np.array_equal(alone, found[:, :count])
 
 
-def test_threads_change_no_number(bundle):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_numbers_do_not_depend_on_how_many_images_and_threads_there_are(bundle, threads):
     pixels = images(5)
-    one, two = (open_engine(bundle, device="cpu", threads=count).logits(pixels)[0] for count in (1, 2))
-    assert np.array_equal(one, two)
+    (several,) = open_engine(bundle, device="cpu", threads=threads).logits(pixels)
+    engine = open_engine(bundle, device="cpu", threads=1)
+    alone = [engine.logits(pixels[row : row + 1])[0] for row in range(5)]
+    assert np.array_equal(several, np.concatenate(alone, axis=1))
+    (first,) = open_engine(bundle, device="cpu", threads=threads).logits(pixels[:1])
+    assert np.array_equal(first, alone[0])
 
 
 def test_threads_are_those_that_the_environment_names(monkeypatch):
@@ -166,13 +112,6 @@ def run_without_torch(code, *arguments):
         text=True,
         check=False,
     )
-
-
-@pytest.fixture(scope="module")
-def png(tmp_path_factory):
-    path = tmp_path_factory.mktemp("png") / "chest.png"
-    Image.fromarray(images(1, 120)[0]).save(path)
-    return path
 
 
 def test_prediction_without_torch_gives_the_same_numbers(bundle, png):
@@ -246,120 +185,6 @@ def test_a_net_that_learnt_agrees_on_every_image_of_the_real_test_part(learnt, n
     assert [line["source"] for line in lines] == [str(path) for path in paths]
     alone = [[each["probability"] for each in line["findings"].values()] for line in lines]
     assert np.array_equal(alone, found)
-
-
-def graph_of(bundle):
-    (engine,) = bundle.manifest.engines
-    (file,) = engine.nets[0].files
-    return bundle.folder / file.name, file.sha256
-
-
-@pytest.mark.parametrize("one_image", [True, False])
-def test_a_head_start_gives_the_same_numbers_with_the_graph_that_it_opened(
-    monkeypatch, bundle, png, one_image
-):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    begun = begin(bundle.folder, device="cpu", engine="auto", one_image=one_image)
-    assert list(begun) == [(*graph_of(bundle), 2 if one_image else 1)]
-    early = open_predictor(bundle, device="cpu", begun=begun)
-    paths = [png] if one_image else [png, png]
-    assert list(early.predict_files(paths)) == list(open_predictor(bundle, device="cpu").predict_files(paths))
-    (opened,) = begun.values()
-    assert list(early._engine._opened.values()) == [[opened.result()]]
-
-
-def test_a_damaged_graph_is_refused_where_another_of_the_same_file_was_begun(copy, bundle):
-    """A folder of one image: the graph for several was begun, and its checksum is that of the file."""
-    graph = copy / graph_of(bundle)[0].name
-    graph.write_bytes(graph.read_bytes() + b" ")
-    begun = begin(copy, device="cpu", engine="auto", one_image=False)
-    predictor = open_predictor(load_bundle(copy, check_nets=False), device="cpu", begun=begun)
-    with pytest.raises(BundleError, match="is not the file that the manifest describes"):
-        predictor.probabilities(images(1))
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_numbers_do_not_depend_on_how_many_images_and_threads_there_are(bundle, threads):
-    pixels = images(5)
-    (several,) = open_engine(bundle, device="cpu", threads=threads).logits(pixels)
-    engine = open_engine(bundle, device="cpu", threads=1)
-    alone = [engine.logits(pixels[row : row + 1])[0] for row in range(5)]
-    assert np.array_equal(several, np.concatenate(alone, axis=1))
-    (first,) = open_engine(bundle, device="cpu", threads=threads).logits(pixels[:1])
-    assert np.array_equal(first, alone[0])
-
-
-QUIET = """
-import sys
-from pathlib import Path
-from thorax.inference.head_start import begin
-
-begun = begin(Path(sys.argv[1]), device="cpu", engine="auto", one_image=True)
-before = set(sys.modules)
-assert {"numpy", "onnxruntime"} <= before
-for opened in begun.values():
-    opened.result()
-print(len(begun), sorted(set(sys.modules) - before))
-"""
-
-
-def test_a_head_start_imports_nothing_beside_the_program(bundle):
-    """Two threads that import NumPy at once failed in one of twenty starts."""
-    done = subprocess.run(
-        [sys.executable, "-c", QUIET, str(bundle.folder)], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == "1 []", done.stderr
-
-
-def test_a_head_start_is_not_taken_where_another_file_is_asked_for(bundle):
-    path, _ = graph_of(bundle)
-    other: Future[object] = Future()  # never done: waiting for it would hang
-    predictor = open_predictor(
-        bundle, device="cpu", begun={(path, "0" * 64, 1): other, (path, "0" * 64, 2): other}
-    )
-    assert predictor.probabilities(images(1)).shape == (1, len(NAMES))
-
-
-def test_nothing_is_begun_where_another_engine_computes_or_nothing_is_understood(plain, bundle, tmp_path):
-    assert begin(bundle.folder, device="cpu", engine="torch", one_image=True) == {}
-    assert begin(bundle.folder, device="cuda", engine="auto", one_image=True) == {}
-    assert begin(plain.folder, device="cpu", engine="auto", one_image=True) == {}
-    assert begin(tmp_path, device="cpu", engine="auto", one_image=True) == {}
-    for content in (
-        "no JSON",
-        "[]",
-        '{"engines": 1}',
-        '{"engines": [{"kind": "onnx", "precision": "float32"}]}',
-    ):
-        (tmp_path / "bundle.json").write_text(content)
-        assert begin(tmp_path, device="cpu", engine="auto", one_image=True) == {}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "threads"),
-    [
-        (("BUNDLE", "a.png"), 2),
-        (("--json", "BUNDLE", "a.png", "--device", "cpu"), 2),
-        (("--device", "cpu", "--engine=onnx", "BUNDLE", "x" * 5000), 2),
-        (("BUNDLE", "a.png", "b.png"), 1),
-        (("BUNDLE", "BUNDLE"), 1),
-        (("BUNDLE", "a.png", "--engine", "torch"), None),
-        (("BUNDLE", "a.png", "--device=cuda"), None),
-        (("a.png", "BUNDLE"), None),
-        (("BUNDLE", "--device"), None),
-        (("x" * 5000, "a.png"), None),
-        ((), None),
-    ],
-)
-def test_what_is_begun_is_what_the_command_will_ask_for(monkeypatch, bundle, arguments, threads):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    given = [each.replace("BUNDLE", str(bundle.folder)) for each in arguments]
-    assert list(begin_as_asked(given)) == ([(*graph_of(bundle), threads)] if threads else [])
-
-
-@pytest.fixture
-def copy(bundle, tmp_path):
-    return Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
 
 
 def predict(folder, png, *options):
