@@ -51,6 +51,16 @@ def test_numbers_do_not_depend_on_how_many_images_and_threads_there_are(bundle, 
     assert np.array_equal(first, alone[0])
 
 
+def test_a_graph_that_changes_before_it_is_opened_is_refused(copy):
+    engine = open_engine(load_bundle(copy), device="cpu", threads=2)
+    engine.logits(images(2))
+    (graph,) = copy.glob("*.onnx")
+    graph.write_bytes(graph.read_bytes() + b" ")
+    with pytest.raises(BundleError, match="is not the file that the manifest describes"):
+        engine.logits(images(1))
+    assert engine.logits(images(2))[0].shape == (1, 2, len(NAMES))
+
+
 def test_threads_are_those_that_the_environment_names(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert num_threads() == 3

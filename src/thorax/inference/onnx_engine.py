@@ -1,6 +1,6 @@
 """The engine that computes logits with onnxruntime, on a CPU. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +39,8 @@ class OnnxEngine:
         graphs: ONNX file of each member, in order.
         threads: How many; None: as many as `num_threads` gives.
         begun: Graphs that are being opened already, by file and threads. What is wrong with one of them is
-            said when the file is first needed.
+            said when it is first needed.
+        check: Raises where a file is not what it should be; called before one is opened here.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class OnnxEngine:
         *,
         threads: int | None = None,
         begun: Mapping[tuple[Path, int], Future[Any]] | None = None,
+        check: Callable[[Path], None] = lambda _: None,
     ) -> None:
         self._graphs = list(graphs)
         self._threads = threads or num_threads()
         self._begun = begun or {}
+        self._check = check
         self._opened: dict[int, list[Any]] = {}
 
     def _sessions(self, num_images: int) -> list[Any]:
@@ -61,11 +64,10 @@ class OnnxEngine:
         return self._opened[threads]
 
     def _open(self, graph: Path, threads: int) -> Any:
-        for (file, of), begun in self._begun.items():
-            if file == graph:
-                session = begun.result()  # its checksum was left to whoever began it
-                if of == threads:
-                    return session
+        begun = self._begun.get((graph, threads))
+        if begun is not None:
+            return begun.result()
+        self._check(graph)
         return open_session(graph, threads)
 
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:

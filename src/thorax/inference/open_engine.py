@@ -98,7 +98,10 @@ def _opened(
     if exported.kind == "onnx":
         from thorax.inference.onnx_engine import OnnxEngine  # noqa: PLC0415  (only where it is used)
 
-        return OnnxEngine(graphs, threads=threads, begun=ahead)
+        # Again when it is opened, which may be long after, and was left to whoever began another of its file.
+        return OnnxEngine(
+            graphs, threads=threads, begun=ahead, check=lambda graph: bundle.check([graph.name])
+        )
     from thorax.inference.openvino_engine import OpenVinoEngine  # noqa: PLC0415  (only where it is used)
 
     return OpenVinoEngine(graphs, threads=threads)
