@@ -38,7 +38,7 @@ def main() -> None:
     if verb == "predict":
         _predict()
     else:
-        sys.exit(_exit_code([verb] if verb in _VERBS else _VERBS))
+        sys.exit(_run([verb] if verb in _VERBS else _VERBS))
 
 
 def _predict() -> None:
@@ -47,7 +47,7 @@ def _predict() -> None:
         from thorax.inference.head_start import begin_as_asked
 
         begun = begin_as_asked(sys.argv[2:])
-    code = _exit_code(["predict"], begun)
+    code = _run(["predict"], begun)
     # Every file is closed and every thread at rest: taking all modules apart would take 40 ms.
     with suppress(OSError):  # nobody reads what is left
         sys.stdout.flush()
@@ -55,7 +55,8 @@ def _predict() -> None:
     os._exit(code)
 
 
-def _exit_code(verbs: Iterable[str], begun: "Begun | None" = None) -> int:
+def _run(verbs: Iterable[str], begun: "Begun | None" = None) -> int:
+    """Run the one of the verbs that the arguments name, and return the exit code."""
     with made_to_stay():
         import typer
 
@@ -63,7 +64,9 @@ def _exit_code(verbs: Iterable[str], begun: "Begun | None" = None) -> int:
     try:
         app(obj=begun)
     except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 0
+        if isinstance(done.code, str):  # a message, which Python prints
+            raise
+        return done.code or 0
     except ThoraxError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         return error.exit_code
