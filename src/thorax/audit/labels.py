@@ -43,6 +43,7 @@ NIH_OFFICIAL_TEST_POSITIVES: Final[Mapping[str, int]] = {
 """Positives of the 25,596 images of the official test in Data_Entry_2017_v2020.csv, counted in that file."""
 
 _NEWEST = "Data_Entry_2017_v2020.csv"
+_OLDEST = 95
 _NUMBERED = r"\d{8}_(\d{3})\.png"
 # In the newest file 3,154 of the 13,302 patients with several images have a follow-up number that is not
 # the number in the image's name; that 100 such patients have none has a probability of 1e-12.
@@ -83,11 +84,12 @@ def _sign_of_name(label_files: Mapping[str, str]) -> list[str]:
 
 
 def _sign_of_ages(table: SampleTable) -> list[str]:
-    """The newest file has an age for every image, 95 at most; the reader leaves out ages such as 411."""
+    """The newest file has an age for every image, `_OLDEST` at most; the reader leaves out 411 and the like."""
     ages = table.frame["age"]
     absent, highest = int(ages.isna().sum()), ages.max()
     signs = [f"{absent:,} images have no age below 121"] if 0 < absent < len(ages) else []
-    return signs + ([f"a patient is {highest} years old"] if ages.notna().any() and highest > 95 else [])  # noqa: PLR2004
+    older = ages.notna().any() and highest > _OLDEST
+    return signs + ([f"a patient is {highest} years old"] if older else [])
 
 
 def _sign_of_follow_ups(table: SampleTable) -> list[str]:

@@ -30,6 +30,7 @@ __all__ = [
 
 _NOTHING: Final = Listed((), np.empty(0, np.int64), ())
 _ENOUGH = 20
+_BINARY = 2
 _FEW_VALUES = 20
 _ROWS_FOR_FEW_VALUES = 200
 # An untrained net's sigmoid is near one half for every image and finding; a trained one follows a prevalence
@@ -169,9 +170,9 @@ def _check_columns(predicted: Predicted) -> list[Problem]:
         for finding, column in zip(predicted.findings, predicted.scores.T, strict=True)
     }
     distinct = {name: len(np.unique(column)) for name, column in columns.items()}
-    binary = [name for name, count in distinct.items() if count == 2]  # noqa: PLR2004
+    binary = [name for name, count in distinct.items() if count == _BINARY]
     constant = [name for name, count in distinct.items() if count <= 1]
-    coarse = [f"{name}: {count} values" for name, count in distinct.items() if 2 < count <= _FEW_VALUES]  # noqa: PLR2004
+    coarse = [f"{name}: {count} values" for name, count in distinct.items() if _BINARY < count <= _FEW_VALUES]
     if len(predicted.scores) < _ROWS_FOR_FEW_VALUES:
         coarse = []
     moving = {name: column for name, column in columns.items() if name not in constant}

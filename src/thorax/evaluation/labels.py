@@ -255,5 +255,5 @@ def _named(names: Sequence[str], what: str) -> str:
     """Say how many, and name the first three; "" without any."""
     if not names:
         return ""
-    more = ", ..." if len(names) > 3 else ""  # noqa: PLR2004
+    more = ", ..." if names[3:] else ""
     return f"{len(names):,} {what} ({', '.join(names[:3])}{more})."

@@ -225,5 +225,5 @@ def _counted(images: Sequence[str], what: str, file: PredictionFile) -> str:
     """Say how many, and name the first three; "" without any."""
     if not images:
         return ""
-    more = ", ..." if len(images) > 3 else ""  # noqa: PLR2004
+    more = ", ..." if images[3:] else ""
     return f"{len(images):,} {what.format(file.path.name)} ({', '.join(images[:3])}{more})."

@@ -25,7 +25,7 @@ def quantise(graph: Path, target: Path, images: PixelsBatch) -> None:
     """
     # The parts of the net are named /features/..., what `MemberGraph` itself does /MatMul and so on.
     nodes = onnx.load(graph, load_external_data=False).graph.node
-    own = [node.name for node in nodes if node.name.count("/") < 2]  # noqa: PLR2004
+    own = [node.name for node in nodes if node.name.count("/") <= 1]
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises a step for other graphs than these

