@@ -84,7 +84,7 @@ def _sign_of_name(label_files: Mapping[str, str]) -> list[str]:
 
 
 def _sign_of_ages(table: SampleTable) -> list[str]:
-    """The newest file has an age for every image, `_OLDEST` at most; the reader leaves out 411 and the like."""
+    """The newest file has an age for every image, `_OLDEST` at most; the reader leaves out 411 and such."""
     ages = table.frame["age"]
     absent, highest = int(ages.isna().sum()), ages.max()
     signs = [f"{absent:,} images have no age below 121"] if 0 < absent < len(ages) else []
