@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -160,9 +161,11 @@ def test_folds_of_a_split_that_crosses_patients_cannot_be_built():
         split_of("patient-80-10-10/fold-1-of-2/fold-1-of-2", crossing, dataset="folder")
 
 
-def test_a_file_may_leave_images_out(tmp_path):
+@pytest.mark.parametrize("whole_path", [True, False])
+def test_a_file_may_leave_images_out(tmp_path, monkeypatch, whole_path):
+    monkeypatch.chdir(tmp_path)
     samples = table(["a", "b", "c"], ["1", "1", "2"])
-    path = tmp_path / "mine.csv"
+    path = (tmp_path if whole_path else Path()) / "mine.csv"
     path.write_text("image,part\nb,train\nc,test\nelsewhere,test\n")
     split = split_of(f"file:{path}", samples, dataset="folder")
     assert split.name == "file:mine.csv"

@@ -46,6 +46,6 @@ def test_a_folder_in_use_is_not_written_to(bundle, store, tmp_path):
     assert "is not empty" in str(done.exception)
 
 
-@pytest.mark.parametrize("wrong", [("--to", "tflite"), ("--gated",)])
+@pytest.mark.parametrize("wrong", [("--to", "tflite"), ("--gated",), ("--gated", "Mass")])
 def test_wrong_arguments(bundle, store, wrong):
     assert run(bundle.folder, "--store", store.path, *wrong).exit_code == 2

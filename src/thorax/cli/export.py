@@ -31,16 +31,20 @@ def export(
     from thorax.bundle.folder import copy_bundle
     from thorax.bundle.reference import reference_part
     from thorax.cli.console import progress_bar
-    from thorax.export import CHECKED_IMAGES, export_float32, export_int8, spread
     from thorax.inference.assembly import validation_part
     from thorax.store import open_store
 
+    if gated and not int8:
+        raise typer.BadParameter("--gated says what a quantised engine is judged by; give --int8 too")
     opened, images = load_bundle(bundle), open_store(store)
     part = validation_part(opened, images, split or None)
     images.verify()
     if out is not None:
         refuse_used_folder(out)
         opened = copy_bundle(opened, out)
+    # Only now: torch takes seconds to import, and what is wrong above is said at once.
+    from thorax.export import CHECKED_IMAGES, export_float32, export_int8, spread
+
     reference = reference_part(part.split, "val", part.rows, dataset=images.dataset)
     pixels = images.pixels(spread(part.rows, CHECKED_IMAGES))
     opened = export_float32(opened, pixels, to=to, compared_on=reference)

@@ -134,8 +134,9 @@ def build_split(name: str, table: SampleTable, *, dataset: str, whole_sha256: Ma
     """
     patients = table.patients()
     if name.startswith("file:"):
-        parts, sha256 = _from_file(Path(name.removeprefix("file:")), patients)
-        name = f"file:{Path(name).name}"
+        path = Path(name.removeprefix("file:"))
+        parts, sha256 = _from_file(path, patients)
+        name = f"file:{path.name}"
     else:
         _refuse_foreign(name, dataset)
         parts = _assigned(name, patients)

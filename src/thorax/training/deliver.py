@@ -20,6 +20,7 @@ from thorax.models.weights import weights_as_bytes
 from thorax.recipe.load import recipe_sha256
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
+from thorax.training.batches import Part
 from thorax.training.plan import Plan
 
 __all__ = ["Delivery", "deliver_bundle"]
@@ -88,14 +89,20 @@ def deliver_bundle(
 
 
 def _seen_patients(store: Store, plan: Plan) -> dict[str, Iterable[str]]:
-    """Return the hashes of the patients that this run saw, and those that the backbone saw before."""
-    seen: dict[str, Iterable[str]] = {
-        name: hashed_patients(store.dataset, plan.patients(part)).values()
-        for name, part in (("train", plan.train), ("val", plan.val))
-    }
-    if plan.origin is not None:
-        seen["pretrain"] = frozenset().union(*plan.origin.patients.values())
-    return seen
+    """Return the hashes of the patients that this run saw, and those that the backbone saw before.
+
+    Whom the backbone only chose by before stays among those that chose: they may choose and calibrate again.
+    """
+
+    def own(part: Part) -> set[str]:
+        return set(hashed_patients(store.dataset, plan.patients(part)).values())
+
+    train, val = own(plan.train), own(plan.val)
+    if plan.origin is None:
+        return {"train": train, "val": val}
+    before = plan.origin.patients
+    learnt = before.get("train", frozenset()) | before.get("pretrain", frozenset())
+    return {"train": train, "val": val | before.get("val", frozenset()), "pretrain": learnt}
 
 
 def _provenance(recipe: Recipe, store: Store, plan: Plan, *, epoch: int) -> Trained:
