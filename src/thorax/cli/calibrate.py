@@ -34,7 +34,7 @@ def calibrate(
     from thorax.cli.console import progress_bar
     from thorax.inference.assembly import Fitting, validation_part, with_test_time
     from thorax.inference.assembly import calibrate as fit
-    from thorax.inference.predictor import Predictor
+    from thorax.inference.open_engine import open_predictor
     from thorax.recipe.load import load_test_time
     from thorax.store import open_store
 
@@ -43,10 +43,8 @@ def calibrate(
     changed = with_test_time(opened, lambda current: load_test_time(current, test_time or ()))
     images.verify()
     part = validation_part(changed, images, split or None)
-    # Only now: torch takes seconds to import, and what is wrong above is said at once.
-    from thorax.inference.torch_engine import TorchEngine
-
-    predictor = Predictor(changed, TorchEngine(changed, device=device))
+    # The exported engine on a CPU, where the views are still those that it computes.
+    predictor = open_predictor(changed, device=device)
     with progress_bar("predicting", unit="images") as progress:
         fitted = fit(predictor, part, out, fitting=Fitting(kind=kind, rule=rule), progress=progress)
     finish(fitted, part)

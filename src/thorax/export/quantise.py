@@ -7,6 +7,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from thorax.arrays import PixelsBatch
+from thorax.export.norms import norms_as_convolutions
 from thorax.inference.onnx_engine import PIXELS
 
 __all__ = ["quantise"]
@@ -23,15 +24,17 @@ def quantise(graph: Path, target: Path, images: PixelsBatch) -> None:
         target: The file to write.
         images: Prepared images of the training part; the ranges of their activations become the scales.
     """
+    model = onnx.load(graph)
+    norms_as_convolutions(model)
+    onnx.save(model, target)
     # The parts of the net are named /features/..., what `MemberGraph` itself does /MatMul and so on.
-    nodes = onnx.load(graph, load_external_data=False).graph.node
-    own = [node.name for node in nodes if node.name.count("/") <= 1]
+    own = [node.name for node in model.graph.node if node.name.count("/") <= 1]
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises a step for other graphs than these
     try:
         quantize_static(
-            graph,
+            target,
             target,
             _Reader(images),
             per_channel=True,
