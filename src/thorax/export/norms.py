@@ -29,11 +29,13 @@ def norms_as_convolutions(model: onnx.ModelProto) -> None:
     }
     values = {each.name: each for each in graph.initializer}
     for node in graph.node:
-        if node.op_type == "BatchNormalization" and ranks.get(node.input[0]) == 4:  # noqa: PLR2004  (a map)
+        if node.op_type == "Identity" and node.input[0] in values:  # equal numbers are written once
+            values[node.output[0]] = values[node.input[0]]
+        elif node.op_type == "BatchNormalization" and ranks.get(node.input[0]) == 4:  # noqa: PLR2004  (a map)
             _replace(graph, node, [onnx.numpy_helper.to_array(values[name]) for name in node.input[1:]])
     read = {name for node in graph.node for name in node.input}
-    for name in values.keys() - read:
-        graph.initializer.remove(values[name])
+    for unread in [each for each in graph.initializer if each.name not in read]:
+        graph.initializer.remove(unread)
 
 
 def _replace(graph: Any, node: Any, numbers: list[Any]) -> None:
