@@ -1,36 +1,12 @@
 """Averages move before 1 x 1 convolutions, and only before those."""
 
-import io
-
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
+from graphs import exported, images, kinds, run
 from torch import nn
 
 from thorax.export.pooling import average_first
-
-
-def exported(net):
-    file = io.BytesIO()
-    torch.onnx.export(
-        net.eval(), (torch.zeros(1, 3, 12, 12),), file, dynamo=False, input_names=["x"], opset_version=18
-    )
-    return file.getvalue()
-
-
-def kinds(content):
-    return [node.op_type for node in onnx.load_model_from_string(content).graph.node]
-
-
-def run(content, images):
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": images})
-
-
-def images():
-    return np.random.default_rng(0).normal(size=(1, 3, 12, 12)).astype(np.float32)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
