@@ -15,6 +15,9 @@ __all__ = ["norms_as_convolutions"]
 _EPSILON = 1e-5
 """Where a node does not state it (ONNX's own default)."""
 
+_MAP = 4
+"""Axes of a map: image, channel, height, width."""
+
 
 def norms_as_convolutions(model: onnx.ModelProto) -> None:
     """Put a depthwise 1 x 1 convolution in the place of each batch norm of a map, in place.
@@ -31,7 +34,7 @@ def norms_as_convolutions(model: onnx.ModelProto) -> None:
     for node in graph.node:
         if node.op_type == "Identity" and node.input[0] in values:  # equal numbers are written once
             values[node.output[0]] = values[node.input[0]]
-        elif node.op_type == "BatchNormalization" and ranks.get(node.input[0]) == 4:  # noqa: PLR2004  (a map)
+        elif node.op_type == "BatchNormalization" and ranks.get(node.input[0]) == _MAP:
             _replace(graph, node, [onnx.numpy_helper.to_array(values[name]) for name in node.input[1:]])
     read = {name for node in graph.node for name in node.input}
     for unread in [each for each in graph.initializer if each.name not in read]:
@@ -42,15 +45,15 @@ def _replace(graph: Any, node: Any, numbers: list[Any]) -> None:
     gamma, beta, mean, variance = (each.astype(np.float64) for each in numbers)
     settings = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     factor = gamma / np.sqrt(variance + settings.get("epsilon", _EPSILON))
-    for name, value in (
-        ("factor", factor.reshape(-1, 1, 1, 1)),
-        ("summand", beta - mean * factor),
-    ):
-        content = np.ascontiguousarray(value, dtype=np.float32)
-        graph.initializer.append(onnx.numpy_helper.from_array(content, f"{node.output[0]}_{name}"))
+    weights = {
+        f"{node.output[0]}_factor": factor.reshape(-1, 1, 1, 1),
+        f"{node.output[0]}_summand": beta - mean * factor,
+    }
+    for name, value in weights.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
     convolution = onnx.helper.make_node(
         "Conv",
-        [node.input[0], f"{node.output[0]}_factor", f"{node.output[0]}_summand"],
+        [node.input[0], *weights],
         [node.output[0]],
         name=node.name,
         group=len(factor),
