@@ -30,20 +30,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from thorax.evaluation.calibration_error import measure_calibration
-from thorax.evaluation.classification import Readings
+from thorax.evaluation.calibration.measure import measure_calibration
+from thorax.evaluation.classification import LabeledPredictions
 from thorax.evaluation.compare import compare
-from thorax.evaluation.delong import auc_contrast, auc_covariance, auc_interval
-from thorax.evaluation.intervals import (
+from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.statistics.delong import auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.statistics.intervals import (
     Interval,
     mean_patients,
     percentile_interval,
     ranked_patients,
     resample_counts,
 )
-from thorax.evaluation.proportions import share_interval
-from thorax.evaluation.ranking import auroc_score, rank, weighted_auroc, weighted_scores
-from thorax.evaluation.scored import LabelledImages, ScoredImages
+from thorax.evaluation.statistics.proportions import share_interval
+from thorax.evaluation.statistics.ranking import auroc_score, rank, weighted_auroc, weighted_scores
 from thorax.findings import NIH14
 
 
@@ -112,7 +112,7 @@ def scores(
     counts = resample_counts(patients, resamples=resamples, seed=seed)
     plain, samples = (weighted_scores(ranked, each) for each in (np.ones((1, patients), np.int32), counts))
     few = ranked_patients(ranked)
-    readings = Readings(
+    readings = LabeledPredictions(
         targets=target.astype(np.int8)[:, None],
         probabilities=probability(score)[:, None],
         calls=np.zeros((len(target), 1), np.int8),
@@ -131,7 +131,7 @@ def scores(
 FINDINGS = NIH14[:4]
 
 
-def draw_models(setting: Setting, seed: int, patients: int) -> tuple[LabelledImages, list[ScoredImages]]:
+def draw_models(setting: Setting, seed: int, patients: int) -> tuple[LabeledImages, list[ScoredImages]]:
     """Draw two models' scores of four findings; the second is a little better, and partly of one mind."""
     random = np.random.default_rng(seed)
     _, _, patient = draw(setting, seed, patients)
@@ -146,25 +146,23 @@ def draw_models(setting: Setting, seed: int, patients: int) -> tuple[LabelledIma
         for better, own in ((setting.shift, 0 * noise), (setting.shift + 0.3, noise))
     ]
     images = [str(row) for row in range(len(patient))]
-    labelled = LabelledImages(
+    labeled = LabeledImages(
         images=images,
         patients=[str(each) for each in patient],
         targets=target.astype(np.int8),
         findings=FINDINGS,
     )
-    return labelled, [
+    return labeled, [
         ScoredImages(model=name, images=images, scores=each, findings=FINDINGS)
         for name, each in zip(("one", "other"), scores, strict=True)
     ]
 
 
 def means_held(setting: Setting, seed: int, resamples: int, truth: Float64[np.ndarray, "2 k"]) -> list[bool]:
-    labelled, models = draw_models(setting, seed, setting.patients)
-    (pair,) = compare(labelled, models, resamples=resamples, seed=seed).pairs
-    patient = np.unique(labelled.patients, return_inverse=True)[1]
-    ranked = [
-        rank(labelled.targets[:, k] == 1, models[0].scores[:, k], patient) for k in range(len(FINDINGS))
-    ]
+    labeled, models = draw_models(setting, seed, setting.patients)
+    (pair,) = compare(labeled, models, resamples=resamples, seed=seed).pairs
+    patient = np.unique(labeled.patients, return_inverse=True)[1]
+    ranked = [rank(labeled.targets[:, k] == 1, models[0].scores[:, k], patient) for k in range(len(FINDINGS))]
     counts = resample_counts(setting.patients, resamples=resamples, seed=seed)
     samples = np.nanmean([weighted_auroc(each, counts) for each in ranked], axis=0)
     few, covariance = mean_patients(ranked), auc_covariance(ranked, num_units=setting.patients)
@@ -184,12 +182,12 @@ def means_held(setting: Setting, seed: int, resamples: int, truth: Float64[np.nd
 def report_means(trials: int, resamples: int) -> None:
     print(f"\n{'':44}{'mean':>8}{'DeLong':>8}{'diff.':>8}{'DeLong':>8}{'of means':>10}{'DeLong':>8}")
     for setting in SETTINGS:
-        labelled, models = draw_models(setting, 2**32 - 1, 100_000)
+        labeled, models = draw_models(setting, 2**32 - 1, 100_000)
         truth = np.array(
             [
                 [
                     auroc_score(target == 1, score)
-                    for target, score in zip(labelled.targets.T, each.scores.T, strict=True)
+                    for target, score in zip(labeled.targets.T, each.scores.T, strict=True)
                 ]
                 for each in models
             ]
@@ -217,7 +215,8 @@ def report_rates(trials: int, resamples: int) -> None:
             [rates_held(share, alike, patients, seed, resamples) for seed in range(trials)], axis=0
         )
         print(
-            f"{share:5.2f}{alike:8.2f}{patients:8}{'':27}{100 * held[0]:8.1f}{100 * held[1]:8.1f}", flush=True
+            f"{share:5.2f}{alike:8.2f}{patients:8}{'':27}{100 * held[0]:8.1f}{100 * held[1]:8.1f}",
+            flush=True,
         )
 
 

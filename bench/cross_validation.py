@@ -13,7 +13,7 @@ from pathlib import Path
 from thorax.bundle import load_bundle, refuse_seen_patients
 from thorax.datasets.splits import build_split
 from thorax.datasets.table import patient_codes
-from thorax.evaluation.evaluate import evaluate
+from thorax.evaluation.discrimination import evaluate_discrimination
 from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine
 from thorax.recipe.load import load_recipe
@@ -40,7 +40,7 @@ def main() -> None:
         rows = split.rows("test")
         table, bundle = store.table.take(rows), load_bundle(run.bundle)
         refuse_seen_patients(bundle, store.dataset, table.patients().patients)
-        result = evaluate(
+        result = evaluate_discrimination(
             table.targets(bundle.findings),
             Predictor(bundle, TorchEngine(bundle)).predict_rows(store.pixels, rows),
             patients=patient_codes(table),

@@ -23,11 +23,11 @@ import sklearn
 from jaxtyping import Bool, Float64, Int64
 from sklearn.metrics import roc_auc_score
 
-from thorax.cores import num_threads
-from thorax.evaluation.delong import auc_covariance
-from thorax.evaluation.intervals import bootstrap, over_resamples, resample_counts
-from thorax.evaluation.ranking import rank, rank_pooled, weighted_auroc
-from thorax.evaluation.tally import Ranked
+from thorax.evaluation.statistics.delong import auc_covariance
+from thorax.evaluation.statistics.intervals import bootstrap, over_resamples, resample_counts
+from thorax.evaluation.statistics.presorted import Ranked
+from thorax.evaluation.statistics.ranking import rank, rank_pooled, weighted_auroc
+from thorax.hardware import num_threads
 
 PATIENTS, IMAGES = 2797, 25596
 POSITIVES = (3279, 1069, 4658, 6112, 1748, 1623, 555, 2665, 1815, 925, 1093, 435, 1143, 86)

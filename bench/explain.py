@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import torch
 
-from thorax.explain.methods import explain
+from thorax.explain.torch_explainer import explain
 from thorax.models import Classifier, build_classifier, pick_device
 from thorax.recipe.schema import Model
 

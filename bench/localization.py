@@ -16,20 +16,19 @@ from pathlib import Path
 
 from thorax.bundle import Bundle, load_bundle
 from thorax.datasets.phantom import write_phantoms
-from thorax.datasets.source import open_source
+from thorax.datasets.sources import open_source
 from thorax.datasets.splits import build_split, registered_sha256
 from thorax.errors import RecipeError
-from thorax.evaluation.localization import Localization, LocalizationScores, MapScores, localize
+from thorax.evaluation.localization.scores import Localization, LocalizationScores, MapScores, localize
 from thorax.explain import METHODS
-from thorax.explain.faithful_maps import faithfulness_of_maps, measure_curves
-from thorax.explain.localization_table import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
-from thorax.explain.localize import BoxedRow, boxed_rows, measure_maps
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Preparation
-from thorax.reporting.numbers import markdown_table
+from thorax.reporting.localization import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
+from thorax.reporting.summary import markdown_table
 from thorax.store import Store, build_store, open_store
 from thorax.training import train
+from thorax.workflows.localize import BoxedRow, boxed_rows, faithfulness_of_maps, measure_curves, measure_maps
 
 QUICK = [method for method in METHODS if method not in {"occlusion", "rise", "integrated-gradients"}]
 BASELINES = ("random", "centre", "mean-box")

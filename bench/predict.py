@@ -34,23 +34,23 @@ from rows import Row, environment, print_rows
 
 from thorax.bundle import Bundle, Manifest, Member, load_bundle, write_bundle
 from thorax.bundle.manifest import PartReference
-from thorax.cores import num_threads
 from thorax.datasets.phantom import write_phantoms
 from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import NIH14
+from thorax.hardware import num_threads
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.open_engine import open_engine, open_predictor
+from thorax.inference.engines import open_engine, open_predictor
 from thorax.models import build_classifier, weights_as_bytes
-from thorax.models.torchvision_shim import timm
-from thorax.recipe.net import Model, Preparation
+from thorax.models.timm_import import timm
+from thorax.recipe.sections import Model, Preparation
 
 PAUSE = 0.05
 ENGINES = ("onnx", "onnx-int8", "openvino", "openvino-int8")
 
 USUAL = """
 import sys
-import thorax.models.torchvision_shim
+import thorax.models.timm_import
 import numpy, timm, torch
 from PIL import Image
 net = timm.create_model(sys.argv[1], in_chans=1, num_classes=14).eval()

@@ -23,8 +23,8 @@ from pathlib import Path
 import PIL
 from rows import Row, environment, print_rows
 
-from thorax.datasets.folder import read_folder
 from thorax.datasets.phantom import write_phantoms
+from thorax.datasets.sources import read_folder
 from thorax.datasets.table import Source
 from thorax.recipe.schema import Preparation
 from thorax.store import build_store

@@ -17,13 +17,13 @@ import torch
 from rows import environment
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiled
-from train import GREYS, MOVES, UNPUBLISHED, begin, phantoms, planned, store_of
+from train import GRAYS, MOVES, UNPUBLISHED, begin, phantoms, planned, store_of
 
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Recipe
 from thorax.training.checkpoint import Checkpointer
+from thorax.training.compute import deterministic, pick_compute
 from thorax.training.logbook import Logbook
-from thorax.training.machine import pick_machine, repeatable
 from thorax.training.run import Run
 
 STEPS = 40
@@ -50,9 +50,9 @@ def profile(recipe: Recipe, folder: Path) -> None:
     source = phantoms(folder, patients=40, size=1024)
     plan = planned(recipe, store_of(source, folder, recipe.store), STEPS)
     training = recipe.training
-    machine = pick_machine("cuda", training.precision, compiling=training.compile)
+    machine = pick_compute("cuda", training.precision, compiling=training.compile)
     with (
-        repeatable(training.determinism, threads=machine.threads),
+        deterministic(training.determinism, threads=machine.threads),
         closing(Logbook(folder / "log.jsonl")) as log,
     ):
         checkpointer = Checkpointer(folder / "checkpoints", minutes=60.0)
@@ -102,7 +102,7 @@ def main() -> None:
         print("n/a: there is no GPU here")
         return
     fixed = [f"training.batch_size={arguments.batch}", f"training.determinism={arguments.determinism}"]
-    settings = [*UNPUBLISHED, *MOVES, *GREYS, "data.sample=none", "training.epochs=1000", *fixed]
+    settings = [*UNPUBLISHED, *MOVES, *GRAYS, "data.sample=none", "training.epochs=1000", *fixed]
     with tempfile.TemporaryDirectory() as folder:
         profile(load_recipe(arguments.recipe, [*settings, *arguments.settings]), Path(folder))
 

@@ -18,7 +18,7 @@ from predict import inputs
 from predict import rows as predict_rows
 from rows import environment, print_rows
 
-from thorax.cores import num_threads
+from thorax.hardware import num_threads
 
 
 def main() -> None:

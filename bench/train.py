@@ -36,17 +36,17 @@ from rows import Row, environment, print_rows
 from torch import nn
 
 from thorax.datasets.phantom import write_phantoms
-from thorax.datasets.source import open_source
+from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
-from thorax.memory import keep_freed_memory
-from thorax.models.torchvision_shim import timm
+from thorax.hardware import keep_freed_memory
+from thorax.models.timm_import import timm
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Preparation, Recipe
 from thorax.store import Store, build_store, open_store
 from thorax.training.batches import Part
 from thorax.training.checkpoint import Checkpointer
+from thorax.training.compute import deterministic, pick_compute
 from thorax.training.logbook import Logbook
-from thorax.training.machine import pick_machine, repeatable
 from thorax.training.plan import Plan, plan_run
 from thorax.training.run import Run
 
@@ -55,7 +55,7 @@ GPU_STEPS = 60
 USUAL_STEPS = 12
 EFFICIENTNET_IMAGES, EFFICIENTNET_VALIDATION, EFFICIENTNET_EPOCHS = 28_000, 6_000, 50
 MOVES = ["augment.rotate=8", "augment.translate=0.05", "augment.zoom=[0.9,1.1]"]
-GREYS = ["augment.brightness=0.1", "augment.contrast=0.15"]
+GRAYS = ["augment.brightness=0.1", "augment.contrast=0.15"]
 UNPUBLISHED = [
     *("data.split=folder-official", "model.weights=none", "training.compile=on"),
     *("selection.metric=loss", "early_stopping.metric=loss"),  # a handful of phantoms may have no positive
@@ -118,12 +118,12 @@ def rates_of(
 ) -> tuple[Rates, float]:
     """Measure a recipe; also return the usual loop's images/s, measured between its rounds."""
     training = recipe.training
-    machine = pick_machine(device, training.precision, compiling=training.compile)
+    machine = pick_compute(device, training.precision, compiling=training.compile)
     images = plan.steps * training.batch_size
     found: dict[str, list[float]] = {"constant": [], "end to end": [], "validation": [], "usual": []}
     with (
         tempfile.TemporaryDirectory() as folder,
-        repeatable(training.determinism, threads=machine.threads),
+        deterministic(training.determinism, threads=machine.threads),
         closing(Logbook(Path(folder) / "log.jsonl")) as log,
     ):
         checkpointer = Checkpointer(Path(folder) / "checkpoints", minutes=60.0)
@@ -176,7 +176,7 @@ def plain_loop(store: Path, steps: int) -> Callable[[], float]:
     net = timm.create_model(
         model.backbone, in_chans=model.channels, num_classes=part.targets.shape[1], **model.arguments
     )
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
     criterion = nn.BCEWithLogitsLoss()
     size = recipe.training.batch_size
 
@@ -187,10 +187,10 @@ def plain_loop(store: Path, steps: int) -> Callable[[], float]:
             rows = slice(step * size, (step + 1) * size)
             images = torch.from_numpy(part.store.pixels(part.rows[rows]))[:, None].float() / 255
             targets = torch.from_numpy(part.targets[rows]).float().clamp(min=0)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = criterion(net((images - model.mean[0]) / model.std[0]), targets)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             loss.item()
         return steps * size / (time.perf_counter() - start)
 
@@ -232,7 +232,7 @@ def usual_loop(files: list[Path], *, batch: int) -> Callable[[], float]:
     """Return the loop of public projects on a GPU; it gives images/s, its workers' start left out."""
     torch.manual_seed(0)
     net = timm.create_model("densenet121", num_classes=14).cuda().train()
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
     criterion = nn.BCEWithLogitsLoss()
     loader = torch.utils.data.DataLoader(
         Files(files, (USUAL_STEPS + 1) * batch),
@@ -245,10 +245,10 @@ def usual_loop(files: list[Path], *, batch: int) -> Callable[[], float]:
     def epoch() -> float:
         start = 0.0
         for step, (images, targets) in enumerate(loader):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = criterion(net(images.cuda(non_blocking=True)), targets.cuda(non_blocking=True))
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             loss.item()
             if step == 0:
                 start = time.perf_counter()
@@ -280,7 +280,7 @@ def cpu_rows(folder: Path, rounds: int) -> list[Row]:
 
 
 def densenet_rows(folder: Path, rounds: int) -> list[Row]:
-    settings = [*UNPUBLISHED, *MOVES, *GREYS, "training.batch_size=256", "training.epochs=1000"]
+    settings = [*UNPUBLISHED, *MOVES, *GRAYS, "training.batch_size=256", "training.epochs=1000"]
     source = phantoms(folder, patients=40, size=1024)
     found, plain = {}, float("nan")
     for mode in ("fast", "exact"):

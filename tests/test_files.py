@@ -2,14 +2,14 @@ import hashlib
 
 import pytest
 
-from thorax.files import canonical_json, replacing, sha256_of_file, sha256_of_lines, write_json
+from thorax.atomic_io import atomic_write, canonical_json, sha256_of_file, sha256_of_lines, write_json
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "value.json"
     write_json(path, {"a": 1})
     before = path.read_bytes()
-    with pytest.raises(UnicodeEncodeError), replacing(path) as temporary:
+    with pytest.raises(UnicodeEncodeError), atomic_write(path) as temporary:
         temporary.write_text("half of it, and then \udc80", encoding="utf-8")
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["value.json"]

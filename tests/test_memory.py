@@ -6,13 +6,13 @@ import weakref
 
 import pytest
 
-from thorax.memory import made_to_stay
+from thorax.hardware import gc_frozen
 
 FAULTS = """
 import resource, sys
 import numpy as np
 if sys.argv[1] == "kept":
-    from thorax.memory import keep_freed_memory
+    from thorax.hardware import keep_freed_memory
     keep_freed_memory()
 np.ones(8_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -42,7 +42,7 @@ class Thing:
 
 
 def test_what_is_made_to_stay_is_never_looked_through():
-    with made_to_stay():
+    with gc_frozen():
         assert not gc.isenabled()
         gone = weakref.ref(Thing())
     try:

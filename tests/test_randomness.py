@@ -55,8 +55,8 @@ def test_draws_are_uniform_and_independent():
     assert ((counts - expected) ** 2 / expected).sum() < 104
     together = np.corrcoef(np.concatenate([drawn, other], axis=1).T)
     assert np.abs(together - np.eye(8)).max() < 0.02
-    neighbours = np.corrcoef(drawn[:-1, 0], drawn[1:, 0])[0, 1]
-    assert abs(neighbours) < 0.02
+    neighbors = np.corrcoef(drawn[:-1, 0], drawn[1:, 0])[0, 1]
+    assert abs(neighbors) < 0.02
 
 
 @given(st.integers(0, 2**32), st.integers(0, 50), st.integers(0, 300))

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int8, Int64, UInt8, UInt16
 
 __all__ = [
-    "NOT_LABELLED",
+    "NOT_LABELED",
     "UNCERTAIN",
     "Attribution",
-    "GreyPixels",
+    "GrayPixels",
     "Known",
     "Pixels",
     "PixelsBatch",
@@ -23,10 +23,10 @@ __all__ = [
 UNCERTAIN = -1
 """The label source hedges ("possible pneumonia"); a recipe chooses what that means."""
 
-NOT_LABELLED = -2
+NOT_LABELED = -2
 """The label source says nothing about this finding in this image."""
 
-GreyPixels = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
+GrayPixels = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 """One grey image, larger is brighter (MONOCHROME2), over the full range of its type."""
 
 Pixels = UInt8[np.ndarray, "s s"]
@@ -39,7 +39,7 @@ Rows = Int64[np.ndarray, " n"]
 """Row numbers of a sample table."""
 
 Targets = Int8[np.ndarray, "n k"]
-"""Labels: 1 present, 0 absent, `UNCERTAIN`, `NOT_LABELLED`."""
+"""Labels: 1 present, 0 absent, `UNCERTAIN`, `NOT_LABELED`."""
 
 Known = Bool[np.ndarray, "n k"]
 """Where a target counts."""

@@ -20,7 +20,7 @@ __all__ = [
     "Finding",
     "Findings",
     "find_finding",
-    "own_finding",
+    "finding_or_new",
     "parse_finding",
     "parse_findings",
 ]
@@ -120,7 +120,7 @@ def find_finding(spelling: str) -> Finding | None:
     return _BY_SPELLING.get(_folded(spelling))
 
 
-def own_finding(spelling: str) -> Finding:
+def finding_or_new(spelling: str) -> Finding:
     """Return the vocabulary's finding that is spelt so, or a new one of that name."""
     return find_finding(spelling) or Finding(spelling)
 
@@ -162,7 +162,7 @@ def parse_findings(names: str | Iterable[str]) -> Findings:
         case str():
             names = [names]
     findings = tuple(
-        own_finding(name.removeprefix("finding:"))
+        finding_or_new(name.removeprefix("finding:"))
         if name.startswith("finding:")
         else parse_finding(name, where="the list of findings")
         for name in names

@@ -1,12 +1,12 @@
-"""Radiograph: one grey image of a chest, with what its file says about it."""
+"""What is refused from an image's header alone, before a pixel is decoded."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from thorax.arrays import GreyPixels
+from thorax.arrays import GrayPixels
 from thorax.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "Origin", "Radiograph", "Sex", "ViewPosition"]
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "Origin", "Radiograph", "Sex", "ViewPosition", "check_size"]
 
 MIN_SIDE = 64
 """Fewest rows or columns that can be a radiograph; the tiny ones are icons and test images."""
@@ -67,7 +67,7 @@ class Radiograph:
         sex: Patient's sex.
     """
 
-    pixels: GreyPixels
+    pixels: GrayPixels
     origin: Origin
     view: ViewPosition = ViewPosition.UNKNOWN
     laterality: str = ""
@@ -83,3 +83,17 @@ class Radiograph:
                 f"{self.origin.name}: {width} x {height} pixels are too few for a radiograph "
                 f"({MIN_SIDE} a side are needed); give the full image, not a thumbnail"
             )
+
+
+def check_size(*, height: int, width: int, name: str) -> None:
+    """Refuse an image without pixels, or with so many that decoding it could exhaust the memory."""
+    if height < 1 or width < 1:
+        raise ImageError(
+            f"{name}: the header says {width} x {height} pixels, so there is no image; "
+            "export the file again from its source"
+        )
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels are {height * width / 1e6:.0f} megapixels, more than the "
+            f"{MAX_PIXELS / 1e6:.0f} that are decoded; shrink the image first"
+        )

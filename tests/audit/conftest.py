@@ -12,7 +12,7 @@ from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import NIH_DATASET, registered_sha256
 from thorax.datasets.table import SampleTable
-from thorax.findings import own_finding
+from thorax.findings import finding_or_new
 from thorax.recipe.schema import Preparation
 from thorax.store import Store, build_store, open_store
 
@@ -65,7 +65,7 @@ def _table(images: Sequence[str], patients: Sequence[str] = (), **findings: Sequ
     labels = findings or {"Mass": [0] * count}
     for name, values in labels.items():
         frame[name] = pd.array(np.asarray(values, dtype=np.int8), dtype="Int8")
-    return SampleTable(frame, tuple(own_finding(name) for name in labels))
+    return SampleTable(frame, tuple(finding_or_new(name) for name in labels))
 
 
 @pytest.fixture

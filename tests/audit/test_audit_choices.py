@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from thorax.audit.choices import check_bundle, check_metrics, read_metrics
+from thorax.atomic_io import sha256_of_lines
+from thorax.audit.tuning_checks import check_bundle, check_metrics, read_metrics
 from thorax.bundle import (
     Bundle,
     Calibration,
@@ -16,7 +17,6 @@ from thorax.bundle import (
 )
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
-from thorax.files import sha256_of_lines
 from thorax.recipe.schema import Model, Preparation
 
 TRAIN, VAL, TEST = (f"{number:08d}_000.png" for number in (1, 2, 3))

@@ -209,7 +209,7 @@ def test_near_duplicates_across_parts_are_an_error(chests, table, lists):
 
 
 def test_blank_images_are_named_and_look_like_nothing(table, lists):
-    pixels = np.stack([np.full((64, 64), grey, np.uint8) for grey in (0, 1, 200)])
+    pixels = np.stack([np.full((64, 64), gray, np.uint8) for gray in (0, 1, 200)])
     images = ["00000001_000.png", "00000002_000.png", "00000003_000.png"]
     made, prints = table(images), prints_of(pixels)
     [problem] = check_blank(made, prints)

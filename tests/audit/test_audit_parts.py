@@ -3,7 +3,7 @@
 import pytest
 
 from thorax.audit.lists import Locator
-from thorax.audit.parts import (
+from thorax.audit.split_checks import (
     check_absent_images,
     check_boxed_images,
     check_known_split,

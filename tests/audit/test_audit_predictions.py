@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from thorax.audit.lists import Locator
-from thorax.audit.predictions import (
+from thorax.audit.prediction_checks import (
     check_predicted_rows,
     check_predicted_values,
     check_ranking,

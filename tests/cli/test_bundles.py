@@ -7,7 +7,7 @@ import pytest
 from command import SMALL, thorax
 from safetensors.torch import save_file
 
-from thorax.models.torchvision_shim import timm
+from thorax.models.timm_import import timm
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from thorax.cli.card import card
 from thorax.cli.compare import compare
 from thorax.errors import DataError
-from thorax.evaluation.threshold_sets import TUNED_MARK
+from thorax.evaluation.thresholds import TUNED_MARK
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from thorax.arrays import NOT_LABELLED, UNCERTAIN
-from thorax.datasets.folder import read_folder
-from thorax.datasets.source import open_source
+from thorax.arrays import NOT_LABELED, UNCERTAIN
+from thorax.datasets.sources import open_source, read_folder
 from thorax.datasets.splits import build_split
 from thorax.errors import DataError
 from thorax.findings import Finding, parse_findings
@@ -29,7 +28,7 @@ def test_labels_of_four_kinds(tmp_path):
     names = [finding.name for finding in source.table.findings]
     assert names == ["Effusion", "Pneumonia", "Scoliosis"]
     findings = (*parse_findings(["Effusion", "Pneumonia"]), Finding("Scoliosis"))
-    expected = [[1, UNCERTAIN, NOT_LABELLED], [0, NOT_LABELLED, 1]]
+    expected = [[1, UNCERTAIN, NOT_LABELED], [0, NOT_LABELED, 1]]
     assert np.array_equal(source.table.targets(findings), expected)
     assert source.table.frame["age"].tolist()[0] == 61
     split = build_split("folder-official", source.table, dataset=source.dataset, whole_sha256={})

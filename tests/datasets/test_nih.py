@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from thorax.datasets.nih import read_nih
-from thorax.datasets.source import open_source
+from thorax.datasets.sources import open_source
 from thorax.errors import DataError
 from thorax.findings import NIH14, NIH15, NO_FINDING, parse_finding
 
@@ -74,8 +74,8 @@ def test_the_older_file_has_a_trailing_comma_and_impossible_ages(tmp_path):
 
 def test_the_newer_label_file_is_preferred(tmp_path):
     folder(tmp_path, name="Data_Entry_2017.csv")
-    relabelled = [ROWS[0].replace("Cardiomegaly", "Mass"), *ROWS[1:]]
-    source = read_nih(folder(tmp_path, rows=relabelled))
+    relabeled = [ROWS[0].replace("Cardiomegaly", "Mass"), *ROWS[1:]]
+    source = read_nih(folder(tmp_path, rows=relabeled))
     assert source.table.targets((parse_finding("Mass", where="test"),))[0, 0] == 1
 
 

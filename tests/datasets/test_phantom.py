@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from thorax.datasets.phantom import render_phantom, write_phantoms
-from thorax.datasets.phantom_anatomy import FIELD_MM, draw_anatomy
-from thorax.datasets.phantom_chest import build_chest
-from thorax.datasets.phantom_cohort import draw_patient, draw_patients
-from thorax.datasets.phantom_findings import BOX_SIDE, NUM_SITE_DRAWS, plant
+from thorax.datasets.phantom.anatomy import FIELD_MM, draw_anatomy
+from thorax.datasets.phantom.chest import build_chest
+from thorax.datasets.phantom.cohort import draw_patient, draw_patients
+from thorax.datasets.phantom.findings import BOX_SIDE, NUM_SITE_DRAWS, plant
 from thorax.errors import DataError
 from thorax.findings import NIH14, NO_FINDING, Finding, parse_finding
 from thorax.radiograph import Sex, ViewPosition

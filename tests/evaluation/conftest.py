@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from thorax.evaluation.labels import Labels, Measured, join_predictions, read_labels
-from thorax.evaluation.predictions import read_predictions, sound_predictions
+from thorax.evaluation.inputs.join import Labels, Measured, join_predictions, read_labels
+from thorax.evaluation.inputs.prediction_csv import read_predictions, sound_predictions
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, recall_score, roc_auc_score
 
-from thorax.evaluation.assess import Plan, StatedPrevalence, assess
-from thorax.evaluation.calibration_error import measure_calibration
-from thorax.evaluation.classification import Readings, call
-from thorax.evaluation.cohort import Cohort
-from thorax.evaluation.evaluate import Context
-from thorax.evaluation.intervals import effective_patients, percentile_interval, resample_counts
+from thorax.evaluation.calibration.measure import measure_calibration
+from thorax.evaluation.classification import LabeledPredictions, call
+from thorax.evaluation.evaluate import Context, Plan, StatedPrevalence, evaluate
+from thorax.evaluation.inputs.radiologists import read_radiologist_labels
+from thorax.evaluation.labeled import Cohort
 from thorax.evaluation.prevalence import predictive_values
-from thorax.evaluation.radiologists import read_radiologist_labels
-from thorax.evaluation.threshold_sets import ThresholdSet
+from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
+from thorax.evaluation.thresholds import ThresholdSet
 from thorax.findings import NIH14, find_finding
 from thorax.prediction import ModelIdentity
 
@@ -63,7 +62,7 @@ def test_everything_is_measured_on_the_same_images():
         trained={PNEUMONIA: StatedPrevalence(0.1, "training")},
         resamples=50,
     )
-    found = assess(cohort, probabilities, context(), plan=plan)
+    found = evaluate(cohort, probabilities, context(), plan=plan)
     assert [each.points.rule for each in found.points] == ["own", "one-half"]
     called = probabilities >= np.array([0.4, 0.35])
     for k, each in enumerate(found.primary.classification.findings):
@@ -73,9 +72,9 @@ def test_everything_is_measured_on_the_same_images():
         np.array([recall_score(cohort.targets[:, 0], called[:, 0], pos_label=0)]),
         prevalence=0.02,
     )
-    edema, pneumonia = found.primary.predictive_values
+    edema, published_f1 = found.primary.predictive_values
     assert (edema.ppv.value, edema.npv.value) == pytest.approx((ppv[0], npv[0]))
-    assert pneumonia is None
+    assert published_f1 is None
     assert found.shift[0] is None
     assert 0 < found.shift[1].prevalence.value <= 1
     groups = {(each.axis, each.name): each for each in found.subgroups}
@@ -101,7 +100,7 @@ def test_everything_is_measured_on_the_same_images():
 )
 def test_published_results_stand_beside_a_whole_part_alone(change, kind, several):
     cohort, probabilities = drawn()
-    found = assess(cohort, probabilities, context(**change), plan=Plan(resamples=2))
+    found = evaluate(cohort, probabilities, context(**change), plan=Plan(resamples=2))
     assert found.published.split == kind
     assert bool(found.published.results) == several
     assert {each.split for each in found.published.results} <= {kind}
@@ -122,7 +121,7 @@ def slow_calibration(readings, k, counts):
 def test_calibration_intervals_are_those_of_resampled_images():
     cohort, probabilities = drawn()
     cohort.targets[::7, 1] = -1
-    readings = Readings(
+    readings = LabeledPredictions(
         targets=cohort.targets,
         probabilities=probabilities,
         calls=call(probabilities, [None, None]),
@@ -146,7 +145,7 @@ def test_calibration_intervals_are_those_of_resampled_images():
 def test_a_finding_without_labels_has_no_calibration():
     cohort, probabilities = drawn()
     cohort.targets[:, 1] = -2
-    found = assess(cohort, probabilities, context(), plan=Plan(resamples=5))
+    found = evaluate(cohort, probabilities, context(), plan=Plan(resamples=5))
     first, second = found.calibration.findings
     assert second.num_known == 0
     assert math.isnan(second.brier.value)
@@ -158,7 +157,7 @@ def test_a_finding_without_labels_has_no_calibration():
 def test_a_real_chexnet_against_radiologists(chexnet, shared_data):
     path = shared_data / "radiologist-labels" / "radiologist_labels_google2019.csv.gz"
     few = np.arange(0, len(chexnet.cohort.images), 4)
-    found = assess(
+    found = evaluate(
         chexnet.cohort.take(few),
         chexnet.probabilities[few],
         context(split="", part=""),
@@ -178,6 +177,6 @@ def test_without_covered_images_nothing_is_said_against_radiologists(tmp_path):
     (tmp_path / "r.csv").write_text("Image Index,Pneumothorax\nelsewhere.png,YES\n")
     cohort, probabilities = drawn()
     plan = Plan(radiologists=read_radiologist_labels(tmp_path / "r.csv"), resamples=2)
-    found = assess(cohort, probabilities, context(), plan=plan)
+    found = evaluate(cohort, probabilities, context(), plan=plan)
     assert found.radiologists.ranking is None
     assert found.radiologists.classification is None

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
-from thorax.evaluation.calibration import (
+from thorax.evaluation.calibration.fit import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     Platt,
@@ -21,7 +21,7 @@ from thorax.evaluation.calibration import (
 )
 
 
-def labelled_logits(seed, *, images=400, temperature=1.0):
+def labeled_logits(seed, *, images=400, temperature=1.0):
     """Logits that are right once they are divided by `temperature`."""
     random = np.random.default_rng(seed)
     right = random.normal(-1.0, 2.0, (images, 3))
@@ -40,7 +40,7 @@ def golden_section(loss, low, high):
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_the_fitted_temperature_has_the_least_loss(temperature):
-    targets, known, logits = labelled_logits(4, temperature=temperature)
+    targets, known, logits = labeled_logits(4, temperature=temperature)
     fitted = fit_temperature(targets, known, logits)
 
     def loss(log_temperature):
@@ -54,13 +54,13 @@ def test_the_fitted_temperature_has_the_least_loss(temperature):
 
 @given(st.integers(0, 2**20), st.floats(0.2, 5.0))
 def test_scaled_logits_scale_the_temperature(seed, factor):
-    targets, known, logits = labelled_logits(seed, images=60)
+    targets, known, logits = labeled_logits(seed, images=60)
     fitted = fit_temperature(targets, known, logits)
     assert fit_temperature(targets, known, factor * logits) == pytest.approx(factor * fitted, rel=1e-8)
 
 
 def test_only_known_labels_count():
-    targets, known, logits = labelled_logits(1)
+    targets, known, logits = labeled_logits(1)
     known[::3, 1] = False
     hidden = targets.copy()
     hidden[~known] = UNCERTAIN
@@ -70,14 +70,14 @@ def test_only_known_labels_count():
 
 
 def test_the_same_labels_give_the_same_bits():
-    targets, known, logits = labelled_logits(2)
+    targets, known, logits = labeled_logits(2)
     assert (
         fit_temperature(targets, known, logits).hex() == fit_temperature(targets, known, logits.copy()).hex()
     )
 
 
 def test_scores_without_a_best_temperature_end_at_a_bound():
-    targets, known, logits = labelled_logits(3)
+    targets, known, logits = labeled_logits(3)
     assert fit_temperature((logits > 0).astype(np.int8), known, logits) == MIN_TEMPERATURE
     assert fit_temperature((logits < 0).astype(np.int8), known, logits) == MAX_TEMPERATURE
     assert fit_temperature(targets, known, np.zeros_like(logits)) == MAX_TEMPERATURE
@@ -94,7 +94,7 @@ def test_huge_logits_neither_overflow_nor_warn():
     ("target", "known", "logit", "message"),
     [
         (1, False, 0.0, r"^none of the 1 labels \(1 images, 1 findings\) is known; calibrate on a part"),
-        (NOT_LABELLED, True, 0.0, r"^1 of 1 known labels are neither 1 nor 0 \(first: -2\); mark"),
+        (NOT_LABELED, True, 0.0, r"^1 of 1 known labels are neither 1 nor 0 \(first: -2\); mark"),
         (1, True, np.inf, r"^1 of 1 logits to calibrate on are not finite; look for the step"),
     ],
 )
@@ -107,7 +107,7 @@ def test_what_cannot_be_calibrated_on_is_refused(target, known, logit, message):
 
 
 def test_losses_equal_scikit_learn():
-    targets, known, logits = labelled_logits(6)
+    targets, known, logits = labeled_logits(6)
     probability = 1 / (1 + np.exp(-logits / 1.7))
     assert negative_log_likelihood(targets, known, logits, temperature=1.7) == pytest.approx(
         log_loss(targets.ravel(), probability.ravel()), abs=1e-12
@@ -158,7 +158,7 @@ def logistic_regression(target, logit):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_platt_is_logistic_regression_on_smoothed_labels(seed):
-    targets, known, logits = labelled_logits(seed, temperature=2.0)
+    targets, known, logits = labeled_logits(seed, temperature=2.0)
     known[::5, 1] = False
     for k, platt in enumerate(fit_platt(targets, known, logits)):
         rows = known[:, k]
@@ -169,7 +169,7 @@ def test_platt_is_logistic_regression_on_smoothed_labels(seed):
 
 
 def test_at_the_fit_the_slopes_of_the_loss_are_nought():
-    targets, known, logits = labelled_logits(3, images=50)
+    targets, known, logits = labeled_logits(3, images=50)
     calibrated = platt_logits(fit_platt(targets, known, logits), logits)
     for k in range(3):
         excess = 1 / (1 + np.exp(-calibrated[:, k])) - smoothed(targets[:, k])
@@ -180,7 +180,7 @@ def test_at_the_fit_the_slopes_of_the_loss_are_nought():
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**16), st.floats(0.01, 100), st.floats(-50, 50))
 def test_moved_and_stretched_logits_are_calibrated_to_the_same(seed, stretch, move):
-    targets, known, logits = labelled_logits(seed, images=60)
+    targets, known, logits = labeled_logits(seed, images=60)
     plain = platt_logits(fit_platt(targets, known, logits), logits)
     other = stretch * logits + move
     assert np.allclose(platt_logits(fit_platt(targets, known, other), other), plain, atol=1e-6)
@@ -221,7 +221,7 @@ def test_what_cannot_be_fitted_keeps_its_logits_and_says_why():
 
 
 def test_the_same_labels_give_the_same_platt_to_the_bit():
-    targets, known, logits = labelled_logits(2)
+    targets, known, logits = labeled_logits(2)
     assert fit_platt(targets, known, logits) == fit_platt(targets.copy(), known.copy(), logits.copy())
 
 

@@ -8,11 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
-from thorax.evaluation.classification import AVERAGES, RATES, Confusion, Readings, call, classify, rates_of
-from thorax.evaluation.intervals import effective_patients, percentile_interval, resample_counts
-from thorax.evaluation.proportions import f1_interval, share_interval
+from thorax.evaluation.classification import (
+    AVERAGES,
+    RATES,
+    Confusion,
+    LabeledPredictions,
+    call,
+    classify,
+    rates_of,
+)
+from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
+from thorax.evaluation.statistics.proportions import f1_interval, share_interval
 from thorax.findings import NIH14, NO_FINDING, find_finding
 
 EDEMA, HERNIA, MASS = find_finding("Edema"), find_finding("Hernia"), find_finding("Mass")
@@ -27,8 +35,8 @@ def readings(seed=0, *, images=60, findings=THREE, unsure=False):
     probabilities = np.round(0.6 * random.random(shape) + 0.3 * targets, 2)
     if unsure:
         targets[random.random(shape) < 0.2] = UNCERTAIN
-        targets[random.random(shape) < 0.2] = NOT_LABELLED
-    return Readings(
+        targets[random.random(shape) < 0.2] = NOT_LABELED
+    return LabeledPredictions(
         targets=targets,
         probabilities=probabilities,
         calls=call(probabilities, [0.5] * len(findings)),
@@ -39,7 +47,7 @@ def readings(seed=0, *, images=60, findings=THREE, unsure=False):
 
 def replaced(these, **changes):
     fields = ("targets", "probabilities", "calls", "patients", "findings")
-    return Readings(**{name: getattr(these, name) for name in fields} | changes)
+    return LabeledPredictions(**{name: getattr(these, name) for name in fields} | changes)
 
 
 def repeated(these, counts):
@@ -199,7 +207,7 @@ def test_intervals_of_rates_count_each_patients_images():
 
 
 def test_worked_by_hand():
-    these = Readings(
+    these = LabeledPredictions(
         targets=np.array([[1, 0], [1, 1], [0, 0], [0, 0]], dtype=np.int8),
         probabilities=np.array([[0.9, 0.1], [0.2, 0.2], [0.8, 0.1], [0.1, 0.1]]),
         calls=np.array([[1, 0], [0, 0], [1, 0], [0, 0]], dtype=np.int8),
@@ -306,7 +314,7 @@ def test_rates_of_nothing_are_undefined():
 
 def test_calls_reach_their_thresholds():
     probabilities = np.array([[0.5, 0.2, 0.9], [0.4, 0.3, 0.8]])
-    assert call(probabilities, [0.5, 0.25, None]).tolist() == [[1, 0, NOT_LABELLED], [0, 1, NOT_LABELLED]]
+    assert call(probabilities, [0.5, 0.25, None]).tolist() == [[1, 0, NOT_LABELED], [0, 1, NOT_LABELED]]
     with pytest.raises(DataError, match=r"^2 thresholds do not fit 3 findings; give one for each"):
         call(probabilities, [0.5, 0.5])
     with pytest.raises(DataError, match=r"^threshold 1 of 3 is not a number; give None for none"):
@@ -334,7 +342,7 @@ def test_readings_that_do_not_fit_are_refused(change, message):
 
 def test_nothing_to_measure_is_refused():
     with pytest.raises(DataError, match=r"^there is nothing to measure: 0 images, 1 findings; choose a part"):
-        Readings(
+        LabeledPredictions(
             targets=np.zeros((0, 1), dtype=np.int8),
             probabilities=np.zeros((0, 1)),
             calls=np.zeros((0, 1), dtype=np.int8),
@@ -350,7 +358,7 @@ def test_a_real_chexnet_at_a_tenth(shared_data):
         rows = list(csv.DictReader(file))
     present = [labels[row["Image Index"]]["Finding Labels"].split("|") for row in rows]
     probabilities = np.array([[float(row[f"prob_{finding}"]) for finding in NIH14] for row in rows])
-    these = Readings(
+    these = LabeledPredictions(
         targets=np.array([[finding.name in names for finding in NIH14] for names in present], dtype=np.int8),
         probabilities=probabilities,
         calls=call(probabilities, [0.1] * 14),

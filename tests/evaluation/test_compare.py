@@ -9,26 +9,26 @@ from sklearn.metrics import roc_auc_score
 
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare, holm
-from thorax.evaluation.delong import auc_contrast, auc_covariance, auc_interval
-from thorax.evaluation.intervals import (
+from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.statistics.delong import auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.statistics.intervals import (
     mean_patients,
     patient_resample,
     percentile_interval,
     ranked_patients,
     resample_counts,
 )
-from thorax.evaluation.ranking import auroc_score, rank, weighted_auroc
-from thorax.evaluation.scored import LabelledImages, ScoredImages
+from thorax.evaluation.statistics.ranking import auroc_score, rank, weighted_auroc
 from thorax.findings import NIH14, NIH15, NO_FINDING
 
 FINDINGS = NIH14[:3]
 
 
-def labelled_images(*, patients=60, findings=FINDINGS, seed=0):
+def labeled_images(*, patients=60, findings=FINDINGS, seed=0):
     random = np.random.default_rng(seed)
     patient = np.repeat(np.arange(patients), random.integers(1, 6, patients))
     targets = (random.random((len(patient), len(findings))) < 0.3).astype(np.int8)
-    return LabelledImages(
+    return LabeledImages(
         images=[f"{number:08d}.png" for number in range(len(patient))],
         patients=[f"p{number}" for number in patient],
         targets=targets,
@@ -36,11 +36,11 @@ def labelled_images(*, patients=60, findings=FINDINGS, seed=0):
     )
 
 
-def model(name, labelled, *, skill=1.0, seed=0):
+def model(name, labeled, *, skill=1.0, seed=0):
     random = np.random.default_rng(seed)
-    scores = skill * (labelled.targets == 1) + random.normal(size=labelled.targets.shape)
+    scores = skill * (labeled.targets == 1) + random.normal(size=labeled.targets.shape)
     return ScoredImages(
-        model=name, images=labelled.images, scores=np.round(scores, 1), findings=labelled.findings
+        model=name, images=labeled.images, scores=np.round(scores, 1), findings=labeled.findings
     )
 
 
@@ -50,22 +50,22 @@ def shown(comparison):
 
 
 def test_every_number_equals_its_slow_twin():
-    labelled = labelled_images(patients=40)
-    labelled.targets[::7, 1] = -1  # uncertain
-    one, other = model("one", labelled), model("other", labelled, skill=1.5, seed=1)
-    pair = compare(labelled, [one, other], resamples=200, seed=3).pairs[0]
-    patient = np.unique(labelled.patients, return_inverse=True)[1]
+    labeled = labeled_images(patients=40)
+    labeled.targets[::7, 1] = -1  # uncertain
+    one, other = model("one", labeled), model("other", labeled, skill=1.5, seed=1)
+    pair = compare(labeled, [one, other], resamples=200, seed=3).pairs[0]
+    patient = np.unique(labeled.patients, return_inverse=True)[1]
     counts = patient_resample(3, np.arange(200), num_patients=40)
     differences = np.empty((200, 3))
     for k in range(3):
         for resample in range(200):
             rows = np.repeat(np.arange(len(patient)), counts[resample, patient])
-            rows = rows[labelled.targets[rows, k] >= 0]
-            aucs = [roc_auc_score(labelled.targets[rows, k], each.scores[rows, k]) for each in (one, other)]
+            rows = rows[labeled.targets[rows, k] >= 0]
+            aucs = [roc_auc_score(labeled.targets[rows, k], each.scores[rows, k]) for each in (one, other)]
             differences[resample, k] = aucs[1] - aucs[0]
     ranked = [
-        rank(labelled.targets[known, k] == 1, one.scores[known, k], patient[known])
-        for k, known in enumerate((labelled.targets >= 0).T)
+        rank(labeled.targets[known, k] == 1, one.scores[known, k], patient[known])
+        for k, known in enumerate((labeled.targets >= 0).T)
     ]
     for samples, difference, patients in zip(
         [*differences.T, differences.mean(axis=1)],
@@ -83,11 +83,11 @@ def test_every_number_equals_its_slow_twin():
         rarer = min(np.sum(samples <= 1e-12), np.sum(samples >= -1e-12))
         assert difference.p == pytest.approx(min(1.0, 2 * (rarer + 1) / 201))
     assert [each.num_known for each in pair.findings] == [
-        int(np.sum(labelled.targets[:, k] >= 0)) for k in range(3)
+        int(np.sum(labeled.targets[:, k] >= 0)) for k in range(3)
     ]
-    known = labelled.targets[:, 1] >= 0
+    known = labeled.targets[:, 1] >= 0
     columns = [
-        rank(labelled.targets[known, 1] == 1, each.scores[known, 1], patient[known]) for each in (one, other)
+        rank(labeled.targets[known, 1] == 1, each.scores[known, 1], patient[known]) for each in (one, other)
     ]
     expected = auc_contrast(
         auc_covariance(columns, num_units=40), np.array([-1.0, 1.0]), patients=ranked_patients(columns[0])
@@ -97,34 +97,34 @@ def test_every_number_equals_its_slow_twin():
 
 
 def test_the_order_of_images_and_findings_changes_nothing():
-    labelled = labelled_images()
-    one, other = model("one", labelled), model("other", labelled, seed=1)
-    expected = compare(labelled, [one, other], resamples=50)
-    order = np.random.default_rng(0).permutation(len(labelled.images))
+    labeled = labeled_images()
+    one, other = model("one", labeled), model("other", labeled, seed=1)
+    expected = compare(labeled, [one, other], resamples=50)
+    order = np.random.default_rng(0).permutation(len(labeled.images))
     turned = ScoredImages(
         model="other",
-        images=[labelled.images[row] for row in order],
+        images=[labeled.images[row] for row in order],
         scores=other.scores[order][:, ::-1],
         findings=FINDINGS[::-1],
     )
-    assert shown(compare(labelled, [one, turned], resamples=50)) == shown(expected)
+    assert shown(compare(labeled, [one, turned], resamples=50)) == shown(expected)
 
 
 def test_rankings_that_agree_do_not_differ():
-    labelled = labelled_images()
-    one = model("one", labelled)
+    labeled = labeled_images()
+    one = model("one", labeled)
     other = replace(one, model="other", scores=np.exp(one.scores))
-    pair = compare(labelled, [one, other], resamples=50).pairs[0]
+    pair = compare(labeled, [one, other], resamples=50).pairs[0]
     for each in (*(finding.auc for finding in pair.findings), pair.macro):
         assert (each.difference.value, each.difference.low, each.difference.high) == (0, 0, 0)
         assert (each.p, each.p_adjusted, each.delong.p, each.delong_p_adjusted) == (1, 1, 1, 1)
 
 
 def test_turning_the_pair_turns_the_sign():
-    labelled = labelled_images()
-    one, other = model("one", labelled), model("other", labelled, skill=2.0, seed=1)
-    there = compare(labelled, [one, other], baseline="one", resamples=99).pairs[0]
-    back = compare(labelled, [one, other], baseline="other", resamples=99).pairs[0]
+    labeled = labeled_images()
+    one, other = model("one", labeled), model("other", labeled, skill=2.0, seed=1)
+    there = compare(labeled, [one, other], baseline="one", resamples=99).pairs[0]
+    back = compare(labeled, [one, other], baseline="other", resamples=99).pairs[0]
     assert (there.baseline, there.model, back.baseline, back.model) == ("one", "other", "other", "one")
     assert there.macro.difference.value > 0.1
     for to, fro in zip((there.macro, there.findings[0].auc), (back.macro, back.findings[0].auc), strict=True):
@@ -134,24 +134,24 @@ def test_turning_the_pair_turns_the_sign():
 
 
 def test_all_pairs_or_each_against_the_baseline():
-    labelled = labelled_images()
-    models = [model(name, labelled, seed=seed) for seed, name in enumerate("abc")]
-    every = compare(labelled, models, resamples=20)
+    labeled = labeled_images()
+    models = [model(name, labeled, seed=seed) for seed, name in enumerate("abc")]
+    every = compare(labeled, models, resamples=20)
     assert [(pair.baseline, pair.model) for pair in every.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert every.correction == "Holm, over the findings of all 3 pairs together, and over their means"
-    against = compare(labelled, models, baseline="b", resamples=20)
+    against = compare(labeled, models, baseline="b", resamples=20)
     assert [(pair.baseline, pair.model) for pair in against.pairs] == [("b", "a"), ("b", "c")]
-    assert against.num_images == len(labelled.images)
+    assert against.num_images == len(labeled.images)
     assert against.num_patients == 60
 
 
 def test_the_adjusted_values_are_of_all_findings_of_all_pairs():
-    labelled = labelled_images()
+    labeled = labeled_images()
     models = [
-        model(name, labelled, skill=skill, seed=seed)
+        model(name, labeled, skill=skill, seed=seed)
         for seed, (name, skill) in enumerate([("a", 0.5), ("b", 0.8), ("c", 1.5)])
     ]
-    pairs = compare(labelled, models, resamples=200).pairs
+    pairs = compare(labeled, models, resamples=200).pairs
     family = [each.auc for pair in pairs for each in pair.findings]
     np.testing.assert_allclose(
         [each.p_adjusted for each in family], holm(np.array([each.p for each in family]))
@@ -165,11 +165,11 @@ def test_the_adjusted_values_are_of_all_findings_of_all_pairs():
 
 
 def test_what_one_model_lacks_or_the_labels_do_not_define_is_left_out_of_the_mean():
-    labelled = labelled_images(findings=(*FINDINGS, NO_FINDING))
-    labelled.targets[:, 2] = 0
-    one = model("one", labelled)
-    other = replace(one, model="other", scores=one.scores[:, 1:] + 0.0, findings=labelled.findings[1:])
-    pair = compare(labelled, [one, other], resamples=30).pairs[0]
+    labeled = labeled_images(findings=(*FINDINGS, NO_FINDING))
+    labeled.targets[:, 2] = 0
+    one = model("one", labeled)
+    other = replace(one, model="other", scores=one.scores[:, 1:] + 0.0, findings=labeled.findings[1:])
+    pair = compare(labeled, [one, other], resamples=30).pairs[0]
     assert [each.auc.difference.exists for each in pair.findings] == [False, True, False, True]
     assert all(math.isnan(pair.findings[k].auc.p_adjusted) for k in (0, 2))
     assert math.isnan(pair.findings[0].auc.baseline_auc)
@@ -178,22 +178,22 @@ def test_what_one_model_lacks_or_the_labels_do_not_define_is_left_out_of_the_mea
 
 
 def test_no_finding_in_common():
-    labelled = labelled_images()
-    one = model("one", labelled)
+    labeled = labeled_images()
+    one = model("one", labeled)
     other = replace(one, model="other", findings=NIH15[-3:])
-    pair = compare(labelled, [one, other], resamples=30).pairs[0]
+    pair = compare(labeled, [one, other], resamples=30).pairs[0]
     assert pair.num_findings == 0
     assert not pair.macro.difference.exists
     assert math.isnan(pair.macro.delong.p)
 
 
 def test_resamples_without_a_class_are_counted():
-    labelled = labelled_images(patients=12, findings=FINDINGS[:1])
-    labelled.targets[:] = 0
-    labelled.targets[np.array(labelled.patients) == "p3"] = 1
-    pair = compare(labelled, [model("a", labelled), model("b", labelled, seed=1)], resamples=400).pairs[0]
+    labeled = labeled_images(patients=12, findings=FINDINGS[:1])
+    labeled.targets[:] = 0
+    labeled.targets[np.array(labeled.patients) == "p3"] = 1
+    pair = compare(labeled, [model("a", labeled), model("b", labeled, seed=1)], resamples=400).pairs[0]
     counts = patient_resample(0, np.arange(400), num_patients=12)
-    names = np.unique(labelled.patients).tolist()
+    names = np.unique(labeled.patients).tolist()
     assert pair.findings[0].auc.undefined_resamples == np.sum(counts[:, names.index("p3")] == 0) > 50
     assert math.isnan(pair.findings[0].auc.difference.low)  # one patient is all that is known
     assert math.isnan(pair.findings[0].auc.delong.p)
@@ -202,55 +202,55 @@ def test_resamples_without_a_class_are_counted():
 def test_models_of_equal_worth_are_seldom_told_apart():
     told = 0
     for seed in range(150):
-        labelled = labelled_images(findings=FINDINGS[:1], seed=seed)
-        models = [model(name, labelled, seed=1000 + 2 * seed + turn) for turn, name in enumerate("ab")]
-        told += compare(labelled, models, resamples=200).pairs[0].macro.p < 0.05
+        labeled = labeled_images(findings=FINDINGS[:1], seed=seed)
+        models = [model(name, labeled, seed=1000 + 2 * seed + turn) for turn, name in enumerate("ab")]
+        told += compare(labeled, models, resamples=200).pairs[0].macro.p < 0.05
     assert told / 150 < 0.104  # 0.05 and three standard errors of 0.018
 
 
 def test_models_of_other_images_are_refused():
-    labelled = labelled_images()
-    one = model("one", labelled)
+    labeled = labeled_images()
+    one = model("one", labeled)
     fewer = ScoredImages(
-        model="other", images=[*labelled.images[2:], "x.png"], scores=one.scores[1:], findings=FINDINGS
+        model="other", images=[*labeled.images[2:], "x.png"], scores=one.scores[1:], findings=FINDINGS
     )
-    count = len(labelled.images)
+    count = len(labeled.images)
     with pytest.raises(
         DataError,
         match=rf"^model other was not evaluated on the images of the comparison: of {count} it lacks 2, and "
         r"it has 1 others \(first: 00000000\.png\); let every model score the same images$",
     ):
-        compare(labelled, [one, fewer])
+        compare(labeled, [one, fewer])
 
 
 def test_hostile_input_is_refused():
-    labelled = labelled_images()
-    one = model("one", labelled)
+    labeled = labeled_images()
+    one = model("one", labeled)
     with pytest.raises(DataError, match=r"^a comparison needs at least two models.*; got one$"):
-        compare(labelled, [one])
+        compare(labeled, [one])
     with pytest.raises(DataError, match=r"each of its own name; got one, one$"):
-        compare(labelled, [one, one])
+        compare(labeled, [one, one])
     with pytest.raises(DataError, match=r"^no model is called 'x', to compare with; there are one, two$"):
-        compare(labelled, [one, replace(one, model="two")], baseline="x")
+        compare(labeled, [one, replace(one, model="two")], baseline="x")
     with pytest.raises(DataError, match=r"^0 resamples give no interval; ask"):
-        compare(labelled, [one, replace(one, model="two")], resamples=0)
+        compare(labeled, [one, replace(one, model="two")], resamples=0)
 
 
 def test_values_are_valid_from_birth():
-    labelled = labelled_images()
-    one = model("one", labelled)
+    labeled = labeled_images()
+    one = model("one", labeled)
     with pytest.raises(
         DataError, match=r"images of model one stand there twice or more \(first: 00000000\.png"
     ):
-        replace(one, images=[labelled.images[0], *labelled.images[:-1]])
+        replace(one, images=[labeled.images[0], *labeled.images[:-1]])
     with pytest.raises(DataError, match=r"images of the labels stand there twice"):
-        replace(labelled, images=["a"] * len(labelled.images))
+        replace(labeled, images=["a"] * len(labeled.images))
     with pytest.raises(
         DataError, match=r"^scores of shape .* of model one do not fit .* and 2 findings; give"
     ):
         replace(one, findings=FINDINGS[:2])
     with pytest.raises(DataError, match=r"^targets of shape .* and 1 patients do not fit"):
-        replace(labelled, patients=["p"])
+        replace(labeled, patients=["p"])
     scores = one.scores.copy()
     scores[4, 1] = np.nan
     with pytest.raises(
@@ -298,20 +298,20 @@ def test_intervals_of_means_and_of_differences_hold_the_truth_as_often_as_they_s
     """The large simulation is bench/coverage.py; the standard error of a share is .013 here."""
     target, _, scores = drawn_models(2**31, patients=60_000)
     truth = np.array([[auroc_score(target[:, k], each[:, k]) for k in range(3)] for each in scores])
-    gap, held = truth[1] - truth[0], np.zeros((300, 6))
+    gap, exclusive_lock = truth[1] - truth[0], np.zeros((300, 6))
     for seed in range(300):
         target, patient, scores = drawn_models(seed, patients=60)
-        labelled = LabelledImages(
+        labeled = LabeledImages(
             images=[str(row) for row in range(len(patient))],
             patients=[f"{each:03d}" for each in patient],
             targets=target.astype(np.int8),
             findings=FINDINGS,
         )
         models = [
-            ScoredImages(model=name, images=labelled.images, scores=each, findings=FINDINGS)
+            ScoredImages(model=name, images=labeled.images, scores=each, findings=FINDINGS)
             for name, each in zip(("one", "other"), scores, strict=True)
         ]
-        (pair,) = compare(labelled, models, resamples=200, seed=seed).pairs
+        (pair,) = compare(labeled, models, resamples=200, seed=seed).pairs
         ranked = [rank(target[:, k], scores[0][:, k], patient) for k in range(3)]
         few, counts = mean_patients(ranked), resample_counts(60, resamples=200, seed=seed)
         samples = np.mean([weighted_auroc(each, counts) for each in ranked], axis=0)
@@ -324,6 +324,6 @@ def test_intervals_of_means_and_of_differences_hold_the_truth_as_often_as_they_s
             (pair.macro.difference, gap.mean()),
             (pair.macro.delong.interval, gap.mean()),
         )
-        held[seed] = [each.low <= true <= each.high for each, true in shown]
-    assert np.all(held.mean(axis=0) >= 0.93), held.mean(axis=0)
-    assert np.all(held.mean(axis=0) <= 0.98), held.mean(axis=0)
+        exclusive_lock[seed] = [each.low <= true <= each.high for each, true in shown]
+    assert np.all(exclusive_lock.mean(axis=0) >= 0.93), exclusive_lock.mean(axis=0)
+    assert np.all(exclusive_lock.mean(axis=0) <= 0.98), exclusive_lock.mean(axis=0)

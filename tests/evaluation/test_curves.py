@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from thorax.evaluation.curves import Curves, ScoredFinding, draw_curves
-from thorax.evaluation.intervals import resample_counts
+from thorax.evaluation.statistics.intervals import resample_counts
 
 
 def finding(seed=0, *, images=400, patients=130):

@@ -10,9 +10,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from thorax.errors import DataError
-from thorax.evaluation.delong import AucCovariance, auc_contrast, auc_covariance, auc_interval
-from thorax.evaluation.intervals import bootstrap
-from thorax.evaluation.ranking import rank
+from thorax.evaluation.statistics.delong import AucCovariance, auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.statistics.intervals import bootstrap
+from thorax.evaluation.statistics.ranking import rank
 
 
 def wins(target, score):

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
 from thorax.evaluation.curves import Curves
-from thorax.evaluation.delong import auc_covariance, auc_interval
-from thorax.evaluation.evaluate import evaluate
-from thorax.evaluation.intervals import ranked_patients
-from thorax.evaluation.ranking import PARTIAL_RATE, rank
+from thorax.evaluation.discrimination import evaluate_discrimination
+from thorax.evaluation.statistics.delong import auc_covariance, auc_interval
+from thorax.evaluation.statistics.intervals import ranked_patients
+from thorax.evaluation.statistics.ranking import PARTIAL_RATE, rank
 from thorax.findings import NIH14, NO_FINDING, find_finding
 
 EDEMA, HERNIA = find_finding("Edema"), find_finding("Hernia")
@@ -31,7 +31,9 @@ def cohort(seed=0, *, images=120, findings=(EDEMA, HERNIA)):
 
 def test_each_value_is_that_of_scikit_learn():
     targets, probabilities, patients = cohort()
-    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
+    evaluation = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20
+    )
     for k, each in enumerate(evaluation.findings):
         assert each.auc.value == pytest.approx(roc_auc_score(targets[:, k], probabilities[:, k]), abs=1e-12)
         assert each.average_precision.value == pytest.approx(
@@ -53,9 +55,11 @@ def test_uncertain_and_missing_labels_leave_the_finding_alone():
     targets, probabilities, patients = cohort(1)
     hidden = targets.copy()
     hidden[::4, 0] = UNCERTAIN
-    hidden[1::4, 0] = NOT_LABELLED
+    hidden[1::4, 0] = NOT_LABELED
     known = hidden[:, 0] >= 0
-    evaluation = evaluate(hidden, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
+    evaluation = evaluate_discrimination(
+        hidden, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20
+    )
     edema, hernia = evaluation.findings
     assert edema.num_known == 60
     assert edema.num_positive == np.sum(targets[known, 0])
@@ -70,7 +74,9 @@ def test_uncertain_and_missing_labels_leave_the_finding_alone():
 def test_a_finding_with_one_class_has_no_auc_and_stays_out_of_the_mean(label):
     targets, probabilities, patients = cohort(2)
     targets[:, 1] = label
-    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=30)
+    evaluation = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=30
+    )
     edema, hernia = evaluation.findings
     assert not hernia.auc.exists
     assert not hernia.average_precision.exists
@@ -84,10 +90,10 @@ def test_a_finding_with_one_class_has_no_auc_and_stays_out_of_the_mean(label):
 
 def test_the_mean_never_holds_no_finding():
     targets, probabilities, patients = cohort(3, findings=(EDEMA, NO_FINDING, HERNIA))
-    every = evaluate(
+    every = evaluate_discrimination(
         targets, probabilities, patients=patients, findings=(EDEMA, NO_FINDING, HERNIA), resamples=50
     )
-    without = evaluate(
+    without = evaluate_discrimination(
         targets[:, [0, 2]],
         probabilities[:, [0, 2]],
         patients=patients,
@@ -101,7 +107,7 @@ def test_the_mean_never_holds_no_finding():
 
 
 def test_without_any_auc_there_is_no_mean():
-    evaluation = evaluate(
+    evaluation = evaluate_discrimination(
         np.zeros((3, 1), dtype=np.int8), np.full((3, 1), 0.5), patients=["a", "b", "c"], findings=(EDEMA,)
     )
     assert not evaluation.macro_auc.exists
@@ -113,7 +119,9 @@ def test_resamples_with_an_undefined_finding_are_counted():
     targets, probabilities, patients = cohort(4)
     targets[:, 1] = 0
     targets[7, 1] = 1  # one patient alone has it: about 0.37 of the resamples miss the patient
-    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=400)
+    evaluation = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=400
+    )
     assert evaluation.findings[0].undefined_resamples == 0
     assert 0.25 * 400 < evaluation.findings[1].undefined_resamples < 0.5 * 400
     assert evaluation.incomplete_resamples == evaluation.findings[1].undefined_resamples
@@ -126,8 +134,10 @@ def test_the_order_of_images_and_the_names_of_patients_do_not_matter(seed):
     targets, probabilities, patients = cohort(5)
     order = np.random.default_rng(seed).permutation(len(patients))
     numbers = np.array([int(name[1:]) for name in patients])
-    first = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
-    second = evaluate(
+    first = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20
+    )
+    second = evaluate_discrimination(
         targets[order], probabilities[order], patients=numbers[order], findings=(EDEMA, HERNIA), resamples=20
     )
     assert str(first) == str(second)  # NaN, where there is no interval, is unequal to itself
@@ -136,7 +146,9 @@ def test_the_order_of_images_and_the_names_of_patients_do_not_matter(seed):
 def test_the_seed_moves_the_interval_and_nothing_else():
     targets, probabilities, patients = cohort(6)
     one, same, other = (
-        evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=50, seed=seed)
+        evaluate_discrimination(
+            targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=50, seed=seed
+        )
         for seed in (1, 1, 2)
     )
     assert str(one) == str(same)
@@ -157,14 +169,18 @@ def test_the_seed_moves_the_interval_and_nothing_else():
 def test_arguments_that_do_not_fit_are_refused(change, message):
     targets, probabilities, patients = cohort()
     with pytest.raises(DataError, match=message):
-        evaluate(targets, probabilities, **{"patients": patients, "findings": (EDEMA, HERNIA)} | change)
+        evaluate_discrimination(
+            targets, probabilities, **{"patients": patients, "findings": (EDEMA, HERNIA)} | change
+        )
 
 
 def test_nothing_to_evaluate_is_refused():
     with pytest.raises(
         DataError, match=r"^there is nothing to evaluate: 0 images, 1 findings; choose a part"
     ):
-        evaluate(np.zeros((0, 1), dtype=np.int8), np.zeros((0, 1)), patients=[], findings=(EDEMA,))
+        evaluate_discrimination(
+            np.zeros((0, 1), dtype=np.int8), np.zeros((0, 1)), patients=[], findings=(EDEMA,)
+        )
 
 
 @pytest.mark.parametrize("wrong", [2.5, -0.5, float("nan")])
@@ -175,12 +191,12 @@ def test_what_is_no_probability_is_refused(wrong):
         DataError,
         match=rf"^Hernia: 1 of 120 probabilities are not in \[0, 1\] \(first: {wrong} in row 9\); give prob",
     ):
-        evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA))
+        evaluate_discrimination(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA))
 
 
 def test_statistics_need_numpy_alone():
     program = (
-        "import sys, thorax.evaluation.evaluate, thorax.evaluation.calibration\n"
+        "import sys, thorax.evaluation.discrimination, thorax.evaluation.calibration.fit\n"
         "import thorax.evaluation.operating_points\n"
         "print(sorted({'torch', 'pandas', 'matplotlib', 'scipy', 'sklearn'} & set(sys.modules)))"
     )
@@ -191,7 +207,9 @@ def test_statistics_need_numpy_alone():
 def test_a_second_opinion_stands_beside_each_interval():
     targets, probabilities, patients = cohort(7)
     patient = np.unique(patients, return_inverse=True)[1]
-    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=400)
+    evaluation = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=400
+    )
     ranked = [rank(targets[:, k] == 1, probabilities[:, k], patient) for k in range(2)]
     measured = auc_covariance(ranked, num_units=int(patient.max()) + 1)
     for k, each in enumerate(evaluation.findings):
@@ -211,7 +229,9 @@ def test_micro_pools_all_findings_but_no_finding():
     findings = (EDEMA, NO_FINDING, HERNIA)
     targets, probabilities, patients = cohort(8, findings=findings)
     targets[::5, 2] = UNCERTAIN
-    evaluation = evaluate(targets, probabilities, patients=patients, findings=findings, resamples=20)
+    evaluation = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=findings, resamples=20
+    )
     pooled = [(targets[row, k], probabilities[row, k]) for row in range(120) for k in (0, 2)]
     labels, scores = zip(*[pair for pair in pooled if pair[0] >= 0], strict=True)
     assert evaluation.micro_auc.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
@@ -222,7 +242,9 @@ def test_micro_pools_all_findings_but_no_finding():
 
 def test_the_partial_area_is_that_of_scikit_learn():
     targets, probabilities, patients = cohort(9)
-    evaluation = evaluate(targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20)
+    evaluation = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=20
+    )
     expected = [roc_auc_score(targets[:, k], probabilities[:, k], max_fpr=PARTIAL_RATE) for k in range(2)]
     assert [each.partial_auc.value for each in evaluation.findings] == pytest.approx(expected, abs=1e-12)
     assert evaluation.macro_partial_auc.value == pytest.approx(np.mean(expected), abs=1e-12)
@@ -231,7 +253,7 @@ def test_the_partial_area_is_that_of_scikit_learn():
 def test_a_real_chexnet_on_11516_images(chexnet):
     cohort, probabilities = chexnet.cohort, chexnet.probabilities
     targets = cohort.targets
-    evaluation = evaluate(
+    evaluation = evaluate_discrimination(
         targets, probabilities, patients=cohort.patients, findings=cohort.findings, resamples=200
     )
     assert cohort.findings == NIH14

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thorax.evaluation.examples import OUTCOMES, Example, pick_examples
+from thorax.reporting.gallery import OUTCOMES, Example, pick_examples
 
 
 def test_examples_by_hand():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from thorax.evaluation.intervals import (
+from thorax.evaluation.statistics.intervals import (
     Interval,
     bootstrap,
     effective_patients,
@@ -17,7 +17,7 @@ from thorax.evaluation.intervals import (
     resample_counts,
     student_quantile,
 )
-from thorax.evaluation.ranking import PARTIAL_RATE, auroc_score, rank, weighted_auroc
+from thorax.evaluation.statistics.ranking import PARTIAL_RATE, auroc_score, rank, weighted_auroc
 
 
 def cohort(seed, *, patients, shift=1.0):
@@ -193,7 +193,7 @@ def test_patients_with_many_like_images_make_the_interval_wider():
 def test_intervals_of_few_uneven_patients_hold_the_truth_as_often_as_they_say():
     target, score, _ = cohort(1000, patients=400_000)
     truth = auroc_score(target, score)
-    held = plain_held = 0
+    exclusive_lock = plain_held = 0
     for seed in range(1000):
         target, score, patient = cohort(seed, patients=100)
         ranked = rank(target, score, patient)
@@ -201,10 +201,10 @@ def test_intervals_of_few_uneven_patients_hold_the_truth_as_often_as_they_say():
         value = auroc_score(target, score)
         interval = percentile_interval(value, samples, patients=ranked_patients(ranked))
         low, high = np.quantile(samples, [0.025, 0.975])
-        held += interval.low <= truth <= interval.high
+        exclusive_lock += interval.low <= truth <= interval.high
         plain_held += low <= truth <= high
-    assert 0.93 <= held / 1000 <= 0.97
-    assert plain_held < held
+    assert 0.93 <= exclusive_lock / 1000 <= 0.97
+    assert plain_held < exclusive_lock
 
 
 def test_means_over_rows_are_resampled_by_patient():

@@ -7,21 +7,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from thorax.errors import DataError
-from thorax.evaluation.intervals import resample_counts
-from thorax.evaluation.localization import in_fitting_half, localize
-from thorax.evaluation.overlap import (
+from thorax.evaluation.localization.regions import (
     HITS,
+    LEVELS,
     SIZES,
     BoxedFinding,
     MapOverlap,
-    centre_overlap,
+    box_around,
+    center_overlap,
+    highest_places,
     map_overlap,
     mean_box_overlap,
     mean_boxes,
+    overlaps,
     random_overlap,
+    region,
+    region_boxes,
 )
-from thorax.evaluation.proportions import wilson_interval
-from thorax.evaluation.regions import LEVELS, box_around, highest_places, overlaps, region, region_boxes
+from thorax.evaluation.localization.scores import in_fitting_half, localize
+from thorax.evaluation.statistics.intervals import resample_counts
+from thorax.evaluation.statistics.proportions import wilson_interval
 from thorax.findings import NIH14
 
 CARDIOMEGALY, EFFUSION, NODULE = NIH14[1], NIH14[2], NIH14[5]
@@ -31,18 +36,22 @@ MAPS = arrays.arrays(np.int8, st.tuples(st.integers(1, 9), st.integers(1, 9)), e
 
 def slow_region(attribution, level):
     """Slow and obvious: from the highest pixel, step to neighbours that are high enough."""
-    held = np.zeros(attribution.shape, dtype=bool)
+    exclusive_lock = np.zeros(attribution.shape, dtype=bool)
     start = np.unravel_index(np.argmax(attribution), attribution.shape)
     if attribution[start] <= 0:
-        return held
+        return exclusive_lock
     waiting = [start]
     while waiting:
         row, column = waiting.pop()
-        inside = 0 <= row < held.shape[0] and 0 <= column < held.shape[1]
-        if inside and not held[row, column] and attribution[row, column] >= level * attribution[start]:
-            held[row, column] = True
+        inside = 0 <= row < exclusive_lock.shape[0] and 0 <= column < exclusive_lock.shape[1]
+        if (
+            inside
+            and not exclusive_lock[row, column]
+            and attribution[row, column] >= level * attribution[start]
+        ):
+            exclusive_lock[row, column] = True
             waiting += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
-    return held
+    return exclusive_lock
 
 
 def slow_iou(first, second):
@@ -168,11 +177,11 @@ def test_sizes():
 
 
 def test_the_centre_points_at_the_centre_and_falls_evenly():
-    assert centre_overlap(pair((49.0, 49.0, 2.0, 2.0))).pointing == 1
-    assert centre_overlap(pair((0.0, 0.0, 49.0, 100.0))).pointing == 0
+    assert center_overlap(pair((49.0, 49.0, 2.0, 2.0))).pointing == 1
+    assert center_overlap(pair((0.0, 0.0, 49.0, 100.0))).pointing == 0
     # At level .5 the disc reaches half way to the edge: a box of half the side.
     level = LEVELS.index(0.5)
-    assert centre_overlap(pair((25.0, 25.0, 50.0, 50.0))).at_level[level, 0] > 0.95
+    assert center_overlap(pair((25.0, 25.0, 50.0, 50.0))).at_level[level, 0] > 0.95
 
 
 def test_random_maps_point_anywhere():
@@ -229,9 +238,9 @@ def cohort(patients=14, seed=0):
 def perfect(each, size=50):
     """A map that is 1 within the box and fades outside."""
     x, y, width, height = (np.array(edge) * size / each.side for edge in each.boxes[0])
-    centres = np.arange(size) + 0.5
-    across = np.maximum(np.maximum(x - centres, centres - x - width), 0)
-    down = np.maximum(np.maximum(y - centres, centres - y - height), 0)
+    centers = np.arange(size) + 0.5
+    across = np.maximum(np.maximum(x - centers, centers - x - width), 0)
+    down = np.maximum(np.maximum(y - centers, centers - y - height), 0)
     return np.maximum(1 - np.hypot(down[:, None], across[None, :]) / 10, 0)
 
 

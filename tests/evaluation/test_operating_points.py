@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
 from thorax.evaluation.operating_points import (
     AtSensitivity,
@@ -22,7 +22,7 @@ from thorax.evaluation.operating_points import (
     f1_optimal_threshold,
     parse_rule,
 )
-from thorax.recipe.choices import OperatingPointRule
+from thorax.recipe.literals import OperatingPointRule
 
 
 @st.composite
@@ -89,8 +89,8 @@ def test_each_rule_equals_its_slow_twin(pair, share):
         return rates(target, probability, threshold)[0] >= share
 
     def specificity(threshold):
-        found, spared = rates(target, probability, threshold)
-        return found if spared >= share else -1.0
+        found, no_decay = rates(target, probability, threshold)
+        return found if no_decay >= share else -1.0
 
     for rule, merit in (
         (Youden(), youden),
@@ -161,7 +161,7 @@ def test_an_own_threshold_is_taken_as_it_is():
 
 def test_each_finding_is_chosen_on_its_sure_labels():
     targets = np.array([[1, 0], [0, UNCERTAIN], [1, 1], [UNCERTAIN, 0]], dtype=np.int8)
-    targets = np.vstack([targets, np.full((1, 2), NOT_LABELLED, dtype=np.int8)])
+    targets = np.vstack([targets, np.full((1, 2), NOT_LABELED, dtype=np.int8)])
     probabilities = np.array([[0.9, 0.1], [0.2, 0.9], [0.6, 0.7], [0.0, 0.3], [math.nan, math.nan]])
     first, second = choose_operating_points(Youden(), targets, probabilities)
     assert first == OperatingPoint("youden", 0.4, 1.0, 1.0, 1.0, 1.0, 2, 3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from thorax.errors import DataError
-from thorax.evaluation.labels import join_predictions, read_labels
-from thorax.evaluation.predictions import finding_of_column, read_predictions, sound_predictions
+from thorax.evaluation.inputs.join import join_predictions, read_labels
+from thorax.evaluation.inputs.prediction_csv import finding_of_column, read_predictions, sound_predictions
 from thorax.findings import NIH14, Finding, find_finding
 
 EDEMA, MASS = find_finding("Edema"), find_finding("Mass")

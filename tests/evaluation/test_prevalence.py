@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from thorax.errors import DataError
 from thorax.evaluation.classification import rates_of, tally
-from thorax.evaluation.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.prevalence import (
     LabelShift,
     adjust_prevalence,
@@ -15,7 +14,8 @@ from thorax.evaluation.prevalence import (
     predictive_values,
     predictive_values_at,
 )
-from thorax.evaluation.proportions import share_interval
+from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
+from thorax.evaluation.statistics.proportions import share_interval
 
 SHARES = st.floats(0.01, 0.99)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thorax.evaluation.intervals import LEVEL, effective_patients, student_quantile
-from thorax.evaluation.proportions import f1_interval, share_interval, wilson_interval
+from thorax.evaluation.statistics.intervals import LEVEL, effective_patients, student_quantile
+from thorax.evaluation.statistics.proportions import f1_interval, share_interval, wilson_interval
 
 Z = student_quantile((1 + LEVEL) / 2, math.inf)
 
@@ -105,13 +105,15 @@ def test_f1_is_that_of_its_images():
 def test_intervals_of_few_uneven_patients_hold_the_truth(truth):
     """At .99 every second trial has nothing but hits: the bootstrap's interval would be a point."""
     random, alike = np.random.default_rng(2), 0.3  # the correlation of two images of a patient
-    held, points = [], 0
+    exclusive_lock, points = [], 0
     for _ in range(1000):
         images = random.integers(1, 12, 40)
         skill = random.beta(truth * (1 - alike) / alike, (1 - truth) * (1 - alike) / alike, 40)
         some = random.binomial(images, skill)
         interval = share_interval(some.astype(np.float64), images.astype(np.float64))
-        held.append(interval.low <= truth <= interval.high)
+        exclusive_lock.append(interval.low <= truth <= interval.high)
         points += int(some.sum() == images.sum())
-    assert 0.93 <= np.mean(held) <= 0.985  # near 1 a share takes few values, and 95 of 100 cannot be had
+    assert (
+        0.93 <= np.mean(exclusive_lock) <= 0.985
+    )  # near 1 a share takes few values, and 95 of 100 cannot be had
     assert points > 100 or truth < 0.99

@@ -9,7 +9,7 @@ from thorax.errors import DataError
 from thorax.evaluation.published import (
     PNEUMONIA_F1,
     PUBLISHED,
-    Column,
+    ComparableResults,
     comparable_results,
     split_kind,
 )
@@ -52,7 +52,7 @@ def test_no_random_figure_beside_an_official_one(split, part, dataset):
     aucs = [each.auc.value for each in column.results]
     assert aucs == sorted(aucs)
     if part != "test" or dataset != NIH_DATASET:
-        assert column == Column("other", ())
+        assert column == ComparableResults("other", ())
 
 
 def test_each_kind_of_split_has_its_column():
@@ -71,9 +71,9 @@ def test_a_mixed_column_cannot_be_made():
     with pytest.raises(
         DataError, match=r"^CheXNet was measured on a split of kind 'random' and cannot stand in a column of"
     ):
-        Column("official", (wang, chexnet))
+        ComparableResults("official", (wang, chexnet))
     with pytest.raises(DataError, match=r"^Wang 2017 was measured"):
-        replace(Column("random", (chexnet,)), results=(chexnet, wang))
+        replace(ComparableResults("random", (chexnet,)), results=(chexnet, wang))
 
 
 def test_radiologists_have_their_interval_and_what_differs():

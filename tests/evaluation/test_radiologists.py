@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from thorax.arrays import NOT_LABELLED
+from thorax.arrays import NOT_LABELED
 from thorax.errors import DataError
-from thorax.evaluation.classification import Readings, call, classify
-from thorax.evaluation.evaluate import evaluate
-from thorax.evaluation.radiologists import (
+from thorax.evaluation.classification import LabeledPredictions, call, classify
+from thorax.evaluation.discrimination import evaluate_discrimination
+from thorax.evaluation.inputs.radiologists import (
     MAPPING,
     RADIOLOGIST_FINDINGS,
     RadiologistLabels,
@@ -24,7 +24,7 @@ NODULE, MASS = find_finding("Nodule"), find_finding("Mass")
 LABELS = RadiologistLabels(
     RADIOLOGIST_FINDINGS,
     ("a.png", "b.png", "c.png"),
-    np.array([[0, 1, 0, 1], [1, 0, 1, 0], [0, 0, 0, NOT_LABELLED]], dtype=np.int8),
+    np.array([[0, 1, 0, 1], [1, 0, 1, 0], [0, 0, 0, NOT_LABELED]], dtype=np.int8),
 )
 
 
@@ -53,7 +53,7 @@ def test_labels_are_read(tmp_path, name):
     labels = read_radiologist_labels(written(tmp_path, text, name))
     assert labels.findings == (FRACTURE, NODULE_OR_MASS)
     assert labels.images == ("a.png", "b.png")
-    assert labels.targets.tolist() == [[0, 1], [NOT_LABELLED, 0]]
+    assert labels.targets.tolist() == [[0, 1], [NOT_LABELED, 0]]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_worked_by_hand():
     assert found.targets.tolist() == [[0, 0], [1, 1]]
     assert found.scores.tolist() == [[0.4, 0.3], [0.8, 0.1]]
     # Nodule has no threshold: Mass alone can call, but not rule out.
-    assert found.calls.tolist() == [[0, 1], [1, NOT_LABELLED]]
+    assert found.calls.tolist() == [[0, 1], [1, NOT_LABELED]]
     assert (found.num_covered, found.num_not_covered, found.num_elsewhere) == (2, 1, 1)
     assert found.unscored == (
         Unscored(FRACTURE, "the model does not give Fracture, and none of its findings stands for it"),
@@ -190,13 +190,13 @@ def test_a_real_chexnet_against_radiologists(shared_data):
     assert (found.num_covered, found.num_not_covered, found.num_elsewhere) == (528, 10_988, 3_848)
     assert [each.finding for each in found.unscored] == [FRACTURE]
     patients = [images[row].partition("_")[0] for row in found.rows]
-    evaluation = evaluate(
+    evaluation = evaluate_discrimination(
         found.targets, found.scores, patients=patients, findings=found.findings, resamples=50
     )
     for k, each in enumerate(evaluation.findings):
         assert each.auc.value == pytest.approx(roc_auc_score(found.targets[:, k], found.scores[:, k]))
         assert each.auc.low > 0.6
-    readings = Readings(
+    readings = LabeledPredictions(
         targets=found.targets,
         probabilities=found.scores,
         calls=found.calls,

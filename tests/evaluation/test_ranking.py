@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from thorax.errors import DataError
-from thorax.evaluation.ranking import (
+from thorax.evaluation.statistics.ranking import (
     PARTIAL_RATE,
     auroc_score,
     average_precision_score,
@@ -122,9 +122,9 @@ def test_partial_auroc_is_the_area_under_the_curve_cut_at_the_rate(pair, rate):
     area = np.trapezoid(
         np.append(y[inside], y[last] + rise * (y[following] - y[last])), np.append(x[inside], rate)
     )
-    standardised = 0.5 * (1 + (area - rate**2 / 2) / (rate - rate**2 / 2))
+    standardized = 0.5 * (1 + (area - rate**2 / 2) / (rate - rate**2 / 2))
     assert partial_auroc_score(target, score, max_false_positive_rate=rate) == pytest.approx(
-        standardised, abs=1e-9
+        standardized, abs=1e-9
     )
 
 

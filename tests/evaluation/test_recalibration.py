@@ -3,9 +3,14 @@ import pytest
 from scipy.optimize import minimize
 
 from thorax.errors import DataError
-from thorax.evaluation.calibration import brier_loss, to_logits
-from thorax.evaluation.recalibration import Recalibration, fit_recalibrations, recalibrate
-from thorax.evaluation.threshold_sets import TUNED_MARK, ChosenOn
+from thorax.evaluation.calibration.fit import (
+    Recalibration,
+    brier_loss,
+    fit_recalibrations,
+    recalibrate,
+    to_logits,
+)
+from thorax.evaluation.thresholds import TUNED_MARK, ChosenOn
 
 
 def images_of(part, images="a"):

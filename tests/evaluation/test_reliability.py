@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from thorax.evaluation.calibration import brier_loss
-from thorax.evaluation.proportions import wilson_interval
-from thorax.evaluation.reliability import brier_parts, reliability_curve
+from thorax.evaluation.calibration.fit import brier_loss
+from thorax.evaluation.calibration.measure import brier_parts, reliability_curve
+from thorax.evaluation.statistics.proportions import wilson_interval
 
 ONE_EACH = {"equal-width": "uniform", "equal-mass": "quantile"}
 

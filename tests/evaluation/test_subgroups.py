@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score, roc_auc_score
 
-from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
-from thorax.evaluation.classification import Readings, call
-from thorax.evaluation.intervals import effective_patients, percentile_interval, resample_counts
+from thorax.evaluation.classification import LabeledPredictions, call
+from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.subgroups import (
     AGE_BANDS,
     FEWEST_PATIENTS,
@@ -34,7 +34,7 @@ def cohort(seed=0, *, images=400, groups=2, findings=(EDEMA, MASS)):
     targets = (random.random((images, len(findings))) < 0.4).astype(np.int8)
     targets[random.random(targets.shape) < 0.1] = UNCERTAIN
     probabilities = np.round(0.7 * random.random(targets.shape) + 0.3 * (targets == 1), 2)
-    readings = Readings(
+    readings = LabeledPredictions(
         targets=targets,
         probabilities=probabilities,
         calls=call(probabilities, [0.5] * len(findings)),
@@ -46,7 +46,7 @@ def cohort(seed=0, *, images=400, groups=2, findings=(EDEMA, MASS)):
 
 
 def taken(readings, rows):
-    return Readings(
+    return LabeledPredictions(
         **{name: getattr(readings, name)[rows] for name in FIELDS[:4]}, findings=readings.findings
     )
 
@@ -152,7 +152,7 @@ def test_neither_order_nor_increasing_maps_matter_to_aucs(seed):
     readings, axis = cohort(4, images=200)
     order = np.random.default_rng(seed).permutation(200)
     moved = taken(readings, order)
-    moved = Readings(
+    moved = LabeledPredictions(
         **{name: getattr(moved, name) for name in FIELDS} | {"probabilities": moved.probabilities**3}
     )
     first = evaluate_subgroups(readings, axis, resamples=10)
@@ -168,7 +168,7 @@ def test_too_few_patients_are_not_available_but_counted():
     has_it = np.flatnonzero(readings.patient < FEWEST_PATIENTS - 1)  # nine patients, many images
     targets[has_it, 0] = 1
     group[200:] = 1
-    few = Readings(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
+    few = LabeledPredictions(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
     first, _ = evaluate_subgroups(few, Axis("half", ("one", "two"), group), resamples=5)
     edema, mass = first.findings
     assert edema.num_positive > edema.num_positive_patients == 9
@@ -179,7 +179,7 @@ def test_too_few_patients_are_not_available_but_counted():
     assert mass.auc.exists
     assert (first.num_findings, first.macro_auc) == (1, mass.auc)
     targets[:, 0] = np.where(targets[:, 0] == 1, 0, 1)
-    turned = Readings(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
+    turned = LabeledPredictions(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
     first, _ = evaluate_subgroups(turned, Axis("half", ("one", "two"), group), resamples=5)
     assert not first.findings[0].auc.exists
     assert first.findings[0].sensitivity.exists
@@ -188,8 +188,8 @@ def test_too_few_patients_are_not_available_but_counted():
 def test_without_an_operating_point_there_is_no_sensitivity():
     readings, axis = cohort(6)
     calls = readings.calls.copy()
-    calls[:, 0] = NOT_LABELLED
-    changed = Readings(**{name: getattr(readings, name) for name in FIELDS} | {"calls": calls})
+    calls[:, 0] = NOT_LABELED
+    changed = LabeledPredictions(**{name: getattr(readings, name) for name in FIELDS} | {"calls": calls})
     group = evaluate_subgroups(changed, axis, resamples=5)[0]
     assert not group.findings[0].sensitivity.exists
     assert group.findings[0].auc.exists
@@ -235,7 +235,7 @@ def test_a_real_chexnet_by_view_and_age(shared_data):
         predicted = list(csv.DictReader(file))
     rows = [labels[row["Image Index"]] for row in predicted]
     probabilities = np.array([[float(row[f"prob_{finding}"]) for finding in NIH14] for row in predicted])
-    readings = Readings(
+    readings = LabeledPredictions(
         targets=np.array(
             [[finding.name in row["Finding Labels"].split("|") for finding in NIH14] for row in rows],
             dtype=np.int8,

@@ -6,7 +6,7 @@ import pytest
 
 from thorax.errors import DataError
 from thorax.evaluation.operating_points import Youden, choose_operating_points
-from thorax.evaluation.threshold_sets import (
+from thorax.evaluation.thresholds import (
     TUNED_MARK,
     ChosenOn,
     choose_threshold_set,

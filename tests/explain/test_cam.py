@@ -4,9 +4,8 @@ import torch
 from toy_nets import FAMILIES, build, images, powers
 
 from thorax.errors import RecipeError
-from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam
-from thorax.explain.net import gradients, last_map
-from thorax.models import at_rest, feature_map
+from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam, gradients, last_map
+from thorax.models import evaluation_mode, feature_map
 
 PIXELS = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
 WEIGHT = [[2.0, 1.0], [1.0, -1.0]]
@@ -67,7 +66,7 @@ def test_the_mean_of_an_exact_cam_is_the_logit(backbone):
 def test_gradients_equal_those_of_the_whole_net(backbone, head):
     """The net in two parts is the net: the same logits, and the gradients that `backward` leaves."""
     classifier, shown = build(backbone, head=head), images()
-    with at_rest(classifier):
+    with evaluation_mode(classifier):
         last = last_map(classifier, shown)
         torch.testing.assert_close(last.logits(last.features), classifier(shown))
         found = list(gradients(last, [2, 0]))

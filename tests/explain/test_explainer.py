@@ -4,9 +4,8 @@ import torch
 
 from thorax.errors import DataError
 from thorax.explain import best_method
-from thorax.explain.explained import Explained, explain_radiograph, side_by_side
-from thorax.explain.methods import explain
-from thorax.explain.torch_explainer import TorchExplainer
+from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
+from thorax.explain.torch_explainer import TorchExplainer, explain
 from thorax.findings import NIH14
 from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member

@@ -5,7 +5,7 @@ from toy_nets import build, images, powers
 
 from thorax.errors import DataError
 from thorax.explain.faithfulness import _blurred, faithfulness
-from thorax.explain.methods import explain
+from thorax.explain.torch_explainer import explain
 
 
 def slow_curve(classifier, before, after, attribution, cells):

@@ -12,8 +12,8 @@ def test_integrated_gradients_by_hand():
     # The logit is mean(2x + 3x^2): the parts of the four pixels, from a black image and from 0.1.
     from_black = integrated_gradients(powers([[2.0, 3.0]]), PIXELS, [0])
     torch.testing.assert_close(from_black, (2 * PIXELS + 3 * PIXELS**2) / 4)
-    from_grey = integrated_gradients(powers([[2.0, 3.0]]), PIXELS, [0], baseline=0.1)
-    torch.testing.assert_close(from_grey, (2 * (PIXELS - 0.1) + 3 * (PIXELS**2 - 0.01)) / 4)
+    from_gray = integrated_gradients(powers([[2.0, 3.0]]), PIXELS, [0], baseline=0.1)
+    torch.testing.assert_close(from_gray, (2 * (PIXELS - 0.1) + 3 * (PIXELS**2 - 0.01)) / 4)
 
 
 @pytest.mark.parametrize("backbone", ["densenet121", "test_vit"])

@@ -5,10 +5,11 @@ import pytest
 
 from thorax.errors import DataError, LeakError, RecipeError
 from thorax.evaluation.evaluate import Context
-from thorax.evaluation.localization import localize
-from thorax.evaluation.overlap import map_overlap
-from thorax.explain.faithful_maps import faithfulness_of_maps, measure_curves
-from thorax.explain.localization_table import (
+from thorax.evaluation.localization.regions import map_overlap
+from thorax.evaluation.localization.scores import localize
+from thorax.explain.torch_explainer import TorchExplainer
+from thorax.prediction import ModelIdentity
+from thorax.reporting.localization import (
     CURVES_HEADER,
     TABLE_HEADER,
     curves_rows,
@@ -17,9 +18,7 @@ from thorax.explain.localization_table import (
     table_rows,
     write_localization,
 )
-from thorax.explain.localize import boxed_rows, measure_maps
-from thorax.explain.torch_explainer import TorchExplainer
-from thorax.prediction import ModelIdentity
+from thorax.workflows.localize import boxed_rows, faithfulness_of_maps, measure_curves, measure_maps
 
 CONTEXT = Context(
     split="folder-official", part="test", split_sha256="0" * 64, images_sha256="1" * 64, dataset="nih-layout",

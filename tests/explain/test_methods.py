@@ -7,10 +7,10 @@ from torch import nn
 from toy_nets import FAMILIES, build, images, powers
 
 from thorax.errors import RecipeError
-from thorax.evaluation.localization import localize
-from thorax.evaluation.overlap import BoxedFinding, map_overlap
+from thorax.evaluation.localization.regions import BoxedFinding, map_overlap
+from thorax.evaluation.localization.scores import localize
 from thorax.explain import METHODS, NOT_OF_A_FINDING
-from thorax.explain.methods import explain
+from thorax.explain.torch_explainer import explain
 from thorax.findings import NIH14
 from thorax.models import build_classifier
 from thorax.recipe.schema import Model

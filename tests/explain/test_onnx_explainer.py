@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional
 
-from thorax.bundle import Places
+from thorax.bundle import FeatureGrid
 from thorax.bundle.manifest import PartReference
 from thorax.errors import BundleError, DataError, RecipeError
 from thorax.explain import open_explainer
+from thorax.explain.cam import enlarged as enlarged_by_torch
 from thorax.explain.geometry import enlarged
-from thorax.explain.net import enlarged as enlarged_by_torch
 from thorax.explain.onnx_explainer import OnnxExplainer
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.export import export_float32
 from thorax.findings import NIH14
-from thorax.recipe.net import Head, Preparation
+from thorax.recipe.sections import Head, Preparation
 
 CARDIOMEGALY, NODULE = NIH14[1], NIH14[5]
 ON = PartReference(
@@ -62,13 +62,17 @@ def test_enlarging_is_that_of_torch(height, width, size):
 
 
 def test_places_are_interpolated_between_what_they_look_at():
-    (row,) = enlarged(np.array([[[[0.0, 8.0, 4.0]]]], np.float32), 24, Places(start=0.5, step=8.0))[0, 0, :1]
+    (row,) = enlarged(np.array([[[[0.0, 8.0, 4.0]]]], np.float32), 24, FeatureGrid(start=0.5, step=8.0))[
+        0, 0, :1
+    ]
     assert row[[0, 1, 4, 8, 12, 16]].tolist() == [0.0, 1.0, 4.0, 8.0, 6.0, 4.0]
     assert set(row[16:].tolist()) == {4.0}  # nothing is behind the last
 
 
 @pytest.mark.parametrize("backbones", [("densenet121",), ("densenet121", "resnet10t")])
-@pytest.mark.parametrize("places", [(), (Places(start=9.5, step=32.0), Places(start=14.0, step=32.0))])
+@pytest.mark.parametrize(
+    "places", [(), (FeatureGrid(start=9.5, step=32.0), FeatureGrid(start=14.0, step=32.0))]
+)
 def test_the_maps_are_those_of_torch(exported, backbones, places):
     bundle, shown = exported(*backbones, places=places), pixels(11, 96)
     explainer = open_explainer(bundle, device="cpu")

@@ -25,12 +25,12 @@ def blob(height=400, width=500):
 def find(picture, pixels):
     """Where the radiograph stands in a picture to the pixel: rows and columns of its top left corners."""
     height, width = pixels.shape
-    grey = np.repeat(pixels[:, :, None], 3, axis=2)
-    corner = np.all(picture[:, :, :3] == grey[0, 0], axis=2)
+    gray = np.repeat(pixels[:, :, None], 3, axis=2)
+    corner = np.all(picture[:, :, :3] == gray[0, 0], axis=2)
     return [
         (row, column)
         for row, column in np.argwhere(corner)
-        if np.array_equal(picture[row : row + height, column : column + width, :3], grey)
+        if np.array_equal(picture[row : row + height, column : column + width, :3], gray)
     ]
 
 
@@ -38,11 +38,11 @@ def test_overlay_by_hand():
     pixels = np.array([[10, 200], [90, 30]], dtype=np.uint8)
     attribution = np.array([[0.0, 2.0], [1.0, -3.0]])
     found = overlay(pixels, attribution, opacity=0.5)
-    colours = np.array([mpl.colormaps["inferno"](value)[:3] for value in (1.0, 0.5)]) * 255
+    colors = np.array([mpl.colormaps["inferno"](value)[:3] for value in (1.0, 0.5)]) * 255
     assert found[0, 0].tolist() == [10] * 3
     assert found[1, 1].tolist() == [30] * 3
-    assert found[0, 1].tolist() == np.round(0.5 * 200 + 0.5 * colours[0]).tolist()
-    assert found[1, 0].tolist() == np.round(0.75 * 90 + 0.25 * colours[1]).tolist()
+    assert found[0, 1].tolist() == np.round(0.5 * 200 + 0.5 * colors[0]).tolist()
+    assert found[1, 0].tolist() == np.round(0.75 * 90 + 0.25 * colors[1]).tolist()
 
 
 def test_without_evidence_the_anatomy_stays():
@@ -101,7 +101,7 @@ def test_contour_and_box_are_drawn_only_where_asked_for(tmp_path):
     write_picture(drawn, pixels, panels, drawing=Drawing(contour=0.5, boxes=True))
     difference = np.any(np.asarray(Image.open(plain)) != np.asarray(Image.open(drawn)), axis=2)
     (top, left), (bottom, right) = (
-        find_colour(difference).min(axis=0), find_colour(difference).max(axis=0)
+        find_color(difference).min(axis=0), find_color(difference).max(axis=0)
     )  # fmt: skip
     # The caption's strip is three lines of text high, and the gap one: see the plain panel's corner.
     row, column = np.argwhere(np.all(np.asarray(Image.open(plain))[:, :, :3] == 100, axis=2))[0]
@@ -111,7 +111,7 @@ def test_contour_and_box_are_drawn_only_where_asked_for(tmp_path):
     assert abs(bottom - row - 250) <= 3
 
 
-def find_colour(mask):
+def find_color(mask):
     return np.argwhere(mask)
 
 

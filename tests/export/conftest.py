@@ -11,12 +11,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from thorax.bundle import Calibration, Manifest, Member, OperatingPoints, hashed_patients, write_bundle
 from thorax.bundle.reference import reference_part
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.datasets.splits import build_split, registered_sha256
 from thorax.findings import parse_findings
-from thorax.inference.assembly import validation_part
+from thorax.inference.ensemble import validation_part
 from thorax.models import build_classifier, to_input, weights_as_bytes
-from thorax.recipe.net import Model, Preparation, TestTime
+from thorax.recipe.sections import Model, Preparation, TestTime
 from thorax.store import build_store, open_store
 
 PARTS = ["train"] * 40 + ["val"] * 260 + ["test"] * 8
@@ -61,11 +61,11 @@ def fitted_classifier(store, seed):
     rows = np.arange(100)
     images = to_input(torch.from_numpy(store.pixels(rows)), MODEL.input_size)
     targets = torch.from_numpy(store.table.targets(parse_findings(NAMES))[rows]).float()
-    optimiser = torch.optim.Adam(classifier.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-2)
     for _ in range(25):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         binary_cross_entropy_with_logits(classifier(images), targets).backward()
-        optimiser.step()
+        optimizer.step()
     return classifier.eval()
 
 

@@ -7,8 +7,8 @@ from thorax.bundle import load_bundle, write_bundle
 from thorax.bundle.folder import attach_engine, copy_bundle
 from thorax.errors import BundleError
 from thorax.export import CHECKED_IMAGES, export_float32, export_int8, spread
-from thorax.inference.open_engine import open_engine, open_predictor
-from thorax.recipe.net import TestTime
+from thorax.inference.engines import open_engine, open_predictor
+from thorax.recipe.sections import TestTime
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino, an extra, is not installed"
@@ -165,8 +165,8 @@ def test_a_quantised_engine_has_its_own_points(bundle, store, export, part_of, t
     assert engine.operating_points.thresholds["Hernia"] is None
     # It is used only by name, with its own points.
     rows = part_of(bundle).rows
-    usual, quantised = (open_predictor(exported, engine=name) for name in (to, f"{to}-int8"))
+    usual, quantized = (open_predictor(exported, engine=name) for name in (to, f"{to}-int8"))
     assert usual.bundle.manifest.operating_points == bundle.manifest.operating_points
-    assert quantised.bundle.manifest.operating_points == engine.operating_points
-    difference = usual.predict_rows(store.pixels, rows) - quantised.predict_rows(store.pixels, rows)
+    assert quantized.bundle.manifest.operating_points == engine.operating_points
+    difference = usual.predict_rows(store.pixels, rows) - quantized.predict_rows(store.pixels, rows)
     assert 0 < np.abs(difference).max() <= parity.largest_difference

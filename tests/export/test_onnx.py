@@ -8,7 +8,7 @@ from thorax.export.onnx import MemberGraph, line_weights, onnx_bytes
 from thorax.inference.torch_engine import view_logits
 from thorax.models import build_classifier
 from thorax.models.views import View, seen, views
-from thorax.recipe.net import Model, TestTime
+from thorax.recipe.sections import Model, TestTime
 
 TINY = {
     "resnet10t": {"arguments": {"channels": (8, 16, 16, 16)}},

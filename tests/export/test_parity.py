@@ -3,7 +3,7 @@ import pytest
 
 from thorax.bundle import OperatingPoints, PartReference
 from thorax.errors import BundleError
-from thorax.export.parity import Comparison, float_parity, quantised_parity, refuse_few_positives
+from thorax.export.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.findings import parse_findings
 
 FINDINGS = parse_findings(("Effusion", "Mass"))
@@ -36,7 +36,7 @@ def sigmoid(logits):
 
 
 def judge(expected, found, targets, *, chosen=None, gated=NAMES):
-    return quantised_parity(compare(expected, found), targets, findings=FINDINGS, gated=gated, points=chosen)
+    return quantized_parity(compare(expected, found), targets, findings=FINDINGS, gated=gated, points=chosen)
 
 
 def test_a_float_engine_may_differ_by_a_ten_thousandth():

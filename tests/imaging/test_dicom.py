@@ -194,12 +194,12 @@ def test_a_window_without_width_is_none():
 
 
 def test_a_colour_image_is_read_where_it_is_grey_in_truth():
-    grey = np.repeat(EIGHT[..., None], 3, axis=2)
-    radiograph = read_radiograph(written(grey, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
+    gray = np.repeat(EIGHT[..., None], 3, axis=2)
+    radiograph = read_radiograph(written(gray, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
     assert np.array_equal(radiograph.pixels, EIGHT)
-    grey[10, 10] = (255, 0, 0)
+    gray[10, 10] = (255, 0, 0)
     with pytest.raises(UnsupportedImage, match=r"a colour image \(its channels differ by up to 255 of 255\)"):
-        read_radiograph(written(grey, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
+        read_radiograph(written(gray, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
 
 
 # ---- transfer syntaxes -------------------------------------------------------------------------

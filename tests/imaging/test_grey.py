@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-from thorax.imaging.grey import GreyRule, LookupTable, Rescale, Window, apply_rule
+from thorax.imaging.dicom.windowing import GrayRule, LookupTable, Rescale, Window, apply_rule
 
 IDENTITY = Rescale(1.0, 0.0)
 
@@ -23,15 +23,15 @@ def rule(**changes):
         "inverted": False,
         "padding": None,
     }
-    return GreyRule(**(settings_ | changes))
+    return GrayRule(**(settings_ | changes))
 
 
 def codes(values, bits=12):
     return (np.atleast_2d(values) & (2**bits - 1)).astype(np.uint16)
 
 
-def grey_of(values, grey_rule, white=65535):
-    pixels, how = apply_rule(grey_rule, codes(values, grey_rule.bits))
+def gray_of(values, gray_rule, white=65535):
+    pixels, how = apply_rule(gray_rule, codes(values, gray_rule.bits))
     return pixels[0] / white, how
 
 
@@ -61,8 +61,8 @@ def windowed(value, window):
 )
 def test_windows_follow_the_standard(*, function, center, width, slope, intercept, values, inverted):
     window = Window(center, width, function)
-    grey, how = grey_of(values, rule(modality=Rescale(slope, intercept), voi=window, inverted=inverted))
-    for value, found in zip(values, grey, strict=True):
+    gray, how = gray_of(values, rule(modality=Rescale(slope, intercept), voi=window, inverted=inverted))
+    for value, found in zip(values, gray, strict=True):
         expected = windowed(value * slope + intercept, window)
         assert found == pytest.approx(1 - expected if inverted else expected, abs=0.51 / 65535)
     assert how.startswith("VOI window 1 (")
@@ -71,55 +71,55 @@ def test_windows_follow_the_standard(*, function, center, width, slope, intercep
 
 def test_a_linear_window_by_hand():
     # The examples of C.11.2.1.2.1: c 2048, w 4096 lets 12 bits through; c 0, w 100 spans -50 to 49.
-    grey, how = grey_of([0, 2048, 4095], rule(voi=Window(2048.0, 4096.0, "LINEAR")))
-    assert grey == pytest.approx([0, 2048 / 4095, 1], abs=1e-5)
+    gray, how = gray_of([0, 2048, 4095], rule(voi=Window(2048.0, 4096.0, "LINEAR")))
+    assert gray == pytest.approx([0, 2048 / 4095, 1], abs=1e-5)
     assert how == "VOI window 1 (linear)"
-    grey, _ = grey_of([-51, -50, -1, 0, 49, 50], rule(signed=True, voi=Window(0.0, 100.0, "LINEAR")))
-    assert grey == pytest.approx([0, 0, 49 / 99, 50 / 99, 1, 1], abs=1e-5)
+    gray, _ = gray_of([-51, -50, -1, 0, 49, 50], rule(signed=True, voi=Window(0.0, 100.0, "LINEAR")))
+    assert gray == pytest.approx([0, 0, 49 / 99, 50 / 99, 1, 1], abs=1e-5)
 
 
 def test_a_window_of_width_one_is_a_threshold():
-    grey, _ = grey_of([99, 100, 101], rule(voi=Window(100.5, 1.0, "LINEAR")))
-    assert grey.tolist() == [0, 0, 1]
+    gray, _ = gray_of([99, 100, 101], rule(voi=Window(100.5, 1.0, "LINEAR")))
+    assert gray.tolist() == [0, 0, 1]
 
 
 def test_a_very_narrow_sigmoid_does_not_overflow():
-    grey, _ = grey_of([0, 99, 100, 101, 4095], rule(voi=Window(100.0, 1e-9, "SIGMOID")))
-    assert grey == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-5)
+    gray, _ = gray_of([0, 99, 100, 101, 4095], rule(voi=Window(100.0, 1e-9, "SIGMOID")))
+    assert gray == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-5)
 
 
 def test_a_lookup_table_holds_its_ends():
     table = LookupTable(10, np.array([0, 100, 1023]), 10)
-    grey, how = grey_of([0, 9, 10, 11, 12, 13, 4000], rule(voi=table))
-    assert grey == pytest.approx([0, 0, 0, 100 / 1023, 1, 1, 1], abs=1e-5)
+    gray, how = gray_of([0, 9, 10, 11, 12, 13, 4000], rule(voi=table))
+    assert gray == pytest.approx([0, 0, 0, 100 / 1023, 1, 1, 1], abs=1e-5)
     assert how == "VOI LUT 1"
 
 
 def test_the_modality_comes_before_the_voi():
     modality = LookupTable(0, np.array([500, 400, 300]), 16)
-    grey, _ = grey_of([0, 1, 2], rule(modality=modality, voi=Window(400.0, 200.0, "LINEAR_EXACT")))
-    assert grey == pytest.approx([1, 0.5, 0], abs=1e-5)
+    gray, _ = gray_of([0, 1, 2], rule(modality=modality, voi=Window(400.0, 200.0, "LINEAR_EXACT")))
+    assert gray == pytest.approx([1, 0.5, 0], abs=1e-5)
 
 
 def test_without_voi_deep_images_use_the_range_that_is_there():
-    grey, how = grey_of([100, 150, 300], rule())
-    assert grey == pytest.approx([0, 0.25, 1], abs=1e-5)
+    gray, how = gray_of([100, 150, 300], rule())
+    assert gray == pytest.approx([0, 0.25, 1], abs=1e-5)
     assert how == "range of the image without padding"
 
 
 @pytest.mark.parametrize("inverted", [False, True])
 def test_padding_is_black_and_does_not_stretch_the_range(inverted):
-    grey, _ = grey_of([0, 4095, 100, 150, 300], rule(inverted=inverted, padding=(0, 0)))
-    assert grey[0] == 0
-    grey, _ = grey_of([4000, 4095, 100, 150, 300], rule(inverted=inverted, padding=(4000, 4095)))
-    assert grey == pytest.approx([0, 0, 1, 0.75, 0] if inverted else [0, 0, 0, 0.25, 1], abs=1e-5)
+    gray, _ = gray_of([0, 4095, 100, 150, 300], rule(inverted=inverted, padding=(0, 0)))
+    assert gray[0] == 0
+    gray, _ = gray_of([4000, 4095, 100, 150, 300], rule(inverted=inverted, padding=(4000, 4095)))
+    assert gray == pytest.approx([0, 0, 1, 0.75, 0] if inverted else [0, 0, 0, 0.25, 1], abs=1e-5)
 
 
 def test_signed_values():
-    grey, _ = grey_of([-2048, -1024, 2047], rule(signed=True))
-    assert grey == pytest.approx([0, 1024 / 4095, 1], abs=1e-5)
-    grey, _ = grey_of([-2000, -100, 0, 100], rule(signed=True, padding=(-2000, -2000)))
-    assert grey == pytest.approx([0, 0, 0.5, 1], abs=1e-5)
+    gray, _ = gray_of([-2048, -1024, 2047], rule(signed=True))
+    assert gray == pytest.approx([0, 1024 / 4095, 1], abs=1e-5)
+    gray, _ = gray_of([-2000, -100, 0, 100], rule(signed=True, padding=(-2000, -2000)))
+    assert gray == pytest.approx([0, 0, 0.5, 1], abs=1e-5)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 6, 8])
@@ -140,10 +140,10 @@ def test_a_negative_slope_turns_the_values_round():
 
 @pytest.mark.parametrize("value", [0, 7, 4095])
 def test_an_image_of_one_value_is_black(value):
-    grey, _ = grey_of([value] * 3, rule())
-    assert not grey.any()
-    grey, _ = grey_of([value] * 3, rule(padding=(value, value)))
-    assert not grey.any()
+    gray, _ = gray_of([value] * 3, rule())
+    assert not gray.any()
+    gray, _ = gray_of([value] * 3, rule(padding=(value, value)))
+    assert not gray.any()
 
 
 @settings(max_examples=30, deadline=None)
@@ -156,5 +156,5 @@ def test_agrees_with_pydicom(center, width, slope):
     stored = np.arange(4096)
     theirs = apply_voi_lut(apply_modality_lut(stored, ds), ds) / (4095 * slope)
     window = Window(float(ds.WindowCenter), float(ds.WindowWidth), "LINEAR")
-    ours, _ = grey_of(stored, rule(modality=Rescale(slope, 0.0), voi=window))
+    ours, _ = gray_of(stored, rule(modality=Rescale(slope, 0.0), voi=window))
     assert np.abs(ours - theirs).max() <= 0.51 / 65535

@@ -6,13 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thorax.imaging.inflate import stored_stream
-from thorax.imaging.png_file import GREY, RGBA, Png, num_bytes, take_apart
+from thorax.imaging.png.chunks import GRAY, RGBA, Png, num_bytes, stored_stream, take_apart
 
 
-def png(*, height=300, width=299, depth=8, colour=GREY, interlaced=False, stream=b""):
+def png(*, height=300, width=299, depth=8, color=GRAY, interlaced=False, stream=b""):
     empty = Png(
-        name="x", width=width, height=height, depth=depth, colour=colour, interlaced=interlaced, palette=b"",
+        name="x", width=width, height=height, depth=depth, color=color, interlaced=interlaced, palette=b"",
         transparency=None, stream=stream,
     )  # fmt: skip
     rows = np.random.default_rng(0).integers(0, 5, num_bytes(empty), dtype=np.uint8).tobytes()
@@ -23,7 +22,7 @@ def png(*, height=300, width=299, depth=8, colour=GREY, interlaced=False, stream
     "shape",
     [
         {},
-        {"depth": 16, "colour": RGBA},
+        {"depth": 16, "color": RGBA},
         {"depth": 1, "interlaced": True},
         {"height": 64, "width": 64},
         {"height": 65535 // 5, "width": 4},  # exactly one block

@@ -29,16 +29,16 @@ def test_grey_keeps_what_the_codec_decodes():
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_colour_becomes_luminance(progressive):
-    colours = np.stack([SCENE, 255 - SCENE, np.full_like(SCENE, 90)], axis=2)
-    data = jpeg(Image.fromarray(colours), progressive=progressive)
+    colors = np.stack([SCENE, 255 - SCENE, np.full_like(SCENE, 90)], axis=2)
+    data = jpeg(Image.fromarray(colors), progressive=progressive)
     decoded = np.asarray(Image.open(io.BytesIO(data))).astype(float)
     pixels = read_radiograph(data).pixels
     assert np.abs(pixels - decoded @ [0.299, 0.587, 0.114]).max() <= 1
 
 
 def test_cmyk_is_read_the_right_way_up():
-    grey = Image.fromarray(SCENE)
-    pixels = read_radiograph(jpeg(grey.convert("RGB").convert("CMYK"))).pixels
+    gray = Image.fromarray(SCENE)
+    pixels = read_radiograph(jpeg(gray.convert("RGB").convert("CMYK"))).pixels
     assert np.abs(pixels.astype(int) - SCENE).mean() < 2
 
 

@@ -21,7 +21,7 @@ def chunk(kind, content=b""):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(samples, *, depth, colour, extra=b"", interlace=0):
+def png(samples, *, depth, color, extra=b"", interlace=0):
     """Write rows of samples (h, w, channels) without filtering, as the standard says."""
     height, width = samples.shape[:2]
     if depth == 16:
@@ -32,7 +32,7 @@ def png(samples, *, depth, colour, extra=b"", interlace=0):
         bits = np.unpackbits(samples.astype(np.uint8).reshape(height, -1, 1), axis=2)[..., 8 - depth :]
         rows = np.packbits(bits.reshape(height, -1), axis=1)
     stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
     return SIGNATURE + chunk(b"IHDR", header) + extra + chunk(b"IDAT", stream) + chunk(b"IEND")
 
 
@@ -53,7 +53,7 @@ def saved(image, **options):
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 def test_grey(depth):
     samples = noise(1, depth)
-    radiograph = read_radiograph(png(samples, depth=depth, colour=0))
+    radiograph = read_radiograph(png(samples, depth=depth, color=0))
     spread = 1 if depth == 16 else 255 // (2**depth - 1)
     assert np.array_equal(radiograph.pixels, samples[..., 0] * spread)
     assert radiograph.pixels.dtype == (np.uint16 if depth == 16 else np.uint8)
@@ -65,7 +65,7 @@ def test_grey(depth):
 @pytest.mark.parametrize("depth", [8, 16])
 def test_rgb_becomes_luminance(depth):
     samples = noise(3, depth)
-    pixels = read_radiograph(png(samples, depth=depth, colour=2)).pixels
+    pixels = read_radiograph(png(samples, depth=depth, color=2)).pixels
     assert np.array_equal(pixels, luminance(samples))
     # BT.601 itself, in floating point, to one level.
     assert np.abs(pixels - samples @ [0.299, 0.587, 0.114]).max() <= 1
@@ -74,26 +74,26 @@ def test_rgb_becomes_luminance(depth):
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("alpha", [0, 77, 255])
 def test_equal_channels_under_a_constant_alpha_stay_exactly_what_they_are(depth, alpha):
-    grey = noise(1, depth)
-    samples = np.concatenate([grey, grey, grey, np.full_like(grey, alpha)], axis=2)
-    assert np.array_equal(read_radiograph(png(samples, depth=depth, colour=6)).pixels, grey[..., 0])
-    assert np.array_equal(read_radiograph(png(samples[..., 2:], depth=depth, colour=4)).pixels, grey[..., 0])
+    gray = noise(1, depth)
+    samples = np.concatenate([gray, gray, gray, np.full_like(gray, alpha)], axis=2)
+    assert np.array_equal(read_radiograph(png(samples, depth=depth, color=6)).pixels, gray[..., 0])
+    assert np.array_equal(read_radiograph(png(samples[..., 2:], depth=depth, color=4)).pixels, gray[..., 0])
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-@pytest.mark.parametrize("colour", [4, 6])
-def test_a_varying_alpha_lies_over_black(depth, colour):
-    samples = noise(2 if colour == 4 else 4, depth)
-    grey = samples[..., 0] if colour == 4 else luminance(samples)
-    expected = np.floor(grey * samples[..., -1] / (2**depth - 1) + 0.5)
-    assert np.array_equal(read_radiograph(png(samples, depth=depth, colour=colour)).pixels, expected)
+@pytest.mark.parametrize("color", [4, 6])
+def test_a_varying_alpha_lies_over_black(depth, color):
+    samples = noise(2 if color == 4 else 4, depth)
+    gray = samples[..., 0] if color == 4 else luminance(samples)
+    expected = np.floor(gray * samples[..., -1] / (2**depth - 1) + 0.5)
+    assert np.array_equal(read_radiograph(png(samples, depth=depth, color=color)).pixels, expected)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
 def test_palette(depth):
     indices = noise(1, depth)
     palette = np.random.default_rng(1).integers(0, 256, (2**depth, 3))
-    data = png(indices, depth=depth, colour=3, extra=chunk(b"PLTE", palette.astype(np.uint8).tobytes()))
+    data = png(indices, depth=depth, color=3, extra=chunk(b"PLTE", palette.astype(np.uint8).tobytes()))
     assert np.array_equal(read_radiograph(data).pixels, luminance(palette)[indices[..., 0]])
 
 
@@ -101,25 +101,25 @@ def test_palette_with_transparent_entries():
     indices = noise(1, 2)
     palette = np.array([[10] * 3, [20] * 3, [30] * 3, [200] * 3], np.uint8)
     extra = chunk(b"PLTE", palette.tobytes()) + chunk(b"tRNS", bytes([0, 128]))
-    pixels = read_radiograph(png(indices, depth=2, colour=3, extra=extra)).pixels
+    pixels = read_radiograph(png(indices, depth=2, color=3, extra=extra)).pixels
     assert np.array_equal(pixels, np.array([0, 10, 30, 200])[indices[..., 0]])
 
 
 def test_a_palette_index_that_does_not_exist_is_refused():
-    data = png(noise(1, 2), depth=2, colour=3, extra=chunk(b"PLTE", bytes(9)))
+    data = png(noise(1, 2), depth=2, color=3, extra=chunk(b"PLTE", bytes(9)))
     with pytest.raises(ImageError, match="a pixel has palette colour 3 of 3"):
         read_radiograph(data)
 
 
-@pytest.mark.parametrize(("depth", "colour"), [(2, 0), (8, 0), (16, 0), (8, 2), (16, 2)])
-def test_a_transparent_key_colour_becomes_black(depth, colour):
-    samples = noise(1 if colour == 0 else 3, depth)
+@pytest.mark.parametrize(("depth", "color"), [(2, 0), (8, 0), (16, 0), (8, 2), (16, 2)])
+def test_a_transparent_key_colour_becomes_black(depth, color):
+    samples = noise(1 if color == 0 else 3, depth)
     samples[5:20, 5:20] = 2
     extra = chunk(b"tRNS", struct.pack(">H", 2) * samples.shape[2])
-    pixels = read_radiograph(png(samples, depth=depth, colour=colour, extra=extra)).pixels
+    pixels = read_radiograph(png(samples, depth=depth, color=color, extra=extra)).pixels
     spread = 1 if depth == 16 else 255 // (2**depth - 1)
-    grey = samples[..., 0] * spread if colour == 0 else luminance(samples)
-    assert np.array_equal(pixels, np.where((samples == 2).all(axis=2), 0, grey))
+    gray = samples[..., 0] * spread if color == 0 else luminance(samples)
+    assert np.array_equal(pixels, np.where((samples == 2).all(axis=2), 0, gray))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -158,7 +158,7 @@ def test_interlaced_files():
 
 def test_many_small_chunks_and_bytes_after_the_end():
     samples = noise(1, 8)
-    whole = png(samples, depth=8, colour=0)
+    whole = png(samples, depth=8, color=0)
     at = whole.index(b"IDAT")
     length = struct.unpack(">I", whole[at - 4 : at])[0]
     stream = whole[at + 4 : at + 4 + length]
@@ -169,7 +169,7 @@ def test_many_small_chunks_and_bytes_after_the_end():
 
 @pytest.mark.parametrize("keep", [8, 20, 33, 40, 45, 0.5, 0.9, -1, -12])
 def test_truncated_files_are_refused(keep):
-    data = png(noise(1, 8), depth=8, colour=0)
+    data = png(noise(1, 8), depth=8, color=0)
     keep = int(len(data) * keep) if isinstance(keep, float) else keep
     with pytest.raises(
         ImageError, match=r"cut\.png: the PNG file is truncated \(\d+ bytes of at least \d+\)"
@@ -180,7 +180,7 @@ def test_truncated_files_are_refused(keep):
 @pytest.mark.parametrize("interlace", [0, 1])
 @pytest.mark.parametrize("missing", [1, 2, 30])
 def test_pixel_data_that_ends_early_is_refused(interlace, missing):
-    data = png(noise(1, 8)[:-missing], depth=8, colour=0, interlace=interlace)
+    data = png(noise(1, 8)[:-missing], depth=8, color=0, interlace=interlace)
     short = struct.pack(">II", WIDTH, HEIGHT - missing)
     at = data.index(short)
     header = b"IHDR" + struct.pack(">II", WIDTH, HEIGHT) + data[at + 8 : at + 13]
@@ -193,11 +193,11 @@ def test_pixel_data_that_ends_early_is_refused(interlace, missing):
 def test_even_last_rows_are_not_taken_for_missing(value):
     samples = noise(1, 8)
     samples[-3:] = value
-    assert np.array_equal(read_radiograph(png(samples, depth=8, colour=0)).pixels, samples[..., 0])
+    assert np.array_equal(read_radiograph(png(samples, depth=8, color=0)).pixels, samples[..., 0])
 
 
 def test_one_flipped_bit_in_the_pixels_is_noticed():
-    data = bytearray(png(noise(1, 8), depth=8, colour=0))
+    data = bytearray(png(noise(1, 8), depth=8, color=0))
     data[len(data) // 2] ^= 4
     with pytest.raises(
         ImageError, match=r"the checksum of its chunk b'IDAT' at byte 33 is wrong; copy it again"

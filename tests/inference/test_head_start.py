@@ -9,8 +9,8 @@ from toy_bundle import NAMES, graph_of, images
 
 from thorax.bundle import load_bundle
 from thorax.errors import BundleError
+from thorax.inference.engines import open_predictor
 from thorax.inference.head_start import begin, begin_as_asked
-from thorax.inference.open_engine import open_predictor
 
 
 @pytest.mark.parametrize("one_image", [True, False])

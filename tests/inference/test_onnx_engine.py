@@ -13,17 +13,17 @@ from PIL import Image
 from toy_bundle import NAMES, REFERENCE, graph_of, images, new_bundle
 
 from thorax.bundle import load_bundle
-from thorax.cores import num_threads
 from thorax.errors import BundleError
 from thorax.export import export_float32
 from thorax.findings import parse_findings
+from thorax.hardware import num_threads
 from thorax.imaging import prepare, read_radiograph
+from thorax.inference.engines import open_engine, open_predictor
 from thorax.inference.onnx_engine import OnnxEngine
-from thorax.inference.open_engine import open_engine, open_predictor
 from thorax.inference.predictor import Engine, Failure
 from thorax.inference.torch_engine import TorchEngine
 from thorax.models import build_classifier, to_input
-from thorax.recipe.net import Model, Preparation
+from thorax.recipe.sections import Model, Preparation
 
 
 def test_the_numbers_are_those_of_torch_whatever_the_batch(bundle):
@@ -140,7 +140,7 @@ def test_without_torch_and_without_an_export_the_message_says_so(plain, png):
     code = """
 from pathlib import Path
 from thorax.bundle import load_bundle
-from thorax.inference.open_engine import open_engine
+from thorax.inference.engines import open_engine
 open_engine(load_bundle(Path(sys.argv[1])), device="cpu")
 """
     done = run_without_torch(code, plain.folder)
@@ -163,13 +163,13 @@ def learnt(nih_sample, tmp_path_factory):
     targets = torch.tensor([[float(name in rows[path.name]) for name in NAMES] for path in paths])
     torch.manual_seed(0)
     classifier = build_classifier(SMALL_DENSENET, len(NAMES)).train()
-    optimiser = torch.optim.Adam(classifier.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=3e-3)
     for step in range(24):
         batch = slice(step % 6 * 25, step % 6 * 25 + 25)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         logits = classifier(to_input(torch.from_numpy(pixels[batch]), 64))
         torch.nn.functional.binary_cross_entropy_with_logits(logits, targets[batch]).backward()
-        optimiser.step()
+        optimizer.step()
     made = new_bundle(tmp_path_factory.mktemp("learnt") / "bundle", classifier, SMALL_DENSENET)
     return export_float32(made, pixels[:4], compared_on=REFERENCE)
 

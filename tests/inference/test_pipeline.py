@@ -4,8 +4,8 @@ import pytest
 from thorax.bundle import PartReference
 from thorax.errors import DataError
 from thorax.findings import NIH14
-from thorax.inference.fitting import fit_ensemble_weights, fit_operating_points
-from thorax.inference.pipeline import mean_logit, sigmoid
+from thorax.inference.calibrate import fit_ensemble_weights, fit_operating_points
+from thorax.inference.predictor import mean_logit, sigmoid
 
 REFERENCE = PartReference(
     dataset="d", split="s", part="val", sha256="", images_sha256="", num_images=1, num_patients=1

@@ -17,8 +17,7 @@ from thorax.bundle import (
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.pipeline import sigmoid
-from thorax.inference.predictor import Failure, Predictor
+from thorax.inference.predictor import Failure, Predictor, sigmoid
 from thorax.inference.torch_engine import TorchEngine
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.prediction import Prediction

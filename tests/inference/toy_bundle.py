@@ -5,7 +5,7 @@ import numpy as np
 from thorax.bundle import Manifest, Member, write_bundle
 from thorax.bundle.manifest import PartReference
 from thorax.models import weights_as_bytes
-from thorax.recipe.net import Model, Preparation
+from thorax.recipe.sections import Model, Preparation
 
 MODEL = Model(backbone="resnet10t", arguments={"channels": (8, 16, 16, 16)}, input_size=64)
 NAMES = ("Mass", "Nodule", "Edema")

@@ -6,8 +6,8 @@ from thorax.bundle import Imported, Manifest, Member, write_bundle
 from thorax.errors import BundleError, RecipeError
 from thorax.models import build_classifier
 from thorax.models.backbones import build_backbone
-from thorax.models.torchvision_shim import timm
-from thorax.models.weights import weights_as_bytes
+from thorax.models.classifier import weights_as_bytes
+from thorax.models.timm_import import timm
 from thorax.recipe.schema import Model, Preparation
 
 ARGUMENTS = {"channels": (8, 16, 16, 16)}
@@ -90,10 +90,10 @@ def test_a_published_file_loses_its_classifier_and_adapts_its_first_layer(channe
     save_file(published.state_dict(), tmp_path / "model.safetensors")
     weights = f"file:{tmp_path / 'model.safetensors'}"
     found = backbone(arguments=ARGUMENTS, weights=weights, channels=channels).eval()
-    grey = torch.rand(1, 1, 64, 64)
+    gray = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
-        expected = published.forward_features(grey.repeat(1, 3, 1, 1))
-        torch.testing.assert_close(found.forward_features(grey.repeat(1, channels, 1, 1)), expected)
+        expected = published.forward_features(gray.repeat(1, 3, 1, 1))
+        torch.testing.assert_close(found.forward_features(gray.repeat(1, channels, 1, 1)), expected)
         assert found.forward_head(expected).shape == (1, 16)
 
 

@@ -60,8 +60,8 @@ def test_three_channels_are_the_grey_image_with_each_its_constants():
     classifier = build(channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)).eval()
     image = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
-        coloured = torch.cat([(image - m) / s for m, s in ((0.1, 0.5), (0.2, 0.6), (0.3, 0.7))], dim=1)
-        expected = classifier.classify(classifier.backbone.forward_features(coloured))
+        colored = torch.cat([(image - m) / s for m, s in ((0.1, 0.5), (0.2, 0.6), (0.3, 0.7))], dim=1)
+        expected = classifier.classify(classifier.backbone.forward_features(colored))
         torch.testing.assert_close(classifier(image), expected)
 
 

@@ -2,13 +2,13 @@ import subprocess
 import sys
 
 from thorax.models import build_classifier
-from thorax.recipe.net import Model
+from thorax.recipe.sections import Model
 
 # In a process of its own: a compiler cannot look through the type checks of the test run.
 COMPILED = """
 import copy, torch
 from thorax.models import build_classifier
-from thorax.recipe.net import Model
+from thorax.recipe.sections import Model
 
 torch.manual_seed(0)
 arguments = {"growth_rate": 4, "block_config": (3, 2)}

@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from thorax.atomic_io import sha256_of_file
+from thorax.checkpoints import ForeignOptions, probe_image, read_foreign
+from thorax.checkpoints.importer import deliver_imported
+from thorax.checkpoints.torchxrayvision import OUTPUTS, WEIGHTS
 from thorax.errors import BundleError, RecipeError
-from thorax.files import sha256_of_file
 from thorax.findings import NIH14, Finding
 from thorax.models import build_classifier
-from thorax.models.legacy import ForeignOptions, probe_image, read_foreign
-from thorax.models.legacy.delivery import deliver_imported
-from thorax.models.legacy.torchxrayvision_facts import OUTPUTS, WEIGHTS
-from thorax.models.torchvision_shim import timm
+from thorax.models.timm_import import timm
 
 # Behind the shim, which makes it importable.
 torchvision = importlib.import_module("torchvision")
@@ -71,7 +71,7 @@ def logits(net, images):
     return net(images)
 
 
-def grey_images():
+def gray_images():
     return torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(1))
 
 
@@ -83,7 +83,7 @@ def test_a_chexnet_checkpoint_gives_its_own_logits(as_zip, tmp_path):
     content = {"epoch": 9, "state_dict": chexnet_state(), "best_loss": 0.15, "optimizer": {"state": {}}}
     path = save(content, tmp_path / "m-1.pth.tar", as_zip=as_zip)
     found = read_foreign(path, "chexnet-torchvision")
-    images = grey_images()
+    images = gray_images()
     expected = logits(densenet(), (images.repeat(1, 3, 1, 1) - MEAN) / STD)
     torch.testing.assert_close(logits(found.classifier, images), expected, atol=1e-5, rtol=1e-5)
     assert found.difference < 1e-5
@@ -110,7 +110,7 @@ def test_a_chexnet_that_was_pickled_whole_is_read_without_its_classes(tmp_path):
         {"model": net, "epoch": 3, "rng_state": torch.get_rng_state(), "LR": 0.01}, tmp_path / "checkpoint"
     )
     found = read_foreign(path, "chexnet-torchvision")
-    images = grey_images()
+    images = gray_images()
     probabilities = logits(net.eval(), (images.repeat(1, 3, 1, 1) - MEAN) / STD)
     torch.testing.assert_close(logits(found.classifier, images).sigmoid(), probabilities)
     assert (found.preparation.size, found.notes) == (224, ())
@@ -254,7 +254,7 @@ def xray_vision(monkeypatch):
 def test_a_net_of_torchxrayvision_gives_its_own_logits(as_zip, xray_vision, tmp_path):
     file = WEIGHTS["densenet121-res224-nih"].file
     found = read_foreign(xray_vision.save(tmp_path / file, as_zip=as_zip), "torchxrayvision")
-    images = grey_images()
+    images = gray_images()
     expected = logits(xray_vision.net, (2 * images - 1) * 1024)[:, :14]
     torch.testing.assert_close(logits(found.classifier, images), expected, atol=1e-5, rtol=1e-4)
     assert [finding.name for finding in found.findings] == list(OUTPUTS[:14])
@@ -270,7 +270,7 @@ def test_a_threshold_parts_images_as_torchxrayvision_does(xray_vision, tmp_path)
     found = read_foreign(xray_vision.save(tmp_path / "x.pt"), "torchxrayvision", options)
     assert len(found.findings) == 11
     assert Finding("Hernia") not in found.findings
-    probabilities = logits(found.classifier, grey_images()[..., :64, :64]).sigmoid()
+    probabilities = logits(found.classifier, gray_images()[..., :64, :64]).sigmoid()
     for column, finding in zip(probabilities.T, found.findings, strict=True):
         point = found.thresholds[finding.name]
         # op_norm of torchxrayvision/models.py
@@ -355,7 +355,7 @@ def test_a_resnet_of_torchvision_gives_its_own_logits(channels, tmp_path):
     path = save({"model_state_dict": nn.DataParallel(net).state_dict()}, tmp_path / "r.pth")
     options = ForeignOptions(backbone="resnet18", findings=THREE, mean=(0.4,), std=(0.2,), input_size=96)
     found = read_foreign(path, "torchvision", options)
-    images = grey_images()
+    images = gray_images()
     expected = logits(net, ((images - 0.4) / 0.2).repeat(1, channels, 1, 1))
     torch.testing.assert_close(logits(found.classifier, images), expected, atol=1e-5, rtol=1e-5)
     assert (found.findings, found.model.channels) == (THREE, channels)
@@ -394,7 +394,7 @@ def test_a_checkpoint_of_timm_gives_its_own_logits(name, tmp_path):
     path = save({"state_dict": state, "arch": name, "epoch": 2}, tmp_path / "model_best.pth.tar")
     options = ForeignOptions(backbone=name, findings=THREE, input_size=64, arguments=TINY[name])
     found = read_foreign(path, "timm", options)
-    images = grey_images()[..., :64, :64]
+    images = gray_images()[..., :64, :64]
     mean, std = (torch.tensor(net.default_cfg[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     expected = logits(net, (images.repeat(1, 3, 1, 1) - mean) / std)
     torch.testing.assert_close(logits(found.classifier, images), expected, atol=1e-5, rtol=1e-5)
@@ -434,7 +434,7 @@ def test_an_import_is_rebuilt_from_its_section_alone(tmp_path):
     found = read_foreign(path, "chexnet-torchvision", SMALL)
     again = build_classifier(found.model, len(found.findings)).eval()
     again.load_state_dict(found.classifier.state_dict())
-    images = grey_images()[..., :64, :64]
+    images = gray_images()[..., :64, :64]
     assert torch.equal(logits(again, images), logits(found.classifier, images))
 
 

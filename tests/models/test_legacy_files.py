@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from thorax.checkpoints.safe_pickle import Made, read_pickle
+from thorax.checkpoints.torch_file import open_torch_file
+from thorax.checkpoints.weights_file import read_weights_file, without_prefixes
 from thorax.errors import BundleError
-from thorax.models.legacy.pickle_data import Made, read_pickle
-from thorax.models.legacy.torch_file import open_torch_file
-from thorax.models.legacy.weights_file import read_weights_file, without_prefixes
 
 FORMATS = pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "old"])
 
@@ -86,9 +86,9 @@ def test_a_net_that_was_pickled_whole_gives_its_state_dict(as_zip, tmp_path):
 @FORMATS
 def test_what_training_scripts_save_beside_the_weights_is_no_hindrance(as_zip, tmp_path):
     net = small_net()
-    optimiser = torch.optim.Adam(net.parameters())
+    optimizer = torch.optim.Adam(net.parameters())
     net[0](torch.rand(1, 1, 8, 8)).sum().backward()
-    optimiser.step()
+    optimizer.step()
     content = {
         "epoch": 4,
         "best": np.float64(0.8),
@@ -97,7 +97,7 @@ def test_what_training_scripts_save_beside_the_weights_is_no_hindrance(as_zip, t
         "rng_state": torch.get_rng_state(),
         "seen": {1, 2},
         "history": collections.defaultdict(list, a=[1.0]),
-        "optimizer": optimiser.state_dict(),
+        "optimizer": optimizer.state_dict(),
         "state_dict": net.state_dict(),
     }
     file = read_weights_file(save(content, tmp_path / "w.pth.tar", as_zip=as_zip))

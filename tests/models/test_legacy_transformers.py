@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from thorax.checkpoints import ForeignOptions, read_foreign
+from thorax.checkpoints.timm_nets import timm_names_of_eva
+from thorax.checkpoints.torchvision_nets import timm_names_of_vit
 from thorax.errors import BundleError
 from thorax.findings import NIH14, Finding
-from thorax.models.legacy import ForeignOptions, read_foreign
-from thorax.models.legacy.timm_nets import timm_names_of_eva
-from thorax.models.legacy.torchvision_nets import timm_names_of_vit
-from thorax.models.torchvision_shim import timm
+from thorax.models.timm_import import timm
 
 # Behind the shim, which makes it importable.
 torchvision = importlib.import_module("torchvision")
@@ -26,7 +26,7 @@ def save(tensors, path):
     return path
 
 
-def grey_images(size=224):
+def gray_images(size=224):
     return torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(1))
 
 
@@ -112,7 +112,7 @@ def mae_logits(w, images, *, pooled=True):
 def test_a_medical_mae_gives_its_own_logits(pooled, grid, tmp_path):
     weights = mae_weights(pooled=pooled, grid=grid)
     found = read_foreign(save(weights, tmp_path / "vit.pth"), "mae")
-    images = grey_images(16 * grid)
+    images = gray_images(16 * grid)
     with torch.no_grad():
         expected = mae_logits(weights, images, pooled=pooled)
         torch.testing.assert_close(found.classifier(images), expected, atol=1e-5, rtol=1e-5)
@@ -216,7 +216,7 @@ def eva_logits(w, images, *, split):
 def test_an_eva_x_gives_its_own_logits(split, reference, tmp_path):
     weights = eva_weights(split=split, reference=reference)
     found = read_foreign(save(weights, tmp_path / "eva.pt"), "eva-x")
-    images = grey_images()
+    images = gray_images()
     with torch.no_grad():
         expected = eva_logits(weights, images, split=split)
         torch.testing.assert_close(found.classifier(images), expected, atol=1e-5, rtol=1e-5)
@@ -242,9 +242,9 @@ def test_without_its_tables_an_eva_x_has_the_positions_of_its_grid(tmp_path):
     bare = {name: tensor for name, tensor in weights.items() if "rope" not in name}
     found = read_foreign(save(bare, tmp_path / "eva.pt"), "eva-x")
     with torch.no_grad():
-        expected = eva_logits(weights, grey_images(), split=False)
-        torch.testing.assert_close(found.classifier(grey_images()), expected, atol=1e-5, rtol=1e-5)
-        other = eva_logits(eva_weights(split=False, reference=16), grey_images(), split=False)
+        expected = eva_logits(weights, gray_images(), split=False)
+        torch.testing.assert_close(found.classifier(gray_images()), expected, atol=1e-5, rtol=1e-5)
+        other = eva_logits(eva_weights(split=False, reference=16), gray_images(), split=False)
         assert float((expected - other).abs().max()) > 1e-3
 
 

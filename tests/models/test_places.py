@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from thorax.explain.cam import exact_cam
-from thorax.models import build_classifier, measure_places
+from thorax.models import build_classifier, measure_feature_grid
 from thorax.recipe.schema import Model
 
 
@@ -62,14 +62,14 @@ THREES = (conv(3, 2, 1, first=True), nn.ReLU(), conv(3, 2, 1), nn.ReLU(), conv(3
 )
 @pytest.mark.parametrize("size", [64, 96])
 def test_places_look_where_the_layers_say(layers, start, step, size):
-    places = measure_places(net(*layers, stride=step), size)
+    places = measure_feature_grid(net(*layers, stride=step), size)
     assert places.step == step
     assert places.start == pytest.approx(start, abs=0.1)
 
 
 def test_a_side_that_is_no_multiple_of_the_stride_has_the_strides_places():
     patches = (conv(4, 4, first=True), conv(4, 4))
-    places = measure_places(net(*patches, stride=16), 72)  # 4 places of 16 pixels, 8 left over
+    places = measure_feature_grid(net(*patches, stride=16), 72)  # 4 places of 16 pixels, 8 left over
     assert (places.start, places.step) == (pytest.approx(8.0, abs=0.1), 16)
 
 
@@ -86,7 +86,7 @@ def test_the_map_of_a_dot_is_highest_at_the_dot():
 
     drawn = peaks()
     assert all(abs(row - dot[0]) >= 3 for (row, _), dot in zip(drawn, dots, strict=True))  # as equal squares
-    classifier.places = measure_places(classifier, 64)
+    classifier.places = measure_feature_grid(classifier, 64)
     assert peaks() == dots
 
 
@@ -95,14 +95,14 @@ def test_transformers_have_equal_squares(backbone):
     small = {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 2, 3, 4)}
     arguments = small if backbone.startswith("swin") else {}
     model = Model(backbone=backbone, input_size=64, arguments=arguments)
-    assert measure_places(build_classifier(model, 2), 64) is None
+    assert measure_feature_grid(build_classifier(model, 2), 64) is None
 
 
 @pytest.mark.parametrize("size", [65, 95, 128])  # 3, 2 or 3, and 4 places along an axis
 @pytest.mark.parametrize(("backbone", "start"), [("test_convnext", 16.0), ("test_efficientnet", 0.5)])
 def test_real_backbones_look_where_their_strides_say(backbone, start, size):
     torch.manual_seed(0)
-    places = measure_places(build_classifier(Model(backbone=backbone, input_size=size), 2), size)
+    places = measure_feature_grid(build_classifier(Model(backbone=backbone, input_size=size), 2), size)
     assert places.step == 32
     assert places.start == pytest.approx(start, abs=1.5)
 
@@ -110,13 +110,13 @@ def test_real_backbones_look_where_their_strides_say(backbone, start, size):
 def test_nothing_is_measured_where_nobody_says_the_stride():
     classifier = net(*THREES)
     del classifier.backbone.feature_info
-    assert measure_places(classifier, 64) is None
+    assert measure_feature_grid(classifier, 64) is None
 
 
 def test_a_dead_net_has_none():
     classifier = net(*THREES)
     nn.init.zeros_(classifier.backbone.layers[0].weight)
-    assert measure_places(classifier, 64) is None
+    assert measure_feature_grid(classifier, 64) is None
 
 
 def test_the_net_is_left_as_it_was():
@@ -124,8 +124,8 @@ def test_the_net_is_left_as_it_was():
     classifier.head.eval()
     before = torch.get_rng_state()
     with torch.no_grad():
-        first = measure_places(classifier, 64)
-    assert first == measure_places(classifier, 64)
+        first = measure_feature_grid(classifier, 64)
+    assert first == measure_feature_grid(classifier, 64)
     assert classifier.training
     assert not classifier.head.training
     assert all(parameter.grad is None for parameter in classifier.parameters())

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from thorax.models.resample import to_input
-from thorax.models.views import View, seen, views
+from thorax.models.views import View, seen, to_input, views
 from thorax.recipe.schema import TestTime
 
 
@@ -55,6 +54,6 @@ def test_scales_crops_and_mirror_images_multiply():
     found = views(TestTime(flip=True, five_crops=True, scales=(1.0, 1.25)))
     assert len(found) == len(set(found)) == 20
     assert {view.side for view in found} == {0.875, 0.7}
-    centres = [(view.x, view.y) for view in found[10:]]
-    assert centres[0] == pytest.approx((-0.1, -0.1))
+    centers = [(view.x, view.y) for view in found[10:]]
+    assert centers[0] == pytest.approx((-0.1, -0.1))
     assert all(abs(view.x) + view.side <= 1 and abs(view.y) + view.side <= 1 for view in found)

@@ -4,9 +4,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from thorax.evaluation.calibration.measure import ReliabilityBin
 from thorax.evaluation.curves import Curves
-from thorax.evaluation.intervals import Interval
-from thorax.evaluation.reliability import ReliabilityBin
+from thorax.evaluation.statistics.intervals import Interval
 from thorax.reporting.figures import (
     Strip,
     close_axis,

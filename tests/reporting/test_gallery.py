@@ -12,12 +12,11 @@ from PIL import Image
 from test_report import ASSESSMENT, CONTEXT, HOSTILE, assessment_of, shown_text
 
 from thorax.errors import RecipeError
-from thorax.evaluation.cohort import Cohort
-from thorax.evaluation.examples import pick_examples
-from thorax.evaluation.threshold_sets import ThresholdSet
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.thresholds import ThresholdSet
 from thorax.explain.overlay import overlay
 from thorax.findings import NIH14, Finding
-from thorax.reporting.gallery import MapSource, draw_gallery
+from thorax.reporting.gallery import MapSource, draw_gallery, pick_examples
 from thorax.reporting.html import render_html
 from thorax.reporting.report import write_report
 

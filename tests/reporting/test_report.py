@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from thorax.errors import DataError
-from thorax.evaluation.assess import Plan, StatedPrevalence, assess
-from thorax.evaluation.cohort import Cohort
-from thorax.evaluation.evaluate import Context
-from thorax.evaluation.threshold_sets import TUNED_MARK, ChosenOn, ThresholdSet
+from thorax.evaluation.evaluate import Context, Plan, StatedPrevalence, evaluate
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.thresholds import TUNED_MARK, ChosenOn, ThresholdSet
 from thorax.findings import NIH14, NO_FINDING, Finding, find_finding
 from thorax.prediction import ModelIdentity
 from thorax.reporting.html import render_html
@@ -62,7 +61,7 @@ def assessment_of(findings, *, images=90, resamples=60, context=CONTEXT, **plan)
         views=["PA"] * images,
         follow_ups=np.arange(images) % 2.0,
     )
-    return assess(cohort, probabilities, context, plan=Plan(resamples=resamples, **plan))
+    return evaluate(cohort, probabilities, context, plan=Plan(resamples=resamples, **plan))
 
 
 ASSESSMENT = assessment_of((EDEMA, NO_FINDING, HERNIA))

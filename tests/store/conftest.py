@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.datasets.table import Box, SampleTable, Source
 from thorax.recipe.schema import Preparation
 from thorax.store.plan import Settings

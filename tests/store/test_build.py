@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.datasets.table import Box
 from thorax.errors import DataError
-from thorax.findings import own_finding
+from thorax.findings import finding_or_new
 from thorax.imaging import map_box, prepare, read_radiograph
 from thorax.recipe.schema import Preparation
 from thorax.store import build_store, open_store
@@ -140,7 +140,7 @@ def test_an_empty_source_is_an_error(source, settings, tmp_path):
 @pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
 @pytest.mark.parametrize("box_side", [None, 1024])
 def test_boxes_are_mapped_to_prepared_pixels(source, tmp_path, with_boxes, fit, box_side):
-    mass = own_finding("Mass")
+    mass = finding_or_new("Mass")
     preparation = Preparation(size=32, fit=fit)
     box = Box(mass, 16.0, 20.0, 24.0, 30.0)  # of 64 x 80 pixels
     given = box
@@ -156,7 +156,9 @@ def test_boxes_are_mapped_to_prepared_pixels(source, tmp_path, with_boxes, fit, 
 
 
 def test_a_box_that_the_crop_leaves_nothing_of_is_dropped(source, tmp_path, with_boxes):
-    outside = with_boxes(source, Box(own_finding("Mass"), 10.0, 0.0, 20.0, 7.0), box_side=None)  # above row 8
+    outside = with_boxes(
+        source, Box(finding_or_new("Mass"), 10.0, 0.0, 20.0, 7.0), box_side=None
+    )  # above row 8
     build_store(outside, tmp_path / "store", Preparation(size=32, fit="crop"), workers=1)
     assert open_store(tmp_path / "store").table.frame["boxes"][0] == ()
 
@@ -216,6 +218,6 @@ def test_nih_originals(shared_data, tmp_path):
     assert (summary.num_images, summary.num_rejected) == (14, 0)
     pixels = open_store(summary.path).pixels(np.arange(14))
     for image, path in zip(pixels, paths, strict=True):
-        grey = np.asarray(Image.open(path).convert("RGB"))[..., 0].astype(float)
-        means = grey.reshape(256, 4, 256, 4).mean(axis=(1, 3))
+        gray = np.asarray(Image.open(path).convert("RGB"))[..., 0].astype(float)
+        means = gray.reshape(256, 4, 256, 4).mean(axis=(1, 3))
         assert np.abs(image - means).max() <= 0.5 + 1e-9

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.errors import DataError
 from thorax.store.build import build
 from thorax.store.plan import Settings
@@ -22,7 +22,7 @@ from thorax.store.plan import Settings
 BUILDER = """
 import os, sys
 from pathlib import Path
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.recipe.schema import Preparation
 from thorax.store.build import build
 from thorax.store.plan import Settings
@@ -169,7 +169,7 @@ def test_progress_counts_what_was_there(images, settings, tmp_path):
 
 
 def test_workers_import_no_tables_and_no_torch():
-    modules = "import sys, thorax.store.crew; print(*sys.modules)"
+    modules = "import sys, thorax.store.worker_pool; print(*sys.modules)"
     command = [sys.executable, "-c", modules]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert not {"pandas", "pyarrow", "torch", "matplotlib"} & set(loaded)

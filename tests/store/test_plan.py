@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
 from thorax.recipe.schema import Preparation

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.errors import DataError
 from thorax.imaging import prepare, read_radiograph
 from thorax.recipe.schema import Preparation

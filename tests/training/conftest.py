@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from thorax.datasets.folder import read_folder
+from thorax.datasets.sources import read_folder
 from thorax.datasets.splits import registered_sha256
 from thorax.recipe.schema import Preparation, Recipe
 from thorax.store import Store, build_store, open_store

@@ -10,12 +10,11 @@ from PIL import Image
 from thorax.bundle import Imported, load_bundle, write_bundle
 from thorax.datasets.nih import read_nih
 from thorax.errors import BundleError, DataError, LeakError
-from thorax.evaluation.calibration import fit_platt, fit_temperature
+from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
 from thorax.evaluation.operating_points import f1_optimal_threshold
-from thorax.inference.assembly import Fitting, calibrate, unite, validation_part, with_test_time
-from thorax.inference.fitting import fit_ensemble_weights
-from thorax.inference.pipeline import sigmoid
-from thorax.inference.predictor import Predictor
+from thorax.inference.calibrate import fit_ensemble_weights
+from thorax.inference.ensemble import Fitting, build_ensemble, calibrate, validation_part, with_test_time
+from thorax.inference.predictor import Predictor, sigmoid
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.models import to_input
 from thorax.recipe.schema import TestTime
@@ -70,11 +69,11 @@ def test_the_temperature_is_that_of_the_pipeline(runs, toy_store):
 def test_an_exact_cam_needs_one_plain_view(runs, tmp_path):
     assert runs[0].exact_cam
     assert not runs[1].exact_cam
-    assert not unite(runs, tmp_path, name="both", mean_of="logits").exact_cam
+    assert not build_ensemble(runs, tmp_path, name="both", mean_of="logits").exact_cam
 
 
 def test_an_ensemble_is_the_mean_of_its_members(runs, toy_store, tmp_path):
-    united = unite(runs, tmp_path / "both", name="both", mean_of="probabilities")
+    united = build_ensemble(runs, tmp_path / "both", name="both", mean_of="probabilities")
     write_bundle(united.folder, united.manifest, weights=united.weights, patients=united.patients)
     opened = load_bundle(tmp_path / "both")
     assert [finding.name for finding in opened.findings] == ["Effusion", "Mass"]
@@ -88,7 +87,7 @@ def test_an_ensemble_is_the_mean_of_its_members(runs, toy_store, tmp_path):
 
 
 def test_calibrating_an_ensemble_with_weights_from_validation(runs, toy_store, tmp_path):
-    united = unite(runs, tmp_path / "both", name="both", mean_of="logits")
+    united = build_ensemble(runs, tmp_path / "both", name="both", mean_of="logits")
     part = validation_part(united, toy_store, None)
     fitted = calibrate(
         at_work(united), part, tmp_path / "both", fitting=Fitting(rule="one-half", ensemble_weights=True)
@@ -205,10 +204,12 @@ def plan_run_parts(store):
 def test_what_cannot_be_united_is_refused(runs, tmp_path):
     def refused(message, *bundles):
         with pytest.raises(BundleError, match=message):
-            unite(bundles, tmp_path, name="both", mean_of="logits")
+            build_ensemble(bundles, tmp_path, name="both", mean_of="logits")
 
     refused("at least two", runs[0])
-    refused("is an ensemble itself", runs[0], unite(runs, tmp_path / "both", name="x", mean_of="logits"))
+    refused(
+        "is an ensemble itself", runs[0], build_ensemble(runs, tmp_path / "both", name="x", mean_of="logits")
+    )
     manifest = runs[0].manifest
     other_fit = manifest.preparation.model_copy(update={"fit": "crop"})
     refused(

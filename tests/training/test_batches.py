@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from thorax.arrays import NOT_LABELLED, UNCERTAIN
+from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import RecipeError
 from thorax.randomness import permutation
 from thorax.recipe.schema import Data
@@ -19,7 +19,7 @@ from thorax.training.plan import plan_run
     ],
 )
 def test_what_an_uncertain_label_means(uncertain, targets, known):
-    labels = torch.tensor([[1, 0, UNCERTAIN, NOT_LABELLED]], dtype=torch.int8)
+    labels = torch.tensor([[1, 0, UNCERTAIN, NOT_LABELED]], dtype=torch.int8)
     found = known_labels(labels, uncertain)
     assert found[0].int().tolist() == [targets]
     assert found[1].tolist() == [known]

@@ -11,8 +11,8 @@ from thorax.datasets.phantom import write_phantoms
 from thorax.errors import RecipeError
 from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
-from thorax.models import measure_places
-from thorax.models.torchvision_shim import timm
+from thorax.models import measure_feature_grid
+from thorax.models.timm_import import timm
 from thorax.recipe.load import load_recipe, shipped_recipes
 from thorax.recipe.schema import Preparation
 from thorax.store import build_store, open_store
@@ -69,7 +69,7 @@ def test_each_recipe_trains_saves_and_predicts_the_same_again(name, store, split
     assert measure(logits, plan.val.targets, plan.findings).loss == pytest.approx(summary.loss, rel=1e-6)
     # Where its places look was measured, of the delivered weights; a transformer's are equal squares.
     (member,) = bundle.manifest.members
-    assert member.places == measure_places(load_member(bundle, member), 64)
+    assert member.places == measure_feature_grid(load_member(bundle, member), 64)
     assert (member.places is None) == member.model.backbone.startswith("vit")
 
 

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from thorax.errors import RecipeError
+from thorax.training.compute import pick_compute
 from thorax.training.learner import Learner
-from thorax.training.machine import pick_machine
 
 STEPS = 3
 TWO = np.array([3.0, 5.0])
 
 
 def learner(recipe, **settings):
-    machine = pick_machine("cpu", "auto")
+    machine = pick_compute("cpu", "auto")
     return Learner(recipe, positives=TWO, negatives=2 * TWO, steps=STEPS, machine=machine, **settings)
 
 
@@ -46,7 +46,7 @@ FREEZING = {
     "freeze": {"trained": ["stage4"], "unfreeze_epochs": [1, 2]},
     "training": {"epochs": 4, "ema": 0.9, "gradient_clip": 1.0},
 }
-OPTIMISERS = [
+OPTIMIZERS = [
     {"kind": "adam", "weight_decay": 0.1, "decay_norms": True},
     {"kind": "adamw", "weight_decay": 0.1},
     {"kind": "adamw", "weight_decay": 0.1, "layer_decay": 0.6},
@@ -54,7 +54,7 @@ OPTIMISERS = [
 ]
 
 
-@pytest.mark.parametrize("optim", OPTIMISERS, ids=str)
+@pytest.mark.parametrize("optim", OPTIMIZERS, ids=str)
 def test_what_is_frozen_stays_the_same_to_the_byte(optim, make_recipe):
     subject = learner(make_recipe(optim=optim, **FREEZING))
     before = {}
@@ -72,7 +72,7 @@ def test_what_is_frozen_stays_the_same_to_the_byte(optim, make_recipe):
     assert len({name.split(".")[1] for name in moments}) == trained
 
 
-@pytest.mark.parametrize("optim", OPTIMISERS, ids=str)
+@pytest.mark.parametrize("optim", OPTIMIZERS, ids=str)
 def test_resuming_across_an_unfreezing_is_invisible(optim, make_recipe):
     recipe = make_recipe(optim=optim, model={"head": {"dropout": 0.3}}, **FREEZING)
     whole = learner(recipe)

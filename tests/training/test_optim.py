@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from thorax.recipe.schema import Adam, AdamW, Constant, Cosine, Plateau, Sgd, WarmRestarts
-from thorax.training.optim import PlateauState, build_optimiser, learning_rate
+from thorax.training.optim import PlateauState, build_optimizer, learning_rate
 
 
 def rates(spec, steps, *, steps_per_epoch=4, epochs=3):
@@ -78,16 +78,16 @@ def test_other_schedules_have_no_plateau():
 )
 def test_biases_and_norms_are_spared_weight_decay(spec, kind):
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 3))
-    optimiser = build_optimiser(spec, net)
-    assert type(optimiser) is kind
-    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    optimizer = build_optimizer(spec, net)
+    assert type(optimizer) is kind
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     found = {name: decay[id(parameter)] for name, parameter in net.named_parameters()}
     assert found == {"0.weight": 0.2, "0.bias": 0, "1.weight": 0, "1.bias": 0, "2.weight": 0.2, "2.bias": 0}
 
 
 def groups_of(spec, net, **further):
     """Weight decay and learning-rate factor of each parameter."""
-    groups = build_optimiser(spec, net, **further).param_groups
+    groups = build_optimizer(spec, net, **further).param_groups
     found = {id(p): (group["weight_decay"], group["lr_scale"]) for group in groups for p in group["params"]}
     return {name: found[id(parameter)] for name, parameter in net.named_parameters()}
 
@@ -116,5 +116,5 @@ def test_layers_away_from_the_head_learn_more_slowly():
 def test_what_never_learns_is_left_out():
     net = nn.Linear(2, 2)
     net.bias.requires_grad_(False)
-    groups = build_optimiser(Sgd(), net).param_groups
+    groups = build_optimizer(Sgd(), net).param_groups
     assert [p for group in groups for p in group["params"]] == [net.weight]

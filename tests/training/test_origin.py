@@ -4,7 +4,7 @@ import pytest
 
 from thorax.bundle import load_bundle, refuse_seen_patients
 from thorax.errors import LeakError
-from thorax.inference.assembly import validation_part
+from thorax.inference.ensemble import validation_part
 from thorax.training import train
 from thorax.training.plan import plan_run
 

@@ -6,7 +6,7 @@ from thorax.errors import DataError
 from thorax.training import train
 from thorax.training.logbook import read_log
 from thorax.training.plan import plan_run
-from thorax.training.premium import Premium, read_premium
+from thorax.training.selection_bias import SelectionBias, read_premium
 
 
 def curve(*scores):
@@ -18,7 +18,7 @@ def curve(*scores):
 
 def test_the_premium_by_hand():
     found = read_premium([{"event": "epoch", "epoch": 1}, *curve(0.6, 0.8, 0.7)], selected_epoch=3)
-    assert found == Premium(epoch=3, macro_auc=0.7, best_epoch=2, best_macro_auc=0.8)
+    assert found == SelectionBias(epoch=3, macro_auc=0.7, best_epoch=2, best_macro_auc=0.8)
     assert found.excess == pytest.approx(0.1)
 
 

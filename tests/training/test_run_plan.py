@@ -7,7 +7,7 @@ from thorax.errors import DataError
 from thorax.training.plan import plan_run
 
 
-def relabelled(store, change):
+def relabeled(store, change):
     """Return the store with other labels."""
     frame = store.table.frame.copy()
     change(frame)
@@ -18,7 +18,7 @@ def test_a_finding_without_a_positive_is_announced(toy_store, make_recipe):
     def without_mass(frame):
         frame.loc[frame["official"] == "train", "Mass"] = 0
 
-    notices = plan_run(make_recipe(), relabelled(toy_store, without_mass)).notices
+    notices = plan_run(make_recipe(), relabeled(toy_store, without_mass)).notices
     notice = (
         "Mass: no positive among the 96 training images, so the net can only learn to say no; prepare more "
         "images, or leave it out with --set data.findings=..."
@@ -31,7 +31,7 @@ def test_a_validation_part_without_both_classes_cannot_select_by_auc(toy_store, 
     def one_class(frame):
         frame.loc[frame["official"] == "val", ["Effusion", "Mass"]] = 0
 
-    store = relabelled(toy_store, one_class)
+    store = relabeled(toy_store, one_class)
     with pytest.raises(
         DataError, match="no finding has both positives and negatives among the 40 validation"
     ):
@@ -44,13 +44,13 @@ def test_a_validation_part_without_both_classes_cannot_select_by_auc(toy_store, 
 
 
 def test_a_validation_part_without_labels_is_refused(toy_store, make_recipe):
-    def unlabelled(frame):
+    def unlabeled(frame):
         frame.loc[frame["official"] == "val", ["Effusion", "Mass"]] = -1
 
     with pytest.raises(
         DataError, match=r"none of the 40 validation images .* has a sure label for Effusion, Mass"
     ):
-        plan_run(make_recipe(), relabelled(toy_store, unlabelled))
+        plan_run(make_recipe(), relabeled(toy_store, unlabeled))
 
 
 def test_parts_share_no_patient(toy_store, make_recipe):

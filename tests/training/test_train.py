@@ -15,7 +15,7 @@ from thorax.inference.torch_engine import TorchEngine
 from thorax.training import NonFiniteLoss, TrainingInterrupted, train
 from thorax.training.logbook import TIME_FIELDS, read_log
 from thorax.training.plan import plan_run
-from thorax.training.run_folder import hold_run
+from thorax.training.run_folder import lock_run
 from thorax.training.validation import measure
 
 
@@ -290,7 +290,7 @@ def test_what_a_kill_left_behind_is_cleared_away_in_a_run_only(toy_store, make_r
 
 
 def test_two_processes_never_train_in_one_folder(toy_store, make_recipe, tmp_path):
-    with hold_run(tmp_path / "run"), pytest.raises(DataError, match="another process is training in"):
+    with lock_run(tmp_path / "run"), pytest.raises(DataError, match="another process is training in"):
         train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu")
 
 

@@ -1,11 +1,11 @@
 """The audit: what is wrong with a split, a store, a set of predictions. No torch."""
 
 from thorax.audit.audit import Evidence, audit, audit_predictions, read_boxed_images
-from thorax.audit.choices import read_metrics
-from thorax.audit.listed_labels import ListedLabels, read_listed_labels
+from thorax.audit.label_checks import ListedLabels, read_listed_labels
 from thorax.audit.lists import Lists, Locator, lists_of_split, locate_parts, read_image_list, read_part_lists
-from thorax.audit.predictions import Predicted, read_predictions
-from thorax.audit.problem import Audit, Prevalence, Problem
+from thorax.audit.prediction_checks import Predicted, read_predictions
+from thorax.audit.report import Audit, Prevalence, Problem
+from thorax.audit.tuning_checks import read_metrics
 
 __all__ = [
     "Audit",

@@ -10,19 +10,26 @@ import numpy as np
 from jaxtyping import Bool
 
 from thorax.arrays import Rows
-from thorax.audit.choices import check_bundle, check_metrics
 from thorax.audit.duplicates import check_blank, check_duplicates
 from thorax.audit.fingerprints import Progress, take_fingerprints
-from thorax.audit.labels import (
+from thorax.audit.label_checks import (
+    ListedLabels,
     check_dropped_findings,
     check_label_version,
+    check_listed_labels,
     check_prevalence,
     count_prevalence,
     measurable,
 )
-from thorax.audit.listed_labels import ListedLabels, check_listed_labels
 from thorax.audit.lists import Lists, Locator, find_image_column, read_rows
-from thorax.audit.parts import (
+from thorax.audit.prediction_checks import (
+    Predicted,
+    check_predicted_rows,
+    check_predicted_values,
+    check_ranking,
+)
+from thorax.audit.report import Audit, Problem
+from thorax.audit.split_checks import (
     NIH_PUBLISHED_LISTS_SHA256,
     check_absent_images,
     check_boxed_images,
@@ -31,13 +38,7 @@ from thorax.audit.parts import (
     check_patients,
     check_repeated_images,
 )
-from thorax.audit.predictions import (
-    Predicted,
-    check_predicted_rows,
-    check_predicted_values,
-    check_ranking,
-)
-from thorax.audit.problem import Audit, Problem
+from thorax.audit.tuning_checks import check_bundle, check_metrics
 from thorax.bundle import Bundle
 from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
 from thorax.datasets.table import SampleTable

@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 
 from thorax.arrays import Rows
+from thorax.atomic_io import sha256_of_lines
 from thorax.datasets.splits import NIH_DATASET, PARTS, Split
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
-from thorax.files import sha256_of_lines
 
 __all__ = [
     "ABSENT",
@@ -214,9 +214,9 @@ def read_lines(path: Path) -> list[str]:
 
 def split_line(line: str) -> tuple[str, list[str]]:
     """Return the name in a line of a list, and the numbers behind it."""
-    labelled = _NUMBERS_BEHIND.fullmatch(line)
-    if labelled and _IMAGE_SUFFIX.search(labelled["name"]):
-        return labelled["name"], re.split(r"[\s,;]+", labelled["numbers"].strip(" \t,;"))
+    labeled = _NUMBERS_BEHIND.fullmatch(line)
+    if labeled and _IMAGE_SUFFIX.search(labeled["name"]):
+        return labeled["name"], re.split(r"[\s,;]+", labeled["numbers"].strip(" \t,;"))
     return line.split(",", maxsplit=1)[0].strip(), []
 
 

@@ -1,41 +1,46 @@
 """The bundle: what training delivers and everything else loads. No torch."""
 
-from thorax.bundle.folder import (
-    Bundle,
-    attach_engine,
-    copy_bundle,
-    hashed_patients,
-    load_bundle,
-    refuse_seen_patients,
-    refuse_used_folder,
-    write_bundle,
-)
-from thorax.bundle.manifest import (
-    Calibration,
-    Ensemble,
-    Exported,
-    Imported,
-    Manifest,
-    Member,
-    OperatingPoints,
-    PartReference,
-    Places,
-    PlattCalibration,
-    Provenance,
-    Trained,
-)
+from typing import TYPE_CHECKING
+
+from thorax.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from thorax.bundle.folder import (
+        Bundle,
+        attach_engine,
+        copy_bundle,
+        hashed_patients,
+        load_bundle,
+        refuse_seen_patients,
+        refuse_used_folder,
+        write_bundle,
+    )
+    from thorax.bundle.manifest import (
+        Calibration,
+        Ensemble,
+        Exported,
+        FeatureGrid,
+        Imported,
+        Manifest,
+        Member,
+        OperatingPoints,
+        PartReference,
+        PlattCalibration,
+        Provenance,
+        Trained,
+    )
 
 __all__ = [
     "Bundle",
     "Calibration",
     "Ensemble",
     "Exported",
+    "FeatureGrid",
     "Imported",
     "Manifest",
     "Member",
     "OperatingPoints",
     "PartReference",
-    "Places",
     "PlattCalibration",
     "Provenance",
     "Trained",
@@ -47,3 +52,30 @@ __all__ = [
     "refuse_used_folder",
     "write_bundle",
 ]
+
+# A graph is opened while the manifest's types are still being imported (`inference.onnx_session`).
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Bundle": "thorax.bundle.folder",
+        "attach_engine": "thorax.bundle.folder",
+        "copy_bundle": "thorax.bundle.folder",
+        "hashed_patients": "thorax.bundle.folder",
+        "load_bundle": "thorax.bundle.folder",
+        "refuse_seen_patients": "thorax.bundle.folder",
+        "refuse_used_folder": "thorax.bundle.folder",
+        "write_bundle": "thorax.bundle.folder",
+        "Calibration": "thorax.bundle.manifest",
+        "Ensemble": "thorax.bundle.manifest",
+        "Exported": "thorax.bundle.manifest",
+        "Imported": "thorax.bundle.manifest",
+        "Manifest": "thorax.bundle.manifest",
+        "Member": "thorax.bundle.manifest",
+        "OperatingPoints": "thorax.bundle.manifest",
+        "PartReference": "thorax.bundle.manifest",
+        "FeatureGrid": "thorax.bundle.manifest",
+        "PlattCalibration": "thorax.bundle.manifest",
+        "Provenance": "thorax.bundle.manifest",
+        "Trained": "thorax.bundle.manifest",
+    },
+)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from thorax.atomic_io import atomic_write, sha256_of_file, sha256_of_lines, write_json
+from thorax.bundle.files import MANIFEST, bundle_folder, check_file
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Trained
-from thorax.bundle_files import MANIFEST, bundle_folder, check_file
 from thorax.errors import BundleError, DataError, LeakError
-from thorax.files import replacing, sha256_of_file, sha256_of_lines, write_json
-from thorax.findings import Findings, own_finding
-from thorax.recipe.net import Preparation
+from thorax.findings import Findings, finding_or_new
+from thorax.recipe.sections import Preparation
 
 __all__ = [
     "Bundle",
@@ -57,7 +57,7 @@ class Bundle:
     @property
     def findings(self) -> Findings:
         """The findings, in the order of the outputs."""
-        return tuple(own_finding(name) for name in self.manifest.findings)
+        return tuple(finding_or_new(name) for name in self.manifest.findings)
 
     @property
     def exact_cam(self) -> bool:
@@ -141,7 +141,7 @@ def write_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in weights.items():
-        with replacing(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             if isinstance(content, Path):
                 shutil.copyfile(content, temporary)
             else:
@@ -196,7 +196,7 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def _copied(source: Path, target: Path) -> ExportedFile:
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
     return ExportedFile(name=target.name, sha256=sha256_of_file(target))
 

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from thorax.recipe.choices import MeanOf, OperatingPointRule
-from thorax.recipe.net import Model, Preparation, TestTime
-from thorax.recipe.section import Section
+from thorax.recipe.literals import MeanOf, OperatingPointRule
+from thorax.recipe.sections import Model, Preparation, Section, TestTime
 
 __all__ = [
     "Calibration",
@@ -15,13 +14,13 @@ __all__ = [
     "Exported",
     "ExportedFile",
     "ExportedNet",
+    "FeatureGrid",
     "Imported",
     "Manifest",
     "Member",
     "OperatingPoints",
     "Parity",
     "PartReference",
-    "Places",
     "PlattCalibration",
     "Precision",
     "Provenance",
@@ -120,7 +119,7 @@ Provenance = Annotated[Trained | Imported, Field(discriminator="kind")]
 """Where a member's weights came from."""
 
 
-class Places(Section):
+class FeatureGrid(Section):
     """Where the places of a net's last map look, along both axes, in pixels of its input."""
 
     start: float
@@ -140,7 +139,7 @@ class Member(Section):
     """In the order of the net's outputs."""
     exact_cam: bool
     """Whether the class activation map is exact: global average pooling, then one linear layer."""
-    places: Places | None = None
+    places: FeatureGrid | None = None
     """Where the places of its maps look; None: at the middles of equal squares."""
     test_time: TestTime = TestTime()
     provenance: Provenance

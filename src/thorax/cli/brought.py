@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 from thorax.arrays import Probabilities
 from thorax.bundle import Bundle, Calibration, Imported, OperatingPoints, PartReference, PlattCalibration
-from thorax.evaluation.calibration import Platt
-from thorax.evaluation.recalibration import Recalibration
-from thorax.evaluation.threshold_sets import ChosenOn, ThresholdSet
+from thorax.evaluation.calibration.fit import Platt, Recalibration
+from thorax.evaluation.thresholds import ChosenOn, ThresholdSet
 from thorax.findings import Findings
 from thorax.store import Store
 

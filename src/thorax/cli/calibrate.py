@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thorax.recipe.choices import CalibrationKind, OperatingPointRule
+from thorax.recipe.literals import CalibrationKind, OperatingPointRule
 
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
-    from thorax.inference.assembly import ValidationPart
+    from thorax.inference.ensemble import ValidationPart
 
 __all__ = ["calibrate", "finish"]
 
@@ -32,9 +32,9 @@ def calibrate(
     """Fit calibration and operating points on the validation part. Patients of training are refused."""
     from thorax.bundle import load_bundle, refuse_used_folder
     from thorax.cli.console import progress_bar
-    from thorax.inference.assembly import Fitting, validation_part, with_test_time
-    from thorax.inference.assembly import calibrate as fit
-    from thorax.inference.open_engine import open_predictor
+    from thorax.inference.engines import open_predictor
+    from thorax.inference.ensemble import Fitting, validation_part, with_test_time
+    from thorax.inference.ensemble import calibrate as fit
     from thorax.recipe.load import load_test_time
     from thorax.store import open_store
 

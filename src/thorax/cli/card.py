@@ -16,9 +16,9 @@ def card(
     ] = None,
 ) -> None:
     """Write a model card: what the bundle is for, what it was made of, and how well it does."""
+    from thorax.atomic_io import write_text
     from thorax.bundle import load_bundle
     from thorax.errors import DataError
-    from thorax.files import write_text
     from thorax.reporting.model_card import read_card_metrics, render_card
 
     opened = load_bundle(bundle)

@@ -6,9 +6,9 @@ from typing import Final
 
 from thorax.cli.subject import Subject, Validation
 from thorax.errors import ThoraxError
+from thorax.evaluation.calibration.fit import Recalibrated, Recalibration, fit_recalibrations, recalibrate
 from thorax.evaluation.operating_points import parse_rule
-from thorax.evaluation.recalibration import Recalibrated, Recalibration, fit_recalibrations, recalibrate
-from thorax.evaluation.threshold_sets import (
+from thorax.evaluation.thresholds import (
     ThresholdSet,
     choose_threshold_set,
     read_threshold_set,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from thorax.cli.threads import one_blas_thread
+from thorax.hardware import one_blas_thread
 
 if TYPE_CHECKING:
     from thorax.cli.subject import PartChoice, Subject
@@ -33,7 +33,7 @@ def compare(
     from thorax.cli.console import print_table
     from thorax.cli.subject import PartChoice
     from thorax.evaluation.compare import compare as measure
-    from thorax.evaluation.scored import LabelledImages, ScoredImages
+    from thorax.evaluation.labeled import LabeledImages, ScoredImages
     from thorax.reporting.comparison import (
         COMPARISON_HEADER,
         comparison_rows,
@@ -55,7 +55,7 @@ def compare(
     first = next(iter(subjects.values()))
     _refuse_other_splits(subjects)
     comparison = measure(
-        LabelledImages(
+        LabeledImages(
             images=first.cohort.images,
             patients=first.cohort.patients,
             targets=first.cohort.targets,

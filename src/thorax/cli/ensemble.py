@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from thorax.recipe.choices import MeanOf, OperatingPointRule
+from thorax.recipe.literals import MeanOf, OperatingPointRule
 
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
@@ -32,14 +32,14 @@ def ensemble(
     from thorax.bundle import load_bundle, refuse_used_folder, write_bundle
     from thorax.cli.calibrate import finish
     from thorax.cli.console import progress_bar
-    from thorax.inference.assembly import Fitting, calibrate, unite, validation_part
+    from thorax.inference.ensemble import Fitting, build_ensemble, calibrate, validation_part
     from thorax.inference.predictor import Predictor
     from thorax.store import open_store
 
     if store is None and weights == "validation":
         raise typer.BadParameter("--weights validation needs --store: the weights are fitted on its images")
     refuse_used_folder(out)
-    united = unite([load_bundle(path) for path in bundles], out, name=name, mean_of=mean_of)
+    united = build_ensemble([load_bundle(path) for path in bundles], out, name=name, mean_of=mean_of)
     if store is None:
         write_bundle(out, united.manifest, weights=united.weights, patients=united.patients)
         typer.echo(f"not calibrated: fit it with thorax calibrate {out} --store ... --out ...\nbundle: {out}")

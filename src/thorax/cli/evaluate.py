@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from thorax.cli.threads import one_blas_thread
-from thorax.recipe.choices import EngineName
+from thorax.hardware import one_blas_thread
+from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
-    from thorax.evaluation.assess import Assessment, StatedPrevalence
-    from thorax.evaluation.evaluate import Context
+    from thorax.evaluation.evaluate import Context, Evaluation, StatedPrevalence
     from thorax.findings import Finding
     from thorax.reporting.report import ReportFiles
 
@@ -56,8 +55,8 @@ def evaluate(
     one_blas_thread()
     from thorax.cli.chosen import with_points, with_recalibration
     from thorax.cli.subject import PartChoice, predicted_subject, store_subject
-    from thorax.evaluation.assess import Plan, assess
-    from thorax.evaluation.radiologists import read_radiologist_labels
+    from thorax.evaluation.evaluate import Plan, evaluate
+    from thorax.evaluation.inputs.radiologists import read_radiologist_labels
     from thorax.reporting.report import refuse_file, write_report
 
     refuse_file(out)
@@ -84,7 +83,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
-    assessment = assess(subject.cohort, subject.probabilities, subject.context, plan=plan)
+    assessment = evaluate(subject.cohort, subject.probabilities, subject.context, plan=plan)
     audit = subject.audit()
     for severity, text in audit:
         if severity == "error":
@@ -94,7 +93,7 @@ def evaluate(
     _told(assessment, subject.context, written)
 
 
-def _told(assessment: "Assessment", context: "Context", written: "ReportFiles") -> None:
+def _told(assessment: "Evaluation", context: "Context", written: "ReportFiles") -> None:
     from thorax.cli.console import print_table
     from thorax.reporting.summary import (
         ACCURACY_HEADER,
@@ -131,8 +130,8 @@ def _refuse_mixture(
 def _prevalence(texts: Sequence[str]) -> "dict[Finding, StatedPrevalence]":
     """Read "Edema=0.05"."""
     from thorax.errors import DataError
-    from thorax.evaluation.assess import StatedPrevalence
-    from thorax.findings import own_finding
+    from thorax.evaluation.evaluate import StatedPrevalence
+    from thorax.findings import finding_or_new
 
     stated = {}
     for text in texts:
@@ -143,5 +142,5 @@ def _prevalence(texts: Sequence[str]) -> "dict[Finding, StatedPrevalence]":
             value = -1.0
         if not 0 <= value <= 1:
             raise DataError(f"--prevalence {text!r} is no share of a finding; write it as Edema=0.05")
-        stated[own_finding(name)] = StatedPrevalence(value, "stated with --prevalence")
+        stated[finding_or_new(name)] = StatedPrevalence(value, "stated with --prevalence")
     return stated

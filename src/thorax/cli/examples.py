@@ -7,8 +7,8 @@ import numpy as np
 from thorax.arrays import PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle
 from thorax.errors import BundleError, RecipeError
-from thorax.evaluation.cohort import Cohort
-from thorax.evaluation.threshold_sets import ThresholdSet
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.thresholds import ThresholdSet
 from thorax.explain import Explainer, Maps, best_method, open_explainer, reading_notes
 from thorax.findings import Finding
 from thorax.reporting.gallery import Gallery, MapSource, draw_gallery

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
     from thorax.explain import Method
-    from thorax.explain.explained import Explained
+    from thorax.explain.radiograph import Explained
     from thorax.findings import Findings
     from thorax.prediction import Prediction
     from thorax.radiograph import Radiograph
@@ -43,10 +43,10 @@ def explain(
     """Show where findings come from: the highest place and a box for each, in pixels, and a picture."""
     from thorax.bundle import load_bundle
     from thorax.explain import open_explainer, reading_notes
-    from thorax.explain.explained import explain_radiograph
     from thorax.explain.overlay import picture_kind
+    from thorax.explain.radiograph import explain_radiograph
     from thorax.imaging import read_radiograph
-    from thorax.inference.open_engine import open_predictor
+    from thorax.inference.engines import open_predictor
 
     if out is not None:
         picture_kind(out)  # a wrong name is better found before minutes of computing
@@ -79,10 +79,10 @@ def chosen_methods(names: Sequence[str] | None, bundle: "Bundle") -> "tuple[Meth
 
 
 def _chosen_findings(names: Sequence[str] | None, prediction: "Prediction") -> "Findings":
-    from thorax.findings import own_finding
+    from thorax.findings import finding_or_new
 
     if names:
-        return tuple(dict.fromkeys(own_finding(name) for name in names))
+        return tuple(dict.fromkeys(finding_or_new(name) for name in names))
     positive = tuple(each.finding for each in prediction.findings if each.positive)
     return positive or (max(prediction.findings, key=lambda each: each.probability).finding,)
 
@@ -104,8 +104,8 @@ def _draw(
     contour: float | None,
     box: bool,
 ) -> None:
-    from thorax.explain.explained import side_by_side
     from thorax.explain.overlay import Drawing, write_picture
+    from thorax.explain.radiograph import side_by_side
 
     panels, columns = side_by_side(found)
     drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)

@@ -31,7 +31,7 @@ def export(
     from thorax.bundle.folder import copy_bundle
     from thorax.bundle.reference import reference_part
     from thorax.cli.console import progress_bar
-    from thorax.inference.assembly import validation_part
+    from thorax.inference.ensemble import validation_part
     from thorax.store import open_store
 
     if gated and not int8:

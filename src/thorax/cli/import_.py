@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thorax.recipe.choices import Fit, ForeignKind
+from thorax.recipe.literals import Fit, ForeignKind
 
 if TYPE_CHECKING:
-    from thorax.models.legacy.foreign import Imported
+    from thorax.checkpoints.importer import ForeignNet
 
 __all__ = ["import_"]
 
@@ -31,10 +31,9 @@ def import_(
 ) -> None:
     """Make a bundle of a foreign checkpoint: nothing in it is run, every tensor is matched or refused."""
     from thorax.bundle import refuse_used_folder
+    from thorax.checkpoints.foreign_net import ForeignOptions
+    from thorax.checkpoints.importer import deliver_imported, read_foreign
     from thorax.findings import parse_findings
-    from thorax.models.legacy.delivery import deliver_imported
-    from thorax.models.legacy.foreign import read_foreign
-    from thorax.models.legacy.source import ForeignOptions
 
     refuse_used_folder(out)
     names = findings if findings in {"NIH14", "NIH15"} else findings.split(",")
@@ -54,7 +53,7 @@ def import_(
     typer.echo(f"bundle: {bundle.folder}")
 
 
-def _told(checkpoint: "Imported") -> str:
+def _told(checkpoint: "ForeignNet") -> str:
     findings = ", ".join(finding.name for finding in checkpoint.findings)
     return (
         f"{checkpoint.source}: {len(checkpoint.findings)} findings ({findings})\n"

@@ -7,9 +7,8 @@ import typer
 
 if TYPE_CHECKING:
     from thorax.bundle import Bundle
-    from thorax.evaluation.localization import Localization
+    from thorax.evaluation.localization.scores import Localization, MapFaithfulness
     from thorax.explain import Explainer
-    from thorax.explain.faithful_maps import MapFaithfulness
     from thorax.store import Store
 
 __all__ = ["localize"]
@@ -50,18 +49,18 @@ def localize(
     from thorax.datasets.splits import build_split
     from thorax.errors import BundleError, DataError
     from thorax.evaluation.evaluate import Context
-    from thorax.evaluation.localization import localize as compare
+    from thorax.evaluation.localization.scores import localize as compare
     from thorax.explain import open_explainer, open_torch_explainer
-    from thorax.explain.localization_table import (
+    from thorax.prediction import ModelIdentity
+    from thorax.reporting.localization import (
         CURVES_HEADER,
         TABLE_HEADER,
         curves_rows,
         table_rows,
         write_localization,
     )
-    from thorax.explain.localize import boxed_rows, measure_maps
-    from thorax.prediction import ModelIdentity
     from thorax.store import open_store
+    from thorax.workflows.localize import boxed_rows, measure_maps
 
     opened, images = load_bundle(bundle), open_store(store)
     if out.exists() and not out.is_dir():
@@ -77,7 +76,7 @@ def localize(
     curves: tuple[MapFaithfulness, ...] = ()
     if faithfulness:
         explainer = by_torch = open_torch_explainer(opened, methods=methods, device=device)
-        from thorax.explain.faithful_maps import faithfulness_of_maps, measure_curves
+        from thorax.workflows.localize import faithfulness_of_maps, measure_curves
 
         with progress_bar("blurring", unit="images") as progress:
             measured = measure_curves(by_torch, images, boxed, methods=methods, seed=seed, progress=progress)

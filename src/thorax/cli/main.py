@@ -12,7 +12,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Annotated, Final
 
 from thorax.errors import ThoraxError
-from thorax.memory import made_to_stay
+from thorax.hardware import gc_frozen
 
 if TYPE_CHECKING:
     import typer
@@ -43,7 +43,7 @@ def main() -> None:
 
 def _predict() -> None:
     """Run the verb whose start is most of its time."""
-    with made_to_stay():
+    with gc_frozen():
         from thorax.inference.head_start import begin_as_asked
 
         begun = begin_as_asked(sys.argv[2:])
@@ -57,7 +57,7 @@ def _predict() -> None:
 
 def _run(verbs: Iterable[str], begun: "Begun | None" = None) -> int:
     """Run the one of the verbs that the arguments name, and return the exit code."""
-    with made_to_stay():
+    with gc_frozen():
         import typer
 
         app = _app(verbs)

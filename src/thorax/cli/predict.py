@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, no_type_check
 import typer
 
 from thorax.errors import ImageError
-from thorax.memory import made_to_stay
+from thorax.hardware import gc_frozen
 from thorax.prediction import Prediction
-from thorax.recipe.choices import EngineName
+from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
     from thorax.inference.head_start import Begun
@@ -35,7 +35,7 @@ def predict(
     """Predict radiographs. A file that cannot be used is reported and stops nothing; the exit code is 4."""
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    with made_to_stay():
+    with gc_frozen():
         predictor = _open(bundle, paths, device=device, engine=engine, begun=context.obj)
     failures: list[Failure] = []
     predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
@@ -54,7 +54,7 @@ def _open(
     begun = begun or begin(bundle, device=device, engine=engine, one_image=is_one_image(paths))
     # Only now: they import for as long as a graph takes to open.
     from thorax.bundle import load_bundle
-    from thorax.inference.open_engine import open_predictor
+    from thorax.inference.engines import open_predictor
 
     opened = load_bundle(bundle, check_nets=False)
     return open_predictor(opened, device=device, engine=engine, begun=begun)

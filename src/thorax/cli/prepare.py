@@ -24,7 +24,7 @@ def prepare(
 ) -> None:
     """Decode every image once into a store; stopped anywhere, the same command goes on."""
     from thorax.cli.console import progress_bar
-    from thorax.datasets.source import open_source
+    from thorax.datasets.sources import open_source
     from thorax.datasets.splits import registered_sha256
     from thorax.recipe.load import load_preparation
     from thorax.store import build_store

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thorax.arrays import Probabilities
+from thorax.atomic_io import sha256_of_file
 from thorax.bundle import (
     Bundle,
     load_bundle,
@@ -20,10 +21,8 @@ from thorax.cli.console import progress_bar
 from thorax.cli.examples import bundle_gallery
 from thorax.datasets.splits import Split
 from thorax.errors import BundleError, DataError
-from thorax.evaluation.assess import StatedPrevalence
-from thorax.evaluation.cohort import Cohort
-from thorax.evaluation.evaluate import Context
-from thorax.evaluation.labels import (
+from thorax.evaluation.evaluate import Context, StatedPrevalence
+from thorax.evaluation.inputs.join import (
     Labels,
     chosen_on,
     cohort_of,
@@ -34,15 +33,15 @@ from thorax.evaluation.labels import (
     read_labels,
     trained_prevalence,
 )
-from thorax.evaluation.predictions import read_predictions, sound_predictions
-from thorax.evaluation.threshold_sets import (
+from thorax.evaluation.inputs.prediction_csv import read_predictions, sound_predictions
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.thresholds import (
     ChosenOn,
     ThresholdSet,
 )
-from thorax.files import sha256_of_file
 from thorax.findings import Finding
 from thorax.prediction import ModelIdentity
-from thorax.recipe.choices import EngineName
+from thorax.recipe.literals import EngineName
 from thorax.reporting.gallery import Gallery
 from thorax.store import Store, open_store
 
@@ -117,8 +116,8 @@ def store_subject(
     Raises:
         LeakError: Training or selection saw some of the patients.
     """
-    from thorax.inference.assembly import validation_part
-    from thorax.inference.open_engine import engine_in_words, open_predictor
+    from thorax.inference.engines import describe_engine, open_predictor
+    from thorax.inference.ensemble import validation_part
 
     bundle, images = load_bundle(folder), open_store(store)
     bundle.refuse_other_preparation(images.path, images.preparation)
@@ -129,7 +128,7 @@ def store_subject(
     table = images.table.take(rows)
     refuse_seen_patients(bundle, images.dataset, table.patients().patients)
     predictor = open_predictor(bundle, device=device, engine=engine)
-    computed_by = engine_in_words(bundle, device=device, engine=engine)
+    computed_by = describe_engine(bundle, device=device, engine=engine)
     with progress_bar("predicting", unit="images") as progress:
         probabilities = predictor.predict_rows(images.pixels, rows, progress=progress)
     cohort = cohort_of(table, bundle.findings)

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from thorax.training import Progress, ProgressCallback, RunSummary
-    from thorax.training.premium import Premium
+    from thorax.training.selection_bias import SelectionBias
 
 __all__ = ["train"]
 
@@ -35,7 +35,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Train a recipe on the training part of its split; validation alone chooses."""
-    from thorax.memory import keep_freed_memory
+    from thorax.hardware import keep_freed_memory
     from thorax.recipe.load import load_recipe
     from thorax.store import open_store
 
@@ -118,7 +118,7 @@ def _told(summary: "RunSummary") -> str:
     )
 
 
-def _told_premium(found: "Premium") -> str:
+def _told_premium(found: "SelectionBias") -> str:
     return (
         f"warning: mean AUC on the test part {found.macro_auc:.3f} (epoch {found.epoch}, by validation)."
         f" Choosing the checkpoint on the test part would have reported {found.best_macro_auc:.3f} (epoch "

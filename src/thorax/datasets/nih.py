@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from thorax.atomic_io import sha256_of_file
 from thorax.datasets.label_csv import (
     LARGEST_AGE,
     parse_ages,
@@ -28,7 +29,6 @@ from thorax.datasets.label_csv import (
 from thorax.datasets.splits import NIH_DATASET, NIH_IMAGES, nih_official_test_patients
 from thorax.datasets.table import Box, Patients, SampleTable, Source
 from thorax.errors import DataError
-from thorax.files import sha256_of_file
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 
 __all__ = ["LABEL_FILES", "find_label_file", "is_nih", "label_table", "official_parts", "read_nih"]
@@ -73,7 +73,7 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
     table, notices = label_table(rows, labels)
     table["official"] = official_parts(root, table["image"])
     paths = _image_paths(root)
-    _refuse_unlabelled(paths, table["image"], labels)
+    _refuse_unlabeled(paths, table["image"], labels)
     # Interned: a patient's id and the name of a part stand in many rows.
     whole = Patients(*(tuple(map(sys.intern, table[name])) for name in ("image", "patient", "official")))
     table["path"] = table["image"].map(paths)
@@ -201,12 +201,12 @@ def _image_paths(root: Path) -> dict[str, str]:
     return paths
 
 
-def _refuse_unlabelled(paths: dict[str, str], images: pd.Series, labels: Path) -> None:
-    unlabelled = sorted(paths.keys() - set(images))
-    if unlabelled:
+def _refuse_unlabeled(paths: dict[str, str], images: pd.Series, labels: Path) -> None:
+    unlabeled = sorted(paths.keys() - set(images))
+    if unlabeled:
         raise DataError(
-            f"{len(unlabelled)} of {len(paths)} images have no row in {labels} "
-            f"(first: {paths[unlabelled[0]]}); add their rows or move the files away"
+            f"{len(unlabeled)} of {len(paths)} images have no row in {labels} "
+            f"(first: {paths[unlabeled[0]]}); add their rows or move the files away"
         )
 
 

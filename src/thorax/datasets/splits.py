@@ -23,9 +23,9 @@ from typing import Final
 import numpy as np
 
 from thorax.arrays import Rows
+from thorax.atomic_io import sha256_of_lines
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
-from thorax.files import sha256_of_lines
 
 __all__ = [
     "NIH_DATASET",

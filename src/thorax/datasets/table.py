@@ -26,10 +26,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thorax.arrays import NOT_LABELLED, Rows, Targets
+from thorax.arrays import NOT_LABELED, Rows, Targets
+from thorax.atomic_io import atomic_write
 from thorax.errors import DataError
-from thorax.files import replacing
-from thorax.findings import Finding, Findings, own_finding
+from thorax.findings import Finding, Findings, finding_or_new
 
 __all__ = [
     "DESCRIPTION",
@@ -98,7 +98,7 @@ class SampleTable:
         return Patients(*(tuple(column) for column in columns))
 
     def targets(self, findings: Findings) -> Targets:
-        """Return the labels of `findings`, int8 (n, k): 1, 0, `UNCERTAIN` or `NOT_LABELLED`.
+        """Return the labels of `findings`, int8 (n, k): 1, 0, `UNCERTAIN` or `NOT_LABELED`.
 
         Raises:
             DataError: The table has no column for one of them.
@@ -111,7 +111,7 @@ class SampleTable:
                     "choose findings it has with --set data.findings=..."
                 )
         columns = [
-            self.frame[finding.name].to_numpy(dtype=np.int8, na_value=NOT_LABELLED) for finding in findings
+            self.frame[finding.name].to_numpy(dtype=np.int8, na_value=NOT_LABELED) for finding in findings
         ]
         return np.stack(columns, axis=1)
 
@@ -177,7 +177,7 @@ def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | 
     arrays |= extra or {}
     for finding in table.findings:
         arrays[finding.name] = pa.array(frame[finding.name], type=pa.int8())
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(pa.table(arrays), temporary, compression="zstd")
 
 
@@ -208,10 +208,10 @@ def read_table(path: Path) -> SampleTable:
     frame = table.drop_columns("boxes").to_pandas(types_mapper=mapping.get)
     boxes = [_boxes_of(entry) for entry in table.column("boxes").to_pylist()]
     frame.insert(DESCRIPTION.index("boxes"), "boxes", pd.Series(boxes, dtype=object))
-    return SampleTable(frame, tuple(own_finding(name) for name in names))
+    return SampleTable(frame, tuple(finding_or_new(name) for name in names))
 
 
 def _boxes_of(structs: Sequence[dict[str, Any]] | None) -> tuple[Box, ...]:
     return tuple(
-        Box(own_finding(s["finding"]), s["x"], s["y"], s["width"], s["height"]) for s in structs or ()
+        Box(finding_or_new(s["finding"]), s["x"], s["y"], s["width"], s["height"]) for s in structs or ()
     )

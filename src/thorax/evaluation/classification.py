@@ -16,10 +16,15 @@ from typing import Final, Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int64
 
-from thorax.arrays import NOT_LABELLED, Probabilities, Targets
+from thorax.arrays import NOT_LABELED, Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.intervals import Interval, effective_patients, over_resamples, resampled_interval
-from thorax.evaluation.proportions import f1_interval, share_interval
+from thorax.evaluation.statistics.intervals import (
+    Interval,
+    effective_patients,
+    over_resamples,
+    resampled_interval,
+)
+from thorax.evaluation.statistics.proportions import f1_interval, share_interval
 from thorax.findings import NO_FINDING, Finding, Findings
 
 __all__ = [
@@ -30,9 +35,9 @@ __all__ = [
     "Classification",
     "Confusion",
     "FindingClassification",
+    "LabeledPredictions",
     "Measure",
     "Rate",
-    "Readings",
     "call",
     "classify",
     "rates_of",
@@ -41,7 +46,7 @@ __all__ = [
 ]
 
 Calls = Int8[np.ndarray, "n k"]
-"""What is said of each image: 1 called positive, 0 called negative, `NOT_LABELLED` not said."""
+"""What is said of each image: 1 called positive, 0 called negative, `NOT_LABELED` not said."""
 
 Rate = Literal["sensitivity", "specificity", "ppv", "npv", "f1", "accuracy", "all_negative_accuracy"]
 """A quotient of confusion counts. Recall is sensitivity, precision is PPV (positive predictive value)."""
@@ -61,7 +66,7 @@ Tally = Float64[np.ndarray, "*any 4"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Readings:
+class LabeledPredictions:
     """What a model said of some images, and what is true of them, to be measured.
 
     Attributes:
@@ -200,7 +205,7 @@ def call(probabilities: Probabilities, thresholds: Sequence[float | None]) -> Ca
             f"{len(thresholds)} thresholds do not fit {probabilities.shape[1]} findings; "
             "give one for each, None where there is none"
         )
-    calls = np.full(probabilities.shape, NOT_LABELLED, dtype=np.int8)
+    calls = np.full(probabilities.shape, NOT_LABELED, dtype=np.int8)
     for column, threshold in enumerate(thresholds):
         if threshold is None:
             continue
@@ -210,7 +215,7 @@ def call(probabilities: Probabilities, thresholds: Sequence[float | None]) -> Ca
     return calls
 
 
-def classify(readings: Readings, *, resamples: int = 1000, seed: int = 0) -> Classification:
+def classify(readings: LabeledPredictions, *, resamples: int = 1000, seed: int = 0) -> Classification:
     """Measure the calls for each finding and on average, with intervals by patient.
 
     Args:
@@ -289,13 +294,13 @@ def _quotients(
     return np.stack(numerators, axis=-1), np.stack(denominators, axis=-1)
 
 
-def _cells(readings: Readings) -> Float64[np.ndarray, "n k 4"]:
+def _cells(readings: LabeledPredictions) -> Float64[np.ndarray, "n k 4"]:
     counted = readings.known & (readings.calls >= 0)
     return tally(readings.targets == 1, readings.calls == 1) * counted[:, :, None]
 
 
 def _image_columns(
-    readings: Readings, cells: Float64[np.ndarray, "n k 4"]
+    readings: LabeledPredictions, cells: Float64[np.ndarray, "n k 4"]
 ) -> Float64[np.ndarray, "n column"]:
     """Return for each image: its rates (0 if undefined), whether each is defined, and four counts.
 

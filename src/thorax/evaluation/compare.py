@@ -15,16 +15,16 @@ import numpy as np
 from jaxtyping import Float64
 
 from thorax.errors import DataError
-from thorax.evaluation.delong import AucContrast, AucCovariance, auc_contrast, auc_covariance
-from thorax.evaluation.intervals import (
+from thorax.evaluation.labeled import LabeledImages, ScoredImages, aligned_scores
+from thorax.evaluation.statistics.delong import AucContrast, AucCovariance, auc_contrast, auc_covariance
+from thorax.evaluation.statistics.intervals import (
     Interval,
     mean_patients,
     over_resamples,
     percentile_interval,
 )
-from thorax.evaluation.ranking import rank, weighted_auroc
-from thorax.evaluation.scored import LabelledImages, ScoredImages, aligned_scores
-from thorax.evaluation.tally import Ranked
+from thorax.evaluation.statistics.presorted import Ranked
+from thorax.evaluation.statistics.ranking import rank, weighted_auroc
 from thorax.findings import NO_FINDING, Finding
 
 __all__ = [
@@ -123,7 +123,7 @@ class Comparison:
 
 
 def compare(
-    labelled: LabelledImages,
+    labeled: LabeledImages,
     models: Sequence[ScoredImages],
     *,
     baseline: str | None = None,
@@ -133,7 +133,7 @@ def compare(
     """Compare models on the same images.
 
     Args:
-        labelled: The images, all of which each model must have scored, and no others.
+        labeled: The images, all of which each model must have scored, and no others.
         models: At least two, of different names. Findings that have no labels are left out.
         baseline: The model that the others are compared with; None compares each with each.
         resamples: How many resamples of the patients, at least 1.
@@ -144,14 +144,14 @@ def compare(
             nothing to compare.
     """
     _check(models, baseline=baseline, resamples=resamples)
-    measured = _measure(labelled, models, resamples=resamples, seed=seed)
+    measured = _measure(labeled, models, resamples=resamples, seed=seed)
     names = [each.model for each in models]
     asked = (
         list(itertools.combinations(names, 2))
         if baseline is None
         else [(baseline, name) for name in names if name != baseline]
     )
-    pairs = [_pair(labelled, measured, one=one, other=other) for one, other in asked]
+    pairs = [_pair(labeled, measured, one=one, other=other) for one, other in asked]
     return Comparison(
         pairs=_adjusted(pairs),
         correction=(
@@ -159,7 +159,7 @@ def compare(
             if len(pairs) > 1
             else "Holm, over the findings"
         ),
-        num_images=len(labelled.images),
+        num_images=len(labeled.images),
         num_patients=measured.num_patients,
         resamples=resamples,
         seed=seed,
@@ -191,17 +191,17 @@ class _Measured:
 
 
 def _measure(
-    labelled: LabelledImages, models: Sequence[ScoredImages], *, resamples: int, seed: int
+    labeled: LabeledImages, models: Sequence[ScoredImages], *, resamples: int, seed: int
 ) -> _Measured:
-    patient_names, patient = np.unique(np.asarray(labelled.patients), return_inverse=True)
-    known = (labelled.targets == 0) | (labelled.targets == 1)  # the rest is uncertain or not labelled
+    patient_names, patient = np.unique(np.asarray(labeled.patients), return_inverse=True)
+    known = (labeled.targets == 0) | (labeled.targets == 1)  # the rest is uncertain or not labelled
     ranked: dict[tuple[str, Finding], Ranked] = {}
     for model in models:
-        scores = aligned_scores(labelled, model)
-        for k, finding in enumerate(labelled.findings):
+        scores = aligned_scores(labeled, model)
+        for k, finding in enumerate(labeled.findings):
             if finding in model.findings:
                 row, score = known[:, k], scores[known[:, k], model.findings.index(finding)]
-                ranked[model.model, finding] = rank(labelled.targets[row, k] == 1, score, patient[row])
+                ranked[model.model, finding] = rank(labeled.targets[row, k] == 1, score, patient[row])
     samples = over_resamples(
         lambda counts: np.stack([weighted_auroc(each, counts) for each in ranked.values()], axis=1),
         num_patients=len(patient_names),
@@ -217,10 +217,10 @@ def _measure(
     )
 
 
-def _pair(labelled: LabelledImages, measured: _Measured, *, one: str, other: str) -> PairComparison:
+def _pair(labeled: LabeledImages, measured: _Measured, *, one: str, other: str) -> PairComparison:
     both: dict[Finding, tuple[int, int]] = {
         finding: (measured.column[one, finding], measured.column[other, finding])
-        for finding in labelled.findings
+        for finding in labeled.findings
         if (one, finding) in measured.column and (other, finding) in measured.column
     }
     defined = [
@@ -238,7 +238,7 @@ def _pair(labelled: LabelledImages, measured: _Measured, *, one: str, other: str
                 num_positive=int(np.sum(labels == 1)),
                 auc=_difference(measured, [both[finding]] if finding in both else []),
             )
-            for finding, labels in zip(labelled.findings, labelled.targets.T, strict=True)
+            for finding, labels in zip(labeled.findings, labeled.targets.T, strict=True)
         ),
         macro=_difference(measured, defined),
         num_findings=len(defined),

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 
-from thorax.evaluation.intervals import over_resamples, percentile_interval
-from thorax.evaluation.ranking import (
+from thorax.evaluation.statistics.intervals import over_resamples, percentile_interval
+from thorax.evaluation.statistics.ranking import (
     compact_points,
     count_calls,
     precision_recall_curve,

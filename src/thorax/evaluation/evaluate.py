@@ -1,30 +1,50 @@
-"""Evaluation: what a model's probabilities are worth on one part of one split, with intervals."""
+"""Assessment: everything that is measured of one model on one part, on the same resamples of patients."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Int64
 
-from thorax.arrays import Probabilities, Targets
-from thorax.errors import DataError
-from thorax.evaluation.curves import Curves, ScoredFinding, draw_curves
-from thorax.evaluation.delong import AucCovariance, auc_contrast, auc_covariance, auc_interval
-from thorax.evaluation.intervals import (
-    Interval,
-    bootstrap,
-    mean_patients,
-    ranked_patients,
-    resampled_interval,
+from thorax.arrays import Probabilities
+from thorax.evaluation.calibration.fit import Recalibrated, Recalibration
+from thorax.evaluation.calibration.measure import CalibrationError, measure_calibration
+from thorax.evaluation.classification import Classification, LabeledPredictions, call, classify
+from thorax.evaluation.discrimination import Discrimination, evaluate_discrimination
+from thorax.evaluation.inputs.radiologists import (
+    RadiologistLabels,
+    RadiologistReference,
+    against_radiologists,
 )
-from thorax.evaluation.proportions import bounded_interval
-from thorax.evaluation.ranking import rank, rank_pooled, weighted_scores
-from thorax.evaluation.tally import Ranked
-from thorax.findings import NO_FINDING, Finding, Findings
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.prevalence import (
+    LabelShift,
+    PredictiveValues,
+    estimate_prevalence,
+    predictive_values_at,
+)
+from thorax.evaluation.published import PNEUMONIA_F1, ComparableResults, PublishedF1, comparable_results
+from thorax.evaluation.subgroups import (
+    Subgroup,
+    age_axis,
+    evaluate_subgroups,
+    follow_up_axis,
+    sex_axis,
+    view_axis,
+)
+from thorax.evaluation.thresholds import ThresholdSet, one_half
+from thorax.findings import Finding
 from thorax.prediction import ModelIdentity
 
-__all__ = ["Context", "Evaluation", "FindingEvaluation", "evaluate"]
+__all__ = [
+    "AtOperatingPoint",
+    "Context",
+    "Evaluation",
+    "Plan",
+    "RadiologistEvaluation",
+    "StatedPrevalence",
+    "evaluate",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,237 +83,260 @@ class Context:
         return f"{self.split}, {self.part} part" if self.split else "split not stated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingEvaluation:
-    """One finding's numbers, over the images whose label is known.
+@dataclass(frozen=True, slots=True)
+class StatedPrevalence:
+    """How common a finding is said to be, and who says so."""
 
-    Attributes:
-        finding: The finding.
-        num_known: Images labelled present or absent; uncertain and missing labels are left out.
-        num_positive: Those labelled present.
-        auc: Area under the ROC curve; does not exist without a positive or without a negative.
-        auc_delong: The same with DeLong's interval, patients as units: a second opinion.
-        partial_auc: Standardised area up to a false positive rate of `PARTIAL_RATE`; 0.5 is chance.
-        average_precision: Area under the precision-recall curve; exists where the AUC does.
-        undefined_resamples: Resamples that held only one class, and are not in the intervals.
-        curves: ROC and precision-recall curve with bands.
-    """
-
-    finding: Finding
-    num_known: int
-    num_positive: int
-    auc: Interval
-    auc_delong: Interval
-    partial_auc: Interval
-    average_precision: Interval
-    undefined_resamples: int
-    curves: Curves
+    value: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """How well one model ranks the images of one part.
+class Plan:
+    """What to measure beyond the ranking.
 
     Attributes:
-        findings: One entry per finding, in the model's order.
-        macro_auc: Plain mean of the AUCs that exist, No Finding never among them.
-        macro_auc_delong: The same with DeLong's interval.
-        macro_partial_auc: The mean of the partial AUCs.
-        macro_average_precision: The mean of average precision.
-        micro_auc: AUC over all pairs of an image and a finding, No Finding left out: it compares scores
-            across findings, and is high where common findings merely score above rare ones.
-        micro_partial_auc: The same of the partial AUC.
-        micro_average_precision: The same of average precision.
-        num_findings: How many findings the macro means are taken over.
-        incomplete_resamples: Resamples in which one of these findings was undefined, so that their mean is
-            over fewer.
-        num_images: Images.
-        num_patients: Patients.
-        resamples: How many resamples of the patients the intervals rest on.
-        seed: Which ones.
-    """
-
-    findings: tuple[FindingEvaluation, ...]
-    macro_auc: Interval
-    macro_auc_delong: Interval
-    macro_partial_auc: Interval
-    macro_average_precision: Interval
-    micro_auc: Interval
-    micro_partial_auc: Interval
-    micro_average_precision: Interval
-    num_findings: int
-    incomplete_resamples: int
-    num_images: int
-    num_patients: int
-    resamples: int
-    seed: int
-
-
-def evaluate(
-    targets: Targets,
-    probabilities: Probabilities,
-    *,
-    patients: Sequence[str] | Int64[np.ndarray, " n"],
-    findings: Findings,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Evaluation:
-    """Measure each finding, and the mean over findings, with patient-bootstrap intervals.
-
-    Args:
-        targets: Labels, one row per image; only 1 and 0 count.
-        probabilities: In [0, 1], in the same order.
-        patients: Which patient each image is of.
-        findings: What the columns stand for.
+        points: Operating points beside 0.5. The first is the one that subgroups and radiologists are at.
+        prevalence: For predictive values: a stated prevalence for some findings.
+        trained: Prevalence in training, from which that of these images is estimated.
+        radiologists: Another reference standard, if there is one.
+        recalibrated: The same probabilities after calibrations on trial.
+        not_recalibrated: Why there are none, "" if there are.
         resamples: How many resamples of the patients, at least 1.
         seed: Which ones.
+    """
+
+    points: tuple[ThresholdSet, ...] = ()
+    prevalence: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
+    trained: Mapping[Finding, StatedPrevalence] = field(default_factory=dict)
+    radiologists: RadiologistLabels | None = None
+    recalibrated: tuple[Recalibrated, ...] = ()
+    not_recalibrated: str = ""
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtOperatingPoint:
+    """What the model's calls are worth at one set of thresholds.
+
+    Attributes:
+        points: The thresholds and where they come from.
+        classification: Rates, averages and confusion counts.
+        predictive_values: At each finding's stated prevalence; None where none is stated, or without a
+            threshold.
+    """
+
+    points: ThresholdSet
+    classification: Classification
+    predictive_values: tuple[PredictiveValues | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RadiologistEvaluation:
+    """The model against radiologists' labels.
+
+    Attributes:
+        reference: Which images and findings, and by what they are scored.
+        ranking: AUC and average precision; None where no image is covered.
+        classification: At the operating point; None likewise.
+        points: Which operating point.
+    """
+
+    reference: RadiologistReference
+    ranking: Discrimination | None
+    classification: Classification | None
+    points: ThresholdSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """Everything about one model on one part.
+
+    Attributes:
+        ranking: How well it ranks.
+        points: What its calls are worth: at the operating points of the plan, then at 0.5.
+        calibration: How far its probabilities are from shares.
+        recalibrated: What calibrations on trial make of that, each with what it is.
+        not_recalibrated: Why there are none, "" if there are.
+        shift: For each finding the prevalence that the probabilities point to; None where that in training
+            is not known.
+        stated: The prevalence that predictive values are at, by finding.
+        trained: The prevalence in training, by finding.
+        subgroups: Each group of each axis that is known of the images.
+        radiologists: Against another reference standard.
+        published: Published results that may stand beside; none where the part is not whole.
+        pneumonia: Published F1 of pneumonia, ours not to beat.
+    """
+
+    ranking: Discrimination
+    points: tuple[AtOperatingPoint, ...]
+    calibration: CalibrationError
+    recalibrated: tuple[tuple[Recalibration, CalibrationError], ...]
+    not_recalibrated: str
+    shift: tuple[LabelShift | None, ...]
+    stated: Mapping[Finding, StatedPrevalence]
+    trained: Mapping[Finding, StatedPrevalence]
+    subgroups: tuple[Subgroup, ...]
+    radiologists: RadiologistEvaluation | None
+    published: ComparableResults
+    published_f1: tuple[PublishedF1, ...]
+
+    @property
+    def primary(self) -> AtOperatingPoint:
+        """The operating point that stands first."""
+        return self.points[0]
+
+    @property
+    def test_tuned(self) -> bool:
+        """Whether any thresholds, or a calibration, were chosen on the reported images."""
+        chosen = [each.points.test_tuned for each in self.points]
+        return any(chosen) or any(how.test_tuned for how, _ in self.recalibrated)
+
+
+def evaluate(cohort: Cohort, probabilities: Probabilities, context: Context, *, plan: Plan) -> Evaluation:
+    """Measure everything.
+
+    Args:
+        cohort: The images with their labels.
+        probabilities: In [0, 1], a column for each finding of the cohort.
+        context: What the numbers travel with; says which published results may stand beside.
+        plan: At which thresholds, prevalences and resamples.
 
     Raises:
-        DataError: Nothing to evaluate, lengths differ, or a probability is not in [0, 1].
+        DataError: There is nothing to measure, lengths differ, or a probability is not in [0, 1].
     """
-    _check(targets, probabilities, patients=patients, findings=findings, resamples=resamples)
-    patient_names, patient = np.unique(np.asarray(patients), return_inverse=True)
-    known = (targets == 0) | (targets == 1)  # the rest is uncertain or not labelled
-    ranked = [
-        rank(targets[rows, k] == 1, probabilities[rows, k], patient[rows]) for k, rows in enumerate(known.T)
-    ]
-    counted = np.array([each != NO_FINDING for each in findings])
-    pooled = rank_pooled(targets == 1, probabilities, known=known & counted, unit=patient)
-    draw = _Draw(num_patients=len(patient_names), resamples=resamples, seed=seed)
-    scores = _score([*ranked, pooled], draw)
-    asymptotic = auc_covariance(ranked, num_units=draw.num_patients)
-    in_mean = np.append(counted & ~np.isnan(scores.auc[0, :-1]), False)
-    curves = draw_curves(
-        [
-            ScoredFinding(targets[rows, k] == 1, probabilities[rows, k], patient[rows], ranked_patients(each))
-            for k, (rows, each) in enumerate(zip(known.T, ranked, strict=True))
-        ],
-        num_patients=draw.num_patients,
-        resamples=resamples,
-        seed=seed,
+    ranking = evaluate_discrimination(
+        cohort.targets,
+        probabilities,
+        patients=cohort.patients,
+        findings=cohort.findings,
+        resamples=plan.resamples,
+        seed=plan.seed,
     )
-    means = [_mean_interval(each, in_mean, ranked) for each in (scores.auc, scores.partial, scores.precision)]
+    points = (*plan.points, one_half(cohort.findings))
+    readings = [_readings(cohort, probabilities, each) for each in points]
+    whole = context.split if context.whole_part else ""
     return Evaluation(
-        findings=tuple(
-            FindingEvaluation(
-                finding=finding,
-                num_known=int(np.sum(known[:, k])),
-                num_positive=len(ranked[k].positives),
-                auc=_auc_interval(scores.auc[:, k], ranked[k]),
-                auc_delong=auc_interval(
-                    float(asymptotic.auc[k]),
-                    float(asymptotic.covariance[k, k]),
-                    patients=ranked_patients(ranked[k]),
+        ranking=ranking,
+        points=tuple(_at_point(each, called, plan) for each, called in zip(points, readings, strict=True)),
+        calibration=measure_calibration(readings[0], resamples=plan.resamples, seed=plan.seed),
+        recalibrated=tuple(
+            (
+                each.how,
+                measure_calibration(
+                    _readings(cohort, each.probabilities, points[0]), resamples=plan.resamples, seed=plan.seed
                 ),
-                partial_auc=_interval(scores.partial[:, k], ranked[k]),
-                average_precision=_interval(scores.precision[:, k], ranked[k]),
-                undefined_resamples=int(np.sum(np.isnan(scores.auc[1:, k]))),
-                curves=curves[k],
             )
-            for k, finding in enumerate(findings)
+            for each in plan.recalibrated
         ),
-        macro_auc=means[0],
-        macro_auc_delong=_delong_mean(asymptotic, in_mean[:-1], ranked),
-        macro_partial_auc=means[1],
-        macro_average_precision=means[2],
-        micro_auc=_auc_interval(scores.auc[:, -1], pooled),
-        micro_partial_auc=_interval(scores.partial[:, -1], pooled),
-        micro_average_precision=_interval(scores.precision[:, -1], pooled),
-        num_findings=int(np.sum(in_mean)),
-        incomplete_resamples=int(np.sum(np.any(np.isnan(scores.auc[1:, in_mean]), axis=1))),
-        num_images=len(targets),
-        num_patients=draw.num_patients,
-        resamples=resamples,
-        seed=seed,
+        not_recalibrated=plan.not_recalibrated,
+        shift=_shift(readings[0], plan),
+        stated=plan.prevalence,
+        trained=plan.trained,
+        subgroups=_subgroups(cohort, readings[0], plan),
+        radiologists=_against_radiologists(cohort, readings[0], points[0], plan),
+        published=comparable_results(whole, dataset=context.dataset, part=context.part),
+        published_f1=PNEUMONIA_F1 if any(PNEUMONIA_F1[0].finding == each for each in cohort.findings) else (),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Draw:
-    """Which resamples of how many patients."""
-
-    num_patients: int
-    resamples: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scores:
-    """Scores of each ranking: in the first row as the images are, then on each resample."""
-
-    auc: Float64[np.ndarray, "sample k"]
-    partial: Float64[np.ndarray, "sample k"]
-    precision: Float64[np.ndarray, "sample k"]
-
-
-def _score(ranked: Sequence[Ranked], draw: _Draw) -> _Scores:
-    samples = bootstrap(ranked, num_patients=draw.num_patients, resamples=draw.resamples, seed=draw.seed)
-    once = np.ones((1, draw.num_patients), dtype=np.int32)
-    whole = [weighted_scores(each, once) for each in ranked]
-    return _Scores(
-        auc=np.vstack([[each.auroc[0] for each in whole], samples.auroc]),
-        partial=np.vstack([[each.partial_auroc[0] for each in whole], samples.partial_auroc]),
-        precision=np.vstack([[each.average_precision[0] for each in whole], samples.average_precision]),
+def _readings(cohort: Cohort, probabilities: Probabilities, points: ThresholdSet) -> LabeledPredictions:
+    return LabeledPredictions(
+        targets=cohort.targets,
+        probabilities=probabilities,
+        calls=call(probabilities, points.thresholds),
+        patients=cohort.patients,
+        findings=cohort.findings,
     )
 
 
-def _auc_interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
-    return bounded_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
+def _at_point(points: ThresholdSet, readings: LabeledPredictions, plan: Plan) -> AtOperatingPoint:
+    return AtOperatingPoint(
+        points=points,
+        classification=classify(readings, resamples=plan.resamples, seed=plan.seed),
+        predictive_values=tuple(_predictive(readings, k, plan) for k in range(len(readings.findings))),
+    )
 
 
-def _interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
-    return resampled_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
+def _predictive(readings: LabeledPredictions, k: int, plan: Plan) -> PredictiveValues | None:
+    stated = plan.prevalence.get(readings.findings[k])
+    rows = readings.known[:, k] & (readings.calls[:, k] >= 0)
+    if stated is None or not np.any(rows):
+        return None
+    return predictive_values_at(
+        readings.targets[rows, k] == 1,
+        readings.calls[rows, k] == 1,
+        patient=_numbered(readings.patient[rows]),
+        prevalence=stated.value,
+        resamples=plan.resamples,
+        seed=plan.seed,
+    )
 
 
-def _mean_interval(
-    samples: Float64[np.ndarray, "sample k"], in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
-) -> Interval:
-    """Return the mean over the chosen findings; on each resample, over those defined in it."""
-    if not np.any(in_mean):
-        return Interval(math.nan, math.nan, math.nan)
-    chosen = samples[:, in_mean]
-    count = np.sum(~np.isnan(chosen), axis=1)
-    means = np.where(count > 0, np.nansum(chosen, axis=1) / np.maximum(count, 1), np.nan)
-    # A finding that one patient alone has leaves the mean the widest interval of its resamples, not none.
-    patients = max(mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used]), 2.0)
-    return resampled_interval(float(means[0]), means[1:], patients=patients)
-
-
-def _delong_mean(
-    measured: AucCovariance, in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
-) -> Interval:
-    if not np.any(in_mean):
-        return Interval(math.nan, math.nan, math.nan)
-    contrast = auc_contrast(measured, in_mean / np.sum(in_mean))
-    patients = mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used])
-    return auc_interval(contrast.interval.value, contrast.variance, patients=patients)
-
-
-def _check(
-    targets: Targets,
-    probabilities: Probabilities,
-    *,
-    patients: Sequence[str] | Int64[np.ndarray, " n"],
-    findings: Findings,
-    resamples: int,
-) -> None:
-    shape = (len(patients), len(findings))
-    if targets.shape != shape or probabilities.shape != shape:
-        raise DataError(
-            f"targets of shape {targets.shape} and probabilities of shape {probabilities.shape} do not fit "
-            f"{shape[0]} images and {shape[1]} findings; give one row per image, one column per finding"
+def _shift(readings: LabeledPredictions, plan: Plan) -> tuple[LabelShift | None, ...]:
+    shifts: list[LabelShift | None] = []
+    for finding, probability in zip(readings.findings, readings.probabilities.T, strict=True):
+        trained = plan.trained.get(finding)
+        shifts.append(
+            None
+            if trained is None
+            else estimate_prevalence(probability, trained=trained.value, patient=readings.patient)
         )
-    if 0 in shape:
-        raise DataError(
-            f"there is nothing to evaluate: {shape[0]} images, {shape[1]} findings; "
-            "choose a part of the split that has images"
-        )
-    if resamples < 1:
-        raise DataError(f"{resamples} resamples give no interval; ask for at least 1, better 1000")
-    for finding, column in zip(findings, probabilities.T, strict=True):
-        outside = ~((column >= 0) & (column <= 1))
-        if np.any(outside):
-            raise DataError(
-                f"{finding}: {int(np.sum(outside))} of {shape[0]} probabilities are not in [0, 1] (first: "
-                f"{column[outside][0]} in row {int(np.argmax(outside))}); give probabilities, not logits"
-            )
+    return tuple(shifts)
+
+
+def _subgroups(cohort: Cohort, readings: LabeledPredictions, plan: Plan) -> tuple[Subgroup, ...]:
+    axes = (
+        sex_axis(cohort.sexes),
+        age_axis(cohort.ages),
+        view_axis(cohort.views),
+        follow_up_axis(cohort.follow_ups),
+    )
+    return tuple(
+        subgroup
+        for axis in axes
+        for subgroup in evaluate_subgroups(readings, axis, resamples=plan.resamples, seed=plan.seed)
+    )
+
+
+def _against_radiologists(
+    cohort: Cohort, readings: LabeledPredictions, points: ThresholdSet, plan: Plan
+) -> RadiologistEvaluation | None:
+    if plan.radiologists is None:
+        return None
+    reference = against_radiologists(
+        plan.radiologists,
+        cohort.images,
+        probabilities=readings.probabilities,
+        calls=readings.calls,
+        findings=cohort.findings,
+    )
+    if not reference.num_covered or not reference.findings:
+        return RadiologistEvaluation(reference=reference, ranking=None, classification=None, points=points)
+    patients: Sequence[str] = [cohort.patients[row] for row in reference.rows]
+    ranking = evaluate_discrimination(
+        reference.targets,
+        reference.scores,
+        patients=patients,
+        findings=reference.findings,
+        resamples=plan.resamples,
+        seed=plan.seed,
+    )
+    covered = LabeledPredictions(
+        targets=reference.targets,
+        probabilities=reference.scores,
+        calls=reference.calls,
+        patients=patients,
+        findings=reference.findings,
+    )
+    return RadiologistEvaluation(
+        reference=reference,
+        ranking=ranking,
+        classification=classify(covered, resamples=plan.resamples, seed=plan.seed),
+        points=points,
+    )
+
+
+def _numbered(patient: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    return np.unique(patient, return_inverse=True)[1].astype(np.int64)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.ranking import ThresholdCounts, count_calls
+from thorax.evaluation.statistics.ranking import ThresholdCounts, count_calls
 
 __all__ = [
     "AtSensitivity",

@@ -1,7 +1,7 @@
 """Published results on NIH ChestX-ray14, each with its split, its source and how well we know it.
 
 The same model scores about 3 points more on a random split than on the official one, so that figures of the
-two never stand in one column: a `Column` with both cannot be made.
+two never stand in one column: a `ComparableResults` with both cannot be made.
 """
 
 import math
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from thorax.errors import DataError
-from thorax.evaluation.intervals import Interval
+from thorax.evaluation.statistics.intervals import Interval
 from thorax.findings import NIH14, Finding, parse_finding
 
 __all__ = [
     "PNEUMONIA_F1",
     "PUBLISHED",
-    "Column",
+    "ComparableResults",
     "Grade",
     "PublishedF1",
     "PublishedResult",
@@ -82,7 +82,7 @@ class PublishedF1:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ComparableResults:
     """Results that may stand beside one another.
 
     Attributes:
@@ -119,7 +119,7 @@ def split_kind(split: str, *, dataset: str) -> SplitKind:
     return "random" if split == "nih-random-patient" or split.startswith("patient-") else "other"
 
 
-def comparable_results(split: str, *, dataset: str, part: str) -> Column:
+def comparable_results(split: str, *, dataset: str, part: str) -> ComparableResults:
     """Return the published results that a measurement may stand beside, if it is of the whole part.
 
     Args:
@@ -129,7 +129,7 @@ def comparable_results(split: str, *, dataset: str, part: str) -> Column:
     """
     kind = split_kind(split, dataset=dataset) if part == "test" else "other"
     results = sorted((each for each in PUBLISHED if each.split == kind), key=lambda each: each.auc.value)
-    return Column(kind, tuple(results))
+    return ComparableResults(kind, tuple(results))
 
 
 def _in_order(values: str) -> Mapping[Finding, float]:

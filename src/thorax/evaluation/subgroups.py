@@ -13,20 +13,20 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
-from thorax.cores import on_all_cores
 from thorax.errors import DataError
-from thorax.evaluation.classification import Readings
-from thorax.evaluation.intervals import (
+from thorax.evaluation.classification import LabeledPredictions
+from thorax.evaluation.statistics.intervals import (
     Interval,
     effective_patients,
     over_resamples,
     ranked_patients,
     resampled_interval,
 )
-from thorax.evaluation.proportions import bounded_interval, share_interval
-from thorax.evaluation.ranking import rank, weighted_auroc
-from thorax.evaluation.tally import Ranked
+from thorax.evaluation.statistics.presorted import Ranked
+from thorax.evaluation.statistics.proportions import bounded_interval, share_interval
+from thorax.evaluation.statistics.ranking import rank, weighted_auroc
 from thorax.findings import Finding
+from thorax.hardware import parallel_map
 
 __all__ = [
     "AGE_BANDS",
@@ -144,7 +144,7 @@ def follow_up_axis(follow_ups: Float64[np.ndarray, " n"]) -> Axis:
 
 
 def evaluate_subgroups(
-    readings: Readings, axis: Axis, *, resamples: int = 1000, seed: int = 0
+    readings: LabeledPredictions, axis: Axis, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[Subgroup, ...]:
     """Measure each group of an axis against the rest of it, with patient-bootstrap intervals.
 
@@ -217,8 +217,10 @@ class _Counted:
     ranked: Ranked | None
 
 
-def _measure(readings: Readings, part: Bool[np.ndarray, " n"], *, resamples: int, seed: int) -> _Measured:
-    counted = on_all_cores(partial(_count, readings, part), range(len(readings.findings)))
+def _measure(
+    readings: LabeledPredictions, part: Bool[np.ndarray, " n"], *, resamples: int, seed: int
+) -> _Measured:
+    counted = parallel_map(partial(_count, readings, part), range(len(readings.findings)))
     hits = np.stack([each.hits for each in counted], axis=1)
     positives = np.stack([each.positives for each in counted], axis=1)
     summed = np.concatenate([hits, positives], axis=1)
@@ -246,7 +248,7 @@ def _measure(readings: Readings, part: Bool[np.ndarray, " n"], *, resamples: int
     )
 
 
-def _count(readings: Readings, part: Bool[np.ndarray, " n"], k: int) -> _Counted:
+def _count(readings: LabeledPredictions, part: Bool[np.ndarray, " n"], k: int) -> _Counted:
     patient = readings.patient
     rows = np.flatnonzero(readings.known[:, k] & part)
     present = readings.targets[rows, k] == 1
@@ -266,7 +268,9 @@ def _count(readings: Readings, part: Bool[np.ndarray, " n"], k: int) -> _Counted
     return _Counted(counts, hits, positives, ranked)
 
 
-def _subgroup(readings: Readings, own: _Measured, *, rest: _Measured, axis: str, name: str) -> Subgroup:
+def _subgroup(
+    readings: LabeledPredictions, own: _Measured, *, rest: _Measured, axis: str, name: str
+) -> Subgroup:
     in_both = readings.in_mean & ~np.isnan(own.auc[0]) & ~np.isnan(rest.auc[0])
     return Subgroup(
         axis=axis,

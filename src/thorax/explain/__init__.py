@@ -1,12 +1,20 @@
 """Explanations: where in a radiograph a finding comes from, and how faithful such maps are.
 
-Nothing here imports torch by itself; maps of a net that is in memory are `thorax.explain.methods.explain`.
+Nothing here imports torch by itself; `thorax.explain.torch_explainer.explain` makes maps of a net
+that is in memory.
 """
 
-from thorax.explain.choices import METHODS, NOT_OF_A_FINDING, Maps, Method, best_method, reading_notes
-from thorax.explain.explainer import Explainer
+from thorax.explain.explainers import open_explainer, open_torch_explainer
 from thorax.explain.geometry import box_on_radiograph, map_on_radiograph
-from thorax.explain.open_explainer import open_explainer, open_torch_explainer
+from thorax.explain.methods import (
+    METHODS,
+    NOT_OF_A_FINDING,
+    Explainer,
+    Maps,
+    Method,
+    best_method,
+    reading_notes,
+)
 
 __all__ = [
     "METHODS",

@@ -14,8 +14,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from thorax.errors import RecipeError
-from thorax.explain.net import MapsTensor, enlarged
-from thorax.models import Classifier, at_rest, feature_map
+from thorax.explain.cam import MapsTensor, enlarged
+from thorax.models import Classifier, evaluation_mode, feature_map
 from thorax.models.tensors import Images
 
 __all__ = ["attention_rollout", "gradient_rollout"]
@@ -39,7 +39,7 @@ def attention_rollout(classifier: Classifier, images: Images) -> MapsTensor:
     Raises:
         RecipeError: The net is no vision transformer.
     """
-    with torch.no_grad(), at_rest(classifier):
+    with torch.no_grad(), evaluation_mode(classifier):
         features, layers = _recorded(classifier, images)
         relevance = _identity(layers[0])
         for weights in layers:
@@ -62,7 +62,7 @@ def gradient_rollout(classifier: Classifier, images: Images, columns: Sequence[i
     Raises:
         RecipeError: The net is no vision transformer.
     """
-    with torch.enable_grad(), at_rest(classifier):
+    with torch.enable_grad(), evaluation_mode(classifier):
         features, layers = _recorded(classifier, images.detach().requires_grad_())
         logits = classifier.classify(features)
         maps = []

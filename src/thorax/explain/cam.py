@@ -4,19 +4,137 @@ All but `eigen_cam` are about a named finding. They share one pass through the b
 the gradients of the logit become weights. Maps are returned at the net's input size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from thorax.bundle import FeatureGrid
 from thorax.errors import RecipeError
-from thorax.explain.net import FeatureMap, MapsTensor, enlarged, gradients, last_map
-from thorax.models import Classifier, at_rest, feature_map
-from thorax.models.tensors import Images
+from thorax.explain.geometry import place_weights
+from thorax.models import Classifier, evaluation_mode, feature_map
+from thorax.models.tensors import Images, Logits
+from thorax.models.timm_import import timm
 
-__all__ = ["CamMethod", "eigen_cam", "exact_cam", "gradient_cam"]
+__all__ = [
+    "CamMethod",
+    "FeatureMap",
+    "LastMap",
+    "MapsTensor",
+    "eigen_cam",
+    "enlarged",
+    "exact_cam",
+    "gradient_cam",
+    "gradients",
+    "last_map",
+]
+
+FeatureMap = Float[Tensor, "batch channel h w"]
+
+MapsTensor = Float[Tensor, "batch finding height width"]
+"""How much each place speaks for each finding."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastMap:
+    """The last map of places of some images.
+
+    Attributes:
+        features: In the backbone's own layout, without a gradient.
+        logits: The rest of the net: from such features to logits.
+        as_map: From such features, or from gradients with respect to them, to (batch, channel, h, w).
+    """
+
+    features: Tensor
+    logits: Callable[[Tensor], Logits]
+    as_map: Callable[[Tensor], FeatureMap]
+
+
+def last_map(classifier: Classifier, images: Images) -> LastMap:
+    """Run images through a net up to its last map of places.
+
+    That is what the backbone gives, but for a vision transformer that is read from its class token: there
+    the last layer's places change no logit. Its map is what the last block's attention is given, after the
+    block's first normalisation (before it, a place's gradient is orthogonal to the place's own features).
+
+    Args:
+        classifier: At rest.
+        images: At the net's input size.
+
+    Raises:
+        RecipeError: The backbone's features are no map, or nothing says where its class token looks.
+    """
+
+    def as_map(features: Tensor) -> FeatureMap:
+        return feature_map(classifier.backbone, features)
+
+    with torch.no_grad():
+        if getattr(classifier.backbone, "global_pool", None) == "token":
+            features, logits = _before_last_attention(classifier, images)
+        else:
+            features, logits = classifier.features(images), classifier.classify
+    return LastMap(features.detach(), logits, as_map)
+
+
+def gradients(last: LastMap, columns: Sequence[int]) -> Iterator[FeatureMap]:
+    """Yield the gradient of each of these columns' logits with respect to the last map.
+
+    One pass through the end of the net and back per column; no gradient is left in its parameters.
+    """
+    leaf = last.features.detach().requires_grad_()
+    with torch.enable_grad():
+        sums = last.logits(leaf).sum(dim=0).unbind()
+    for column in columns:
+        (gradient,) = torch.autograd.grad(sums[column], leaf, retain_graph=True)
+        yield last.as_map(gradient)
+
+
+def enlarged(
+    maps: MapsTensor, size: int, places: FeatureGrid | None = None
+) -> Float32[Tensor, "batch finding size size"]:
+    """Interpolate maps linearly between the middles of what places look at.
+
+    A whole factor keeps a map's mean where the places are equal squares.
+    """
+    rows, columns = (
+        torch.from_numpy(place_weights(length, size, places)).to(maps.device) for length in maps.shape[2:]
+    )
+    return rows @ maps.float() @ columns.T
+
+
+def _before_last_attention(
+    classifier: Classifier, images: Images
+) -> tuple[Tensor, Callable[[Tensor], Logits]]:
+    """Return what the last block's attention is given, and the rest of the net from there."""
+    backbone = classifier.backbone
+    block = backbone.blocks[-1] if isinstance(backbone, timm.models.VisionTransformer) else None
+    if not isinstance(block, timm.models.vision_transformer.Block):
+        raise RecipeError(
+            f"the logits of this {type(backbone).__name__} are read from its class token, and how its last "
+            "block makes that from the places is not known here; take the method occlusion or rise"
+        )
+    stream = _stream(classifier, images, blocks=len(backbone.blocks) - 1)
+
+    def rest(normalized: Tensor) -> Logits:
+        attended = stream + block.ls1(block.attn(normalized))
+        return classifier.classify(backbone.norm(attended + block.ls2(block.mlp(block.norm2(attended)))))
+
+    given: Tensor = block.norm1(stream)
+    return given, rest
+
+
+def _stream(classifier: Classifier, images: Images, *, blocks: int) -> Float[Tensor, "batch token channel"]:
+    """Return the tokens after that many blocks of a vision transformer."""
+    backbone = classifier.backbone
+    tokens: Tensor = backbone.patch_embed((images - classifier.mean) / classifier.std)
+    tokens = backbone.norm_pre(backbone.patch_drop(backbone._pos_embed(tokens)))  # noqa: SLF001  (timm's own)
+    for block in backbone.blocks[:blocks]:
+        tokens = block(tokens)
+    return tokens
+
 
 CamMethod = Literal["grad-cam", "grad-cam++", "hirescam", "layer-cam"]
 
@@ -41,7 +159,7 @@ def exact_cam(classifier: Classifier, images: Images, columns: Sequence[int]) ->
             f"the logits of this {type(classifier.backbone).__name__} are not the mean of a linear map of "
             "places, so that it has no exact CAM; take the method grad-cam or hirescam"
         )
-    with torch.no_grad(), at_rest(classifier):
+    with torch.no_grad(), evaluation_mode(classifier):
         features = feature_map(classifier.backbone, classifier.features(images))
         weight = classifier.head.weight[list(columns)]
         maps = torch.einsum("kc,bchw->bkhw", weight, features)
@@ -69,7 +187,7 @@ def gradient_cam(
         RecipeError: The backbone's features are no map, or nothing says where its class token looks.
     """
     weighted = _WEIGHTED[method]
-    with at_rest(classifier):
+    with evaluation_mode(classifier):
         last = last_map(classifier, images)
         features = last.as_map(last.features)
         maps = [weighted(features, gradient) for gradient in gradients(last, columns)]
@@ -92,7 +210,7 @@ def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
     Raises:
         RecipeError: The backbone's features are no map.
     """
-    with torch.no_grad(), at_rest(classifier):
+    with torch.no_grad(), evaluation_mode(classifier):
         last = last_map(classifier, images)
         features = last.as_map(last.features).float()
         places = features.flatten(2).transpose(1, 2)

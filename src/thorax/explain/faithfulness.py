@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from thorax.arrays import Attribution
 from thorax.errors import DataError
-from thorax.inference.pipeline import sigmoid
-from thorax.models import Classifier, at_rest
+from thorax.inference.predictor import sigmoid
+from thorax.models import Classifier, evaluation_mode
 from thorax.models.tensors import Images
 from thorax.randomness import permutation
 
@@ -118,7 +118,7 @@ def faithfulness(
     random = [permutation(seed, "faithfulness", epoch=epoch, length=cells**2) for epoch in range(3)]
     orders = [*random, *(_order(each, cell, cells=cells) for each in attributions)]
     blurred = _blurred(image)
-    with torch.no_grad(), at_rest(classifier):
+    with torch.no_grad(), evaluation_mode(classifier):
         deletion, insertion = (
             [_curve(classifier, pair, column, order=order, cell=cell) for order in orders]
             for pair in ((image, blurred), (blurred, image))

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from thorax.arrays import Attribution
-from thorax.bundle import Places
+from thorax.bundle import FeatureGrid
 from thorax.imaging import map_box
 from thorax.recipe.schema import Preparation
 
@@ -26,7 +26,7 @@ class _Axis:
 
 
 def enlarged(
-    maps: Float32[np.ndarray, "n k h w"], size: int, places: Places | None = None
+    maps: Float32[np.ndarray, "n k h w"], size: int, places: FeatureGrid | None = None
 ) -> Float32[np.ndarray, "n k {size} {size}"]:
     """Interpolate maps linearly between the middles of what places look at: `net.enlarged` without torch."""
     rows, columns = (place_weights(length, size, places) for length in maps.shape[2:])
@@ -71,7 +71,7 @@ def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Prepara
 
 
 def place_weights(
-    count: int, size: int, places: Places | None = None
+    count: int, size: int, places: FeatureGrid | None = None
 ) -> Float32[np.ndarray, "{size} {count}"]:
     """Return how much each of so many places counts at each of `size` pixels along its axis.
 

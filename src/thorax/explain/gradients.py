@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from thorax.explain.net import MapsTensor
-from thorax.models import Classifier, at_rest
+from thorax.explain.cam import MapsTensor
+from thorax.models import Classifier, evaluation_mode
 from thorax.models.tensors import Images
 from thorax.randomness import uniform
 
@@ -33,7 +33,7 @@ def integrated_gradients(
     """
     difference = images - baseline
     total = images.new_zeros(len(images), len(columns), *images.shape[2:])
-    with at_rest(classifier):
+    with evaluation_mode(classifier):
         for step in range(steps):
             between = baseline + (step + 0.5) / steps * difference
             total += _pixel_gradients(classifier, between, columns)
@@ -64,7 +64,7 @@ def smooth_grad(
     """
     spread = noise * (images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True))
     total = images.new_zeros(len(images), len(columns), *images.shape[2:])
-    with at_rest(classifier):
+    with evaluation_mode(classifier):
         for sample in range(samples):
             noisy = images + spread * _noise(images, seed=seed, sample=sample)
             total += _pixel_gradients(classifier, noisy, columns)

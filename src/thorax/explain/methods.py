@@ -1,67 +1,119 @@
-"""Where a net sees findings: one call for every method, NumPy out."""
+"""What explains a bundle: maps of named findings on prepared images, whatever computes them. No torch."""
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, Literal, Protocol, get_args, runtime_checkable
 
-from thorax.explain.attention import attention_rollout, gradient_rollout
-from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam
-from thorax.explain.choices import Maps, Method
-from thorax.explain.gradients import integrated_gradients, smooth_grad
-from thorax.explain.net import MapsTensor
-from thorax.explain.perturbation import occlusion, rise
-from thorax.models import Classifier
-from thorax.models.tensors import Images
+import numpy as np
+from jaxtyping import Float32
 
-__all__ = ["explain"]
+from thorax.arrays import PixelsBatch
+from thorax.bundle import Bundle
+from thorax.errors import DataError
+from thorax.findings import Findings
+
+__all__ = [
+    "METHODS",
+    "NOT_OF_A_FINDING",
+    "Explainer",
+    "Maps",
+    "Method",
+    "best_method",
+    "reading_notes",
+    "refuse_unknown",
+]
+
+Method = Literal[
+    "cam",
+    "grad-cam",
+    "grad-cam++",
+    "hirescam",
+    "layer-cam",
+    "eigen-cam",
+    "rollout",
+    "gradient-rollout",
+    "integrated-gradients",
+    "smooth-grad",
+    "occlusion",
+    "rise",
+]
+
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+"""Every method, from those that need one pass through the net to those that need hundreds."""
+
+NOT_OF_A_FINDING: Final[frozenset[Method]] = frozenset({"eigen-cam", "rollout"})
+"""Methods that give the same map for every finding: they show where the net looks, and not for what."""
+
+Maps = Float32[np.ndarray, "n k height width"]
+"""How much each place of each image speaks for each finding; in the method's own unit, often the logit's."""
 
 
-def explain(
-    classifier: Classifier, images: Images, columns: Sequence[int], *, method: Method, seed: int = 0
-) -> Maps:
-    """Return maps of some outputs of a net, at its input size.
+def best_method(bundle: Bundle) -> Method:
+    """Return the exact CAM where every member has one, else Grad-CAM."""
+    return "cam" if all(member.exact_cam for member in bundle.manifest.members) else "grad-cam"
 
-    The net may be in any mode and on any device; it is left exactly as it was, without hooks or gradients.
-    Each image's maps are those that it would get alone. The methods' own settings are the functions' of
-    this package.
 
-    Args:
-        classifier: The net.
-        images: At its input size, on its device.
-        columns: Which outputs.
-        method: How; those of `NOT_OF_A_FINDING` give one map for all columns.
-        seed: Of the methods that draw: smooth-grad and rise.
+def reading_notes(bundle: Bundle, methods: Sequence[Method]) -> list[str]:
+    """Say what a reader must know about a bundle's maps, each a sentence without its full stop."""
+    several = len(bundle.manifest.members) > 1
+    views = any(not member.test_time.is_plain for member in bundle.manifest.members)
+    return [
+        *(
+            f"{each} shows where the net looks, and is the same for every finding"
+            for each in methods
+            if each in NOT_OF_A_FINDING
+        ),
+        *(["the maps are the mean of several nets': an approximation"] if several else []),
+        *(
+            ["the maps are of the whole image alone, not of the further views that are averaged"]
+            if views
+            else []
+        ),
+    ]
 
-    Returns:
-        Larger speaks more for the finding. Below 0 it speaks against it, in the methods that tell: cam,
-        hirescam, integrated-gradients, occlusion, rise; the others have no value below 0.
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A bundle's nets, to be asked where they see a finding.
+
+    A member is shown the whole image as it is, once, whatever its test-time augmentation; the maps of several
+    members are averaged with the ensemble's weights. For CAM, that is exact where `Bundle.exact_cam` says so:
+    the mean of a map over its places plus a bias is the bundle's logit. Elsewhere it is an approximation.
+    Places are drawn where they look (`Member.places`), so that their mean is not that over the pixels.
+    """
+
+    @property
+    def bundle(self) -> Bundle:
+        """Whose nets."""
+
+    @property
+    def library(self) -> str:
+        """The distribution that computes: "torch" or "onnxruntime"."""
+
+    def maps(self, pixels: PixelsBatch, findings: Findings, *, method: Method, seed: int = 0) -> Maps:
+        """Return the maps of findings (n, k, s, s) on prepared pixels (n, s, s).
+
+        Args:
+            pixels: Images, prepared as the bundle wants them.
+            findings: Some of the bundle's, in any order.
+            method: See `methods.explain`.
+            seed: Of the methods that draw.
+
+        Raises:
+            DataError: The bundle does not know one of the findings.
+            RecipeError: The method does not go with a net, or not with what computes.
+        """
+
+
+def refuse_unknown(bundle: Bundle, findings: Findings) -> None:
+    """Refuse to explain what a bundle does not know.
 
     Raises:
-        RecipeError: The method does not go with the net; the message names one that does.
+        DataError: It does not know one of the findings, or there is none.
     """
-    maps = _maps(classifier, images, columns, method=method, seed=seed)
-    return maps.detach().expand(-1, len(columns), -1, -1).float().cpu().numpy()
-
-
-def _maps(  # noqa: PLR0911  (one return per method)
-    classifier: Classifier, images: Images, columns: Sequence[int], *, method: Method, seed: int
-) -> MapsTensor:
-    match method:
-        case "cam":
-            return exact_cam(classifier, images, columns)
-        case "grad-cam" | "grad-cam++" | "hirescam" | "layer-cam":
-            return gradient_cam(classifier, images, columns, method=method)
-        case "eigen-cam":
-            return eigen_cam(classifier, images)
-        case "rollout":
-            return attention_rollout(classifier, images)
-        case "gradient-rollout":
-            return gradient_rollout(classifier, images, columns)
-        case "integrated-gradients":
-            return integrated_gradients(classifier, images, columns)
-        case "smooth-grad":
-            return smooth_grad(classifier, images, columns, seed=seed)
-        case "occlusion":
-            return occlusion(classifier, images, columns)
-        case "rise":
-            return rise(classifier, images, columns, seed=seed)
-    assert_never(method)
+    unknown = [finding.name for finding in findings if finding not in bundle.findings]
+    if unknown or not findings:
+        known = ", ".join(finding.name for finding in bundle.findings)
+        raise DataError(
+            f"{' and '.join(unknown) or 'no finding'} cannot be explained by the bundle "
+            f"{bundle.folder}; ask for some of its findings: {known}"
+        )

@@ -8,9 +8,8 @@ from thorax.arrays import PixelsBatch
 from thorax.bundle import Bundle
 from thorax.bundle.manifest import Exported
 from thorax.errors import RecipeError
-from thorax.explain.choices import Maps, Method
-from thorax.explain.explainer import refuse_unknown
 from thorax.explain.geometry import enlarged
+from thorax.explain.methods import Maps, Method, refuse_unknown
 from thorax.findings import Findings
 from thorax.inference.onnx_engine import OnnxEngine
 

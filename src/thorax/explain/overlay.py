@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8
 from PIL import Image
 
-from thorax.arrays import Attribution, GreyPixels
+from thorax.arrays import Attribution, GrayPixels
+from thorax.atomic_io import atomic_write
 from thorax.errors import DataError
-from thorax.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Drawing", "Panel", "overlay", "picture_kind", "write_picture"]
 
 _DPI: Final = 100
-_COLOURS: Final = "inferno"
+_COLORS: Final = "inferno"
 """Perceptually uniform, and from dark to light: also for readers who see no colours."""
 
 _TEXT: Final = "#222222"
@@ -42,7 +42,7 @@ _SMALLEST: Final = 384
 
 _UINT16_PER_UINT8: Final = 257
 
-Colours = UInt8[np.ndarray, "h w 3"]
+Colors = UInt8[np.ndarray, "h w 3"]
 
 _Place = tuple[float, float, float, float]
 """Left, bottom, width and height, as parts of the figure."""
@@ -87,7 +87,7 @@ class Drawing:
     largest: int = 2048
 
 
-def overlay(pixels: GreyPixels, attribution: Attribution, *, opacity: float) -> Colours:
+def overlay(pixels: GrayPixels, attribution: Attribution, *, opacity: float) -> Colors:
     """Return a radiograph with a map's positive part in colours over it.
 
     Args:
@@ -97,14 +97,14 @@ def overlay(pixels: GreyPixels, attribution: Attribution, *, opacity: float) -> 
     """
     import matplotlib as mpl
 
-    grey = _eight_bit(pixels)[:, :, None].astype(np.float32)
+    gray = _eight_bit(pixels)[:, :, None].astype(np.float32)
     height = _relative(attribution)
-    colours = mpl.colormaps[_COLOURS](height)[:, :, :3] * 255
+    colors = mpl.colormaps[_COLORS](height)[:, :, :3] * 255
     opaque = (opacity * height)[:, :, None]
-    return np.asarray(np.round(grey + opaque * (colours - grey)), dtype=np.uint8)
+    return np.asarray(np.round(gray + opaque * (colors - gray)), dtype=np.uint8)
 
 
-def write_picture(path: Path, pixels: GreyPixels, panels: Sequence[Panel], *, drawing: Drawing) -> None:
+def write_picture(path: Path, pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) -> None:
     """Draw panels of one radiograph side by side into a PNG or SVG file, whole or not at all.
 
     The same input gives the same file. In an SVG, lines and text stay lines and text.
@@ -124,7 +124,7 @@ def write_picture(path: Path, pixels: GreyPixels, panels: Sequence[Panel], *, dr
     with _plain_style():
         figure = _figure(pixels, panels, drawing=drawing)
         figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content.getvalue())
 
 
@@ -151,7 +151,7 @@ def _plain_style() -> Iterator[None]:
         yield
 
 
-def _figure(pixels: GreyPixels, panels: Sequence[Panel], *, drawing: Drawing) -> "Figure":
+def _figure(pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) -> "Figure":
     """Lay out panels so that a pixel of the radiograph is a pixel of the picture."""
     from matplotlib.figure import Figure
 
@@ -164,7 +164,7 @@ def _figure(pixels: GreyPixels, panels: Sequence[Panel], *, drawing: Drawing) ->
     cell_width, cell_height = width + gap, height + 2 * strip
     full_width, full_height = columns * cell_width + gap, lines * cell_height + gap
     figure = Figure(figsize=(full_width / _DPI, full_height / _DPI), dpi=_DPI, facecolor="white")
-    for number, (grey, panel) in enumerate(ready):
+    for number, (gray, panel) in enumerate(ready):
         line, column = divmod(number, columns)
         left, top = gap + column * cell_width, line * cell_height + strip
 
@@ -173,7 +173,7 @@ def _figure(pixels: GreyPixels, panels: Sequence[Panel], *, drawing: Drawing) ->
             bottom = 1 - (top + below + tall) / full_height
             return (left / full_width, bottom, width / full_width, tall / full_height)
 
-        _draw_panel(figure, place(0.0, float(height)), grey, panel, drawing=drawing)
+        _draw_panel(figure, place(0.0, float(height)), gray, panel, drawing=drawing)
         x, y, _, _ = place(-1.5 * text, float(text))
         figure.text(x, y, panel.caption, color=_TEXT, fontsize=text * 72 / _DPI)
         if panel.attribution is not None:
@@ -185,21 +185,21 @@ def _figure(pixels: GreyPixels, panels: Sequence[Panel], *, drawing: Drawing) ->
 def _draw_panel(
     figure: "Figure",
     place: _Place,
-    grey: GreyPixels,
+    gray: GrayPixels,
     panel: Panel,
     *,
     drawing: Drawing,
 ) -> None:
-    height, width = grey.shape
+    height, width = gray.shape
     axes = figure.add_axes(place)
     axes.set_axis_off()
     attribution = panel.attribution
-    colours = (
-        np.repeat(_eight_bit(grey)[:, :, None], 3, axis=2)
+    colors = (
+        np.repeat(_eight_bit(gray)[:, :, None], 3, axis=2)
         if attribution is None
-        else overlay(grey, attribution, opacity=drawing.opacity)
+        else overlay(gray, attribution, opacity=drawing.opacity)
     )
-    axes.imshow(colours, interpolation="none", extent=(0, width, height, 0), aspect="auto")
+    axes.imshow(colors, interpolation="none", extent=(0, width, height, 0), aspect="auto")
     stroke = max(1.0, width / 400)
     if attribution is not None and drawing.contour is not None and np.nanmax(attribution) > 0:
         x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
@@ -226,13 +226,13 @@ def _draw_scale(figure: "Figure", place: _Place, attribution: Attribution, *, op
     axes = figure.add_axes((left + zero, bottom, 0.4 * width, 0.7 * height))
     axes.set_axis_off()
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None, :]
-    grey = np.full(ramp.shape, 128, dtype=np.uint8)
-    axes.imshow(overlay(grey, ramp, opacity=opacity), aspect="auto")
+    gray = np.full(ramp.shape, 128, dtype=np.uint8)
+    axes.imshow(overlay(gray, ramp, opacity=opacity), aspect="auto")
     for x, words in ((left, "0"), (left + 1.4 * zero + 0.4 * width, f"{highest:.3g}")):
         figure.text(x, bottom, words, color=_TEXT, fontsize=points)
 
 
-def _at_drawn_size(pixels: GreyPixels, panel: Panel, *, largest: int) -> tuple[Resized, Panel]:
+def _at_drawn_size(pixels: GrayPixels, panel: Panel, *, largest: int) -> tuple[Resized, Panel]:
     """Return radiograph, map and box at the size that they are drawn in."""
     longest = max(pixels.shape)
     scale = float(-(-_SMALLEST // longest)) if longest < _SMALLEST else min(1.0, largest / longest)
@@ -261,7 +261,7 @@ def _scaled(
     return (x * scale, y * scale, width * scale, height * scale)
 
 
-def _eight_bit(pixels: GreyPixels) -> UInt8[np.ndarray, "h w"]:
+def _eight_bit(pixels: GrayPixels) -> UInt8[np.ndarray, "h w"]:
     if pixels.dtype == np.uint8:
         return pixels
     return np.round(pixels / _UINT16_PER_UINT8).astype(np.uint8)

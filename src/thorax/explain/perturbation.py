@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from thorax.explain.net import MapsTensor
-from thorax.models import Classifier, at_rest
+from thorax.explain.cam import MapsTensor
+from thorax.models import Classifier, evaluation_mode
 from thorax.models.tensors import Images
 from thorax.randomness import uniform
 
@@ -46,7 +46,7 @@ def occlusion(
     corners = [(top, left) for top in _starts(height, side) for left in _starts(width, side)]
     total = images.new_zeros(len(images), len(chosen), height, width)
     times = images.new_zeros(height, width)
-    with torch.no_grad(), at_rest(classifier):
+    with torch.no_grad(), evaluation_mode(classifier):
         whole = classifier(images)[:, chosen]
         for first in range(0, len(corners), _BATCH):
             masks = _windows(images, corners[first : first + _BATCH], side=side)
@@ -83,7 +83,7 @@ def rise(
     seen, seen_squared = (images.new_zeros(images.shape[2:]) for _ in range(2))
     changed = images.new_zeros(len(images), len(chosen))
     product = images.new_zeros(len(images), len(chosen), *images.shape[2:])
-    with torch.no_grad(), at_rest(classifier):
+    with torch.no_grad(), evaluation_mode(classifier):
         whole = classifier(images)[:, chosen]
         for first in range(0, masks, _BATCH):
             numbers = np.arange(first, min(first + _BATCH, masks), dtype=np.int64)
@@ -104,8 +104,8 @@ def _masked_logits(classifier: Classifier, images: Images, masks: Masks) -> Floa
     mean = images.mean(dim=(2, 3), keepdim=True)
     return torch.stack(
         [
-            classifier(grey + (image - grey) * masks[:, None])
-            for image, grey in zip(images, mean, strict=True)
+            classifier(gray + (image - gray) * masks[:, None])
+            for image, gray in zip(images, mean, strict=True)
         ],
         dim=1,
     )

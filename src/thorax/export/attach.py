@@ -15,13 +15,12 @@ from thorax.bundle.folder import Bundle, attach_engine
 from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity, PartReference
 from thorax.bundle.reference import reference_part
 from thorax.errors import BundleError
-from thorax.export.onnx import MemberGraph, onnx_bytes
-from thorax.export.openvino import convert
-from thorax.export.parity import Comparison, float_parity, quantised_parity, refuse_few_positives
-from thorax.export.quantise import quantise
-from thorax.inference.assembly import ValidationPart
+from thorax.export.graph_rewrites import quantize
+from thorax.export.onnx import MemberGraph, convert, onnx_bytes
+from thorax.export.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
+from thorax.inference.engines import open_engine
+from thorax.inference.ensemble import ValidationPart
 from thorax.inference.onnx_engine import OnnxEngine
-from thorax.inference.open_engine import open_engine
 from thorax.inference.openvino_engine import OpenVinoEngine
 from thorax.inference.predictor import Engine, Predictor, ProgressOfRows
 from thorax.inference.torch_engine import TorchEngine, load_member
@@ -124,7 +123,7 @@ def export_int8(
         nets, graphs = _write_graphs(bundle, Path(folder))
         images = store.pixels(train)
         for graph in graphs:
-            quantise(graph, graph, images)
+            quantize(graph, graph, images)
         files = _converted(graphs, to)
         comparison = Comparison(
             trusted.predict_rows(store.pixels, part.rows, progress=progress),
@@ -133,7 +132,7 @@ def export_int8(
             compared_on=reference_part(part.split, "val", part.rows, dataset=store.dataset),
         )
         points = bundle.manifest.operating_points
-        parity, refitted = quantised_parity(
+        parity, refitted = quantized_parity(
             comparison, targets, findings=findings, gated=names, points=points
         )
         changes = {

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64
 from thorax.arrays import Probabilities, Targets
 from thorax.bundle.manifest import OperatingPoints, Parity, PartReference
 from thorax.errors import BundleError
-from thorax.evaluation.ranking import auroc_score, count_calls
+from thorax.evaluation.statistics.ranking import auroc_score, count_calls
 from thorax.findings import NO_FINDING, Findings
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "POINT_LIMIT",
     "Comparison",
     "float_parity",
-    "quantised_parity",
+    "quantized_parity",
     "refuse_few_positives",
 ]
 
@@ -123,7 +123,7 @@ def refuse_few_positives(targets: Targets, findings: Findings, gated: Sequence[s
         )
 
 
-def quantised_parity(
+def quantized_parity(
     comparison: Comparison,
     targets: Targets,
     *,

@@ -7,8 +7,7 @@ from PIL.Image import Image, Transpose
 from PIL.JpegImagePlugin import JpegImageFile
 
 from thorax.errors import ImageError
-from thorax.imaging.limits import check_size
-from thorax.radiograph import Origin, Radiograph
+from thorax.radiograph import Origin, Radiograph, check_size
 
 __all__ = ["read_jpeg"]
 
@@ -46,13 +45,13 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception as error:
         raise _damaged(name, error) from error
-    colours = "grey" if image.mode == "L" else "luminance of colours"
+    colors = "grey" if image.mode == "L" else "luminance of colours"
     if image.mode == "CMYK":
         image = image.convert("RGB")
-    grey = image.convert("L")
+    gray = image.convert("L")
     return Radiograph(
-        pixels=np.asarray(grey if turn is None else grey.transpose(turn)),
-        origin=Origin(name=name, format="JPEG", intensity=f"8-bit as stored ({colours})", bits=8),
+        pixels=np.asarray(gray if turn is None else gray.transpose(turn)),
+        origin=Origin(name=name, format="JPEG", intensity=f"8-bit as stored ({colors})", bits=8),
     )
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from thorax.arrays import GreyPixels, Pixels
+from thorax.arrays import GrayPixels, Pixels
 from thorax.radiograph import Radiograph
-from thorax.recipe.net import Preparation
+from thorax.recipe.sections import Preparation
 
 __all__ = ["map_box", "prepare"]
 
@@ -116,12 +116,12 @@ def _placement(height: int, width: int, preparation: Preparation) -> _Placement:
     )
 
 
-def _resize(pixels: GreyPixels, *, height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
+def _resize(pixels: GrayPixels, *, height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
     """Resize to `height` x `width`, deep images in floating point and rounded once, at the end."""
     if pixels.dtype == np.uint8:
         return np.asarray(_resize_image(Image.fromarray(pixels), height=height, width=width))
-    grey: Float32[np.ndarray, "h w"] = pixels.astype(np.float32) / _UINT16_PER_UINT8
-    resized = np.asarray(_resize_image(Image.fromarray(grey), height=height, width=width))
+    gray: Float32[np.ndarray, "h w"] = pixels.astype(np.float32) / _UINT16_PER_UINT8
+    resized = np.asarray(_resize_image(Image.fromarray(gray), height=height, width=width))
     return np.clip(np.floor(resized + 0.5), 0, 255).astype(np.uint8)
 
 

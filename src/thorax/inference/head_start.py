@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from thorax.bundle_files import MANIFEST, bundle_folder, check_file
-from thorax.cores import has_cuda_driver, num_threads
+from thorax.bundle.files import MANIFEST, bundle_folder, check_file
+from thorax.hardware import has_cuda_driver, num_threads
 
 __all__ = ["Begun", "begin", "begin_as_asked", "is_one_image"]
 

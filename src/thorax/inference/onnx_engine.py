@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from thorax.arrays import PixelsBatch
-from thorax.cores import num_threads
 from thorax.errors import BundleError
+from thorax.hardware import num_threads
 from thorax.inference.onnx_session import open_session
-from thorax.inference.pipeline import ViewLogits
+from thorax.inference.predictor import ViewLogits
 
 __all__ = ["CAM", "LOGITS", "PIXELS", "OnnxEngine"]
 

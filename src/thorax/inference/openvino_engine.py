@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch
-from thorax.cores import num_threads
 from thorax.errors import BundleError
+from thorax.hardware import num_threads
 from thorax.inference.onnx_engine import LOGITS, PIXELS
-from thorax.inference.pipeline import ViewLogits
+from thorax.inference.predictor import ViewLogits
 
 __all__ = ["OpenVinoEngine", "import_openvino"]
 

@@ -10,10 +10,9 @@ from torch import Tensor
 from thorax.arrays import PixelsBatch
 from thorax.bundle import Bundle, Member
 from thorax.errors import BundleError, RecipeError
-from thorax.inference.pipeline import ViewLogits
+from thorax.inference.predictor import ViewLogits
 from thorax.models import Classifier, build_classifier, load_weights, pick_device
-from thorax.models.device import full_float32
-from thorax.models.tensors import Images, PixelsTensor
+from thorax.models.tensors import Images, PixelsTensor, full_float32
 from thorax.models.views import seen, views
 from thorax.recipe.schema import TestTime
 

@@ -1,20 +1,24 @@
 """Nets: from grey images to logits. Everything from here on needs torch."""
 
-from thorax.models.classifier import Classifier, build_classifier
-from thorax.models.device import pick_device
+from thorax.models.classifier import (
+    Classifier,
+    build_classifier,
+    evaluation_mode,
+    load_weights,
+    weights_as_bytes,
+)
 from thorax.models.heads import feature_map
-from thorax.models.places import measure_places
-from thorax.models.resample import to_input, warp
-from thorax.models.rest import at_rest
-from thorax.models.weights import load_weights, weights_as_bytes
+from thorax.models.receptive_field import measure_feature_grid
+from thorax.models.tensors import pick_device
+from thorax.models.views import to_input, warp
 
 __all__ = [
     "Classifier",
-    "at_rest",
     "build_classifier",
+    "evaluation_mode",
     "feature_map",
     "load_weights",
-    "measure_places",
+    "measure_feature_grid",
     "pick_device",
     "to_input",
     "warp",

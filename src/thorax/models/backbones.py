@@ -4,9 +4,11 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
+import torch
 from huggingface_hub import HfApi, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -14,10 +16,27 @@ from torch import Tensor, nn
 
 from thorax.bundle import load_bundle
 from thorax.errors import RecipeError
-from thorax.models.torchvision_shim import timm
+from thorax.models.timm_import import timm
 from thorax.recipe.schema import Model
 
-__all__ = ["build_backbone"]
+__all__ = ["build_backbone", "grow_when_compiled"]
+
+
+def grow_when_compiled(backbone: nn.Module) -> None:
+    """Let the blocks of a DenseNet grow when they are compiled; other backbones stay as they are."""
+    for block in backbone.modules():
+        if isinstance(block, timm.models.densenet.DenseBlock):
+            block.forward = MethodType(_grown, block)
+
+
+def _grown(block: nn.ModuleDict, features: Tensor) -> Tensor:
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        joined: Tensor = type(block).forward(block, features)
+        return joined
+    for layer in block.values():
+        features = torch.cat([features, layer(features)], dim=1)
+    return features
+
 
 _OURS = {"checkpoint_path", "cache_dir", "features_only", "in_chans", "num_classes", "scriptable"}
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")

@@ -10,7 +10,7 @@ from itertools import chain
 from torch import nn
 
 from thorax.errors import RecipeError
-from thorax.models.torchvision_shim import timm
+from thorax.models.timm_import import timm
 from thorax.recipe.schema import Freeze
 
 __all__ = ["is_running_statistic", "layer_distances", "names_in_stages", "stage_names", "trained_stages"]

@@ -12,10 +12,10 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from thorax.atomic_io import canonical_json, write_text
 from thorax.errors import DataError, RecipeError
-from thorax.files import canonical_json, write_text
 from thorax.recipe import schema
-from thorax.recipe.choices import Fit
+from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
 
 __all__ = [

@@ -9,21 +9,32 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from thorax.findings import Findings, parse_findings
-from thorax.recipe.choices import OperatingPointRule
-from thorax.recipe.losses import Asymmetric, AucMargin, BalancedBce, Bce, Focal, Loss, WeightedBce
-from thorax.recipe.net import Head, Model, Preparation, TestTime
-from thorax.recipe.optimisation import (
+from thorax.recipe.literals import OperatingPointRule
+from thorax.recipe.sections import (
     Adam,
     AdamW,
+    Asymmetric,
+    AucMargin,
+    BalancedBce,
+    Bce,
     Constant,
     Cosine,
+    Focal,
+    Fraction,
+    Head,
+    Loss,
+    Model,
     Optim,
     Plateau,
+    Preparation,
+    Range,
     Schedule,
+    Section,
     Sgd,
+    TestTime,
     WarmRestarts,
+    WeightedBce,
 )
-from thorax.recipe.section import Fraction, Range, Section
 
 __all__ = [
     "Adam",

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from thorax.atomic_io import write_json, write_text
 from thorax.evaluation.compare import Comparison, Difference, FindingDifference, PairComparison
 from thorax.evaluation.evaluate import Context
-from thorax.evaluation.intervals import LEVEL
-from thorax.files import write_json, write_text
-from thorax.reporting.numbers import interval_json, markdown_cell, markdown_table, number_json
+from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.reporting.report import refuse_file
+from thorax.reporting.summary import interval_json, markdown_cell, markdown_table, number_json
 
 __all__ = [
     "COMPARISON_FORMAT",

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from thorax.evaluation.calibration.measure import ReliabilityBin
 from thorax.evaluation.curves import Band, Curves
-from thorax.evaluation.intervals import Interval
-from thorax.evaluation.reliability import ReliabilityBin
+from thorax.evaluation.statistics.intervals import Interval
 
 __all__ = [
     "IntervalAxis",

@@ -1,28 +1,86 @@
-"""The gallery of a report: images of each kind of call, each beside itself with the model's map over it.
-
-Pictures stand in the page as JPEG. They become smaller where many would make the page too large, so that a
-report stays a file that can be sent. No torch: whatever explains is handed in.
-"""
+"""The gallery of a report: examples of each outcome, with the model's maps."""
 
 import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, Int8, UInt8
 from PIL import Image
 
 from thorax.arrays import PixelsBatch, Probabilities, Rows
-from thorax.evaluation.cohort import Cohort
-from thorax.evaluation.examples import Example, pick_examples
-from thorax.evaluation.threshold_sets import ThresholdSet
-from thorax.explain.choices import Maps, Method
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.thresholds import ThresholdSet
+from thorax.explain.methods import Maps, Method
 from thorax.explain.overlay import overlay
 from thorax.findings import Finding
 
-__all__ = ["Gallery", "GalleryPicture", "MapSource", "Opening", "draw_gallery"]
+__all__ = [
+    "OUTCOMES",
+    "Example",
+    "Gallery",
+    "GalleryPicture",
+    "MapSource",
+    "Opening",
+    "Outcome",
+    "draw_gallery",
+    "pick_examples",
+]
+
+Outcome = Literal["true positive", "false positive", "false negative", "true negative"]
+
+OUTCOMES: Final[dict[Outcome, tuple[bool, int]]] = {
+    "true positive": (True, 1),
+    "false positive": (True, 0),
+    "false negative": (False, 1),
+    "true negative": (False, 0),
+}
+"""What each kind is: whether the finding is called, and its label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image of one finding.
+
+    Attributes:
+        row: Which image.
+        outcome: The kind of call.
+        marks: "surest": furthest from the threshold of its kind, the highest probability of what is called
+            and the lowest of what is not; "most uncertain": nearest to it. One image may be both.
+    """
+
+    row: int
+    outcome: Outcome
+    marks: tuple[Literal["surest", "most uncertain"], ...]
+
+
+def pick_examples(
+    targets: Int8[np.ndarray, " n"], probabilities: Float64[np.ndarray, " n"], *, threshold: float
+) -> Sequence[Example]:
+    """Pick at most two images of each kind of call; of equals, the first.
+
+    Args:
+        targets: One finding's labels; only 1 and 0 count.
+        probabilities: What the model says.
+        threshold: What reaches it is called.
+    """
+    away = np.abs(probabilities - threshold)
+    called = probabilities >= threshold
+    found: list[Example] = []
+    for outcome, (is_called, label) in OUTCOMES.items():
+        rows = np.flatnonzero((called == is_called) & (targets == label))
+        if not len(rows):
+            continue
+        surest, nearest = (int(rows[pick(away[rows])]) for pick in (np.argmax, np.argmin))
+        if surest == nearest:
+            found.append(Example(surest, outcome, ("surest", "most uncertain")))
+        else:
+            found.append(Example(surest, outcome, ("surest",)))
+            found.append(Example(nearest, outcome, ("most uncertain",)))
+    return found
+
 
 _SIDES: Final = (256, 208, 160, 128, 96, 72)
 """Sides of pictures in pixels; the first that keeps within the budget is taken."""
@@ -234,6 +292,6 @@ def _data_uri(picture: Image.Image, side: int) -> str:
 
 def _ramp() -> str:
     """Return a map's colours over middle grey, from 0 to its highest value."""
-    grey = np.full((1, _STOPS), 128, dtype=np.uint8)
-    colours = overlay(grey, np.linspace(0, 1, _STOPS, dtype=np.float32)[None], opacity=_OPACITY)[0]
-    return f"linear-gradient(90deg,{','.join('#' + bytes(each).hex() for each in colours)})"
+    gray = np.full((1, _STOPS), 128, dtype=np.uint8)
+    colors = overlay(gray, np.linspace(0, 1, _STOPS, dtype=np.float32)[None], opacity=_OPACITY)[0]
+    return f"linear-gradient(90deg,{','.join('#' + bytes(each).hex() for each in colors)})"

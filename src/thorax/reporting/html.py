@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thorax.evaluation.assess import Assessment
-from thorax.evaluation.calibration_error import CalibrationError
+from thorax.evaluation.calibration.measure import CalibrationError
 from thorax.evaluation.classification import AVERAGES, Rate
-from thorax.evaluation.evaluate import Context, FindingEvaluation
-from thorax.evaluation.examples import Outcome
-from thorax.evaluation.ranking import PARTIAL_RATE
+from thorax.evaluation.discrimination import FindingDiscrimination
+from thorax.evaluation.evaluate import Context, Evaluation
+from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import FEWEST_PATIENTS
-from thorax.evaluation.threshold_sets import TUNED_MARK
+from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.reporting.figures import (
     close_axis,
     interval_axis,
@@ -18,9 +17,16 @@ from thorax.reporting.figures import (
     reliability_svg,
     roc_svg,
 )
-from thorax.reporting.gallery import Gallery
-from thorax.reporting.numbers import bare_ends, percent, threshold_text
-from thorax.reporting.summary import headline, official_test_share, pneumonia_f1, why_none_published
+from thorax.reporting.gallery import Gallery, Outcome
+from thorax.reporting.summary import (
+    bare_ends,
+    headline,
+    official_test_share,
+    percent,
+    pneumonia_f1,
+    threshold_text,
+    why_none_published,
+)
 
 __all__ = ["AuditLines", "render_html"]
 
@@ -47,7 +53,7 @@ _CALL_NAMES: Mapping[Outcome, str] = {
 
 
 def render_html(
-    assessment: Assessment,
+    assessment: Evaluation,
     context: Context,
     *,
     audit: AuditLines | None = None,
@@ -98,7 +104,7 @@ def _reliability(error: CalibrationError) -> Mapping[str, str]:
     return {each.finding.name: reliability_svg(each.curve) for each in error.findings if each.curve}
 
 
-def _ranking_values(assessment: Assessment) -> Mapping[str, Any]:
+def _ranking_values(assessment: Evaluation) -> Mapping[str, Any]:
     evaluation = assessment.ranking
     defined = [each for each in evaluation.findings if each.auc.exists]
     return {
@@ -117,7 +123,7 @@ def _ranking_values(assessment: Assessment) -> Mapping[str, Any]:
     }
 
 
-def _calls_values(assessment: Assessment) -> Mapping[str, Any]:
+def _calls_values(assessment: Evaluation) -> Mapping[str, Any]:
     return {
         "shown_rates": _SHOWN_RATES,
         "averages": sorted(AVERAGES, key=lambda average: average == "macro"),  # the one that counts, last
@@ -128,7 +134,7 @@ def _calls_values(assessment: Assessment) -> Mapping[str, Any]:
     }
 
 
-def _published_values(assessment: Assessment, context: Context) -> Mapping[str, Any]:
+def _published_values(assessment: Evaluation, context: Context) -> Mapping[str, Any]:
     results = assessment.published.results
     return {
         "published": assessment.published,
@@ -138,5 +144,5 @@ def _published_values(assessment: Assessment, context: Context) -> Mapping[str, 
     }
 
 
-def _falling_auc(each: FindingEvaluation) -> tuple[float, str]:
+def _falling_auc(each: FindingDiscrimination) -> tuple[float, str]:
     return -each.auc.value, each.finding.name

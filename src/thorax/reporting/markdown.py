@@ -2,14 +2,22 @@
 
 from collections.abc import Sequence
 
-from thorax.evaluation.assess import Assessment, AtOperatingPoint, RadiologistAssessment
 from thorax.evaluation.classification import AVERAGES, RATES
-from thorax.evaluation.evaluate import Context, Evaluation
+from thorax.evaluation.discrimination import Discrimination
+from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation, RadiologistEvaluation
 from thorax.evaluation.published import PublishedResult
-from thorax.evaluation.threshold_sets import TUNED_MARK
+from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.reporting.html import AuditLines
-from thorax.reporting.numbers import markdown_cell, markdown_table, percent, short, threshold_text
-from thorax.reporting.summary import headline, pneumonia_f1, why_none_published
+from thorax.reporting.summary import (
+    headline,
+    markdown_cell,
+    markdown_table,
+    percent,
+    pneumonia_f1,
+    short,
+    threshold_text,
+    why_none_published,
+)
 
 __all__ = ["render_markdown"]
 
@@ -17,7 +25,7 @@ _RATE_NAMES = ("Sensitivity", "Specificity", "PPV", "NPV", "F1", "Accuracy", "Ca
 """In the order of `RATES`."""
 
 
-def render_markdown(assessment: Assessment, context: Context, *, audit: AuditLines | None = None) -> str:
+def render_markdown(assessment: Evaluation, context: Context, *, audit: AuditLines | None = None) -> str:
     """Return the report as Markdown; see `render_html`."""
     title = f"# {markdown_cell(context.model.name)}\n"
     tuned = f"**{TUNED_MARK}**: rates at such thresholds are too good.\n" if assessment.test_tuned else ""
@@ -57,7 +65,7 @@ def _audit(audit: AuditLines | None) -> str:
     return f"## Audit\n\n{found}"
 
 
-def _ranking(ranking: Evaluation) -> str:
+def _ranking(ranking: Discrimination) -> str:
     rows = [
         (
             each.finding.label,
@@ -128,7 +136,7 @@ def _at_point(each: AtOperatingPoint) -> str:
     )
 
 
-def _calibration(assessment: Assessment) -> str:
+def _calibration(assessment: Evaluation) -> str:
     measured = assessment.calibration
     rows = [
         (
@@ -152,7 +160,7 @@ def _calibration(assessment: Assessment) -> str:
     return markdown_table(header, rows)
 
 
-def _recalibrated(assessment: Assessment) -> str:
+def _recalibrated(assessment: Evaluation) -> str:
     if not assessment.recalibrated:
         return f"Calibrations on trial: none, for {markdown_cell(assessment.not_recalibrated)}.\n"
     rows = [
@@ -170,21 +178,21 @@ def _recalibrated(assessment: Assessment) -> str:
     return markdown_table(("Probabilities", "Fitted on", "Mean Brier", "Mean ECE"), rows)
 
 
-def _pneumonia(assessment: Assessment, context: Context) -> str:
+def _pneumonia(assessment: Evaluation, context: Context) -> str:
     ours = pneumonia_f1(assessment)
     if ours is None:
         return ""
     point = assessment.primary.points
     images = f"{assessment.ranking.num_images:,}"
     rows = [(f"This model at {point.name}", short(ours.interval), images, context.where)]
-    others = assessment.pneumonia
+    others = assessment.published_f1
     rows += [(each.reader, short(each.f1), f"{each.num_images:,}", each.source) for each in others]
-    differs = markdown_cell(" ".join(assessment.pneumonia[0].differs))
+    differs = markdown_cell(" ".join(assessment.published_f1[0].differs))
     table = markdown_table(("Who", "F1", "Images", "Source"), rows)
     return f"### Pneumonia, F1\n\n{table}\nNot ours to beat. {differs}\n"
 
 
-def _published(assessment: Assessment, context: Context) -> str:
+def _published(assessment: Evaluation, context: Context) -> str:
     results = assessment.published.results
     if not results:
         return f"None: {markdown_cell(why_none_published(context))}\n"
@@ -198,7 +206,7 @@ def _published_row(each: PublishedResult) -> tuple[str, ...]:
     return each.name, short(each.auc), each.source, grade, each.remark
 
 
-def _radiologists(them: RadiologistAssessment | None) -> str:
+def _radiologists(them: RadiologistEvaluation | None) -> str:
     if them is None:
         return ""
     covered = f"{them.reference.num_covered:,} of these images were read by radiologists"
@@ -226,7 +234,7 @@ def _radiologists(them: RadiologistAssessment | None) -> str:
     return heading + markdown_table(header, rows)
 
 
-def _subgroups(assessment: Assessment) -> str:
+def _subgroups(assessment: Evaluation) -> str:
     if not assessment.subgroups:
         return ""
     rows = [
@@ -243,7 +251,7 @@ def _subgroups(assessment: Assessment) -> str:
     return markdown_table(("Group", "Images", "Patients", "Findings", "Mean AUC", "Gap to the rest"), rows)
 
 
-def _made(ranking: Evaluation, context: Context) -> str:
+def _made(ranking: Discrimination, context: Context) -> str:
     model = context.model
     lines = [
         f"Data: {context.dataset}",

@@ -4,18 +4,24 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from thorax.evaluation.assess import Assessment, AtOperatingPoint, RadiologistAssessment, StatedPrevalence
-from thorax.evaluation.calibration_error import CalibrationError, FindingCalibrationError
+from thorax.evaluation.calibration.fit import Recalibration
+from thorax.evaluation.calibration.measure import CalibrationError, FindingCalibrationError
 from thorax.evaluation.classification import Classification, FindingClassification
-from thorax.evaluation.evaluate import Context, Evaluation, FindingEvaluation
-from thorax.evaluation.intervals import LEVEL
+from thorax.evaluation.discrimination import Discrimination, FindingDiscrimination
+from thorax.evaluation.evaluate import (
+    AtOperatingPoint,
+    Context,
+    Evaluation,
+    RadiologistEvaluation,
+    StatedPrevalence,
+)
 from thorax.evaluation.prevalence import LabelShift, PredictiveValues
 from thorax.evaluation.published import PublishedF1, PublishedResult
-from thorax.evaluation.ranking import PARTIAL_RATE
-from thorax.evaluation.recalibration import Recalibration
+from thorax.evaluation.statistics.intervals import LEVEL
+from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
-from thorax.reporting.numbers import interval_json, measure_json, number_json
+from thorax.reporting.summary import interval_json, measure_json, number_json
 
 __all__ = ["METRICS_FORMAT", "metrics"]
 
@@ -23,7 +29,7 @@ METRICS_FORMAT: Final = "thorax-metrics/1"
 """What `metrics.json` calls its own layout; the number rises when a key changes its meaning."""
 
 
-def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
+def metrics(assessment: Evaluation, context: Context) -> dict[str, Any]:
     """Return the content of `metrics.json`; a value that does not exist is None."""
     ranking = assessment.ranking
     return {
@@ -77,7 +83,7 @@ def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
         "published": {
             "split_kind": assessment.published.split,
             "results": [_published(each) for each in assessment.published.results],
-            "pneumonia_f1": [_published_f1(each) for each in assessment.pneumonia],
+            "pneumonia_f1": [_published_f1(each) for each in assessment.published_f1],
         },
         "made": dict(context.made),
         "warnings": list(context.warnings),
@@ -85,7 +91,7 @@ def metrics(assessment: Assessment, context: Context) -> dict[str, Any]:
     }
 
 
-def _ranked(each: FindingEvaluation) -> dict[str, Any]:
+def _ranked(each: FindingDiscrimination) -> dict[str, Any]:
     return {
         "num_known": each.num_known,
         "num_positive": each.num_positive,
@@ -97,7 +103,7 @@ def _ranked(each: FindingEvaluation) -> dict[str, Any]:
     }
 
 
-def _macro(ranking: Evaluation) -> dict[str, Any]:
+def _macro(ranking: Discrimination) -> dict[str, Any]:
     return {
         "auc": interval_json(ranking.macro_auc),
         "auc_delong": interval_json(ranking.macro_auc_delong),
@@ -245,7 +251,7 @@ def _subgroup_finding(each: SubgroupFinding) -> dict[str, Any]:
     }
 
 
-def _radiologists(each: RadiologistAssessment) -> dict[str, Any]:
+def _radiologists(each: RadiologistEvaluation) -> dict[str, Any]:
     reference = each.reference
     return {
         "num_images": reference.num_covered,

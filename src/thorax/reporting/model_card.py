@@ -13,10 +13,10 @@ from thorax.bundle import Bundle, PartReference, Trained
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
-from thorax.evaluation.intervals import Interval
-from thorax.evaluation.threshold_sets import TUNED_MARK
+from thorax.evaluation.statistics.intervals import Interval
+from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.reporting.metrics import METRICS_FORMAT
-from thorax.reporting.numbers import markdown_cell, markdown_table, short, threshold_text
+from thorax.reporting.summary import markdown_cell, markdown_table, short, threshold_text
 
 __all__ = ["read_card_metrics", "render_card"]
 
@@ -31,7 +31,7 @@ _LIMITS = (
     "Predictive values change with how common a finding is; a threshold suits where it was chosen.",
     "A probability says how often such images had the finding in the calibration part, and no more.",
 )
-_NIH_LICENCE = (
+_NIH_LICENSE = (
     "NIH ChestX-ray14 (Wang et al., CVPR 2017) was provided by the NIH Clinical Center, which puts no "
     "restrictions on its use, and asks for a link to its download page, for the citation, and for an "
     "acknowledgement of the NIH Clinical Center."
@@ -74,7 +74,7 @@ def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str
         "Calibration and operating points": _operating(bundle),
         "Results": _results(metrics),
         "Limits": _bullets(_LIMITS),
-        "Licence of the data": _licence(bundle),
+        "Licence of the data": _license(bundle),
     }
     body = "\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
     return f"# {markdown_cell(bundle.manifest.name)}\n\n{body}"
@@ -169,9 +169,9 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
     return f"{tuned}{markdown_cell(told)}\n\n{markdown_table(header, rows)}\n{_bullets(metrics['warnings'])}"
 
 
-def _licence(bundle: Bundle) -> str:
+def _license(bundle: Bundle) -> str:
     datasets = sorted({training.dataset for training in bundle.trainings})
-    lines = [_NIH_LICENCE] if NIH_DATASET in datasets else []
+    lines = [_NIH_LICENSE] if NIH_DATASET in datasets else []
     lines += [f"{name}: ask whoever gave it." for name in datasets if name != NIH_DATASET]
     if not bundle.all_trained:
         lines.append("An imported net has the licence of its source, and of the data that it was trained on.")

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from thorax.atomic_io import write_json, write_text
 from thorax.errors import DataError
-from thorax.evaluation.assess import Assessment
-from thorax.evaluation.evaluate import Context
-from thorax.files import write_json, write_text
+from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.reporting.gallery import Gallery
 from thorax.reporting.html import AuditLines, render_html
 from thorax.reporting.markdown import render_markdown
@@ -31,7 +30,7 @@ class ReportFiles:
 
 
 def write_report(
-    assessment: Assessment,
+    assessment: Evaluation,
     context: Context,
     *,
     out: Path,

@@ -1,26 +1,102 @@
 """The few numbers that come first: one sentence, and tables for a terminal."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
-from thorax.evaluation.assess import Assessment, AtOperatingPoint
 from thorax.evaluation.classification import Measure, Rate
-from thorax.evaluation.evaluate import Context, Evaluation
-from thorax.reporting.numbers import short, threshold_text
+from thorax.evaluation.discrimination import Discrimination
+from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation
+from thorax.evaluation.statistics.intervals import Interval
 
 __all__ = [
     "ACCURACY_HEADER",
     "CALLS_HEADER",
     "SUMMARY_HEADER",
     "accuracy_rows",
+    "bare_ends",
     "call_rows",
     "calls_title",
     "headline",
+    "interval_json",
+    "markdown_cell",
+    "markdown_table",
+    "measure_json",
+    "number_json",
     "official_test_share",
+    "percent",
     "pneumonia_f1",
+    "short",
     "summary_rows",
+    "threshold_text",
     "why_none_published",
 ]
+
+
+def number_json(number: float) -> float | None:
+    """Return a number, None where it does not exist."""
+    return None if math.isnan(number) else number
+
+
+def interval_json(interval: Interval) -> dict[str, float | None]:
+    """Return value, low and high."""
+    return {
+        name: number_json(number)
+        for name, number in (("value", interval.value), ("low", interval.low), ("high", interval.high))
+    }
+
+
+def measure_json(measure: Measure) -> dict[str, float | int | None]:
+    """Return value, low and high, what they are over, and the resamples that are undefined."""
+    return {
+        **interval_json(measure.interval),
+        "over": measure.over,
+        "undefined_resamples": measure.undefined_resamples,
+    }
+
+
+def short(interval: Interval) -> str:
+    """Write ".671 (.616-.715)": five columns of these fit the 80 of a terminal."""
+    if not interval.exists:
+        return "n/a"
+    value, low, high = (_bare(number) for number in (interval.value, interval.low, interval.high))
+    return f"{value} (n/a)" if math.isnan(interval.low) else f"{value} ({low}-{high})"
+
+
+def bare_ends(interval: Interval) -> str:
+    """Write ".616 to .715", "n/a" where there are no ends."""
+    return "n/a" if math.isnan(interval.low) else f"{_bare(interval.low)} to {_bare(interval.high)}"
+
+
+def percent(share: float) -> str:
+    """Write "3.0 %", with more digits below 1 %; "n/a" for NaN."""
+    if math.isnan(share):
+        return "n/a"
+    small = 0 < share < 0.01  # noqa: PLR2004  (1 %)
+    return f"{100 * share:.2f} %" if small else f"{100 * share:.1f} %"
+
+
+def threshold_text(threshold: float | None) -> str:
+    """Write a threshold with three digits that say something; "none" where there is none."""
+    return "none" if threshold is None else f"{threshold:.3g}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; the first column is text, the others are numbers."""
+    ruler = ["---", *["---:"] * (len(header) - 1)]
+    lines = [[markdown_cell(cell) for cell in row] for row in (header, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ruler, *lines[1:])) + "\n"
+
+
+def markdown_cell(text: str) -> str:
+    """Return text that neither ends a cell nor is read as HTML."""
+    folded = " ".join(text.split())
+    return folded.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _bare(number: float) -> str:
+    return "n/a" if math.isnan(number) else f"{number:.3f}".removeprefix("0")
+
 
 SUMMARY_HEADER = ("Finding", "Images", "Positives", "AUC (95 %)", "AP (95 %)")
 """What the columns of `summary_rows` are called; AP is average precision."""
@@ -35,7 +111,7 @@ _CALLS: Final[tuple[Rate, ...]] = ("sensitivity", "specificity", "f1")
 _ACCURACIES: Final[tuple[Rate, ...]] = ("accuracy", "all_negative_accuracy")
 
 
-def headline(evaluation: Evaluation, context: Context) -> str:
+def headline(evaluation: Discrimination, context: Context) -> str:
     """Return the macro AUC in one sentence, with all that it must travel with."""
     mean = evaluation.macro_auc
     plural = "" if evaluation.num_findings == 1 else "s"
@@ -48,21 +124,21 @@ def headline(evaluation: Evaluation, context: Context) -> str:
     )
 
 
-def official_test_share(evaluation: Evaluation, context: Context) -> str:
+def official_test_share(evaluation: Discrimination, context: Context) -> str:
     """Say how many of the images are in NIH's official test; "" with a stated split, or for other data."""
     if context.split or context.num_official_test is None:
         return ""
     return f"{context.num_official_test:,} of the {evaluation.num_images:,} are in NIH's official test"
 
 
-def pneumonia_f1(assessment: Assessment) -> Measure | None:
+def pneumonia_f1(assessment: Evaluation) -> Measure | None:
     """Return F1 of pneumonia at the first operating point, to stand beside published ones; None without."""
-    if not assessment.pneumonia:
+    if not assessment.published_f1:
         return None
     return next(
         each.rates["f1"]
         for each in assessment.primary.classification.findings
-        if each.finding == assessment.pneumonia[0].finding
+        if each.finding == assessment.published_f1[0].finding
     )
 
 
@@ -75,7 +151,7 @@ def why_none_published(context: Context) -> str:
     return "nobody has published results on this part that we know of."
 
 
-def summary_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
+def summary_rows(evaluation: Discrimination) -> list[tuple[str, ...]]:
     """Return the table of findings as text, in the columns of `SUMMARY_HEADER`; the last row is the mean.
 
     The mean's row says over how many findings it is taken; what does not exist is "n/a".

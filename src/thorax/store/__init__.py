@@ -1,7 +1,8 @@
 """The store: prepared pixels in memory-mapped shards beside one table."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from thorax.lazy import lazy_names
 
 if TYPE_CHECKING:
     from thorax.store.build import StoreSummary, build_store
@@ -9,17 +10,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "StoreSummary", "build_store", "open_store"]
 
-_MODULES = {
-    "Store": "thorax.store.store",
-    "StoreSummary": "thorax.store.build",
-    "build_store": "thorax.store.build",
-    "open_store": "thorax.store.store",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Found on first use: a worker process imports this package too, and would carry pandas and
-    # pyarrow (65 MB and 0.2 s each) only to decode images.
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# A worker process imports this package too, and would carry pandas and pyarrow (65 MB and 0.2 s each) only to
+# decode images.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Store": "thorax.store.store",
+        "StoreSummary": "thorax.store.build",
+        "build_store": "thorax.store.build",
+        "open_store": "thorax.store.store",
+    },
+)

@@ -17,17 +17,16 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from thorax.atomic_io import exclusive_lock, write_json
 from thorax.datasets.table import Source
 from thorax.errors import DataError
-from thorax.files import held, write_json
 from thorax.recipe.schema import Preparation
-from thorax.store.crew import Crew
-from thorax.store.finish import finish
+from thorax.store.finalize import finish
 from thorax.store.manifest import MANIFEST, PLAN, Manifest, Plan, disk_errors
 from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
-from thorax.store.rows import Chunk, FileEntry, Outcome, prepare_chunk
-from thorax.store.shards import NOTES, ShardDraft, is_finished
 from thorax.store.store import open_store
+from thorax.store.worker import NOTES, Chunk, FileEntry, Outcome, ShardDraft, is_finished, prepare_chunk
+from thorax.store.worker_pool import WorkerPool
 
 __all__ = ["Progress", "StoreSummary", "build", "build_store"]
 
@@ -161,7 +160,7 @@ def _locked(out: Path) -> Iterator[None]:
     """Make the folder if it is not there, and hold it: two calls never write to it at once."""
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    with held(out, doing="preparing into"):
+    with exclusive_lock(out, doing="preparing into"):
         yield
 
 
@@ -246,7 +245,7 @@ def _num_workers(asked: int | None, num_rows: int) -> int:
 @contextmanager
 def _outcomes(chunks: Iterator[Chunk], workers: int, num_rows: int) -> Iterator[Iterator[Outcome]]:
     if workers > 1 or num_rows > _WORTH_A_PROCESS:
-        with closing(Crew(workers)) as crew:
+        with closing(WorkerPool(workers)) as crew:
             yield crew.outcomes(chunks)
     else:
         yield (outcome for chunk in chunks for outcome in prepare_chunk(chunk))

@@ -16,8 +16,8 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from thorax.atomic_io import canonical_json
 from thorax.errors import DataError
-from thorax.files import canonical_json
 from thorax.recipe.schema import Preparation, Section
 
 __all__ = [

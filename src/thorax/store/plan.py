@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
+from thorax.atomic_io import atomic_write
 from thorax.datasets.table import Source
 from thorax.errors import DataError
-from thorax.files import replacing
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import MANIFEST, PLAN, REJECTED, TABLE, Manifest, Plan, load_section
 
@@ -106,7 +106,7 @@ def list_files(source: Source) -> Listing:
 
 def write_listing(listing: Listing, path: Path) -> None:
     """Write a listing as CSV: path, file_bytes, mtime_ns. Line by line, so that it takes no memory."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_LISTED)
         writer.writerows(zip(listing.paths, listing.sizes.tolist(), listing.mtimes_ns.tolist(), strict=True))

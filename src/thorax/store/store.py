@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch, Rows
+from thorax.atomic_io import sha256_of_file
 from thorax.datasets.table import SampleTable, read_table
 from thorax.errors import DataError
-from thorax.files import sha256_of_file
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import (
     HEADER_BYTES,

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from thorax.arrays import Rows
-from thorax.models.resample import shrink_factor, to_input, warp
 from thorax.models.tensors import Images, KnownTensor, PixelsTensor, TargetsTensor, Theta
+from thorax.models.views import shrink_factor, to_input, warp
 from thorax.randomness import uniform
 from thorax.recipe.schema import Augment
 
@@ -202,9 +202,9 @@ def _cropped(
     area = spec.crop_area[0] + area * (spec.crop_area[1] - spec.crop_area[0])
     aspect = _log_range(aspect, spec.crop_aspect)
     size = np.stack([np.minimum(np.sqrt(area * aspect), 1), np.minimum(np.sqrt(area / aspect), 1)], axis=1)
-    centre = (1 - size) * (2 * np.stack([x, y], axis=1) - 1)
+    center = (1 - size) * (2 * np.stack([x, y], axis=1) - 1)
     linear, shift = theta[:, :, :2], theta[:, :, 2]
-    shift = shift + (linear * centre[:, None, :]).sum(axis=2)
+    shift = shift + (linear * center[:, None, :]).sum(axis=2)
     return np.concatenate([linear * size[:, None, :], shift[:, :, None]], axis=2)
 
 
@@ -276,8 +276,8 @@ def _means(images: Images) -> Float[Tensor, "batch 1 1 1"]:
 def _inside(rectangles: Float[Tensor, "batch 4"], like: Images) -> Bool[Tensor, "batch 1 size size"]:
     """Return which pixel centres lie in the rectangles."""
     size = like.shape[-1]
-    centre = (torch.arange(size, device=like.device) + 0.5) / size
+    center = (torch.arange(size, device=like.device) + 0.5) / size
     top, left, bottom, right = (side[:, None] for side in rectangles.unbind(1))
-    rows = (centre >= top) & (centre < bottom)
-    columns = (centre >= left) & (centre < right)
+    rows = (center >= top) & (center < bottom)
+    columns = (center >= left) & (center < right)
     return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)

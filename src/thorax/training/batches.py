@@ -21,7 +21,7 @@ from thorax.randomness import permutation
 from thorax.recipe.schema import Data
 from thorax.store import Store
 
-__all__ = ["Batch", "Part", "PartPixels", "known_labels", "sent", "steps_per_epoch", "training_batches"]
+__all__ = ["Batch", "Part", "PartPixels", "known_labels", "steps_per_epoch", "to_device", "training_batches"]
 
 _RESIDENT = 0.4
 """Part of a GPU's free memory that the pixels of a part may take; the rest is for the net."""
@@ -104,8 +104,8 @@ class PartPixels:
     def fetch(self, members: Rows) -> PixelsTensor:
         """Return the images at these places of the part, on the device."""
         if self._resident is not None:
-            return self._resident[sent(torch.from_numpy(members), self.device)]
-        return sent(torch.from_numpy(self._part.store.pixels(self._part.rows[members])), self.device)
+            return self._resident[to_device(torch.from_numpy(members), self.device)]
+        return to_device(torch.from_numpy(self._part.store.pixels(self._part.rows[members])), self.device)
 
     def expect(self, members: Rows) -> None:
         """Say that these places are fetched soon."""
@@ -118,7 +118,7 @@ def _free_bytes(device: torch.device) -> int:
     return free
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Send a tensor to the device; from pinned memory, so that a GPU fetches it while the CPU goes on."""
     if device.type == "cpu":
         return tensor
@@ -184,7 +184,7 @@ def training_batches(  # noqa: PLR0913  (which images, in which order, from wher
     for step in range(first_step, steps):
         for soon in members[step + _STEPS_AHEAD : step + _STEPS_AHEAD + 1]:
             pixels.expect(soon)
-        labels = sent(targets[torch.from_numpy(members[step])], pixels.device)
+        labels = to_device(targets[torch.from_numpy(members[step])], pixels.device)
         present, known = known_labels(labels, data.uncertain)
         yield Batch(
             positions=np.arange(step * batch_size, (step + 1) * batch_size),

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from thorax.atomic_io import atomic_write
 from thorax.errors import DataError
-from thorax.files import replacing
 from thorax.training.optim import PlateauState
 
 __all__ = ["Best", "Checkpoint", "Checkpointer", "RunState", "load_checkpoint"]
@@ -146,7 +146,7 @@ def _save(path: Path, tensors: Tensors, values: Mapping[str, Any]) -> None:
     # JSON's Infinity is Python's own dialect, and only Python reads it back.
     metadata = {"thorax": json.dumps(values, sort_keys=True)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(save(plain, metadata))
 
 

@@ -14,10 +14,10 @@ from thorax.models.stages import layer_distances, trained_stages
 from thorax.models.tensors import Images, KnownTensor, TargetsTensor
 from thorax.randomness import integer_seed
 from thorax.recipe.schema import Optim, Recipe
+from thorax.training.compute import ComputeConfig, compiled
 from thorax.training.ema import MovingAverage
 from thorax.training.losses import loss_function
-from thorax.training.machine import Machine, compiled
-from thorax.training.optim import build_optimiser
+from thorax.training.optim import build_optimizer
 
 __all__ = ["Learner", "NonFiniteLoss"]
 
@@ -50,7 +50,7 @@ class Learner:
         positives: Counts,
         negatives: Counts,
         steps: int,
-        machine: Machine,
+        machine: ComputeConfig,
         pretrained: bool = True,
     ) -> None:
         self._seed = recipe.training.seed
@@ -65,7 +65,7 @@ class Learner:
         graphs = machine.device.type == "cuda"
         self._net = compiled(self.classifier, graphs=graphs) if machine.compiled else self.classifier
         # It knows every parameter from the start: what is frozen has no gradient, and is passed by.
-        self.optimiser = build_optimiser(
+        self.optimizer = build_optimizer(
             recipe.optim, self.classifier, distances=_distances(recipe.optim, self.classifier)
         )
         self._freeze = recipe.freeze
@@ -110,10 +110,10 @@ class Learner:
             step: Step of the run, from 0; decides what dropout draws.
         """
         torch.manual_seed(integer_seed(self._seed, "torch", step=step))
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
         # The last step's gradients lie where a CUDA graph will write: they are let go before it runs again.
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         if self._machine.compiled:  # it imports the compiler
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         device, dtype = self._machine.device.type, self._machine.dtype
@@ -122,9 +122,9 @@ class Learner:
         loss = self._loss(logits, targets, known)
         torch.autograd.backward(self._scaler.scale(loss))
         if self._clip is not None:
-            self._scaler.unscale_(self.optimiser)
+            self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.classifier.parameters(), self._clip)
-        self._scaler.step(self.optimiser)
+        self._scaler.step(self.optimizer)
         self._scaler.update()
         if self.average is not None:
             self.average.update(step=step)
@@ -152,7 +152,7 @@ class Learner:
         found = {f"net.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
         if self.average is not None:
             found |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
+        for index, moments in self.optimizer.state_dict()["state"].items():
             found |= {
                 f"optimiser.{index}.{key}": value for key, value in moments.items() if value is not None
             }
@@ -169,7 +169,7 @@ class Learner:
             self.average.restore(_under(tensors, "average."))
         self.losses.copy_(tensors["losses"])
         self._scaler.load_state_dict(dict(extra["scaler"]))
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, "optimiser.").items():
             index, key = name.split(".")
@@ -177,8 +177,8 @@ class Learner:
             # A moment lies in memory as its parameter does (channels last), as in a run that never stopped.
             value = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
             state.setdefault(int(index), {})[key] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _distances(spec: Optim, classifier: Classifier) -> dict[str, int] | None:

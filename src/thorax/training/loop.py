@@ -7,23 +7,23 @@ from pathlib import Path
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
-from thorax.training.deliver import Delivery, deliver_bundle
-from thorax.training.interruption import TrainingInterrupted, stop_signal
+from thorax.training.compute import deterministic, pick_compute
+from thorax.training.finalize import Finalization, deliver_bundle
 from thorax.training.logbook import Logbook, read_log
-from thorax.training.machine import pick_machine, repeatable
-from thorax.training.pace import ProgressCallback
 from thorax.training.plan import plan_run
-from thorax.training.premium import read_premium
 from thorax.training.run import Run
 from thorax.training.run_folder import (
     CHECKPOINTS,
     LOG,
     RunSummary,
     describe_start,
-    hold_run,
     identity,
+    lock_run,
     open_run,
 )
+from thorax.training.selection_bias import read_premium
+from thorax.training.signals import TrainingInterrupted, stop_signal
+from thorax.training.throughput import ProgressCallback
 from thorax.training.validation import measure
 
 __all__ = ["train"]
@@ -63,14 +63,14 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
     # ---- data, machine, folder ----------------------------------------------------------------------
     plan = plan_run(recipe, store, record_test_curve=record_test_curve)
     training = recipe.training
-    machine = pick_machine(
+    machine = pick_compute(
         device,
         training.precision,
         compiling=training.compile,
         images=training.epochs * plan.steps * training.batch_size,
     )
     same = identity(recipe, store, plan, machine)
-    with hold_run(out):
+    with lock_run(out):
         folder = open_run(out, recipe, same, resume=resume)
         if folder.finished is not None:
             return folder.finished
@@ -78,7 +78,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
         machine = replace(machine, threads=folder.threads or machine.threads)
 
         with (
-            repeatable(training.determinism, threads=machine.threads),
+            deterministic(training.determinism, threads=machine.threads),
             closing(
                 Logbook(out / LOG, keep=folder.checkpoint.state.events if folder.checkpoint else 0)
             ) as log,
@@ -120,7 +120,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
             # ---- choice, calibration, operating points, bundle ---------------------------------------
             epoch, weights = run.select()
             logits = run.pipeline_logits()
-            delivery = Delivery(weights, epoch=epoch, logits=logits)
+            delivery = Finalization(weights, epoch=epoch, logits=logits)
             temperature, refused = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
             validation = measure(logits, plan.val.targets, plan.findings)
             summary = RunSummary(

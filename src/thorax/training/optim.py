@@ -14,10 +14,10 @@ from torch import nn
 
 from thorax.recipe.schema import Adam, AdamW, Constant, Cosine, Optim, Plateau, Schedule, Sgd, WarmRestarts
 
-__all__ = ["PlateauState", "build_optimiser", "learning_rate"]
+__all__ = ["PlateauState", "build_optimizer", "learning_rate"]
 
 
-def build_optimiser(
+def build_optimizer(
     spec: Optim, module: nn.Module, *, distances: Mapping[str, int] | None = None
 ) -> torch.optim.Optimizer:
     """Return the optimiser that a recipe names, over every parameter that may learn.
@@ -34,15 +34,15 @@ def build_optimiser(
     members: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            spared = parameter.ndim <= 1 and not spec.decay_norms
-            members.setdefault(((distances or {}).get(name, 0), spared), []).append(parameter)
+            no_decay = parameter.ndim <= 1 and not spec.decay_norms
+            members.setdefault(((distances or {}).get(name, 0), no_decay), []).append(parameter)
     groups: list[dict[str, Any]] = [
         {
             "params": parameters,
-            "weight_decay": 0.0 if spared else spec.weight_decay,
+            "weight_decay": 0.0 if no_decay else spec.weight_decay,
             "lr_scale": spec.layer_decay**distance,
         }
-        for (distance, spared), parameters in sorted(members.items(), key=lambda item: item[0])
+        for (distance, no_decay), parameters in sorted(members.items(), key=lambda item: item[0])
     ]
     # One kernel for many tensors, on a CPU too.
     match spec:

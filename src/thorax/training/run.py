@@ -21,15 +21,15 @@ from thorax.training.augment import (
     mix_images,
     mix_targets,
 )
-from thorax.training.batches import Batch, PartPixels, known_labels, sent, training_batches
+from thorax.training.batches import Batch, PartPixels, known_labels, to_device, training_batches
 from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
+from thorax.training.compute import ComputeConfig, compiled
 from thorax.training.learner import Learner, NonFiniteLoss
 from thorax.training.logbook import Logbook
-from thorax.training.machine import Machine, compiled
 from thorax.training.optim import learning_rate
-from thorax.training.pace import Pace, Progress
 from thorax.training.plan import Plan
-from thorax.training.premium import TEST_CURVE
+from thorax.training.selection_bias import TEST_CURVE
+from thorax.training.throughput import Progress, Throughput
 from thorax.training.validation import PLAIN, Validation, measure, predict_logits
 
 __all__ = ["Run"]
@@ -59,7 +59,7 @@ class Run:
         recipe: Recipe,
         plan: Plan,
         *,
-        machine: Machine,
+        machine: ComputeConfig,
         log: Logbook,
         checkpointer: Checkpointer,
         checkpoint: Checkpoint | None,
@@ -91,9 +91,9 @@ class Run:
             self.learner.restore(checkpoint.tensors, checkpoint.extra)
         # A net of its own for looking at validation, whose weights are laid into it; not compiled, which
         # would take longer than it saves in most runs.
-        self._judge = copy.deepcopy(self.learner.classifier).eval()
+        self._eval_net = copy.deepcopy(self.learner.classifier).eval()
         self._augment = compiled(self._augmented) if machine.compiled else self._augmented
-        self._pace = Pace()
+        self._pace = Throughput()
         self._recent_loss: float | None = None
         self._epoch_began = time.monotonic()
 
@@ -218,21 +218,21 @@ class Run:
 
     def pipeline_logits(self) -> Float64[np.ndarray, "n k"]:
         """Return the logits of the validation images by the chosen weights, as the bundle will give them."""
-        self._judge.load_state_dict(self.learner.classifier.state_dict())
+        self._eval_net.load_state_dict(self.learner.classifier.state_dict())
         return self._predict("val", lambda: None, self._recipe.test_time)
 
     def _logits(
         self, part: str, weights: Mapping[str, Tensor], check: Callable[[], None]
     ) -> Float64[np.ndarray, "n k"]:
         """Return the logits of a part by these weights; `check` is called after each batch."""
-        self._judge.load_state_dict(weights)
+        self._eval_net.load_state_dict(weights)
         return self._predict(part, check, PLAIN)
 
     def _predict(
         self, part: str, check: Callable[[], None], test_time: TestTime
     ) -> Float64[np.ndarray, "n k"]:
         return predict_logits(
-            self._judge,
+            self._eval_net,
             self._pixels[part],
             input_size=self._recipe.model.input_size,
             batch_size=self._recipe.training.batch_size,
@@ -248,7 +248,7 @@ class Run:
         targets, known = batch.targets, batch.known
         if spec.mixup:
             drawn = draw_mixup(spec.mixup, seed=seed, epoch=epoch, positions=batch.positions)
-            share = sent(drawn, self._machine.device)
+            share = to_device(drawn, self._machine.device)
             targets, known = mix_targets(targets, known, share)
         return self._augment(batch.pixels, params.to(self._machine.device), share), targets, known
 

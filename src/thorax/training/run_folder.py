@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 import thorax
+from thorax.atomic_io import exclusive_lock
 from thorax.errors import DataError
-from thorax.files import held
 from thorax.recipe.load import recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpoint, load_checkpoint
+from thorax.training.compute import ComputeConfig
 from thorax.training.logbook import read_log
-from thorax.training.machine import Machine
 from thorax.training.plan import Plan
-from thorax.training.premium import Premium
+from thorax.training.selection_bias import SelectionBias
 
 __all__ = [
     "CHECKPOINTS",
@@ -28,8 +28,8 @@ __all__ = [
     "RunFolder",
     "RunSummary",
     "describe_start",
-    "hold_run",
     "identity",
+    "lock_run",
     "open_run",
 ]
 
@@ -63,7 +63,7 @@ class RunSummary:
     loss: float
     temperature: float
     notices: tuple[str, ...]
-    premium: Premium | None = None
+    premium: SelectionBias | None = None
 
     def as_fields(self) -> dict[str, Any]:
         """Return what the log's last event holds: all but the folders."""
@@ -89,7 +89,7 @@ class RunFolder:
     finished: RunSummary | None = None
 
 
-def identity(recipe: Recipe, store: Store, plan: Plan, machine: Machine) -> dict[str, Any]:
+def identity(recipe: Recipe, store: Store, plan: Plan, machine: ComputeConfig) -> dict[str, Any]:
     """Return what must be equal for a run to go on, by its name in the log's first event."""
     same = {
         "recipe_sha256": recipe_sha256(recipe),
@@ -110,7 +110,9 @@ def identity(recipe: Recipe, store: Store, plan: Plan, machine: Machine) -> dict
     return same
 
 
-def describe_start(recipe: Recipe, plan: Plan, machine: Machine, same: Mapping[str, Any]) -> dict[str, Any]:
+def describe_start(
+    recipe: Recipe, plan: Plan, machine: ComputeConfig, same: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what the log's first event says."""
     return {
         "recipe": recipe.name,
@@ -128,7 +130,7 @@ def describe_start(recipe: Recipe, plan: Plan, machine: Machine, same: Mapping[s
 
 
 @contextmanager
-def hold_run(path: Path) -> Iterator[None]:
+def lock_run(path: Path) -> Iterator[None]:
     """Make the folder of a run if it is not there, and hold it: two runs never write to it at once.
 
     Raises:
@@ -137,7 +139,7 @@ def hold_run(path: Path) -> Iterator[None]:
     if path.exists() and not path.is_dir():
         raise DataError(f"{path} is a file; give a folder for the run with --out")
     path.mkdir(parents=True, exist_ok=True)
-    with held(path, doing="training in"):
+    with exclusive_lock(path, doing="training in"):
         yield
 
 
@@ -145,7 +147,7 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
     """Make the folder of a new run, or find out where an old one is.
 
     Args:
-        path: The folder, which must be there; `hold_run` makes it.
+        path: The folder, which must be there; `lock_run` makes it.
         recipe: Written into it.
         same: The run's `identity`.
         resume: Whether a run that is there may be gone on with.
@@ -225,6 +227,6 @@ def _summary(path: Path, end: Mapping[str, Any]) -> RunSummary:
         folder=path,
         bundle=path / "bundle",
         notices=tuple(fields.pop("notices")),
-        premium=Premium(**found) if found else None,
+        premium=SelectionBias(**found) if found else None,
         **fields,
     )

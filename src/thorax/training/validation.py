@@ -8,10 +8,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from thorax.arrays import Known, Targets
-from thorax.evaluation.calibration import negative_log_likelihood
-from thorax.evaluation.ranking import auroc_score
+from thorax.evaluation.calibration.fit import negative_log_likelihood
+from thorax.evaluation.statistics.ranking import auroc_score
 from thorax.findings import NO_FINDING, Findings
-from thorax.inference.pipeline import mean_logit
+from thorax.inference.predictor import mean_logit
 from thorax.inference.torch_engine import view_logits
 from thorax.models.tensors import Images
 from thorax.recipe.schema import TestTime

@@ -1,0 +1,108 @@
+"""Writing files so that nothing is ever half-written under its final name."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from thorax.errors import DataError
+
+__all__ = [
+    "atomic_write",
+    "canonical_json",
+    "exclusive_lock",
+    "sha256_of_file",
+    "sha256_of_lines",
+    "write_json",
+    "write_text",
+]
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on leaving without error, fsync it and rename it to `path`.
+
+    The temporary name carries the process number, so that two writers never share one. On an error
+    the temporary file is removed and `path` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive_lock(folder: Path, *, doing: str) -> Iterator[None]:
+    """Hold a folder while writing to it; the system lets go when the process ends, however it ends.
+
+    Raises:
+        DataError: Another process holds it; `doing` says what it does there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"another process is {doing} {folder}; wait for it to end, or give another folder"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+_HASHED_TOGETHER: Final = 1 << 23
+"""Bytes; Python's lock is taken twice for each such block, and waits up to 5 ms while another thread imports:
+with 256 kB, a thread needed 250 ms for the 28 MB of a DenseNet-121. Larger ones are felt in memory."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 `text` to `path`, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as readable JSON with the keys in the order given; NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one byte string that stands for `value`: sorted keys, no spaces. For hashing."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(_HASHED_TOGETHER))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(block):
+            digest.update(block[:size])
+    return digest.hexdigest()
+
+
+def sha256_of_lines(lines: list[str]) -> str:
+    """Return the SHA-256 of `lines`, each ended by a newline."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,336 @@
+"""Labels that a list of images carries, beside those of the store: versions of NIH's file differ in some.
+
+Read are numbers behind each name, one for each of the 14 findings in CheXNet's order (as arnoweng's and
+zoogzog's lists have them), a column "Finding Labels", and columns of 0 and 1 that are named after findings.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Int8
+
+from thorax.arrays import NOT_LABELED, Rows, Targets
+from thorax.audit.lists import ABSENT, Lists, Locator, find_image_column, read_lines, read_rows, split_line
+from thorax.audit.report import Prevalence, Problem, found
+from thorax.datasets.splits import NIH_DATASET, NIH_OFFICIAL_TEST_IMAGES, nih_official_test_patients
+from thorax.datasets.table import SampleTable, patient_codes
+from thorax.findings import NIH14, Findings, find_finding
+
+__all__ = [
+    "NIH_OFFICIAL_TEST_POSITIVES",
+    "ListedLabels",
+    "check_dropped_findings",
+    "check_label_version",
+    "check_listed_labels",
+    "check_prevalence",
+    "count_prevalence",
+    "measurable",
+    "read_listed_labels",
+]
+
+NIH_OFFICIAL_TEST_POSITIVES: Final[Mapping[str, int]] = {
+    "Atelectasis": 3279,
+    "Cardiomegaly": 1069,
+    "Effusion": 4658,
+    "Infiltration": 6112,
+    "Mass": 1748,
+    "Nodule": 1623,
+    "Pneumonia": 555,
+    "Pneumothorax": 2665,
+    "Consolidation": 1815,
+    "Edema": 925,
+    "Emphysema": 1093,
+    "Fibrosis": 435,
+    "Pleural_Thickening": 1143,
+    "Hernia": 86,
+    "No Finding": 9861,
+}
+"""Positives of the 25,596 images of the official test in Data_Entry_2017_v2020.csv, counted in that file."""
+
+_NEWEST = "Data_Entry_2017_v2020.csv"
+_OLDEST = 95
+_NUMBERED = r"\d{8}_(\d{3})\.png"
+# In the newest file 3,154 of the 13,302 patients with several images have a follow-up number that is not
+# the number in the image's name; that 100 such patients have none has a probability of 1e-12.
+_ENOUGH_PATIENTS = 100
+_RATIO = 1.5
+_DEVIATIONS = 4.0
+_CHANCE = 1e-4
+
+
+def check_label_version(table: SampleTable, dataset: str, label_files: Mapping[str, str]) -> list[Problem]:
+    """Look for signs that NIH's labels are not those of the newest file, whatever its name.
+
+    Args:
+        table: The store's table.
+        dataset: Its data set; only NIH's has versions.
+        label_files: SHA-256 by name of the files that the store was made from.
+    """
+    if dataset != NIH_DATASET:
+        return []
+    signs = [
+        *_sign_of_name(label_files),
+        *_sign_of_ages(table),
+        *_sign_of_follow_ups(table),
+        *_sign_of_counts(table),
+    ]
+    return found(
+        "warning",
+        "label-version",
+        signs,
+        what=f"the labels are not those of {_NEWEST}",
+        remedy=f"download {_NEWEST} and prepare the store anew; labels differ between versions",
+    )
+
+
+def _sign_of_name(label_files: Mapping[str, str]) -> list[str]:
+    older = sorted(name for name in label_files if re.match(r"Data_Entry_2017\.csv|sample_labels\.csv", name))
+    return [f"they come from {older[0]}"] if older else []
+
+
+def _sign_of_ages(table: SampleTable) -> list[str]:
+    """The newest file has an age for every image, `_OLDEST` at most; the reader leaves out 411 and such."""
+    ages = table.frame["age"]
+    absent, highest = int(ages.isna().sum()), ages.max()
+    signs = [f"{absent:,} images have no age below 121"] if 0 < absent < len(ages) else []
+    older = ages.notna().any() and highest > _OLDEST
+    return signs + ([f"a patient is {highest} years old"] if older else [])
+
+
+def _sign_of_follow_ups(table: SampleTable) -> list[str]:
+    numbers = table.frame["image"].str.extract(_NUMBERED, expand=False).astype("Int64")
+    several = table.frame["patient"].duplicated(keep=False)
+    comparable = several & table.frame["follow_up"].notna() & numbers.notna()
+    patients = table.frame["patient"][comparable].nunique()
+    equal = bool((table.frame["follow_up"] == numbers)[comparable].all())
+    if patients < _ENOUGH_PATIENTS or not equal:
+        return []
+    return ["every follow-up number is the one in the image's name"]
+
+
+def _sign_of_counts(table: SampleTable) -> list[str]:
+    test = table.frame["patient"].isin(nih_official_test_patients())
+    if int(test.sum()) != NIH_OFFICIAL_TEST_IMAGES:
+        return []
+    counts = {f.name: int((table.frame[f.name][test] == 1).sum()) for f in table.findings}
+    differing = [
+        name for name, count in counts.items() if NIH_OFFICIAL_TEST_POSITIVES.get(name, count) != count
+    ]
+    return [f"the official test has other numbers of {', '.join(differing)}"] if differing else []
+
+
+def count_prevalence(table: SampleTable, lists: Lists) -> tuple[Prevalence, ...]:
+    """Return how often each finding is labelled in each part that has images in the store."""
+    targets = table.targets(table.findings)
+    counted = []
+    for part, listed in lists.parts.items():
+        labels = targets[listed.present]
+        counted += [
+            Prevalence(
+                finding=finding.name,
+                part=part,
+                num_known=int(np.sum(labels[:, column] >= 0)),
+                num_positive=int(np.sum(labels[:, column] == 1)),
+            )
+            for column, finding in enumerate(table.findings)
+            if len(labels)
+        ]
+    return tuple(counted)
+
+
+def check_prevalence(table: SampleTable, lists: Lists) -> list[Problem]:
+    """Look for findings that are much rarer or commoner in the test part than in training.
+
+    Named are those that differ by more than half and by four standard errors, patients being the unit.
+    """
+    if not {"train", "test"} <= set(lists.parts):
+        return []
+    train, test = (lists.parts[part].present for part in ("train", "test"))
+    if not (len(train) and len(test)):
+        return []
+    targets, patients = table.targets(table.findings), patient_codes(table)
+    shifted = []
+    for column, finding in enumerate(table.findings):
+        here, there = (_share(targets[rows, column], patients[rows]) for rows in (train, test))
+        if _differ(here, there):
+            shifted.append(f"{finding}: {here[0]:.2%} in train, {there[0]:.2%} in test")
+    return found(
+        "note",
+        "prevalence-shift",
+        shifted,
+        what=f"findings much rarer or commoner in test: {len(shifted)} of {len(table.findings)}",
+        remedy="give calibration and predictive values at a stated prevalence",
+    )
+
+
+def _share(labels: Int8[np.ndarray, " n"], patients: Rows) -> tuple[float, float]:
+    """Return the prevalence and its standard error, clustered by patient; NaN without labels."""
+    known = labels >= 0
+    if not known.any():
+        return math.nan, math.nan
+    positive = (labels[known] == 1).astype(np.float64)
+    share = float(positive.mean())
+    residuals = np.bincount(patients[known], positive - share)
+    return share, float(np.sqrt(np.sum(residuals**2)) / len(positive))
+
+
+def _differ(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    low, high = sorted((a[0], b[0]))
+    far = high - low > _DEVIATIONS * math.hypot(a[1], b[1])
+    return far and high > _RATIO * low
+
+
+def check_dropped_findings(
+    table: SampleTable, candidate: Bool[np.ndarray, " n"], kept: Bool[np.ndarray, " n"], *, where: str
+) -> list[Problem]:
+    """Look for findings whose images were left out of what is measured.
+
+    Of the candidates, those with a finding should be kept about as often as all are. Named are findings kept
+    less than half as often, where neither images nor patients left out at random explain it.
+
+    Args:
+        table: The store's table.
+        candidate: Which rows could be measured.
+        kept: Which of them are.
+        where: What they are kept in, such as "the test part".
+    """
+    kept = kept & candidate
+    if not kept.any() or int(kept.sum()) == int(candidate.sum()):
+        return []
+    targets, patients = table.targets(table.findings), patient_codes(table)
+    overall = float(kept[candidate].mean())
+    dropped = []
+    for column, finding in enumerate(table.findings):
+        positive = candidate & (targets[:, column] == 1)
+        found_in, of = int((positive & kept).sum()), int(positive.sum())
+        if found_in < of * overall / 2 and _is_picked(candidate, kept, positive, patients):
+            dropped.append(f"{finding}: {found_in:,} of {of:,} kept")
+    return found(
+        "error",
+        "findings-dropped",
+        dropped,
+        what=f"findings left out of {where} ({overall:.0%} of all images are in): {len(dropped)}",
+        remedy="measure on all images of the part: without its rare findings a figure is of another task",
+    )
+
+
+def measurable(table: SampleTable, lists: Lists, dataset: str) -> Bool[np.ndarray, " n"]:
+    """Return which rows could be in the test part: those of patients that a model does not learn from.
+
+    Where a test part has NIH's official test patients alone, only theirs.
+    """
+    learnt = {patient for listed in lists.learnt() for patient in listed.patients}
+    candidate = ~table.frame["patient"].isin(learnt).to_numpy()
+    official = table.frame["patient"].isin(nih_official_test_patients()).to_numpy()
+    if dataset == NIH_DATASET and bool(official[lists.parts["test"].present].all()):
+        candidate &= official
+    return np.asarray(candidate)
+
+
+def _is_picked(
+    candidate: Bool[np.ndarray, " n"],
+    kept: Bool[np.ndarray, " n"],
+    positive: Bool[np.ndarray, " n"],
+    patients: Rows,
+) -> bool:
+    """Tell whether so few kept positives are unlikely, both with images and with patients drawn at random."""
+    images = (candidate, candidate & kept, positive, positive & kept)
+    of_images = _fewer_by_chance(*(int(rows.sum()) for rows in images))
+    of_patients = _fewer_by_chance(*(len(np.unique(patients[rows])) for rows in images))
+    return of_images < _CHANCE and of_patients < _CHANCE
+
+
+def _fewer_by_chance(everyone: int, kept: int, positive: int, both: int) -> float:
+    """Return the probability of at most `both` kept positives: the lower tail of the hypergeometric law."""
+    least = max(0, positive + kept - everyone)
+    terms = [
+        _log_choose(kept, found) + _log_choose(everyone - kept, positive - found)
+        for found in range(least, both + 1)
+    ]
+    whole = _log_choose(everyone, positive)
+    return math.fsum(math.exp(term - whole) for term in terms)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+_COMBINED = "Finding Labels"
+_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+
+
+@dataclass(frozen=True)
+class ListedLabels:
+    """What a list says of its images.
+
+    Attributes:
+        images: Names as they are written.
+        findings: What it says something about.
+        targets: Its labels, int8 (n, k).
+    """
+
+    images: tuple[str, ...]
+    findings: Findings
+    targets: Targets
+
+
+def read_listed_labels(path: Path) -> ListedLabels | None:
+    """Read the labels of a list; None where it has none.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    lines = [split_line(line) for line in read_lines(path)]
+    if all(len(numbers) == len(NIH14) for _, numbers in lines):
+        targets = [[_VALUES.get(number, NOT_LABELED) for number in numbers] for _, numbers in lines]
+        return ListedLabels(tuple(name for name, _ in lines), NIH14, np.array(targets, np.int8))
+    return _read_columns(path) if "," in read_lines(path)[0] else None
+
+
+def _read_columns(path: Path) -> ListedLabels | None:
+    header, rows = read_rows(path)
+    image = find_image_column(header, path)
+    images = tuple(row[image] for row in rows)
+    if _COMBINED in header:
+        texts = [row[header.index(_COMBINED)] for row in rows]
+        # A few hundred texts stand in a hundred thousand rows.
+        parsed = {text: {find_finding(name) for name in text.split("|")} for text in set(texts)}
+        known = {text: [finding in names for finding in NIH14] for text, names in parsed.items()}
+        return ListedLabels(images, NIH14, np.array([known[text] for text in texts], np.int8))
+    columns = {finding: number for number, name in enumerate(header) if (finding := find_finding(name))}
+    if not columns:
+        return None
+    cells = [[_VALUES.get(row[number].strip(), NOT_LABELED) for number in columns.values()] for row in rows]
+    return ListedLabels(images, tuple(columns), np.array(cells, np.int8))
+
+
+def check_listed_labels(table: SampleTable, locator: Locator, listed: ListedLabels) -> list[Problem]:
+    """Look for images that a list labels otherwise than the store."""
+    common = tuple(finding for finding in listed.findings if finding in table.findings)
+    rows = locator.locate(listed.images).rows
+    at_hand = np.flatnonzero(rows != ABSENT)
+    if not common or not len(at_hand):
+        return []
+    theirs = listed.targets[at_hand][:, [listed.findings.index(finding) for finding in common]]
+    ours = table.targets(common)[rows[at_hand]]
+    differ = (theirs != ours) & (theirs >= 0) & (ours >= 0)
+    images = table.images
+    differing = {
+        images[rows[at_hand[row]]]: ", ".join(
+            f"{common[column]} {theirs[row, column]} (store {ours[row, column]})"
+            for column in np.flatnonzero(differ[row])
+        )
+        for row in np.flatnonzero(differ.any(axis=1))
+    }
+    return found(
+        "warning",
+        "labels-differ",
+        [f"{image}: {what}" for image, what in differing.items()],
+        what=f"images that a list labels otherwise than the store: {len(differing):,} of {len(at_hand):,}",
+        remedy="find out which version of the label file the list was made from; figures do not compare",
+    )

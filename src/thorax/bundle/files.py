@@ -1,0 +1,47 @@
+"""The files of a bundle: where its manifest is, and that a file is the one that the manifest describes.
+
+Apart from the manifest's types, so that a file can be checked and opened while those are being imported.
+"""
+
+from pathlib import Path
+
+from thorax.atomic_io import sha256_of_file
+from thorax.errors import BundleError
+
+__all__ = ["MANIFEST", "bundle_folder", "check_file"]
+
+MANIFEST = "bundle.json"
+"""Name of the manifest in a bundle's folder."""
+
+
+def bundle_folder(path: Path) -> Path:
+    """Return the folder of a bundle, given it or the run that made it."""
+    return path / "bundle" if (path / "bundle" / MANIFEST).is_file() else path
+
+
+def check_file(folder: Path, name: str, expected: str) -> None:
+    """Refuse a file that is missing or changed.
+
+    Args:
+        folder: The bundle's.
+        name: As the manifest has it.
+        expected: SHA-256 that the manifest gives.
+
+    Raises:
+        BundleError: It is outside the folder, cannot be read, or has another checksum.
+    """
+    if Path(name).name != name:
+        raise BundleError(
+            f"{folder / MANIFEST} names the file {name!r} outside its folder; do not use this bundle"
+        )
+    try:
+        found = sha256_of_file(folder / name)
+    except OSError as error:
+        raise BundleError(
+            f"{folder / name} is missing from the bundle; copy the whole folder again"
+        ) from error
+    if found != expected:
+        raise BundleError(
+            f"{folder / name} is not the file that the manifest describes (SHA-256 {found[:12]}..., "
+            f"expected {expected[:12]}...); copy the whole bundle again"
+        )

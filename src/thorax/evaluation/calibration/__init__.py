@@ -1,0 +1,1 @@
+"""Calibration: fitted, and measured."""

@@ -1,0 +1,366 @@
+"""Calibration on trial: what one temperature, or Platt's scaling of each finding, makes of probabilities.
+
+Both are fitted on validation and looked at on the part that is reported, beside the probabilities as they
+are. Fitted on the reported part itself they would seem to help whatever they are: that is refused, or marked.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+
+from thorax.arrays import Known, Probabilities, Scores, Targets
+from thorax.errors import DataError
+from thorax.evaluation.thresholds import TUNED_MARK, ChosenOn, is_tuned
+
+__all__ = [
+    "MAX_TEMPERATURE",
+    "MIN_TEMPERATURE",
+    "Platt",
+    "Recalibrated",
+    "Recalibration",
+    "brier_loss",
+    "expected_calibration_error",
+    "fit_platt",
+    "fit_recalibrations",
+    "fit_temperature",
+    "negative_log_likelihood",
+    "platt_logits",
+    "recalibrate",
+    "to_logits",
+]
+
+MIN_TEMPERATURE = 0.05
+"""Lowest temperature that is fitted: scores that separate the classes have no best one above 0."""
+
+MAX_TEMPERATURE = 20.0
+"""Highest temperature that is fitted: scores that say nothing, or the opposite, have no finite best one."""
+
+_MAX_STEPS = 100
+_CONVERGED = 1e-12
+"""The step after which Newton's method ends."""
+
+_ROUNDING = 1e-14
+"""A rise of the loss, as a share of it, that is none: the last steps change less than float64 can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """One finding's calibration: its new logit is slope * logit + intercept.
+
+    Attributes:
+        slope: Above 0, so that no two images change places.
+        intercept: What is added.
+        kept: Why the logits are left as they are (slope 1, intercept 0); "" where they were fitted.
+    """
+
+    slope: float
+    intercept: float
+    kept: str = ""
+
+
+def fit_temperature(targets: Targets, known: Known, logits: Scores) -> float:
+    """Return the temperature T for which sigmoid(logit / T) has the least negative log likelihood.
+
+    One T for all findings (Guo et al., ICML 2017), fitted over the known labels of a validation part. The
+    loss is convex in 1 / T and its minimum is where the derivative is 0, which is found to the last digits
+    by Newton's method inside a bracket: no step size, no random number, the same result each time.
+
+    Args:
+        targets: 1 and 0 where `known`; anything elsewhere.
+        known: Which labels count.
+        logits: Before the sigmoid.
+
+    Returns:
+        T in [`MIN_TEMPERATURE`, `MAX_TEMPERATURE`]; above 1 makes probabilities more cautious.
+
+    Raises:
+        DataError: No label is known, a known one is neither 1 nor 0, or a logit is not finite.
+    """
+    present, logit = _known_labels(targets, known, logits)
+    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
+    if _slope(present, logit, low) >= 0:
+        return MAX_TEMPERATURE
+    if _slope(present, logit, high) <= 0:
+        return MIN_TEMPERATURE
+    scale = 1.0
+    for _ in range(_MAX_STEPS):
+        slope = _slope(present, logit, scale)
+        low, high = (low, scale) if slope > 0 else (scale, high)
+        following = scale - slope / _curvature(logit, scale)
+        if not low < following < high:
+            following = (low + high) / 2
+        if abs(following - scale) <= 1e-12 * scale:
+            break
+        scale = following
+    return 1 / scale
+
+
+def fit_platt(targets: Targets, known: Known, logits: Scores) -> tuple[Platt, ...]:
+    """Return slope and intercept of each finding that fit its known labels of a validation part best.
+
+    Logistic regression of the labels on the logit, with Platt's targets (N1 + 1) / (N1 + 2) and
+    1 / (N0 + 2) instead of 1 and 0, which keep it finite where logits separate the classes (Platt 1999;
+    Lin, Lin and Weng, Machine Learning 2007). Newton's method with halved steps: the same result each time.
+
+    A finding keeps its logits, and `Platt.kept` says why, where its known labels are of one class or its
+    logits all equal, and where the best slope is not above 0: it would call the model's ranking wrong on
+    the word of the validation part, and turn it round.
+
+    Args:
+        targets: 1 and 0 where `known`; anything elsewhere.
+        known: Which labels count.
+        logits: Before the sigmoid.
+
+    Raises:
+        DataError: No label is known, a known one is neither 1 nor 0, or a logit is not finite.
+    """
+    _known_labels(targets, known, logits)
+    return tuple(
+        _fit_platt(target[known_row] == 1, logit[known_row].astype(np.float64))
+        for target, known_row, logit in zip(targets.T, known.T, logits.T, strict=True)
+    )
+
+
+def platt_logits(platt: tuple[Platt, ...], logits: Scores) -> Float64[np.ndarray, "n k"]:
+    """Return the calibrated logits; one Platt per column."""
+    slopes, intercepts = ([getattr(each, name) for each in platt] for name in ("slope", "intercept"))
+    return np.asarray(logits * np.array(slopes) + np.array(intercepts), dtype=np.float64)
+
+
+def to_logits(probabilities: Probabilities, *, floor: float = 1e-7) -> Float64[np.ndarray, "n k"]:
+    """Return log(p / (1 - p)), with probabilities kept `floor` away from 0 and 1.
+
+    Foreign predictions have zeros and ones where they were rounded; float32 knows nothing closer to 1 than
+    6e-8.
+    """
+    clipped = np.clip(probabilities, floor, 1 - floor)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))
+
+
+def negative_log_likelihood(
+    targets: Targets, known: Known, logits: Scores, *, temperature: float = 1.0
+) -> float:
+    """Return the mean of -log(probability given to the label) over the known labels, in nats.
+
+    Args:
+        targets: 1 and 0 where `known`; anything elsewhere.
+        known: Which labels count.
+        logits: Before the sigmoid.
+        temperature: What the logits are divided by.
+
+    Raises:
+        DataError: No label is known, a known one is neither 1 nor 0, or a logit is not finite.
+    """
+    present, logit = _known_labels(targets, known, logits)
+    scaled = logit / temperature
+    return float(np.mean(np.logaddexp(0.0, np.where(present, -scaled, scaled))))
+
+
+def brier_loss(target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]) -> float:
+    """Return the mean squared distance of probability and label (Brier 1950), in [0, 1]; NaN if empty."""
+    if len(target) == 0:
+        return float("nan")
+    return float(np.mean((probability.astype(np.float64) - target) ** 2))
+
+
+def expected_calibration_error(
+    target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"], *, bins: int = 15
+) -> float:
+    """Return how far the share of positives lies from the mean probability, averaged over images.
+
+    Images are put into `bins` bins of equal width over [0, 1], the last one closed (Naeini et al., AAAI
+    2015; 15 bins as in Guo et al. 2017). In [0, 1]; NaN if empty. With few images it is too large: noise in
+    a bin counts as miscalibration.
+    """
+    if len(target) == 0:
+        return float("nan")
+    bin_of_image = np.minimum((probability.astype(np.float64) * bins).astype(np.int64), bins - 1)
+    excess = np.bincount(bin_of_image, weights=probability.astype(np.float64) - target, minlength=bins)
+    return float(np.sum(np.abs(excess)) / len(target))
+
+
+def _fit_platt(present: Bool[np.ndarray, " n"], logit: Float64[np.ndarray, " n"]) -> Platt:
+    positives, negatives = int(np.sum(present)), int(np.sum(~present))
+    if positives == 0 or negatives == 0:
+        return Platt(1.0, 0.0, f"{positives} of {len(present)} known labels are present")
+    center, spread = float(np.mean(logit)), float(np.std(logit))
+    if spread <= 1e-12 * abs(center):
+        return Platt(1.0, 0.0, f"all {len(logit)} logits are equal")
+    goal = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    slope, intercept = _logistic_regression(goal, (logit - center) / spread)
+    if slope <= 0:
+        return Platt(1.0, 0.0, f"the best slope is {slope / spread:.3g}, and would turn the ranking round")
+    return Platt(slope / spread, intercept - slope * center / spread)
+
+
+def _logistic_regression(
+    goal: Float64[np.ndarray, " n"], x: Float64[np.ndarray, " n"]
+) -> tuple[float, float]:
+    """Return slope and intercept with the least cross-entropy to goals in (0, 1); `x` has mean 0, sd 1."""
+    design = np.stack([x, np.ones_like(x)])
+    weights = np.array([0.0, math.log(np.mean(goal) / (1 - np.mean(goal)))])
+    loss = _cross_entropy(goal, weights @ design)
+    for _ in range(_MAX_STEPS):
+        probability = _sigmoid(weights @ design)
+        gradient = design @ (probability - goal) / len(x)
+        hessian = (design * probability * (1 - probability)) @ design.T / len(x)
+        step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
+        while _cross_entropy(goal, (weights - step) @ design) > loss * (1 + _ROUNDING):
+            step = step / 2
+        weights = weights - step
+        loss = _cross_entropy(goal, weights @ design)
+        if np.max(np.abs(step)) <= _CONVERGED:
+            break
+    return float(weights[0]), float(weights[1])
+
+
+def _cross_entropy(goal: Float64[np.ndarray, " n"], logit: Float64[np.ndarray, " n"]) -> float:
+    return float(np.mean(np.logaddexp(0.0, logit) - goal * logit))
+
+
+def _known_labels(
+    targets: Targets, known: Known, logits: Scores
+) -> tuple[Bool[np.ndarray, " label"], Float64[np.ndarray, " label"]]:
+    """Return the known labels and their logits, one after the other."""
+    target, logit = targets[known], logits[known].astype(np.float64)
+    if len(target) == 0:
+        raise DataError(
+            f"none of the {targets.size} labels ({targets.shape[0]} images, {targets.shape[1]} findings) "
+            "is known; calibrate on a part that has labels"
+        )
+    if not np.all((target == 0) | (target == 1)):
+        strange = target[(target != 0) & (target != 1)]
+        raise DataError(
+            f"{len(strange)} of {len(target)} known labels are neither 1 nor 0 (first: {strange[0]}); "
+            "mark uncertain and missing labels as unknown"
+        )
+    if not np.all(np.isfinite(logit)):
+        raise DataError(
+            f"{int(np.sum(~np.isfinite(logit)))} of {len(logit)} logits to calibrate on are not finite; "
+            "look for the step at which training diverged"
+        )
+    return target == 1, logit
+
+
+def _slope(present: Bool[np.ndarray, " label"], logit: Float64[np.ndarray, " label"], scale: float) -> float:
+    """Return the derivative of the mean loss by the scale 1 / T; it never falls as the scale grows."""
+    return float(np.mean(logit * (_sigmoid(scale * logit) - present)))
+
+
+def _curvature(logit: Float64[np.ndarray, " label"], scale: float) -> float:
+    """Return the second derivative of the mean loss by the scale; the floor keeps Newton's step finite."""
+    probability = _sigmoid(scale * logit)
+    return max(float(np.mean(logit * logit * probability * (1 - probability))), 1e-300)
+
+
+def _sigmoid(logit: Float64[np.ndarray, " label"]) -> Float64[np.ndarray, " label"]:
+    # tanh neither overflows nor warns, however large the logit.
+    return 0.5 * (1.0 + np.tanh(0.5 * logit))
+
+
+Kind = Literal["none", "temperature", "platt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalibration:
+    """What is done to logits before the sigmoid.
+
+    Attributes:
+        kind: "none" takes a bundle's own calibration back, and does nothing else.
+        temperature: What logits are divided by; 1 where that is not done.
+        platt: Slope and intercept of each finding; empty where that is not done.
+        fitted_on: The images; None for "none".
+        test_tuned: Whether they are those that are reported.
+    """
+
+    kind: Kind
+    temperature: float = 1.0
+    platt: tuple[Platt, ...] = ()
+    fitted_on: ChosenOn | None = None
+    test_tuned: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in a table, with the mark where the reported images fitted it."""
+        match self.kind:
+            case "none":
+                return "Not calibrated"
+            case "temperature":
+                name = f"Temperature {self.temperature:.3g}"
+            case "platt":
+                name = f"Platt, {sum(not each.kept for each in self.platt)} of {len(self.platt)} findings"
+            case _:
+                assert_never(self.kind)
+        return f"{name}, {TUNED_MARK}" if self.test_tuned else name
+
+    def apply(self, probabilities: Probabilities) -> Probabilities:
+        """Return the probabilities that it makes of others, of images in rows and findings in columns."""
+        logits = to_logits(probabilities, floor=_FLOOR)
+        scaled = platt_logits(self.platt, logits) if self.platt else logits / self.temperature
+        return np.asarray(0.5 * (1 + np.tanh(scaled / 2)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recalibrated:
+    """Probabilities of the reported images, and what was done to them."""
+
+    how: Recalibration
+    probabilities: Probabilities
+
+
+_FLOOR = 1e-9
+"""How near 0 and 1 probabilities are taken at their word; files have zeros where they were rounded."""
+
+
+def fit_recalibrations(
+    targets: Targets,
+    probabilities: Probabilities,
+    *,
+    fitted_on: ChosenOn,
+    reported: ChosenOn,
+    allow: bool,
+    patients_shared: int = 0,
+) -> tuple[Recalibration, Recalibration]:
+    """Fit one temperature, and Platt's scaling of each finding, on these images.
+
+    Args:
+        targets: Labels of validation images; only 1 and 0 count.
+        probabilities: What the model says of them, not calibrated.
+        fitted_on: What the images are.
+        reported: The images that are reported.
+        allow: Whether to mark instead of refusing.
+        patients_shared: Patients of the reported images among those of `fitted_on`, where it is known.
+
+    Raises:
+        DataError: The images are the reported ones, or of a test part, and `allow` does not say so; or none
+            is labelled.
+    """
+    tuned = is_tuned(fitted_on, reported, patients_shared=patients_shared)
+    if tuned and not allow:
+        raise DataError(
+            f"calibration would be fitted on the {fitted_on}, and the figures are of the same; fit it on "
+            "validation, or mark every figure of it with --allow-test-tuning"
+        )
+    known, logits = (targets == 0) | (targets == 1), to_logits(probabilities, floor=_FLOOR)
+    return (
+        Recalibration(
+            kind="temperature",
+            temperature=fit_temperature(targets, known, logits),
+            fitted_on=fitted_on,
+            test_tuned=tuned,
+        ),
+        Recalibration(
+            kind="platt", platt=fit_platt(targets, known, logits), fitted_on=fitted_on, test_tuned=tuned
+        ),
+    )
+
+
+def recalibrate(
+    probabilities: Probabilities, recalibrations: Sequence[Recalibration]
+) -> tuple[Recalibrated, ...]:
+    """Return what each makes of the probabilities of the reported images, which are not calibrated."""
+    return tuple(Recalibrated(each, each.apply(probabilities)) for each in recalibrations)

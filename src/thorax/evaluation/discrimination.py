@@ -1,0 +1,262 @@
+"""Evaluation: what a model's probabilities are worth on one part of one split, with intervals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from thorax.arrays import Probabilities, Targets
+from thorax.errors import DataError
+from thorax.evaluation.curves import Curves, ScoredFinding, draw_curves
+from thorax.evaluation.statistics.delong import AucCovariance, auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.statistics.intervals import (
+    Interval,
+    bootstrap,
+    mean_patients,
+    ranked_patients,
+    resampled_interval,
+)
+from thorax.evaluation.statistics.presorted import Ranked
+from thorax.evaluation.statistics.proportions import bounded_interval
+from thorax.evaluation.statistics.ranking import rank, rank_pooled, weighted_scores
+from thorax.findings import NO_FINDING, Finding, Findings
+
+__all__ = ["Discrimination", "FindingDiscrimination", "evaluate_discrimination"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingDiscrimination:
+    """One finding's numbers, over the images whose label is known.
+
+    Attributes:
+        finding: The finding.
+        num_known: Images labelled present or absent; uncertain and missing labels are left out.
+        num_positive: Those labelled present.
+        auc: Area under the ROC curve; does not exist without a positive or without a negative.
+        auc_delong: The same with DeLong's interval, patients as units: a second opinion.
+        partial_auc: Standardised area up to a false positive rate of `PARTIAL_RATE`; 0.5 is chance.
+        average_precision: Area under the precision-recall curve; exists where the AUC does.
+        undefined_resamples: Resamples that held only one class, and are not in the intervals.
+        curves: ROC and precision-recall curve with bands.
+    """
+
+    finding: Finding
+    num_known: int
+    num_positive: int
+    auc: Interval
+    auc_delong: Interval
+    partial_auc: Interval
+    average_precision: Interval
+    undefined_resamples: int
+    curves: Curves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discrimination:
+    """How well one model ranks the images of one part.
+
+    Attributes:
+        findings: One entry per finding, in the model's order.
+        macro_auc: Plain mean of the AUCs that exist, No Finding never among them.
+        macro_auc_delong: The same with DeLong's interval.
+        macro_partial_auc: The mean of the partial AUCs.
+        macro_average_precision: The mean of average precision.
+        micro_auc: AUC over all pairs of an image and a finding, No Finding left out: it compares scores
+            across findings, and is high where common findings merely score above rare ones.
+        micro_partial_auc: The same of the partial AUC.
+        micro_average_precision: The same of average precision.
+        num_findings: How many findings the macro means are taken over.
+        incomplete_resamples: Resamples in which one of these findings was undefined, so that their mean is
+            over fewer.
+        num_images: Images.
+        num_patients: Patients.
+        resamples: How many resamples of the patients the intervals rest on.
+        seed: Which ones.
+    """
+
+    findings: tuple[FindingDiscrimination, ...]
+    macro_auc: Interval
+    macro_auc_delong: Interval
+    macro_partial_auc: Interval
+    macro_average_precision: Interval
+    micro_auc: Interval
+    micro_partial_auc: Interval
+    micro_average_precision: Interval
+    num_findings: int
+    incomplete_resamples: int
+    num_images: int
+    num_patients: int
+    resamples: int
+    seed: int
+
+
+def evaluate_discrimination(
+    targets: Targets,
+    probabilities: Probabilities,
+    *,
+    patients: Sequence[str] | Int64[np.ndarray, " n"],
+    findings: Findings,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Discrimination:
+    """Measure each finding, and the mean over findings, with patient-bootstrap intervals.
+
+    Args:
+        targets: Labels, one row per image; only 1 and 0 count.
+        probabilities: In [0, 1], in the same order.
+        patients: Which patient each image is of.
+        findings: What the columns stand for.
+        resamples: How many resamples of the patients, at least 1.
+        seed: Which ones.
+
+    Raises:
+        DataError: Nothing to evaluate, lengths differ, or a probability is not in [0, 1].
+    """
+    _check(targets, probabilities, patients=patients, findings=findings, resamples=resamples)
+    patient_names, patient = np.unique(np.asarray(patients), return_inverse=True)
+    known = (targets == 0) | (targets == 1)  # the rest is uncertain or not labelled
+    ranked = [
+        rank(targets[rows, k] == 1, probabilities[rows, k], patient[rows]) for k, rows in enumerate(known.T)
+    ]
+    counted = np.array([each != NO_FINDING for each in findings])
+    pooled = rank_pooled(targets == 1, probabilities, known=known & counted, unit=patient)
+    draw = _Draw(num_patients=len(patient_names), resamples=resamples, seed=seed)
+    scores = _score([*ranked, pooled], draw)
+    asymptotic = auc_covariance(ranked, num_units=draw.num_patients)
+    in_mean = np.append(counted & ~np.isnan(scores.auc[0, :-1]), False)
+    curves = draw_curves(
+        [
+            ScoredFinding(targets[rows, k] == 1, probabilities[rows, k], patient[rows], ranked_patients(each))
+            for k, (rows, each) in enumerate(zip(known.T, ranked, strict=True))
+        ],
+        num_patients=draw.num_patients,
+        resamples=resamples,
+        seed=seed,
+    )
+    means = [_mean_interval(each, in_mean, ranked) for each in (scores.auc, scores.partial, scores.precision)]
+    return Discrimination(
+        findings=tuple(
+            FindingDiscrimination(
+                finding=finding,
+                num_known=int(np.sum(known[:, k])),
+                num_positive=len(ranked[k].positives),
+                auc=_auc_interval(scores.auc[:, k], ranked[k]),
+                auc_delong=auc_interval(
+                    float(asymptotic.auc[k]),
+                    float(asymptotic.covariance[k, k]),
+                    patients=ranked_patients(ranked[k]),
+                ),
+                partial_auc=_interval(scores.partial[:, k], ranked[k]),
+                average_precision=_interval(scores.precision[:, k], ranked[k]),
+                undefined_resamples=int(np.sum(np.isnan(scores.auc[1:, k]))),
+                curves=curves[k],
+            )
+            for k, finding in enumerate(findings)
+        ),
+        macro_auc=means[0],
+        macro_auc_delong=_delong_mean(asymptotic, in_mean[:-1], ranked),
+        macro_partial_auc=means[1],
+        macro_average_precision=means[2],
+        micro_auc=_auc_interval(scores.auc[:, -1], pooled),
+        micro_partial_auc=_interval(scores.partial[:, -1], pooled),
+        micro_average_precision=_interval(scores.precision[:, -1], pooled),
+        num_findings=int(np.sum(in_mean)),
+        incomplete_resamples=int(np.sum(np.any(np.isnan(scores.auc[1:, in_mean]), axis=1))),
+        num_images=len(targets),
+        num_patients=draw.num_patients,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Which resamples of how many patients."""
+
+    num_patients: int
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scores:
+    """Scores of each ranking: in the first row as the images are, then on each resample."""
+
+    auc: Float64[np.ndarray, "sample k"]
+    partial: Float64[np.ndarray, "sample k"]
+    precision: Float64[np.ndarray, "sample k"]
+
+
+def _score(ranked: Sequence[Ranked], draw: _Draw) -> _Scores:
+    samples = bootstrap(ranked, num_patients=draw.num_patients, resamples=draw.resamples, seed=draw.seed)
+    once = np.ones((1, draw.num_patients), dtype=np.int32)
+    whole = [weighted_scores(each, once) for each in ranked]
+    return _Scores(
+        auc=np.vstack([[each.auroc[0] for each in whole], samples.auroc]),
+        partial=np.vstack([[each.partial_auroc[0] for each in whole], samples.partial_auroc]),
+        precision=np.vstack([[each.average_precision[0] for each in whole], samples.average_precision]),
+    )
+
+
+def _auc_interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
+    return bounded_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
+
+
+def _interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interval:
+    return resampled_interval(float(samples[0]), samples[1:], patients=ranked_patients(ranked))
+
+
+def _mean_interval(
+    samples: Float64[np.ndarray, "sample k"], in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
+) -> Interval:
+    """Return the mean over the chosen findings; on each resample, over those defined in it."""
+    if not np.any(in_mean):
+        return Interval(math.nan, math.nan, math.nan)
+    chosen = samples[:, in_mean]
+    count = np.sum(~np.isnan(chosen), axis=1)
+    means = np.where(count > 0, np.nansum(chosen, axis=1) / np.maximum(count, 1), np.nan)
+    # A finding that one patient alone has leaves the mean the widest interval of its resamples, not none.
+    patients = max(mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used]), 2.0)
+    return resampled_interval(float(means[0]), means[1:], patients=patients)
+
+
+def _delong_mean(
+    measured: AucCovariance, in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
+) -> Interval:
+    if not np.any(in_mean):
+        return Interval(math.nan, math.nan, math.nan)
+    contrast = auc_contrast(measured, in_mean / np.sum(in_mean))
+    patients = mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used])
+    return auc_interval(contrast.interval.value, contrast.variance, patients=patients)
+
+
+def _check(
+    targets: Targets,
+    probabilities: Probabilities,
+    *,
+    patients: Sequence[str] | Int64[np.ndarray, " n"],
+    findings: Findings,
+    resamples: int,
+) -> None:
+    shape = (len(patients), len(findings))
+    if targets.shape != shape or probabilities.shape != shape:
+        raise DataError(
+            f"targets of shape {targets.shape} and probabilities of shape {probabilities.shape} do not fit "
+            f"{shape[0]} images and {shape[1]} findings; give one row per image, one column per finding"
+        )
+    if 0 in shape:
+        raise DataError(
+            f"there is nothing to evaluate: {shape[0]} images, {shape[1]} findings; "
+            "choose a part of the split that has images"
+        )
+    if resamples < 1:
+        raise DataError(f"{resamples} resamples give no interval; ask for at least 1, better 1000")
+    for finding, column in zip(findings, probabilities.T, strict=True):
+        outside = ~((column >= 0) & (column <= 1))
+        if np.any(outside):
+            raise DataError(
+                f"{finding}: {int(np.sum(outside))} of {shape[0]} probabilities are not in [0, 1] (first: "
+                f"{column[outside][0]} in row {int(np.argmax(outside))}); give probabilities, not logits"
+            )

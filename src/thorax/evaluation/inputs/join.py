@@ -1,0 +1,259 @@
+"""Labels for what somebody predicted: those of a label file or a store, and the part that is measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float64
+
+from thorax.arrays import Probabilities, Rows
+from thorax.atomic_io import sha256_of_lines
+from thorax.datasets.label_csv import read_csv
+from thorax.datasets.nih import is_nih, label_table, official_parts
+from thorax.datasets.splits import (
+    NIH_DATASET,
+    NIH_IMAGES,
+    NIH_OFFICIAL_TEST_IMAGES,
+    Split,
+    build_split,
+    nih_official_test_patients,
+    registered_sha256,
+)
+from thorax.datasets.table import Patients, SampleTable
+from thorax.errors import DataError
+from thorax.evaluation.evaluate import StatedPrevalence
+from thorax.evaluation.inputs.prediction_csv import SoundPredictions
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.thresholds import ChosenOn
+from thorax.findings import NIH15, Finding, Findings
+
+__all__ = [
+    "Labels",
+    "Measured",
+    "chosen_on",
+    "cohort_of",
+    "count_official_test",
+    "is_whole_part",
+    "join_predictions",
+    "official_test_warning",
+    "read_labels",
+    "trained_prevalence",
+]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled images, whether or not their pixels are at hand.
+
+    Attributes:
+        table: One row per image.
+        dataset: Name of the data set, within which patients are told apart.
+        split_sha256: SHA-256 of each registered split over the whole data set.
+    """
+
+    table: SampleTable
+    dataset: str
+    split_sha256: Mapping[str, str]
+
+    def split(self, name: str) -> Split:
+        """Divide the images; see `build_split`."""
+        return build_split(name, self.table, dataset=self.dataset, whole_sha256=self.split_sha256)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Predictions beside their labels, the rows of one part or all that have labels.
+
+    Attributes:
+        cohort: The images.
+        probabilities: A column for each finding of the cohort.
+        split: The split; None where it is not stated.
+        part: Its part, "" likewise.
+        validation: The rows of the file that are in the split's validation part, and their probabilities,
+            where there are any and another part is measured.
+        warnings: What was left out, counted and named.
+    """
+
+    cohort: Cohort
+    probabilities: Probabilities
+    split: Split | None
+    part: str
+    validation: tuple[Cohort, Float64[np.ndarray, "row k"]] | None
+    warnings: tuple[str, ...]
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a label file of NIH's layout, also gzipped; no image need be there.
+
+    Raises:
+        DataError: It cannot be read, or a row is malformed; the message has the line.
+    """
+    rows = read_csv(path, ("Image Index", "Finding Labels", "Patient ID"))
+    frame, _ = label_table(rows, path)
+    frame["official"] = official_parts(path.parent, frame["image"])
+    frame["path"] = ""
+    frame["boxes"] = pd.Series([()] * len(frame), frame.index, dtype=object)
+    whole = Patients(*(tuple(map(str, frame[name])) for name in ("image", "patient", "official")))
+    dataset = NIH_DATASET if is_nih(whole) else "nih-layout"
+    table = SampleTable(frame.reset_index(drop=True), NIH15)
+    return Labels(table, dataset, registered_sha256(whole, dataset))
+
+
+def join_predictions(
+    predictions: SoundPredictions, labels: Labels, *, split: str = "", part: str = "test"
+) -> Measured:
+    """Put labels beside predictions, for the images of a part.
+
+    Args:
+        predictions: What a model says.
+        labels: What is true.
+        split: Name of the split; "" measures all rows that have labels, and the split is not stated.
+        part: Which part of it.
+
+    Raises:
+        DataError: No image, or no finding, has both; or there is no such split or part.
+    """
+    row_of = {image: row for row, image in enumerate(labels.table.images)}
+    here = [number for number, image in enumerate(predictions.images) if image in row_of]
+    rows = np.array([row_of[predictions.images[number]] for number in here], dtype=np.int64)
+    findings = tuple(each for each in predictions.findings if each in labels.table.findings)
+    if not here or not findings:
+        raise DataError(
+            f"none of the {len(predictions.images):,} images, or of the findings "
+            f"{', '.join(map(str, predictions.findings))}, is in the labels; give the labels of these images"
+        )
+    columns = [predictions.findings.index(each) for each in findings]
+    values = predictions.probabilities[np.array(here)][:, columns]
+    unknown = [image for image in predictions.images if image not in row_of]
+    warnings = [
+        _named(unknown, "predicted images have no labels and are left out"),
+        _named(
+            [each.name for each in predictions.findings if each not in findings],
+            "predicted findings have no labels and are left out",
+        ),
+    ]
+    if not split:
+        cohort = cohort_of(labels.table.take(rows), findings)
+        return Measured(cohort, values, None, "", None, tuple(each for each in warnings if each))
+    return _of_part(_Rows(labels, rows, values, findings), labels.split(split), part, warnings=warnings)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the labels that have predictions."""
+
+    labels: Labels
+    rows: Rows
+    values: Probabilities
+    findings: Findings
+
+    def where(self, kept: Bool[np.ndarray, " row"]) -> tuple[Cohort, Probabilities]:
+        """Return some of them."""
+        table = self.labels.table.take(self.rows[kept])
+        return cohort_of(table, self.findings), self.values[kept]
+
+
+def _of_part(predicted: _Rows, split: Split, part: str, *, warnings: Sequence[str]) -> Measured:
+    wanted, images = split.rows(part), predicted.labels.table.images
+    inside = np.isin(predicted.rows, wanted)
+    if not inside.any():
+        raise DataError(
+            f"none of the {len(inside):,} predicted images is in the {part} part of {split.name}; "
+            "name the part that they are of with --part"
+        )
+    missing = [images[row] for row in np.setdiff1d(wanted, predicted.rows)]
+    others = int(np.sum(~inside))
+    validation = np.isin(predicted.rows, split.parts["val"])
+    cohort, values = predicted.where(inside)
+    found = (
+        *warnings,
+        f"{others:,} predicted images are not in the {part} part of {split.name} and are left out."
+        if others
+        else "",
+        _named(
+            missing,
+            f"of {len(wanted):,} images of the {part} part have no prediction: these figures are not of the "
+            "whole part",
+        ),
+    )
+    return Measured(
+        cohort=cohort,
+        probabilities=values,
+        split=split,
+        part=part,
+        validation=predicted.where(validation) if part != "val" and validation.any() else None,
+        warnings=tuple(each for each in found if each),
+    )
+
+
+def cohort_of(table: SampleTable, findings: Findings) -> Cohort:
+    """Return the images of a table with the labels of these findings."""
+    frame = table.frame
+    return Cohort(
+        images=table.images,
+        patients=[str(each) for each in frame["patient"]],
+        targets=table.targets(findings),
+        findings=findings,
+        sexes=[str(each) for each in frame["sex"]],
+        ages=frame["age"].to_numpy(dtype=np.float64, na_value=np.nan),
+        views=[str(each) for each in frame["view"]],
+        follow_ups=frame["follow_up"].to_numpy(dtype=np.float64, na_value=np.nan),
+    )
+
+
+def chosen_on(split: Split | None, part: str, cohort: Cohort) -> ChosenOn:
+    """Return the reference to these images."""
+    return ChosenOn(
+        split=split.name if split else "",
+        part=part,
+        sha256=split.sha256 if split else "",
+        images_sha256=sha256_of_lines(sorted(cohort.images)),
+        num_images=len(cohort.images),
+        num_patients=len(set(cohort.patients)),
+    )
+
+
+def trained_prevalence(split: Split, findings: Findings) -> Mapping[Finding, StatedPrevalence]:
+    """Return how common each finding is in the training part of a split, as far as its images are at hand."""
+    rows = split.parts["train"]
+    if not len(rows):
+        return {}
+    targets = split.table.targets(findings)[rows]
+    source = f"training part of {split.name}, {len(rows):,} images"
+    return {
+        finding: StatedPrevalence(float(np.mean(column[column >= 0])), source)
+        for finding, column in zip(findings, targets.T, strict=True)
+        if np.any(column >= 0)
+    }
+
+
+def count_official_test(dataset: str, patients: Sequence[str]) -> int | None:
+    """Return how many of these images are in NIH's official test; None for other data."""
+    if dataset != NIH_DATASET:
+        return None
+    official = nih_official_test_patients()
+    return sum(patient in official for patient in patients)
+
+
+def is_whole_part(split: Split, part: str, cohort: Cohort) -> bool:
+    """Return whether these are all images of the part, in the whole data set."""
+    if split.name == "nih-official" and part == "test":
+        return len(cohort.images) == NIH_OFFICIAL_TEST_IMAGES
+    return len(split.table) == NIH_IMAGES and len(cohort.images) == len(split.parts[part])
+
+
+def official_test_warning(split: Split, part: str, num_images: int) -> str:
+    """Say that only some of the official test's images are measured; "" where that is not so."""
+    if (split.name, part) != ("nih-official", "test") or num_images == NIH_OFFICIAL_TEST_IMAGES:
+        return ""
+    return f"{num_images:,} of the {NIH_OFFICIAL_TEST_IMAGES:,} images of NIH's official test part."
+
+
+def _named(names: Sequence[str], what: str) -> str:
+    """Say how many, and name the first three; "" without any."""
+    if not names:
+        return ""
+    more = ", ..." if names[3:] else ""
+    return f"{len(names):,} {what} ({', '.join(names[:3])}{more})."

@@ -1,0 +1,229 @@
+"""Anybody's predictions as a CSV: a column of images, and one per finding with or without a prefix.
+
+Read as they are first, with repeats and gaps; `sound_predictions` then says what cannot be measured, and
+counts and names what is left out.
+"""
+
+import csv
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from thorax.arrays import Probabilities, Rows
+from thorax.atomic_io import sha256_of_file
+from thorax.errors import DataError
+from thorax.findings import Finding, Findings, find_finding
+
+__all__ = ["PredictionFile", "SoundPredictions", "finding_of_column", "read_predictions", "sound_predictions"]
+
+_IMAGE_COLUMNS: Final = frozenset(
+    {"imageindex", "image", "path", "filename", "imagename", "imagepath", "file", "img"}
+)
+"""Names of the column of images, in small letters without spaces and underscores."""
+
+_TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
+"""Prefixes of columns that hold what a finding is, not what a model says of it; "bi" for binarised."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictionFile:
+    """A model's output as a file has it.
+
+    Attributes:
+        path: The file.
+        sha256: Of its bytes.
+        images: Name of each row's image, without folders.
+        findings: The findings that have a column.
+        values: NaN where a cell is empty or no number.
+        ignored: Columns that are not read.
+    """
+
+    path: Path
+    sha256: str
+    images: tuple[str, ...]
+    findings: Findings
+    values: Float64[np.ndarray, "n k"]
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundPredictions:
+    """Predictions that can be measured: each image once, each value a probability.
+
+    Attributes:
+        images: Their names, in the file's order.
+        findings: The findings.
+        probabilities: In [0, 1].
+        warnings: What was left out, counted and named.
+    """
+
+    images: tuple[str, ...]
+    findings: Findings
+    probabilities: Probabilities
+    warnings: tuple[str, ...]
+
+
+def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
+    """Read predictions, refusing only what cannot be read at all.
+
+    Args:
+        path: A CSV, also gzipped.
+        findings: Findings of the labels that the vocabulary may not have.
+
+    Raises:
+        DataError: The file is no CSV, has no rows, no column of images or of a finding, or two for one.
+    """
+    header, rows = _read_rows(path)
+    folded = ["".join(letter for letter in name.casefold() if letter not in " _-") for name in header]
+    image = next((number for number, name in enumerate(folded) if name in _IMAGE_COLUMNS), None)
+    if image is None:
+        raise DataError(
+            f"{path} has no column 'Image Index' (it has {', '.join(header)}); name the column of images so"
+        )
+    columns: dict[Finding, int] = {}
+    for number, name in enumerate(header):
+        finding = None if number == image else finding_of_column(name, findings)
+        if finding is not None and columns.setdefault(finding, number) != number:
+            raise DataError(
+                f"{path} has two columns for {finding}, {header[columns[finding]]!r} and {name!r}; "
+                "keep the one with the model's probabilities"
+            )
+    if not columns:
+        raise DataError(
+            f"{path} has no column of a finding (it has {', '.join(header)}); "
+            "name each column after its finding"
+        )
+    used = {image, *columns.values()}
+    return PredictionFile(
+        path=path,
+        sha256=sha256_of_file(path),
+        images=tuple(PurePosixPath(row[image].strip().replace("\\", "/")).name for row in rows),
+        findings=tuple(columns),
+        values=np.array([[_number(row[number]) for number in columns.values()] for row in rows]),
+        ignored=tuple(name for number, name in enumerate(header) if number not in used),
+    )
+
+
+def sound_predictions(file: PredictionFile, *, logits: bool = False) -> SoundPredictions:
+    """Return what can be measured of a file.
+
+    Rows with a value that is missing are left out, and so is a row that repeats another to the digit; both
+    are counted and named.
+
+    Args:
+        file: As it was read.
+        logits: Whether the values are logits, which pass the sigmoid here.
+
+    Raises:
+        DataError: Values are not probabilities (or, with `logits`, look like some), an image has two rows
+            that differ, or no row is left.
+    """
+    finite = np.isfinite(file.values).all(axis=1)
+    _refuse_scale(file, finite, logits=logits)
+    kept, repeated = _first_rows(file, np.flatnonzero(finite))
+    if len(kept) == 0:
+        raise DataError(f"{file.path} has no row with a number for every finding; look at how it was written")
+    missing = [file.images[row] for row in np.flatnonzero(~finite)]
+    values = file.values[kept]
+    warnings = [
+        _counted(missing, "rows of {} with a value that is empty or no number are left out", file),
+        _counted(repeated, "rows of {} repeat another row and are left out", file),
+    ]
+    return SoundPredictions(
+        images=tuple(file.images[row] for row in kept),
+        findings=file.findings,
+        probabilities=0.5 * (1 + np.tanh(values / 2)) if logits else values,
+        warnings=tuple(warning for warning in warnings if warning),
+    )
+
+
+def finding_of_column(name: str, findings: Findings = ()) -> Finding | None:
+    """Return the finding that a column is of: its name, or what follows a prefix and an underscore.
+
+    None for columns of other things, and of the truth ("label_Edema").
+    """
+    own = {finding.name.casefold(): finding for finding in findings}
+    pieces = name.strip().split("_")
+    for start in range(len(pieces)):
+        if "_".join(pieces[:start]).casefold() in _TRUTH:
+            return None
+        spelling = "_".join(pieces[start:])
+        finding = own.get(spelling.casefold()) or find_finding(spelling)
+        if finding is not None:
+            return finding
+    return None
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); write it again") from error
+    if len(rows) <= 1:
+        raise DataError(f"{path} has no rows; give a CSV with a header and one row per image")
+    for line, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise DataError(
+                f"{path}, row {line}: {len(row)} fields, and the header has {len(rows[0])}; write it again"
+            )
+    return [name.strip() for name in rows[0]], rows[1:]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _refuse_scale(file: PredictionFile, finite: Bool[np.ndarray, " n"], *, logits: bool) -> None:
+    outside = ((file.values < 0) | (file.values > 1)).any(axis=1)
+    if logits and len(finite) and not outside.any():
+        raise DataError(
+            f"all values of {file.path} are in [0, 1]: they are probabilities, not logits; leave out --logits"
+        )
+    if outside.any() and not logits:
+        rows = np.flatnonzero(outside)
+        row = int(rows[0])
+        column = int(np.argmax((file.values[row] < 0) | (file.values[row] > 1)))
+        raise DataError(
+            f"{len(rows):,} of {len(file.images):,} rows of {file.path} have a value outside [0, 1] (first: "
+            f"{file.findings[column]} of {file.images[row]} is {file.values[row, column]:g}); give "
+            "probabilities, or say with --logits that they are logits"
+        )
+
+
+def _first_rows(file: PredictionFile, rows: Rows) -> tuple[Int64[np.ndarray, " kept"], list[str]]:
+    """Return the first row of each image, and the images of rows that repeat one."""
+    first: dict[str, int] = {}
+    repeated: list[str] = []
+    differing: list[str] = []
+    for row in rows:
+        image = file.images[row]
+        if first.setdefault(image, int(row)) == row:
+            continue
+        same = np.array_equal(file.values[first[image]], file.values[row])
+        (repeated if same else differing).append(image)
+    if differing:
+        raise DataError(
+            f"{len(set(differing)):,} images of {file.path} have two rows with different values (first: "
+            f"{differing[0]}); keep one row of each, or average the views of test-time augmentation first"
+        )
+    return np.array(list(first.values()), dtype=np.int64), repeated
+
+
+def _counted(images: Sequence[str], what: str, file: PredictionFile) -> str:
+    """Say how many, and name the first three; "" without any."""
+    if not images:
+        return ""
+    more = ", ..." if images[3:] else ""
+    return f"{len(images):,} {what.format(file.path.name)} ({', '.join(images[:3])}{more})."

@@ -1,0 +1,1 @@
+"""Localization: what a map points at, beside boxes."""

@@ -1,0 +1,1 @@
+"""Statistics with patients as the unit: ranking, intervals, DeLong."""

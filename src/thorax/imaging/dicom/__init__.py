@@ -1,0 +1,149 @@
+"""DICOM files to Radiograph: parse, refuse what is no chest radiograph, decode, make grey, describe."""
+
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import pydicom
+from jaxtyping import UInt8
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from thorax.arrays import GrayPixels
+from thorax.errors import ImageError, ThoraxError, UnsupportedImage
+from thorax.imaging.dicom import header
+from thorax.imaging.dicom.pixel_data import Layout, decode_codes, decode_colors, read_layout
+from thorax.imaging.dicom.windowing import apply_rule, read_gray_rule
+from thorax.radiograph import MAX_PIXELS, Origin, Radiograph
+
+__all__ = ["read_dicom"]
+
+# Python's list of warning filters belongs to the whole process: one thread at a time may change it.
+_FILTERS = threading.Lock()
+
+# A deflated file may inflate to this many bytes: the largest image, and as much again for its header.
+_MAX_INFLATED = 4 * MAX_PIXELS
+_INFLATED_AT_ONCE = 1 << 26
+
+_META_START = 132
+_GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
+
+_BYTE = 8
+
+# JPEG rounds colour differences: a grey image comes back with channels up to a few levels apart.
+_MAX_GRAY_SPREAD = 8
+
+
+def read_dicom(data: bytes, name: str) -> Radiograph:
+    """Read a DICOM file, with or without preamble, in any transfer syntax that the decoders cover.
+
+    Stored values go through the modality LUT, the VOI LUT or window (the first of several) and one
+    inversion, as `gray.apply_rule` describes. RGB and YBR images are read where they are grey in truth;
+    rows and columns stay as they are.
+
+    Raises:
+        ImageError: Damaged or truncated, no pixel data, contradictory, or over 100 megapixels.
+        UnsupportedImage: Multi-frame, coloured, no projection radiograph, not of a chest, raw detector
+            values, or in a transfer syntax that no decoder covers.
+    """
+    try:
+        with _pydicom_warnings_ignored():
+            return _read(data, name)
+    except ThoraxError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ImageError(
+            f"{name}: the DICOM file is damaged, or lies about itself ({type(error).__name__}: {said}); "
+            "export the image again from its source"
+        ) from error
+
+
+@contextmanager
+def _pydicom_warnings_ignored() -> Iterator[None]:
+    """Keep pydicom's remarks on odd headers from the caller: what matters is checked and raised here."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+        yield
+
+
+def _read(data: bytes, name: str) -> Radiograph:
+    dataset = _parse(data, name)
+    header.refuse_other_images(dataset, name)
+    layout = read_layout(dataset, name)
+    if layout.samples == 1:
+        rule = read_gray_rule(dataset, layout, name)
+        pixels, intensity = apply_rule(rule, decode_codes(dataset, layout, name))
+    else:
+        pixels, intensity = _gray_of_colors(dataset, layout, name), "8-bit as stored (grey in colour)"
+    return Radiograph(
+        pixels=pixels,
+        origin=Origin(name=name, format="DICOM", intensity=intensity, bits=layout.stored),
+        view=header.view_position(dataset),
+        laterality=header.image_laterality(dataset),
+        spacing_mm=header.pixel_spacing(dataset),
+        age_years=header.age_in_years(dataset),
+        sex=header.patient_sex(dataset),
+    )
+
+
+def _parse(data: bytes, name: str) -> FileDataset:
+    """Parse the data set; where no transfer syntax is stated, it is the one it was parsed with."""
+    if DeflatedExplicitVRLittleEndian.encode() in data[:1024]:
+        _refuse_bomb(data, name)
+    dataset = pydicom.dcmread(BytesIO(data), force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        match dataset.original_encoding:
+            case (True, _):
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+            case (_, False):
+                dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+            case _:
+                dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return dataset
+
+
+def _refuse_bomb(data: bytes, name: str) -> None:
+    """Inflate a deflated data set up to the limit, before pydicom inflates it without one."""
+    length_at = _META_START + len(_GROUP_LENGTH)
+    if data[_META_START:length_at] != _GROUP_LENGTH:
+        raise ImageError(
+            f"{name}: a deflated DICOM file without the length of its meta information; "
+            "export the image again without deflation"
+        )
+    start = length_at + 4 + int.from_bytes(data[length_at : length_at + 4], "little")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    pending, inflated = data[start:], 0
+    while pending and inflated <= _MAX_INFLATED:
+        inflated += len(inflater.decompress(pending, _INFLATED_AT_ONCE))
+        pending = inflater.unconsumed_tail
+    if inflated > _MAX_INFLATED:
+        raise ImageError(
+            f"{name}: the deflated DICOM file holds more than {_MAX_INFLATED} bytes, more than a radiograph "
+            "can have; export the image again without deflation"
+        )
+
+
+def _gray_of_colors(dataset: Dataset, layout: Layout, name: str) -> GrayPixels:
+    """Return the grey of a colour image that has no colours; lossy codecs may spread it by a few levels."""
+    if layout.allocated != _BYTE:
+        raise UnsupportedImage(
+            f"{name}: a colour image of {layout.allocated} bits a sample; export the image as grey"
+        )
+    colors: UInt8[np.ndarray, "h w 3"] = decode_colors(dataset, layout, name)
+    spread = int((colors.max(axis=-1) - colors.min(axis=-1)).max())
+    if spread > _MAX_GRAY_SPREAD:
+        raise UnsupportedImage(
+            f"{name}: a colour image (its channels differ by up to {spread} of 255), perhaps a screenshot "
+            "or a page of results; give the grey radiograph itself"
+        )
+    return colors[..., 1].copy()

@@ -1,0 +1,300 @@
+"""DICOM windowing: from stored values to gray, by modality LUT, VOI, inversion and padding."""
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileDataset
+
+from thorax.arrays import GrayPixels
+from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.dicom.header import numbers_of, texts_of
+from thorax.imaging.dicom.pixel_data import Codes, Layout
+
+__all__ = ["GrayRule", "LookupTable", "Rescale", "Window", "apply_rule", "read_gray_rule"]
+
+Curve = Float64[np.ndarray, " value"]
+"""One number for each stored value."""
+
+
+_EIGHT_BITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """Modality LUT as a straight line: slope x stored value + intercept."""
+
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LookupTable:
+    """A LUT of the modality or VOI LUT sequence.
+
+    Attributes:
+        first: Input value that maps to the first entry; smaller ones do too, larger ones than the
+            table holds map to the last entry.
+        entries: Output values, 0 to 2**bits - 1.
+        bits: Bits of an entry.
+    """
+
+    first: int
+    entries: Int64[np.ndarray, " entry"]
+    bits: int
+
+    def look_up(self, values: Curve) -> Curve:
+        """Return the entry for each value, as a number."""
+        position = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        output: Curve = self.entries[position].astype(np.float64)
+        return output
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the values that is spread from black to white (VOI LUT function)."""
+
+    center: float
+    width: float
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrayRule:
+    """What a DICOM header says about how stored values become grey.
+
+    Attributes:
+        bits: Bits Stored, 1 to 16.
+        signed: Whether stored values are two's complement.
+        modality: Modality LUT.
+        voi: What is spread from black to white; None where the file leaves it open.
+        inverted: Whether the smallest value is to be white.
+        padding: Smallest and largest stored value that fill up what is not image; None without.
+    """
+
+    bits: int
+    signed: bool
+    modality: Rescale | LookupTable
+    voi: Window | LookupTable | None
+    inverted: bool
+    padding: tuple[int, int] | None
+
+
+def apply_rule(rule: GrayRule, codes: Codes) -> tuple[GrayPixels, str]:
+    """Make an image of stored values grey.
+
+    Without VOI, up to 8 bits the full range of Bits Stored after the modality LUT is spread from black
+    to white, and above that the range of the values that the image holds, padding left out: detectors
+    of 10 to 16 bits rarely use more than a part. Padding is black after inversion: it is no image.
+
+    Args:
+        rule: What the header says.
+        codes: Stored values as bit patterns 0 .. 2**bits - 1.
+
+    Returns:
+        Grey values, uint8 up to 8 bits and uint16 above, both over their full range with larger as
+        brighter; and in words how they were made, for `Origin.intensity`.
+    """
+    patterns = np.arange(2**rule.bits)
+    negative = rule.signed & (patterns >= 2 ** (rule.bits - 1))
+    stored = np.where(negative, patterns - 2**rule.bits, patterns)
+    padded = _is_padding(stored, rule.padding)
+    values = _modality(rule.modality, stored.astype(np.float64))
+    if rule.voi is not None:
+        brightness, how = _voi(rule.voi, values)
+    elif rule.bits <= _EIGHT_BITS:
+        brightness = _spread(values, over=values)
+        how = "8-bit as stored" if rule.bits == _EIGHT_BITS else f"full range of {rule.bits} bits"
+    else:
+        present = np.bincount(codes.ravel(), minlength=len(patterns)) > 0
+        brightness = _spread(values, over=values[present & ~padded])
+        how = "range of the image without padding"
+    if rule.inverted:
+        brightness, how = 1 - brightness, f"{how}, inverted"
+    white, dtype = (255, np.uint8) if rule.bits <= _EIGHT_BITS else (65535, np.uint16)
+    table = np.floor(brightness * white + 0.5).astype(dtype)
+    table[padded] = 0
+    return table[codes], how
+
+
+def _is_padding(
+    stored: Int64[np.ndarray, " value"], padding: tuple[int, int] | None
+) -> Bool[np.ndarray, " value"]:
+    if padding is None:
+        return np.zeros(len(stored), np.bool_)
+    low, high = padding
+    return (stored >= low) & (stored <= high)
+
+
+def _modality(modality: Rescale | LookupTable, stored: Curve) -> Curve:
+    match modality:
+        case Rescale(slope, intercept):
+            return stored * slope + intercept
+        case LookupTable():
+            return modality.look_up(stored)
+        case unknown:
+            assert_never(unknown)
+
+
+def _spread(values: Curve, *, over: Float64[np.ndarray, " some"]) -> Curve:
+    """Map the range of `over` to 0 .. 1; values without a range (one value, or none) become black."""
+    low, high = (over.min(), over.max()) if len(over) else (0.0, 0.0)
+    if high <= low:
+        return np.zeros_like(values)
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def _voi(voi: Window | LookupTable, values: Curve) -> tuple[Curve, str]:
+    match voi:
+        case LookupTable(bits=bits):
+            return np.clip(voi.look_up(values) / (2**bits - 1), 0, 1), "VOI LUT 1"
+        case Window(center, width, function):
+            name = function.lower().replace("_", "-")
+            return _window(values, center=center, width=width, function=function), f"VOI window 1 ({name})"
+        case unknown:
+            assert_never(unknown)
+
+
+def _window(
+    values: Curve, *, center: float, width: float, function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+) -> Curve:
+    """Apply PS3.3 C.11.2.1.2.1 (linear), C.11.2.1.3.2 (linear-exact) or C.11.2.1.3.1 (sigmoid)."""
+    if function == "SIGMOID":
+        # tanh is the same curve as 1 / (1 + exp(-4 (x - c) / w)), and does not overflow.
+        return 0.5 + 0.5 * np.tanh(2 * (values - center) / width)
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1
+    if width <= 0:
+        return (values > center).astype(np.float64)
+    return np.clip((values - center) / width + 0.5, 0, 1)
+
+
+_BYTE, _WORD = 8, 16
+_DESCRIBED = 3  # a LUT descriptor says number of entries, first value, bits
+
+Words = Int64[np.ndarray, " word"]
+
+
+def read_gray_rule(dataset: FileDataset, layout: Layout, name: str) -> GrayRule:
+    """Read modality LUT, VOI, inversion and padding of a grey image.
+
+    A LUT sequence goes before a window, and the first of several counts. Inversion is wanted by
+    MONOCHROME1 or by the Presentation LUT Shape INVERSE; files that say both mean one. A window without
+    width is none.
+
+    Raises:
+        ImageError: A value that grey depends on is missing, malformed or out of its range.
+        UnsupportedImage: PALETTE COLOR, or another photometric interpretation that is not grey.
+    """
+    photometric = "".join(texts_of(dataset, "PhotometricInterpretation")[:1])
+    if not photometric.startswith("MONOCHROME"):
+        raise UnsupportedImage(
+            f"{name}: Photometric Interpretation is {photometric or 'absent'}, so it is not known how its "
+            "values become grey; MONOCHROME1 and MONOCHROME2 are read"
+        )
+    little = _is_little(dataset)
+    modality = _read_modality(dataset, layout, name=name, little=little)
+    negative = layout.signed or (isinstance(modality, Rescale) and modality.intercept < 0)
+    voi = _first_table(dataset, "VOILUTSequence", name=name, little=little, signed=negative)
+    return GrayRule(
+        bits=layout.stored,
+        signed=layout.signed,
+        modality=modality,
+        voi=voi if voi is not None else _read_window(dataset, name),
+        inverted=photometric == "MONOCHROME1" or "INVERSE" in texts_of(dataset, "PresentationLUTShape"),
+        padding=_padding(dataset, layout, little=little),
+    )
+
+
+def _is_little(dataset: FileDataset) -> bool:
+    _, little = dataset.original_encoding
+    return bool(little)
+
+
+def _read_modality(dataset: Dataset, layout: Layout, *, name: str, little: bool) -> Rescale | LookupTable:
+    table = _first_table(dataset, "ModalityLUTSequence", name=name, little=little, signed=layout.signed)
+    if table is not None:
+        return table
+    slope, intercept = (
+        (numbers_of(dataset, keyword, name) or [absent])[0]
+        for keyword, absent in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+    )
+    if slope == 0:
+        raise ImageError(
+            f"{name}: Rescale Slope is 0, which makes all pixels equal; correct the header or export "
+            "the image again"
+        )
+    return Rescale(slope, intercept)
+
+
+def _read_window(dataset: Dataset, name: str) -> Window | None:
+    centers, widths = (numbers_of(dataset, keyword, name) for keyword in ("WindowCenter", "WindowWidth"))
+    if not centers or not widths:
+        return None
+    said = "".join(texts_of(dataset, "VOILUTFunction")[:1])
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+    match said:
+        case "" | "LINEAR":
+            function = "LINEAR"
+        case "LINEAR_EXACT" | "SIGMOID":
+            function = said
+        case _:
+            raise ImageError(
+                f"{name}: VOI LUT Function {said} is none of LINEAR, LINEAR_EXACT and SIGMOID; "
+                "correct the header or export the image again"
+            )
+    # PS3.3 C.11.2.1.2: at least 1 where linear, above 0 otherwise.
+    enough = widths[0] >= 1 if function == "LINEAR" else widths[0] > 0
+    return Window(centers[0], widths[0], function) if enough else None
+
+
+def _padding(dataset: Dataset, layout: Layout, *, little: bool) -> tuple[int, int] | None:
+    """Return the smallest and largest padding value; the two elements may stand in either order."""
+    value = _words(dataset, "PixelPaddingValue", little=little)
+    if not len(value):
+        return None
+    limit = _words(dataset, "PixelPaddingRangeLimit", little=little)
+    ends = [_as_stored(int(words[0]), signed=layout.signed) for words in (value, limit) if len(words)]
+    return min(ends), max(ends)
+
+
+def _first_table(
+    dataset: Dataset, keyword: str, *, name: str, little: bool, signed: bool
+) -> LookupTable | None:
+    """Return the first LUT of a sequence; None where there is no sequence or it is empty."""
+    sequence = dataset.get(keyword)
+    if not sequence:
+        return None
+    descriptor = _words(sequence[0], "LUTDescriptor", little=little)
+    words = _words(sequence[0], "LUTData", little=little)
+    count, first, bits = (int(word) for word in descriptor) if len(descriptor) == _DESCRIBED else (0, 0, 0)
+    count = count or 2**16  # 65,536 does not fit into 16 bits and is written as 0
+    if bits <= _BYTE and len(words) < count:
+        words = words.astype("<u2").view(np.uint8).astype(np.int64)  # two entries a word, the first one low
+    if not 1 <= bits <= _WORD or len(words) < count:
+        raise ImageError(
+            f"{name}: the first item of {keyword} has {len(words)} entries, its descriptor reads "
+            f"{descriptor.tolist()} (number, first value, bits); export the image again from its source"
+        )
+    return LookupTable(_as_stored(first, signed=signed), words[:count], bits)
+
+
+def _words(dataset: Dataset, keyword: str, *, little: bool) -> Words:
+    """Return an element's 16-bit words, unsigned.
+
+    From the raw bytes: whether a word is signed does not depend on the VR that a writer chose (US, SS or
+    OW), which is often wrong, but on the pixel representation.
+    """
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in dataset:
+        return np.zeros(0, np.int64)
+    raw = dataset.get_item(tag).value
+    data = raw if isinstance(raw, bytes) else b""
+    return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2").astype(np.int64)
+
+
+def _as_stored(word: int, *, signed: bool) -> int:
+    """Read a 16-bit word as two's complement where stored values are signed."""
+    return word - 2**16 if signed and word >= 2**15 else word

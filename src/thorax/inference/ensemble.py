@@ -1,0 +1,245 @@
+"""New bundles from old ones: ensembles, other views, and calibration fitted anew. No torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from thorax.arrays import Rows
+from thorax.bundle import (
+    Bundle,
+    Ensemble,
+    Manifest,
+    hashed_patients,
+    refuse_seen_patients,
+    write_bundle,
+)
+from thorax.bundle.reference import reference_part
+from thorax.datasets.splits import NIH_DATASET, Split, build_split
+from thorax.errors import BundleError, LeakError
+from thorax.inference.calibrate import (
+    fit_calibration,
+    fit_ensemble_weights,
+    fit_operating_points,
+    fit_platt_calibration,
+)
+from thorax.inference.predictor import (
+    AnyCalibration,
+    Predictor,
+    ProgressOfRows,
+    calibrated_logits,
+    mean_logit,
+)
+from thorax.recipe.literals import CalibrationKind, MeanOf, OperatingPointRule
+from thorax.recipe.schema import TestTime
+from thorax.store import Store
+
+__all__ = [
+    "PLAIN_FITTING",
+    "Fitting",
+    "ValidationPart",
+    "build_ensemble",
+    "calibrate",
+    "validation_part",
+    "with_test_time",
+]
+
+
+@dataclass(frozen=True)
+class ValidationPart:
+    """Images that calibration may be fitted on.
+
+    Attributes:
+        store: Where they are, prepared as the bundle wants it.
+        split: The split that divides the store.
+        rows: The rows of its validation part.
+    """
+
+    store: Store
+    split: Split
+    rows: Rows
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each image."""
+        return [str(patient) for patient in self.store.table.frame["patient"].to_numpy()[self.rows]]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted on a validation part.
+
+    Attributes:
+        kind: How logits become probabilities.
+        rule: How the thresholds are chosen.
+        ensemble_weights: Whether an ensemble's weights are fitted first.
+    """
+
+    kind: CalibrationKind = "temperature"
+    rule: OperatingPointRule = "f1-optimal"
+    ensemble_weights: bool = False
+
+
+PLAIN_FITTING = Fitting()
+"""One temperature, and F1-optimal thresholds."""
+
+
+def build_ensemble(bundles: Sequence[Bundle], out: Path, *, name: str, mean_of: MeanOf) -> Bundle:
+    """Return a bundle, not written yet, of several bundles' nets: equal weights, not calibrated.
+
+    Each net is shown the views that it was shown before.
+
+    Its findings are those that all members have, in the first one's order. Each net is shown images prepared
+    at the largest of their sizes, so that none is shown less than it was.
+
+    Raises:
+        BundleError: There are fewer than two, they have no finding in common or fit radiographs differently,
+            or one is an ensemble itself.
+    """
+    if len(bundles) <= 1:
+        raise BundleError("an ensemble needs at least two bundles, and this is one; give another one")
+    for bundle in bundles:
+        if bundle.manifest.ensemble:
+            raise BundleError(f"{bundle.folder} is an ensemble itself; give the bundles that it was made of")
+    findings = [
+        name for name in bundles[0].manifest.findings if all(name in b.manifest.findings for b in bundles)
+    ]
+    if not findings:
+        raise BundleError("these bundles have no finding in common; there is nothing to average")
+    preparations = [bundle.manifest.preparation for bundle in bundles]
+    if len({each.fit for each in preparations}) > 1:
+        raise BundleError(
+            "these bundles want radiographs that are not square fitted in different ways "
+            f"({', '.join(each.fit for each in preparations)}); train their recipes with the same store.fit"
+        )
+    files = {f"member-{number}.safetensors": bundle for number, bundle in enumerate(bundles, start=1)}
+    members = [
+        bundle.manifest.members[0].model_copy(update={"weights": file}) for file, bundle in files.items()
+    ]
+    manifest = Manifest(
+        name=name,
+        findings=tuple(findings),
+        preparation=max(preparations, key=lambda each: each.size),
+        members=tuple(members),
+        ensemble=Ensemble(mean_of=mean_of, weights=(1 / len(bundles),) * len(bundles), fitted_on=None),
+        calibration=None,
+        operating_points=None,
+        patients_sha256="",
+    )
+    weights = {file: b.weights[b.manifest.members[0].weights] for file, b in files.items()}
+    patients = {
+        part: frozenset().union(*(bundle.patients.get(part, ()) for bundle in bundles))
+        for part in sorted({part for bundle in bundles for part in bundle.patients})
+    }
+    return Bundle(out, manifest, "", patients, weights)
+
+
+def with_test_time(bundle: Bundle, change: Callable[[TestTime], TestTime]) -> Bundle:
+    """Return the bundle with other views for each member; where any changes, it is no longer calibrated.
+
+    Nothing is written: the result serves to calibrate it anew.
+    """
+    old = bundle.manifest
+    members = tuple(
+        member.model_copy(update={"test_time": change(member.test_time)}) for member in old.members
+    )
+    if members == old.members:
+        return bundle
+    changes = {"members": members, "calibration": None, "operating_points": None, "engines": ()}
+    return replace(bundle, manifest=old.model_copy(update=changes))
+
+
+def validation_part(bundle: Bundle, store: Store, split: str | None) -> ValidationPart:
+    """Return the validation images of a store that a bundle may be calibrated on.
+
+    Args:
+        bundle: What is to be calibrated.
+        store: Images and labels.
+        split: Name of the split; the bundle's own if None.
+
+    Raises:
+        BundleError: No split is given, and the bundle was not trained on exactly one.
+        DataError: The store is prepared otherwise, or the part is empty.
+        LeakError: Training saw some of the patients, or they belong to the test part of a split that a
+            member was trained on (of NIH's official one, where an imported net meets a split of a file).
+    """
+    name = split or bundle.split
+    if name is None:
+        raise BundleError(
+            f"{bundle.folder} was not trained on one split, so its validation part is not known; "
+            "name a split with --split"
+        )
+    bundle.refuse_other_preparation(store.path, store.preparation)
+    chosen = _split(name, store)
+    part = ValidationPart(store, chosen, chosen.rows("val"))
+    refuse_seen_patients(bundle, store.dataset, part.patients, by=("train", "pretrain"))
+    tested = {training.trained_on.split for training in bundle.trainings} - {name}
+    if not bundle.all_trained and name.startswith("file:") and store.dataset == NIH_DATASET:
+        # Nobody knows which split an imported net is of: what everybody is measured on stays unseen.
+        tested.add("nih-official")
+    for other in sorted(tested):
+        if not other.startswith("file:"):
+            _refuse_test_patients(part, _split(other, store))
+    return part
+
+
+def calibrate(
+    predictor: Predictor,
+    part: ValidationPart,
+    out: Path,
+    *,
+    fitting: Fitting = PLAIN_FITTING,
+    progress: ProgressOfRows | None = None,
+) -> Bundle:
+    """Write the bundle with calibration and operating points fitted on validation images.
+
+    Args:
+        predictor: The bundle to calibrate, as loaded or as `with_test_time` changed it, at work.
+        part: Images that it may be calibrated on.
+        out: Folder of the new bundle.
+        fitting: What is fitted.
+        progress: Called with the number of images done and the number of all.
+    """
+    bundle, store = predictor.bundle, part.store
+    old = bundle.manifest
+    targets = store.table.targets(bundle.findings)[part.rows]
+    reference = reference_part(part.split, "val", part.rows, dataset=store.dataset)
+    members = predictor.member_logits_of_rows(store.pixels, part.rows, progress=progress)
+    mixture = old.ensemble
+    if mixture is not None and fitting.ensemble_weights:
+        weights = fit_ensemble_weights(targets, members, mean_of=mixture.mean_of)
+        mixture = mixture.model_copy(update={"weights": weights, "fitted_on": reference})
+    logits = (
+        members[0]
+        if mixture is None
+        else mean_logit(members, mean_of=mixture.mean_of, weights=mixture.weights)
+    )
+    calibration: AnyCalibration = (
+        fit_calibration(targets, logits, fitted_on=reference)
+        if fitting.kind == "temperature"
+        else fit_platt_calibration(targets, logits, findings=bundle.findings, fitted_on=reference)
+    )
+    points = fit_operating_points(
+        targets,
+        calibrated_logits(logits, calibration, old.findings),
+        findings=bundle.findings,
+        rule=fitting.rule,
+        chosen_on=reference,
+    )
+    changes = {"ensemble": mixture, "calibration": calibration, "operating_points": points}
+    hashes = frozenset(hashed_patients(store.dataset, part.patients).values())
+    patients = {**bundle.patients, "val": bundle.patients.get("val", frozenset()) | hashes}
+    return write_bundle(out, old.model_copy(update=changes), weights=bundle.weights, patients=patients)
+
+
+def _split(name: str, store: Store) -> Split:
+    return build_split(name, store.table, dataset=store.dataset, whole_sha256=store.split_sha256)
+
+
+def _refuse_test_patients(part: ValidationPart, other: Split) -> None:
+    patients = other.table.frame["patient"].to_numpy()[other.parts["test"]]
+    tested = set(part.patients) & {str(patient) for patient in patients}
+    if tested:
+        raise LeakError(
+            f"{len(tested)} patients of the validation part of {part.split.name} are in the test part of "
+            f"{other.name}, where they would be measured; calibrate on patients that no test part holds"
+        )

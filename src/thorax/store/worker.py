@@ -1,0 +1,256 @@
+"""A shard in the making: its draft, and the note of what became of its rows."""
+
+import errno
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from thorax.atomic_io import atomic_write, sha256_of_file
+from thorax.errors import DataError, ImageError
+from thorax.imaging import prepare, read_radiograph
+from thorax.recipe.schema import Preparation, Section
+from thorax.store.manifest import HEADER_BYTES, Plan, Shard, disk_errors, load_section, shard_name
+
+__all__ = [
+    "NOTES",
+    "Chunk",
+    "FileEntry",
+    "Outcome",
+    "ShardDraft",
+    "ShardRecord",
+    "is_finished",
+    "load_shard_record",
+    "prepare_chunk",
+]
+
+# A file beyond this is no radiograph, and is rejected unread: 100 megapixels of 16-bit colour with
+# transparency make 0.8 GB.
+_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One row of the source as it was listed.
+
+    Attributes:
+        row: Row number of the source.
+        path: The file, relative to the source's folder.
+        size: Bytes.
+        mtime_ns: Modification time in nanoseconds since 1970.
+    """
+
+    row: int
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A few rows of one shard: the unit of work.
+
+    Attributes:
+        root: The source's folder.
+        files: What to read.
+        preparation: How to prepare it.
+        draft: The unfinished shard, already of its full length.
+        first_row: Source row of the draft's slot 0.
+    """
+
+    root: Path
+    files: tuple[FileEntry, ...]
+    preparation: Preparation
+    draft: Path
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a row.
+
+    Attributes:
+        row: Row number of the source.
+        sha256: SHA-256 of the bytes that were decoded; "" for a rejected row.
+        height: Rows of the image as read.
+        width: Columns of the image as read.
+        intensity: How stored values became grey values (`Origin.intensity`).
+        reason: Why the file cannot be used; "" for a usable row.
+    """
+
+    row: int
+    sha256: str = ""
+    height: int = 0
+    width: int = 0
+    intensity: str = ""
+    reason: str = ""
+
+
+def prepare_chunk(chunk: Chunk) -> Iterator[Outcome]:
+    """Read and prepare the files of a chunk, write each into its slot, and say what became of it.
+
+    Raises:
+        DataError: A file is not the one that was listed, or the draft cannot be written.
+    """
+    with disk_errors(chunk.draft.parent):
+        descriptor = os.open(chunk.draft, os.O_WRONLY)
+    try:
+        for entry in chunk.files:
+            yield _prepare_row(entry, chunk, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prepare_row(entry: FileEntry, chunk: Chunk, descriptor: int) -> Outcome:
+    if entry.size > _MAX_BYTES:
+        return Outcome(entry.row, reason=f"{entry.size:,} bytes are too many for a radiograph")
+    try:
+        # Not a Path each: Python would keep a table of all their names, 2 MB for 10,000 in every worker.
+        data = _read(os.path.join(chunk.root, entry.path), entry)  # noqa: PTH118
+        radiograph = read_radiograph(data, name=entry.path)
+        pixels = prepare(radiograph, chunk.preparation)
+    except ImageError as error:
+        return Outcome(entry.row, reason=str(error))
+    # A plain write: on a full disk it is an error that can be reported, where a store through a
+    # memory map is a SIGBUS.
+    with disk_errors(chunk.draft.parent):
+        _write(descriptor, pixels.tobytes(), HEADER_BYTES + (entry.row - chunk.first_row) * pixels.size)
+    height, width = radiograph.pixels.shape
+    intensity = sys.intern(radiograph.origin.intensity)  # one string, not one for each of thousands of rows
+    return Outcome(entry.row, hashlib.sha256(data).hexdigest(), height, width, intensity)
+
+
+def _read(path: str, entry: FileEntry) -> bytes:
+    """Return the file's bytes, which must be those that were listed.
+
+    One look at the open file after reading is enough: it sees a change before, and one meanwhile.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY), "rb") as file:
+            data = file.read()
+            status = os.fstat(file.fileno())
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} vanished while the store was being made; put it back and run the same command again"
+        ) from error
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EISDIR}:
+            # A share that stutters must not cost an image, and the next run's bytes.
+            raise DataError(
+                f"{path} cannot be read ({error.strerror or error}); when the disk answers again, run the "
+                "same command: it goes on where it stopped"
+            ) from error
+        raise ImageError(
+            f"{entry.path}: cannot be read ({error.strerror or error}); check the file and the rights to it"
+        ) from error
+    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        raise DataError(
+            f"{path} changed while the store was being made ({entry.size:,} bytes when listed, now "
+            f"{status.st_size:,}; or another modification time); let nothing write to the source, "
+            "then prepare into a new folder"
+        )
+    return data
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+NOTES = "pixels-*.json"
+"""The notes of a folder."""
+
+
+class ShardRecord(Section):
+    """What became of a shard's rows: what `finish` needs, and the proof that the shard is whole."""
+
+    shard: Shard
+    outcomes: tuple[Outcome, ...]
+    """In row order."""
+
+
+class ShardDraft:
+    """A shard that workers are filling, under a temporary name; a slot that none fills stays zero.
+
+    Attributes:
+        path: Where the draft is.
+        rows: Source rows of the shard.
+    """
+
+    def __init__(self, out: Path, plan: Plan, number: int) -> None:
+        """Make the draft at its full length.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        self._final = out / shard_name(number)
+        self.path = out / f".{self._final.name}.{os.getpid()}.draft.partial"
+        self.rows = plan.rows_of(number)
+        self._outcomes: list[Outcome] = []
+        with disk_errors(out), self.path.open("wb") as file:
+            file.write(plan.shard_header(number))
+            file.truncate(plan.shard_bytes(number))
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep what became of a row."""
+        assert outcome.row in self.rows
+        self._outcomes.append(outcome)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row has its outcome."""
+        return len(self._outcomes) == len(self.rows)
+
+    def finish(self) -> None:
+        """Give the shard its final name, then write its note; a shard without a note does not count.
+
+        Raises:
+            DataError: One of them cannot be written.
+        """
+        with disk_errors(self._final.parent):
+            with atomic_write(self._final) as temporary:
+                self.path.rename(temporary)
+            self._write_note(Shard(rows=len(self.rows), sha256=sha256_of_file(self._final)))
+
+    def _write_note(self, shard: Shard) -> None:
+        # Row by row: as one value and one text, the note of 4,096 rows takes 5 MB.
+        self._outcomes.sort(key=lambda outcome: outcome.row)
+        with (
+            atomic_write(_note_path(self._final)) as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
+            file.write(f'{{"shard": {shard.model_dump_json()}, "outcomes": [')
+            for outcome in self._outcomes:
+                comma = "," if outcome.row > self.rows.start else ""
+                file.write(f"{comma}\n{json.dumps(asdict(outcome))}")
+            file.write("\n]}\n")
+
+
+def _note_path(shard: Path) -> Path:
+    return shard.with_suffix(".json")
+
+
+def load_shard_record(out: Path, number: int) -> ShardRecord:
+    """Read a shard's note.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    return load_section(ShardRecord, _note_path(out / shard_name(number)))
+
+
+def is_finished(out: Path, plan: Plan, number: int) -> bool:
+    """Return whether a shard is there and whole; one that is not is made again."""
+    shard = out / shard_name(number)
+    if not (shard.is_file() and shard.stat().st_size == plan.shard_bytes(number)):
+        return False
+    try:
+        note = load_shard_record(out, number)
+    except DataError:
+        return False
+    return len(note.outcomes) == len(plan.rows_of(number)) and sha256_of_file(shard) == note.shard.sha256

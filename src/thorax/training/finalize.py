@@ -1,0 +1,128 @@
+"""From chosen weights to a bundle: calibration and operating points, fitted on validation data."""
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+import thorax
+from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
+from thorax.export import CHECKED_IMAGES, export_or_say, spread
+from thorax.inference.calibrate import fit_calibration, fit_operating_points
+from thorax.models import build_classifier, measure_feature_grid
+from thorax.models.classifier import weights_as_bytes
+from thorax.models.timm_import import timm
+from thorax.recipe.load import recipe_sha256
+from thorax.recipe.schema import Recipe
+from thorax.store import Store
+from thorax.training.batches import Part
+from thorax.training.plan import Plan
+
+__all__ = ["Finalization", "deliver_bundle"]
+
+_WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Finalization:
+    """What is delivered, apart from where.
+
+    Attributes:
+        weights: State dict of the classifier.
+        epoch: The epoch of the weights, counted from 1.
+        logits: Of the validation images, by these weights, as the bundle will give them.
+    """
+
+    weights: Mapping[str, Tensor]
+    epoch: int
+    logits: Float64[np.ndarray, "n k"]
+
+
+def deliver_bundle(
+    folder: Path, recipe: Recipe, store: Store, plan: Plan, *, delivery: Finalization
+) -> tuple[float, tuple[str, ...]]:
+    """Write the bundle with an engine that needs no torch.
+
+    Returns:
+        The fitted temperature, and what a user should know, one sentence each.
+    """
+    targets = plan.val.targets
+    calibration = fit_calibration(targets, delivery.logits, fitted_on=plan.selected_on)
+    points = fit_operating_points(
+        targets,
+        delivery.logits / calibration.temperature,
+        findings=plan.findings,
+        rule=recipe.selection.operating_point,
+        chosen_on=plan.selected_on,
+    )
+    names = tuple(finding.name for finding in plan.findings)
+    classifier = build_classifier(recipe.model.model_copy(update={"weights": "none"}), len(names))
+    classifier.load_state_dict(dict(delivery.weights))
+    member = Member(
+        weights=_WEIGHTS,
+        sha256="",
+        model=recipe.model,
+        findings=names,
+        exact_cam=classifier.exact_cam,
+        places=measure_feature_grid(classifier, recipe.model.input_size),
+        test_time=recipe.test_time,
+        provenance=_provenance(recipe, store, plan, epoch=delivery.epoch),
+    )
+    manifest = Manifest(
+        name=recipe.name,
+        findings=names,
+        preparation=store.preparation,
+        members=(member,),
+        calibration=calibration,
+        operating_points=points,
+        patients_sha256="",
+    )
+    weights = {_WEIGHTS: weights_as_bytes(delivery.weights)}
+    bundle = write_bundle(folder, manifest, weights=weights, patients=_seen_patients(store, plan))
+    pixels = store.pixels(spread(plan.val.rows, CHECKED_IMAGES))
+    return calibration.temperature, export_or_say(bundle, pixels, compared_on=plan.selected_on)[1]
+
+
+def _seen_patients(store: Store, plan: Plan) -> dict[str, Iterable[str]]:
+    """Return the hashes of the patients that this run saw, and those that the backbone saw before.
+
+    Whom the backbone only chose by before stays among those that chose: they may choose and calibrate again.
+    """
+
+    def own(part: Part) -> set[str]:
+        return set(hashed_patients(store.dataset, plan.patients(part)).values())
+
+    train, val = own(plan.train), own(plan.val)
+    if plan.origin is None:
+        return {"train": train, "val": val}
+    before = plan.origin.patients
+    learnt = before.get("train", frozenset()) | before.get("pretrain", frozenset())
+    return {"train": train, "val": val | before.get("val", frozenset()), "pretrain": learnt}
+
+
+def _provenance(recipe: Recipe, store: Store, plan: Plan, *, epoch: int) -> Trained:
+    selection = recipe.selection
+    return Trained(
+        recipe=recipe.name,
+        recipe_sha256=recipe_sha256(recipe),
+        seed=recipe.training.seed,
+        dataset=store.dataset,
+        store_fingerprint=store.fingerprint,
+        trained_on=plan.trained_on,
+        selected_on=plan.selected_on,
+        selected_by=f"best {selection.metric} on val" if selection.checkpoint == "best" else "last epoch",
+        epoch=epoch,
+        started_from=plan.origin.sha256 if plan.origin else None,
+        versions={
+            "thorax": thorax.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "numpy": np.__version__,
+        },
+    )

@@ -1,0 +1,69 @@
+import pytest
+
+from thorax import progress as module
+from thorax.progress import Progress, stage_progress, tqdm
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_at_most_ten_calls_a_second_and_always_the_last(clock):
+    told: list[Progress] = []
+    count = stage_progress(told.append, "predicting")
+    for done in range(1, 101):
+        clock.now += 0.01
+        count(done, 100)
+    assert len(told) <= 11
+    assert (told[-1].done, told[-1].total, told[-1].remaining) == (100, 100, 0)
+    assert told[-1].rate == pytest.approx(100)
+
+
+def test_what_an_earlier_run_did_took_no_time_of_this_one(clock):
+    told: list[Progress] = []
+    count = stage_progress(told.append, "preparing")
+    clock.now += 1
+    count(901, 1000)
+    clock.now += 1
+    count(902, 1000)
+    assert [now.rate for now in told] == [1, 1]
+    assert told[-1].remaining == pytest.approx(98)
+
+
+def test_without_a_callback_there_is_nothing_to_call():
+    assert stage_progress(None, "predicting") is None
+
+
+def test_tqdm_draws_a_bar_for_each_stage():
+    drawn = []
+
+    class Bar:
+        def __init__(self, **settings):
+            self.n, self.settings, self.closed = 0, settings, False
+            drawn.append(self)
+
+        def set_postfix_str(self, text, **_):
+            self.text = text
+
+        def update(self, more):
+            self.n += more
+
+        def close(self):
+            self.closed = True
+
+    update = tqdm(Bar)
+    update(Progress("predicting", 1, 2, 0.0, None))
+    update(Progress("predicting", 2, 2, 1.0, 0.0))
+    update(Progress("measuring", 1, 5, 0.0, None, "maps", "loss .3"))
+    assert [(bar.n, bar.closed) for bar in drawn] == [(2, True), (1, False)]
+    assert drawn[1].text == "loss .3"
+    assert drawn[0].settings == {"desc": "predicting", "total": 2, "unit": " images"}
