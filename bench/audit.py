@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from thorax.audit.duplicates import candidate_pairs, equal_pairs, near_pairs
-from thorax.audit.fingerprints import HASH_BITS, perceptual_hash, take_fingerprints, thumbnails
+from thorax.auditing.duplicates import candidate_pairs, equal_pairs, near_pairs
+from thorax.auditing.fingerprints import HASH_BITS, perceptual_hash, take_fingerprints, thumbnails
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import NIH_IMAGES

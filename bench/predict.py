@@ -36,7 +36,7 @@ from thorax.bundle import Bundle, Manifest, Member, load_bundle, write_bundle
 from thorax.bundle.manifest import PartReference
 from thorax.datasets.phantom import write_phantoms
 from thorax.errors import BundleError
-from thorax.export import export_float32
+from thorax.exporting import export_float32
 from thorax.findings import NIH14
 from thorax.hardware import num_threads
 from thorax.imaging import prepare, read_radiograph

@@ -85,7 +85,7 @@ def test_help_is_light():
         "thorax.store",
         "thorax.bundle",
         "thorax.evaluation.discrimination",
-        "thorax.audit",
+        "thorax.auditing",
         "thorax.inference.predictor",
         "thorax.inference.onnx_engine",
         "thorax.reporting.report",

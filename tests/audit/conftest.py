@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thorax.audit.lists import Locator, locate_parts
+from thorax.auditing.lists import Locator, locate_parts
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import NIH_DATASET, registered_sha256

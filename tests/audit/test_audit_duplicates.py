@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thorax.audit.duplicates import (
+from thorax.auditing.duplicates import (
     LEAST_CORRELATION,
     _Band,
     _pairs_of_equal_keys,
@@ -14,7 +14,7 @@ from thorax.audit.duplicates import (
     equal_pairs,
     near_pairs,
 )
-from thorax.audit.fingerprints import (
+from thorax.auditing.fingerprints import (
     HASH_BITS,
     Fingerprints,
     area_mean,
@@ -124,7 +124,7 @@ def test_the_real_sample_has_one_pair_and_no_false_one(real):
 
 @pytest.mark.parametrize("rows_at_once", [1, 7, 512])
 def test_candidates_equal_all_pairs_that_agree_in_a_band(monkeypatch, rows_at_once):
-    monkeypatch.setattr("thorax.audit.duplicates._ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr("thorax.auditing.duplicates._ROWS_AT_ONCE", rows_at_once)
     random = np.random.default_rng(5)
     base = random.integers(0, 2, (30, HASH_BITS)).astype(bool)
     flipped = np.concatenate([base ^ (random.random(base.shape) < rate) for rate in (0, 0.03, 0.08, 0.13)])
@@ -161,7 +161,7 @@ def test_pairs_of_equal_keys_are_all_of_them_in_any_portions(monkeypatch):
     rows = np.flatnonzero(usable)
     band = _Band.of(keys, rows)
     for portion in (1, 7, 1000):
-        monkeypatch.setattr("thorax.audit.duplicates._PAIRS_AT_ONCE", portion)
+        monkeypatch.setattr("thorax.auditing.duplicates._PAIRS_AT_ONCE", portion)
         found = np.concatenate(list(_pairs_of_equal_keys(band, np.arange(len(rows)))))
         assert sorted(found.tolist()) == expected
         some = np.array([2, 30, 31])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thorax.audit.label_checks import (
+from thorax.auditing.label_checks import (
     NIH_OFFICIAL_TEST_POSITIVES,
     _fewer_by_chance,
     check_dropped_findings,

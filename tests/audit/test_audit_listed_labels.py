@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from thorax.audit.label_checks import check_listed_labels, read_listed_labels
-from thorax.audit.lists import Locator
+from thorax.auditing.label_checks import check_listed_labels, read_listed_labels
+from thorax.auditing.lists import Locator
 from thorax.datasets.splits import NIH_DATASET
 from thorax.findings import NIH14
 

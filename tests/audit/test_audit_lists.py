@@ -3,7 +3,7 @@ import gzip
 import numpy as np
 import pytest
 
-from thorax.audit.lists import (
+from thorax.auditing.lists import (
     ABSENT,
     Locator,
     lists_of_split,

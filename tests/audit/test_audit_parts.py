@@ -2,8 +2,8 @@
 
 import pytest
 
-from thorax.audit.lists import Locator
-from thorax.audit.split_checks import (
+from thorax.auditing.lists import Locator
+from thorax.auditing.split_checks import (
     check_absent_images,
     check_boxed_images,
     check_known_split,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from thorax.audit.lists import Locator
-from thorax.audit.prediction_checks import (
+from thorax.auditing.lists import Locator
+from thorax.auditing.prediction_checks import (
     check_predicted_rows,
     check_predicted_values,
     check_ranking,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thorax.audit import (
+from thorax.auditing import (
     Evidence,
     Locator,
     audit,
@@ -15,7 +15,7 @@ from thorax.audit import (
     read_image_list,
     read_predictions,
 )
-from thorax.audit.audit import read_boxed_images
+from thorax.auditing.audit import read_boxed_images
 from thorax.datasets.nih import read_nih
 from thorax.datasets.splits import PARTS, build_split, registered_sha256
 from thorax.errors import DataError

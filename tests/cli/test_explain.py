@@ -18,7 +18,7 @@ from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
 from thorax.errors import BundleError, DataError, LeakError, RecipeError
-from thorax.export import export_float32
+from thorax.exporting import export_float32
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.recipe.schema import Head, Model, Preparation
 from thorax.store import build_store, open_store

@@ -19,7 +19,7 @@ from thorax.explain.cam import enlarged as enlarged_by_torch
 from thorax.explain.geometry import enlarged
 from thorax.explain.onnx_explainer import OnnxExplainer
 from thorax.explain.torch_explainer import TorchExplainer
-from thorax.export import export_float32
+from thorax.exporting import export_float32
 from thorax.findings import NIH14
 from thorax.recipe.sections import Head, Preparation
 

@@ -6,7 +6,7 @@ import pytest
 from thorax.bundle import load_bundle, write_bundle
 from thorax.bundle.folder import attach_engine, copy_bundle
 from thorax.errors import BundleError
-from thorax.export import CHECKED_IMAGES, export_float32, export_int8, spread
+from thorax.exporting import CHECKED_IMAGES, export_float32, export_int8, spread
 from thorax.inference.engines import open_engine, open_predictor
 from thorax.recipe.sections import TestTime
 

@@ -7,7 +7,7 @@ import torch
 from graphs import exported, images, kinds, run
 from torch import nn
 
-from thorax.export.graph_rewrites import norms_as_convolutions
+from thorax.exporting.graph_rewrites import norms_as_convolutions
 
 
 class Net(nn.Module):

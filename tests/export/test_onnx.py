@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from thorax.errors import BundleError
-from thorax.export.onnx import MemberGraph, line_weights, onnx_bytes
+from thorax.exporting.onnx import MemberGraph, line_weights, onnx_bytes
 from thorax.inference.torch_engine import view_logits
 from thorax.models import build_classifier
 from thorax.models.views import View, seen, views

@@ -3,7 +3,7 @@ import pytest
 
 from thorax.bundle import OperatingPoints, PartReference
 from thorax.errors import BundleError
-from thorax.export.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
+from thorax.exporting.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.findings import parse_findings
 
 FINDINGS = parse_findings(("Effusion", "Mass"))

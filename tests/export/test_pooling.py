@@ -6,7 +6,7 @@ import torch
 from graphs import exported, images, kinds, run
 from torch import nn
 
-from thorax.export.graph_rewrites import average_first
+from thorax.exporting.graph_rewrites import average_first
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

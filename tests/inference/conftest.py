@@ -7,7 +7,7 @@ from PIL import Image
 from toy_bundle import MODEL, NAMES, REFERENCE, images, new_bundle
 
 from thorax.bundle import write_bundle
-from thorax.export import export_float32
+from thorax.exporting import export_float32
 from thorax.models import build_classifier
 
 

@@ -14,7 +14,7 @@ from toy_bundle import NAMES, REFERENCE, graph_of, images, new_bundle
 
 from thorax.bundle import load_bundle
 from thorax.errors import BundleError
-from thorax.export import export_float32
+from thorax.exporting import export_float32
 from thorax.findings import parse_findings
 from thorax.hardware import num_threads
 from thorax.imaging import prepare, read_radiograph

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from thorax.audit import Audit, ListedLabels, Lists, Locator
+    from thorax.auditing import Audit, ListedLabels, Lists, Locator
     from thorax.store import Store
 
 __all__ = ["audit"]
@@ -30,8 +30,8 @@ def audit(
     """Look for every fault that leaves a trace; exit code 1 where figures would be wrong."""
     from contextlib import nullcontext
 
-    from thorax.audit import Evidence, Locator, read_boxed_images, read_metrics, read_predictions
-    from thorax.audit import audit as look
+    from thorax.auditing import Evidence, Locator, read_boxed_images, read_metrics, read_predictions
+    from thorax.auditing import audit as look
     from thorax.bundle import load_bundle
     from thorax.cli.console import progress_bar
     from thorax.store import open_store
@@ -62,7 +62,7 @@ def audit(
 
 def _lists(store: "Store", locator: "Locator", split: str, files: dict[str, Path | None]) -> "Lists":
     """Return the lists of the named split, of its file, or of one file for each part."""
-    from thorax.audit import lists_of_split, locate_parts, read_image_list, read_part_lists
+    from thorax.auditing import lists_of_split, locate_parts, read_image_list, read_part_lists
     from thorax.datasets.splits import build_split
     from thorax.errors import DataError
 
@@ -83,7 +83,7 @@ def _lists(store: "Store", locator: "Locator", split: str, files: dict[str, Path
 
 def _labels(split: str, files: dict[str, Path | None]) -> tuple["ListedLabels", ...]:
     """Return the labels that the lists carry."""
-    from thorax.audit import read_listed_labels
+    from thorax.auditing import read_listed_labels
 
     given = [file for file in files.values() if file is not None]
     if split.startswith("file:"):

@@ -52,7 +52,7 @@ def calibrate(
 
 def finish(bundle: "Bundle", part: "ValidationPart") -> None:
     """Give a calibrated bundle its engine, and say what was fitted, and on what."""
-    from thorax.export import CHECKED_IMAGES, export_or_say, spread
+    from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
 
     assert bundle.manifest.calibration is not None
     pixels = part.store.pixels(spread(part.rows, CHECKED_IMAGES))

@@ -43,7 +43,7 @@ def export(
         refuse_used_folder(out)
         opened = copy_bundle(opened, out)
     # Only now: torch takes seconds to import, and what is wrong above is said at once.
-    from thorax.export import CHECKED_IMAGES, export_float32, export_int8, spread
+    from thorax.exporting import CHECKED_IMAGES, export_float32, export_int8, spread
 
     reference = reference_part(part.split, "val", part.rows, dataset=images.dataset)
     pixels = images.pixels(spread(part.rows, CHECKED_IMAGES))

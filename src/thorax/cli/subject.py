@@ -46,7 +46,7 @@ from thorax.reporting.gallery import Gallery
 from thorax.store import Store, open_store
 
 if TYPE_CHECKING:
-    from thorax.audit import Problem
+    from thorax.auditing import Problem
 
 __all__ = [
     "PartChoice",
@@ -142,7 +142,7 @@ def store_subject(
         return Validation(chosen, values, chosen_on(part.split, "val", chosen))
 
     def audited() -> list[tuple[str, str]]:
-        from thorax.audit import Evidence, audit, lists_of_split
+        from thorax.auditing import Evidence, audit, lists_of_split
 
         evidence = Evidence(part=choice.part, bundle=bundle)
         found = audit(images, lists_of_split(split, images.dataset), evidence)
@@ -258,8 +258,8 @@ def _audit_of_file(
     choice: PartChoice,
 ) -> list[tuple[str, str]]:
     """Audit predictions: with a store and a split all that `thorax audit` does, else what shows without."""
-    from thorax.audit import Evidence, Locator, audit, audit_predictions, lists_of_split
-    from thorax.audit import read_predictions as read_rows
+    from thorax.auditing import Evidence, Locator, audit, audit_predictions, lists_of_split
+    from thorax.auditing import read_predictions as read_rows
 
     predicted = read_rows(file, Locator(known.table, known.dataset), known.table.findings)
     if store is not None and split is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import thorax
 from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
-from thorax.export import CHECKED_IMAGES, export_or_say, spread
+from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
 from thorax.inference.calibrate import fit_calibration, fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.classifier import weights_as_bytes

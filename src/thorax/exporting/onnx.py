@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thorax.errors import BundleError
-from thorax.export.graph_rewrites import average_first
+from thorax.exporting.graph_rewrites import average_first
 from thorax.inference.onnx_engine import CAM, LOGITS, PIXELS
 from thorax.inference.openvino_engine import import_openvino
 from thorax.models import Classifier

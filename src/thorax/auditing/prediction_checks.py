@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from thorax.audit.lists import ABSENT, Listed, Lists, Locator
-from thorax.audit.report import Problem, Severity, found
+from thorax.auditing.lists import ABSENT, Listed, Lists, Locator
+from thorax.auditing.report import Problem, Severity, found
 from thorax.datasets.table import SampleTable
 from thorax.evaluation.inputs.prediction_csv import read_predictions as read_file
 from thorax.evaluation.statistics.ranking import auroc_score

@@ -15,9 +15,9 @@ from thorax.bundle.folder import Bundle, attach_engine
 from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity, PartReference
 from thorax.bundle.reference import reference_part
 from thorax.errors import BundleError
-from thorax.export.graph_rewrites import quantize
-from thorax.export.onnx import MemberGraph, convert, onnx_bytes
-from thorax.export.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
+from thorax.exporting.graph_rewrites import quantize
+from thorax.exporting.onnx import MemberGraph, convert, onnx_bytes
+from thorax.exporting.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.inference.engines import open_engine
 from thorax.inference.ensemble import ValidationPart
 from thorax.inference.onnx_engine import OnnxEngine

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from thorax.arrays import Rows
-from thorax.audit.duplicates import check_blank, check_duplicates
-from thorax.audit.fingerprints import Progress, take_fingerprints
-from thorax.audit.label_checks import (
+from thorax.auditing.duplicates import check_blank, check_duplicates
+from thorax.auditing.fingerprints import Progress, take_fingerprints
+from thorax.auditing.label_checks import (
     ListedLabels,
     check_dropped_findings,
     check_label_version,
@@ -21,15 +21,15 @@ from thorax.audit.label_checks import (
     count_prevalence,
     measurable,
 )
-from thorax.audit.lists import Lists, Locator, find_image_column, read_rows
-from thorax.audit.prediction_checks import (
+from thorax.auditing.lists import Lists, Locator, find_image_column, read_rows
+from thorax.auditing.prediction_checks import (
     Predicted,
     check_predicted_rows,
     check_predicted_values,
     check_ranking,
 )
-from thorax.audit.report import Audit, Problem
-from thorax.audit.split_checks import (
+from thorax.auditing.report import Audit, Problem
+from thorax.auditing.split_checks import (
     NIH_PUBLISHED_LISTS_SHA256,
     check_absent_images,
     check_boxed_images,
@@ -38,7 +38,7 @@ from thorax.audit.split_checks import (
     check_patients,
     check_repeated_images,
 )
-from thorax.audit.tuning_checks import check_bundle, check_metrics
+from thorax.auditing.tuning_checks import check_bundle, check_metrics
 from thorax.bundle import Bundle
 from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
 from thorax.datasets.table import SampleTable

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt16
 
 from thorax.arrays import PixelsBatch, Rows
-from thorax.audit.fingerprints import Fingerprints, thumbnails
-from thorax.audit.lists import Lists
-from thorax.audit.report import Problem, found
+from thorax.auditing.fingerprints import Fingerprints, thumbnails
+from thorax.auditing.lists import Lists
+from thorax.auditing.report import Problem, found
 from thorax.datasets.table import SampleTable, patient_codes
 
 __all__ = [

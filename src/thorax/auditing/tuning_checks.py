@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from thorax.atomic_io import sha256_of_lines
-from thorax.audit.lists import ABSENT, Lists
-from thorax.audit.report import Problem, found
+from thorax.auditing.lists import ABSENT, Lists
+from thorax.auditing.report import Problem, found
 from thorax.bundle import Bundle, PartReference, hashed_patients
 from thorax.errors import DataError
 

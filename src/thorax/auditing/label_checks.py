@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from thorax.arrays import NOT_LABELED, Rows, Targets
-from thorax.audit.lists import ABSENT, Lists, Locator, find_image_column, read_lines, read_rows, split_line
-from thorax.audit.report import Prevalence, Problem, found
+from thorax.auditing.lists import ABSENT, Lists, Locator, find_image_column, read_lines, read_rows, split_line
+from thorax.auditing.report import Prevalence, Problem, found
 from thorax.datasets.splits import NIH_DATASET, NIH_OFFICIAL_TEST_IMAGES, nih_official_test_patients
 from thorax.datasets.table import SampleTable, patient_codes
 from thorax.findings import NIH14, Findings, find_finding

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from thorax.audit.lists import ABSENT, Listed, Lists, Locator
-from thorax.audit.report import Problem, Severity, found
+from thorax.auditing.lists import ABSENT, Listed, Lists, Locator
+from thorax.auditing.report import Problem, Severity, found
 from thorax.datasets.splits import NIH_DATASET, nih_official_test_patients
 
 __all__ = [

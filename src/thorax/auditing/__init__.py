@@ -1,0 +1,36 @@
+"""The audit: what is wrong with a split, a store, a set of predictions. No torch."""
+
+from thorax.auditing.audit import Evidence, audit, audit_predictions, read_boxed_images
+from thorax.auditing.label_checks import ListedLabels, read_listed_labels
+from thorax.auditing.lists import (
+    Lists,
+    Locator,
+    lists_of_split,
+    locate_parts,
+    read_image_list,
+    read_part_lists,
+)
+from thorax.auditing.prediction_checks import Predicted, read_predictions
+from thorax.auditing.report import Audit, Prevalence, Problem
+from thorax.auditing.tuning_checks import read_metrics
+
+__all__ = [
+    "Audit",
+    "Evidence",
+    "ListedLabels",
+    "Lists",
+    "Locator",
+    "Predicted",
+    "Prevalence",
+    "Problem",
+    "audit",
+    "audit_predictions",
+    "lists_of_split",
+    "locate_parts",
+    "read_boxed_images",
+    "read_image_list",
+    "read_listed_labels",
+    "read_metrics",
+    "read_part_lists",
+    "read_predictions",
+]
