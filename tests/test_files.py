@@ -2,7 +2,15 @@ import hashlib
 
 import pytest
 
-from thorax.atomic_io import atomic_write, canonical_json, sha256_of_file, sha256_of_lines, write_json
+from thorax.atomic_io import (
+    atomic_write,
+    canonical_json,
+    refuse_existing,
+    sha256_of_file,
+    sha256_of_lines,
+    write_json,
+)
+from thorax.errors import DataError
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
@@ -35,3 +43,24 @@ def test_a_file_has_the_checksum_of_its_bytes(tmp_path, size):
     content = bytes(range(251)) * (size // 251 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     assert sha256_of_file(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_nothing_is_overwritten_unless_asked_for(tmp_path):
+    file, folder = tmp_path / "card.md", tmp_path / "bundle"
+    refuse_existing(file, overwrite=False)
+    refuse_existing(folder, overwrite=False, folder=True)
+    folder.mkdir()
+    (folder / ".killed.1.partial").touch()
+    refuse_existing(folder, overwrite=False, folder=True)
+    file.touch()
+    (folder / "bundle.json").touch()
+    with pytest.raises(DataError, match=r"card\.md is already there; .* `overwrite`"):
+        refuse_existing(file, overwrite=False)
+    with pytest.raises(DataError, match=r"bundle is not empty; .* `overwrite`"):
+        refuse_existing(folder, overwrite=False, folder=True)
+    refuse_existing(file, overwrite=True)
+    refuse_existing(folder, overwrite=True, folder=True)
+    with pytest.raises(DataError, match="is a folder; name a file"):
+        refuse_existing(folder, overwrite=True)
+    with pytest.raises(DataError, match="is a file; give a folder"):
+        refuse_existing(file, overwrite=True, folder=True)

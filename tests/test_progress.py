@@ -1,7 +1,7 @@
 import pytest
 
 from thorax import progress as module
-from thorax.progress import Progress, stage_progress, tqdm
+from thorax.progress import Progress, stage_progress, throttled, tqdm
 
 
 @pytest.fixture
@@ -67,3 +67,13 @@ def test_tqdm_draws_a_bar_for_each_stage():
     assert [(bar.n, bar.closed) for bar in drawn] == [(2, True), (1, False)]
     assert drawn[1].text == "loss .3"
     assert drawn[0].settings == {"desc": "predicting", "total": 2, "unit": " images"}
+
+
+def test_a_throttled_callback_gets_ten_calls_a_second_and_each_end(clock):
+    passed: list[Progress] = []
+    report = throttled(passed.append)
+    for step in range(1, 101):
+        clock.now += 0.01
+        report(Progress("epoch 1 of 2" if step <= 50 else "epoch 2 of 2", (step - 1) % 50 + 1, 50, 0.0, None))
+    assert len(passed) <= 13
+    assert [now.stage for now in passed if now.done == 50] == ["epoch 1 of 2", "epoch 2 of 2"]

@@ -15,6 +15,7 @@ __all__ = [
     "atomic_write",
     "canonical_json",
     "exclusive_lock",
+    "refuse_existing",
     "sha256_of_file",
     "sha256_of_lines",
     "write_json",
@@ -47,6 +48,30 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def refuse_existing(path: Path, *, overwrite: bool, folder: bool = False) -> None:
+    """Refuse to write a result where something is already: nothing is overwritten unless that is asked for.
+
+    Args:
+        path: Where the result is to be.
+        overwrite: Whether what is there may be replaced.
+        folder: Whether the result is a folder; an empty folder, or one that only holds what a killed write
+            left, counts as free.
+
+    Raises:
+        DataError: Something is there and `overwrite` is false, or it is a file where a folder is to be, or
+            a folder where a file is to be.
+    """
+    if path.is_dir() and not folder:
+        raise DataError(f"{path} is a folder; name a file, such as {path / 'NAME'}")
+    if folder and path.exists() and not path.is_dir():
+        raise DataError(f"{path} is a file; give a folder")
+    names = (each.name for each in path.iterdir()) if path.is_dir() else iter([path.name])
+    occupied = path.exists() and any(not name.endswith(".partial") for name in names)
+    if occupied and not overwrite:
+        what = "is not empty" if folder else "is already there"
+        raise DataError(f"{path} {what}; choose another place, or set `overwrite` to replace what is there")
 
 
 @contextmanager

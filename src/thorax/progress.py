@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
-__all__ = ["Progress", "ProgressCallback", "stage_progress", "tqdm"]
+__all__ = ["Progress", "ProgressCallback", "stage_progress", "throttled", "tqdm"]
 
 _INTERVAL: Final = 0.1
 """Seconds between two calls of a callback, so that a notebook is not flooded."""
@@ -51,22 +51,38 @@ def stage_progress(
     """
     if progress is None:
         return None
-    started, told = time.monotonic(), float("-inf")
+    report, started = throttled(progress), time.monotonic()
     before: int | None = None
 
     def count(done: int, total: int) -> None:
-        nonlocal before, told
+        nonlocal before
         if before is None:  # an earlier run did the others, in no time of this one
             before = max(done - 1, 0)
-        now = time.monotonic()
-        if done < total and now - told < _INTERVAL:
-            return
-        told = now
-        rate = (done - before) / max(now - started, 1e-9)
+        rate = (done - before) / max(time.monotonic() - started, 1e-9)
         remaining = (total - done) / rate if rate > 0 else None
-        progress(Progress(stage, done, total, rate, remaining, unit))
+        report(Progress(stage, done, total, rate, remaining, unit))
 
     return count
+
+
+def throttled(progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that may be called as often as one likes: it passes on ten calls a second.
+
+    The end of a stage is always passed on.
+
+    Args:
+        progress: What is called.
+    """
+    last = float("-inf")
+
+    def report(now: Progress) -> None:
+        nonlocal last
+        moment = time.monotonic()
+        if now.done >= now.total or moment - last >= _INTERVAL:
+            last = moment
+            progress(now)
+
+    return report
 
 
 def tqdm(bar_class: Callable[..., Any] | None = None) -> ProgressCallback:

@@ -1,49 +1,64 @@
 """What the verbs share on the terminal: progress bars on standard error, tables on standard output."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_table", "progress_bar"]
+from thorax.progress import Progress, ProgressCallback, stage_progress
+
+__all__ = ["print_table", "progress_bar", "progress_bars"]
+
+_MAX_BARS: Final = 4
+"""Bars on the screen at once: a run of a hundred epochs shows the latest."""
 
 
 @contextmanager
-def progress_bar(what: str, *, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with rate and remaining time; call what is given with (done, total)."""
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Draw a bar for each stage of some work, with its rate and the time left; yield what is to be called."""
     # Only here: `predict` prints a table, and this takes 20 ms to import.
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+    from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]:,.0f} {task.fields[unit]}/s"),
+        TextColumn("{task.fields[left]} left"),
+        TextColumn("{task.fields[detail]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=None, rate="")
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
 
-        # What an earlier run did took no time of this one.
-        start, before = time.monotonic(), -1
-
-        def update(done: int, total: int) -> None:
-            nonlocal before
-            before = done - 1 if before < 0 else before
-            rate = (done - before) / max(time.monotonic() - start, 1e-9)
-            progress.update(task, completed=done, total=total, rate=f"{rate:,.0f} {unit}/s")
+        def update(now: Progress) -> None:
+            fields = {
+                "rate": now.rate,
+                "unit": now.unit,
+                "left": "..." if now.remaining is None else str(timedelta(seconds=round(now.remaining))),
+                "detail": now.detail,
+            }
+            if now.stage not in tasks:
+                tasks[now.stage] = bars.add_task(now.stage, total=None, **fields)
+                if len(tasks) > _MAX_BARS:
+                    bars.remove_task(tasks.pop(next(iter(tasks))))
+            bars.update(tasks[now.stage], completed=now.done, total=now.total, **fields)
 
         yield update
+
+
+@contextmanager
+def progress_bar(what: str, *, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Draw the bar of one stage; yield what is to be called with the units done and their total."""
+    with progress_bars() as progress:
+        count = stage_progress(progress, what, unit=unit)
+        assert count is not None
+        yield count
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:

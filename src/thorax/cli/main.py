@@ -4,8 +4,9 @@ Only the verb that is asked for is imported: all of them take 40 ms, and reading
 """
 
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from keyword import iskeyword
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from thorax.inference.head_start import Begun
 
-__all__ = ["main"]
+__all__ = ["flags_of", "main", "with_flags"]
 
 _VERBS: Final = (
     "phantom", "prepare", "train", "evaluate", "compare", "audit", "predict", "explain", "localize",
@@ -68,13 +69,46 @@ def _run(verbs: Iterable[str], begun: "Begun | None" = None) -> int:
             raise
         return done.code or 0
     except ThoraxError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        message = with_flags(str(error), flags_of(app, sys.argv[1:]))
+        typer.echo(f"{type(error).__name__}: {message}", err=True)
         return error.exit_code
     except OSError as error:
         # A full disk, a folder that may not be written: the system's own words, with the file.
         typer.echo(f"{error.strerror or error}: {error.filename or 'no file named'}", err=True)
         return ThoraxError.exit_code
     return 0
+
+
+def with_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Return a message of the library with the command line's flags in place of settings in backquotes.
+
+    `split` becomes --split, `device=cpu` --device cpu, and a recipe's `optim.lr=1e-4` --set optim.lr=1e-4,
+    each where the verb has that option; all else stays as it is.
+
+    Args:
+        message: What an error says.
+        flags: The flag of each option of the verb, by the name of its parameter.
+    """
+
+    def as_flag(setting: re.Match[str]) -> str:
+        name, key, value = setting.groups()
+        if key and "settings" in flags:
+            return f"{flags['settings']} {name}{key}={value or '...'}"
+        if key or name not in flags:
+            return setting[0]
+        return f"{flags[name]} {value}" if value else flags[name]
+
+    return re.sub(r"`([a-z]\w*)(\.[a-z]\w*)?(?:=([^`]+))?`", as_flag, message)
+
+
+def flags_of(app: "typer.Typer", arguments: Sequence[str]) -> dict[str, str]:
+    """Return the flag of each option of the verb that these arguments run, by the name of its parameter."""
+    import typer
+
+    command = typer.main.get_command(app)
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+    return {str(option.name): option.opts[0] for option in command.params if option.opts[0].startswith("-")}
 
 
 def _app(verbs: Iterable[str]) -> "typer.Typer":
