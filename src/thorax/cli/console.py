@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -37,7 +37,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
         tasks: dict[str, TaskID] = {}
 
         def update(now: Progress) -> None:
-            fields = {
+            fields: dict[str, Any] = {
                 "rate": now.rate,
                 "unit": now.unit,
                 "left": "..." if now.remaining is None else str(timedelta(seconds=round(now.remaining))),
