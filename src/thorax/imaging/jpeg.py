@@ -9,7 +9,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from thorax.errors import ImageError
 from thorax.radiograph import Origin, Radiograph, check_size
 
-__all__ = ["read_jpeg"]
+__all__ = ["read_jpeg", "upright"]
 
 _ORIENTATION = 0x0112
 
@@ -42,17 +42,22 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
     check_size(height=image.height, width=image.width, name=name)
     try:
         image.load()
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        image = upright(image)
     except Exception as error:
         raise _damaged(name, error) from error
     colors = "grey" if image.mode == "L" else "luminance of colours"
     if image.mode == "CMYK":
         image = image.convert("RGB")
-    gray = image.convert("L")
     return Radiograph(
-        pixels=np.asarray(gray if turn is None else gray.transpose(turn)),
+        pixels=np.asarray(image.convert("L")),
         origin=Origin(name=name, format="JPEG", intensity=f"8-bit as stored ({colors})", bits=8),
     )
+
+
+def upright(image: Image) -> Image:
+    """Return a picture that was read from a JPEG file the way round that its EXIF data says."""
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _damaged(name: str, error: Exception) -> ImageError:

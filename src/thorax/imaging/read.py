@@ -1,13 +1,39 @@
-"""Any file or bytes to one Radiograph: the format is decided by content, never by suffix."""
+"""Anything that holds an image to one Radiograph: a file's format is decided by content, never by suffix."""
 
+import os
+import sys
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import numpy as np
+from PIL import Image
 
 from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.in_memory import ValueRange, read_array, read_pil
 from thorax.imaging.jpeg import read_jpeg
 from thorax.imaging.png import read_png
 from thorax.radiograph import Radiograph
 
-__all__ = ["read_radiograph"]
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    ImageSource = (
+        str
+        | os.PathLike[str]
+        | bytes
+        | bytearray
+        | memoryview
+        | IO[bytes]
+        | np.ndarray
+        | Image.Image
+        | Dataset
+        | Radiograph
+    )
+else:
+    # Whatever comes is looked at by `read_radiograph`; pydicom takes 0.3 s to import.
+    ImageSource = object
+
+__all__ = ["ImageSource", "read_radiograph", "source_name"]
 
 _HEAD = 144
 """Bytes that tell the format: a DICOM preamble of 128, the word DICM, and what follows."""
@@ -41,30 +67,116 @@ _OTHERS = (
 )
 
 
-def read_radiograph(source: Path | str | bytes, *, name: str = "") -> Radiograph:
-    """Read a PNG, JPEG or DICOM file as a radiograph.
+def read_radiograph(
+    source: ImageSource, *, name: str = "", value_range: ValueRange | None = None
+) -> Radiograph:
+    """Read one image, in a file or in memory, as a radiograph.
 
     Args:
-        source: A path, or the file's bytes.
-        name: What messages and `Origin.name` call the image; a path's own file name where empty.
-            Folders in it are dropped, for they may name patients.
+        source: The path of a PNG, JPEG or DICOM file, the file's bytes, or the file opened for reading; an
+            array, uint8 or uint16, of shape (H, W) or (H, W, 3), larger is brighter; a PIL image; a pydicom
+            `Dataset`; or a radiograph, which is returned as it is. Only DICOM says that larger is darker
+            (MONOCHROME1).
+        name: What messages and `Origin.name` call the image; a file's own name where empty. Folders in it
+            are dropped, for they may name patients.
+        value_range: The values of black and white in an array whose type does not say so; needed for floats.
 
     Returns:
-        The radiograph: grey, larger is brighter, not resized.
+        The radiograph: gray, larger is brighter, not resized.
 
     Raises:
-        ImageError: No such file, empty, damaged, too large or too small, or no image at all.
-        UnsupportedImage: A sound file, but of another format, multi-frame, not a projection
+        ImageError: No such file, empty, damaged, too large or too small, or no image at all; an array of
+            another type or shape, or `value_range` for something else.
+        UnsupportedImage: A sound image, but of another format, multi-frame, not a projection
             radiograph, or not of a chest.
     """
-    if isinstance(source, bytes):
-        # Not Path(name).name: pathlib interns every part of every path, 1.8 MB for 10,000 images.
-        name = name.rpartition("/")[2] or "<bytes>"
-        data = source
-    else:
-        path = Path(source)
-        name = Path(name).name or path.name
-        data = _load(path)
+    # Not Path(name).name: pathlib interns every part of every path, 1.8 MB for 10,000 images.
+    name = name.rpartition("/")[2]
+    if value_range is not None and not isinstance(source, np.ndarray | Image.Image):
+        raise ImageError(
+            f"{name or source_name(source)}: value_range says what the values of an array mean, and this is "
+            f"not an array but {type(source).__name__}; leave value_range out"
+        )
+    name = name or os.path.basename(source_name(source))  # noqa: PTH119  (see above)
+    match source:
+        case np.ndarray():
+            return read_array(source, name, value_range=value_range)
+        case Image.Image():
+            return read_pil(source, name, value_range=value_range)
+        case Radiograph():
+            return source
+    if _is_dataset(source):
+        from thorax.imaging.dicom import read_dataset
+
+        return read_dataset(cast("Dataset", source), name)
+    return _read_file(_file_bytes(source), name)
+
+
+def source_name(source: ImageSource) -> str:
+    """Return what an image is called where it was given without a name; the whole path of a file."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if isinstance(source, Radiograph):
+        return source.origin.name
+    if isinstance(source, Image.Image):
+        return getattr(source, "filename", "") or "<image>"
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if _is_dataset(source):
+        return "<dataset>"
+    return _name_of_open(source) if hasattr(source, "read") else "<bytes>"
+
+
+def _is_dataset(source: object) -> bool:
+    """Return whether something is a pydicom Dataset, without importing pydicom: it is imported if so."""
+    pydicom = sys.modules.get("pydicom.dataset")
+    return pydicom is not None and isinstance(source, pydicom.Dataset)
+
+
+def _file_bytes(source: Any) -> bytes:
+    """Return the content of a path, of bytes or of an opened file."""
+    if isinstance(source, str | os.PathLike):
+        return _load(Path(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if hasattr(source, "read"):
+        return _read_open(source)
+    raise ImageError(
+        f"{type(source).__name__} is not an image; give the path, the bytes or the opened file of a PNG, "
+        "JPEG or DICOM image, a NumPy array, a PIL image or a pydicom Dataset"
+    )
+
+
+def _read_open(file: Any) -> bytes:
+    """Return what is left in an opened file."""
+    name = _name_of_open(file)
+    try:
+        content = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{name}: the opened file cannot be read ({error}); open it again for reading, in binary mode"
+        ) from error
+    if not isinstance(content, bytes):
+        raise ImageError(f'{name}: the file was opened as text; open it in binary mode, open(path, "rb")')
+    if not content:
+        raise ImageError(
+            f"{name}: nothing is left to read in the opened file; go back to its beginning with file.seek(0)"
+        )
+    if len(content) > _MAX_BYTES:
+        raise ImageError(
+            f"{name}: the opened file holds more than a radiograph can have ({_MAX_BYTES} bytes are read at "
+            "most); give a single image"
+        )
+    return content
+
+
+def _name_of_open(file: Any) -> str:
+    """Return the name of an opened file; that of one opened from a descriptor is a number."""
+    own = getattr(file, "name", "")
+    return own if isinstance(own, str) and own else "<file>"
+
+
+def _read_file(data: bytes, name: str) -> Radiograph:
     match _format(data[:_HEAD], name):
         case "PNG":
             return read_png(data, name)

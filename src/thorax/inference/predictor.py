@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol, TypeVar, assert_never, runtime_checkable
 
 import numpy as np
@@ -18,7 +17,7 @@ from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows, Scores
 from thorax.bundle import Bundle, Calibration, Manifest, PlattCalibration
 from thorax.errors import ImageError
 from thorax.hardware import num_threads
-from thorax.imaging import prepare, read_radiograph
+from thorax.imaging import ImageSource, ValueRange, prepare, read_radiograph, source_name
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.radiograph import Radiograph, ViewPosition
 from thorax.recipe.literals import MeanOf
@@ -210,24 +209,29 @@ class Predictor:
         pairs = zip(radiographs, sources, strict=True)
         return self._predict_ready([self._ready(radiograph, source) for radiograph, source in pairs])
 
-    def predict_files(self, paths: Iterable[Path]) -> Iterator[Prediction | Failure]:
-        """Predict files in order; one that cannot be read becomes a `Failure` and stops nothing.
+    def predict_files(
+        self, sources: Iterable[ImageSource], *, value_range: ValueRange | None = None
+    ) -> Iterator[Prediction | Failure]:
+        """Predict files, or images in memory, in order; one that cannot be read becomes a `Failure`.
 
         The next files are read in threads while the engine computes: decoding leaves Python's lock free.
         """
         with ThreadPoolExecutor(num_threads()) as readers:
-            waiting = ([readers.submit(self._read, path) for path in batch] for batch in _batched(paths))
+            waiting = (
+                [readers.submit(self._read, source, value_range) for source in batch]
+                for batch in _batched(sources)
+            )
             for batch in _one_ahead(waiting):
                 read = [each.result() for each in batch]
                 predictions = iter(self._predict_ready([each for each in read if isinstance(each, _Ready)]))
                 for each in read:
                     yield next(predictions) if isinstance(each, _Ready) else each
 
-    def _read(self, path: Path) -> "_Ready | Failure":
+    def _read(self, source: ImageSource, value_range: ValueRange | None) -> "_Ready | Failure":
         try:
-            return self._ready(read_radiograph(path), str(path))
+            return self._ready(read_radiograph(source, value_range=value_range), source_name(source))
         except ImageError as error:
-            return Failure(str(path), str(error))
+            return Failure(source_name(source), str(error))
 
     def _ready(self, radiograph: Radiograph, source: str) -> "_Ready":
         return _Ready(source, prepare(radiograph, self.bundle.manifest.preparation), _warnings(radiograph))
@@ -280,7 +284,7 @@ def _one_ahead(items: Iterable[_Result]) -> Iterator[_Result]:
     yield from taken
 
 
-def _batched(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    remaining = iter(paths)
+def _batched(sources: Iterable[ImageSource]) -> Iterator[list[ImageSource]]:
+    remaining = iter(sources)
     while batch := list(islice(remaining, _BATCH)):
         yield batch

@@ -25,7 +25,7 @@ from thorax.imaging.dicom.pixel_data import Layout, decode_codes, decode_colors,
 from thorax.imaging.dicom.windowing import apply_rule, read_gray_rule
 from thorax.radiograph import MAX_PIXELS, Origin, Radiograph
 
-__all__ = ["read_dicom"]
+__all__ = ["read_dataset", "read_dicom"]
 
 # Python's list of warning filters belongs to the whole process: one thread at a time may change it.
 _FILTERS = threading.Lock()
@@ -66,6 +66,31 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
             f"{name}: the DICOM file is damaged, or lies about itself ({type(error).__name__}: {said}); "
             "export the image again from its source"
         ) from error
+
+
+def read_dataset(dataset: Dataset, name: str) -> Radiograph:
+    """Read a pydicom `Dataset` that is in memory: exactly as the DICOM file that it would be saved as.
+
+    Args:
+        dataset: With Pixel Data, and a transfer syntax in `file_meta` or the encoding that it was read with;
+            it is not changed.
+        name: What messages and `Origin.name` call it.
+
+    Raises:
+        ImageError: It cannot be written as a file; or see `read_dicom`.
+        UnsupportedImage: See `read_dicom`.
+    """
+    file = BytesIO()
+    try:
+        with _pydicom_warnings_ignored():
+            dataset.save_as(file, enforce_file_format=False)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ImageError(
+            f"{name}: the Dataset cannot be encoded as a DICOM file ({type(error).__name__}: {said}); set "
+            "dataset.file_meta.TransferSyntaxUID to the syntax of its Pixel Data, and correct its elements"
+        ) from error
+    return read_dicom(file.getvalue(), name)
 
 
 @contextmanager

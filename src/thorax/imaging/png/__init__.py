@@ -27,7 +27,7 @@ from thorax.imaging.png.chunks import (
 )
 from thorax.radiograph import Origin, Radiograph
 
-__all__ = ["read_png"]
+__all__ = ["luminance", "over_black", "read_png"]
 
 _DEEP = 16
 
@@ -85,11 +85,11 @@ def _gray(png: Png) -> GrayPixels:
         if image.mode not in {"L", "I;16"}:
             # BT.601 in whole numbers: equal channels give exactly their own value.
             image = image.convert("L")
-        return _over_black(np.asarray(image), transparency)
+        return over_black(np.asarray(image), transparency)
     colors, alpha = _palette_channels(png) if png.color == PALETTE else _channels(png)
-    gray = colors[..., 0] if colors.shape[-1] == 1 else _luminance(colors)
+    gray = colors[..., 0] if colors.shape[-1] == 1 else luminance(colors)
     constant = alpha is None or bool((alpha == alpha[0, 0]).all())
-    return _over_black(gray, None if constant else alpha)
+    return over_black(gray, None if constant else alpha)
 
 
 def _transparency(image: Image.Image) -> Samples | None:
@@ -177,14 +177,18 @@ def _deep_samples(png: Png) -> UInt16[np.ndarray, "h w c"]:
     return high << 8 | low
 
 
-def _luminance(colors: Samples) -> GrayPixels:
-    """Weigh red, green and blue as BT.601 does, with Pillow's whole-number weights."""
+def luminance(colors: Samples) -> GrayPixels:
+    """Weigh red, green and blue as BT.601 does, with Pillow's whole-number weights.
+
+    Args:
+        colors: uint8 or uint16 of shape (h, w, 3). Where the channels are equal, so is the result.
+    """
     red, green, blue = (colors[..., channel].astype(np.uint32) for channel in range(3))
     gray: GrayPixels = ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(colors.dtype)
     return gray
 
 
-def _over_black(gray: GrayPixels, alpha: Samples | None) -> GrayPixels:
+def over_black(gray: GrayPixels, alpha: Samples | None) -> GrayPixels:
     """Lay the image over black where it is transparent."""
     if alpha is None:
         return gray
