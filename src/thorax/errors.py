@@ -8,6 +8,7 @@
     - UnsupportedImage      readable, but not a single frontal or lateral chest radiograph
   + BundleError             weights, manifest and code do not fit together      -> exit 5
   + ServiceError            the network service cannot do what was asked        -> exit 6
+  + MissingExtra            a package of an extra is not installed              -> exit 7
 
 A message has four parts: what is wrong, which value, where it stands, what to do next.
 """
@@ -19,6 +20,7 @@ __all__ = [
     "DataError",
     "ImageError",
     "LeakError",
+    "MissingExtra",
     "RecipeError",
     "ServiceError",
     "ThoraxError",
@@ -68,3 +70,9 @@ class ServiceError(ThoraxError):
     """The service cannot start or cannot answer."""
 
     exit_code = 6
+
+
+class MissingExtra(ThoraxError):  # noqa: N818  (reads as the sentence it stands for)
+    """A package that only an extra brings is needed and not installed; the message has the line to type."""
+
+    exit_code = 7

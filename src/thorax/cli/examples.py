@@ -6,7 +6,7 @@ import numpy as np
 
 from thorax.arrays import PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle
-from thorax.errors import BundleError, RecipeError
+from thorax.errors import BundleError, MissingExtra, RecipeError
 from thorax.evaluation.labeled import Cohort
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.explain import Explainer, Maps, best_method, open_explainer, reading_notes
@@ -45,7 +45,7 @@ def bundle_gallery(
     draw = partial(draw_gallery, cohort, probabilities, points, read=read)
     try:
         return draw(source=_source(open_explainer(bundle, device=device)))
-    except (BundleError, RecipeError) as error:
+    except (BundleError, MissingExtra, RecipeError) as error:
         return draw(source=None, absent=str(error))
 
 

@@ -39,8 +39,6 @@ def localize(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Measure maps against boxes. Patients that training or selection saw are refused."""
-    from importlib.metadata import version
-
     import numpy as np
 
     from thorax.bundle import load_bundle
@@ -51,6 +49,7 @@ def localize(
     from thorax.evaluation.evaluate import Context
     from thorax.evaluation.localization.scores import localize as compare
     from thorax.explain import open_explainer, open_torch_explainer
+    from thorax.packages import versions
     from thorax.prediction import ModelIdentity
     from thorax.reporting.localization import (
         CURVES_HEADER,
@@ -96,7 +95,7 @@ def localize(
         images_sha256=chosen.images_sha256(rows),
         dataset=images.dataset,
         model=ModelIdentity(manifest.name, opened.sha256, calibrated=manifest.calibration is not None),
-        versions={package: version(package) for package in ("thorax", explainer.library, "numpy")},
+        versions=versions("thorax", explainer.library, "numpy"),
         warnings=_warnings(opened, images, found),
     )
     _, table = write_localization(found, context, out=out, curves=curves)

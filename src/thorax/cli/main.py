@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from thorax.errors import ThoraxError
 from thorax.hardware import gc_frozen
+from thorax.packages import missing_extras_named
 
 if TYPE_CHECKING:
     import typer
@@ -27,6 +28,9 @@ _VERBS: Final = (
     "calibrate", "ensemble", "export", "card", "import", "recipes",
 )  # fmt: skip
 """In the order of `thorax --help`."""
+
+_IN_TORCH: Final = frozenset({"train", "export", "import"})
+"""Verbs that need the extra `train` whatever they are given."""
 
 
 def main() -> None:
@@ -62,8 +66,10 @@ def _run(verbs: Iterable[str], begun: "Begun | None" = None) -> int:
         import typer
 
         app = _app(verbs)
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        app(obj=begun)
+        with missing_extras_named(f"thorax {verb}", extra="train" if verb in _IN_TORCH else None):
+            app(obj=begun)
     except SystemExit as done:
         if isinstance(done.code, str):  # a message, which Python prints
             raise

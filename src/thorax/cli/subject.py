@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,7 @@ from thorax.evaluation.thresholds import (
     ThresholdSet,
 )
 from thorax.findings import Finding
+from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.recipe.literals import EngineName
 from thorax.reporting.gallery import Gallery
@@ -326,7 +326,7 @@ def _context(
         model=model,
         whole_part=split is not None and is_whole_part(split, choice.part, cohort),
         num_official_test=count_official_test(dataset, cohort.patients),
-        versions={name: version(name) for name in programs},
+        versions=versions(*programs),
         made=made,
         warnings=warnings,
     )

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from thorax.bundle import Bundle
 from thorax.bundle.manifest import Exported
-from thorax.errors import BundleError
+from thorax.errors import MissingExtra
 from thorax.explain.methods import Explainer, Method, best_method
 from thorax.inference.engines import on_cpu
+from thorax.packages import install_line
 
 if TYPE_CHECKING:
     from thorax.explain.torch_explainer import TorchExplainer
@@ -30,7 +31,8 @@ def open_explainer(
         threads: Of an exported engine; None: OMP_NUM_THREADS, or every core.
 
     Raises:
-        BundleError: It takes torch, which is not installed; or weights and manifest do not fit.
+        MissingExtra: It takes torch, which is not installed.
+        BundleError: Weights and manifest do not fit.
         RecipeError: There is no such device.
     """
     asked = tuple(methods) or (best_method(bundle),)
@@ -46,13 +48,14 @@ def open_torch_explainer(bundle: Bundle, *, methods: Sequence[Method], device: s
     """Return the explainer that computes with torch, which is what deletion and insertion need.
 
     Raises:
-        BundleError: Torch is not installed; or weights and manifest do not fit.
+        MissingExtra: Torch is not installed.
+        BundleError: Weights and manifest do not fit.
         RecipeError: There is no such device.
     """
     try:
         from thorax.explain.torch_explainer import TorchExplainer  # noqa: PLC0415  (seconds and 200 MB)
     except ModuleNotFoundError as error:
-        raise BundleError(
+        raise MissingExtra(
             f"explaining {bundle.folder} by {' and '.join(methods)} needs torch, and {error.name} is not "
             f"installed here; {_way_out(bundle)}"
         ) from error
@@ -68,10 +71,11 @@ def _exported_cam(bundle: Bundle) -> Exported | None:
 
 
 def _way_out(bundle: Bundle) -> str:
+    install = f"install it with {install_line('train')}"
     if _exported_cam(bundle) is not None:
-        return "install it, or take the method cam with device cpu, which the exported net gives without it"
+        return f"{install}, or take the method cam with device cpu, which the exported net gives without it"
     if not all(member.exact_cam for member in bundle.manifest.members):
-        return "install it: only an exact CAM can be had without, and the bundle's head allows none"
+        return f"{install}: only an exact CAM can be had without, and the bundle's head allows none"
     if not all(member.test_time.is_plain for member in bundle.manifest.members):
-        return "install it: a net that is exported with several views gives no CAM"
-    return "install it, or run thorax export on a machine that has it: an exported net gives its exact CAM"
+        return f"{install}: a net that is exported with several views gives no CAM"
+    return f"{install}, or export the bundle where torch is installed: an exported net gives its exact CAM"

@@ -1,6 +1,5 @@
 """From a bundle to the same bundle with an exported engine, if that passes its gate."""
 
-import importlib.metadata
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-import thorax
 from thorax.arrays import PixelsBatch, Rows
 from thorax.bundle.folder import Bundle, attach_engine
 from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity, PartReference
@@ -24,6 +22,7 @@ from thorax.inference.onnx_engine import OnnxEngine
 from thorax.inference.openvino_engine import OpenVinoEngine
 from thorax.inference.predictor import Engine, Predictor, ProgressOfRows
 from thorax.inference.torch_engine import TorchEngine, load_member
+from thorax.packages import versions
 
 __all__ = ["CHECKED_IMAGES", "export_float32", "export_int8", "export_or_say", "spread"]
 
@@ -54,8 +53,8 @@ def export_float32(
         compared_on: The part that they are of.
 
     Raises:
-        BundleError: The engine's probabilities differ from torch's by more than 1e-4, or what it needs is
-            not installed.
+        BundleError: The engine's probabilities differ from torch's by more than 1e-4.
+        MissingExtra: OpenVINO is not installed.
     """
     rows = np.arange(len(pixels))
     with tempfile.TemporaryDirectory() as folder:
@@ -108,8 +107,9 @@ def export_int8(
         progress: Called with the number of images done and the number of all, for each of two passes.
 
     Raises:
-        BundleError: There is too little validation data, the engine is too far from the float32 one, or
-            what it needs is not installed. The bundle stays as it was.
+        BundleError: There is too little validation data, or the engine is too far from the float32 one. The
+            bundle stays as it was.
+        MissingExtra: OpenVINO is not installed.
         LeakError: The bundle was calibrated on other images than these.
     """
     store, findings = part.store, bundle.findings
@@ -173,12 +173,8 @@ def _engine(files: Sequence[Sequence[Path]], to: EngineKind) -> Engine:
 
 def _exported(to: EngineKind, nets: Sequence[ExportedNet], parity: Parity) -> Exported:
     runtime = "onnxruntime" if to == "onnx" else "openvino"
-    versions = {
-        "thorax": thorax.__version__,
-        "torch": torch.__version__,
-        runtime: importlib.metadata.version(runtime),
-    }
-    return Exported(kind=to, precision="float32", nets=tuple(nets), parity=parity, versions=versions)
+    used = versions("thorax", "torch", runtime)
+    return Exported(kind=to, precision="float32", nets=tuple(nets), parity=parity, versions=used)
 
 
 def _refuse_other_calibration(bundle: Bundle, part: ValidationPart) -> None:

@@ -129,7 +129,7 @@ def convert(graph: Path) -> tuple[Path, Path]:
     OpenVINO could read the ONNX file each time; its own files open faster.
 
     Raises:
-        BundleError: OpenVINO is not installed.
+        MissingExtra: OpenVINO is not installed.
     """
     openvino = import_openvino()
     target = graph.with_suffix(".xml")

@@ -1,15 +1,15 @@
 """Which engine a bundle runs on. Where an exported one serves, torch is never imported."""
 
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Final, get_args
 
 from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, Precision
-from thorax.errors import BundleError
+from thorax.errors import BundleError, MissingExtra
 from thorax.hardware import has_cuda_driver
 from thorax.inference.head_start import Begun
 from thorax.inference.predictor import Engine, Predictor
+from thorax.packages import install_line, versions
 from thorax.recipe.literals import EngineName
 
 __all__ = ["describe_engine", "on_cpu", "open_engine", "open_predictor"]
@@ -40,8 +40,9 @@ def open_predictor(
         begun: What `head_start.begin` opened already; taken where it is what is needed.
 
     Raises:
-        BundleError: The bundle has no such engine, what runs it is not installed, or a file that is opened
-            is not the one that the manifest describes.
+        BundleError: The bundle has no such engine, or a file that is opened is not the one that the manifest
+            describes.
+        MissingExtra: What runs the engine is not installed.
         RecipeError: There is no such device.
     """
     exported = _chosen(bundle, device, engine)
@@ -70,9 +71,9 @@ def describe_engine(bundle: Bundle, *, device: str = "auto", engine: EngineName 
     if exported is None:
         from thorax.models.tensors import pick_device  # noqa: PLC0415  (imports torch)
 
-        return f"torch {version('torch')}, float32, on {pick_device(device)}"
+        return f"torch {versions('torch')['torch']}, float32, on {pick_device(device)}"
     program = "onnxruntime" if exported.kind == "onnx" else "openvino"
-    return f"{program} {version(program)}, {exported.precision}, on the CPU"
+    return f"{program} {versions(program)[program]}, {exported.precision}, on the CPU"
 
 
 def on_cpu(device: str) -> bool:
@@ -133,9 +134,9 @@ def _torch_engine(bundle: Bundle, device: str) -> Engine:
     try:
         from thorax.inference.torch_engine import TorchEngine  # noqa: PLC0415  (seconds and 200 MB)
     except ModuleNotFoundError as error:
-        raise BundleError(
-            f"{bundle.folder} was to run on torch, and {error.name} is not installed here; install it, or "
-            "run thorax export on a machine that has it and use the bundle with --device cpu"
+        raise MissingExtra(
+            f"{bundle.folder} was to run on torch, and {error.name} is not installed here; install it with "
+            f"{install_line('train')}, or export the bundle where torch is installed and use device cpu"
         ) from error
     return TorchEngine(bundle, device=device)
 

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch
-from thorax.errors import BundleError
+from thorax.errors import BundleError, MissingExtra
 from thorax.hardware import num_threads
 from thorax.inference.onnx_engine import LOGITS, PIXELS
 from thorax.inference.predictor import ViewLogits
+from thorax.packages import install_line
 
 __all__ = ["OpenVinoEngine", "import_openvino"]
 
@@ -28,7 +29,8 @@ class OpenVinoEngine:
         threads: Of each run; None: as many as `num_threads` gives.
 
     Raises:
-        BundleError: OpenVINO is not installed, or a file is nothing that it can run.
+        MissingExtra: OpenVINO is not installed.
+        BundleError: OpenVINO cannot run one of the files.
     """
 
     def __init__(self, graphs: Sequence[Path], *, threads: int | None = None) -> None:
@@ -69,14 +71,14 @@ def import_openvino() -> Any:
     """Return the module `openvino`.
 
     Raises:
-        BundleError: It is not installed.
+        MissingExtra: It is not installed.
     """
     try:
         import openvino  # noqa: PLC0415  (an extra)
     except ImportError as error:
-        raise BundleError(
-            "this needs OpenVINO, which is not installed; install it with pip install 'thorax[openvino]', or "
-            "use the engine onnx"
+        raise MissingExtra(
+            f"the engine openvino needs OpenVINO, which is not installed; install it with "
+            f"{install_line('openvino')}, or use the engine onnx"
         ) from error
     return openvino
 

@@ -8,7 +8,6 @@ import csv
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from jaxtyping import Int64
 from thorax.atomic_io import atomic_write
 from thorax.datasets.table import Source
 from thorax.errors import DataError
+from thorax.packages import versions
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import MANIFEST, PLAN, REJECTED, TABLE, Manifest, Plan, load_section
 
@@ -143,7 +143,7 @@ def make_plan(source: Source, listing: Listing, settings: Settings) -> Plan:
         files_sha256=listing.sha256(),
         columns={str(name): hashlib.sha256(_column_bytes(table[name])).hexdigest() for name in table.columns},
         split_sha256=dict(sorted(settings.split_sha256.items())),
-        software={name: version(name) for name in _SOFTWARE},
+        software=versions(*_SOFTWARE),
     )
 
 

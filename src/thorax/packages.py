@@ -1,0 +1,66 @@
+"""Installed packages: the extra that brings a missing one, and the versions of those that are there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+import thorax
+from thorax.errors import MissingExtra
+
+__all__ = ["Extra", "install_line", "missing_extras_named", "versions"]
+
+Extra = Literal["evaluate", "openvino", "train"]
+
+_EXTRA_OF: Final[dict[str, Extra]] = {
+    "matplotlib": "evaluate",
+    "pandas": "evaluate",
+    "pyarrow": "evaluate",
+    "scipy": "evaluate",
+    "huggingface_hub": "train",
+    "onnx": "train",
+    "timm": "train",
+    "torch": "train",
+    "torchvision": "train",
+    "openvino": "openvino",
+}
+"""By the name that is imported."""
+
+
+def install_line(extra: Extra) -> str:
+    """Return what installs an extra, to be read after "install it with"."""
+    return f"pip install '.[{extra}]' in a clone of the repository"
+
+
+@contextmanager
+def missing_extras_named(what: str, *, extra: Extra | None = None) -> Iterator[None]:
+    """Turn the failed import of a package that an extra brings into an error that has the line to type.
+
+    Args:
+        what: What needs the package, such as "thorax evaluate".
+        extra: The extra that is needed in any case, which may hold more than the first package missed;
+            None: the one that brings that package.
+
+    Raises:
+        MissingExtra: Such a package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA_OF:
+            raise
+        raise MissingExtra(
+            f"{what} needs {package}, which is not installed; "
+            f"install it with {install_line(extra or _EXTRA_OF[package])}"
+        ) from error
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Return the versions of distributions by their names; "thorax" is this package.
+
+    Raises:
+        PackageNotFoundError: One is not installed.
+    """
+    from importlib.metadata import version  # noqa: PLC0415  (0.02 s at the start of every command)
+
+    return {name: thorax.__version__ if name == "thorax" else version(name) for name in names}
