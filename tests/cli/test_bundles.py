@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from command import SMALL, thorax
 from safetensors.torch import save_file
 
+from tests.helpers.command import SMALL, thorax
 from thorax.models.timm_import import timm
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import SMALL, thorax
 
+from tests.helpers.command import SMALL, thorax
 from thorax.cli.main import _VERBS
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from command import SMALL, thorax
 from typer.testing import CliRunner
 
+from tests.helpers.command import SMALL, thorax
 from thorax.cli.card import card
 from thorax.cli.compare import compare
 from thorax.errors import DataError

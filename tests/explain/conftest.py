@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from toy_nets import FAMILIES, build
 
+from tests.helpers.toy_nets import FAMILIES, build
 from thorax.bundle import Bundle, Manifest, Member, hashed_patients, write_bundle
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from toy_nets import build, images
 
+from tests.helpers.toy_nets import build, images
 from thorax.errors import RecipeError
 from thorax.explain.attention import _Recorder, attention_rollout, gradient_rollout
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from toy_nets import FAMILIES, build, images, powers
 
+from tests.helpers.toy_nets import FAMILIES, build, images, powers
 from thorax.errors import RecipeError
 from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam, gradients, last_map
 from thorax.models import evaluation_mode, feature_map

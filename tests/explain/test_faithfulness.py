@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from toy_nets import build, images, powers
 
+from tests.helpers.toy_nets import build, images, powers
 from thorax.errors import DataError
 from thorax.explain.faithfulness import _blurred, faithfulness
 from thorax.explain.torch_explainer import explain

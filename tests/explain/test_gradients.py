@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from toy_nets import build, images, powers
 
+from tests.helpers.toy_nets import build, images, powers
 from thorax.explain.gradients import integrated_gradients, smooth_grad
 
 PIXELS = torch.tensor([[[[0.1, 0.2], [0.3, 0.4]]]])

@@ -4,8 +4,8 @@ import torch
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
-from toy_nets import FAMILIES, build, images, powers
 
+from tests.helpers.toy_nets import FAMILIES, build, images, powers
 from thorax.errors import RecipeError
 from thorax.evaluation.localization.regions import BoxedFinding, map_overlap
 from thorax.evaluation.localization.scores import localize

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from toy_nets import build, images, powers
 
+from tests.helpers.toy_nets import build, images, powers
 from thorax.explain.perturbation import occlusion, rise
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graphs import exported, images, kinds, run
 from torch import nn
 
+from tests.helpers.graphs import exported, images, kinds, run
 from thorax.exporting.graph_rewrites import norms_as_convolutions
 
 

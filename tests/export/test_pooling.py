@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from graphs import exported, images, kinds, run
 from torch import nn
 
+from tests.helpers.graphs import exported, images, kinds, run
 from thorax.exporting.graph_rewrites import average_first
 
 

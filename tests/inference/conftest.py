@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from toy_bundle import MODEL, NAMES, REFERENCE, images, new_bundle
 
+from tests.helpers.toy_bundle import MODEL, NAMES, REFERENCE, images, new_bundle
 from thorax.bundle import write_bundle
 from thorax.exporting import export_float32
 from thorax.models import build_classifier

@@ -5,8 +5,8 @@ import sys
 from concurrent.futures import Future
 
 import pytest
-from toy_bundle import NAMES, graph_of, images
 
+from tests.helpers.toy_bundle import NAMES, graph_of, images
 from thorax.bundle import load_bundle
 from thorax.errors import BundleError
 from thorax.inference.engines import open_predictor

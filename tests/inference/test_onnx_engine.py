@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_bundle import NAMES, REFERENCE, graph_of, images, new_bundle
 
+from tests.helpers.toy_bundle import NAMES, REFERENCE, graph_of, images, new_bundle
 from thorax.bundle import load_bundle
 from thorax.errors import BundleError
 from thorax.exporting import export_float32

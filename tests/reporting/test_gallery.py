@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import ASSESSMENT, CONTEXT, HOSTILE, assessment_of, shown_text
 
+from tests.helpers.assessments import ASSESSMENT, CONTEXT, HOSTILE, assessment_of, shown_text
 from thorax.errors import RecipeError
 from thorax.evaluation.labeled import Cohort
 from thorax.evaluation.thresholds import ThresholdSet

@@ -4,11 +4,11 @@ import struct
 
 import numpy as np
 import pytest
-from dicom_writing import dataset, lut, to_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from tests.helpers.dicom_writing import dataset, lut, to_bytes
 from thorax.errors import ImageError
 from thorax.imaging import read_radiograph
 from thorax.radiograph import Radiograph

@@ -184,7 +184,7 @@ def test_what_is_allowed_is_not_run_either(tmp_path):
 
 
 def test_a_class_of_ones_own_is_refused_by_its_name(tmp_path):
-    with pytest.raises(BundleError, match=r"wants '(tests\.models\.)?test_legacy_files.Hostile'"):
+    with pytest.raises(BundleError, match=r"wants 'tests\.checkpoints\.test_files\.Hostile'"):
         read_weights_file(save({"w": torch.ones(1), "class": Hostile}, tmp_path / "w.pth"))
 
 

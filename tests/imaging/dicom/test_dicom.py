@@ -7,7 +7,6 @@ import zlib
 import gdcm
 import numpy as np
 import pytest
-from dicom_writing import CR, SECONDARY_CAPTURE, dataset, every_value, lut, to_bytes, written
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -23,6 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from tests.helpers.dicom_writing import CR, SECONDARY_CAPTURE, dataset, every_value, lut, to_bytes, written
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging import read_radiograph
 from thorax.radiograph import Sex, ViewPosition
