@@ -27,7 +27,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo test check format clean
+.PHONY: install demo test check docs format clean
 
 install: $(INSTALLED)
 
@@ -59,6 +59,9 @@ check: $(INSTALLED)
 
 test: check
 	$(BIN)/pytest -n 2
+
+docs: $(INSTALLED)
+	$(BIN)/python tools/render_docs.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""Thorax: chest radiograph classification that is honest, fast and ready for work."""
+"""Thorax trains, evaluates and runs classifiers of chest radiographs."""
 
 __version__ = "0.1.0"
 

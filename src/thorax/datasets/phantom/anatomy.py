@@ -15,7 +15,7 @@ from thorax.randomness import integer_seed
 __all__ = [
     "FIELD_MM",
     "Anatomy",
-    "ComparableResults",
+    "Column",
     "Field",
     "Row",
     "band",
@@ -31,18 +31,18 @@ Field = Float32[np.ndarray, "s s"]
 Row = Float32[np.ndarray, "1 s"]
 """One value per column of pixels."""
 
-ComparableResults = Float32[np.ndarray, "s 1"]
+Column = Float32[np.ndarray, "s 1"]
 """One value per row of pixels."""
 
 
-def smooth(inside: Field | Row | ComparableResults, width: float) -> Float32[np.ndarray, "h w"]:
+def smooth(inside: Field | Row | Column, width: float) -> Float32[np.ndarray, "h w"]:
     """Return 0 below -width / 2, 1 above width / 2, and a smooth step between."""
     step = inside * np.float32(1 / width)
     step += np.float32(0.5)
     return _eased(step)
 
 
-def band(distance: Field | Row | ComparableResults, half_width: float) -> Float32[np.ndarray, "h w"]:
+def band(distance: Field | Row | Column, half_width: float) -> Float32[np.ndarray, "h w"]:
     """Return 1 where `distance` is 0, falling to 0 at `half_width` on both sides."""
     falling = np.abs(distance)
     falling *= np.float32(-1 / half_width)

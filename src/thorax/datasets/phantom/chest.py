@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from thorax.datasets.phantom.anatomy import (
     Anatomy,
-    ComparableResults,
+    Column,
     Field,
     Row,
     band,
@@ -55,10 +55,10 @@ class Chest:
 
     anatomy: Anatomy
     u: Row
-    v: ComparableResults
+    v: Column
     lateral: Row
     on_right: Bool[np.ndarray, "1 s"]
-    outer: ComparableResults
+    outer: Column
     dome: Row
     cavity: Field
     heart: Field
@@ -108,7 +108,7 @@ def build_chest(anatomy: Anatomy, size: int, *, seed: int, step: int) -> Chest:
     return Chest(anatomy=anatomy, on_right=on_right, **grid, **masks, **noise, attenuation=attenuation)
 
 
-def _chest_wall(anatomy: Anatomy, v: ComparableResults) -> ComparableResults:
+def _chest_wall(anatomy: Anatomy, v: Column) -> Column:
     """Half width of the cavity per row: round at the apex, widest at the base."""
     depth = np.clip((v - np.float32(anatomy.apex)) * np.float32(1 / 0.46), 0, 1)
     dome = np.sqrt(np.clip(depth * np.float32(5), 0, 1))
@@ -130,7 +130,7 @@ def _diaphragm(anatomy: Anatomy, lateral: Row, on_right: Bool[np.ndarray, "1 s"]
     return np.asarray(top + np.float32(anatomy.dome_height) * fall)
 
 
-def _mediastinum(anatomy: Anatomy, v: ComparableResults, *, right: bool) -> ComparableResults:
+def _mediastinum(anatomy: Anatomy, v: Column, *, right: bool) -> Column:
     """Distance of one side's mediastinal and heart border from the midline, per row."""
     top, bottom = anatomy.heart_base, anatomy.heart_bottom
     along = np.clip((v - np.float32(top)) * np.float32(1 / (bottom - top)), 0, 1)
@@ -148,7 +148,7 @@ def _mediastinum(anatomy: Anatomy, v: ComparableResults, *, right: bool) -> Comp
     return np.asarray(vessel + (np.float32(reach) - vessel) * bulge)
 
 
-def _body(anatomy: Anatomy, v: ComparableResults, lateral: Row) -> Field:
+def _body(anatomy: Anatomy, v: Column, lateral: Row) -> Field:
     """How much of the body's thickness a pixel has, 0 outside: neck, shoulders and trunk."""
     trunk = anatomy.half_width + anatomy.soft_tissue
     neck = np.float32(0.105) + np.float32(3.0) * np.square(np.clip(v + np.float32(0.02), 0, 1))
@@ -160,7 +160,7 @@ def _body(anatomy: Anatomy, v: ComparableResults, lateral: Row) -> Field:
     return np.asarray(np.sqrt(np.clip(inside * np.float32(3.2), 0, 1)))
 
 
-def _skeleton(anatomy: Anatomy, v: ComparableResults, lateral: Row, outer: ComparableResults) -> Field:
+def _skeleton(anatomy: Anatomy, v: Column, lateral: Row, outer: Column) -> Field:
     """Attenuation of spine, ribs, clavicles and shoulder blades, less the windpipe's air."""
     bones = _ribs(anatomy, v, lateral, outer)
     vertebra = v * np.float32(1 / 0.052)
@@ -179,7 +179,7 @@ def _skeleton(anatomy: Anatomy, v: ComparableResults, lateral: Row, outer: Compa
     return np.asarray(bones)
 
 
-def _ribs(anatomy: Anatomy, v: ComparableResults, lateral: Row, outer: ComparableResults) -> Field:
+def _ribs(anatomy: Anatomy, v: Column, lateral: Row, outer: Column) -> Field:
     """Ribs from spine to chest wall behind, and fainter from the wall down to the front."""
     cage = smooth(outer + np.float32(0.012) - lateral, 0.02)
     cage *= smooth(np.float32(anatomy.dome_left + anatomy.dome_height) - v, 0.16)
@@ -205,7 +205,7 @@ def _stripes(phase: Field, strength: float) -> Field:
     return np.asarray((core * np.float32(0.7) + edge * np.float32(0.4)) * np.float32(strength))
 
 
-def _breasts(anatomy: Anatomy, v: ComparableResults, lateral: Row) -> Field:
+def _breasts(anatomy: Anatomy, v: Column, lateral: Row) -> Field:
     across = (lateral - np.float32(0.21)) * np.float32(1 / 0.17)
     down = (v - np.float32(0.62)) * np.float32(1 / 0.17)
     return np.float32(anatomy.breast) * smooth(1 - across * across - down * down, 0.5)

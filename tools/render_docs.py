@@ -1,0 +1,137 @@
+"""Render docs/report.png, the picture in the README (`make docs`).
+
+It shows the report of a simulated model on phantom patients, whose labels are as common and as correlated as
+NIH's. For each finding the model's scores rank images about as well as published models rank NIH's. All draws
+come from fixed seeds, so the same code gives the same report. The picture carries the hash of the text it
+shows; `tests/test_docs.py` renders the page again and compares.
+"""
+
+import csv
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Page, sync_playwright
+
+from thorax.datasets.phantom.cohort import draw_patients
+from thorax.findings import NIH14
+from thorax.randomness import uniform
+
+PICTURE: Final = Path(__file__).parents[1] / "docs" / "report.png"
+TEXT_HASH: Final = "thorax-report-text-sha256"
+"""Keyword of the PNG text chunk with the SHA-256 of the text that the picture shows."""
+
+_WIDTH, _HEIGHT = 980, 1160
+_PATIENTS, _SEED = 1000, 11
+
+_AUC: Final = (0.78, 0.88, 0.83, 0.70, 0.82, 0.76, 0.72, 0.87, 0.74, 0.85, 0.91, 0.80, 0.76, 0.89)
+"""The AUC that each finding of NIH14 is simulated with, in its order."""
+
+_VISIBLE_TEXT: Final = """height => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const shown = [];
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim().replace(/\\s+/g, " ");
+    const range = document.createRange();
+    range.selectNodeContents(walker.currentNode);
+    const box = range.getBoundingClientRect();
+    if (text && box.height > 0 && box.top < height) shown.push(text);
+  }
+  return shown.join("\\n");
+}"""
+
+
+def main() -> None:
+    """Write the picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = write_report(Path(folder))
+        text = photograph(page, Path(folder) / "report.png")
+        information = PngInfo()
+        information.add_text(TEXT_HASH, text_hash(text))
+        with Image.open(Path(folder) / "report.png") as picture:
+            # 128 colours are enough for a page, and a third of the bytes.
+            picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
+                PICTURE, pnginfo=information, optimize=True
+            )
+    print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
+
+
+def write_report(folder: Path) -> Path:
+    """Draw and prepare phantoms, evaluate the simulated model on their test part; return the page."""
+    _thorax(folder, "phantom", "phantoms", "--patients", str(_PATIENTS), "--seed", str(_SEED), "--size", "64")
+    _thorax(folder, "prepare", "phantoms", "--size", "64", "--out", "store")
+    _write_predictions(folder / "validation.csv", in_test=False)
+    _write_predictions(folder / "simulated-model.csv", in_test=True)
+    source = ["--predictions", "simulated-model.csv", "--validation", "validation.csv"]
+    where = ["--store", "store", "--split", "folder-official", "--out", "report"]
+    _thorax(folder, "evaluate", *source, *where)
+    return folder / "report" / "report.html"
+
+
+def photograph(page: Path, picture: Path | None = None) -> str:
+    """Open the page in Chromium, take a picture of its top if asked to, and return the text there."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        try:
+            tab = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, device_scale_factor=1.5)
+            tab.goto(page.as_uri())
+            return _shown(tab, picture)
+        finally:
+            browser.close()
+
+
+def chromium() -> str | None:
+    """Return the path of the system's Chromium, or None where there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def text_hash(text: str) -> str:
+    """Return the SHA-256 of the text that a picture shows."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shown(tab: Page, picture: Path | None) -> str:
+    if picture is not None:
+        tab.screenshot(path=picture)
+    return str(tab.evaluate(_VISIBLE_TEXT, _HEIGHT))
+
+
+def _thorax(folder: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "thorax", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def _write_predictions(path: Path, *, in_test: bool) -> None:
+    """Write the simulated model's probabilities for the patients inside or outside the test part."""
+    visits = [
+        (patient, visit)
+        for patient in draw_patients(_SEED, _PATIENTS)
+        if patient.in_test == in_test
+        for visit in patient.visits
+    ]
+    has = np.array([[finding in visit.findings for finding in NIH14] for _, visit in visits])
+    positions = np.arange(len(visits), dtype=np.int64)
+    draws = uniform(_SEED, "scores", epoch=int(in_test), positions=positions, count=len(NIH14))
+    normal = NormalDist()
+    noise = np.vectorize(normal.inv_cdf)(np.clip(draws, 1e-9, 1 - 1e-9))
+    # Two normal distributions this far apart have the given AUC; Bayes' rule gives the logit of a finding.
+    distance = np.array([2**0.5 * normal.inv_cdf(auc) for auc in _AUC])
+    share = has.mean(axis=0)
+    logits = distance * (noise + distance * has) - distance**2 / 2 + np.log(share / (1 - share))
+    probabilities = 1 / (1 + np.exp(-logits))
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["Image Index", *(finding.name for finding in NIH14)])
+        for (patient, visit), row in zip(visits, probabilities, strict=True):
+            rows.writerow([patient.image_name(visit), *(f"{value:.6f}" for value in row)])
+
+
+if __name__ == "__main__":
+    main()
