@@ -1,8 +1,11 @@
 # Needs Python 3.11 or newer with venv, make and a C library; everything else is installed into .venv.
 #
 #   make demo               phantoms, or DATA=/path/to/nih for real radiographs, from files to report
-#   make test               everything that continuous integration runs
-#   make check              its fast part: format, lint, types, layers
+#   make check              the static part of the tests: format, lint, types, layers
+#   make test               that and the quick tests, for every day
+#   make test-all           that and the slow ones: everything that continuous integration runs
+#   make line-coverage      lines and branches of the packages that are covered whole
+#   make docs               the pictures of the documentation
 #   ... TORCH=cpu           the CPU builds of torch, where pip would fetch the CUDA ones
 
 PYTHON ?= python3
@@ -27,7 +30,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo test check docs format clean
+.PHONY: install demo check test test-all line-coverage docs format clean
 
 install: $(INSTALLED)
 
@@ -58,7 +61,13 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: check
+	$(BIN)/pytest -n 2 --durations=25
+
+line-coverage: $(INSTALLED)
+	$(BIN)/pytest -n 2 --cov --cov-report=term-missing:skip-covered
 
 docs: $(INSTALLED)
 	$(BIN)/python tools/render_docs.py
