@@ -6,10 +6,10 @@ import tempfile
 import numpy as np
 import pydicom
 import pytest
-from dicom_writing import dataset, to_bytes
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 
+from tests.helpers.dicom_writing import dataset, to_bytes
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging import read_radiograph
 
