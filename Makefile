@@ -47,7 +47,7 @@ endif
 	# 4: some files could not be used; the others go on
 	$(BIN)/thorax prepare "$(SOURCE)" --recipe small-cpu --out $(DEMO)/store || [ $$? -eq 4 ]
 	$(BIN)/thorax train small-cpu --store $(DEMO)/store --out $(DEMO)/run --resume --set data.split=$(SPLIT)
-	$(BIN)/thorax evaluate $(DEMO)/run --store $(DEMO)/store --out $(DEMO)/report
+	$(BIN)/thorax evaluate $(DEMO)/run --store $(DEMO)/store --out $(DEMO)/report --overwrite
 	test -f demo/samples/Data_Entry_2017_v2020.csv || $(BIN)/thorax phantom demo/samples --patients 3 --seed 1
 	@echo
 	@echo "Now try the model on three phantoms that it has never seen:"

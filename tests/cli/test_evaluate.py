@@ -126,7 +126,7 @@ def test_predictions_are_audited_on_the_way(work, tmp_path):
     binary = [[name, *(str(int(float(each) > 0.5)) for each in values)] for name, *values in rows[1:]]
     file = tmp_path / "binary.csv"
     file.write_text("\n".join(",".join(row) for row in [rows[0], *binary]) + "\n")
-    asked = ("evaluate", "--predictions", file, "--resamples", "5", "--out", tmp_path / "out")
+    asked = ("evaluate", "--predictions", file, "--resamples", "5", "--out", tmp_path / "out", "--overwrite")
     done = thorax(*asked, "--labels", labels(work))
     assert "audit: columns of two values" in done.stderr
     for name in ("report.html", "report.md"):
@@ -150,7 +150,7 @@ def test_a_file_of_validation_chooses_thresholds_and_calibration(work, tmp_path)
         (tmp_path / name).write_text("\n".join([rows[0], *part]) + "\n")
     asked = (
         "evaluate", "--predictions", tmp_path / "test.csv", "--labels", labels(work), "--resamples", "10",
-        "--out", tmp_path / "out", "--validation",
+        "--out", tmp_path / "out", "--overwrite", "--validation",
     )  # fmt: skip
     thorax(*asked, tmp_path / "validation.csv")
     read = metrics(tmp_path / "out")

@@ -6,10 +6,10 @@ from sklearn.metrics import brier_score_loss, f1_score, recall_score, roc_auc_sc
 
 from thorax.evaluation.calibration.measure import measure_calibration
 from thorax.evaluation.classification import LabeledPredictions, call
-from thorax.evaluation.evaluate import Context, Plan, StatedPrevalence, evaluate
+from thorax.evaluation.evaluate import Context, EvaluationPlan, evaluate
 from thorax.evaluation.inputs.radiologists import read_radiologist_labels
 from thorax.evaluation.labeled import Cohort
-from thorax.evaluation.prevalence import predictive_values
+from thorax.evaluation.prevalence import StatedPrevalence, predictive_values
 from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.findings import NIH14, find_finding
@@ -56,7 +56,7 @@ POINTS = ThresholdSet(
 
 def test_everything_is_measured_on_the_same_images():
     cohort, probabilities = drawn()
-    plan = Plan(
+    plan = EvaluationPlan(
         points=(POINTS,),
         prevalence={EDEMA: StatedPrevalence(0.02, "stated")},
         trained={PNEUMONIA: StatedPrevalence(0.1, "training")},
@@ -100,7 +100,7 @@ def test_everything_is_measured_on_the_same_images():
 )
 def test_published_results_stand_beside_a_whole_part_alone(change, kind, several):
     cohort, probabilities = drawn()
-    found = evaluate(cohort, probabilities, context(**change), plan=Plan(resamples=2))
+    found = evaluate(cohort, probabilities, context(**change), plan=EvaluationPlan(resamples=2))
     assert found.published.split == kind
     assert bool(found.published.results) == several
     assert {each.split for each in found.published.results} <= {kind}
@@ -145,7 +145,7 @@ def test_calibration_intervals_are_those_of_resampled_images():
 def test_a_finding_without_labels_has_no_calibration():
     cohort, probabilities = drawn()
     cohort.targets[:, 1] = -2
-    found = evaluate(cohort, probabilities, context(), plan=Plan(resamples=5))
+    found = evaluate(cohort, probabilities, context(), plan=EvaluationPlan(resamples=5))
     first, second = found.calibration.findings
     assert second.num_known == 0
     assert math.isnan(second.brier.value)
@@ -161,7 +161,7 @@ def test_a_real_chexnet_against_radiologists(chexnet, shared_data):
         chexnet.cohort.take(few),
         chexnet.probabilities[few],
         context(split="", part=""),
-        plan=Plan(radiologists=read_radiologist_labels(path), resamples=20),
+        plan=EvaluationPlan(radiologists=read_radiologist_labels(path), resamples=20),
     )
     them = found.radiologists
     assert them.ranking.num_images == them.reference.num_covered > 50
@@ -176,7 +176,7 @@ def test_a_real_chexnet_against_radiologists(chexnet, shared_data):
 def test_without_covered_images_nothing_is_said_against_radiologists(tmp_path):
     (tmp_path / "r.csv").write_text("Image Index,Pneumothorax\nelsewhere.png,YES\n")
     cohort, probabilities = drawn()
-    plan = Plan(radiologists=read_radiologist_labels(tmp_path / "r.csv"), resamples=2)
+    plan = EvaluationPlan(radiologists=read_radiologist_labels(tmp_path / "r.csv"), resamples=2)
     found = evaluate(cohort, probabilities, context(), plan=plan)
     assert found.radiologists.ranking is None
     assert found.radiologists.classification is None

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from thorax.evaluation.evaluate import Context, Plan, evaluate
+from thorax.evaluation.evaluate import Context, EvaluationPlan, evaluate
 from thorax.evaluation.labeled import Cohort
 from thorax.findings import NO_FINDING, find_finding
 from thorax.prediction import ModelIdentity
@@ -42,7 +42,7 @@ def assessment_of(findings, *, images=90, resamples=60, context=CONTEXT, **plan)
         views=["PA"] * images,
         follow_ups=np.arange(images) % 2.0,
     )
-    return evaluate(cohort, probabilities, context, plan=Plan(resamples=resamples, **plan))
+    return evaluate(cohort, probabilities, context, plan=EvaluationPlan(resamples=resamples, **plan))
 
 
 ASSESSMENT = assessment_of((EDEMA, NO_FINDING, HERNIA))

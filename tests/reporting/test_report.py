@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.assessments import ASSESSMENT, CONTEXT, EDEMA, HERNIA, HOSTILE, assessment_of, shown_text
 from thorax.errors import DataError
-from thorax.evaluation.evaluate import StatedPrevalence
+from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import TUNED_MARK, ChosenOn, ThresholdSet
 from thorax.findings import NIH14, NO_FINDING, Finding
 from thorax.prediction import ModelIdentity

@@ -33,23 +33,27 @@ def progress_bars() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[left]} left"),
         TextColumn("{task.fields[detail]}"),
     )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def update(now: Progress) -> None:
-            fields: dict[str, Any] = {
-                "rate": now.rate,
-                "unit": now.unit,
-                "left": "..." if now.remaining is None else str(timedelta(seconds=round(now.remaining))),
-                "detail": now.detail,
-            }
-            if now.stage not in tasks:
-                tasks[now.stage] = bars.add_task(now.stage, total=None, **fields)
-                if len(tasks) > _MAX_BARS:
-                    bars.remove_task(tasks.pop(next(iter(tasks))))
-            bars.update(tasks[now.stage], completed=now.done, total=now.total, **fields)
+    def update(now: Progress) -> None:
+        bars.start()  # only now: work without a stage leaves no empty line
+        fields: dict[str, Any] = {
+            "rate": now.rate,
+            "unit": now.unit,
+            "left": "..." if now.remaining is None else str(timedelta(seconds=round(now.remaining))),
+            "detail": now.detail,
+        }
+        if now.stage not in tasks:
+            tasks[now.stage] = bars.add_task(now.stage, total=None, **fields)
+            if len(tasks) > _MAX_BARS:
+                bars.remove_task(tasks.pop(next(iter(tasks))))
+        bars.update(tasks[now.stage], completed=now.done, total=now.total, **fields)
 
+    try:
         yield update
+    finally:
+        bars.stop()
 
 
 @contextmanager

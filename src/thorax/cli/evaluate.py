@@ -1,4 +1,4 @@
-"""`thorax evaluate`: a bundle, or anybody's predictions, on one part of a split, with a whole report."""
+"""`thorax evaluate`: a bundle, or any model's predictions, on one part of a split, with a whole report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,7 @@ from thorax.hardware import one_blas_thread
 from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
-    from thorax.evaluation.evaluate import Context, Evaluation, StatedPrevalence
-    from thorax.findings import Finding
-    from thorax.reporting.report import ReportFiles
+    from thorax.workflows.evaluate import EvaluationResult
 
 __all__ = ["evaluate"]
 
@@ -50,50 +48,42 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     engine: Annotated[EngineName, typer.Option(help="What computes a bundle's logits.")] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of an earlier report.")
+    ] = False,
 ) -> None:
     """Evaluate a bundle or predictions. Patients that training or selection saw are refused."""
     one_blas_thread()
-    from thorax.cli.chosen import with_points, with_recalibration
-    from thorax.cli.subject import PartChoice, predicted_subject, store_subject
-    from thorax.evaluation.evaluate import Plan, evaluate
-    from thorax.evaluation.inputs.radiologists import read_radiologist_labels
-    from thorax.reporting.report import refuse_file, write_report
+    from thorax.atomic_io import refuse_existing
+    from thorax.cli.console import progress_bars
+    from thorax.workflows.evaluate import evaluate_bundle, evaluate_predictions
 
-    refuse_file(out)
+    refuse_existing(out, overwrite=overwrite, folder=True)
     _refuse_mixture(bundle, store, predictions, labels)
     if validation is not None and predictions is None:
         raise typer.BadParameter("--validation goes with --predictions; a bundle has its store")
-    choice = PartChoice(split=split, part=part, view=view)
-    stated = _prevalence(prevalence or [])
-    readers = read_radiologist_labels(radiologists) if radiologists else None
-    if bundle is not None and store is not None:
-        subject = store_subject(bundle, store, choice, device=device, engine=engine)
-    else:
-        assert predictions is not None
-        subject = predicted_subject(predictions, labels, store, choice, logits=logits, validation=validation)
-    points = with_points(subject, rules=rule or [], file=thresholds, allow=allow_test_tuning)
-    recalibrated, why_not = with_recalibration(subject, allow=allow_test_tuning)
-    plan = Plan(
-        points=points,
-        prevalence={**subject.prevalence, **stated},
-        trained=subject.trained,
-        radiologists=readers,
-        recalibrated=recalibrated,
-        not_recalibrated=why_not,
-        resamples=resamples,
-        seed=seed,
-    )
-    assessment = evaluate(subject.cohort, subject.probabilities, subject.context, plan=plan)
-    audit = subject.audit()
-    for severity, text in audit:
-        if severity == "error":
-            typer.echo(f"audit: {text}", err=True)
-    shown = subject.gallery(assessment.primary.points) if gallery and subject.gallery else None
-    written = write_report(assessment, subject.context, out=out, audit=audit, gallery=shown)
-    _told(assessment, subject.context, written)
+    with progress_bars() as progress:
+        if bundle is not None and store is not None:
+            result = evaluate_bundle(
+                bundle, store, split=split, part=part, view=view, rules=rule or (), thresholds=thresholds,
+                allow_test_tuning=allow_test_tuning, prevalence=_prevalence(prevalence or ()),
+                radiologists=radiologists, gallery=gallery, resamples=resamples, seed=seed, device=device,
+                engine=engine, progress=progress,
+            )  # fmt: skip
+        else:
+            assert predictions is not None
+            result = evaluate_predictions(
+                predictions, labels=labels, store=store, validation=validation, logits=logits, split=split,
+                part=part, view=view, rules=rule or (), thresholds=thresholds,
+                allow_test_tuning=allow_test_tuning, prevalence=_prevalence(prevalence or ()),
+                radiologists=radiologists, resamples=resamples, seed=seed,
+            )  # fmt: skip
+    written = result.write(out, overwrite=overwrite)
+    _print(result)
+    typer.echo(f"report: {written.html}")
 
 
-def _told(assessment: "Evaluation", context: "Context", written: "ReportFiles") -> None:
+def _print(result: "EvaluationResult") -> None:
     from thorax.cli.console import print_table
     from thorax.reporting.summary import (
         ACCURACY_HEADER,
@@ -106,13 +96,15 @@ def _told(assessment: "Evaluation", context: "Context", written: "ReportFiles") 
         summary_rows,
     )
 
-    ranking, primary = assessment.ranking, assessment.primary
-    print_table(SUMMARY_HEADER, summary_rows(ranking), title=headline(ranking, context))
+    ranking, primary = result.evaluation.ranking, result.evaluation.primary
+    for severity, text in result.audit:
+        if severity == "error":
+            typer.echo(f"audit: {text}", err=True)
+    print_table(SUMMARY_HEADER, summary_rows(ranking), title=headline(ranking, result.context))
     print_table(CALLS_HEADER, call_rows(primary), title=calls_title(primary))
     print_table(ACCURACY_HEADER, accuracy_rows(primary), title=f"At {primary.points.name}")
-    for warning in context.warnings:
+    for warning in result.context.warnings:
         typer.echo(f"note: {warning}", err=True)
-    typer.echo(f"report: {written.html}")
 
 
 def _refuse_mixture(
@@ -127,20 +119,15 @@ def _refuse_mixture(
         raise typer.BadParameter("--predictions needs --labels, or a --store that has them")
 
 
-def _prevalence(texts: Sequence[str]) -> "dict[Finding, StatedPrevalence]":
+def _prevalence(texts: Sequence[str]) -> dict[str, float]:
     """Read "Edema=0.05"."""
     from thorax.errors import DataError
-    from thorax.evaluation.evaluate import StatedPrevalence
-    from thorax.findings import finding_or_new
 
     stated = {}
     for text in texts:
         name, _, number = text.partition("=")
         try:
-            value = float(number)
+            stated[name] = float(number)
         except ValueError:
-            value = -1.0
-        if not 0 <= value <= 1:
-            raise DataError(f"--prevalence {text!r} is no share of a finding; write it as Edema=0.05")
-        stated[finding_or_new(name)] = StatedPrevalence(value, "stated with --prevalence")
+            raise DataError(f"--prevalence {text!r} is not a share of a finding; write Edema=0.05") from None
     return stated

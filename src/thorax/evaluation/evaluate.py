@@ -20,6 +20,7 @@ from thorax.evaluation.labeled import Cohort
 from thorax.evaluation.prevalence import (
     LabelShift,
     PredictiveValues,
+    StatedPrevalence,
     estimate_prevalence,
     predictive_values_at,
 )
@@ -40,9 +41,8 @@ __all__ = [
     "AtOperatingPoint",
     "Context",
     "Evaluation",
-    "Plan",
+    "EvaluationPlan",
     "RadiologistEvaluation",
-    "StatedPrevalence",
     "evaluate",
 ]
 
@@ -83,16 +83,8 @@ class Context:
         return f"{self.split}, {self.part} part" if self.split else "split not stated"
 
 
-@dataclass(frozen=True, slots=True)
-class StatedPrevalence:
-    """How common a finding is said to be, and who says so."""
-
-    value: float
-    source: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class EvaluationPlan:
     """What to measure beyond the ranking.
 
     Attributes:
@@ -194,7 +186,9 @@ class Evaluation:
         return any(chosen) or any(how.test_tuned for how, _ in self.recalibrated)
 
 
-def evaluate(cohort: Cohort, probabilities: Probabilities, context: Context, *, plan: Plan) -> Evaluation:
+def evaluate(
+    cohort: Cohort, probabilities: Probabilities, context: Context, *, plan: EvaluationPlan
+) -> Evaluation:
     """Measure everything.
 
     Args:
@@ -251,7 +245,7 @@ def _readings(cohort: Cohort, probabilities: Probabilities, points: ThresholdSet
     )
 
 
-def _at_point(points: ThresholdSet, readings: LabeledPredictions, plan: Plan) -> AtOperatingPoint:
+def _at_point(points: ThresholdSet, readings: LabeledPredictions, plan: EvaluationPlan) -> AtOperatingPoint:
     return AtOperatingPoint(
         points=points,
         classification=classify(readings, resamples=plan.resamples, seed=plan.seed),
@@ -259,7 +253,7 @@ def _at_point(points: ThresholdSet, readings: LabeledPredictions, plan: Plan) ->
     )
 
 
-def _predictive(readings: LabeledPredictions, k: int, plan: Plan) -> PredictiveValues | None:
+def _predictive(readings: LabeledPredictions, k: int, plan: EvaluationPlan) -> PredictiveValues | None:
     stated = plan.prevalence.get(readings.findings[k])
     rows = readings.known[:, k] & (readings.calls[:, k] >= 0)
     if stated is None or not np.any(rows):
@@ -274,7 +268,7 @@ def _predictive(readings: LabeledPredictions, k: int, plan: Plan) -> PredictiveV
     )
 
 
-def _shift(readings: LabeledPredictions, plan: Plan) -> tuple[LabelShift | None, ...]:
+def _shift(readings: LabeledPredictions, plan: EvaluationPlan) -> tuple[LabelShift | None, ...]:
     shifts: list[LabelShift | None] = []
     for finding, probability in zip(readings.findings, readings.probabilities.T, strict=True):
         trained = plan.trained.get(finding)
@@ -286,7 +280,7 @@ def _shift(readings: LabeledPredictions, plan: Plan) -> tuple[LabelShift | None,
     return tuple(shifts)
 
 
-def _subgroups(cohort: Cohort, readings: LabeledPredictions, plan: Plan) -> tuple[Subgroup, ...]:
+def _subgroups(cohort: Cohort, readings: LabeledPredictions, plan: EvaluationPlan) -> tuple[Subgroup, ...]:
     axes = (
         sex_axis(cohort.sexes),
         age_axis(cohort.ages),
@@ -301,7 +295,7 @@ def _subgroups(cohort: Cohort, readings: LabeledPredictions, plan: Plan) -> tupl
 
 
 def _against_radiologists(
-    cohort: Cohort, readings: LabeledPredictions, points: ThresholdSet, plan: Plan
+    cohort: Cohort, readings: LabeledPredictions, points: ThresholdSet, plan: EvaluationPlan
 ) -> RadiologistEvaluation | None:
     if plan.radiologists is None:
         return None

@@ -21,6 +21,7 @@ from thorax.evaluation.statistics.proportions import share_interval
 __all__ = [
     "LabelShift",
     "PredictiveValues",
+    "StatedPrevalence",
     "adjust_prevalence",
     "estimate_prevalence",
     "predictive_values",
@@ -29,6 +30,19 @@ __all__ = [
 
 _HALVINGS = 60
 """Halvings of [0, 1] that find a prevalence to the last bit of a float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatedPrevalence:
+    """How common a finding is stated to be.
+
+    Attributes:
+        value: Share of images that have it, in [0, 1].
+        source: Who states it, or where it was counted, for people.
+    """
+
+    value: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True)

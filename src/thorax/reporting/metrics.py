@@ -13,9 +13,8 @@ from thorax.evaluation.evaluate import (
     Context,
     Evaluation,
     RadiologistEvaluation,
-    StatedPrevalence,
 )
-from thorax.evaluation.prevalence import LabelShift, PredictiveValues
+from thorax.evaluation.prevalence import LabelShift, PredictiveValues, StatedPrevalence
 from thorax.evaluation.published import PublishedF1, PublishedResult
 from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.evaluation.statistics.ranking import PARTIAL_RATE

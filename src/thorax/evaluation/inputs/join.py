@@ -23,9 +23,9 @@ from thorax.datasets.splits import (
 )
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
-from thorax.evaluation.evaluate import StatedPrevalence
 from thorax.evaluation.inputs.prediction_csv import SoundPredictions
 from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import ChosenOn
 from thorax.findings import NIH15, Finding, Findings
 

@@ -1,0 +1,175 @@
+"""`compare`: how models differ on the same images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from thorax.atomic_io import refuse_existing
+from thorax.bundle import Bundle
+from thorax.errors import DataError
+from thorax.evaluation.compare import Comparison
+from thorax.evaluation.compare import compare as measure
+from thorax.evaluation.evaluate import Context
+from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.inference.engines import open_predictor
+from thorax.progress import ProgressCallback
+from thorax.reporting.comparison import ComparisonFiles, write_comparison
+from thorax.store import Store
+from thorax.workflows.predictions import (
+    BundleLike,
+    PartPredictions,
+    Selection,
+    StoreLike,
+    StrPath,
+    open_labels,
+    opened_bundle,
+    opened_store,
+    predict_part,
+    read_part,
+    select_part,
+)
+
+__all__ = ["ComparisonResult", "compare"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ComparisonResult:
+    """Models measured on the same images, beside one another.
+
+    Attributes:
+        comparison: The differences, with paired intervals and p values.
+        contexts: What the figures of each model travel with, by its name.
+    """
+
+    comparison: Comparison
+    contexts: Mapping[str, Context]
+
+    def write(self, out: StrPath, *, overwrite: bool = False) -> ComparisonFiles:
+        """Write `comparison.json` and `comparison.md` into a folder.
+
+        Args:
+            out: The folder; made if it is not there.
+            overwrite: Whether files of an earlier comparison there may be replaced.
+
+        Raises:
+            DataError: `out` is a file, or not empty and `overwrite` is false.
+        """
+        folder = Path(out)
+        refuse_existing(folder, overwrite=overwrite, folder=True)
+        return write_comparison(self.comparison, self.contexts, out=folder)
+
+
+def compare(
+    models: Sequence[BundleLike],
+    *,
+    store: StoreLike | None = None,
+    labels: StrPath | None = None,
+    logits: bool = False,
+    split: str = "",
+    part: str = "test",
+    view: str | None = None,
+    baseline: BundleLike | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> ComparisonResult:
+    """Compare models on the same images, with paired intervals and p values.
+
+    Args:
+        models: At least two: bundles, or CSVs of any model's probabilities.
+        store: A store, or its folder, prepared as the bundles want it; it has the labels too. Or
+        labels: Label file in NIH's layout, where all models are CSVs.
+        logits: Whether the CSVs hold logits.
+        split: Name of the split; "" is the one that a bundle was trained on, and for CSVs no split.
+        part: "train", "val" or "test".
+        view: "PA" or "AP"; None takes every view.
+        baseline: The model that the others are compared with; None compares each pair.
+        resamples: Bootstrap resamples of the patients, at least 1.
+        seed: Seed of the resamples.
+        device: "cpu", "cuda" or "auto", for bundles.
+        progress: Called while images are predicted.
+
+    Raises:
+        DataError: There are fewer than two models, `baseline` is not one of them, or they would be measured
+            on different images.
+        LeakError: Training or selection of a bundle saw some of the patients.
+    """
+    names = _names(models)
+    if baseline is not None and baseline not in models:
+        raise DataError(f"{_path(baseline)} is not one of the models; name one of {', '.join(names)}")
+    # ---- predict, or read ---------------------------------------------------------------------------------
+    images = None if store is None else opened_store(store)
+    known, selection = open_labels(labels, images), Selection(split, part, view)
+    predicted: dict[str, PartPredictions] = {}
+    for name, model in zip(names, models, strict=True):
+        if isinstance(model, Bundle) or Path(model).is_dir():
+            predicted[name] = _predict(
+                opened_bundle(model), images, selection, device=device, progress=progress
+            )
+        else:
+            predicted[name], _ = read_part(Path(model), known, selection, logits=logits)
+    contexts = {name: predictions.context for name, predictions in predicted.items()}
+    _refuse_other_parts(contexts)
+    # ---- compare ------------------------------------------------------------------------------------------
+    cohort = predicted[names[0]].cohort
+    comparison = measure(
+        LabeledImages(
+            images=cohort.images, patients=cohort.patients, targets=cohort.targets, findings=cohort.findings
+        ),
+        [
+            ScoredImages(
+                model=name,
+                images=predictions.cohort.images,
+                scores=predictions.probabilities,
+                findings=predictions.cohort.findings,
+            )
+            for name, predictions in predicted.items()
+        ],
+        baseline=None if baseline is None else names[list(models).index(baseline)],
+        resamples=resamples,
+        seed=seed,
+    )
+    return ComparisonResult(comparison=comparison, contexts=contexts)
+
+
+def _predict(
+    bundle: Bundle,
+    store: Store | None,
+    selection: Selection,
+    *,
+    device: str,
+    progress: ProgressCallback | None,
+) -> PartPredictions:
+    if store is None:
+        raise DataError(f"the bundle {bundle.folder} needs the images of a store; give it as `store`")
+    part = select_part(bundle, store, selection)
+    return predict_part(open_predictor(bundle, device=device), part, progress=progress)
+
+
+def _refuse_other_parts(contexts: Mapping[str, Context]) -> None:
+    """Refuse parts of different splits, although their images may be the same."""
+    where = {context.where: name for name, context in contexts.items()}
+    if len(where) > 1:
+        said = "; ".join(f"{name}: {place}" for place, name in where.items())
+        raise DataError(f"the models would be measured on different parts ({said}); name one with `split`")
+
+
+def _names(models: Sequence[BundleLike]) -> list[str]:
+    """Return what each model is called: the last piece of its path, or all of it where two share that.
+
+    Raises:
+        DataError: There are not two different models, or one is not there.
+    """
+    paths = [_path(model) for model in models]
+    if len(set(paths)) < max(len(paths), 2):
+        raise DataError(f"{len(paths)} models are given; give at least two, each once")
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise DataError(f"there is no {missing[0]}; give bundles, or CSVs of probabilities")
+    short = [path.resolve().name for path in paths]
+    return [name if short.count(name) == 1 else str(path) for path, name in zip(paths, short, strict=True)]
+
+
+def _path(model: BundleLike) -> Path:
+    return model.folder if isinstance(model, Bundle) else Path(model)

@@ -1,0 +1,374 @@
+"""`evaluate`: a model measured on one part of a split, with everything that its report shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from thorax.arrays import PixelsBatch, Probabilities, Rows, Targets
+from thorax.atomic_io import refuse_existing, sha256_of_file
+from thorax.auditing import Evidence, Locator, Problem, audit, audit_predictions, lists_of_split
+from thorax.auditing import read_predictions as read_predicted_rows
+from thorax.errors import BundleError, DataError, MissingExtra, RecipeError, ThoraxError
+from thorax.evaluation.evaluate import Context, Evaluation, EvaluationPlan
+from thorax.evaluation.evaluate import evaluate as measure
+from thorax.evaluation.inputs.join import Labels
+from thorax.evaluation.inputs.radiologists import read_radiologist_labels
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.operating_points import parse_rule
+from thorax.evaluation.prevalence import StatedPrevalence
+from thorax.evaluation.thresholds import (
+    ThresholdSet,
+    read_threshold_set,
+)
+from thorax.explain import best_method, open_explainer, reading_notes
+from thorax.explain.methods import Explainer, Maps, Method
+from thorax.findings import Finding, Findings, finding_or_new
+from thorax.inference.engines import describe_engine, open_predictor
+from thorax.progress import ProgressCallback
+from thorax.recipe.literals import EngineName
+from thorax.reporting.gallery import Gallery, MapSource, draw_gallery
+from thorax.reporting.report import ReportFiles, write_report
+from thorax.store import Store
+from thorax.workflows.predictions import (
+    BundleLike,
+    PartPredictions,
+    Selection,
+    StoreLike,
+    StorePart,
+    StrPath,
+    file_validation,
+    open_labels,
+    opened_bundle,
+    opened_store,
+    predict_part,
+    predict_validation,
+    read_part,
+    select_part,
+)
+from thorax.workflows.thresholds import (
+    Choosers,
+    bundle_points,
+    choose_points,
+    inverse_calibration,
+    try_calibrations,
+)
+
+__all__ = ["EvaluationResult", "Prevalence", "evaluate_bundle", "evaluate_predictions"]
+
+Prevalence = Mapping[str, float] | Mapping[Finding, float]
+"""How common each finding is, by the finding or its name, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvaluationResult:
+    """A model measured on one part of a split.
+
+    Attributes:
+        evaluation: All figures, with their intervals.
+        context: What the figures travel with: split, part, model, versions, warnings.
+        audit: What the audit found on the way, as pairs of severity and text.
+        gallery: Examples of each outcome with the model's maps; None where none were wanted, or without
+            pixels.
+        cohort: The images with their labels.
+        probabilities: In [0, 1], one row per image, one column per finding of the cohort.
+    """
+
+    evaluation: Evaluation
+    context: Context
+    audit: tuple[tuple[str, str], ...]
+    gallery: Gallery | None
+    cohort: Cohort
+    probabilities: Probabilities
+
+    @property
+    def findings(self) -> Findings:
+        """The findings, in the order of the columns."""
+        return self.cohort.findings
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The name of each image, in the order of the rows."""
+        return tuple(self.cohort.images)
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of each image."""
+        return tuple(self.cohort.patients)
+
+    @property
+    def labels(self) -> Targets:
+        """The label of each image (rows) and finding (columns): 1 present, 0 absent, all else unknown."""
+        return self.cohort.targets
+
+    @property
+    def thresholds(self) -> ThresholdSet:
+        """The thresholds of the first operating point, at which subgroups and examples are shown."""
+        return self.evaluation.primary.points
+
+    def write(self, out: StrPath, *, overwrite: bool = False) -> ReportFiles:
+        """Write `metrics.json`, `report.html` and `report.md` into a folder.
+
+        Args:
+            out: The folder; made if it is not there.
+            overwrite: Whether files of an earlier report there may be replaced.
+
+        Raises:
+            DataError: `out` is a file, or not empty and `overwrite` is false.
+        """
+        folder = Path(out)
+        refuse_existing(folder, overwrite=overwrite, folder=True)
+        return write_report(self.evaluation, self.context, out=folder, audit=self.audit, gallery=self.gallery)
+
+
+def evaluate_bundle(
+    bundle: BundleLike,
+    store: StoreLike,
+    *,
+    split: str = "",
+    part: str = "test",
+    view: str | None = None,
+    rules: Sequence[str] = (),
+    thresholds: StrPath | None = None,
+    allow_test_tuning: bool = False,
+    prevalence: Prevalence | None = None,
+    radiologists: StrPath | None = None,
+    gallery: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    engine: EngineName = "auto",
+    progress: ProgressCallback | None = None,
+) -> EvaluationResult:
+    """Measure a bundle on a part of a store's images.
+
+    Args:
+        bundle: The bundle, its folder, or the run that made it.
+        store: A store, or its folder, prepared as the bundle wants it.
+        split: Name of the split; "" is the one that the bundle was trained on.
+        part: "train", "val" or "test".
+        view: "PA" or "AP"; None takes every view.
+        rules: Rules that choose thresholds on the split's validation part, such as "youden"; without any,
+            those of `STANDARD_RULES` where there are validation images.
+        thresholds: JSON file of thresholds with their origin; see `read_threshold_set`.
+        allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images; every
+            figure at them is then marked.
+        prevalence: Prevalence of findings that predictive values are given for, in [0, 1]; for the others
+            that of the split's training part.
+        radiologists: CSV of radiologists' labels, another reference standard.
+        gallery: Whether to draw examples of each outcome, with the bundle's maps.
+        resamples: Bootstrap resamples of the patients, at least 1.
+        seed: Seed of the resamples.
+        device: "cpu", "cuda" or "auto".
+        engine: What computes the bundle's logits.
+        progress: Called while images are predicted.
+
+    Raises:
+        LeakError: Training or selection saw some of the patients.
+        DataError: The store, the split, a rule, or one of the files is wrong; or thresholds would be chosen
+            on the reported images, and `allow_test_tuning` is false.
+        BundleError: The bundle is damaged or does not have the engine, or no split is named and it was not
+            trained on exactly one.
+    """
+    stated = _stated(prevalence)
+    parsed = [parse_rule(rule) for rule in rules]
+    readers = read_radiologist_labels(Path(radiologists)) if radiologists else None
+    # ---- predict ------------------------------------------------------------------------------------------
+    opened, images = opened_bundle(bundle), opened_store(store)
+    chosen = select_part(opened, images, Selection(split, part, view))
+    given = read_threshold_set(Path(thresholds), opened.findings) if thresholds else None
+    predictor = open_predictor(opened, device=device, engine=engine)
+    computed_by = describe_engine(opened, device=device, engine=engine)
+    predicted = predict_part(predictor, chosen, computed_by=computed_by, progress=progress)
+    # ---- choose thresholds and calibrations on validation images ------------------------------------------
+    validation, absent = None, ""
+    try:
+        validation = predict_validation(predictor, chosen, progress=progress)
+    except ThoraxError as error:  # figures need neither, but rules that were asked for do
+        if parsed:
+            raise
+        absent = str(error)
+    choice = Choosers(predicted, validation, brought=bundle_points(predictor.bundle), allow=allow_test_tuning)
+    points = choose_points(choice, parsed, given)
+    recalibrated = try_calibrations(choice, inverse_calibration(opened))
+    # ---- measure, audit, draw -----------------------------------------------------------------------------
+    plan = EvaluationPlan(
+        points=points,
+        prevalence={**predicted.prevalence, **stated},
+        trained=predicted.prevalence if chosen.split.name == opened.split else {},
+        radiologists=readers,
+        recalibrated=recalibrated,
+        not_recalibrated="" if recalibrated else absent,
+        resamples=resamples,
+        seed=seed,
+    )
+    evaluation = measure(predicted.cohort, predicted.probabilities, predicted.context, plan=plan)
+    problems = audit(
+        images, lists_of_split(chosen.split, images.dataset), Evidence(part=part, bundle=opened)
+    ).problems
+    return EvaluationResult(
+        evaluation=evaluation,
+        context=predicted.context,
+        audit=_audit_lines(problems),
+        gallery=_draw_gallery(chosen, predicted, evaluation, device=device) if gallery else None,
+        cohort=predicted.cohort,
+        probabilities=predicted.probabilities,
+    )
+
+
+def evaluate_predictions(
+    predictions: StrPath,
+    *,
+    labels: StrPath | None = None,
+    store: StoreLike | None = None,
+    validation: StrPath | None = None,
+    logits: bool = False,
+    split: str = "",
+    part: str = "test",
+    view: str | None = None,
+    rules: Sequence[str] = (),
+    thresholds: StrPath | None = None,
+    allow_test_tuning: bool = False,
+    prevalence: Prevalence | None = None,
+    radiologists: StrPath | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Measure any model's predictions, given as a CSV, beside the labels of a label file or a store.
+
+    Args:
+        predictions: CSV with a column of images and one per finding.
+        labels: Label file in NIH's layout; or
+        store: A store, or its folder, that has the labels.
+        validation: CSV of the model's predictions of validation images; else those of the split's validation
+            part that `predictions` has.
+        logits: Whether the predictions are logits.
+        split: Name of the split; "" measures all images that have labels.
+        part: "train", "val" or "test".
+        view: See `evaluate_bundle`, as for all that follows.
+        rules: Rules that choose thresholds on validation images.
+        thresholds: JSON file of thresholds with their origin.
+        allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images.
+        prevalence: Prevalence of findings that predictive values are given for.
+        radiologists: CSV of radiologists' labels.
+        resamples: Bootstrap resamples of the patients.
+        seed: Seed of the resamples.
+
+    Raises:
+        DataError: A file is wrong, no predicted image has a label or is in the part, or thresholds would be
+            chosen on the reported images, and `allow_test_tuning` is false.
+    """
+    stated = _stated(prevalence)
+    parsed = [parse_rule(rule) for rule in rules]
+    readers = read_radiologist_labels(Path(radiologists)) if radiologists else None
+    # ---- read ---------------------------------------------------------------------------------------------
+    file, images = Path(predictions), None if store is None else opened_store(store)
+    known = open_labels(labels, images)
+    labels_from = f"those of the store {images.path.name}" if images else Path(labels or "").name
+    predicted, on = read_part(
+        file, known, Selection(split, part, view), logits=logits, labels_from=labels_from
+    )
+    if validation is not None:
+        on = file_validation(Path(validation), known, predicted, split=split, logits=logits)
+    # ---- choose thresholds and calibrations on validation images ------------------------------------------
+    given = read_threshold_set(Path(thresholds), predicted.cohort.findings) if thresholds else None
+    choice = Choosers(predicted, on, brought=(), allow=allow_test_tuning)
+    points = choose_points(choice, parsed, given)
+    recalibrated = try_calibrations(choice, None)
+    # ---- measure, audit -----------------------------------------------------------------------------------
+    plan = EvaluationPlan(
+        points=points,
+        prevalence={**predicted.prevalence, **stated},
+        trained=predicted.prevalence,
+        radiologists=readers,
+        recalibrated=recalibrated,
+        not_recalibrated="" if recalibrated else _NO_VALIDATION,
+        resamples=resamples,
+        seed=seed,
+    )
+    evaluation = measure(predicted.cohort, predicted.probabilities, predicted.context, plan=plan)
+    return EvaluationResult(
+        evaluation=evaluation,
+        context=predicted.context,
+        audit=_audit_of_file(file, known, predicted, images, labels=labels, part=part),
+        gallery=None,
+        cohort=predicted.cohort,
+        probabilities=predicted.probabilities,
+    )
+
+
+_NO_VALIDATION: Final = (
+    "there are no predictions of validation images; give a file of them, or name a split of whose validation "
+    "part the predictions have some"
+)
+
+
+def _stated(prevalence: Prevalence | None) -> dict[Finding, StatedPrevalence]:
+    stated = {}
+    for finding, value in (prevalence or {}).items():
+        if not 0 <= value <= 1:
+            raise DataError(f"`prevalence` of {finding} is {value}; give a share between 0 and 1")
+        name = finding if isinstance(finding, Finding) else finding_or_new(finding)
+        stated[name] = StatedPrevalence(value, "stated by the user")
+    return stated
+
+
+# ---- audit and examples ----------------------------------------------------------------------------------
+
+
+def _audit_of_file(
+    file: Path,
+    known: Labels,
+    predicted: PartPredictions,
+    store: Store | None,
+    *,
+    labels: StrPath | None,
+    part: str,
+) -> tuple[tuple[str, str], ...]:
+    """Audit predictions: with a store and a split as `audit` does, else what shows without."""
+    rows = read_predicted_rows(file, Locator(known.table, known.dataset), known.table.findings)
+    if store is not None and predicted.split is not None:
+        lists = lists_of_split(predicted.split, known.dataset)
+        return _audit_lines(audit(store, lists, Evidence(part=part, predictions=rows)).problems)
+    label_files = {Path(labels).name: sha256_of_file(Path(labels))} if labels else {}
+    problems = audit_predictions(rows, known.table, known.dataset, label_files=label_files)
+    looked = "Looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
+    rest = "the split, its patients and images. Give a store and a split for these."
+    return (*_audit_lines(problems), ("note", looked + rest))
+
+
+def _audit_lines(problems: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
+    """Return severity and text of each problem, for a report."""
+    lines = []
+    for problem in problems:
+        examples = f" ({', '.join(problem.examples)})" if problem.examples else ""
+        lines.append((problem.severity, f"{problem.what}{examples}. {problem.remedy}"))
+    return tuple(lines)
+
+
+def _draw_gallery(
+    part: StorePart, predicted: PartPredictions, evaluation: Evaluation, *, device: str
+) -> Gallery:
+    """Draw examples with the bundle's best maps; without maps, and the reason, where there are none."""
+
+    def read(rows: Rows) -> PixelsBatch:
+        return part.store.pixels(np.asarray(part.rows[rows]))
+
+    points = evaluation.primary.points
+    draw = partial(draw_gallery, predicted.cohort, predicted.probabilities, points, read=read)
+    try:
+        return draw(source=_map_source(open_explainer(part.bundle, device=device)))
+    except (BundleError, MissingExtra, RecipeError) as error:
+        return draw(source=None, absent=str(error))
+
+
+def _map_source(explainer: Explainer) -> MapSource:
+    method: Method = best_method(explainer.bundle)
+
+    def maps(pixels: PixelsBatch, finding: Finding) -> Maps:
+        return explainer.maps(pixels, (finding,), method=method)
+
+    return MapSource(method=method, maps=maps, notes=reading_notes(explainer.bundle, (method,)))

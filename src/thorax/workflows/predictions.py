@@ -1,0 +1,349 @@
+"""A model's predictions of one part of a split: computed from a bundle and a store, or read from a file."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from thorax.arrays import Probabilities, Rows
+from thorax.bundle import Bundle, load_bundle, refuse_seen_patients
+from thorax.datasets.splits import Split
+from thorax.errors import BundleError, DataError
+from thorax.evaluation.evaluate import Context
+from thorax.evaluation.inputs.join import (
+    Labels,
+    chosen_on,
+    cohort_of,
+    join_predictions,
+    official_test_warning,
+    read_labels,
+    trained_prevalence,
+)
+from thorax.evaluation.inputs.prediction_csv import read_predictions, sound_predictions
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.prevalence import StatedPrevalence
+from thorax.evaluation.thresholds import ChosenOn
+from thorax.findings import Finding
+from thorax.inference.ensemble import validation_part
+from thorax.inference.predictor import Predictor
+from thorax.prediction import ModelIdentity
+from thorax.progress import ProgressCallback, stage_progress
+from thorax.store import Store, open_store
+from thorax.workflows.context import bundle_warnings, context_of, how_made
+
+__all__ = [
+    "BundleLike",
+    "PartPredictions",
+    "Selection",
+    "StoreLike",
+    "StorePart",
+    "StrPath",
+    "Validation",
+    "file_validation",
+    "open_labels",
+    "opened_bundle",
+    "opened_store",
+    "predict_part",
+    "predict_validation",
+    "read_part",
+    "select_part",
+]
+
+StrPath = str | os.PathLike[str]
+BundleLike = StrPath | Bundle
+"""A bundle that is open, its folder, or the run that made it."""
+StoreLike = StrPath | Store
+"""A store that is open, or its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images: a part of a split, of one view or of all.
+
+    Attributes:
+        split: Name of the split; "" is the one that a bundle was trained on, and for a file no split.
+        part: "train", "val" or "test".
+        view: "PA" or "AP"; None takes every view.
+    """
+
+    split: str = ""
+    part: str = "test"
+    view: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PartPredictions:
+    """A model's probabilities beside labels.
+
+    Attributes:
+        cohort: The images with their labels.
+        probabilities: In [0, 1]; a column for each finding of the cohort.
+        context: What the numbers travel with.
+        reported: The reference to the images.
+        split: The split; None where it is not stated.
+        prevalence: How common each finding is in the training part of the split.
+    """
+
+    cohort: Cohort
+    probabilities: Probabilities
+    context: Context
+    reported: ChosenOn
+    split: Split | None
+    prevalence: Mapping[Finding, StatedPrevalence]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Validation:
+    """A model's probabilities of images that may choose its thresholds and calibration.
+
+    Attributes:
+        cohort: The images with their labels.
+        probabilities: In [0, 1]; a column for each finding of the cohort.
+        chosen_on: The reference to the images.
+        patients_shared: Patients that are also among the reported ones, which must not be.
+    """
+
+    cohort: Cohort
+    probabilities: Probabilities
+    chosen_on: ChosenOn
+    patients_shared: int = 0
+
+
+def opened_bundle(bundle: BundleLike) -> Bundle:
+    """Return a bundle that is open; see `load_bundle`."""
+    return bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+
+
+def opened_store(store: StoreLike) -> Store:
+    """Return a store that is open; see `open_store`."""
+    return store if isinstance(store, Store) else open_store(Path(store))
+
+
+# ---- a bundle on a store's images ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StorePart:
+    """The images of a store that a bundle may be measured on.
+
+    Attributes:
+        bundle: The bundle.
+        store: The store, verified.
+        selection: Which of its images.
+        split: The split.
+        rows: Rows of the store.
+        cohort: The images with the labels of the bundle's findings.
+    """
+
+    bundle: Bundle
+    store: Store
+    selection: Selection
+    split: Split
+    rows: Rows
+    cohort: Cohort
+
+
+def select_part(bundle: Bundle, store: Store, selection: Selection) -> StorePart:
+    """Return the images of a part, once it is sure that the bundle may be measured on them.
+
+    Raises:
+        BundleError: No split is named, and the bundle was not trained on exactly one.
+        DataError: The store is damaged or prepared in another way, or has no such split or part.
+        LeakError: Training or selection saw some of the patients.
+    """
+    bundle.refuse_other_preparation(store.path, store.preparation)
+    store.verify()
+    split = _labels_of(store).split(selection.split or _own_split(bundle))
+    rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
+    table = store.table.take(rows)
+    refuse_seen_patients(bundle, store.dataset, table.patients().patients)
+    return StorePart(
+        bundle=bundle,
+        store=store,
+        selection=selection,
+        split=split,
+        rows=rows,
+        cohort=cohort_of(table, bundle.findings),
+    )
+
+
+def predict_part(
+    predictor: Predictor,
+    part: StorePart,
+    *,
+    computed_by: str = "",
+    progress: ProgressCallback | None = None,
+) -> PartPredictions:
+    """Predict the images of a part.
+
+    Args:
+        predictor: The part's bundle at work.
+        part: The images.
+        computed_by: What computes the logits, for people; "" leaves it out.
+        progress: Called while images are predicted.
+    """
+    count = stage_progress(progress, "predicting")
+    probabilities = predictor.predict_rows(part.store.pixels, part.rows, progress=count)
+    made = how_made(part.bundle, part.store)
+    return PartPredictions(
+        cohort=part.cohort,
+        probabilities=probabilities,
+        context=context_of(
+            part.cohort,
+            part.split,
+            part.selection.part,
+            dataset=part.store.dataset,
+            model=predictor.identity,
+            made=(*made, ("Computed by", computed_by)) if computed_by else made,
+            warnings=bundle_warnings(
+                part.bundle,
+                part.store,
+                part.split,
+                part.selection.part,
+                view=part.selection.view,
+                num_images=len(part.rows),
+            ),
+        ),
+        reported=chosen_on(part.split, part.selection.part, part.cohort),
+        split=part.split,
+        prevalence=trained_prevalence(part.split, part.bundle.findings),
+    )
+
+
+def predict_validation(
+    predictor: Predictor, part: StorePart, *, progress: ProgressCallback | None = None
+) -> Validation:
+    """Predict the validation images of the split that a part is of.
+
+    Raises:
+        BundleError: No split is named, and the bundle was not trained on exactly one.
+        DataError: There are no such images.
+        LeakError: Training saw some of the patients, or another split would measure them.
+    """
+    # A split that is named, even the bundle's own, is the one whose validation part chooses.
+    chosen = validation_part(part.bundle, part.store, part.split.name if part.selection.split else None)
+    count = stage_progress(progress, "predicting validation")
+    probabilities = predictor.predict_rows(part.store.pixels, chosen.rows, progress=count)
+    cohort = cohort_of(part.store.table.take(chosen.rows), part.bundle.findings)
+    return Validation(
+        cohort=cohort, probabilities=probabilities, chosen_on=chosen_on(chosen.split, "val", cohort)
+    )
+
+
+# ---- a file of predictions -------------------------------------------------------------------------------
+
+
+def open_labels(labels: StrPath | None, store: StoreLike | None) -> Labels:
+    """Return the labels of a label file, or of a store.
+
+    Raises:
+        DataError: Both are given, or neither; or they cannot be read.
+    """
+    if labels is not None and store is None:
+        return read_labels(Path(labels))
+    if store is not None and labels is None:
+        return _labels_of(opened_store(store))
+    given = "neither is" if store is None else "both are"
+    raise DataError(f"predictions need `labels`, or a `store` that has them, and {given} given; give one")
+
+
+def read_part(
+    file: Path, labels: Labels, selection: Selection, *, logits: bool = False, labels_from: str = ""
+) -> tuple[PartPredictions, Validation | None]:
+    """Read predictions of a part, and those of the split's validation images that the file has too.
+
+    Args:
+        file: The predictions.
+        labels: What is true.
+        selection: Which images.
+        logits: Whether the predictions are logits.
+        labels_from: Where the labels are from, for people.
+
+    Raises:
+        DataError: See `read_predictions`, `sound_predictions` and `join_predictions`.
+    """
+    read = read_predictions(file, findings=labels.table.findings)
+    sound = sound_predictions(read, logits=logits)
+    measured = join_predictions(sound, labels, split=selection.split, part=selection.part)
+    cohort, probabilities, split = measured.cohort, measured.probabilities, measured.split
+    if selection.view:
+        rows = np.flatnonzero([view == selection.view for view in cohort.views])
+        if not len(rows):
+            raise DataError(f"no predicted image has view {selection.view}; leave out `view`")
+        cohort, probabilities = cohort.take(rows), probabilities[rows]
+    notes = (
+        "Which patients this model was trained on is not known: they may be among these.",
+        *sound.warnings,
+        *measured.warnings,
+        official_test_warning(split, measured.part, len(cohort.images)) if split else "",
+        f"Only images of view {selection.view}." if selection.view else "",
+    )
+    predictions = PartPredictions(
+        cohort=cohort,
+        probabilities=probabilities,
+        context=context_of(
+            cohort,
+            split,
+            selection.part,
+            dataset=labels.dataset,
+            model=ModelIdentity(file.name, read.sha256, calibrated=False),
+            made=(
+                ("Predictions", f"{file.name}, {len(read.images):,} rows{', logits' if logits else ''}"),
+                ("Labels", labels_from),
+            ),
+            warnings=tuple(note for note in notes if note),
+        ),
+        reported=chosen_on(split, measured.part, cohort),
+        split=split,
+        prevalence=trained_prevalence(split, cohort.findings) if split else {},
+    )
+    if measured.validation is None:
+        return predictions, None
+    cohort, probabilities = measured.validation
+    validation = Validation(
+        cohort=cohort, probabilities=probabilities, chosen_on=chosen_on(split, "val", cohort)
+    )
+    return predictions, validation
+
+
+def file_validation(
+    file: Path, labels: Labels, reported: PartPredictions, *, split: str = "", logits: bool = False
+) -> Validation:
+    """Read a model's predictions of validation images, in a file of their own.
+
+    Args:
+        file: The predictions.
+        labels: What is true.
+        reported: The predictions that are reported.
+        split: Whose validation part to take; "" takes all images.
+        logits: Whether the predictions are logits.
+
+    Raises:
+        DataError: The findings differ from the reported ones; or see `read_part`.
+    """
+    sound = sound_predictions(read_predictions(file, findings=labels.table.findings), logits=logits)
+    measured = join_predictions(sound, labels, split=split, part="val")
+    given, wanted = measured.cohort.findings, reported.cohort.findings
+    if given != wanted:
+        raise DataError(
+            f"{file} has predictions of {', '.join(map(str, given))}, and those that are reported are of "
+            f"{', '.join(map(str, wanted))}; give the same findings in the same order"
+        )
+    return Validation(
+        cohort=measured.cohort,
+        probabilities=measured.probabilities,
+        chosen_on=chosen_on(measured.split, measured.part, measured.cohort),
+        patients_shared=len(set(measured.cohort.patients) & set(reported.cohort.patients)),
+    )
+
+
+def _labels_of(store: Store) -> Labels:
+    return Labels(store.table, store.dataset, store.split_sha256)
+
+
+def _own_split(bundle: Bundle) -> str:
+    if bundle.split is None:
+        raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
+    return bundle.split

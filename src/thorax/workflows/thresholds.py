@@ -1,0 +1,159 @@
+"""The thresholds of a report, and calibrations on trial: chosen on validation images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from thorax.bundle import Bundle, Calibration, OperatingPoints, PartReference, PlattCalibration
+from thorax.evaluation.calibration.fit import (
+    Platt,
+    Recalibrated,
+    Recalibration,
+    fit_recalibrations,
+    recalibrate,
+)
+from thorax.evaluation.operating_points import ThresholdRule, parse_rule
+from thorax.evaluation.thresholds import ChosenOn, ThresholdSet, choose_threshold_set, refuse_tuned
+from thorax.workflows.predictions import PartPredictions, Validation
+
+__all__ = [
+    "STANDARD_RULES",
+    "Choosers",
+    "bundle_points",
+    "choose_points",
+    "inverse_calibration",
+    "try_calibrations",
+]
+
+STANDARD_RULES: Final = ("f1-optimal", "youden", "sensitivity-90", "specificity-95")
+"""Operating points that are reported wherever there are validation images to choose them on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choosers:
+    """What thresholds and calibrations are chosen from.
+
+    Attributes:
+        reported: The predictions that are reported.
+        validation: Those of validation images; None where there are none.
+        brought: Operating points that the model brings.
+        allow: Whether the reported images may choose, where there is no validation.
+    """
+
+    reported: PartPredictions
+    validation: Validation | None
+    brought: tuple[ThresholdSet, ...]
+    allow: bool
+
+    def images(self) -> Validation:
+        """Return what chooses: validation images, else the reported ones themselves."""
+        reported = self.reported
+        return self.validation or Validation(
+            cohort=reported.cohort, probabilities=reported.probabilities, chosen_on=reported.reported
+        )
+
+
+def choose_points(
+    choice: Choosers, rules: Sequence[ThresholdRule], given: ThresholdSet | None
+) -> tuple[ThresholdSet, ...]:
+    """Return the operating points to report: of the file, by the rules, and those that the model brings.
+
+    Without rules, those of `STANDARD_RULES` are chosen where there are validation images.
+
+    Raises:
+        DataError: Some were chosen on the reported part, or would have to be, and that is not allowed.
+    """
+    own = () if given is None else (given,)
+    if not rules and choice.validation is not None:
+        known = {points.rule for points in (*own, *choice.brought)}
+        asked: Sequence[ThresholdRule] = [parse_rule(rule) for rule in STANDARD_RULES if rule not in known]
+    else:
+        asked = rules
+    on = choice.images()
+    chosen = tuple(
+        choose_threshold_set(
+            rule, on.cohort.targets, on.probabilities, findings=on.cohort.findings, chosen_on=on.chosen_on
+        )
+        for rule in asked
+    )
+    ordered = (*own, *chosen, *choice.brought) if rules else (*own, *choice.brought, *chosen)
+    return tuple(
+        refuse_tuned(
+            points,
+            choice.reported.reported,
+            allow=choice.allow,
+            patients_shared=on.patients_shared if points in chosen else 0,
+        )
+        for points in ordered
+    )
+
+
+def try_calibrations(choice: Choosers, inverse: Recalibration | None) -> tuple[Recalibrated, ...]:
+    """Return the probabilities after each calibration on trial, fitted on validation images.
+
+    Args:
+        choice: What fits them; without validation, and where it is not allowed, the reported images do not.
+        inverse: Takes the model's own calibration back; None where it has none that is known.
+
+    Raises:
+        DataError: Validation has patients of the reported images, and that is not allowed.
+    """
+    if choice.validation is None and not choice.allow:
+        return ()
+    on, shown = choice.images(), choice.reported.probabilities
+    fitted: tuple[Recalibration, ...] = fit_recalibrations(
+        on.cohort.targets,
+        on.probabilities if inverse is None else inverse.apply(on.probabilities),
+        fitted_on=on.chosen_on,
+        reported=choice.reported.reported,
+        allow=choice.allow,
+        patients_shared=on.patients_shared,
+    )
+    if inverse is None:
+        return recalibrate(shown, fitted)
+    return recalibrate(inverse.apply(shown), (Recalibration(kind="none"), *fitted))
+
+
+def inverse_calibration(bundle: Bundle) -> Recalibration | None:
+    """Return what takes the bundle's calibration back: a calibration of the inverse scale."""
+    match bundle.manifest.calibration:
+        case None:
+            return None
+        case Calibration() as fitted:
+            return Recalibration(kind="temperature", temperature=1 / fitted.temperature)
+        case PlattCalibration() as fitted:
+            inverse = tuple(
+                Platt(1 / fitted.slopes[name], -fitted.intercepts[name] / fitted.slopes[name])
+                for name in bundle.manifest.findings
+            )
+            return Recalibration(kind="platt", platt=inverse)
+
+
+def bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
+    """Return the operating points of a bundle; those of the rule one-half are reported anyway."""
+    points: OperatingPoints | None = bundle.manifest.operating_points
+    if points is None or points.rule == "one-half":
+        return ()
+    reference = points.chosen_on
+    return (
+        ThresholdSet(
+            rule=points.rule,
+            findings=bundle.findings,
+            thresholds=tuple(points.thresholds.get(finding.name) for finding in bundle.findings),
+            chosen_on=_chosen_on(reference) if reference else None,
+            origin="operating points of the bundle"
+            if reference
+            else "thresholds that came with a foreign checkpoint, and nobody says what chose them",
+        ),
+    )
+
+
+def _chosen_on(reference: PartReference) -> ChosenOn:
+    return ChosenOn(
+        split=reference.split,
+        part=reference.part,
+        sha256=reference.sha256,
+        images_sha256=reference.images_sha256,
+        num_images=reference.num_images,
+        num_patients=reference.num_patients,
+    )
