@@ -1,11 +1,21 @@
 """Prediction: what a bundle says about one radiograph."""
 
+import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from thorax.findings import Finding
+from thorax.errors import DataError
+from thorax.findings import Finding, find_finding
+from thorax.notebook import notes, page, probability_bar, shortened, table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["FindingPrediction", "ModelIdentity", "Prediction"]
+
+_SHOWN: Final = 3
+"""Findings that the line at a prompt names; a notebook shows all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +52,21 @@ class FindingPrediction:
         """Whether the probability reaches the threshold; None without a threshold."""
         return None if self.threshold is None else self.probability >= self.threshold
 
+    def as_texts(self) -> tuple[str, str, str, str]:
+        """Return label, probability, threshold, and whether it is positive, for people."""
+        return (
+            self.finding.label,
+            f"{self.probability:.1%}",
+            "n/a" if self.threshold is None else f"{self.threshold:.1%}",
+            {True: "yes", False: "no", None: "n/a"}[self.positive],
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Prediction:
     """All findings of one radiograph.
+
+    `prediction["Effusion"]` is one of them, by its name, another spelling of it, or as a `Finding`.
 
     Attributes:
         source: The path or name that was given.
@@ -60,6 +81,76 @@ class Prediction:
     operating_point: str
     model: ModelIdentity
     warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, finding: str | Finding) -> FindingPrediction:
+        """Return one finding.
+
+        Args:
+            finding: Its name, its label, a public data set's spelling of it, or the finding itself.
+
+        Raises:
+            DataError: The model does not predict it; the message has the nearest names.
+        """
+        wanted = find_finding(finding) or finding if isinstance(finding, str) else finding
+        for predicted in self.findings:
+            if wanted in {predicted.finding, predicted.finding.name, predicted.finding.label}:
+                return predicted
+        names = [predicted.finding.name for predicted in self.findings]
+        near = difflib.get_close_matches(str(finding), names, n=3, cutoff=0.4)
+        advice = f"did you mean {', '.join(near)}" if near else f"it predicts {', '.join(names)}"
+        raise DataError(f"the model {self.model.name} does not predict {str(finding)!r}; {advice}")
+
+    def __iter__(self) -> Iterator[FindingPrediction]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def ranked(self) -> list[FindingPrediction]:
+        """Return the findings, the most probable one first."""
+        return sorted(self.findings, key=lambda predicted: -predicted.probability)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a table with a row for each finding, in the model's order.
+
+        Returns:
+            Columns source, finding (its name), probability, threshold (NaN without), and positive (None without).
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        with missing_extras_named("a table of a prediction"):
+            import pandas as pd  # noqa: PLC0415  (0.4 s, and not in the base installation)
+        columns = {
+            "source": [self.source for _ in self.findings],
+            "finding": [predicted.finding.name for predicted in self.findings],
+            "probability": [predicted.probability for predicted in self.findings],
+            "threshold": [predicted.threshold for predicted in self.findings],
+            "positive": [predicted.positive for predicted in self.findings],
+        }
+        return pd.DataFrame(columns).astype({"threshold": float})
+
+    def __repr__(self) -> str:
+        first = [
+            f"{predicted.finding.label} {predicted.probability:.1%}{' (positive)' if predicted.positive else ''}"
+            for predicted in self.ranked()[:_SHOWN]
+        ]
+        others = [f"{len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return f"Prediction({shortened(self.source)!r}: {', '.join([*first, *others])})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for predicted in self.ranked():
+            label, probability, *others = predicted.as_texts()
+            bar = probability_bar(predicted.probability, predicted.threshold)
+            rows.append((label, probability, bar, *others))
+        calibrated = "calibrated" if self.model.calibrated else "not calibrated"
+        chosen = f", thresholds by {self.operating_point}" if self.operating_point else ", no thresholds"
+        return page(
+            self.source,
+            table(("Finding", "Probability", "", "Threshold", "Positive"), rows),
+            notes([f"Model {self.model.name}, {calibrated}{chosen}.", *(f"Note: {text}." for text in self.warnings)]),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for JSON, keyed by finding name."""

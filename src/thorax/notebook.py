@@ -1,0 +1,99 @@
+"""How results show themselves: small pieces of HTML in the notebook's own colors, and one short line at a prompt.
+
+A result's `_repr_html_` is `page(title, piece, ...)`. Text is escaped here, once: a piece is `Html`, all else is text.
+Text and lines take the color of the page, so that light and dark notebooks are served by the same HTML.
+"""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+__all__ = ["Html", "Markdown", "facts", "markup", "notes", "page", "probability_bar", "shortened", "table"]
+
+_STYLE: Final = """
+.thorax{font-size:13px;line-height:1.45;max-width:60em}
+.thorax p{margin:.15em 0}
+.thorax .title{font-weight:600;font-size:14px;overflow-wrap:anywhere}
+.thorax .note{opacity:.75}
+.thorax .scroll{overflow-x:auto}
+.thorax table{border-collapse:collapse;border:0;margin:.4em 0;font-size:inherit}
+.thorax tr{background:none!important}
+.thorax th,.thorax td{border:0;padding:.12em 1.1em .12em 0;text-align:right!important;font-weight:normal;white-space:nowrap}
+.thorax th:first-child,.thorax td:first-child{text-align:left!important}
+.thorax thead th{opacity:.7;border-bottom:1px solid rgba(128,128,128,.6)}
+.thorax .facts td{text-align:left!important;white-space:normal}
+.thorax .facts th{opacity:.7;vertical-align:top}
+.thorax .bar{display:inline-block;position:relative;width:9em;height:.65em;background:rgba(128,128,128,.22);border-radius:2px}
+.thorax .bar i{position:absolute;left:0;top:0;bottom:0;background:#3987cf;border-radius:2px}
+.thorax .bar b{position:absolute;top:-.2em;bottom:-.2em;width:2px;margin-left:-1px;background:currentColor}
+.thorax svg{display:block;max-width:100%;height:auto;margin:.4em 0}
+.thorax svg text{fill:currentColor;font:11px sans-serif}
+.thorax svg .axis{stroke:currentColor;stroke-opacity:.25;fill:none}
+.thorax svg .mark{stroke:#3987cf;stroke-width:2;fill:none}
+.thorax svg .other{stroke:#d9822b;stroke-width:2;fill:none}
+.thorax svg .dot{fill:#3987cf}
+.thorax svg .chosen{fill:none;stroke:currentColor;stroke-width:1.5}
+.thorax img{max-width:100%;height:auto}
+"""
+
+
+class Html(str):
+    """Text that is HTML already; what is not, is escaped."""
+
+    __slots__ = ()
+
+
+class Markdown(str):
+    """Text in Markdown, which a notebook renders."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def markup(text: str) -> Html:
+    """Return text as HTML: escaped, unless it is HTML."""
+    return text if isinstance(text, Html) else Html(escape(text))
+
+
+def page(title: str, *pieces: Html) -> str:
+    """Return what a notebook shows of a result.
+
+    Args:
+        title: Its first line.
+        pieces: What follows.
+    """
+    heading = f'<p class="title">{markup(title)}</p>'
+    return f'<div class="thorax"><style>{_STYLE}</style>{heading}{"".join(pieces)}</div>'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
+    """Return a table; its first column is text, the others are numbers."""
+    head = "".join(f"<th>{markup(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(f'<td>{markup(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return Html(
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Html:
+    """Return names and what they are, one pair a line."""
+    rows = "".join(f"<tr><th>{markup(name)}</th><td>{markup(value)}</td></tr>" for name, value in pairs)
+    return Html(f'<table class="facts"><tbody>{rows}</tbody></table>')
+
+
+def notes(texts: Iterable[str]) -> Html:
+    """Return paragraphs of small print; texts that are empty are left out."""
+    return Html("".join(f'<p class="note">{markup(text)}</p>' for text in texts if text))
+
+
+def probability_bar(probability: float, threshold: float | None) -> Html:
+    """Return a bar as long as a probability in [0, 1], with a mark at the threshold if there is one."""
+    mark = "" if threshold is None else f'<b style="left:{100 * min(max(threshold, 0.0), 1.0):.1f}%"></b>'
+    return Html(f'<span class="bar"><i style="width:{100 * probability:.1f}%"></i>{mark}</span>')
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """Return text of at most so many letters, of which the last ones say most: the end of a path stays."""
+    return text if len(text) <= length else f"...{text[3 - length :]}"
