@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
 
 __all__ = ["lazy_names"]
 
 
-def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
     """Return the `__getattr__` of a package whose public names live in its modules.
 
     Args:
@@ -15,7 +14,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
         modules: For each public name the module that defines it.
     """
 
-    def getattr_(name: str) -> Any:
+    def getattr_(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(modules[name]), name)

@@ -1,7 +1,7 @@
-"""How results show themselves: small pieces of HTML in the notebook's own colors, and one short line at a prompt.
+"""How results show themselves in a notebook: small pieces of HTML in the notebook's own colors.
 
-A result's `_repr_html_` is `page(title, piece, ...)`. Text is escaped here, once: a piece is `Html`, all else is text.
-Text and lines take the color of the page, so that light and dark notebooks are served by the same HTML.
+A result's `_repr_html_` is `page(title, piece, ...)`. Text is escaped here, once: what is not `Html` is text.
+Text and lines take the color of the page, so that light and dark notebooks get the same HTML.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,14 @@ _STYLE: Final = """
 .thorax .scroll{overflow-x:auto}
 .thorax table{border-collapse:collapse;border:0;margin:.4em 0;font-size:inherit}
 .thorax tr{background:none!important}
-.thorax th,.thorax td{border:0;padding:.12em 1.1em .12em 0;text-align:right!important;font-weight:normal;white-space:nowrap}
+.thorax th,.thorax td{border:0;padding:.12em 1.1em .12em 0;text-align:right!important}
+.thorax th,.thorax td{font-weight:normal;white-space:nowrap}
 .thorax th:first-child,.thorax td:first-child{text-align:left!important}
 .thorax thead th{opacity:.7;border-bottom:1px solid rgba(128,128,128,.6)}
 .thorax .facts td{text-align:left!important;white-space:normal}
 .thorax .facts th{opacity:.7;vertical-align:top}
-.thorax .bar{display:inline-block;position:relative;width:9em;height:.65em;background:rgba(128,128,128,.22);border-radius:2px}
+.thorax .bar{display:inline-block;position:relative;width:9em;height:.65em;border-radius:2px}
+.thorax .bar{background:rgba(128,128,128,.22)}
 .thorax .bar i{position:absolute;left:0;top:0;bottom:0;background:#3987cf;border-radius:2px}
 .thorax .bar b{position:absolute;top:-.2em;bottom:-.2em;width:2px;margin-left:-1px;background:currentColor}
 .thorax svg{display:block;max-width:100%;height:auto;margin:.4em 0}

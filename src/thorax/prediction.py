@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thorax.errors import DataError
 from thorax.findings import Finding, find_finding
 from thorax.notebook import notes, page, probability_bar, shortened, table
+from thorax.packages import missing_extras_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,7 @@ class Prediction:
             if wanted in {predicted.finding, predicted.finding.name, predicted.finding.label}:
                 return predicted
         names = [predicted.finding.name for predicted in self.findings]
-        near = difflib.get_close_matches(str(finding), names, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(str(finding), names, n=3)
         advice = f"did you mean {', '.join(near)}" if near else f"it predicts {', '.join(names)}"
         raise DataError(f"the model {self.model.name} does not predict {str(finding)!r}; {advice}")
 
@@ -114,7 +115,8 @@ class Prediction:
         """Return a table with a row for each finding, in the model's order.
 
         Returns:
-            Columns source, finding (its name), probability, threshold (NaN without), and positive (None without).
+            Columns source, finding (its name), probability, threshold (NaN without one), and positive (None
+            without one).
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -132,7 +134,8 @@ class Prediction:
 
     def __repr__(self) -> str:
         first = [
-            f"{predicted.finding.label} {predicted.probability:.1%}{' (positive)' if predicted.positive else ''}"
+            f"{predicted.finding.label} {predicted.probability:.1%}"
+            + " (positive)" * bool(predicted.positive)
             for predicted in self.ranked()[:_SHOWN]
         ]
         others = [f"{len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
@@ -149,7 +152,12 @@ class Prediction:
         return page(
             self.source,
             table(("Finding", "Probability", "", "Threshold", "Positive"), rows),
-            notes([f"Model {self.model.name}, {calibrated}{chosen}.", *(f"Note: {text}." for text in self.warnings)]),
+            notes(
+                [
+                    f"Model {self.model.name}, {calibrated}{chosen}.",
+                    *(f"Note: {text}." for text in self.warnings),
+                ]
+            ),
         )
 
     def as_json(self) -> dict[str, Any]:

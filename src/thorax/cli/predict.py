@@ -123,15 +123,7 @@ def _write_tables(predictions: Iterable[Prediction]) -> None:
     from thorax.cli.console import print_table
 
     for prediction in predictions:
-        rows = [
-            (
-                each.finding.label,
-                f"{each.probability:.1%}",
-                "n/a" if each.threshold is None else f"{each.threshold:.1%}",
-                {True: "yes", False: "no", None: "n/a"}[each.positive],
-            )
-            for each in sorted(prediction.findings, key=lambda each: -each.probability)
-        ]
+        rows = [predicted.as_texts() for predicted in prediction.ranked()]
         print_table(("finding", "probability", "threshold", "positive"), rows, title=prediction.source)
         for warning in prediction.warnings:
             typer.echo(f"{prediction.source}: warning: {warning}", err=True)

@@ -1,0 +1,304 @@
+"""A bundle at work: predictions and explanations of any image, in one line each."""
+
+import io
+import os
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from thorax.bundle import Bundle, load_bundle
+from thorax.errors import DataError, RecipeError
+from thorax.explain import METHODS, Explainer, Method, best_method, open_explainer, reading_notes
+from thorax.explain.overlay import Drawing, overlay, write_picture
+from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
+from thorax.findings import Finding, Findings
+from thorax.imaging import ImageSource, ValueRange, read_radiograph, source_name
+from thorax.inference.engines import describe_engine, open_predictor
+from thorax.inference.predictor import Failure, Predictor
+from thorax.notebook import Html, Markdown, facts, notes, page, shortened
+from thorax.prediction import FindingPrediction, Prediction
+from thorax.radiograph import Radiograph
+from thorax.recipe.literals import EngineName
+from thorax.reporting.model_card import render_card
+
+__all__ = ["Explanation", "Model", "load"]
+
+_SIDE: Final = 480
+"""Longest side in pixels of the picture that a notebook shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Explanation:
+    """Where in a radiograph one finding comes from.
+
+    Attributes:
+        source: The path or name of the image.
+        radiograph: The image.
+        predicted: What the model says of the finding.
+        map: The map at the radiograph's resolution, its highest place, and the box around that.
+        notes: What a reader must know of such maps, each a sentence without its full stop.
+    """
+
+    source: str
+    radiograph: Radiograph
+    predicted: FindingPrediction
+    map: Explained
+    notes: tuple[str, ...]
+
+    @property
+    def finding(self) -> Finding:
+        """What is explained."""
+        return self.map.finding
+
+    def overlay(self, *, opacity: float = 0.6) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the radiograph at its full resolution with the map's positive part in colors over it.
+
+        Args:
+            opacity: Of the map where it is highest, from 0 to 1; elsewhere in proportion to its value.
+        """
+        return overlay(self.radiograph.pixels, self.map.attribution, opacity=opacity)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        opacity: float = 0.6,
+        contour: float | None = None,
+        box: bool = False,
+    ) -> Path:
+        """Draw the radiograph and the map over it, side by side with captions, into a PNG or SVG file.
+
+        Args:
+            path: Ends in .png or .svg; a file that is there is replaced.
+            opacity: Of the map where it is highest, from 0 to 1.
+            contour: Fraction of the highest value at which a line is drawn; None draws none.
+            box: Whether to draw the box around the highest place.
+
+        Returns:
+            The path.
+
+        Raises:
+            DataError: The file's name ends otherwise.
+        """
+        panels, columns = side_by_side([self.map])
+        drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
+        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing)
+        return Path(path)
+
+    def __repr__(self) -> str:
+        place = "nothing in the image speaks for it"
+        if self.map.place is not None:
+            place = "highest at x {:.0f}, y {:.0f}".format(*self.map.place)
+        _, probability, _, _ = self.predicted.as_texts()
+        return (
+            f"Explanation({shortened(self.source)!r}: {self.finding.label} {probability}, "
+            f"{self.map.method}, {place})"
+        )
+
+    def _repr_html_(self) -> str:
+        _, probability, threshold, _ = self.predicted.as_texts()
+        highest = f"{self.map.highest:.3g}"
+        if self.map.place is not None and self.map.box is not None:
+            highest += " at x {:.0f}, y {:.0f}; box x {:.0f}, y {:.0f}, {:.0f} wide, {:.0f} tall".format(
+                *self.map.place, *self.map.box
+            )
+        else:
+            highest += ": nothing in the image speaks for it"
+        said = [("Probability", f"{probability} (threshold {threshold})"), ("Highest value", highest)]
+        return page(
+            f"{self.finding.label} in {self.source}, by {self.map.method}",
+            _picture(self.overlay()),
+            facts(said),
+            notes(f"Note: {note}." for note in self.notes),
+        )
+
+
+class Model:
+    """A bundle at work; `load` opens one.
+
+    Args:
+        bundle: What to predict with.
+        predictor: The bundle with an engine.
+        engine: The engine in words.
+        device: Where explanations are computed.
+    """
+
+    def __init__(self, bundle: Bundle, predictor: Predictor, *, engine: str, device: str) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self._predictor = predictor
+        self._device = device
+        self._explainers: dict[Method, Explainer] = {}
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe, the ensemble or the checkpoint that the bundle was made of."""
+        return self.bundle.manifest.name
+
+    @property
+    def findings(self) -> Findings:
+        """The findings that it predicts, in order."""
+        return self.bundle.findings
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its probabilities pass a calibration."""
+        return self.bundle.manifest.calibration is not None
+
+    def predict(self, image: ImageSource, *, value_range: ValueRange | None = None) -> Prediction:
+        """Predict one image.
+
+        Args:
+            image: A path, bytes or an opened file of a PNG, JPEG or DICOM image; an array, uint8 or uint16,
+                (H, W) or (H, W, 3), larger is brighter; a PIL image; or a pydicom `Dataset`.
+            value_range: The values of black and white in an array whose type does not say so, such as floats.
+
+        Raises:
+            ImageError: It cannot be read as a radiograph, or an array does not say what its values mean.
+        """
+        radiograph = read_radiograph(image, value_range=value_range)
+        (prediction,) = self._predictor.predict([radiograph], [source_name(image)])
+        return prediction
+
+    def predict_many(
+        self, images: Iterable[ImageSource], *, value_range: ValueRange | None = None
+    ) -> Iterator[Prediction | Failure]:
+        """Predict images in order, each as `predict` does; one that cannot be read gives a `Failure`.
+
+        Args:
+            images: Such as `Path("folder").glob("*.dcm")`. They are taken as they are needed.
+            value_range: See `predict`; of all images, which must be arrays then.
+
+        Raises:
+            DataError: This is one image.
+        """
+        if isinstance(images, str | bytes | os.PathLike | Image.Image | Radiograph) or (
+            isinstance(images, np.ndarray) and images.ndim == 2  # noqa: PLR2004  (rows and columns)
+        ):
+            raise DataError(
+                f"predict_many takes several images, and got {source_name(images)} alone; call predict, or "
+                'give a list of images, or the files of a folder with Path("folder").iterdir()'
+            )
+        return self._predictor.predict_files(images, value_range=value_range)
+
+    def explain(
+        self,
+        image: ImageSource,
+        finding: str | Finding | None = None,
+        *,
+        method: str | None = None,
+        level: float = 0.5,
+        seed: int = 0,
+        value_range: ValueRange | None = None,
+    ) -> Explanation:
+        """Show where in an image a finding comes from.
+
+        Args:
+            image: See `predict`.
+            finding: One of the model's; None: the most probable one.
+            method: One of `thorax.explain.METHODS`; None: "cam" where the net has an exact one, else
+                "grad-cam".
+            level: Fraction of the map's highest value at which the box around its highest place begins.
+            seed: Of the methods that draw.
+            value_range: See `predict`.
+
+        Raises:
+            ImageError: See `predict`.
+            DataError: The model does not predict the finding.
+            RecipeError: There is no such method, or it does not go with the net.
+            MissingExtra: The method takes torch, which is not installed.
+        """
+        chosen = best_method(self.bundle) if method is None else _method(method)
+        source, radiograph = source_name(image), read_radiograph(image, value_range=value_range)
+        (prediction,) = self._predictor.predict([radiograph], [source])
+        predicted = prediction.ranked()[0] if finding is None else prediction[finding]
+        if chosen not in self._explainers:
+            self._explainers[chosen] = open_explainer(self.bundle, methods=(chosen,), device=self._device)
+        (found,) = explain_radiograph(
+            self._explainers[chosen],
+            radiograph,
+            (predicted.finding,),
+            methods=(chosen,),
+            level=level,
+            seed=seed,
+        )
+        return Explanation(
+            source=source,
+            radiograph=radiograph,
+            predicted=predicted,
+            map=found,
+            notes=(*prediction.warnings, *reading_notes(self.bundle, [chosen])),
+        )
+
+    def card(self) -> Markdown:
+        """Return its model card in Markdown: what it is for, what it was made of, and its limits."""
+        return Markdown(render_card(self.bundle))
+
+    def __repr__(self) -> str:
+        calibrated = "calibrated" if self.calibrated else "not calibrated"
+        return f"Model({shortened(self.name)!r}: {len(self.findings)} findings, {calibrated}, {self.engine})"
+
+    def _repr_html_(self) -> str:
+        manifest = self.bundle.manifest
+        points = manifest.operating_points
+        return page(
+            f"Model {self.name}",
+            facts(
+                [
+                    ("Findings", ", ".join(finding.label for finding in self.findings)),
+                    ("Probabilities", "calibrated" if self.calibrated else "not calibrated"),
+                    ("Thresholds", points.rule if points else "none"),
+                    ("Computed by", self.engine),
+                    ("Images", f"{manifest.preparation.size} pixels a side, {manifest.preparation.fit}"),
+                    ("Bundle", str(self.bundle.folder)),
+                ]
+            ),
+        )
+
+
+def load(
+    bundle: str | os.PathLike[str] | Bundle, *, device: str = "auto", engine: EngineName = "auto"
+) -> Model:
+    """Put a bundle to work.
+
+    Args:
+        bundle: Its folder, the folder of the run that made it, or a bundle that is open.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        engine: What computes; "auto": the fastest one that is exact.
+
+    Raises:
+        BundleError: There is no bundle, it is damaged, or has no such engine.
+        MissingExtra: What runs the engine is not installed.
+        RecipeError: There is no such device.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle), check_nets=False)
+    predictor = open_predictor(opened, device=device, engine=engine)
+    return Model(
+        predictor.bundle,
+        predictor,
+        engine=describe_engine(opened, device=device, engine=engine),
+        device=device,
+    )
+
+
+def _method(name: str) -> Method:
+    for method in METHODS:
+        if method == name:
+            return method
+    raise RecipeError(f"there is no method {name!r}; choose from {', '.join(METHODS)}")
+
+
+def _picture(pixels: UInt8[np.ndarray, "h w 3"]) -> Html:
+    """Return a picture as HTML that carries it, no larger than a notebook shows it."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    encoded = b64encode(content.getvalue()).decode("ascii")
+    return Html(f'<img alt="the radiograph with the map over it" src="data:image/png;base64,{encoded}"/>')
