@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, no_type_check
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,16 +15,12 @@ from thorax.prediction import Prediction
 from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
-    from thorax.inference.head_start import Begun
     from thorax.inference.predictor import Failure, Predictor
 
 __all__ = ["predict"]
 
 
-# What typer hands over is the base of what its own annotation says, so checking that at run time would fail.
-@no_type_check
 def predict(
-    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
     paths: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
@@ -36,7 +32,7 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
     with gc_frozen():
-        predictor = _open(bundle, paths, device=device, engine=engine, begun=context.obj)
+        predictor = _open(bundle, paths, device=device, engine=engine)
     failures: list[Failure] = []
     predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
@@ -46,18 +42,15 @@ def predict(
         raise typer.Exit(ImageError.exit_code)
 
 
-def _open(
-    bundle: Path, paths: list[Path], *, device: str, engine: EngineName, begun: "Begun | None"
-) -> "Predictor":
-    from thorax.inference.head_start import begin, is_one_image
+def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -> "Predictor":
+    from thorax.inference.onnx_session import prefetch
 
-    begun = begun or begin(bundle, device=device, engine=engine, one_image=is_one_image(paths))
+    prefetch(bundle, paths, device=device, engine=engine)
     # Only now: they import for as long as a graph takes to open.
     from thorax.bundle import load_bundle
     from thorax.inference.engines import open_predictor
 
-    opened = load_bundle(bundle, check_nets=False)
-    return open_predictor(opened, device=device, engine=engine, begun=begun)
+    return open_predictor(load_bundle(bundle, check_nets=False), device=device, engine=engine)
 
 
 def _files(paths: Iterable[Path], failures: "list[Failure]") -> Iterator[Path]:

@@ -7,7 +7,6 @@ from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, Precision
 from thorax.errors import BundleError, MissingExtra
 from thorax.hardware import has_cuda_driver
-from thorax.inference.head_start import Begun
 from thorax.inference.predictor import Engine, Predictor
 from thorax.packages import install_line, versions
 from thorax.recipe.literals import EngineName
@@ -28,7 +27,6 @@ def open_predictor(
     device: str = "auto",
     engine: EngineName = "auto",
     threads: int | None = None,
-    begun: Begun | None = None,
 ) -> Predictor:
     """Put a bundle to work; a quantised engine brings its own operating points.
 
@@ -37,7 +35,6 @@ def open_predictor(
         device: "auto", "cpu", "cuda" or "cuda:N".
         engine: Which engine.
         threads: Of an exported engine; None: OMP_NUM_THREADS, or every core.
-        begun: What `head_start.begin` opened already; taken where it is what is needed.
 
     Raises:
         BundleError: The bundle has no such engine, or a file that is opened is not the one that the manifest
@@ -49,15 +46,14 @@ def open_predictor(
     if exported is not None and exported.operating_points is not None:
         points = {"operating_points": exported.operating_points}
         bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=points))
-    opened = _opened(bundle, exported, device=device, threads=threads, begun=begun or {})
-    return Predictor(bundle, opened)
+    return Predictor(bundle, _opened(bundle, exported, device=device, threads=threads))
 
 
 def open_engine(
     bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
 ) -> Engine:
     """Return what computes a bundle's logits; see `open_predictor`."""
-    return _opened(bundle, _chosen(bundle, device, engine), device=device, threads=threads, begun={})
+    return _opened(bundle, _chosen(bundle, device, engine), device=device, threads=threads)
 
 
 def describe_engine(bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto") -> str:
@@ -81,30 +77,23 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not _gpu_for_torch())
 
 
-def _opened(
-    bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None, begun: Begun
-) -> Engine:
+def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:
     if exported is None:
         bundle.check(member.weights for member in bundle.manifest.members)
         return _torch_engine(bundle, device)
     graphs = bundle.exported_files(exported)
-    files = {bundle.folder / file.name: file for net in exported.nets for file in net.files}
-    # Those that were begun are checked as they are opened.
-    ahead = {
-        (path, of): session
-        for (path, sha256, of), session in begun.items()
-        if path in files and files[path].sha256 == sha256
-    }
-    bundle.check(file.name for path, file in files.items() if path not in {path for path, _ in ahead})
     if exported.kind == "onnx":
         from thorax.inference.onnx_engine import OnnxEngine  # noqa: PLC0415  (only where it is used)
+        from thorax.inference.onnx_session import is_prefetched  # noqa: PLC0415  (as above)
 
-        # Again when it is opened, which may be long after, and was left to whoever began another of its file.
-        return OnnxEngine(
-            graphs, threads=threads, begun=ahead, check=lambda graph: bundle.check([graph.name])
-        )
+        files = [file for net in exported.nets for file in net.files]
+        checksums = {bundle.folder / file.name: file.sha256 for file in files}
+        # What is being prefetched is checked there; anything else now, and again when it is opened.
+        bundle.check(file.name for file in files if not is_prefetched(bundle.folder / file.name, file.sha256))
+        return OnnxEngine(graphs, threads=threads, checksums=checksums)
     from thorax.inference.openvino_engine import OpenVinoEngine  # noqa: PLC0415  (only where it is used)
 
+    bundle.check(file.name for net in exported.nets for file in net.files)
     return OpenVinoEngine(graphs, threads=threads)
 
 

@@ -1,7 +1,7 @@
 """The engine that computes logits with onnxruntime, on a CPU. No torch."""
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,9 +38,7 @@ class OnnxEngine:
     Args:
         graphs: ONNX file of each member, in order.
         threads: How many; None: as many as `num_threads` gives.
-        begun: Graphs that are being opened already, by file and threads. What is wrong with one of them is
-            said when it is first needed.
-        check: Raises where a file is not what it should be; called before one is opened here.
+        checksums: SHA-256 of each file, checked whenever one is opened; None: files only just written.
     """
 
     def __init__(
@@ -48,27 +46,20 @@ class OnnxEngine:
         graphs: Sequence[Path],
         *,
         threads: int | None = None,
-        begun: Mapping[tuple[Path, int], Future[Any]] | None = None,
-        check: Callable[[Path], None] = lambda _: None,
+        checksums: Mapping[Path, str] | None = None,
     ) -> None:
         self._graphs = list(graphs)
         self._threads = threads or num_threads()
-        self._begun = begun or {}
-        self._check = check
+        self._checksums = checksums or {}
         self._opened: dict[int, list[Any]] = {}
 
     def _sessions(self, num_images: int) -> list[Any]:
         threads = self._threads if num_images == 1 else 1
         if threads not in self._opened:
-            self._opened[threads] = [self._open(graph, threads) for graph in self._graphs]
+            self._opened[threads] = [
+                open_session(graph, threads, sha256=self._checksums.get(graph)) for graph in self._graphs
+            ]
         return self._opened[threads]
-
-    def _open(self, graph: Path, threads: int) -> Any:
-        begun = self._begun.get((graph, threads))
-        if begun is not None:
-            return begun.result()
-        self._check(graph)
-        return open_session(graph, threads)
 
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
         """Return each member's logits (view, n, k) of prepared pixels (n, s, s).
