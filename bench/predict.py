@@ -33,12 +33,12 @@ from PIL import Image
 from rows import Row, environment, print_rows
 
 from thorax.bundle import Bundle, Manifest, Member, load_bundle, write_bundle
-from thorax.bundle.manifest import PartReference
 from thorax.datasets.phantom import write_phantoms
 from thorax.errors import BundleError
 from thorax.exporting import export_float32
 from thorax.findings import NIH14
 from thorax.hardware import num_threads
+from thorax.image_set import ImageSet
 from thorax.imaging import prepare, read_radiograph
 from thorax.inference.engines import open_engine, open_predictor
 from thorax.models import build_classifier, weights_as_bytes
@@ -65,7 +65,7 @@ def random_bundle(folder: Path, images: list[Path]) -> Bundle:
     model = Model(backbone="densenet121", input_size=224)
     torch.manual_seed(0)
     classifier = build_classifier(model, len(NIH14))
-    nothing = PartReference(
+    nothing = ImageSet(
         dataset="none", split="none", part="val", sha256="", images_sha256="", num_images=0, num_patients=0
     )
     provenance = {

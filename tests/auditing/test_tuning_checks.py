@@ -6,17 +6,17 @@ from thorax.atomic_io import sha256_of_lines
 from thorax.auditing.tuning_checks import check_bundle, check_metrics, read_metrics
 from thorax.bundle import (
     Bundle,
-    Calibration,
     Imported,
     Manifest,
     Member,
     OperatingPoints,
-    PartReference,
     Trained,
     hashed_patients,
 )
+from thorax.calibration import Temperature
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
+from thorax.image_set import ImageSet
 from thorax.recipe.schema import Model, Preparation
 
 TRAIN, VAL, TEST = (f"{number:08d}_000.png" for number in (1, 2, 3))
@@ -29,7 +29,7 @@ def split(table, lists):
 
 def reference(part, **changes):
     values = {"dataset": NIH_DATASET, "split": "x", "sha256": "0" * 64, "images_sha256": "1" * 64}
-    return PartReference(part=part, num_images=1, num_patients=1, **values | changes)
+    return ImageSet(part=part, num_images=1, num_patients=1, **values | changes)
 
 
 def bundle(tmp_path, split, *, selected="val", calibrated=None, thresholds=None, patients=None, **provenance):
@@ -50,7 +50,7 @@ def bundle(tmp_path, split, *, selected="val", calibrated=None, thresholds=None,
         weights="weights.safetensors", sha256="", model=Model(backbone="resnet18"), findings=("Mass",),
         exact_cam=True, provenance=imported if provenance.get("imported") else trained,
     )  # fmt: skip
-    calibration = Calibration(temperature=1.5, fitted_on=calibrated or reference("val"))
+    calibration = Temperature(temperature=1.5, fitted_on=calibrated or reference("val"))
     points = thresholds or OperatingPoints(
         rule="youden", thresholds={"Mass": 0.2}, chosen_on=reference("val")
     )

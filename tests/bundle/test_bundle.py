@@ -4,12 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from thorax.bundle import (
-    Calibration,
     Manifest,
     Member,
     OperatingPoints,
-    PartReference,
-    PlattCalibration,
     Trained,
     hashed_patients,
     load_bundle,
@@ -17,12 +14,14 @@ from thorax.bundle import (
     refuse_used_folder,
     write_bundle,
 )
+from thorax.calibration import Platt, Temperature
 from thorax.errors import BundleError, DataError, LeakError
+from thorax.image_set import ImageSet
 from thorax.recipe.schema import Model, Preparation
 
 
-def reference(part: str) -> PartReference:
-    return PartReference(
+def reference(part: str) -> ImageSet:
+    return ImageSet(
         dataset="folder", split="patient-80-10-10", part=part, sha256="0" * 64, images_sha256="1" * 64,
         num_images=3, num_patients=2,
     )  # fmt: skip
@@ -50,7 +49,7 @@ def manifest(**changes) -> Manifest:
         "findings": ("Mass", "Nodule"),
         "preparation": Preparation(size=64),
         "members": (member(),),
-        "calibration": Calibration(temperature=1.5, fitted_on=reference("val")),
+        "calibration": Temperature(temperature=1.5, fitted_on=reference("val")),
         "operating_points": OperatingPoints(
             rule="f1-optimal", thresholds={"Mass": 0.25, "Nodule": None}, chosen_on=reference("val")
         ),
@@ -179,7 +178,7 @@ def test_weights_are_copied_from_files(bundle, tmp_path):
         ({"findings": ("Mass", "Edema")}, "does not give Edema"),
         (
             {
-                "calibration": PlattCalibration(
+                "calibration": Platt(
                     slopes={"Mass": 1.0}, intercepts={"Mass": 0.0}, kept={}, fitted_on=reference("val")
                 )
             },

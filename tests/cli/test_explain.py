@@ -10,7 +10,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from thorax.bundle import Manifest, Member, hashed_patients, load_bundle, write_bundle
-from thorax.bundle.manifest import PartReference
 from thorax.cli.evaluate import evaluate
 from thorax.cli.explain import explain
 from thorax.cli.localize import localize
@@ -19,6 +18,7 @@ from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
 from thorax.errors import BundleError, DataError, LeakError, RecipeError
 from thorax.exporting import export_float32
+from thorax.image_set import ImageSet
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.recipe.schema import Head, Model, Preparation
 from thorax.store import build_store, open_store
@@ -135,7 +135,7 @@ def test_the_gallery_without_torch_has_the_exact_cam_or_says_why_it_has_no_maps(
     model = MODEL.model_copy(update={"head": Head(hidden=hidden)})
     folder = bundle_at(tmp_path / "bundle", model=model, operating_points=POINTS)
     images = open_store(work / "store").pixels(np.arange(4, dtype=np.int64))
-    export_float32(load_bundle(folder), images, compared_on=PartReference.model_validate(reference("val")))
+    export_float32(load_bundle(folder), images, compared_on=ImageSet.model_validate(reference("val")))
     done = thorax_without_torch(
         "evaluate", folder, "--store", work / "store", "--out", tmp_path / "report",
         "--resamples", "5", "--device", "cpu",

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import numpy as np
@@ -8,16 +7,17 @@ from thorax.errors import DataError
 from thorax.evaluation.operating_points import Youden, choose_operating_points
 from thorax.evaluation.thresholds import (
     TUNED_MARK,
-    ChosenOn,
     choose_threshold_set,
     one_half,
     read_threshold_set,
     refuse_tuned,
 )
 from thorax.findings import Finding, find_finding
+from thorax.image_set import ImageSet
 
 EDEMA, MASS = find_finding("Edema"), find_finding("Mass")
-VALIDATION = ChosenOn(
+VALIDATION = ImageSet(
+    dataset="d",
     split="nih-official",
     part="val",
     sha256="5f" * 32,
@@ -25,7 +25,7 @@ VALIDATION = ChosenOn(
     num_images=8_000,
     num_patients=2_800,
 )
-TEST = dataclasses.replace(VALIDATION, part="test", images_sha256="b2" * 32)
+TEST = VALIDATION.model_copy(update={"part": "test", "images_sha256": "b2" * 32})
 
 
 def points(chosen_on):
@@ -54,9 +54,9 @@ def test_thresholds_of_validation_are_reported_on_test_as_they_are():
     "chosen_on",
     [
         TEST,
-        dataclasses.replace(TEST, images_sha256="c3" * 32),  # other images of the same part
-        dataclasses.replace(VALIDATION, images_sha256=TEST.images_sha256),  # said to be validation
-        dataclasses.replace(TEST, split="another", images_sha256="d4" * 32),  # any test part
+        TEST.model_copy(update={"images_sha256": "c3" * 32}),  # other images of the same part
+        VALIDATION.model_copy(update={"images_sha256": TEST.images_sha256}),  # said to be validation
+        TEST.model_copy(update={"split": "another", "images_sha256": "d4" * 32}),  # any test part
     ],
 )
 def test_thresholds_of_the_reported_part_are_refused_or_marked(chosen_on):
@@ -78,12 +78,14 @@ def test_a_file_gives_thresholds_and_their_origin(tmp_path):
     value = {
         "rule": "youden",
         "thresholds": {"Pulmonary Edema": 0.25, "Hernia": 0.5, "Mass": None},
-        "chosen_on": dataclasses.asdict(VALIDATION),
+        "chosen_on": VALIDATION.model_dump(exclude={"dataset"}),
     }
     path.write_text(json.dumps(value))
     read = read_threshold_set(path, (MASS, EDEMA, Finding("Silicosis")))
     assert read.thresholds == (None, 0.25, None)
-    assert read.chosen_on == VALIDATION
+    assert read.chosen_on == VALIDATION.model_copy(update={"dataset": ""})
+    path.write_text(json.dumps({**value, "chosen_on": VALIDATION.model_dump()}))
+    assert read_threshold_set(path, (MASS, EDEMA)).chosen_on == VALIDATION
     path.write_text(json.dumps({**value, "chosen_on": None}))
     unknown = read_threshold_set(path, (MASS, EDEMA))
     assert unknown.told == "thresholds of thresholds.json, which does not say what chose them"
@@ -98,7 +100,7 @@ def test_a_file_gives_thresholds_and_their_origin(tmp_path):
         ({"thresholds": {"Mass": 1.5}}, "the threshold of Mass is 1.5"),
         ({"thresholds": {"Mass": True}}, "the threshold of Mass is True"),
         ({"chosen_on": {"split": "x"}}, "chosen_on needs split, part"),
-        ({"chosen_on": {**dataclasses.asdict(VALIDATION), "num_images": "8"}}, "must be whole numbers"),
+        ({"chosen_on": {**VALIDATION.model_dump(), "num_images": "8"}}, "must be whole numbers"),
     ],
 )
 def test_a_file_that_is_not_as_it_must_be_is_refused(tmp_path, change, message):

@@ -12,7 +12,6 @@ from PIL import Image
 from torch.nn import functional
 
 from thorax.bundle import FeatureGrid
-from thorax.bundle.manifest import PartReference
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError
 from thorax.explain import open_explainer
 from thorax.explain.cam import enlarged as enlarged_by_torch
@@ -21,10 +20,11 @@ from thorax.explain.onnx_explainer import OnnxExplainer
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.exporting import export_float32
 from thorax.findings import NIH14
+from thorax.image_set import ImageSet
 from thorax.recipe.sections import Head, Preparation
 
 CARDIOMEGALY, NODULE = NIH14[1], NIH14[5]
-ON = PartReference(
+ON = ImageSet(
     dataset="toy", split="toy", part="val", sha256="", images_sha256="", num_images=4, num_patients=4
 )
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from thorax.bundle import Calibration, Manifest, Member, OperatingPoints, hashed_patients, write_bundle
-from thorax.bundle.reference import reference_part
+from thorax.bundle import Manifest, Member, OperatingPoints, hashed_patients, write_bundle
+from thorax.calibration import Temperature
 from thorax.datasets.sources import read_folder
 from thorax.datasets.splits import build_split, registered_sha256
 from thorax.findings import parse_findings
@@ -79,9 +79,7 @@ def make_bundle(store):
         split = build_split(
             "folder-official", store.table, dataset=store.dataset, whole_sha256=store.split_sha256
         )
-        train, val = (
-            reference_part(split, p, split.rows(p), dataset=store.dataset) for p in ("train", "val")
-        )
+        train, val = (split.image_set(p, split.rows(p), dataset=store.dataset) for p in ("train", "val"))
         members, weights = [], {}
         for seed in seeds:
             classifier = fitted(seed)
@@ -116,7 +114,7 @@ def make_bundle(store):
                 "ensemble": {"mean_of": "probabilities", "weights": shares, "fitted_on": None}
                 if len(seeds) > 1
                 else None,
-                "calibration": Calibration(temperature=0.5, fitted_on=val) if calibrated else None,
+                "calibration": Temperature(temperature=0.5, fitted_on=val) if calibrated else None,
                 "operating_points": points if calibrated else None,
                 "patients_sha256": "",
             }

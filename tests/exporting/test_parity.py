@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 
-from thorax.bundle import OperatingPoints, PartReference
+from thorax.bundle import OperatingPoints
 from thorax.errors import BundleError
 from thorax.exporting.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.findings import parse_findings
+from thorax.image_set import ImageSet
 
 FINDINGS = parse_findings(("Effusion", "Mass"))
 NAMES = ("Effusion", "Mass")
-REFERENCE = PartReference(
+REFERENCE = ImageSet(
     dataset="toy", split="toy", part="val", sha256="0" * 64, images_sha256="1" * 64, num_images=4,
     num_patients=4,
 )  # fmt: skip

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from thorax.bundle import PartReference
+from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.findings import NIH14
+from thorax.image_set import ImageSet
 from thorax.inference.calibrate import fit_ensemble_weights, fit_operating_points
-from thorax.inference.predictor import mean_logit, sigmoid
+from thorax.inference.predictor import mean_logit
 
-REFERENCE = PartReference(
+REFERENCE = ImageSet(
     dataset="d", split="s", part="val", sha256="", images_sha256="", num_images=1, num_patients=1
 )
 

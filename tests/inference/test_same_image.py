@@ -7,17 +7,17 @@ import pytest
 
 from thorax.bundle import (
     Bundle,
-    Calibration,
     Manifest,
     Member,
     OperatingPoints,
     load_bundle,
     write_bundle,
 )
+from thorax.calibration import Temperature, sigmoid
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.imaging import prepare, read_radiograph
-from thorax.inference.predictor import Failure, Predictor, sigmoid
+from thorax.inference.predictor import Failure, Predictor
 from thorax.inference.torch_engine import TorchEngine
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.prediction import Prediction
@@ -71,7 +71,7 @@ def bundle(tmp_path_factory) -> Bundle:
                 }
             ),
         ),
-        calibration=Calibration.model_validate({"temperature": 2.0, "fitted_on": part()}),
+        calibration=Temperature.model_validate({"temperature": 2.0, "fitted_on": part()}),
         operating_points=OperatingPoints.model_validate(
             {"rule": "f1-optimal", "thresholds": thresholds, "chosen_on": part()}
         ),

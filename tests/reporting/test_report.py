@@ -11,8 +11,9 @@ import pytest
 from tests.helpers.assessments import ASSESSMENT, CONTEXT, EDEMA, HERNIA, HOSTILE, assessment_of, shown_text
 from thorax.errors import DataError
 from thorax.evaluation.prevalence import StatedPrevalence
-from thorax.evaluation.thresholds import TUNED_MARK, ChosenOn, ThresholdSet
+from thorax.evaluation.thresholds import TUNED_MARK, ThresholdSet
 from thorax.findings import NIH14, NO_FINDING, Finding
+from thorax.image_set import ImageSet
 from thorax.prediction import ModelIdentity
 from thorax.reporting.html import render_html
 from thorax.reporting.markdown import render_markdown
@@ -237,8 +238,14 @@ TUNED = ThresholdSet(
     rule="youden",
     findings=(EDEMA, NO_FINDING, HERNIA),
     thresholds=(0.3, 0.3, None),
-    chosen_on=ChosenOn(
-        split="nih-official", part="test", sha256="", images_sha256="b2" * 32, num_images=90, num_patients=45
+    chosen_on=ImageSet(
+        dataset="d",
+        split="nih-official",
+        part="test",
+        sha256="",
+        images_sha256="b2" * 32,
+        num_images=90,
+        num_patients=45,
     ),
     origin="thresholds by the rule youden",
     test_tuned=True,

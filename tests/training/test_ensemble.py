@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 
 from thorax.bundle import Imported, load_bundle, write_bundle
+from thorax.calibration import sigmoid
 from thorax.datasets.nih import read_nih
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
 from thorax.evaluation.operating_points import f1_optimal_threshold
 from thorax.inference.calibrate import fit_ensemble_weights
 from thorax.inference.ensemble import Fitting, build_ensemble, calibrate, validation_part, with_test_time
-from thorax.inference.predictor import Predictor, sigmoid
+from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.models import to_input
 from thorax.recipe.schema import TestTime
@@ -109,10 +110,12 @@ def test_platt_scaling_is_fitted_and_used(runs, toy_store, tmp_path):
     fitted = calibrate(at_work(runs[0]), part, tmp_path / "platt", fitting=Fitting(kind="platt"))
     logits = at_work(runs[0]).logits(toy_store.pixels(part.rows))
     targets = toy_store.table.targets(fitted.findings)[part.rows]
-    by_hand = fit_platt(targets, targets >= 0, logits)
+    on = part.split.image_set("val", part.rows, dataset=toy_store.dataset)
+    platt = fit_platt(targets, targets >= 0, logits, findings=fitted.findings, fitted_on=on)
+    assert fitted.manifest.calibration.fitted_on == on
     expected = [
-        1 / (1 + np.exp(-(each.slope * logit + each.intercept)))
-        for each, logit in zip(by_hand, logits.T, strict=True)
+        1 / (1 + np.exp(-(platt.slopes[finding.name] * logit + platt.intercepts[finding.name])))
+        for finding, logit in zip(fitted.findings, logits.T, strict=True)
     ]
     opened = load_bundle(tmp_path / "platt")
     found = at_work(opened).probabilities(toy_store.pixels(part.rows))

@@ -8,8 +8,9 @@ from typing import Any
 from thorax.atomic_io import sha256_of_lines
 from thorax.auditing.lists import ABSENT, Lists
 from thorax.auditing.report import Problem, found
-from thorax.bundle import Bundle, PartReference, hashed_patients
+from thorax.bundle import Bundle, hashed_patients
 from thorax.errors import DataError
+from thorax.image_set import ImageSet
 
 __all__ = ["check_bundle", "check_metrics", "read_metrics"]
 
@@ -39,7 +40,7 @@ def check_bundle(bundle: Bundle, lists: Lists, part: str, *, dataset: str) -> li
     ]
 
 
-def _references(bundle: Bundle) -> Iterator[tuple[str, PartReference]]:
+def _references(bundle: Bundle) -> Iterator[tuple[str, ImageSet]]:
     """Yield what was chosen or fitted, and on what."""
     manifest = bundle.manifest
     for member in bundle.manifest.members:

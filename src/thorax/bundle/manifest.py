@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from thorax.calibration import Calibration, Platt
+from thorax.image_set import ImageSet
 from thorax.recipe.literals import MeanOf, OperatingPointRule
 from thorax.recipe.sections import Model, Preparation, Section, TestTime
 
 __all__ = [
-    "Calibration",
     "EngineKind",
     "Ensemble",
     "Exported",
@@ -20,52 +21,10 @@ __all__ = [
     "Member",
     "OperatingPoints",
     "Parity",
-    "PartReference",
-    "PlattCalibration",
     "Precision",
     "Provenance",
     "Trained",
 ]
-
-
-class PartReference(Section):
-    """Which images something was fitted, chosen or measured on."""
-
-    dataset: str
-    split: str
-    part: str
-    sha256: str
-    """SHA-256 of the whole split list."""
-    images_sha256: str
-    """SHA-256 of the list of the images that were used."""
-    num_images: int
-    num_patients: int
-
-
-class Calibration(Section):
-    """How the pipeline's logits become probabilities: sigmoid(logit / temperature)."""
-
-    kind: Literal["temperature"] = "temperature"
-    temperature: float = Field(gt=0)
-    fitted_on: PartReference
-
-    def __str__(self) -> str:
-        return f"temperature {self.temperature:.3f}"
-
-
-class PlattCalibration(Section):
-    """How the pipeline's logits become probabilities: sigmoid(slope * logit + intercept), by finding."""
-
-    kind: Literal["platt"] = "platt"
-    slopes: dict[str, Annotated[float, Field(gt=0)]]
-    intercepts: dict[str, float]
-    kept: dict[str, str]
-    """Findings whose logits are left as they are (slope 1, intercept 0), and why."""
-    fitted_on: PartReference
-
-    def __str__(self) -> str:
-        fitted = len(self.slopes) - len(self.kept)
-        return f"Platt scaling of {fitted} of {len(self.slopes)} findings"
 
 
 class OperatingPoints(Section):
@@ -75,7 +34,7 @@ class OperatingPoints(Section):
     """How they were chosen; "source": they came with a foreign checkpoint."""
     thresholds: dict[str, float | None]
     """By finding; None where there is none, for example because validation had no positive."""
-    chosen_on: PartReference | None
+    chosen_on: ImageSet | None
     """None where nothing of ours chose them: the rule one-half, and those of a source."""
 
 
@@ -88,8 +47,8 @@ class Trained(Section):
     seed: int
     dataset: str
     store_fingerprint: str
-    trained_on: PartReference
-    selected_on: PartReference
+    trained_on: ImageSet
+    selected_on: ImageSet
     selected_by: str
     """The metric and rule that chose the weights, for example "best macro-auc on val"."""
     epoch: int
@@ -151,7 +110,7 @@ class Ensemble(Section):
     mean_of: MeanOf
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...]
     """Of the members; they add up to 1."""
-    fitted_on: PartReference | None
+    fitted_on: ImageSet | None
     """What the weights were fitted on; None where they are equal."""
 
 
@@ -184,7 +143,7 @@ class Parity(Section):
 
     compared_with: str
     """For example "torch 2.13.0" or "onnx float32"."""
-    compared_on: PartReference
+    compared_on: ImageSet
     num_images: int
     """How many images of that part."""
     largest_difference: float
@@ -208,7 +167,7 @@ class Exported(Section):
     parity: Parity
     operating_points: OperatingPoints | None = None
     """Refitted for this engine; None: those of the bundle."""
-    quantised_with: PartReference | None = None
+    quantised_with: ImageSet | None = None
     """The images whose activations chose the scales of a quantised net."""
     versions: dict[str, str]
 
@@ -224,7 +183,7 @@ class Manifest(Section):
     members: tuple[Member, ...] = Field(min_length=1)
     ensemble: Ensemble | None = None
     """None with one member."""
-    calibration: Annotated[Calibration | PlattCalibration, Field(discriminator="kind")] | None
+    calibration: Calibration | None
     operating_points: OperatingPoints | None
     patients_sha256: str
     """SHA-256 of `patients.json`."""
@@ -240,10 +199,8 @@ class Manifest(Section):
         weights = self.ensemble.weights if self.ensemble else (1.0,)
         if len(weights) != len(self.members):
             raise ValueError(f"{len(weights)} weights do not fit {len(self.members)} members")
-        if isinstance(self.calibration, PlattCalibration) and not (
-            set(self.findings) == self.calibration.slopes.keys() == self.calibration.intercepts.keys()
-        ):
-            raise ValueError("the calibration has not one slope and intercept for each finding")
+        if isinstance(self.calibration, Platt) and set(self.findings) != self.calibration.slopes.keys():
+            raise ValueError("the calibration needs one slope and intercept for each finding")
         return self
 
     @model_validator(mode="after")

@@ -29,7 +29,6 @@ def export(
     """
     from thorax.bundle import load_bundle, refuse_used_folder
     from thorax.bundle.folder import copy_bundle
-    from thorax.bundle.reference import reference_part
     from thorax.cli.console import progress_bar
     from thorax.inference.ensemble import validation_part
     from thorax.store import open_store
@@ -45,7 +44,7 @@ def export(
     # Only now: torch takes seconds to import, and what is wrong above is said at once.
     from thorax.exporting import CHECKED_IMAGES, export_float32, export_int8, spread
 
-    reference = reference_part(part.split, "val", part.rows, dataset=images.dataset)
+    reference = part.split.image_set("val", part.rows, dataset=images.dataset)
     pixels = images.pixels(spread(part.rows, CHECKED_IMAGES))
     opened = export_float32(opened, pixels, to=to, compared_on=reference)
     typer.echo(_told(opened))

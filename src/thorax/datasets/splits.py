@@ -26,6 +26,7 @@ from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_lines
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
+from thorax.image_set import ImageSet
 
 __all__ = [
     "NIH_DATASET",
@@ -111,6 +112,19 @@ class Split:
         chosen = np.sort(rows[np.argsort(drawn, kind="stable")[:count]])
         kept = {part: np.intersect1d(self.parts[part], chosen) for part in ("train", "val")}
         return Split(self.name, self.sha256, {**self.parts, **kept}, self.table)
+
+    def image_set(self, part: str, rows: Rows, *, dataset: str) -> ImageSet:
+        """Return the reference to these rows of a part."""
+        patients = self.table.frame["patient"].to_numpy()[rows]
+        return ImageSet(
+            dataset=dataset,
+            split=self.name,
+            part=part,
+            sha256=self.sha256,
+            images_sha256=self.images_sha256(rows),
+            num_images=len(rows),
+            num_patients=len(set(patients)),
+        )
 
     def images_sha256(self, rows: Rows) -> str:
         """Return the SHA-256 over the sorted names of the images in these rows."""

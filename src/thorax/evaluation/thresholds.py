@@ -15,10 +15,10 @@ from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
 from thorax.evaluation.operating_points import ThresholdRule, choose_operating_points
 from thorax.findings import Finding, Findings, find_finding
+from thorax.image_set import ImageSet
 
 __all__ = [
     "TUNED_MARK",
-    "ChosenOn",
     "ThresholdSet",
     "choose_threshold_set",
     "is_tuned",
@@ -29,31 +29,6 @@ __all__ = [
 
 TUNED_MARK: Final = "TUNED ON THE REPORTED PART"
 """What stands beside every number at thresholds that the reported images chose."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChosenOn:
-    """The images that chose thresholds.
-
-    Attributes:
-        split: Name of the split; "" where it is not stated.
-        part: Its part; "" where it is not stated.
-        sha256: SHA-256 of the whole list of the split.
-        images_sha256: SHA-256 of the names of the images.
-        num_images: How many they are.
-        num_patients: Of how many patients.
-    """
-
-    split: str
-    part: str
-    sha256: str
-    images_sha256: str
-    num_images: int
-    num_patients: int
-
-    def __str__(self) -> str:
-        where = f"{self.part} part of {self.split}" if self.split else "images of no stated split"
-        return f"{where} ({self.num_images:,} images of {self.num_patients:,} patients)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +47,7 @@ class ThresholdSet:
     rule: str
     findings: Findings
     thresholds: tuple[float | None, ...]
-    chosen_on: ChosenOn | None
+    chosen_on: ImageSet | None
     origin: str
     test_tuned: bool = False
 
@@ -107,7 +82,7 @@ def choose_threshold_set(
     probabilities: Probabilities,
     *,
     findings: Findings,
-    chosen_on: ChosenOn,
+    chosen_on: ImageSet,
 ) -> ThresholdSet:
     """Choose thresholds on these images; `refuse_tuned` looks whether they may be reported on others."""
     points = choose_operating_points(rule, targets, probabilities)
@@ -149,7 +124,7 @@ def read_threshold_set(path: Path, findings: Findings) -> ThresholdSet:
 
 
 def refuse_tuned(
-    points: ThresholdSet, reported: ChosenOn, *, allow: bool, patients_shared: int = 0
+    points: ThresholdSet, reported: ImageSet, *, allow: bool, patients_shared: int = 0
 ) -> ThresholdSet:
     """Refuse thresholds that the reported images chose; or mark them, where `allow` says so.
 
@@ -175,7 +150,7 @@ def refuse_tuned(
     return replace(points, test_tuned=True)
 
 
-def is_tuned(chosen: ChosenOn, reported: ChosenOn, *, patients_shared: int = 0) -> bool:
+def is_tuned(chosen: ImageSet, reported: ImageSet, *, patients_shared: int = 0) -> bool:
     """Return whether a choice was made on the reported part, on some of its patients, or on any test part."""
     same_part = bool(chosen.split) and (chosen.split, chosen.part) == (reported.split, reported.part)
     same_images = chosen.images_sha256 == reported.images_sha256
@@ -196,14 +171,15 @@ def _thresholds(value: Any, path: Path) -> Mapping[Finding, float | None]:
     return thresholds
 
 
-def _chosen_on(value: Any, path: Path) -> ChosenOn:
+def _chosen_on(value: Any, path: Path) -> ImageSet:
     texts: Sequence[str] = ("split", "part", "sha256", "images_sha256")
     numbers: Sequence[str] = ("num_images", "num_patients")
     if not isinstance(value, dict) or any(name not in value for name in (*texts, *numbers)):
         raise DataError(f"{path}: chosen_on needs {', '.join((*texts, *numbers))}, or must be null")
     if not all(isinstance(value[name], int) for name in numbers):
         raise DataError(f"{path}: {' and '.join(numbers)} of chosen_on must be whole numbers")
-    return ChosenOn(
+    return ImageSet(
+        dataset=str(value.get("dataset", "")),
         split=str(value["split"]),
         part=str(value["part"]),
         sha256=str(value["sha256"]),

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from thorax.arrays import Attribution
+from thorax.calibration import sigmoid
 from thorax.errors import DataError
-from thorax.inference.predictor import sigmoid
 from thorax.models import Classifier, evaluation_mode
 from thorax.models.tensors import Images
 from thorax.randomness import permutation

@@ -10,12 +10,12 @@ from jaxtyping import Int64
 
 from thorax.arrays import PixelsBatch, Rows
 from thorax.bundle.folder import Bundle, attach_engine
-from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity, PartReference
-from thorax.bundle.reference import reference_part
+from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity
 from thorax.errors import BundleError
 from thorax.exporting.graph_rewrites import quantize
 from thorax.exporting.onnx import MemberGraph, convert, onnx_bytes
 from thorax.exporting.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
+from thorax.image_set import ImageSet
 from thorax.inference.engines import open_engine
 from thorax.inference.ensemble import ValidationPart
 from thorax.inference.onnx_engine import OnnxEngine
@@ -42,7 +42,7 @@ def spread(rows: Rows, count: int) -> Int64[np.ndarray, " chosen"]:
 
 
 def export_float32(
-    bundle: Bundle, pixels: PixelsBatch, *, to: EngineKind = "onnx", compared_on: PartReference
+    bundle: Bundle, pixels: PixelsBatch, *, to: EngineKind = "onnx", compared_on: ImageSet
 ) -> Bundle:
     """Add the float32 engine to a bundle on disk.
 
@@ -71,7 +71,7 @@ def export_float32(
 
 
 def export_or_say(
-    bundle: Bundle, pixels: PixelsBatch, *, compared_on: PartReference
+    bundle: Bundle, pixels: PixelsBatch, *, compared_on: ImageSet
 ) -> tuple[Bundle, tuple[str, ...]]:
     """Add the float32 engine where that can be; where not, return the bundle as it is, and why in a sentence.
 
@@ -129,7 +129,7 @@ def export_int8(
             trusted.predict_rows(store.pixels, part.rows, progress=progress),
             Predictor(bundle, _engine(files, to)).predict_rows(store.pixels, part.rows, progress=progress),
             compared_with=f"{to} float32",
-            compared_on=reference_part(part.split, "val", part.rows, dataset=store.dataset),
+            compared_on=part.split.image_set("val", part.rows, dataset=store.dataset),
         )
         points = bundle.manifest.operating_points
         parity, refitted = quantized_parity(
@@ -138,7 +138,7 @@ def export_int8(
         changes = {
             "precision": "int8",
             "operating_points": refitted,
-            "quantised_with": reference_part(part.split, "train", train, dataset=store.dataset),
+            "quantised_with": part.split.image_set("train", train, dataset=store.dataset),
         }
         return attach_engine(bundle, _exported(to, nets, parity).model_copy(update=changes), files)
 
@@ -180,7 +180,7 @@ def _exported(to: EngineKind, nets: Sequence[ExportedNet], parity: Parity) -> Ex
 def _refuse_other_calibration(bundle: Bundle, part: ValidationPart) -> None:
     """Refuse to refit operating points on images that the bundle does not list as seen."""
     calibration = bundle.manifest.calibration
-    reference = reference_part(part.split, "val", part.rows, dataset=part.store.dataset)
+    reference = part.split.image_set("val", part.rows, dataset=part.store.dataset)
     if calibration is None or calibration.fitted_on.sha256 != reference.sha256:
         fitted = (
             "is not calibrated" if calibration is None else f"was calibrated on {calibration.fitted_on.split}"

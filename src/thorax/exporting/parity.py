@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from thorax.arrays import Probabilities, Targets
-from thorax.bundle.manifest import OperatingPoints, Parity, PartReference
+from thorax.bundle.manifest import OperatingPoints, Parity
 from thorax.errors import BundleError
 from thorax.evaluation.statistics.ranking import auroc_score, count_calls
 from thorax.findings import NO_FINDING, Findings
+from thorax.image_set import ImageSet
 
 __all__ = [
     "AUC_LIMIT",
@@ -58,7 +59,7 @@ class Comparison:
     expected: Probabilities
     found: Probabilities
     compared_with: str
-    compared_on: PartReference
+    compared_on: ImageSet
 
     @property
     def differences(self) -> Float64[np.ndarray, "n k"]:
@@ -203,7 +204,7 @@ def _macro_auc_change(columns: Sequence[_Column]) -> float | None:
 
 
 def _refitted(
-    columns: Sequence[_Column], points: OperatingPoints | None, chosen_on: PartReference
+    columns: Sequence[_Column], points: OperatingPoints | None, chosen_on: ImageSet
 ) -> tuple[OperatingPoints | None, float | None]:
     """Return the thresholds for the new engine, and the largest change of a rate that they leave."""
     if points is None:

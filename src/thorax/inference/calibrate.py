@@ -3,20 +3,21 @@
 import numpy as np
 from jaxtyping import Float64
 
-from thorax.arrays import Targets
-from thorax.bundle import Calibration, OperatingPoints, PartReference, PlattCalibration
+from thorax.arrays import Probabilities, Targets
+from thorax.bundle import OperatingPoints
+from thorax.calibration import Platt, Temperature, sigmoid
 from thorax.errors import DataError
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature, negative_log_likelihood
 from thorax.evaluation.operating_points import choose_threshold, parse_rule
 from thorax.findings import Findings
-from thorax.inference.predictor import mean_logit, sigmoid
-from thorax.recipe.literals import MeanOf, OperatingPointRule
+from thorax.image_set import ImageSet
+from thorax.inference.predictor import mean_logit
+from thorax.recipe.literals import CalibrationKind, MeanOf, OperatingPointRule
 
 __all__ = [
     "fit_calibration",
     "fit_ensemble_weights",
     "fit_operating_points",
-    "fit_platt_calibration",
 ]
 
 _MAX_STEPS = 1000
@@ -26,52 +27,38 @@ _GAP = 1e-6
 Logits = Float64[np.ndarray, "n k"]
 
 
-def fit_calibration(targets: Targets, logits: Logits, *, fitted_on: PartReference) -> Calibration:
-    """Return the temperature that fits the sure labels of a validation part best.
+def fit_calibration(
+    kind: CalibrationKind, targets: Targets, logits: Logits, *, findings: Findings, fitted_on: ImageSet
+) -> Temperature | Platt:
+    """Return the calibration that fits the sure labels of a validation part best.
 
     Raises:
         DataError: No label is sure, or a logit is not finite.
     """
-    temperature = fit_temperature(targets, targets >= 0, logits)
-    return Calibration(temperature=temperature, fitted_on=fitted_on)
-
-
-def fit_platt_calibration(
-    targets: Targets, logits: Logits, *, findings: Findings, fitted_on: PartReference
-) -> PlattCalibration:
-    """Return slope and intercept of each finding that fit its sure labels of a validation part best.
-
-    Raises:
-        DataError: No label is sure, or a logit is not finite.
-    """
-    fitted = dict(zip(map(str, findings), fit_platt(targets, targets >= 0, logits), strict=True))
-    return PlattCalibration(
-        slopes={name: each.slope for name, each in fitted.items()},
-        intercepts={name: each.intercept for name, each in fitted.items()},
-        kept={name: each.kept for name, each in fitted.items() if each.kept},
-        fitted_on=fitted_on,
-    )
+    if kind == "temperature":
+        return Temperature(temperature=fit_temperature(targets, targets >= 0, logits), fitted_on=fitted_on)
+    return fit_platt(targets, targets >= 0, logits, findings=findings, fitted_on=fitted_on)
 
 
 def fit_operating_points(
     targets: Targets,
-    logits: Logits,
+    probabilities: Probabilities,
     *,
     findings: Findings,
     rule: OperatingPointRule,
-    chosen_on: PartReference,
+    chosen_on: ImageSet,
 ) -> OperatingPoints:
     """Choose a threshold per finding by a rule; a finding of one class only has none.
 
     Args:
         targets: Labels of a validation part; only 1 and 0 count.
-        logits: Calibrated.
+        probabilities: Calibrated.
         findings: What the columns stand for.
         rule: How.
         chosen_on: What the images are.
     """
     thresholds: dict[str, float | None] = {}
-    for finding, target, probability in zip(findings, targets.T, sigmoid(logits).T, strict=True):
+    for finding, target, probability in zip(findings, targets.T, probabilities.T, strict=True):
         known = target >= 0
         both = rule == "one-half" or ((target == 1).any() and (target == 0).any())
         point = choose_threshold(parse_rule(rule), target[known] == 1, probability[known]) if both else None
@@ -127,7 +114,7 @@ def _slope(
 ) -> Float64[np.ndarray, " member"]:
     """Return the derivative of the loss by each member's weight."""
     if mean_of == "logits":
-        return np.asarray(((sigmoid(mean[None])[0] - present) * logits).mean(axis=1))
+        return np.asarray(((sigmoid(mean) - present) * logits).mean(axis=1))
     # Of -log(sum of weight times the probability that the member gives to the label).
     sign = np.where(present, 1.0, -1.0)
     log_own, log_mean = -np.logaddexp(0, -sign * logits), -np.logaddexp(0, -sign * mean)

@@ -13,20 +13,16 @@ from thorax.bundle import (
     refuse_seen_patients,
     write_bundle,
 )
-from thorax.bundle.reference import reference_part
 from thorax.datasets.splits import NIH_DATASET, Split, build_split
 from thorax.errors import BundleError, LeakError
 from thorax.inference.calibrate import (
     fit_calibration,
     fit_ensemble_weights,
     fit_operating_points,
-    fit_platt_calibration,
 )
 from thorax.inference.predictor import (
-    AnyCalibration,
     Predictor,
     ProgressOfRows,
-    calibrated_logits,
     mean_logit,
 )
 from thorax.recipe.literals import CalibrationKind, MeanOf, OperatingPointRule
@@ -202,7 +198,7 @@ def calibrate(
     bundle, store = predictor.bundle, part.store
     old = bundle.manifest
     targets = store.table.targets(bundle.findings)[part.rows]
-    reference = reference_part(part.split, "val", part.rows, dataset=store.dataset)
+    reference = part.split.image_set("val", part.rows, dataset=store.dataset)
     members = predictor.member_logits_of_rows(store.pixels, part.rows, progress=progress)
     mixture = old.ensemble
     if mixture is not None and fitting.ensemble_weights:
@@ -213,14 +209,12 @@ def calibrate(
         if mixture is None
         else mean_logit(members, mean_of=mixture.mean_of, weights=mixture.weights)
     )
-    calibration: AnyCalibration = (
-        fit_calibration(targets, logits, fitted_on=reference)
-        if fitting.kind == "temperature"
-        else fit_platt_calibration(targets, logits, findings=bundle.findings, fitted_on=reference)
+    calibration = fit_calibration(
+        fitting.kind, targets, logits, findings=bundle.findings, fitted_on=reference
     )
     points = fit_operating_points(
         targets,
-        calibrated_logits(logits, calibration, old.findings),
+        calibration.apply(logits, old.findings),
         findings=bundle.findings,
         rule=fitting.rule,
         chosen_on=reference,

@@ -1,6 +1,6 @@
-"""Images to predictions: the one sigmoid of the system.
+"""Images to predictions.
 
-The predictor knows the pipeline (engine -> mean -> temperature -> sigmoid -> operating points) and nothing
+The predictor knows the pipeline (engine -> mean -> calibration -> sigmoid -> operating points) and nothing
 of how logits are computed; an engine does that. No torch here.
 """
 
@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar, assert_never, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
 
-from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows, Scores
-from thorax.bundle import Bundle, Calibration, Manifest, PlattCalibration
+from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
+from thorax.bundle import Bundle, Manifest
+from thorax.calibration import sigmoid
 from thorax.errors import ImageError
 from thorax.hardware import num_threads
 from thorax.imaging import ImageSource, ValueRange, prepare, read_radiograph, source_name
@@ -23,53 +24,19 @@ from thorax.radiograph import Radiograph, ViewPosition
 from thorax.recipe.literals import MeanOf
 
 __all__ = [
-    "AnyCalibration",
     "Engine",
     "Failure",
     "Predictor",
     "ViewLogits",
-    "calibrated_logits",
     "mean_logit",
     "member_logits",
     "pooled_logits",
-    "sigmoid",
 ]
 
 ViewLogits = Float64[np.ndarray, "_view n _k"]
 """Logits of one member for each view of each image."""
 
-AnyCalibration = Calibration | PlattCalibration
-"""What may stand in a manifest."""
-
 Stack = Float64[np.ndarray, "source n k"]
-
-
-def sigmoid(logits: Scores) -> Probabilities:
-    """Return 1 / (1 + exp(-logits)) in float64, without overflow."""
-    small = np.exp(-np.abs(logits.astype(np.float64)))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
-
-
-def calibrated_logits(
-    logits: Float64[np.ndarray, "n k"], calibration: AnyCalibration | None, findings: Sequence[str]
-) -> Float64[np.ndarray, "n k"]:
-    """Return the logits whose sigmoid is the bundle's probability; without a calibration, as they are.
-
-    Args:
-        logits: Of the pipeline.
-        calibration: What was fitted for it.
-        findings: Names of the columns.
-    """
-    match calibration:
-        case None:
-            return logits
-        case Calibration():
-            return np.asarray(logits / calibration.temperature)
-        case PlattCalibration():
-            slopes = np.array([calibration.slopes[name] for name in findings])
-            return np.asarray(logits * slopes + np.array([calibration.intercepts[name] for name in findings]))
-        case _:
-            assert_never(calibration)
 
 
 def mean_logit(
@@ -179,7 +146,8 @@ class Predictor:
     def probabilities(self, pixels: PixelsBatch) -> Probabilities:
         """Return the probability of each finding, (n, k), of prepared pixels (n, s, s)."""
         manifest = self.bundle.manifest
-        return sigmoid(calibrated_logits(self.logits(pixels), manifest.calibration, manifest.findings))
+        logits, calibration = self.logits(pixels), manifest.calibration
+        return sigmoid(logits) if calibration is None else calibration.apply(logits, manifest.findings)
 
     def predict_rows(
         self, read: ReadRows, rows: Rows, *, progress: ProgressOfRows | None = None

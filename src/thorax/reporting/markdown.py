@@ -172,7 +172,12 @@ def _recalibrated(assessment: Evaluation) -> str:
         )
     ]
     rows += [
-        (how.name, str(how.fitted_on or ""), short(error.macro_brier), short(error.macro_ece))
+        (
+            how.name,
+            str(how.calibration.fitted_on) if how.calibration else "",
+            short(error.macro_brier),
+            short(error.macro_ece),
+        )
         for how, error in assessment.recalibrated
     ]
     return markdown_table(("Probabilities", "Fitted on", "Mean Brier", "Mean ECE"), rows)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from thorax.calibration import Platt, Temperature
 from thorax.evaluation.calibration.fit import Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, FindingCalibrationError
 from thorax.evaluation.classification import Classification, FindingClassification
@@ -20,6 +21,7 @@ from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
+from thorax.image_set import ImageSet
 from thorax.reporting.summary import interval_json, measure_json, number_json
 
 __all__ = ["METRICS_FORMAT", "metrics"]
@@ -120,7 +122,7 @@ def _at_point(each: AtOperatingPoint) -> dict[str, Any]:
         "name": points.name,
         "rule": points.rule,
         "origin": points.origin,
-        "chosen_on": points.chosen_on and asdict(points.chosen_on),
+        "chosen_on": points.chosen_on and _images(points.chosen_on),
         "test_tuned": points.test_tuned,
         **_classification(each.classification),
         "thresholds": {
@@ -200,16 +202,14 @@ def _macro_calibration(error: CalibrationError) -> dict[str, Any]:
 
 
 def _recalibrated(how: Recalibration, error: CalibrationError) -> dict[str, Any]:
-    names = [each.finding.name for each in error.findings]
+    calibration = how.calibration
     return {
         "name": how.name,
-        "kind": how.kind,
-        "fitted_on": how.fitted_on and asdict(how.fitted_on),
+        "kind": calibration.kind if calibration else "none",
+        "fitted_on": calibration and _images(calibration.fitted_on),
         "test_tuned": how.test_tuned,
-        "temperature": how.temperature if how.kind == "temperature" else None,
-        "platt": {name: asdict(each) for name, each in zip(names, how.platt, strict=True)}
-        if how.platt
-        else None,
+        "temperature": calibration.temperature if isinstance(calibration, Temperature) else None,
+        "platt": _platt(calibration) if isinstance(calibration, Platt) else None,
         "findings": {
             each.finding.name: {
                 "brier": interval_json(each.brier),
@@ -220,6 +220,22 @@ def _recalibrated(how: Recalibration, error: CalibrationError) -> dict[str, Any]
         },
         "macro": _macro_calibration(error),
     }
+
+
+def _platt(calibration: Platt) -> dict[str, Any]:
+    return {
+        name: {
+            "slope": slope,
+            "intercept": calibration.intercepts[name],
+            "kept": calibration.kept.get(name, ""),
+        }
+        for name, slope in calibration.slopes.items()
+    }
+
+
+def _images(images: ImageSet) -> dict[str, Any]:
+    """Return the reference to images of the data set that `metrics.json` names once."""
+    return images.model_dump(exclude={"dataset"})
 
 
 def _stated(prevalence: Mapping[Finding, StatedPrevalence]) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from thorax.bundle import Bundle, PartReference, Trained
+from thorax.bundle import Bundle, Trained
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.image_set import ImageSet
 from thorax.reporting.metrics import METRICS_FORMAT
 from thorax.reporting.summary import markdown_cell, markdown_table, short, threshold_text
 
@@ -178,7 +179,7 @@ def _license(bundle: Bundle) -> str:
     return _bullets(lines)
 
 
-def _part(reference: PartReference) -> str:
+def _part(reference: ImageSet) -> str:
     return (
         f"{reference.part} part of {reference.split}, {reference.dataset} ({reference.num_images:,} images "
         f"of {reference.num_patients:,} patients; split sha256 {reference.sha256})"

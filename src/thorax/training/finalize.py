@@ -12,8 +12,10 @@ from torch import Tensor
 
 import thorax
 from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
+from thorax.calibration import Temperature
+from thorax.evaluation.calibration.fit import fit_temperature
 from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
-from thorax.inference.calibrate import fit_calibration, fit_operating_points
+from thorax.inference.calibrate import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.classifier import weights_as_bytes
 from thorax.models.timm_import import timm
@@ -52,10 +54,12 @@ def deliver_bundle(
         The fitted temperature, and what a user should know, one sentence each.
     """
     targets = plan.val.targets
-    calibration = fit_calibration(targets, delivery.logits, fitted_on=plan.selected_on)
+    calibration = Temperature(
+        temperature=fit_temperature(targets, targets >= 0, delivery.logits), fitted_on=plan.selected_on
+    )
     points = fit_operating_points(
         targets,
-        delivery.logits / calibration.temperature,
+        calibration.apply(delivery.logits, [finding.name for finding in plan.findings]),
         findings=plan.findings,
         rule=recipe.selection.operating_point,
         chosen_on=plan.selected_on,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from thorax.bundle import Bundle, PartReference, load_bundle, refuse_seen_patients
-from thorax.bundle.reference import reference_part
+from thorax.bundle import Bundle, load_bundle, refuse_seen_patients
 from thorax.datasets.splits import Split, build_split
 from thorax.errors import DataError
 from thorax.findings import Findings
+from thorax.image_set import ImageSet
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.batches import Part, known_labels, steps_per_epoch
@@ -37,8 +37,8 @@ class Plan:
     findings: Findings
     train: Part
     val: Part
-    trained_on: PartReference
-    selected_on: PartReference
+    trained_on: ImageSet
+    selected_on: ImageSet
     test: Part | None
     origin: Bundle | None
     steps: int
@@ -83,8 +83,8 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
         findings=findings,
         train=train,
         val=val,
-        trained_on=reference_part(split, "train", train.rows, dataset=store.dataset),
-        selected_on=reference_part(split, "val", val.rows, dataset=store.dataset),
+        trained_on=split.image_set("train", train.rows, dataset=store.dataset),
+        selected_on=split.image_set("val", val.rows, dataset=store.dataset),
         test=part("test", split) if record_test_curve else None,
         origin=origin,
         steps=steps_per_epoch(len(train), recipe.training.batch_size),

@@ -1,6 +1,6 @@
 """What figures travel with: their split and images, how the model was made, and what a reader must know."""
 
-from thorax.bundle import Bundle, Imported, PartReference
+from thorax.bundle import Bundle, Imported
 from thorax.datasets.splits import Split
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import (
@@ -10,6 +10,7 @@ from thorax.evaluation.inputs.join import (
     official_test_warning,
 )
 from thorax.evaluation.labeled import Cohort
+from thorax.image_set import ImageSet
 from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.store import Store
@@ -32,7 +33,7 @@ def context_of(
         split=split.name if split else "",
         part=part if split else "",
         split_sha256=split.sha256 if split else "",
-        images_sha256=chosen_on(split, part, cohort).images_sha256,
+        images_sha256=chosen_on(split, part, cohort, dataset=dataset).images_sha256,
         dataset=dataset,
         model=model,
         whole_part=split is not None and is_whole_part(split, part, cohort),
@@ -96,5 +97,5 @@ def how_made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-def _trained_on(part: PartReference) -> str:
+def _trained_on(part: ImageSet) -> str:
     return f"{part.part} part of {part.split}, {part.dataset}, {part.num_images:,} images"

@@ -53,7 +53,6 @@ from thorax.workflows.thresholds import (
     Choosers,
     bundle_points,
     choose_points,
-    inverse_calibration,
     try_calibrations,
 )
 
@@ -193,7 +192,7 @@ def evaluate_bundle(
         absent = str(error)
     choice = Choosers(predicted, validation, brought=bundle_points(predictor.bundle), allow=allow_test_tuning)
     points = choose_points(choice, parsed, given)
-    recalibrated = try_calibrations(choice, inverse_calibration(opened))
+    recalibrated = try_calibrations(choice, opened.manifest.calibration)
     # ---- measure, audit, draw -----------------------------------------------------------------------------
     plan = EvaluationPlan(
         points=points,

@@ -24,8 +24,8 @@ from thorax.evaluation.inputs.join import (
 from thorax.evaluation.inputs.prediction_csv import read_predictions, sound_predictions
 from thorax.evaluation.labeled import Cohort
 from thorax.evaluation.prevalence import StatedPrevalence
-from thorax.evaluation.thresholds import ChosenOn
 from thorax.findings import Finding
+from thorax.image_set import ImageSet
 from thorax.inference.ensemble import validation_part
 from thorax.inference.predictor import Predictor
 from thorax.prediction import ModelIdentity
@@ -89,7 +89,7 @@ class PartPredictions:
     cohort: Cohort
     probabilities: Probabilities
     context: Context
-    reported: ChosenOn
+    reported: ImageSet
     split: Split | None
     prevalence: Mapping[Finding, StatedPrevalence]
 
@@ -107,7 +107,7 @@ class Validation:
 
     cohort: Cohort
     probabilities: Probabilities
-    chosen_on: ChosenOn
+    chosen_on: ImageSet
     patients_shared: int = 0
 
 
@@ -206,7 +206,7 @@ def predict_part(
                 num_images=len(part.rows),
             ),
         ),
-        reported=chosen_on(part.split, part.selection.part, part.cohort),
+        reported=chosen_on(part.split, part.selection.part, part.cohort, dataset=part.store.dataset),
         split=part.split,
         prevalence=trained_prevalence(part.split, part.bundle.findings),
     )
@@ -228,7 +228,9 @@ def predict_validation(
     probabilities = predictor.predict_rows(part.store.pixels, chosen.rows, progress=count)
     cohort = cohort_of(part.store.table.take(chosen.rows), part.bundle.findings)
     return Validation(
-        cohort=cohort, probabilities=probabilities, chosen_on=chosen_on(chosen.split, "val", cohort)
+        cohort=cohort,
+        probabilities=probabilities,
+        chosen_on=chosen_on(chosen.split, "val", cohort, dataset=part.store.dataset),
     )
 
 
@@ -295,7 +297,7 @@ def read_part(
             ),
             warnings=tuple(note for note in notes if note),
         ),
-        reported=chosen_on(split, measured.part, cohort),
+        reported=chosen_on(split, measured.part, cohort, dataset=labels.dataset),
         split=split,
         prevalence=trained_prevalence(split, cohort.findings) if split else {},
     )
@@ -303,7 +305,9 @@ def read_part(
         return predictions, None
     cohort, probabilities = measured.validation
     validation = Validation(
-        cohort=cohort, probabilities=probabilities, chosen_on=chosen_on(split, "val", cohort)
+        cohort=cohort,
+        probabilities=probabilities,
+        chosen_on=chosen_on(split, "val", cohort, dataset=labels.dataset),
     )
     return predictions, validation
 
@@ -334,7 +338,7 @@ def file_validation(
     return Validation(
         cohort=measured.cohort,
         probabilities=measured.probabilities,
-        chosen_on=chosen_on(measured.split, measured.part, measured.cohort),
+        chosen_on=chosen_on(measured.split, measured.part, measured.cohort, dataset=labels.dataset),
         patients_shared=len(set(measured.cohort.patients) & set(reported.cohort.patients)),
     )
 

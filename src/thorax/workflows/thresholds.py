@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from thorax.bundle import Bundle, Calibration, OperatingPoints, PartReference, PlattCalibration
+from thorax.arrays import Probabilities
+from thorax.bundle import Bundle, OperatingPoints
+from thorax.calibration import Platt, Temperature, sigmoid
 from thorax.evaluation.calibration.fit import (
-    Platt,
     Recalibrated,
     Recalibration,
     fit_recalibrations,
     recalibrate,
 )
 from thorax.evaluation.operating_points import ThresholdRule, parse_rule
-from thorax.evaluation.thresholds import ChosenOn, ThresholdSet, choose_threshold_set, refuse_tuned
+from thorax.evaluation.thresholds import ThresholdSet, choose_threshold_set, refuse_tuned
 from thorax.workflows.predictions import PartPredictions, Validation
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "Choosers",
     "bundle_points",
     "choose_points",
-    "inverse_calibration",
     "try_calibrations",
 ]
 
@@ -88,45 +88,37 @@ def choose_points(
     )
 
 
-def try_calibrations(choice: Choosers, inverse: Recalibration | None) -> tuple[Recalibrated, ...]:
+def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple[Recalibrated, ...]:
     """Return the probabilities after each calibration on trial, fitted on validation images.
 
     Args:
         choice: What fits them; without validation, and where it is not allowed, the reported images do not.
-        inverse: Takes the model's own calibration back; None where it has none that is known.
+        own: The model's own calibration, which is taken back first; None where it has none that is known.
 
     Raises:
         DataError: Validation has patients of the reported images, and that is not allowed.
     """
     if choice.validation is None and not choice.allow:
         return ()
-    on, shown = choice.images(), choice.reported.probabilities
+    on, findings = choice.images(), choice.reported.cohort.findings
+
+    def plain(probabilities: Probabilities) -> Probabilities:
+        if own is None:
+            return probabilities
+        return sigmoid(own.inverse(probabilities, [finding.name for finding in findings]))
+
     fitted: tuple[Recalibration, ...] = fit_recalibrations(
         on.cohort.targets,
-        on.probabilities if inverse is None else inverse.apply(on.probabilities),
+        plain(on.probabilities),
+        findings=findings,
         fitted_on=on.chosen_on,
         reported=choice.reported.reported,
         allow=choice.allow,
         patients_shared=on.patients_shared,
     )
-    if inverse is None:
-        return recalibrate(shown, fitted)
-    return recalibrate(inverse.apply(shown), (Recalibration(kind="none"), *fitted))
-
-
-def inverse_calibration(bundle: Bundle) -> Recalibration | None:
-    """Return what takes the bundle's calibration back: a calibration of the inverse scale."""
-    match bundle.manifest.calibration:
-        case None:
-            return None
-        case Calibration() as fitted:
-            return Recalibration(kind="temperature", temperature=1 / fitted.temperature)
-        case PlattCalibration() as fitted:
-            inverse = tuple(
-                Platt(1 / fitted.slopes[name], -fitted.intercepts[name] / fitted.slopes[name])
-                for name in bundle.manifest.findings
-            )
-            return Recalibration(kind="platt", platt=inverse)
+    if own is not None:
+        fitted = (Recalibration(None), *fitted)
+    return recalibrate(plain(choice.reported.probabilities), fitted, findings=findings)
 
 
 def bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
@@ -140,20 +132,9 @@ def bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
             rule=points.rule,
             findings=bundle.findings,
             thresholds=tuple(points.thresholds.get(finding.name) for finding in bundle.findings),
-            chosen_on=_chosen_on(reference) if reference else None,
+            chosen_on=reference,
             origin="operating points of the bundle"
             if reference
             else "thresholds that came with a foreign checkpoint, and nobody says what chose them",
         ),
-    )
-
-
-def _chosen_on(reference: PartReference) -> ChosenOn:
-    return ChosenOn(
-        split=reference.split,
-        part=reference.part,
-        sha256=reference.sha256,
-        images_sha256=reference.images_sha256,
-        num_images=reference.num_images,
-        num_patients=reference.num_patients,
     )

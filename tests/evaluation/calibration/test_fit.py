@@ -7,18 +7,35 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
+from thorax.evaluation.calibration import fit
 from thorax.evaluation.calibration.fit import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
-    Platt,
     brier_loss,
     expected_calibration_error,
-    fit_platt,
     fit_temperature,
     negative_log_likelihood,
-    platt_logits,
-    to_logits,
 )
+from thorax.findings import NIH14
+from thorax.image_set import ImageSet
+
+VALIDATION = ImageSet.of([], [], dataset="toy", split="toy", part="val")
+
+
+def fit_platt(targets, known, logits) -> list[tuple[float, float, str]]:
+    """Slope, intercept and why it was not fitted, of each column."""
+    findings = NIH14[: logits.shape[1]]
+    platt = fit.fit_platt(targets, known, logits, findings=findings, fitted_on=VALIDATION)
+    names = [finding.name for finding in findings]
+    assert list(platt.slopes) == list(platt.intercepts) == names
+    return [(platt.slopes[name], platt.intercepts[name], platt.kept.get(name, "")) for name in names]
+
+
+def platt_logits(fitted, logits):
+    return np.stack(
+        [slope * column + intercept for (slope, intercept, _), column in zip(fitted, logits.T, strict=True)],
+        axis=1,
+    )
 
 
 def labeled_logits(seed, *, images=400, temperature=1.0):
@@ -160,12 +177,12 @@ def logistic_regression(target, logit):
 def test_platt_is_logistic_regression_on_smoothed_labels(seed):
     targets, known, logits = labeled_logits(seed, temperature=2.0)
     known[::5, 1] = False
-    for k, platt in enumerate(fit_platt(targets, known, logits)):
+    for k, (fitted_slope, fitted_intercept, kept) in enumerate(fit_platt(targets, known, logits)):
         rows = known[:, k]
         slope, intercept = logistic_regression(targets[rows, k], logits[rows, k])
-        assert (platt.slope, platt.intercept) == pytest.approx((slope, intercept), rel=1e-5, abs=1e-5)
-        assert platt.slope == pytest.approx(0.5, abs=0.15)  # undoes the temperature
-        assert platt.kept == ""
+        assert (fitted_slope, fitted_intercept) == pytest.approx((slope, intercept), rel=1e-5, abs=1e-5)
+        assert fitted_slope == pytest.approx(0.5, abs=0.15)  # undoes the temperature
+        assert kept == ""
 
 
 def test_at_the_fit_the_slopes_of_the_loss_are_nought():
@@ -192,16 +209,16 @@ def test_platt_by_hand():
     # mean goals are .6 and .4: slope log(.6 / .4), no intercept.
     targets = np.array([[1], [1], [0], [1], [0], [0]], dtype=np.int8)
     logits = np.array([[1.0], [1.0], [1.0], [-1.0], [-1.0], [-1.0]])
-    (platt,) = fit_platt(targets, np.ones((6, 1), dtype=bool), logits)
-    assert (platt.slope, platt.intercept) == pytest.approx((np.log(1.5), 0.0), abs=1e-12)
+    ((slope, intercept, _),) = fit_platt(targets, np.ones((6, 1), dtype=bool), logits)
+    assert (slope, intercept) == pytest.approx((np.log(1.5), 0.0), abs=1e-12)
 
 
 def test_separated_classes_have_a_finite_fit():
     targets = np.array([[1], [1], [0], [0]], dtype=np.int8)
     logits = np.array([[900.0], [800.0], [-800.0], [-1000.0]])
-    (platt,) = fit_platt(targets, np.ones((4, 1), dtype=bool), logits)
-    assert 0 < platt.slope < 0.1
-    assert platt.kept == ""
+    ((slope, _, kept),) = fit_platt(targets, np.ones((4, 1), dtype=bool), logits)
+    assert 0 < slope < 0.1
+    assert kept == ""
 
 
 def test_what_cannot_be_fitted_keeps_its_logits_and_says_why():
@@ -210,10 +227,10 @@ def test_what_cannot_be_fitted_keeps_its_logits_and_says_why():
     known = np.ones((3, 4), dtype=bool)
     known[:, 3] = False
     turned, one_class, equal, unknown = fit_platt(targets, known, logits)
-    assert turned.kept.startswith("the best slope is -")
-    assert one_class == Platt(1.0, 0.0, "0 of 3 known labels are present")
-    assert equal == Platt(1.0, 0.0, "all 3 logits are equal")
-    assert unknown == Platt(1.0, 0.0, "0 of 0 known labels are present")
+    assert turned[2].startswith("the best slope is -")
+    assert one_class == (1.0, 0.0, "0 of 3 known labels are present")
+    assert equal == (1.0, 0.0, "all 3 logits are equal")
+    assert unknown == (1.0, 0.0, "0 of 0 known labels are present")
     kept = platt_logits((turned, one_class, equal, unknown), logits)
     assert (kept == logits).all()
     with pytest.raises(DataError, match=r"^none of the 12 labels"):
@@ -223,10 +240,3 @@ def test_what_cannot_be_fitted_keeps_its_logits_and_says_why():
 def test_the_same_labels_give_the_same_platt_to_the_bit():
     targets, known, logits = labeled_logits(2)
     assert fit_platt(targets, known, logits) == fit_platt(targets.copy(), known.copy(), logits.copy())
-
-
-def test_logits_of_probabilities():
-    probabilities = np.array([[0.0, 0.5, 1.0, 0.731058578630004879]])
-    logits = to_logits(probabilities)
-    assert logits[0] == pytest.approx([-16.118, 0.0, 16.118, 1.0], abs=1e-3)
-    assert logits[0, 0] == pytest.approx(-logits[0, 2])

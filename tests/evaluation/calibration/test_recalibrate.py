@@ -2,24 +2,34 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from thorax.calibration import logit
 from thorax.errors import DataError
 from thorax.evaluation.calibration.fit import (
     Recalibration,
     brier_loss,
     fit_recalibrations,
     recalibrate,
-    to_logits,
 )
-from thorax.evaluation.thresholds import TUNED_MARK, ChosenOn
+from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.findings import NIH14
+from thorax.image_set import ImageSet
 
 
 def images_of(part, images="a"):
-    return ChosenOn(
-        split="nih-official", part=part, sha256="0", images_sha256=images, num_images=9, num_patients=9
+    return ImageSet(
+        dataset="nih-chestxray14",
+        split="nih-official",
+        part=part,
+        sha256="0",
+        images_sha256=images,
+        num_images=9,
+        num_patients=9,
     )
 
 
 VALIDATION, REPORTED = images_of("val", "v"), images_of("test", "t")
+
+FINDINGS = NIH14[:2]
 
 
 def overconfident(seed, images=4000):
@@ -31,7 +41,7 @@ def overconfident(seed, images=4000):
 
 
 def fit(targets, probabilities, **options):
-    given = {"fitted_on": VALIDATION, "reported": REPORTED, "allow": False} | options
+    given = {"findings": FINDINGS, "fitted_on": VALIDATION, "reported": REPORTED, "allow": False} | options
     return fit_recalibrations(targets, probabilities, **given)
 
 
@@ -40,42 +50,41 @@ def test_what_was_too_sure_is_put_right_on_other_images():
     targets, probabilities = overconfident(1)
     plain, cooled, shifted = (
         [brier_loss(targets[:, k] == 1, each[:, k]) for k in (0, 1)]
-        for each in (probabilities, temperature.apply(probabilities), platt.apply(probabilities))
+        for each in (
+            probabilities,
+            temperature.apply(probabilities, FINDINGS),
+            platt.apply(probabilities, FINDINGS),
+        )
     )
-    assert temperature.temperature == pytest.approx(3, rel=0.1)
-    assert [each.slope for each in platt.platt] == pytest.approx([1 / 3, 1 / 3], rel=0.15)
-    assert platt.platt[1].intercept == pytest.approx(-0.5, abs=0.1)
+    assert temperature.calibration.temperature == pytest.approx(3, rel=0.1)
+    assert list(platt.calibration.slopes.values()) == pytest.approx([1 / 3, 1 / 3], rel=0.15)
+    assert platt.calibration.intercepts[FINDINGS[1].name] == pytest.approx(-0.5, abs=0.1)
     assert cooled[0] < plain[0]
     assert shifted[1] < cooled[1] < plain[1]
 
 
 def test_the_temperature_equals_a_search_by_another_program():
     targets, probabilities = overconfident(2, images=300)
-    logits = to_logits(probabilities, floor=1e-9)
+    logits = logit(probabilities)
 
     def loss(parameters):
         scaled = logits / parameters[0]
         return np.mean(np.logaddexp(0, np.where(targets == 1, -scaled, scaled)))
 
     found = minimize(loss, [1.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-14}).x[0]
-    assert fit(targets, probabilities)[0].temperature == pytest.approx(found, rel=1e-5)
+    assert fit(targets, probabilities)[0].calibration.temperature == pytest.approx(found, rel=1e-5)
 
 
-def test_a_calibration_can_be_taken_back():
+def test_without_a_calibration_nothing_is_done():
     _, probabilities = overconfident(3, images=50)
-    warm = Recalibration(kind="temperature", temperature=1.7)
-    back = Recalibration(kind="temperature", temperature=1 / 1.7)
-    np.testing.assert_allclose(back.apply(warm.apply(probabilities)), probabilities, atol=1e-12)
-    ((nothing, same),) = (
-        (each.how, each.probabilities) for each in recalibrate(probabilities, [Recalibration(kind="none")])
-    )
-    assert nothing.name == "Not calibrated"
-    np.testing.assert_allclose(same, probabilities, atol=1e-9)
+    (nothing,) = recalibrate(probabilities, [Recalibration(None)], findings=FINDINGS)
+    assert nothing.how.name == "Not calibrated"
+    np.testing.assert_allclose(nothing.probabilities, probabilities, atol=1e-9)
 
 
 def test_no_calibration_changes_the_order_of_images():
     targets, probabilities = overconfident(4, images=500)
-    for each in recalibrate(probabilities, fit(targets, probabilities)):
+    for each in recalibrate(probabilities, fit(targets, probabilities), findings=FINDINGS):
         for k in (0, 1):
             np.testing.assert_array_equal(
                 np.argsort(each.probabilities[:, k], kind="stable"),

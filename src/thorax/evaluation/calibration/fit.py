@@ -7,19 +7,21 @@ are. Fitted on the reported part itself they would seem to help whatever they ar
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from thorax.arrays import Known, Probabilities, Scores, Targets
+from thorax.calibration import Platt, Temperature, logit, sigmoid
 from thorax.errors import DataError
-from thorax.evaluation.thresholds import TUNED_MARK, ChosenOn, is_tuned
+from thorax.evaluation.thresholds import TUNED_MARK, is_tuned
+from thorax.findings import Findings
+from thorax.image_set import ImageSet
 
 __all__ = [
     "MAX_TEMPERATURE",
     "MIN_TEMPERATURE",
-    "Platt",
     "Recalibrated",
     "Recalibration",
     "brier_loss",
@@ -28,9 +30,7 @@ __all__ = [
     "fit_recalibrations",
     "fit_temperature",
     "negative_log_likelihood",
-    "platt_logits",
     "recalibrate",
-    "to_logits",
 ]
 
 MIN_TEMPERATURE = 0.05
@@ -45,21 +45,6 @@ _CONVERGED = 1e-12
 
 _ROUNDING = 1e-14
 """A rise of the loss, as a share of it, that is none: the last steps change less than float64 can tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Platt:
-    """One finding's calibration: its new logit is slope * logit + intercept.
-
-    Attributes:
-        slope: Above 0, so that no two images change places.
-        intercept: What is added.
-        kept: Why the logits are left as they are (slope 1, intercept 0); "" where they were fitted.
-    """
-
-    slope: float
-    intercept: float
-    kept: str = ""
 
 
 def fit_temperature(targets: Targets, known: Known, logits: Scores) -> float:
@@ -99,7 +84,9 @@ def fit_temperature(targets: Targets, known: Known, logits: Scores) -> float:
     return 1 / scale
 
 
-def fit_platt(targets: Targets, known: Known, logits: Scores) -> tuple[Platt, ...]:
+def fit_platt(
+    targets: Targets, known: Known, logits: Scores, *, findings: Findings, fitted_on: ImageSet
+) -> Platt:
     """Return slope and intercept of each finding that fit its known labels of a validation part best.
 
     Logistic regression of the labels on the logit, with Platt's targets (N1 + 1) / (N1 + 2) and
@@ -114,31 +101,23 @@ def fit_platt(targets: Targets, known: Known, logits: Scores) -> tuple[Platt, ..
         targets: 1 and 0 where `known`; anything elsewhere.
         known: Which labels count.
         logits: Before the sigmoid.
+        findings: What the columns stand for.
+        fitted_on: What the images are.
 
     Raises:
         DataError: No label is known, a known one is neither 1 nor 0, or a logit is not finite.
     """
     _known_labels(targets, known, logits)
-    return tuple(
-        _fit_platt(target[known_row] == 1, logit[known_row].astype(np.float64))
-        for target, known_row, logit in zip(targets.T, known.T, logits.T, strict=True)
+    fitted = {
+        finding.name: _fit_platt(target[known_row] == 1, column[known_row].astype(np.float64))
+        for finding, target, known_row, column in zip(findings, targets.T, known.T, logits.T, strict=True)
+    }
+    return Platt(
+        slopes={name: slope for name, (slope, _, _) in fitted.items()},
+        intercepts={name: intercept for name, (_, intercept, _) in fitted.items()},
+        kept={name: kept for name, (_, _, kept) in fitted.items() if kept},
+        fitted_on=fitted_on,
     )
-
-
-def platt_logits(platt: tuple[Platt, ...], logits: Scores) -> Float64[np.ndarray, "n k"]:
-    """Return the calibrated logits; one Platt per column."""
-    slopes, intercepts = ([getattr(each, name) for each in platt] for name in ("slope", "intercept"))
-    return np.asarray(logits * np.array(slopes) + np.array(intercepts), dtype=np.float64)
-
-
-def to_logits(probabilities: Probabilities, *, floor: float = 1e-7) -> Float64[np.ndarray, "n k"]:
-    """Return log(p / (1 - p)), with probabilities kept `floor` away from 0 and 1.
-
-    Foreign predictions have zeros and ones where they were rounded; float32 knows nothing closer to 1 than
-    6e-8.
-    """
-    clipped = np.clip(probabilities, floor, 1 - floor)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
 def negative_log_likelihood(
@@ -183,18 +162,19 @@ def expected_calibration_error(
     return float(np.sum(np.abs(excess)) / len(target))
 
 
-def _fit_platt(present: Bool[np.ndarray, " n"], logit: Float64[np.ndarray, " n"]) -> Platt:
+def _fit_platt(present: Bool[np.ndarray, " n"], logit: Float64[np.ndarray, " n"]) -> tuple[float, float, str]:
+    """Return slope, intercept, and why the logits are left as they are ("" where they were fitted)."""
     positives, negatives = int(np.sum(present)), int(np.sum(~present))
     if positives == 0 or negatives == 0:
-        return Platt(1.0, 0.0, f"{positives} of {len(present)} known labels are present")
+        return 1.0, 0.0, f"{positives} of {len(present)} known labels are present"
     center, spread = float(np.mean(logit)), float(np.std(logit))
     if spread <= 1e-12 * abs(center):
-        return Platt(1.0, 0.0, f"all {len(logit)} logits are equal")
+        return 1.0, 0.0, f"all {len(logit)} logits are equal"
     goal = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     slope, intercept = _logistic_regression(goal, (logit - center) / spread)
     if slope <= 0:
-        return Platt(1.0, 0.0, f"the best slope is {slope / spread:.3g}, and would turn the ranking round")
-    return Platt(slope / spread, intercept - slope * center / spread)
+        return 1.0, 0.0, f"the best slope is {slope / spread:.3g}, and would turn the ranking round"
+    return slope / spread, intercept - slope * center / spread, ""
 
 
 def _logistic_regression(
@@ -205,7 +185,7 @@ def _logistic_regression(
     weights = np.array([0.0, math.log(np.mean(goal) / (1 - np.mean(goal)))])
     loss = _cross_entropy(goal, weights @ design)
     for _ in range(_MAX_STEPS):
-        probability = _sigmoid(weights @ design)
+        probability = sigmoid(weights @ design)
         gradient = design @ (probability - goal) / len(x)
         hessian = (design * probability * (1 - probability)) @ design.T / len(x)
         step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
@@ -248,60 +228,47 @@ def _known_labels(
 
 def _slope(present: Bool[np.ndarray, " label"], logit: Float64[np.ndarray, " label"], scale: float) -> float:
     """Return the derivative of the mean loss by the scale 1 / T; it never falls as the scale grows."""
-    return float(np.mean(logit * (_sigmoid(scale * logit) - present)))
+    return float(np.mean(logit * (sigmoid(scale * logit) - present)))
 
 
 def _curvature(logit: Float64[np.ndarray, " label"], scale: float) -> float:
     """Return the second derivative of the mean loss by the scale; the floor keeps Newton's step finite."""
-    probability = _sigmoid(scale * logit)
+    probability = sigmoid(scale * logit)
     return max(float(np.mean(logit * logit * probability * (1 - probability))), 1e-300)
 
 
-def _sigmoid(logit: Float64[np.ndarray, " label"]) -> Float64[np.ndarray, " label"]:
-    # tanh neither overflows nor warns, however large the logit.
-    return 0.5 * (1.0 + np.tanh(0.5 * logit))
-
-
-Kind = Literal["none", "temperature", "platt"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Recalibration:
-    """What is done to logits before the sigmoid.
+    """A calibration on trial.
 
     Attributes:
-        kind: "none" takes a bundle's own calibration back, and does nothing else.
-        temperature: What logits are divided by; 1 where that is not done.
-        platt: Slope and intercept of each finding; empty where that is not done.
-        fitted_on: The images; None for "none".
-        test_tuned: Whether they are those that are reported.
+        calibration: What was fitted; None takes a bundle's own calibration back, and does nothing else.
+        test_tuned: Whether the images that it was fitted on are those that are reported.
     """
 
-    kind: Kind
-    temperature: float = 1.0
-    platt: tuple[Platt, ...] = ()
-    fitted_on: ChosenOn | None = None
+    calibration: Temperature | Platt | None
     test_tuned: bool = False
 
     @property
     def name(self) -> str:
         """What it is called in a table, with the mark where the reported images fitted it."""
-        match self.kind:
-            case "none":
+        match self.calibration:
+            case None:
                 return "Not calibrated"
-            case "temperature":
-                name = f"Temperature {self.temperature:.3g}"
-            case "platt":
-                name = f"Platt, {sum(not each.kept for each in self.platt)} of {len(self.platt)} findings"
+            case Temperature() as fitted:
+                name = f"Temperature {fitted.temperature:.3g}"
+            case Platt() as fitted:
+                name = f"Platt, {fitted.num_fitted} of {len(fitted.slopes)} findings"
             case _:
-                assert_never(self.kind)
+                assert_never(self.calibration)
         return f"{name}, {TUNED_MARK}" if self.test_tuned else name
 
-    def apply(self, probabilities: Probabilities) -> Probabilities:
+    def apply(self, probabilities: Probabilities, findings: Findings) -> Probabilities:
         """Return the probabilities that it makes of others, of images in rows and findings in columns."""
-        logits = to_logits(probabilities, floor=_FLOOR)
-        scaled = platt_logits(self.platt, logits) if self.platt else logits / self.temperature
-        return np.asarray(0.5 * (1 + np.tanh(scaled / 2)))
+        logits = logit(probabilities)
+        if self.calibration is None:
+            return sigmoid(logits)
+        return self.calibration.apply(logits, [finding.name for finding in findings])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -312,16 +279,13 @@ class Recalibrated:
     probabilities: Probabilities
 
 
-_FLOOR = 1e-9
-"""How near 0 and 1 probabilities are taken at their word; files have zeros where they were rounded."""
-
-
-def fit_recalibrations(
+def fit_recalibrations(  # noqa: PLR0913 - labels with their findings and origin
     targets: Targets,
     probabilities: Probabilities,
     *,
-    fitted_on: ChosenOn,
-    reported: ChosenOn,
+    findings: Findings,
+    fitted_on: ImageSet,
+    reported: ImageSet,
     allow: bool,
     patients_shared: int = 0,
 ) -> tuple[Recalibration, Recalibration]:
@@ -330,6 +294,7 @@ def fit_recalibrations(
     Args:
         targets: Labels of validation images; only 1 and 0 count.
         probabilities: What the model says of them, not calibrated.
+        findings: What the columns stand for.
         fitted_on: What the images are.
         reported: The images that are reported.
         allow: Whether to mark instead of refusing.
@@ -345,22 +310,14 @@ def fit_recalibrations(
             f"calibration would be fitted on the {fitted_on}, and the figures are of the same; fit it on "
             "validation, or mark every figure of it with --allow-test-tuning"
         )
-    known, logits = (targets == 0) | (targets == 1), to_logits(probabilities, floor=_FLOOR)
-    return (
-        Recalibration(
-            kind="temperature",
-            temperature=fit_temperature(targets, known, logits),
-            fitted_on=fitted_on,
-            test_tuned=tuned,
-        ),
-        Recalibration(
-            kind="platt", platt=fit_platt(targets, known, logits), fitted_on=fitted_on, test_tuned=tuned
-        ),
-    )
+    known, logits = (targets == 0) | (targets == 1), logit(probabilities)
+    temperature = Temperature(temperature=fit_temperature(targets, known, logits), fitted_on=fitted_on)
+    platt = fit_platt(targets, known, logits, findings=findings, fitted_on=fitted_on)
+    return Recalibration(temperature, test_tuned=tuned), Recalibration(platt, test_tuned=tuned)
 
 
 def recalibrate(
-    probabilities: Probabilities, recalibrations: Sequence[Recalibration]
+    probabilities: Probabilities, recalibrations: Sequence[Recalibration], *, findings: Findings
 ) -> tuple[Recalibrated, ...]:
     """Return what each makes of the probabilities of the reported images, which are not calibrated."""
-    return tuple(Recalibrated(each, each.apply(probabilities)) for each in recalibrations)
+    return tuple(Recalibrated(each, each.apply(probabilities, findings)) for each in recalibrations)

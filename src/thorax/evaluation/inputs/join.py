@@ -9,7 +9,6 @@ import pandas as pd
 from jaxtyping import Bool, Float64
 
 from thorax.arrays import Probabilities, Rows
-from thorax.atomic_io import sha256_of_lines
 from thorax.datasets.label_csv import read_csv
 from thorax.datasets.nih import is_nih, label_table, official_parts
 from thorax.datasets.splits import (
@@ -26,8 +25,8 @@ from thorax.errors import DataError
 from thorax.evaluation.inputs.prediction_csv import SoundPredictions
 from thorax.evaluation.labeled import Cohort
 from thorax.evaluation.prevalence import StatedPrevalence
-from thorax.evaluation.thresholds import ChosenOn
 from thorax.findings import NIH15, Finding, Findings
+from thorax.image_set import ImageSet
 
 __all__ = [
     "Labels",
@@ -203,15 +202,15 @@ def cohort_of(table: SampleTable, findings: Findings) -> Cohort:
     )
 
 
-def chosen_on(split: Split | None, part: str, cohort: Cohort) -> ChosenOn:
+def chosen_on(split: Split | None, part: str, cohort: Cohort, *, dataset: str) -> ImageSet:
     """Return the reference to these images."""
-    return ChosenOn(
+    return ImageSet.of(
+        cohort.images,
+        cohort.patients,
+        dataset=dataset,
         split=split.name if split else "",
         part=part,
-        sha256=split.sha256 if split else "",
-        images_sha256=sha256_of_lines(sorted(cohort.images)),
-        num_images=len(cohort.images),
-        num_patients=len(set(cohort.patients)),
+        split_sha256=split.sha256 if split else "",
     )
 
 

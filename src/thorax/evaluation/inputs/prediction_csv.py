@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from thorax.arrays import Probabilities, Rows
 from thorax.atomic_io import sha256_of_file
+from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.findings import Finding, Findings, find_finding
 
@@ -139,7 +140,7 @@ def sound_predictions(file: PredictionFile, *, logits: bool = False) -> SoundPre
     return SoundPredictions(
         images=tuple(file.images[row] for row in kept),
         findings=file.findings,
-        probabilities=0.5 * (1 + np.tanh(values / 2)) if logits else values,
+        probabilities=sigmoid(values) if logits else values,
         warnings=tuple(warning for warning in warnings if warning),
     )
 
