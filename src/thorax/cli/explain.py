@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from thorax.bundle import Bundle
-    from thorax.explain import Method
     from thorax.explain.radiograph import Explained
     from thorax.findings import Findings
     from thorax.prediction import Prediction
     from thorax.radiograph import Radiograph
 
-__all__ = ["chosen_methods", "explain"]
+__all__ = ["explain"]
 
 
 def explain(
@@ -43,6 +41,7 @@ def explain(
     """Show where findings come from: the highest place and a box for each, in pixels, and a picture."""
     from thorax.bundle import load_bundle
     from thorax.explain import open_explainer, reading_notes
+    from thorax.explain.methods import methods_named
     from thorax.explain.overlay import picture_kind
     from thorax.explain.radiograph import explain_radiograph
     from thorax.imaging import read_radiograph
@@ -51,7 +50,7 @@ def explain(
     if out is not None:
         picture_kind(out)  # a wrong name is better found before minutes of computing
     opened, radiograph = load_bundle(bundle), read_radiograph(image)
-    methods = chosen_methods(method, opened)
+    methods = methods_named(method or (), opened)
     explainer = open_explainer(opened, methods=methods, device=device)
     (prediction,) = open_predictor(opened, device=device).predict([radiograph], [str(image)])
     found = explain_radiograph(
@@ -64,18 +63,6 @@ def explain(
         typer.echo(f"note: {note}", err=True)
     if out is not None:
         typer.echo(f"picture: {out}", err=as_json)
-
-
-def chosen_methods(names: Sequence[str] | None, bundle: "Bundle") -> "tuple[Method, ...]":
-    """Return the methods of these names, or the best one for the bundle."""
-    from thorax.explain import METHODS, best_method
-
-    unknown = [name for name in names or () if name not in METHODS]
-    if unknown:
-        raise typer.BadParameter(
-            f"{unknown[0]!r} is no method; choose from {', '.join(METHODS)}", param_hint="--method"
-        )
-    return tuple(each for each in METHODS if each in (names or (best_method(bundle),)))
 
 
 def _chosen_findings(names: Sequence[str] | None, prediction: "Prediction") -> "Findings":

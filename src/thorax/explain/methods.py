@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from thorax.arrays import PixelsBatch
 from thorax.bundle import Bundle
-from thorax.errors import DataError
+from thorax.errors import DataError, RecipeError
 from thorax.findings import Findings
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Maps",
     "Method",
     "best_method",
+    "methods_named",
     "reading_notes",
     "refuse_unknown",
 ]
@@ -50,6 +51,19 @@ Maps = Float32[np.ndarray, "n k height width"]
 def best_method(bundle: Bundle) -> Method:
     """Return the exact CAM where every member has one, else Grad-CAM."""
     return "cam" if all(member.exact_cam for member in bundle.manifest.members) else "grad-cam"
+
+
+def methods_named(names: Sequence[str], bundle: Bundle) -> tuple[Method, ...]:
+    """Return the methods of these names in the order of `METHODS`; without names, the best for the bundle.
+
+    Raises:
+        RecipeError: There is no method of one of the names.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise RecipeError(f"there is no method {unknown[0]!r} for maps; choose from {', '.join(METHODS)}")
+    wanted = names or (best_method(bundle),)
+    return tuple(method for method in METHODS if method in wanted)
 
 
 def reading_notes(bundle: Bundle, methods: Sequence[Method]) -> list[str]:

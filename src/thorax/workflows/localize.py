@@ -1,35 +1,159 @@
-"""Whether a bundle's net reacts to what its maps name: deletion and insertion over a store's boxed images."""
+"""`localize`: how well a bundle's maps point at boxed findings, and how its net reacts to what they name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from thorax.arrays import Rows
+from thorax.atomic_io import refuse_existing
 from thorax.bundle import refuse_seen_patients
 from thorax.errors import DataError
+from thorax.evaluation.evaluate import Context
 from thorax.evaluation.localization.regions import BoxedFinding, MapOverlap, map_overlap
-from thorax.evaluation.localization.scores import MapFaithfulness
+from thorax.evaluation.localization.scores import Localization, MapFaithfulness
+from thorax.evaluation.localization.scores import localize as measure
 from thorax.evaluation.statistics.intervals import patient_means
+from thorax.explain import open_explainer, open_torch_explainer
 from thorax.explain.faithfulness import Faithfulness
-from thorax.explain.methods import Explainer, Method
+from thorax.explain.methods import Explainer, Method, methods_named
 from thorax.findings import Findings
+from thorax.packages import versions
+from thorax.prediction import ModelIdentity
+from thorax.progress import ProgressCallback, stage_progress
+from thorax.reporting.localization import write_localization
 from thorax.store import Store
+from thorax.workflows.context import unknown_training
+from thorax.workflows.predictions import (
+    BundleLike,
+    StoreLike,
+    StrPath,
+    opened_bundle,
+    opened_store,
+    split_of,
+)
 
 if TYPE_CHECKING:
     from thorax.explain.torch_explainer import TorchExplainer
 
 __all__ = [
     "BoxedRow",
+    "LocalizationResult",
     "boxed_rows",
     "faithfulness_of_maps",
+    "localize",
     "measure_curves",
     "measure_maps",
 ]
 
 _BATCH: Final = 8
 """Images that are read and explained together."""
+
+_FEW: Final = 100
+"""Fewer boxes than this bring a warning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LocalizationResult:
+    """How well maps point at boxed findings.
+
+    Attributes:
+        localization: The figures of each method, beside baselines.
+        curves: Deletion and insertion of each method; empty where they were not wanted.
+        context: What the figures travel with.
+    """
+
+    localization: Localization
+    curves: tuple[MapFaithfulness, ...]
+    context: Context
+
+    def write(self, out: StrPath, *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Write `localization.json` and `localization.md` into a folder, and return the paths.
+
+        Args:
+            out: The folder; made if it is not there.
+            overwrite: Whether files of an earlier localization there may be replaced.
+
+        Raises:
+            DataError: `out` is a file, or not empty and `overwrite` is false.
+        """
+        folder = Path(out)
+        refuse_existing(folder, overwrite=overwrite, folder=True)
+        return write_localization(self.localization, self.context, out=folder, curves=self.curves)
+
+
+def localize(
+    bundle: BundleLike,
+    store: StoreLike,
+    *,
+    methods: Sequence[str] = (),
+    split: str = "",
+    part: str = "test",
+    faithfulness: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> LocalizationResult:
+    """Measure a bundle's maps against the boxes of a store's images.
+
+    Args:
+        bundle: The bundle, its folder, or the run that made it.
+        store: A store with boxes, or its folder, prepared as the bundle wants it.
+        methods: Names of methods; without any, the exact CAM where the net has one, else Grad-CAM.
+        split: Name of the split; "" is the one that the bundle was trained on.
+        part: "train", "val" or "test".
+        faithfulness: Whether to measure deletion and insertion too: thousands of passes through the net for
+            each box.
+        resamples: Bootstrap resamples of the patients, at least 1.
+        seed: Seed of resamples, random maps and methods that draw.
+        device: "cpu", "cuda" or "auto".
+        progress: Called while images are explained.
+
+    Raises:
+        LeakError: Training or selection saw some of the patients.
+        DataError: The store, the split or the part is wrong, or no image has a box of a known finding.
+        BundleError: The bundle is damaged, or no split is named and it was not trained on exactly one.
+        RecipeError: There is no such method, or it does not go with the net.
+    """
+    opened, images = opened_bundle(bundle), opened_store(store)
+    images.verify()
+    chosen = split_of(opened, images, split)
+    boxed = boxed_rows(images, chosen.rows(part), opened.findings)
+    names = methods_named(methods, opened)
+    # ---- deletion and insertion ---------------------------------------------------------------------------
+    curves: tuple[MapFaithfulness, ...] = ()
+    explainer: Explainer
+    if faithfulness:
+        explainer = by_torch = open_torch_explainer(opened, methods=names, device=device)
+        count = stage_progress(progress, "blurring")
+        measured = measure_curves(by_torch, images, boxed, methods=names, seed=seed, progress=count)
+        curves = faithfulness_of_maps(measured, boxed, resamples=resamples, seed=seed)
+    else:
+        explainer = open_explainer(opened, methods=names, device=device)
+    # ---- maps beside boxes --------------------------------------------------------------------------------
+    count = stage_progress(progress, "explaining")
+    overlaps = measure_maps(explainer, images, boxed, methods=names, seed=seed, progress=count)
+    pairs = [pair for row in boxed for pair in row.pairs]
+    localization = measure(pairs, overlaps, resamples=resamples, seed=seed)
+    few = f"Only {localization.num_pairs:,} boxes: the figures can hardly tell methods apart."
+    manifest = opened.manifest
+    context = Context(
+        split=chosen.name,
+        part=part,
+        split_sha256=chosen.sha256,
+        images_sha256=chosen.images_sha256(np.array([row.row for row in boxed], dtype=np.int64)),
+        dataset=images.dataset,
+        model=ModelIdentity(manifest.name, opened.sha256, calibrated=manifest.calibration is not None),
+        versions=versions("thorax", explainer.library, "numpy"),
+        warnings=(
+            *((few,) if localization.num_pairs < _FEW else ()),
+            *unknown_training(opened, images),
+        ),
+    )
+    return LocalizationResult(localization=localization, curves=curves, context=context)
 
 
 @dataclass(frozen=True, slots=True)

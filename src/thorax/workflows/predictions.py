@@ -49,6 +49,7 @@ __all__ = [
     "predict_validation",
     "read_part",
     "select_part",
+    "split_of",
 ]
 
 StrPath = str | os.PathLike[str]
@@ -145,6 +146,18 @@ class StorePart:
     cohort: Cohort
 
 
+def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
+    """Divide a store's images; without a name, by the split that the bundle was trained on.
+
+    Raises:
+        BundleError: No split is named, and the bundle was not trained on exactly one.
+        DataError: There is no such split.
+    """
+    if not name and bundle.split is None:
+        raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
+    return _labels_of(store).split(name or bundle.split or "")
+
+
 def select_part(bundle: Bundle, store: Store, selection: Selection) -> StorePart:
     """Return the images of a part, once it is sure that the bundle may be measured on them.
 
@@ -155,7 +168,7 @@ def select_part(bundle: Bundle, store: Store, selection: Selection) -> StorePart
     """
     bundle.refuse_other_preparation(store.path, store.preparation)
     store.verify()
-    split = _labels_of(store).split(selection.split or _own_split(bundle))
+    split = split_of(bundle, store, selection.split)
     rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
     table = store.table.take(rows)
     refuse_seen_patients(bundle, store.dataset, table.patients().patients)
@@ -345,9 +358,3 @@ def file_validation(
 
 def _labels_of(store: Store) -> Labels:
     return Labels(store.table, store.dataset, store.split_sha256)
-
-
-def _own_split(bundle: Bundle) -> str:
-    if bundle.split is None:
-        raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
-    return bundle.split
