@@ -12,6 +12,7 @@ from typing import Any, Final
 from thorax.errors import DataError
 
 __all__ = [
+    "StrPath",
     "atomic_write",
     "canonical_json",
     "exclusive_lock",
@@ -21,6 +22,9 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+StrPath = str | os.PathLike[str]
+"""Where a file or folder is, as a text or as whatever stands for its path."""
 
 
 @contextmanager

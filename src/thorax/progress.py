@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
-__all__ = ["Progress", "ProgressCallback", "stage_progress", "throttled", "tqdm"]
+__all__ = ["CountCallback", "Progress", "ProgressCallback", "stage_progress", "throttled", "tqdm"]
 
 _INTERVAL: Final = 0.1
 """Seconds between two calls of a callback, so that a notebook is not flooded."""
@@ -38,10 +38,13 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 """Receives progress, at most ten times a second and once at the end of each stage."""
 
+CountCallback = Callable[[int, int], None]
+"""Receives the units that are done and all of them, from within a loop: after each unit or each batch."""
+
 
 def stage_progress(
     progress: ProgressCallback | None, stage: str, *, unit: str = "images"
-) -> Callable[[int, int], None] | None:
+) -> CountCallback | None:
     """Return a counter for one stage, to be called with the units done and the total as often as one likes.
 
     Args:

@@ -62,7 +62,7 @@ def test_the_curve_is_in_the_log_and_the_premium_in_the_summary(both, toy_store,
 
 def test_a_run_cannot_change_its_mind(both, toy_store, make_recipe):
     _, recorded = both
-    with pytest.raises(DataError, match="--record-test-curve"):
+    with pytest.raises(DataError, match="`record_test_curve`"):
         train(make_recipe(training={"epochs": 3}), toy_store, recorded.folder, resume=True)
 
 

@@ -1,4 +1,5 @@
 import math
+import re
 import shutil
 import signal
 
@@ -41,9 +42,15 @@ def assert_same_run(run, other):
     assert [name for name in found if found[name] != expected[name]] == []
 
 
+def step_of(now):
+    """The steps of the whole run that are done: an epoch of the toy store has 6 of 16 images."""
+    epoch = int(now.stage.split()[1])
+    return (epoch - 1) * 6 + now.done // 16
+
+
 def stop_at(*steps):
     def progress(now):
-        if now.step in steps:
+        if step_of(now) in steps:
             raise KeyboardInterrupt
 
     return progress
@@ -73,11 +80,13 @@ def test_a_planted_problem_is_learnt(learnt):
 
 def test_progress_counts_steps(learnt):
     _, _, seen = learnt
-    assert [(now.epoch, now.step) for now in seen[:8]] == [*((1, n) for n in range(1, 7)), (2, 7), (2, 8)]
-    assert {now.steps for now in seen} == {36}
-    assert seen[-1].seconds_left == 0
-    assert seen[-1].images_per_second > 0
-    assert math.isfinite(seen[-1].loss)
+    assert [now.stage for now in seen[:7]] == [*["epoch 1 of 6"] * 6, "epoch 2 of 6"]
+    assert [now.done for now in seen[:7]] == [16, 32, 48, 64, 80, 96, 16]
+    assert {(now.total, now.unit) for now in seen} == {(96, "images")}
+    assert (seen[0].rate, seen[0].remaining) == (0, None)
+    assert seen[-1].rate > 0
+    assert seen[-1].remaining == 0
+    assert re.fullmatch(r"loss \d\.\d{4}, all epochs: 0:00:00 left", seen[-1].detail)
 
 
 def test_the_bundle_holds_what_was_selected(learnt, toy_store):
@@ -192,15 +201,15 @@ def test_the_process_is_left_as_it_was(toy_store, make_recipe, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_run_that_can_be_resumed(number, toy_store, make_recipe, tmp_path):
     def progress(now):
-        if now.step == 3:
+        if step_of(now) == 3:
             # To this thread: one to the process may come later, in a thread of torch, even when all is over.
             signal.raise_signal(number)
 
     with pytest.raises(TrainingInterrupted) as raised:
         train(make_recipe(), toy_store, tmp_path / "run", device="cpu", progress=progress)
     assert str(raised.value) == (
-        "training was stopped after step 3 of 12; nothing is lost: run the same command with --resume "
-        f"to go on in {tmp_path / 'run'}"
+        "training was stopped after step 3 of 12; nothing is lost: set `resume` and train with the same "
+        f"recipe and store to go on in {tmp_path / 'run'}"
     )
     assert raised.value.exit_code == 130
     assert train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu").epochs == 2
@@ -254,7 +263,7 @@ def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
     recipe = make_recipe()
     with pytest.raises(TrainingInterrupted):
         train(recipe, toy_store, tmp_path / "run", device="cpu", progress=stop_at(2))
-    with pytest.raises(DataError, match=r"run holds a run already; go on with it with --resume"):
+    with pytest.raises(DataError, match=r"run holds a run already; set `resume` to go on with it"):
         train(recipe, toy_store, tmp_path / "run", device="cpu")
     other = make_recipe(optim={"lr": 0.5})
     with pytest.raises(

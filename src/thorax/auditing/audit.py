@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from thorax.arrays import Rows
 from thorax.auditing.duplicates import check_blank, check_duplicates
-from thorax.auditing.fingerprints import Progress, take_fingerprints
+from thorax.auditing.fingerprints import take_fingerprints
 from thorax.auditing.label_checks import (
     ListedLabels,
     check_dropped_findings,
@@ -43,6 +43,7 @@ from thorax.bundle import Bundle
 from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
+from thorax.progress import ProgressCallback, stage_progress
 from thorax.store.manifest import REJECTED
 from thorax.store.store import Store
 
@@ -77,7 +78,7 @@ def audit(
     lists: Lists,
     evidence: Evidence | None = None,
     *,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Audit:
     """Look for every fault that leaves a trace in what is given.
 
@@ -85,7 +86,7 @@ def audit(
         store: The images and labels.
         lists: The split, as `lists_of_split` or `locate_parts` gives it.
         evidence: What else there is.
-        progress: Called while pixels are read, with the images done and all of them.
+        progress: Receives how many images were looked at.
     """
     evidence = evidence or Evidence()
     locator = Locator(store.table, store.dataset)
@@ -173,8 +174,8 @@ def _audit_labels(store: Store, lists: Lists) -> list[Problem]:
     return problems
 
 
-def _audit_pixels(store: Store, lists: Lists, *, progress: Progress | None) -> list[Problem]:
-    prints = take_fingerprints(store.pixels, len(store), progress=progress)
+def _audit_pixels(store: Store, lists: Lists, *, progress: ProgressCallback | None) -> list[Problem]:
+    prints = take_fingerprints(store.pixels, len(store), progress=stage_progress(progress, "looking"))
     return [
         *check_duplicates(store.table, lists, prints, store.pixels),
         *check_blank(store.table, prints),

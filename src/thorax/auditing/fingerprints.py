@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt64
 
 from thorax.arrays import PixelsBatch, Rows
+from thorax.progress import CountCallback
 
 __all__ = [
     "HASH_BITS",
     "Fingerprints",
-    "Progress",
     "area_mean",
     "perceptual_hash",
     "take_fingerprints",
@@ -30,9 +30,6 @@ HASH_BITS: Final = 128
 """Bits of a perceptual hash. Of 1,644 real radiographs the two nearest of different patients differ in 14;
 recompression to JPEG quality 30 changes up to 7 of an image's own, a gamma of 1.3 up to 14 (bench/audit.py).
 """
-
-Progress = Callable[[int, int], None]
-"""Called with the images that are done, and with all of them."""
 
 _HASH_SIDE = 32
 _THUMBNAIL_SIDE = 64
@@ -61,7 +58,7 @@ class Fingerprints:
 
 
 def take_fingerprints(
-    read: Callable[[Rows], PixelsBatch], count: int, *, progress: Progress | None = None
+    read: Callable[[Rows], PixelsBatch], count: int, *, progress: CountCallback | None = None
 ) -> Fingerprints:
     """Return the fingerprints of rows 0 ... count - 1.
 

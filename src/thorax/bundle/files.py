@@ -5,7 +5,7 @@ Apart from the manifest's types, so that a file can be checked and opened while 
 
 from pathlib import Path
 
-from thorax.atomic_io import sha256_of_file
+from thorax.atomic_io import StrPath, sha256_of_file
 from thorax.errors import BundleError
 
 __all__ = ["MANIFEST", "bundle_folder", "check_file"]
@@ -14,9 +14,10 @@ MANIFEST = "bundle.json"
 """Name of the manifest in a bundle's folder."""
 
 
-def bundle_folder(path: Path) -> Path:
+def bundle_folder(path: StrPath) -> Path:
     """Return the folder of a bundle, given it or the run that made it."""
-    return path / "bundle" if (path / "bundle" / MANIFEST).is_file() else path
+    given = Path(path)
+    return given / "bundle" if (given / "bundle" / MANIFEST).is_file() else given
 
 
 def check_file(folder: Path, name: str, expected: str) -> None:

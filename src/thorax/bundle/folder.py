@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from thorax.atomic_io import atomic_write, sha256_of_file, sha256_of_lines, write_json
+from thorax.atomic_io import StrPath, atomic_write, sha256_of_file, sha256_of_lines, write_json
 from thorax.bundle.files import MANIFEST, bundle_folder, check_file
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Trained
 from thorax.errors import BundleError, DataError, LeakError
@@ -211,7 +211,7 @@ def _checksums(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def load_bundle(path: Path, *, check_nets: bool = True) -> Bundle:
+def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
     """Open a bundle, or the bundle of a run's folder, and check that its files are whole.
 
     Args:

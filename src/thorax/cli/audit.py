@@ -28,12 +28,10 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Look for every fault that leaves a trace; exit code 1 where figures would be wrong."""
-    from contextlib import nullcontext
-
     from thorax.auditing import Evidence, Locator, read_boxed_images, read_metrics, read_predictions
     from thorax.auditing import audit as look
     from thorax.bundle import load_bundle
-    from thorax.cli.console import progress_bar
+    from thorax.cli.console import progress_bars
     from thorax.store import open_store
 
     files = {"train": train_list, "val": val_list, "test": test_list}
@@ -50,7 +48,7 @@ def audit(
         boxed=read_boxed_images(boxes, locator) if boxes else None,
         pixels=pixels,
     )
-    with progress_bar("looking", unit="images") if pixels else nullcontext() as progress:
+    with progress_bars() as progress:
         found = look(images, lists, evidence, progress=progress)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))

@@ -31,7 +31,7 @@ def calibrate(
 ) -> None:
     """Fit calibration and operating points on the validation part. Patients of training are refused."""
     from thorax.bundle import load_bundle, refuse_used_folder
-    from thorax.cli.console import progress_bar
+    from thorax.cli.console import progress_bars
     from thorax.inference.engines import open_predictor
     from thorax.inference.ensemble import Fitting, validation_part, with_test_time
     from thorax.inference.ensemble import calibrate as fit
@@ -45,7 +45,7 @@ def calibrate(
     part = validation_part(changed, images, split or None)
     # The exported engine on a CPU, where the views are still those that it computes.
     predictor = open_predictor(changed, device=device)
-    with progress_bar("predicting", unit="images") as progress:
+    with progress_bars() as progress:
         fitted = fit(predictor, part, out, fitting=Fitting(kind=kind, rule=rule), progress=progress)
     finish(fitted, part)
 

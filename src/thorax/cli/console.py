@@ -1,5 +1,6 @@
 """What the verbs share on the terminal: progress bars on standard error, tables on standard output."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -33,7 +34,8 @@ def progress_bars() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[left]} left"),
         TextColumn("{task.fields[detail]}"),
     )
-    bars = Bars(*columns, console=Console(stderr=True))
+    # On a terminal, what is printed meanwhile goes above the bars; to a file, where it belongs.
+    bars = Bars(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
     tasks: dict[str, TaskID] = {}
 
     def update(now: Progress) -> None:

@@ -31,7 +31,7 @@ def ensemble(
     """Average the outputs of several bundles; weights and calibration are fitted on validation."""
     from thorax.bundle import load_bundle, refuse_used_folder, write_bundle
     from thorax.cli.calibrate import finish
-    from thorax.cli.console import progress_bar
+    from thorax.cli.console import progress_bars
     from thorax.inference.ensemble import Fitting, build_ensemble, calibrate, validation_part
     from thorax.inference.predictor import Predictor
     from thorax.store import open_store
@@ -51,7 +51,7 @@ def ensemble(
     from thorax.inference.torch_engine import TorchEngine
 
     predictor = Predictor(united, TorchEngine(united, device=device))
-    with progress_bar("predicting", unit="images") as progress:
+    with progress_bars() as progress:
         fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
         fitted = calibrate(predictor, part, out, fitting=fitting, progress=progress)
     typer.echo(_told_weights(fitted))

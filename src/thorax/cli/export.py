@@ -29,7 +29,7 @@ def export(
     """
     from thorax.bundle import load_bundle, refuse_used_folder
     from thorax.bundle.folder import copy_bundle
-    from thorax.cli.console import progress_bar
+    from thorax.cli.console import progress_bars
     from thorax.inference.ensemble import validation_part
     from thorax.store import open_store
 
@@ -49,7 +49,7 @@ def export(
     opened = export_float32(opened, pixels, to=to, compared_on=reference)
     typer.echo(_told(opened))
     if int8:
-        with progress_bar("comparing", unit="images") as progress:
+        with progress_bars() as progress:
             opened = export_int8(opened, part, to=to, gated=gated or (), progress=progress)
         typer.echo(_told(opened))
     typer.echo(f"bundle: {opened.folder}")

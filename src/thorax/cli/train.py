@@ -1,15 +1,14 @@
 """`thorax train`: from a recipe and a store to a bundle."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from thorax.training import Progress, ProgressCallback, RunSummary
+    from thorax.training import RunSummary
     from thorax.training.selection_bias import SelectionBias
+    from thorax.workflows.train import SeedsSummary
 
 __all__ = ["train"]
 
@@ -35,105 +34,53 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Train a recipe on the training part of its split; validation alone chooses."""
+    from thorax.cli.console import progress_bars
     from thorax.hardware import keep_freed_memory
-    from thorax.recipe.load import load_recipe
-    from thorax.store import open_store
+    from thorax.workflows.train import train as train_run
+    from thorax.workflows.train import train_seeds
 
     keep_freed_memory()
-    loaded = load_recipe(recipe, settings or ())
-    images = open_store(store)
-    images.verify()
-    # Only now: torch takes two seconds to import, and a wrong setting is told at once.
-    from thorax.training import train as run
-
-    summaries = []
-    for seed in range(loaded.training.seed, loaded.training.seed + seeds):
-        training = loaded.training.model_copy(update={"seed": seed})
-        folder = out if seeds == 1 else out / f"seed-{seed}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _progress() as progress:
-            summary = run(
-                loaded.model_copy(update={"training": training}),
-                images,
-                folder,
-                resume=resume,
-                device=device,
-                record_test_curve=record_test_curve,
-                progress=progress,
-            )
-        _tell(summary)
-        summaries.append(summary)
-    if seeds > 1:
-        typer.echo(_told_together(summaries))
+    options: dict[str, Any] = {
+        "settings": settings or (),
+        "resume": resume,
+        "device": device,
+        "record_test_curve": record_test_curve,
+    }
+    with progress_bars() as progress:
+        if seeds == 1:
+            _print_run(train_run(recipe, store, out, **options, progress=progress))
+            return
+        runs = train_seeds(recipe, store, out, seeds=seeds, **options, progress=progress, finished=_print_run)
+    typer.echo(_describe_seeds(runs))
 
 
-@contextmanager
-def _progress() -> "Iterator[ProgressCallback]":
-    """Show a bar with epoch, loss, images per second and the time left."""
-    from datetime import timedelta
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  {task.fields[rate]:,.0f} images/s  {task.fields[left]} left"),
-    )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=None, epoch="1", loss="...", rate=0.0, left="...")
-
-        def update(now: "Progress") -> None:
-            left = "..." if now.seconds_left is None else str(timedelta(seconds=round(now.seconds_left)))
-            bar.update(
-                task,
-                completed=now.step,
-                total=now.steps,
-                epoch=f"{now.epoch}/{now.epochs}",
-                loss="..." if now.loss is None else f"{now.loss:.4f}",
-                rate=now.images_per_second,
-                left=left,
-            )
-
-        yield update
-
-
-def _tell(summary: "RunSummary") -> None:
-    for notice in summary.notices:
+def _print_run(run: "RunSummary") -> None:
+    for notice in run.notices:
         typer.echo(notice, err=True)
-    if summary.premium is not None:
-        typer.echo(_told_premium(summary.premium), err=True)
-    typer.echo(_told(summary))
-
-
-def _told(summary: "RunSummary") -> str:
-    metric = "n/a" if summary.macro_auc is None else f"{summary.macro_auc:.3f}"
-    early = ", stopped early" if summary.stopped_early else ""
-    return (
-        f"epoch {summary.selected_epoch} of {summary.epochs}{early}: mean AUC {metric} on validation, "
+    if run.premium is not None:
+        typer.echo(_describe_bias(run.premium), err=True)
+    metric = "n/a" if run.macro_auc is None else f"{run.macro_auc:.3f}"
+    early = ", stopped early" if run.stopped_early else ""
+    typer.echo(
+        f"epoch {run.selected_epoch} of {run.epochs}{early}: mean AUC {metric} on validation, "
         "which calibrated it: no result (thorax evaluate gives one)\n"
-        f"bundle: {summary.bundle}"
+        f"bundle: {run.bundle}"
     )
 
 
-def _told_premium(found: "SelectionBias") -> str:
+def _describe_bias(bias: "SelectionBias") -> str:
     return (
-        f"warning: mean AUC on the test part {found.macro_auc:.3f} (epoch {found.epoch}, by validation)."
-        f" Choosing the checkpoint on the test part would have reported {found.best_macro_auc:.3f} (epoch "
-        f"{found.best_epoch}), {found.excess:.3f} too much; nothing was chosen by it"
+        f"warning: mean AUC on the test part {bias.macro_auc:.3f} (epoch {bias.epoch}, by validation)."
+        f" Choosing the checkpoint on the test part would have reported {bias.best_macro_auc:.3f} (epoch "
+        f"{bias.best_epoch}), {bias.excess:.3f} too much; nothing was chosen by it"
     )
 
 
-def _told_together(summaries: "list[RunSummary]") -> str:
-    """Say the mean and the standard deviation over seeds of what each run reached on validation."""
-    from statistics import mean, stdev
-
-    scores = [summary.macro_auc for summary in summaries if summary.macro_auc is not None]
-    if len(scores) < len(summaries):
-        return f"{len(summaries)} seeds: mean AUC n/a on validation"
+def _describe_seeds(summary: "SeedsSummary") -> str:
+    if summary.macro_auc is None:
+        return f"{len(summary.runs)} seeds: mean AUC n/a on validation"
+    mean, sd = summary.macro_auc
     return (
-        f"{len(scores)} seeds: mean AUC on validation {mean(scores):.3f} (sd {stdev(scores):.3f}); "
+        f"{len(summary.runs)} seeds: mean AUC on validation {mean:.3f} (sd {sd:.3f}); "
         "each has its own bundle, and thorax ensemble makes one of them"
     )

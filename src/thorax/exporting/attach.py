@@ -20,9 +20,10 @@ from thorax.inference.engines import open_engine
 from thorax.inference.ensemble import ValidationPart
 from thorax.inference.onnx_engine import OnnxEngine
 from thorax.inference.openvino_engine import OpenVinoEngine
-from thorax.inference.predictor import Engine, Predictor, ProgressOfRows
+from thorax.inference.predictor import Engine, Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.packages import versions
+from thorax.progress import ProgressCallback, stage_progress
 
 __all__ = ["CHECKED_IMAGES", "export_float32", "export_int8", "export_or_say", "spread"]
 
@@ -92,7 +93,7 @@ def export_int8(
     *,
     to: EngineKind = "onnx",
     gated: Sequence[str] = (),
-    progress: ProgressOfRows | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Bundle:
     """Add the quantised engine to a bundle on disk that has the float32 one of the same kind.
 
@@ -104,7 +105,7 @@ def export_int8(
         part: Validation images that the bundle may be calibrated on.
         to: Which engine.
         gated: Names of the findings to judge it by; none: all. The others get no operating point in it.
-        progress: Called with the number of images done and the number of all, for each of two passes.
+        progress: Receives how many images are predicted, by the one engine and by the other.
 
     Raises:
         BundleError: There is too little validation data, or the engine is too far from the float32 one. The
@@ -126,8 +127,12 @@ def export_int8(
             quantize(graph, graph, images)
         files = _converted(graphs, to)
         comparison = Comparison(
-            trusted.predict_rows(store.pixels, part.rows, progress=progress),
-            Predictor(bundle, _engine(files, to)).predict_rows(store.pixels, part.rows, progress=progress),
+            trusted.predict_rows(
+                store.pixels, part.rows, progress=stage_progress(progress, f"predicting by {to} float32")
+            ),
+            Predictor(bundle, _engine(files, to)).predict_rows(
+                store.pixels, part.rows, progress=stage_progress(progress, f"predicting by {to} int8")
+            ),
             compared_with=f"{to} float32",
             compared_on=part.split.image_set("val", part.rows, dataset=store.dataset),
         )

@@ -22,9 +22,9 @@ from thorax.inference.calibrate import (
 )
 from thorax.inference.predictor import (
     Predictor,
-    ProgressOfRows,
     mean_logit,
 )
+from thorax.progress import ProgressCallback, stage_progress
 from thorax.recipe.literals import CalibrationKind, MeanOf, OperatingPointRule
 from thorax.recipe.schema import TestTime
 from thorax.store import Store
@@ -184,7 +184,7 @@ def calibrate(
     out: Path,
     *,
     fitting: Fitting = PLAIN_FITTING,
-    progress: ProgressOfRows | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Bundle:
     """Write the bundle with calibration and operating points fitted on validation images.
 
@@ -193,13 +193,14 @@ def calibrate(
         part: Images that it may be calibrated on.
         out: Folder of the new bundle.
         fitting: What is fitted.
-        progress: Called with the number of images done and the number of all.
+        progress: Receives how many images are predicted.
     """
     bundle, store = predictor.bundle, part.store
     old = bundle.manifest
     targets = store.table.targets(bundle.findings)[part.rows]
     reference = part.split.image_set("val", part.rows, dataset=store.dataset)
-    members = predictor.member_logits_of_rows(store.pixels, part.rows, progress=progress)
+    count = stage_progress(progress, "predicting")
+    members = predictor.member_logits_of_rows(store.pixels, part.rows, progress=count)
     mixture = old.ensemble
     if mixture is not None and fitting.ensemble_weights:
         weights = fit_ensemble_weights(targets, members, mean_of=mixture.mean_of)

@@ -20,6 +20,7 @@ from thorax.errors import ImageError
 from thorax.hardware import num_threads
 from thorax.imaging import ImageSource, ValueRange, prepare, read_radiograph, source_name
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
+from thorax.progress import CountCallback
 from thorax.radiograph import Radiograph, ViewPosition
 from thorax.recipe.literals import MeanOf
 
@@ -92,7 +93,6 @@ _BATCH = 32
 """Images per call of the engine: enough to keep two cores busy, 8 MB of float32 at 256 pixels."""
 
 ReadRows = Callable[[Rows], PixelsBatch]
-ProgressOfRows = Callable[[int, int], None]
 _Result = TypeVar("_Result")
 
 
@@ -150,7 +150,7 @@ class Predictor:
         return sigmoid(logits) if calibration is None else calibration.apply(logits, manifest.findings)
 
     def predict_rows(
-        self, read: ReadRows, rows: Rows, *, progress: ProgressOfRows | None = None
+        self, read: ReadRows, rows: Rows, *, progress: CountCallback | None = None
     ) -> Probabilities:
         """Return the probability of each finding, (n, k), of rows of a store.
 
@@ -163,7 +163,7 @@ class Predictor:
         return np.concatenate(list(_over_rows(self.probabilities, read, rows, progress)))
 
     def member_logits_of_rows(
-        self, read: ReadRows, rows: Rows, *, progress: ProgressOfRows | None = None
+        self, read: ReadRows, rows: Rows, *, progress: CountCallback | None = None
     ) -> Float64[np.ndarray, "member n k"]:
         """Return each member's own logits, meant over its views, of rows of a store; see `predict_rows`."""
 
@@ -229,7 +229,7 @@ def _over_rows(
     compute: Callable[[PixelsBatch], _Result],
     read: ReadRows,
     rows: Rows,
-    progress: ProgressOfRows | None,
+    progress: CountCallback | None,
 ) -> Iterator[_Result]:
     for start in range(0, len(rows), _BATCH):
         yield compute(read(rows[start : start + _BATCH]))

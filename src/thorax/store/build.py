@@ -6,10 +6,10 @@ and a note beside it of what became of its rows; then `table.parquet`, `rejected
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from math import ceil
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow as pa
 from thorax.atomic_io import exclusive_lock, write_json
 from thorax.datasets.table import Source
 from thorax.errors import DataError
+from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.recipe.schema import Preparation
 from thorax.store.finalize import finish
 from thorax.store.manifest import MANIFEST, PLAN, Manifest, Plan, disk_errors
@@ -28,10 +29,7 @@ from thorax.store.store import open_store
 from thorax.store.worker import NOTES, Chunk, FileEntry, Outcome, ShardDraft, is_finished, prepare_chunk
 from thorax.store.worker_pool import WorkerPool
 
-__all__ = ["Progress", "StoreSummary", "build", "build_store"]
-
-Progress = Callable[[int, int], None]
-"""Called with the source rows that are done, those of an earlier run included, and with all of them."""
+__all__ = ["StoreSummary", "build", "build_store"]
 
 # Small, so that the last files are shared out evenly between workers.
 _CHUNK_ROWS = 8
@@ -49,17 +47,25 @@ class StoreSummary:
 
     Attributes:
         path: The store's folder.
+        size: Side of the prepared images in pixels.
         num_images: Images that can be used.
         num_rejected: Files that cannot, listed in `rejected.csv`.
         num_shards: Shards of the store.
         resumed_shards: Those of them that were there before this call.
+        notices: What a user should know about the source, one sentence each.
     """
 
     path: Path
+    size: int
     num_images: int
     num_rejected: int
     num_shards: int
     resumed_shards: int
+    notices: tuple[str, ...] = ()
+
+    def __fspath__(self) -> str:
+        """Return the store's folder, so that a summary may be given wherever a store's path may."""
+        return str(self.path)
 
 
 def build_store(
@@ -69,7 +75,7 @@ def build_store(
     *,
     split_sha256: Mapping[str, str] = MappingProxyType({}),
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> StoreSummary:
     """Prepare every image of a source into a store, going on where an earlier call was stopped.
 
@@ -83,7 +89,7 @@ def build_store(
         preparation: How radiographs become squares.
         split_sha256: SHA-256 of the whole list of each registered split, by name; kept in `store.json`.
         workers: Processes; None: one per core. One for up to 64 images is this process.
-        progress: Called after each image.
+        progress: Receives how many rows of the source are done, those of an earlier call among them.
 
     Raises:
         DataError: `out` holds something else, is being written by another process, was begun with
@@ -91,7 +97,8 @@ def build_store(
             worker process died; no file at all can be used.
     """
     settings = Settings(preparation=preparation, split_sha256=split_sha256)
-    return build(source, out, settings, workers=workers, progress=progress)
+    count = stage_progress(progress, "preparing")
+    return replace(build(source, out, settings, workers=workers, progress=count), notices=source.notices)
 
 
 def build(
@@ -100,7 +107,7 @@ def build(
     settings: Settings,
     *,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: CountCallback | None = None,
 ) -> StoreSummary:
     """Do what `build_store` does, with all settings in one."""
     listing = list_files(source)
@@ -131,6 +138,7 @@ def build(
 def _summary(out: Path, manifest: Manifest, *, resumed: int) -> StoreSummary:
     return StoreSummary(
         path=out,
+        size=manifest.preparation.size,
         num_images=manifest.num_images,
         num_rejected=manifest.num_rejected,
         num_shards=manifest.num_shards,
@@ -208,7 +216,7 @@ class _Job:
         return FileEntry(row, listing.paths.iloc[row], int(listing.sizes[row]), int(listing.mtimes_ns[row]))
 
 
-def _make_shards(job: _Job, todo: list[int], *, workers: int | None, progress: Progress | None) -> None:
+def _make_shards(job: _Job, todo: list[int], *, workers: int | None, progress: CountCallback | None) -> None:
     """Make the shards of `todo`, in order; the next is begun while the last is written to the disk."""
     plan, drafts = job.plan, dict[int, ShardDraft]()
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch, Rows
-from thorax.atomic_io import sha256_of_file
+from thorax.atomic_io import StrPath, sha256_of_file
 from thorax.datasets.table import SampleTable, read_table
 from thorax.errors import DataError
 from thorax.recipe.schema import Preparation
@@ -112,13 +112,14 @@ class Store:
             _refuse_changed(self.path / name, expected)
 
 
-def open_store(path: Path) -> Store:
+def open_store(path: StrPath) -> Store:
     """Open a finished store. Shards are checked by name, length and header; `Store.verify` reads them.
 
     Raises:
         DataError: There is no store, it is unfinished, a newer version wrote it, or a file is missing
             or damaged.
     """
+    path = Path(path)
     if not (path / MANIFEST).is_file():
         if (path / PLAN).is_file():
             raise DataError(

@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from thorax.progress import ProgressCallback
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
@@ -23,7 +24,6 @@ from thorax.training.run_folder import (
 )
 from thorax.training.selection_bias import read_premium
 from thorax.training.signals import TrainingInterrupted, stop_signal
-from thorax.training.throughput import ProgressCallback
 from thorax.training.validation import measure
 
 __all__ = ["train"]
@@ -52,7 +52,8 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
         resume: Go on where the run in `out` was; a finished one is left as it is.
         device: "auto", "cpu", "cuda" or "cuda:N".
         record_test_curve: Measure each epoch on the test part too, for the log alone: nothing chooses by it.
-        progress: Called after each step. It may raise KeyboardInterrupt to stop the run.
+        progress: Called after each step, each epoch being a stage. It may raise KeyboardInterrupt to stop the
+            run.
 
     Raises:
         RecipeError: The recipe does not fit the data, the backbone or the device.
@@ -112,8 +113,8 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
                 run.save()
                 raise TrainingInterrupted(
                     f"training was stopped after step {run.steps_done} of "
-                    f"{training.epochs * plan.steps}; nothing is lost: run the same command with "
-                    f"--resume to go on in {out}"
+                    f"{training.epochs * plan.steps}; nothing is lost: set `resume` and train "
+                    f"with the same recipe and store to go on in {out}"
                 ) from None
             run.save()
 

@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from thorax.models.tensors import Images, KnownTensor, PixelsTensor, TargetsTensor
+from thorax.progress import Progress
 from thorax.recipe.schema import Recipe, TestTime
 from thorax.training.augment import (
     AugmentParams,
@@ -29,7 +31,7 @@ from thorax.training.logbook import Logbook
 from thorax.training.optim import learning_rate
 from thorax.training.plan import Plan
 from thorax.training.selection_bias import TEST_CURVE
-from thorax.training.throughput import Progress, Throughput
+from thorax.training.throughput import Throughput
 from thorax.training.validation import PLAIN, Validation, measure, predict_logits
 
 __all__ = ["Run"]
@@ -145,18 +147,22 @@ class Run:
             self._sum_up()
 
     def progress(self) -> Progress:
-        """Return where the run is."""
-        epochs = self._recipe.training.epochs
-        steps = epochs * self._plan.steps
+        """Return where the run is: each epoch is a stage, whose detail has loss and time left of the run."""
+        epochs, batch_size = self._recipe.training.epochs, self._recipe.training.batch_size
+        rate = self._pace.images_per_second
+        left = (self._plan.steps - self.state.step) * batch_size
+        run_left = self._pace.seconds_left(epochs * self._plan.steps - self.steps_done)
+        details = [
+            *([] if self._recent_loss is None else [f"loss {self._recent_loss:.4f}"]),
+            *([] if run_left is None else [f"all epochs: {timedelta(seconds=round(run_left))} left"]),
+        ]
         return Progress(
-            epoch=min(self.state.epoch + 1, epochs),
-            epochs=epochs,
-            step=self.steps_done,
-            steps=steps,
-            loss=self._recent_loss,
-            images_per_second=self._pace.images_per_second,
-            seconds_left=self._pace.seconds_left(steps - self.steps_done),
-            notices=self._plan.notices,
+            stage=f"epoch {min(self.state.epoch + 1, epochs)} of {epochs}",
+            done=self.state.step * batch_size,
+            total=self._plan.steps * batch_size,
+            rate=rate,
+            remaining=left / rate if rate else None,
+            detail=", ".join(details),
         )
 
     def end_epoch(self, check: Callable[[], None]) -> None:

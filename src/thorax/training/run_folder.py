@@ -65,6 +65,10 @@ class RunSummary:
     notices: tuple[str, ...]
     premium: SelectionBias | None = None
 
+    def __fspath__(self) -> str:
+        """Return the run's folder, so that a summary may be given wherever a bundle's path may."""
+        return str(self.folder)
+
     def as_fields(self) -> dict[str, Any]:
         """Return what the log's last event holds: all but the folders."""
         fields = asdict(self)
@@ -137,7 +141,7 @@ def lock_run(path: Path) -> Iterator[None]:
         DataError: It is a file, or another process trains in it.
     """
     if path.exists() and not path.is_dir():
-        raise DataError(f"{path} is a file; give a folder for the run with --out")
+        raise DataError(f"{path} is a file; give a folder for the run, `out`")
     path.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(path, doing="training in"):
         yield
@@ -166,7 +170,7 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
         return RunFolder(path)
     if not resume:
         raise DataError(
-            f"{path} holds a run already; go on with it with --resume, or give another folder with --out"
+            f"{path} holds a run already; set `resume` to go on with it, or give another folder as `out`"
         )
     start = events[0]
     _refuse_other(path, start, same)
@@ -188,8 +192,8 @@ def _refuse_foreign(path: Path, found: list[str]) -> None:
     foreign = [name for name in found if name not in ours and not fnmatch(name, ".*.partial")]
     if foreign:
         raise DataError(
-            f"{path} is not empty and holds no run, but {foreign[0]}; give a run's own folder with "
-            "--resume, or an empty one"
+            f"{path} is not empty and holds no run, but {foreign[0]}; give an empty folder, or with "
+            "`resume` that of a run"
         )
 
 
@@ -201,7 +205,7 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any])
         "train_images_sha256": "the list of training images",
         "val_images_sha256": "the list of validation images",
         "started_from": "the bundle with the first weights",
-        "test_curve": "whether the test curve is recorded (--record-test-curve)",
+        "test_curve": "whether the test curve is recorded (`record_test_curve`)",
         "device": "the kind of device",
         "torch": "the version of torch",
         "timm": "the version of timm",

@@ -1,39 +1,8 @@
-"""How fast a run goes, and how it tells."""
+"""How fast a run goes, and how long it still takes."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
-__all__ = ["Progress", "ProgressCallback", "Throughput"]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is, after a step.
-
-    Attributes:
-        epoch: The epoch, counted from 1.
-        epochs: Epochs at most.
-        step: Steps of the run that are done.
-        steps: Steps at most.
-        loss: Mean training loss lately, in nats; None before the first is known.
-        images_per_second: Training images per second lately; 0 before that is known.
-        seconds_left: Until the last step, if the run goes on as since it was started or resumed; None
-            before that is known.
-        notices: What a user should know, one sentence each; the same at every step.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float | None
-    images_per_second: float
-    seconds_left: float | None
-    notices: tuple[str, ...]
-
-
-ProgressCallback = Callable[[Progress], None]
+__all__ = ["Throughput"]
 
 
 class Throughput:

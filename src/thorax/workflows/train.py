@@ -1,0 +1,163 @@
+"""From a recipe and a store to one run, or to a run for each of several seeds."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+from thorax.atomic_io import StrPath
+from thorax.progress import ProgressCallback, throttled
+from thorax.recipe.load import load_recipe
+from thorax.recipe.schema import Recipe
+from thorax.store import Store, open_store
+
+if TYPE_CHECKING:
+    from thorax.training import RunSummary
+
+__all__ = ["SeedsSummary", "train", "train_seeds"]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedsSummary:
+    """What came of runs that differ in their seed alone.
+
+    Attributes:
+        runs: One for each seed, in the order of the seeds.
+    """
+
+    runs: "tuple[RunSummary, ...]"
+
+    @property
+    def macro_auc(self) -> tuple[float, float] | None:
+        """Mean and standard deviation, over the seeds, of the macro AUC on validation.
+
+        None where a run has no such AUC, or where there is only one seed.
+        """
+        scores = [run.macro_auc for run in self.runs if run.macro_auc is not None]
+        if len(scores) < max(len(self.runs), 2):
+            return None
+        return mean(scores), stdev(scores)
+
+
+def train(
+    recipe: StrPath,
+    store: StrPath,
+    out: StrPath,
+    *,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    device: str = "auto",
+    record_test_curve: bool = False,
+    progress: ProgressCallback | None = None,
+) -> "RunSummary":
+    """Train a recipe on the training part of its split; validation alone chooses.
+
+    Args:
+        recipe: Name of a shipped recipe, or a TOML file.
+        store: A store prepared as the recipe wants it.
+        out: The run's folder: a new or empty one, unless `resume`.
+        settings: Settings of the recipe to change, such as "optim.lr=3e-4".
+        resume: Go on where the run in `out` was stopped; a finished one is left as it is.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        record_test_curve: Measure each epoch on the test part too, for the log alone: nothing chooses by it.
+        progress: Receives how many images of each epoch are done, with the loss and the time left.
+
+    Raises:
+        RecipeError: The recipe does not fit the data, the backbone or the device.
+        DataError: The store is not what the recipe wants, or `out` holds something else.
+        NonFiniteLoss: The loss became infinite or not a number.
+        TrainingInterrupted: Ctrl-C or SIGTERM stopped the run; it can be resumed.
+    """
+    loaded, images = _opened(recipe, store, settings)
+    return _run(
+        loaded,
+        images,
+        Path(out),
+        resume=resume,
+        device=device,
+        record_test_curve=record_test_curve,
+        progress=progress,
+    )
+
+
+def train_seeds(
+    recipe: StrPath,
+    store: StrPath,
+    out: StrPath,
+    *,
+    seeds: int,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    device: str = "auto",
+    record_test_curve: bool = False,
+    progress: ProgressCallback | None = None,
+    finished: "Callable[[RunSummary], None] | None" = None,
+) -> SeedsSummary:
+    """Train a recipe several times, with seeds that follow the recipe's own.
+
+    Args:
+        recipe: Name of a shipped recipe, or a TOML file.
+        store: A store prepared as the recipe wants it.
+        out: The run of seed N is in the folder `seed-N` of this one.
+        seeds: How many, at least 1.
+        settings: Settings of the recipe to change.
+        resume: Go on where the runs in `out` were stopped; finished ones are left as they are.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        record_test_curve: Measure each epoch on the test part too, for the log alone.
+        progress: Receives how many images of each epoch are done, with the loss and the time left.
+        finished: Receives each run's summary when it ends.
+
+    Raises:
+        As `train`.
+    """
+    loaded, images = _opened(recipe, store, settings)
+    first = loaded.training.seed
+    runs = []
+    for seed in range(first, first + seeds):
+        training = loaded.training.model_copy(update={"seed": seed})
+        run = _run(
+            loaded.model_copy(update={"training": training}),
+            images,
+            Path(out) / f"seed-{seed}",
+            resume=resume,
+            device=device,
+            record_test_curve=record_test_curve,
+            progress=progress,
+        )
+        runs.append(run)
+        if finished is not None:
+            finished(run)
+    return SeedsSummary(tuple(runs))
+
+
+def _opened(recipe: StrPath, store: StrPath, settings: Sequence[str]) -> tuple[Recipe, Store]:
+    loaded, images = load_recipe(os.fspath(recipe), settings), open_store(store)
+    images.verify()
+    return loaded, images
+
+
+def _run(
+    recipe: Recipe,
+    store: Store,
+    out: Path,
+    *,
+    resume: bool,
+    device: str,
+    record_test_curve: bool,
+    progress: ProgressCallback | None,
+) -> "RunSummary":
+    # Only now: torch takes two seconds to import, and a wrong setting is reported at once.
+    from thorax.training import train as train_run
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return train_run(
+        recipe,
+        store,
+        out,
+        resume=resume,
+        device=device,
+        record_test_curve=record_test_curve,
+        progress=None if progress is None else throttled(progress),
+    )

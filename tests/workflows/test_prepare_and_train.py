@@ -1,0 +1,91 @@
+"""From files to a store to runs, without a process."""
+
+import json
+from statistics import mean, stdev
+
+import pytest
+
+from thorax.datasets.phantom import write_phantoms
+from thorax.datasets.sources import open_source
+from thorax.datasets.splits import registered_sha256
+from thorax.errors import DataError, RecipeError
+from thorax.store import open_store
+from thorax.workflows.prepare import prepare
+from thorax.workflows.train import SeedsSummary, train, train_seeds
+
+TINY = (
+    "store.size=64", "model.input_size=64", "model.arguments.channels=[8,8,16,16]",
+    "training.epochs=2", "training.batch_size=16", "schedule.warmup_epochs=0",
+    "data.split=folder-official",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    write_phantoms(folder, patients=60, size=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(phantoms, tmp_path_factory):
+    """As text, as a user gives it."""
+    return str(prepare(str(phantoms), tmp_path_factory.mktemp("data") / "store", size=64, workers=1).path)
+
+
+def test_a_store_carries_the_hashes_of_the_registered_splits(phantoms, store):
+    source = open_source(phantoms)
+    sums = registered_sha256(source.whole, source.dataset)
+    assert len(sums) > 1
+    assert open_store(store).split_sha256 == sums
+
+
+def test_a_store_is_said_what_it_is(phantoms, tmp_path):
+    calls = []
+    made = prepare(phantoms, tmp_path / "store", size=64, workers=1, progress=calls.append)
+    images = len(list((phantoms / "images").iterdir()))
+    assert (made.num_images, made.num_rejected, made.size) == (images, 0, 64)
+    assert made.notices == (f"{images} of {images} labelled images are in phantoms",)
+    assert open_store(made).manifest.num_images == images
+    assert (calls[-1].stage, calls[-1].done, calls[-1].total) == ("preparing", images, images)
+    again = prepare(phantoms, tmp_path / "store", size=64)
+    assert again.resumed_shards == again.num_shards
+
+
+def test_a_recipe_says_how_images_are_prepared(phantoms, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[store]\nsize = 32\nfit = 'crop'\n")
+    with pytest.raises(RecipeError):
+        prepare(phantoms, tmp_path / "store", recipe="no such recipe")
+    assert not (tmp_path / "store").exists()
+
+
+def test_seeds_follow_the_recipe_and_their_mean_has_an_sd(store, tmp_path):
+    finished, calls = [], []
+    summary = train_seeds(
+        "small-cpu", store, tmp_path / "runs", seeds=2, settings=(*TINY, "training.seed=5"),
+        device="cpu", progress=calls.append, finished=finished.append,
+    )  # fmt: skip
+    assert [run.folder.name for run in summary.runs] == ["seed-5", "seed-6"]
+    assert tuple(finished) == summary.runs
+    scores = [
+        json.loads((run.folder / "log.jsonl").read_text().splitlines()[-1])["macro_auc"]
+        for run in summary.runs
+    ]
+    assert summary.macro_auc == (mean(scores), stdev(scores))
+    assert [call.stage for call in calls if call.done == call.total] == ["epoch 1 of 2", "epoch 2 of 2"] * 2
+    assert SeedsSummary(summary.runs[:1]).macro_auc is None
+
+
+def test_a_run_is_that_of_its_seed_and_is_resumed_only_when_asked(store, tmp_path):
+    run = train("small-cpu", store, tmp_path / "run", settings=TINY, device="cpu")
+    assert run.bundle == tmp_path / "run" / "bundle"
+    with pytest.raises(DataError, match=r"holds a run already; .* `resume`"):
+        train("small-cpu", store, tmp_path / "run", settings=TINY, device="cpu")
+    assert train("small-cpu", store, run, settings=TINY, device="cpu", resume=True) == run
+
+
+def test_a_wrong_setting_names_the_right_one(store, tmp_path):
+    with pytest.raises(RecipeError, match=r"did you mean optim\.lr\?"):
+        train("small-cpu", store, tmp_path / "run", settings=["optim.lrr=1"])
+    assert not (tmp_path / "run").exists()
