@@ -109,7 +109,7 @@ def _with_lines(tile: Tile) -> Colors:
         return tile.colors
     opaque = _coverage(tile)[:, :, None]
     line = np.frombuffer(bytes.fromhex(_LINE[1:]), dtype=np.uint8).astype(np.float32)
-    return np.round(tile.colors + opaque * (line - tile.colors)).astype(np.uint8)
+    return np.asarray(np.round(tile.colors + opaque * (line - tile.colors)), dtype=np.uint8)
 
 
 def _coverage(tile: Tile) -> Float32[np.ndarray, "h w"]:
