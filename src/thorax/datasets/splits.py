@@ -24,6 +24,7 @@ import numpy as np
 
 from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_lines
+from thorax.datasets import NIH_DATASET
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
 from thorax.image_set import ImageSet
@@ -42,7 +43,6 @@ __all__ = [
 ]
 
 PARTS = ("train", "val", "test")
-NIH_DATASET = "nih-chestxray14"
 NIH_IMAGES = 112_120
 """Images of NIH ChestX-ray14 (Wang et al. 2017)."""
 

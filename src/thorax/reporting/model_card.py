@@ -11,7 +11,7 @@ from typing import Any
 
 from thorax.bundle import Bundle, Trained
 from thorax.bundle.manifest import Imported, Member
-from thorax.datasets.splits import NIH_DATASET
+from thorax.datasets import NIH_DATASET
 from thorax.errors import DataError
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
