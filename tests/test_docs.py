@@ -1,6 +1,7 @@
 """Front matter: links resolve, the version has one source, commands run, the picture is current."""
 
 import importlib.util
+import pkgutil
 import re
 import subprocess
 import sys
@@ -42,6 +43,20 @@ def test_the_index_names_every_page():
     assert linked == {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
 
 
+def test_the_layers_in_the_docs_are_those_of_the_contract():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert f"```\n{chr(10).join(layers)}\n```" in (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_the_data_flow_names_what_exists():
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Data flow")[2].split("```")[1]
+    names = [re.split(r" {2,}", line)[1] for line in table.strip().splitlines()]
+    assert len(names) > 8
+    for name in names:
+        pkgutil.resolve_name(f"thorax.{name}")
+
+
 def test_the_readme_is_short_and_says_what_it_must():
     assert len(README.splitlines()) <= 150
     for phrase in (
@@ -70,6 +85,7 @@ def blocks(language: str, text: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path):
     """As written, but for fewer patients and epochs."""
     walk = next(block for block in blocks("sh", README) if block.startswith("thorax phantom"))
@@ -100,6 +116,7 @@ def render_docs() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_readme_shows_todays_report(render_docs, tmp_path):
     """`make docs` renders it again."""
     text = render_docs.photograph(render_docs.write_report(tmp_path))
