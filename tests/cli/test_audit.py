@@ -89,7 +89,7 @@ def test_boxes_are_read(work):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "neither is given; name one of them, such as --split nih-official"),
+        ([], "neither is given; name one of them, such as `split=nih-official`"),
         (["--split", "folder-official", "--test-list", "x.txt"], "both are given"),
         (["--split", "folder-official", "--part", "dev"], "no part 'dev' in folder-official"),
         (["--test-list", "nothing.txt"], "nothing.txt cannot be read"),

@@ -159,7 +159,7 @@ def _audit_lists(
     if boxed is None and store.dataset == NIH_DATASET:
         boxed = _boxed_in_store(store)
     if boxed is None:
-        return problems, checked, ["boxed images in training: give their list with --boxes"]
+        return problems, checked, ["boxed images in training: their list was not given"]
     problems += check_boxed_images(lists, boxed, known=is_known)
     return problems, [*checked, "boxed images in training"], []
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-__all__ = ["AUDIT_FORMAT", "Audit", "Prevalence", "Problem", "Severity", "few", "found"]
+__all__ = ["AUDIT_FORMAT", "Audit", "Prevalence", "Problem", "Severity", "few", "found", "prevalence_table"]
 
 AUDIT_FORMAT: Final = "thorax-audit/1"
 """What the JSON of an audit calls its own layout; the number rises when a key changes its meaning."""
@@ -136,6 +136,23 @@ class Audit:
                 for each in self.prevalence
             ],
         }
+
+
+def prevalence_table(audit: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return header and rows: for each finding its positives and their share in each part."""
+    parts = list(dict.fromkeys(cell.part for cell in audit.prevalence))
+    counted = {(cell.finding, cell.part): cell for cell in audit.prevalence}
+    findings = list(dict.fromkeys(cell.finding for cell in audit.prevalence))
+    rows = []
+    for finding in findings:
+        cells = [counted[finding, part] for part in parts]
+        rows.append(
+            (
+                finding,
+                *(f"{cell.num_positive:,} ({cell.share:.1%})" if cell.num_known else "n/a" for cell in cells),
+            )
+        )
+    return ("Finding", *parts), rows
 
 
 def few(examples: Iterable[str]) -> tuple[str, ...]:

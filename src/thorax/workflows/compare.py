@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thorax.atomic_io import refuse_existing
+from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import Bundle
 from thorax.errors import DataError
 from thorax.evaluation.compare import Comparison
@@ -20,7 +20,6 @@ from thorax.workflows.predictions import (
     PartPredictions,
     Selection,
     StoreLike,
-    StrPath,
     open_labels,
     opened_bundle,
     opened_store,

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from thorax.arrays import PixelsBatch, Probabilities, Rows, Targets
-from thorax.atomic_io import refuse_existing, sha256_of_file
+from thorax.atomic_io import StrPath, refuse_existing, sha256_of_file
 from thorax.auditing import Evidence, Locator, Problem, audit, audit_predictions, lists_of_split
 from thorax.auditing import read_predictions as read_predicted_rows
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError, ThoraxError
@@ -39,7 +39,6 @@ from thorax.workflows.predictions import (
     Selection,
     StoreLike,
     StorePart,
-    StrPath,
     file_validation,
     open_labels,
     opened_bundle,

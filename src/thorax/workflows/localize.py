@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from thorax.arrays import Rows
-from thorax.atomic_io import refuse_existing
+from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import refuse_seen_patients
 from thorax.errors import DataError
 from thorax.evaluation.evaluate import Context
@@ -29,7 +29,6 @@ from thorax.workflows.context import unknown_training
 from thorax.workflows.predictions import (
     BundleLike,
     StoreLike,
-    StrPath,
     opened_bundle,
     opened_store,
     split_of,

@@ -1,6 +1,5 @@
 """A model's predictions of one part of a split: computed from a bundle and a store, or read from a file."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from thorax.arrays import Probabilities, Rows
+from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle, load_bundle, refuse_seen_patients
 from thorax.datasets.splits import Split
 from thorax.errors import BundleError, DataError
@@ -39,7 +39,6 @@ __all__ = [
     "Selection",
     "StoreLike",
     "StorePart",
-    "StrPath",
     "Validation",
     "file_validation",
     "open_labels",
@@ -52,7 +51,6 @@ __all__ = [
     "split_of",
 ]
 
-StrPath = str | os.PathLike[str]
 BundleLike = StrPath | Bundle
 """A bundle that is open, its folder, or the run that made it."""
 StoreLike = StrPath | Store
@@ -114,12 +112,12 @@ class Validation:
 
 def opened_bundle(bundle: BundleLike) -> Bundle:
     """Return a bundle that is open; see `load_bundle`."""
-    return bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    return bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
 
 
 def opened_store(store: StoreLike) -> Store:
     """Return a store that is open; see `open_store`."""
-    return store if isinstance(store, Store) else open_store(Path(store))
+    return store if isinstance(store, Store) else open_store(store)
 
 
 # ---- a bundle on a store's images ------------------------------------------------------------------------

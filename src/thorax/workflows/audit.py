@@ -1,0 +1,98 @@
+"""`audit`: everything that is wrong with a split, a store and what a model made of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from thorax.atomic_io import StrPath
+from thorax.auditing import (
+    Audit,
+    Evidence,
+    Lists,
+    Locator,
+    lists_of_split,
+    locate_parts,
+    read_boxed_images,
+    read_image_list,
+    read_listed_labels,
+    read_metrics,
+    read_part_lists,
+    read_predictions,
+)
+from thorax.auditing import audit as look
+from thorax.datasets.splits import PARTS, build_split
+from thorax.errors import DataError
+from thorax.progress import ProgressCallback
+from thorax.store import Store
+from thorax.workflows.predictions import BundleLike, StoreLike, opened_bundle, opened_store
+
+__all__ = ["audit"]
+
+
+def audit(
+    store: StoreLike,
+    *,
+    split: str = "",
+    lists: Mapping[str, StrPath] | None = None,
+    part: str = "test",
+    predictions: StrPath | None = None,
+    bundle: BundleLike | None = None,
+    metrics: StrPath | None = None,
+    boxes: StrPath | None = None,
+    pixels: bool = True,
+    progress: ProgressCallback | None = None,
+) -> Audit:
+    """Look for every fault that leaves a trace in what is given.
+
+    Args:
+        store: A store with the images and labels, or its folder.
+        split: Name of the split, or "file:PATH" of a list with a column of parts; or
+        lists: A file that lists the images of each part, by "train", "val" and "test".
+        part: The part that is, or will be, measured.
+        predictions: CSV of a model's probabilities.
+        bundle: The model: a bundle, its folder, or the run that made it.
+        metrics: A `metrics.json` of an evaluation.
+        boxes: CSV of boxes; None takes the store's own.
+        pixels: Whether to look for equal and near images, which reads every image.
+        progress: Called while images are looked at.
+
+    Raises:
+        DataError: Neither a split nor lists are given, or both; or one of the files cannot be read.
+        BundleError: The bundle is damaged.
+    """
+    files = {name: Path(file) for name, file in (lists or {}).items()}
+    opened = opened_store(store)
+    locator = Locator(opened.table, opened.dataset)
+    listed = _read_lists(opened, locator, split, files)
+    if part not in PARTS:
+        raise DataError(f"there is no part {part!r} in {listed.name}; the parts are {', '.join(PARTS)}")
+    if split.startswith("file:"):
+        files = {"": Path(split.removeprefix("file:"))}
+    labels = [read_listed_labels(file) for file in files.values()]
+    evidence = Evidence(
+        part=part,
+        predictions=read_predictions(Path(predictions), locator, opened.table.findings)
+        if predictions
+        else None,
+        bundle=opened_bundle(bundle) if bundle else None,
+        metrics=read_metrics(Path(metrics)) if metrics else None,
+        labels=tuple(read for read in labels if read is not None),
+        boxed=read_boxed_images(Path(boxes), locator) if boxes else None,
+        pixels=pixels,
+    )
+    return look(opened, listed, evidence, progress=progress)
+
+
+def _read_lists(store: Store, locator: Locator, split: str, files: Mapping[str, Path]) -> Lists:
+    """Return the lists of the named split, of its file, or of one file for each part."""
+    if bool(split) == bool(files):
+        raise DataError(
+            f"{store.path} can be audited with `split` or with lists of its images, and "
+            f"{'both are' if split else 'neither is'} given; name one of them, such as `split=nih-official`"
+        )
+    if files:
+        return locate_parts("lists", {part: read_image_list(file) for part, file in files.items()}, locator)
+    if split.startswith("file:"):
+        file = Path(split.removeprefix("file:"))
+        return locate_parts(f"file:{file.name}", read_part_lists(file), locator)
+    built = build_split(split, store.table, dataset=store.dataset, whole_sha256=store.split_sha256)
+    return lists_of_split(built, store.dataset)
