@@ -1,0 +1,109 @@
+"""The wheel in a bare environment: what a user has who installs the base and nothing else."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.command import SMALL, thorax
+from tests.helpers.dicom_writing import written
+from thorax.errors import MissingExtra
+
+ROOT = Path(__file__).parents[1]
+
+EXTRAS = {"huggingface-hub", "matplotlib", "onnx", "openvino", "pandas", "pyarrow", "scipy", "timm", "torch"}
+OF_PYTHON = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
+"""What a fresh virtual environment has in itself."""
+
+AT_MOST = 350e6
+
+IN_PYTHON = """
+import json, sys
+import numpy as np
+import thorax
+
+run, image, picture = sys.argv[1:]
+model = thorax.load(run)
+prediction = model.predict(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+model.explain(image, prediction.ranked()[0].finding.name).save(picture, contour=0.5, box=True)
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(json.dumps(sorted(loaded & {"torch", "pandas", "matplotlib", "scipy"})))
+"""
+
+
+def output(*command, expect=0):
+    """Run a command without this repository on its path, and return what it printed."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, env=settings, cwd="/"
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout if expect == 0 else done.stderr
+
+
+def build_wheel(folder):
+    """Build it from a copy, so that nothing is left in the repository."""
+    source = folder / "source"
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    output(*pip, "--wheel-dir", folder, source)
+    (wheel,) = folder.glob("thorax_cxr-*.whl")
+    return wheel
+
+
+def bare_environment(folder, wheel):
+    """Return the folder of the commands of a new environment that the wheel is installed in."""
+    output(sys.executable, "-m", "venv", folder)
+    output(folder / "bin" / "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel)
+    return folder / "bin"
+
+
+def installed_bytes(commands):
+    (packages,) = commands.parent.glob("lib/python3*/site-packages")
+    counted = [path for path in packages.iterdir() if not path.name.startswith(OF_PYTHON)]
+    files = [file for path in counted for file in (path, *path.rglob("*")) if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.slow
+def test_the_base_predicts_and_explains_where_nothing_else_is_installed(tmp_path):
+    thorax("phantom", tmp_path / "phantoms", "--patients", "60", "--size", "64")
+    thorax("prepare", tmp_path / "phantoms", "--out", tmp_path / "store", "--size", "64")
+    run, image = tmp_path / "run", next((tmp_path / "phantoms" / "images").glob("*.png"))
+    thorax("train", "small-cpu", "--store", tmp_path / "store", "--out", run, *SMALL)
+    bare = bare_environment(tmp_path / "bare", build_wheel(tmp_path))
+
+    packages = json.loads(output(bare / "pip", "list", "--format", "json"))
+    names = {package["name"].lower().replace("_", "-") for package in packages}
+    assert "thorax-cxr" in names
+    assert not names & EXTRAS
+    assert installed_bytes(bare) <= AT_MOST
+
+    predicted = json.loads(output(bare / "thorax", "predict", run, image, "--json"))
+    expected = json.loads(thorax("predict", run, image, "--json", "--engine", "torch").stdout)
+    assert list(predicted["findings"]) == list(expected["findings"])
+    for name, finding in predicted["findings"].items():
+        assert finding["probability"] == pytest.approx(expected["findings"][name]["probability"], abs=1e-6)
+
+    (tmp_path / "a.dcm").write_bytes(written(np.asarray(Image.open(image)).astype(np.uint16), bits=8))
+    of_dicom = json.loads(output(bare / "thorax", "predict", run, tmp_path / "a.dcm", "--json"))
+    assert list(of_dicom["findings"]) == list(expected["findings"])
+    output(bare / "python", "-c", "import deflate, gdcm, jpeg_ls, openjpeg")
+
+    loaded = json.loads(output(bare / "python", "-c", IN_PYTHON, run, image, tmp_path / "map.png"))
+    assert loaded == []
+    assert np.asarray(Image.open(tmp_path / "map.png")).shape[1] > 384
+
+    missing = output(
+        bare / "thorax", "evaluate", run, "--store", tmp_path / "store", "--out", tmp_path / "report",
+        expect=MissingExtra.exit_code,
+    )  # fmt: skip
+    assert "install it with pip install '.[evaluate]'" in missing
