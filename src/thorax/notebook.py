@@ -29,12 +29,13 @@ _STYLE: Final = """
 .thorax .bar i{position:absolute;left:0;top:0;bottom:0;background:#3987cf;border-radius:2px}
 .thorax .bar b{position:absolute;top:-.2em;bottom:-.2em;width:2px;margin-left:-1px;background:currentColor}
 .thorax svg{display:block;max-width:100%;height:auto;margin:.4em 0}
-.thorax svg text{fill:currentColor;font:11px sans-serif}
-.thorax svg .axis{stroke:currentColor;stroke-opacity:.25;fill:none}
-.thorax svg .mark{stroke:#3987cf;stroke-width:2;fill:none}
-.thorax svg .other{stroke:#d9822b;stroke-width:2;fill:none}
-.thorax svg .dot{fill:#3987cf}
-.thorax svg .chosen{fill:none;stroke:currentColor;stroke-width:1.5}
+.thorax svg text{fill:currentColor;font:12px sans-serif}
+.thorax svg .grid{stroke:currentColor;stroke-opacity:.18;fill:none}
+.thorax svg .chance{stroke:currentColor;stroke-opacity:.7;stroke-dasharray:2 3;fill:none}
+.thorax svg .whisker,.thorax svg .curve{stroke:#3987cf;stroke-width:2;fill:none}
+.thorax svg .dot,.thorax svg text.named{fill:#3987cf}
+.thorax svg .curve.other{stroke:#d9822b}
+.thorax svg text.other{fill:#d9822b}
 .thorax img{max-width:100%;height:auto}
 """
 

@@ -5,8 +5,9 @@ and a few lines of each. Classes name what the page gives a colour: `grid`, `was
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Final
 
 from thorax.evaluation.calibration.measure import ReliabilityBin
@@ -14,9 +15,12 @@ from thorax.evaluation.curves import Band, Curves
 from thorax.evaluation.statistics.intervals import Interval
 
 __all__ = [
+    "EpochCurve",
     "IntervalAxis",
     "Strip",
     "close_axis",
+    "epochs_svg",
+    "forest_svg",
     "interval_axis",
     "precision_recall_svg",
     "reliability_svg",
@@ -182,3 +186,134 @@ def close_axis(intervals: Sequence[Interval]) -> IntervalAxis:
 def _axis(start: float, end: float, falling: Sequence[float]) -> IntervalAxis:
     bare = IntervalAxis(start=start, end=end, ticks=())
     return IntervalAxis(start, end, tuple((mark, bare.percent(mark)) for mark in reversed(falling)))
+
+
+# ---- figures of a notebook: larger, with their own labels --------------------------------------
+
+_ROW: Final = 20.0
+"""Height of a line of a forest plot."""
+
+_FIGURES: Final = (172.0, 448.0, 462.0)
+"""Where the axis of a forest plot begins and ends, and where its numbers begin."""
+
+
+def forest_svg(rows: Sequence[tuple[str, Interval]], total: tuple[str, Interval], axis: IntervalAxis) -> str:
+    """Return a forest plot: a line for each AUC, with its name before and its numbers behind it.
+
+    Args:
+        rows: Names and intervals, the first on top; a line of an interval that does not exist says so.
+        total: The same of their mean, which stands below them.
+        axis: Which values the lines are drawn over; 0.5 is a dotted line.
+    """
+    bottom = _ROW * (len(rows) + 1) + 4
+    chance, above_total = _number(_along(axis.percent(0.5))), _number(_ROW * len(rows) + 2)
+    marks = [
+        f'<path class="chance" d="M{chance} 0V{_number(bottom)}"/>',
+        f'<path class="grid" d="M0 {above_total}H600"/>',
+    ]
+    for value, percent in axis.ticks:
+        x = _number(_along(percent))
+        marks.append(f'<path class="grid" d="M{x} 0V{_number(bottom)}"/>')
+        marks.append(f'<text x="{x}" y="{_number(bottom + 13)}" text-anchor="middle">{value:.3g}</text>')
+    for number, (name, interval) in enumerate([*rows, total]):
+        y = _ROW * number + _ROW / 2 + 2
+        below = _number(y + 4)
+        marks.append(f'<text x="0" y="{below}">{escape(name)}</text>')
+        marks.append(f'<text x="{_number(_FIGURES[2])}" y="{below}">{escape(_in_words(interval))}</text>')
+        if interval.exists:
+            strip = axis.strip(interval)
+            low, high, middle = (_number(_along(each)) for each in (strip.low, strip.high, strip.value))
+            marks.append(f'<path class="whisker" d="M{low} {_number(y)}H{high}"/>')
+            marks.append(f'<circle class="dot" cx="{middle}" cy="{_number(y)}" r="3.5"/>')
+    return _svg(600, bottom + 18, marks)
+
+
+def _in_words(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.ends})" if interval.exists else "n/a"
+
+
+def _along(percent: float) -> float:
+    start, end, _ = _FIGURES
+    return start + (end - start) * min(max(percent, 0.0), 100.0) / 100
+
+
+@dataclass(frozen=True, slots=True)
+class EpochCurve:
+    """What was measured in each epoch.
+
+    Attributes:
+        name: What it is called.
+        values: From the first epoch on; None where there is none.
+    """
+
+    name: str
+    values: Sequence[float | None]
+
+
+def epochs_svg(panels: Sequence[tuple[str, Sequence[EpochCurve]]], *, chosen: int) -> str:
+    """Return figures of curves over the epochs, side by side; the chosen epoch is a line in each.
+
+    Args:
+        panels: The title of each figure and its curves, at most two.
+        chosen: The chosen epoch, counted from 1.
+    """
+    marks = [
+        mark
+        for number, (title, curves) in enumerate(panels)
+        for mark in _epochs_panel(title, curves, chosen=chosen, left=40.0 + 310.0 * number)
+    ]
+    return _svg(310 * len(panels), 180, marks)
+
+
+_PANEL: Final = (24.0, 150.0, 250.0)
+"""Top and bottom of a figure over epochs, and its width."""
+
+
+def _epochs_panel(title: str, curves: Sequence[EpochCurve], *, chosen: int, left: float) -> list[str]:
+    top, bottom, width = _PANEL
+    values = [value for curve in curves for value in curve.values if value is not None]
+    marks = [f'<text x="{_number(left)}" y="12">{escape(title)}</text>']
+    if not values:
+        return [*marks, f'<text x="{_number(left)}" y="40">n/a</text>']
+    low, high = min(values), max(values)
+    if high - low < 1e-9:  # noqa: PLR2004  (one value, or equal ones)
+        low, high = low - 0.5, high + 0.5
+    last = max(2, *(len(curve.values) for curve in curves))
+
+    def place(epoch: int, value: float) -> tuple[float, float]:
+        return left + width * (epoch - 1) / (last - 1), bottom - (bottom - top) * (value - low) / (high - low)
+
+    for value in (low, (low + high) / 2, high):
+        y = place(1, value)[1]
+        marks.append(f'<path class="grid" d="M{_number(left)} {_number(y)}h{_number(width)}"/>')
+        text = f'<text x="{_number(left - 5)}" y="{_number(y + 4)}" text-anchor="end">{value:.3g}</text>'
+        marks.append(text)
+    x = _number(place(chosen, low)[0])
+    marks.append(f'<path class="chance" d="M{x} {_number(top)}V{_number(bottom)}"/>')
+    for epoch in sorted({1, chosen, last}):
+        x = _number(place(epoch, low)[0])
+        marks.append(f'<text x="{x}" y="{_number(bottom + 15)}" text-anchor="middle">{epoch}</text>')
+    for number, curve in enumerate(curves):
+        marks += _epochs_curve(curve, place, other=number > 0)
+        x = _number(left + width - 92 * (len(curves) - 1 - number))
+        if len(curves) > 1:
+            kind = "other" if number else "named"
+            marks.append(f'<text class="{kind}" x="{x}" y="12" text-anchor="end">{escape(curve.name)}</text>')
+    return marks
+
+
+def _epochs_curve(
+    curve: EpochCurve, place: Callable[[int, float], tuple[float, float]], *, other: bool
+) -> list[str]:
+    points = [place(epoch, value) for epoch, value in enumerate(curve.values, 1) if value is not None]
+    joined = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
+    if len(points) == 1:
+        ((x, y),) = points
+        return [f'<circle class="dot" cx="{_number(x)}" cy="{_number(y)}" r="3.5"/>']
+    return [f'<path class="{"curve other" if other else "curve"}" d="M{joined}"/>'] if points else []
+
+
+def _svg(width: float, height: float, marks: Sequence[str]) -> str:
+    size = f'width="{_number(width)}" height="{_number(height)}"'
+    box = f'viewBox="0 0 {_number(width)} {_number(height)}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {box}>{"".join(marks)}</svg>'

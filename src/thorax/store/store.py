@@ -13,6 +13,7 @@ from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import StrPath, sha256_of_file
 from thorax.datasets.table import SampleTable, read_table
 from thorax.errors import DataError
+from thorax.notebook import facts, page, shortened, table
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import (
     HEADER_BYTES,
@@ -28,7 +29,7 @@ from thorax.store.manifest import (
 __all__ = ["Store", "open_store"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Store:
     """A finished store.
 
@@ -47,6 +48,40 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        return (
+            f"Store({shortened(str(self.path))!r}: {len(self):,} images of {self.num_patients:,} patients, "
+            f"{self.preparation.size} pixels a side, {len(self.table.findings)} findings)"
+        )
+
+    def _repr_html_(self) -> str:
+        findings = self.table.findings
+        targets = self.table.targets(findings)
+        rows = [
+            (finding.label, f"{positive:,}", f"{positive / max(known, 1):.1%}", f"{known:,}")
+            for finding, positive, known in zip(
+                findings, (targets == 1).sum(axis=0), (targets >= 0).sum(axis=0), strict=True
+            )
+        ]
+        return page(
+            f"Store {self.path}",
+            facts(
+                [
+                    ("Data set", self.dataset),
+                    ("Images", f"{len(self):,} of {self.num_patients:,} patients"),
+                    ("Pixels", f"{self.preparation.size} a side, {self.preparation.fit}"),
+                    ("Splits", ", ".join(self.split_sha256) or "none is registered"),
+                    ("Not usable", f"{self.num_rejected:,} files, listed in rejected.csv"),
+                ]
+            ),
+            table(("Finding", "Images with it", "Prevalence", "Images labeled"), rows),
+        )
+
+    @property
+    def num_patients(self) -> int:
+        """How many patients the images are of."""
+        return len(set(self.table.patients().patients))
 
     @property
     def dataset(self) -> str:

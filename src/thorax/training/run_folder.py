@@ -13,8 +13,10 @@ import torch
 import thorax
 from thorax.atomic_io import exclusive_lock
 from thorax.errors import DataError
+from thorax.notebook import Html, notes, page, shortened
 from thorax.recipe.load import recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
+from thorax.reporting.representations import learning_curves_svg
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpoint, load_checkpoint
 from thorax.training.compute import ComputeConfig
@@ -37,7 +39,7 @@ LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunSummary:
     """What came of a run.
 
@@ -68,6 +70,31 @@ class RunSummary:
     def __fspath__(self) -> str:
         """Return the run's folder, so that a summary may be given wherever a bundle's path may."""
         return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"RunSummary({shortened(str(self.folder))!r}: {self._outcome()})"
+
+    def _outcome(self) -> str:
+        early = ", stopped early" if self.stopped_early else ""
+        metric = "n/a" if self.macro_auc is None else f"{self.macro_auc:.3f}"
+        return f"epoch {self.selected_epoch} of {self.epochs}{early}, mean AUC {metric} on validation"
+
+    def _repr_html_(self) -> str:
+        log = self.folder / LOG
+        curves = learning_curves_svg(read_log(log), chosen=self.selected_epoch) if log.is_file() else ""
+        bias = self.premium
+        return page(
+            f"Run {self.folder}: {self._outcome()}",
+            Html(curves),
+            notes(
+                [
+                    "The dotted line is the chosen epoch.",
+                    "Validation chose and calibrated, so its figures are not a result: those come from evaluating.",
+                    *self.notices,
+                    f"Choosing by the test part would have pretended {bias.excess:.3f} more." if bias else "",
+                ]
+            ),
+        )
 
     def as_fields(self) -> dict[str, Any]:
         """Return what the log's last event holds: all but the folders."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import Bundle
@@ -14,6 +15,7 @@ from thorax.evaluation.labeled import LabeledImages, ScoredImages
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
 from thorax.reporting.comparison import ComparisonFiles, write_comparison
+from thorax.reporting.representations import comparison_columns, comparison_html, frame
 from thorax.store import Store
 from thorax.workflows.predictions import (
     BundleLike,
@@ -28,10 +30,13 @@ from thorax.workflows.predictions import (
     select_part,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["ComparisonResult", "compare"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ComparisonResult:
     """Models measured on the same images, beside one another.
 
@@ -42,6 +47,22 @@ class ComparisonResult:
 
     comparison: Comparison
     contexts: Mapping[str, Context]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the differences with a row for each pair of models and finding.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return frame(comparison_columns(self.comparison))
+
+    def __repr__(self) -> str:
+        first, *others = self.comparison.pairs
+        said = f"mean AUC of {first.model} less {first.baseline}: {first.macro.difference}"
+        return f"ComparisonResult({said}{f'; {len(others)} more pairs' if others else ''})"
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self.comparison, self.contexts)
 
     def write(self, out: StrPath, *, overwrite: bool = False) -> ComparisonFiles:
         """Write `comparison.json` and `comparison.md` into a folder.

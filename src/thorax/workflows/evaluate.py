@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
 from thorax.reporting.gallery import Gallery, MapSource, draw_gallery
 from thorax.reporting.report import ReportFiles, write_report
+from thorax.reporting.representations import evaluation_columns, evaluation_html, frame
+from thorax.reporting.summary import headline
 from thorax.store import Store
 from thorax.workflows.predictions import (
     BundleLike,
@@ -55,13 +57,16 @@ from thorax.workflows.thresholds import (
     try_calibrations,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["EvaluationResult", "Prevalence", "evaluate_bundle", "evaluate_predictions"]
 
 Prevalence = Mapping[str, float] | Mapping[Finding, float]
 """How common each finding is, by the finding or its name, in [0, 1]."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class EvaluationResult:
     """A model measured on one part of a split.
 
@@ -106,6 +111,33 @@ class EvaluationResult:
     def thresholds(self) -> ThresholdSet:
         """The thresholds of the first operating point, at which subgroups and examples are shown."""
         return self.evaluation.primary.points
+
+    @property
+    def predictions(self) -> "pd.DataFrame":
+        """Columns image and patient, and the probability of each finding by its name; a row for each image.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        names = [finding.name for finding in self.findings]
+        columns = dict(zip(names, self.probabilities.T, strict=True))
+        return frame({"image": self.images, "patient": self.patients, **columns})
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the figures with a row for each finding; "_low" and "_high" are the ends of intervals.
+
+        Sensitivity and what follows are at the first operating point; what does not exist is NaN.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return frame(evaluation_columns(self.evaluation))
+
+    def __repr__(self) -> str:
+        return f"EvaluationResult({headline(self.evaluation.ranking, self.context)})"
+
+    def _repr_html_(self) -> str:
+        return evaluation_html(self.evaluation, self.context, self.audit)
 
     def write(self, out: StrPath, *, overwrite: bool = False) -> ReportFiles:
         """Write `metrics.json`, `report.html` and `report.md` into a folder.
