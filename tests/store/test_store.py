@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.html import text_of
 from thorax.datasets.sources import read_folder
 from thorax.errors import DataError
 from thorax.imaging import prepare, read_radiograph
@@ -203,3 +204,14 @@ def test_a_manifest_that_contradicts_itself(path):
     (path / "store.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="has 10,368 bytes, and 9,344 were written"):
         open_store(path)
+
+
+def test_a_store_shows_what_it_holds(images, settings, tmp_path):
+    build(read_folder(images(12)), tmp_path / "store", settings, workers=1)
+    store = open_store(tmp_path / "store")
+    assert repr(store).endswith("store': 12 images of 6 patients, 32 pixels a side, 2 findings)")
+    assert len(repr(store)) < 150
+    html = store._repr_html_()
+    assert {"12 of 6 patients", "32 a side, pad", "nih-official", "Pleural effusion"} <= set(text_of(html))
+    mass = text_of(html).index("Mass")
+    assert text_of(html)[mass + 1 : mass + 4] == ["3", "33.3%", "9"]  # unsure ones and those without one

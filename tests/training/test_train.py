@@ -2,17 +2,20 @@ import math
 import re
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.helpers.html import tags_of, text_of
 from thorax.bundle import load_bundle
 from thorax.errors import DataError, RecipeError, ThoraxError
 from thorax.findings import Finding
 from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine
+from thorax.notebook import shortened
 from thorax.training import NonFiniteLoss, TrainingInterrupted, train
 from thorax.training.logbook import TIME_FIELDS, read_log
 from thorax.training.plan import plan_run
@@ -372,3 +375,14 @@ def test_a_macro_mean_leaves_out_no_finding_and_what_is_undefined():
     assert found.macro_auc == 0.5
     assert found.score("macro-auc") == 0.5
     assert found.score("loss") == -found.loss
+
+
+def test_a_summary_shows_its_learning_curves(learnt, tmp_path):
+    _, summary, _ = learnt
+    said = f"epoch {summary.selected_epoch} of 6, mean AUC {summary.macro_auc:.3f} on validation"
+    assert repr(summary) == f"RunSummary({shortened(str(summary.folder))!r}: {said})"
+    html = summary._repr_html_()
+    assert {"svg", "path"} <= tags_of(html)
+    assert f"Run {summary.folder}: {said}" in text_of(html)
+    elsewhere = replace(summary, folder=tmp_path)
+    assert "svg" not in tags_of(elsewhere._repr_html_())

@@ -1,7 +1,6 @@
 """A bundle at work in one line: every kind of image, failures as values, and how results show themselves."""
 
 import io
-from html.parser import HTMLParser
 
 import numpy as np
 import pydicom
@@ -10,6 +9,7 @@ from PIL import Image
 
 import thorax
 from tests.helpers.dicom_writing import dataset, to_bytes
+from tests.helpers.html import tags_of
 from thorax.bundle import load_bundle
 from thorax.errors import BundleError, DataError, ImageError, RecipeError
 from thorax.findings import Finding
@@ -165,31 +165,6 @@ def test_a_prediction_is_gone_through_and_tabulated():
 
 
 # ---- how results show themselves ---------------------------------------------------------------
-
-
-class Checked(HTMLParser):
-    """Refuses what is not closed, and collects the tags."""
-
-    VOID = frozenset({"img", "br", "meta"})
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.open = set(), []
-
-    def handle_starttag(self, tag, _attributes):
-        self.tags.add(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert tag in self.VOID or self.open.pop() == tag
-
-
-def tags_of(html):
-    checked = Checked()
-    checked.feed(html)
-    assert not checked.open
-    return checked.tags
 
 
 HOSTILE = "<script>alert('x')</script>&\"chest\".png"

@@ -225,7 +225,7 @@ def forest_svg(rows: Sequence[tuple[str, Interval]], total: tuple[str, Interval]
             low, high, middle = (_number(_along(each)) for each in (strip.low, strip.high, strip.value))
             marks.append(f'<path class="whisker" d="M{low} {_number(y)}H{high}"/>')
             marks.append(f'<circle class="dot" cx="{middle}" cy="{_number(y)}" r="3.5"/>')
-    return _svg(600, bottom + 18, marks)
+    return _svg(600.0, bottom + 18, marks)
 
 
 def _in_words(interval: Interval) -> str:
@@ -262,7 +262,7 @@ def epochs_svg(panels: Sequence[tuple[str, Sequence[EpochCurve]]], *, chosen: in
         for number, (title, curves) in enumerate(panels)
         for mark in _epochs_panel(title, curves, chosen=chosen, left=40.0 + 310.0 * number)
     ]
-    return _svg(310 * len(panels), 180, marks)
+    return _svg(310.0 * len(panels), 180.0, marks)
 
 
 _PANEL: Final = (24.0, 150.0, 250.0)

@@ -89,7 +89,7 @@ class RunSummary:
             notes(
                 [
                     "The dotted line is the chosen epoch.",
-                    "Validation chose and calibrated, so its figures are not a result: those come from evaluating.",
+                    "Validation chose and calibrated, so evaluate on the test part for a result.",
                     *self.notices,
                     f"Choosing by the test part would have pretended {bias.excess:.3f} more." if bias else "",
                 ]

@@ -1,0 +1,156 @@
+"""What results show of themselves in a notebook, and their figures as tables."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from tests.helpers.assessments import CONTEXT, EDEMA, HERNIA, HOSTILE, assessment_of
+from tests.helpers.html import tags_of, text_of
+from thorax.evaluation.compare import compare
+from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.statistics.intervals import Interval
+from thorax.findings import Finding, find_finding
+from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis
+from thorax.reporting.representations import (
+    comparison_columns,
+    comparison_html,
+    evaluation_columns,
+    evaluation_html,
+    frame,
+    learning_curves_svg,
+)
+
+MASS = find_finding("Mass")
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    return assessment_of((EDEMA, MASS, HERNIA))
+
+
+# ---- an evaluation -----------------------------------------------------------------------------
+
+
+def test_an_evaluation_shows_headline_and_forest_plot(evaluation):
+    html = evaluation_html(evaluation, CONTEXT, [("error", "Two parts share patients."), ("note", "Seen.")])
+    said = text_of(html)
+    macro = evaluation.ranking.macro_auc
+    assert said[0].startswith(f"Mean AUC over 2 findings {macro.value:.3f} (95 % interval {macro.ends})")
+    for measured in evaluation.ranking.findings[:2]:
+        assert f"{measured.auc.value:.3f} ({measured.auc.ends})" in said
+    assert "No AUC, for want of images with or without it: Hernia." in said
+    assert CONTEXT.warnings[0] in said
+    assert "Audit, error: Two parts share patients." in said
+    assert not [text for text in said if "Seen." in text]
+    assert {"svg", "circle"} <= tags_of(html)
+
+
+def test_the_best_finding_is_on_top(evaluation):
+    said = text_of(evaluation_html(evaluation, CONTEXT, []))
+    best, worst = sorted(evaluation.ranking.findings[:2], key=lambda measured: -measured.auc.value)
+    assert said.index(best.finding.label) < said.index(worst.finding.label)
+
+
+def test_names_are_never_html():
+    evaluation = assessment_of((Finding(HOSTILE), MASS, HERNIA))
+    html = evaluation_html(evaluation, CONTEXT, [("error", HOSTILE)])
+    assert "script" not in tags_of(html)
+    assert HOSTILE in text_of(html)
+
+
+def test_the_figures_as_a_table(evaluation):
+    table = frame(evaluation_columns(evaluation))
+    assert table["finding"].tolist() == ["Edema", "Mass", "Hernia"]
+    for row, measured in enumerate(evaluation.ranking.findings[:2]):
+        assert table.loc[row, "auc"] == measured.auc.value
+        assert table.loc[row, "auc_low"] == measured.auc.low
+        assert table.loc[row, "average_precision_high"] == measured.average_precision.high
+    called = evaluation.primary.classification.findings[0]
+    assert table.loc[0, "sensitivity"] == called.rates["sensitivity"].interval.value
+    assert math.isnan(table.loc[2, "auc"])
+    assert table["positives"].tolist()[2] == 0
+
+
+# ---- a comparison ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    random = np.random.default_rng(1)
+    targets = (random.random((60, 2)) < 0.4).astype(np.int8)
+    images = [f"{number}.png" for number in range(60)]
+    labeled = LabeledImages(
+        images=images,
+        patients=[str(number // 2) for number in range(60)],
+        targets=targets,
+        findings=(EDEMA, MASS),
+    )
+    scored = [
+        ScoredImages(model=name, images=images, scores=random.random((60, 2)), findings=(EDEMA, MASS))
+        for name in ("first", "<b>second</b>")
+    ]
+    return compare(labeled, scored, resamples=50)
+
+
+def test_a_comparison_shows_a_table_for_each_pair(comparison):
+    html = comparison_html(comparison, {"first": CONTEXT, "<b>second</b>": CONTEXT})
+    said = text_of(html)
+    assert said[0] == "Comparison of first and <b>second</b>"
+    assert "b" not in tags_of(html)
+    assert {"Pulmonary oedema", "Mass", "Mean of 2"} <= set(said)
+    assert f"first: {CONTEXT.warnings[0]}" in said
+
+
+def test_a_comparison_as_a_table(comparison):
+    table = frame(comparison_columns(comparison))
+    (pair,) = comparison.pairs
+    assert table["finding"].tolist() == ["Edema", "Mass"]
+    assert table["model"].tolist() == [pair.model] * 2
+    assert table["difference"].tolist() == [found.auc.difference.value for found in pair.findings]
+    assert np.allclose(table["difference"], table["model_auc"] - table["baseline_auc"])
+
+
+# ---- figures -----------------------------------------------------------------------------------
+
+
+def test_a_forest_plot_places_values_on_its_axis():
+    intervals = [
+        Interval(0.75, 0.5, 1.0),
+        Interval(0.6, math.nan, math.nan),
+        Interval(math.nan, *[math.nan] * 2),
+    ]
+    rows = list(zip("abc", intervals, strict=True))
+    svg = forest_svg(rows, ("mean", Interval(0.7, 0.6, 0.8)), interval_axis(intervals))
+    assert re.findall(r'circle class="dot" cx="([\d.]+)"', svg) == ["310", "227.2", "282.4"]
+    assert '<path class="whisker" d="M172 12H448"/>' in svg
+    said = text_of(svg)
+    assert "0.600 (n/a)" in said
+    assert "n/a" in said
+
+
+def test_curves_over_epochs_go_through_their_values():
+    panels = [("Loss", [EpochCurve("training", [3.0, 2.0, 1.0]), EpochCurve("validation", [3.0, None, 2.0])])]
+    svg = epochs_svg(panels, chosen=2)
+    first, second = re.findall(r'<path class="curve(?: other)?" d="M([^"]+)"', svg)
+    assert first == "40 24L165 87L290 150"
+    assert second == "40 24L290 87"
+    assert 'class="chance" d="M165 24V150"' in svg
+    assert {"training", "validation", "1", "2", "3"} <= set(text_of(svg))
+
+
+@pytest.mark.parametrize("values", [[], [None, None], [0.5], [0.5, 0.5]])
+def test_curves_over_few_epochs_are_drawn_too(values):
+    tags_of(epochs_svg([("Mean AUC", [EpochCurve("", values)])], chosen=1))
+
+
+def test_learning_curves_are_those_of_the_log():
+    events = [
+        {"event": "start"},
+        {"event": "epoch", "train_loss": 1.0, "val_loss": 2.0, "macro_auc": None},
+        {"event": "epoch", "train_loss": 0.5, "val_loss": 1.0, "macro_auc": 0.6},
+    ]
+    svg = learning_curves_svg(events, chosen=2)
+    assert svg.count('class="curve') == 2
+    assert svg.count('class="dot"') == 1  # one AUC alone
