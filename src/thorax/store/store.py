@@ -49,6 +49,10 @@ class Store:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __fspath__(self) -> str:
+        """Return its folder, so that a store may be given wherever the path of one may."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         return (
             f"Store({shortened(str(self.path))!r}: {len(self):,} images of {self.num_patients:,} patients, "

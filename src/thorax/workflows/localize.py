@@ -24,6 +24,7 @@ from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.reporting.localization import write_localization
+from thorax.reporting.representations import frame, localization_columns, localization_html
 from thorax.store import Store
 from thorax.workflows.context import unknown_training
 from thorax.workflows.predictions import (
@@ -35,6 +36,8 @@ from thorax.workflows.predictions import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from thorax.explain.torch_explainer import TorchExplainer
 
 __all__ = [
@@ -54,7 +57,7 @@ _FEW: Final = 100
 """Fewer boxes than this bring a warning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class LocalizationResult:
     """How well maps point at boxed findings.
 
@@ -67,6 +70,24 @@ class LocalizationResult:
     localization: Localization
     curves: tuple[MapFaithfulness, ...]
     context: Context
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the figures with a row for each kind of map and finding.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return frame(localization_columns(self.localization))
+
+    def __repr__(self) -> str:
+        first = self.localization.methods[0]
+        return (
+            f"LocalizationResult({self.context.where}, {self.localization.num_pairs:,} boxes: "
+            f"pointing {first.mean.pointing} by {first.name})"
+        )
+
+    def _repr_html_(self) -> str:
+        return localization_html(self.localization, self.curves, self.context)
 
     def write(self, out: StrPath, *, overwrite: bool = False) -> tuple[Path, Path]:
         """Write `localization.json` and `localization.md` into a folder, and return the paths.

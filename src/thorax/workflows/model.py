@@ -240,6 +240,10 @@ class Model:
         """Return its model card in Markdown: what it is for, what it was made of, and its limits."""
         return Markdown(render_card(self.bundle))
 
+    def __fspath__(self) -> str:
+        """Return the bundle's folder, so that a model may be given wherever the path of a bundle may."""
+        return str(self.bundle.folder)
+
     def __repr__(self) -> str:
         calibrated = "calibrated" if self.calibrated else "not calibrated"
         return f"Model({shortened(self.name)!r}: {len(self.findings)} findings, {calibrated}, {self.engine})"
