@@ -10,7 +10,7 @@ from thorax.hardware import one_blas_thread
 from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
-    from thorax.workflows.evaluate import EvaluationResult
+    from thorax.workflows.results import EvaluationResult
 
 __all__ = ["evaluate"]
 

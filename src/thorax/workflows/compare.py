@@ -1,21 +1,16 @@
 """`compare`: how models differ on the same images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from thorax.atomic_io import StrPath, refuse_existing
+from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle
 from thorax.errors import DataError
-from thorax.evaluation.compare import Comparison
 from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.labeled import LabeledImages, ScoredImages
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
-from thorax.reporting.comparison import ComparisonFiles, write_comparison
-from thorax.reporting.representations import comparison_columns, comparison_html, frame
 from thorax.store import Store
 from thorax.workflows.predictions import (
     BundleLike,
@@ -29,54 +24,9 @@ from thorax.workflows.predictions import (
     read_part,
     select_part,
 )
+from thorax.workflows.results import ComparisonResult
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["ComparisonResult", "compare"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class ComparisonResult:
-    """Models measured on the same images, beside one another.
-
-    Attributes:
-        comparison: The differences, with paired intervals and p values.
-        contexts: What the figures of each model travel with, by its name.
-    """
-
-    comparison: Comparison
-    contexts: Mapping[str, Context]
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return the differences with a row for each pair of models and finding.
-
-        Raises:
-            MissingExtra: pandas is not installed.
-        """
-        return frame(comparison_columns(self.comparison))
-
-    def __repr__(self) -> str:
-        first, *others = self.comparison.pairs
-        said = f"mean AUC of {first.model} less {first.baseline}: {first.macro.difference}"
-        return f"ComparisonResult({said}{f'; {len(others)} more pairs' if others else ''})"
-
-    def _repr_html_(self) -> str:
-        return comparison_html(self.comparison, self.contexts)
-
-    def write(self, out: StrPath, *, overwrite: bool = False) -> ComparisonFiles:
-        """Write `comparison.json` and `comparison.md` into a folder.
-
-        Args:
-            out: The folder; made if it is not there.
-            overwrite: Whether files of an earlier comparison there may be replaced.
-
-        Raises:
-            DataError: `out` is a file, or not empty and `overwrite` is false.
-        """
-        folder = Path(out)
-        refuse_existing(folder, overwrite=overwrite, folder=True)
-        return write_comparison(self.comparison, self.contexts, out=folder)
+__all__ = ["compare"]
 
 
 def compare(

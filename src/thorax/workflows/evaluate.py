@@ -1,39 +1,33 @@
 """`evaluate`: a model measured on one part of a split, with everything that its report shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from thorax.arrays import PixelsBatch, Probabilities, Rows, Targets
-from thorax.atomic_io import StrPath, refuse_existing, sha256_of_file
+from thorax.arrays import PixelsBatch, Rows
+from thorax.atomic_io import StrPath, sha256_of_file
 from thorax.auditing import Evidence, Locator, Problem, audit, audit_predictions, lists_of_split
 from thorax.auditing import read_predictions as read_predicted_rows
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError, ThoraxError
-from thorax.evaluation.evaluate import Context, Evaluation, EvaluationPlan
+from thorax.evaluation.evaluate import Evaluation, EvaluationPlan
 from thorax.evaluation.evaluate import evaluate as measure
 from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.inputs.radiologists import read_radiologist_labels
-from thorax.evaluation.labeled import Cohort
 from thorax.evaluation.operating_points import parse_rule
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import (
-    ThresholdSet,
     read_threshold_set,
 )
 from thorax.explain import best_method, open_explainer, reading_notes
 from thorax.explain.methods import Explainer, Maps, Method
-from thorax.findings import Finding, Findings, finding_or_new
+from thorax.findings import Finding, finding_or_new
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
 from thorax.reporting.gallery import Gallery, MapSource, draw_gallery
-from thorax.reporting.report import ReportFiles, write_report
-from thorax.reporting.representations import evaluation_columns, evaluation_html, frame
-from thorax.reporting.summary import headline
 from thorax.store import Store
 from thorax.workflows.predictions import (
     BundleLike,
@@ -50,6 +44,7 @@ from thorax.workflows.predictions import (
     read_part,
     select_part,
 )
+from thorax.workflows.results import EvaluationResult
 from thorax.workflows.thresholds import (
     Choosers,
     bundle_points,
@@ -57,101 +52,10 @@ from thorax.workflows.thresholds import (
     try_calibrations,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["EvaluationResult", "Prevalence", "evaluate_bundle", "evaluate_predictions"]
+__all__ = ["Prevalence", "evaluate_bundle", "evaluate_predictions"]
 
 Prevalence = Mapping[str, float] | Mapping[Finding, float]
 """How common each finding is, by the finding or its name, in [0, 1]."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class EvaluationResult:
-    """A model measured on one part of a split.
-
-    Attributes:
-        evaluation: All figures, with their intervals.
-        context: What the figures travel with: split, part, model, versions, warnings.
-        audit: What the audit found on the way, as pairs of severity and text.
-        gallery: Examples of each outcome with the model's maps; None where none were wanted, or without
-            pixels.
-        cohort: The images with their labels.
-        probabilities: In [0, 1], one row per image, one column per finding of the cohort.
-    """
-
-    evaluation: Evaluation
-    context: Context
-    audit: tuple[tuple[str, str], ...]
-    gallery: Gallery | None
-    cohort: Cohort
-    probabilities: Probabilities
-
-    @property
-    def findings(self) -> Findings:
-        """The findings, in the order of the columns."""
-        return self.cohort.findings
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The name of each image, in the order of the rows."""
-        return tuple(self.cohort.images)
-
-    @property
-    def patients(self) -> tuple[str, ...]:
-        """The patient of each image."""
-        return tuple(self.cohort.patients)
-
-    @property
-    def labels(self) -> Targets:
-        """The label of each image (rows) and finding (columns): 1 present, 0 absent, all else unknown."""
-        return self.cohort.targets
-
-    @property
-    def thresholds(self) -> ThresholdSet:
-        """The thresholds of the first operating point, at which subgroups and examples are shown."""
-        return self.evaluation.primary.points
-
-    @property
-    def predictions(self) -> "pd.DataFrame":
-        """Columns image and patient, and the probability of each finding by its name; a row for each image.
-
-        Raises:
-            MissingExtra: pandas is not installed.
-        """
-        names = [finding.name for finding in self.findings]
-        columns = dict(zip(names, self.probabilities.T, strict=True))
-        return frame({"image": self.images, "patient": self.patients, **columns})
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return the figures with a row for each finding; "_low" and "_high" are the ends of intervals.
-
-        Sensitivity and what follows are at the first operating point; what does not exist is NaN.
-
-        Raises:
-            MissingExtra: pandas is not installed.
-        """
-        return frame(evaluation_columns(self.evaluation))
-
-    def __repr__(self) -> str:
-        return f"EvaluationResult({headline(self.evaluation.ranking, self.context)})"
-
-    def _repr_html_(self) -> str:
-        return evaluation_html(self.evaluation, self.context, self.audit)
-
-    def write(self, out: StrPath, *, overwrite: bool = False) -> ReportFiles:
-        """Write `metrics.json`, `report.html` and `report.md` into a folder.
-
-        Args:
-            out: The folder; made if it is not there.
-            overwrite: Whether files of an earlier report there may be replaced.
-
-        Raises:
-            DataError: `out` is a file, or not empty and `overwrite` is false.
-        """
-        folder = Path(out)
-        refuse_existing(folder, overwrite=overwrite, folder=True)
-        return write_report(self.evaluation, self.context, out=folder, audit=self.audit, gallery=self.gallery)
 
 
 def evaluate_bundle(

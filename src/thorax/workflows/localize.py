@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from thorax.arrays import Rows
-from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import refuse_seen_patients
 from thorax.errors import DataError
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.localization.regions import BoxedFinding, MapOverlap, map_overlap
-from thorax.evaluation.localization.scores import Localization, MapFaithfulness
+from thorax.evaluation.localization.scores import MapFaithfulness
 from thorax.evaluation.localization.scores import localize as measure
 from thorax.evaluation.statistics.intervals import patient_means
 from thorax.explain import open_explainer, open_torch_explainer
@@ -23,8 +21,6 @@ from thorax.findings import Findings
 from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
-from thorax.reporting.localization import write_localization
-from thorax.reporting.representations import frame, localization_columns, localization_html
 from thorax.store import Store
 from thorax.workflows.context import unknown_training
 from thorax.workflows.predictions import (
@@ -34,15 +30,13 @@ from thorax.workflows.predictions import (
     opened_store,
     split_of,
 )
+from thorax.workflows.results import LocalizationResult
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from thorax.explain.torch_explainer import TorchExplainer
 
 __all__ = [
     "BoxedRow",
-    "LocalizationResult",
     "boxed_rows",
     "faithfulness_of_maps",
     "localize",
@@ -55,53 +49,6 @@ _BATCH: Final = 8
 
 _FEW: Final = 100
 """Fewer boxes than this bring a warning."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class LocalizationResult:
-    """How well maps point at boxed findings.
-
-    Attributes:
-        localization: The figures of each method, beside baselines.
-        curves: Deletion and insertion of each method; empty where they were not wanted.
-        context: What the figures travel with.
-    """
-
-    localization: Localization
-    curves: tuple[MapFaithfulness, ...]
-    context: Context
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return the figures with a row for each kind of map and finding.
-
-        Raises:
-            MissingExtra: pandas is not installed.
-        """
-        return frame(localization_columns(self.localization))
-
-    def __repr__(self) -> str:
-        first = self.localization.methods[0]
-        return (
-            f"LocalizationResult({self.context.where}, {self.localization.num_pairs:,} boxes: "
-            f"pointing {first.mean.pointing} by {first.name})"
-        )
-
-    def _repr_html_(self) -> str:
-        return localization_html(self.localization, self.curves, self.context)
-
-    def write(self, out: StrPath, *, overwrite: bool = False) -> tuple[Path, Path]:
-        """Write `localization.json` and `localization.md` into a folder, and return the paths.
-
-        Args:
-            out: The folder; made if it is not there.
-            overwrite: Whether files of an earlier localization there may be replaced.
-
-        Raises:
-            DataError: `out` is a file, or not empty and `overwrite` is false.
-        """
-        folder = Path(out)
-        refuse_existing(folder, overwrite=overwrite, folder=True)
-        return write_localization(self.localization, self.context, out=folder, curves=self.curves)
 
 
 def localize(

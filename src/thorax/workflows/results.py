@@ -1,0 +1,212 @@
+"""What `evaluate`, `compare` and `localize` return: figures that show, tabulate and write themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thorax.arrays import Probabilities, Targets
+from thorax.atomic_io import StrPath, refuse_existing
+from thorax.evaluation.compare import Comparison
+from thorax.evaluation.evaluate import Context, Evaluation
+from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.localization.scores import Localization, MapFaithfulness
+from thorax.evaluation.thresholds import ThresholdSet
+from thorax.findings import Findings
+from thorax.reporting.comparison import ComparisonFiles, write_comparison
+from thorax.reporting.gallery import Gallery
+from thorax.reporting.localization import write_localization
+from thorax.reporting.report import ReportFiles, write_report
+from thorax.reporting.representations import (
+    comparison_columns,
+    comparison_html,
+    evaluation_columns,
+    evaluation_html,
+    frame,
+    localization_columns,
+    localization_html,
+)
+from thorax.reporting.summary import headline
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ComparisonResult", "EvaluationResult", "LocalizationResult"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class EvaluationResult:
+    """A model measured on one part of a split.
+
+    Attributes:
+        evaluation: All figures, with their intervals.
+        context: What the figures travel with: split, part, model, versions, warnings.
+        audit: What the audit found on the way, as pairs of severity and text.
+        gallery: Examples of each outcome with the model's maps; None where none were wanted, or without
+            pixels.
+        cohort: The images with their labels.
+        probabilities: In [0, 1], one row per image, one column per finding of the cohort.
+    """
+
+    evaluation: Evaluation
+    context: Context
+    audit: tuple[tuple[str, str], ...]
+    gallery: Gallery | None
+    cohort: Cohort
+    probabilities: Probabilities
+
+    @property
+    def findings(self) -> Findings:
+        """The findings, in the order of the columns."""
+        return self.cohort.findings
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The name of each image, in the order of the rows."""
+        return tuple(self.cohort.images)
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of each image."""
+        return tuple(self.cohort.patients)
+
+    @property
+    def labels(self) -> Targets:
+        """The label of each image (rows) and finding (columns): 1 present, 0 absent, all else unknown."""
+        return self.cohort.targets
+
+    @property
+    def thresholds(self) -> ThresholdSet:
+        """The thresholds of the first operating point, at which subgroups and examples are shown."""
+        return self.evaluation.primary.points
+
+    @property
+    def predictions(self) -> "pd.DataFrame":
+        """Columns image and patient, and the probability of each finding by its name; a row for each image.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        names = [finding.name for finding in self.findings]
+        columns = dict(zip(names, self.probabilities.T, strict=True))
+        return frame({"image": self.images, "patient": self.patients, **columns})
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the figures with a row for each finding; "_low" and "_high" are the ends of intervals.
+
+        Sensitivity and what follows are at the first operating point; what does not exist is NaN.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return frame(evaluation_columns(self.evaluation))
+
+    def __repr__(self) -> str:
+        return f"EvaluationResult({headline(self.evaluation.ranking, self.context)})"
+
+    def _repr_html_(self) -> str:
+        return evaluation_html(self.evaluation, self.context, self.audit)
+
+    def write(self, out: StrPath, *, overwrite: bool = False) -> ReportFiles:
+        """Write `metrics.json`, `report.html` and `report.md` into a folder.
+
+        Args:
+            out: The folder; made if it is not there.
+            overwrite: Whether files of an earlier report there may be replaced.
+
+        Raises:
+            DataError: `out` is a file, or not empty and `overwrite` is false.
+        """
+        folder = Path(out)
+        refuse_existing(folder, overwrite=overwrite, folder=True)
+        return write_report(self.evaluation, self.context, out=folder, audit=self.audit, gallery=self.gallery)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ComparisonResult:
+    """Models measured on the same images, beside one another.
+
+    Attributes:
+        comparison: The differences, with paired intervals and p values.
+        contexts: What the figures of each model travel with, by its name.
+    """
+
+    comparison: Comparison
+    contexts: Mapping[str, Context]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the differences with a row for each pair of models and finding.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return frame(comparison_columns(self.comparison))
+
+    def __repr__(self) -> str:
+        first, *others = self.comparison.pairs
+        said = f"mean AUC of {first.model} less {first.baseline}: {first.macro.difference}"
+        return f"ComparisonResult({said}{f'; {len(others)} more pairs' if others else ''})"
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self.comparison, self.contexts)
+
+    def write(self, out: StrPath, *, overwrite: bool = False) -> ComparisonFiles:
+        """Write `comparison.json` and `comparison.md` into a folder.
+
+        Args:
+            out: The folder; made if it is not there.
+            overwrite: Whether files of an earlier comparison there may be replaced.
+
+        Raises:
+            DataError: `out` is a file, or not empty and `overwrite` is false.
+        """
+        folder = Path(out)
+        refuse_existing(folder, overwrite=overwrite, folder=True)
+        return write_comparison(self.comparison, self.contexts, out=folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class LocalizationResult:
+    """How well maps point at boxed findings.
+
+    Attributes:
+        localization: The figures of each method, beside baselines.
+        curves: Deletion and insertion of each method; empty where they were not wanted.
+        context: What the figures travel with.
+    """
+
+    localization: Localization
+    curves: tuple[MapFaithfulness, ...]
+    context: Context
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the figures with a row for each kind of map and finding.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return frame(localization_columns(self.localization))
+
+    def __repr__(self) -> str:
+        first = self.localization.methods[0]
+        return (
+            f"LocalizationResult({self.context.where}, {self.localization.num_pairs:,} boxes: "
+            f"pointing {first.mean.pointing} by {first.name})"
+        )
+
+    def _repr_html_(self) -> str:
+        return localization_html(self.localization, self.curves, self.context)
+
+    def write(self, out: StrPath, *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Write `localization.json` and `localization.md` into a folder, and return the paths.
+
+        Args:
+            out: The folder; made if it is not there.
+            overwrite: Whether files of an earlier localization there may be replaced.
+
+        Raises:
+            DataError: `out` is a file, or not empty and `overwrite` is false.
+        """
+        folder = Path(out)
+        refuse_existing(folder, overwrite=overwrite, folder=True)
+        return write_localization(self.localization, self.context, out=folder, curves=self.curves)
