@@ -158,7 +158,7 @@ def check_prevalence(table: SampleTable, lists: Lists) -> list[Problem]:
     for column, finding in enumerate(table.findings):
         here, there = (_share(targets[rows, column], patients[rows]) for rows in (train, test))
         if _differ(here, there):
-            shifted.append(f"{finding}: {here[0]:.2%} in train, {there[0]:.2%} in test")
+            shifted.append(f"{finding.label}: {here[0]:.2%} in train, {there[0]:.2%} in test")
     return found(
         "note",
         "prevalence-shift",
@@ -209,7 +209,7 @@ def check_dropped_findings(
         positive = candidate & (targets[:, column] == 1)
         found_in, of = int((positive & kept).sum()), int(positive.sum())
         if found_in < of * overall / 2 and _is_picked(candidate, kept, positive, patients):
-            dropped.append(f"{finding}: {found_in:,} of {of:,} kept")
+            dropped.append(f"{finding.label}: {found_in:,} of {of:,} kept")
     return found(
         "error",
         "findings-dropped",

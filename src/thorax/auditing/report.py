@@ -148,7 +148,7 @@ def prevalence_table(audit: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...
         cells = [counted[finding, part] for part in parts]
         rows.append(
             (
-                finding,
+                finding_or_new(finding).label,
                 *(f"{cell.num_positive:,} ({cell.share:.1%})" if cell.num_known else "n/a" for cell in cells),
             )
         )

@@ -54,7 +54,7 @@ def import_(
 
 
 def _told(checkpoint: "ForeignNet") -> str:
-    findings = ", ".join(finding.name for finding in checkpoint.findings)
+    findings = ", ".join(finding.label for finding in checkpoint.findings)
     return (
         f"{checkpoint.source}: {len(checkpoint.findings)} findings ({findings})\n"
         f"self-test: logits differ by {checkpoint.difference:.1e} at most from {checkpoint.compared_with}\n"

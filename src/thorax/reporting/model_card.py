@@ -16,6 +16,7 @@ from thorax.errors import DataError
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.image_set import ImageSet
+from thorax.findings import finding_or_new
 from thorax.reporting.metrics import METRICS_FORMAT
 from thorax.reporting.summary import markdown_cell, markdown_table, short, threshold_text
 
@@ -130,7 +131,7 @@ def _operating(bundle: Bundle) -> str:
         return _bullets([*lines, "No operating points."])
     chosen = f", chosen on the {_part(points.chosen_on)}" if points.chosen_on else "; no image chose them"
     lines.append(f"Thresholds by the rule {points.rule}{chosen}")
-    rows = [(name, threshold_text(threshold)) for name, threshold in points.thresholds.items()]
+    rows = [(_label(name), threshold_text(threshold)) for name, threshold in points.thresholds.items()]
     return f"{_bullets(lines)}\n{markdown_table(('Finding', 'Threshold'), rows)}"
 
 
@@ -142,7 +143,7 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
     point = metrics["operating_points"][0]
     rows = [
         (
-            name,
+            _label(name),
             f"{each['num_positive']:,} of {each['num_known']:,}",
             _short(each["auc"]),
             _short(each["average_precision"]),
@@ -168,6 +169,10 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
         f"{point['name']}."
     )
     return f"{tuned}{markdown_cell(told)}\n\n{markdown_table(header, rows)}\n{_bullets(metrics['warnings'])}"
+
+
+def _label(name: str) -> str:
+    return finding_or_new(name).label
 
 
 def _license(bundle: Bundle) -> str:
