@@ -13,12 +13,12 @@ from thorax.auditing import (
     lists_of_split,
     locate_parts,
     read_image_list,
-    read_predictions,
 )
 from thorax.auditing.audit import read_boxed_images
 from thorax.datasets.nih import read_nih
 from thorax.datasets.splits import PARTS, build_split, registered_sha256
 from thorax.errors import DataError
+from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.recipe.schema import Preparation
 from thorax.store import build_store, open_store
 
@@ -108,7 +108,7 @@ def predictions(tmp_path, store, rows, values):
     lines = [f"{name},{value}" for name, value in zip(rows, values, strict=True)]
     path = tmp_path / "predictions.csv"
     path.write_text("\n".join(["Image Index,prob_Effusion", *lines]))
-    return read_predictions(path, Locator(store.table, store.dataset), store.table.findings)
+    return read_predictions(path, findings=store.table.findings)
 
 
 def test_predictions_are_looked_at_too(tmp_path, clean, names):

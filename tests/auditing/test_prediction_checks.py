@@ -6,10 +6,10 @@ from thorax.auditing.prediction_checks import (
     check_predicted_rows,
     check_predicted_values,
     check_ranking,
-    read_predictions,
 )
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
+from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.findings import NIH15, Finding
 
 NAMES = [f"{number:08d}_000.png" for number in range(1, 301)]
@@ -24,7 +24,8 @@ def read(tmp_path, table):
         lines += [",".join(map(str, row)) for row in zip(names, *columns.values(), strict=True)]
         path = tmp_path / "predictions.csv"
         path.write_text("\n".join(lines))
-        return read_predictions(path, Locator(images or table(NAMES), NIH_DATASET), NIH15)
+        file = read_predictions(path, findings=NIH15)
+        return file, Locator(images or table(NAMES), NIH_DATASET).locate(file.images)
 
     return make
 
@@ -42,11 +43,11 @@ def test_good_predictions_have_no_problem(read, table, lists):
     split = lists(images, train=NAMES[:100], test=NAMES[100:])
     score = 0.2 * (np.arange(300) % 3 == 0) + 0.3 * spread(0)
     predicted = read(NAMES[100:], prob_Mass=score[100:], prob_Nodule=spread(1, 200), note=["x"] * 200)
-    assert [finding.name for finding in predicted.findings] == ["Mass", "Nodule"]
-    assert predicted.ignored == ("note",)
-    assert check_predicted_rows(predicted, split, "test") == []
-    assert check_predicted_values(predicted) == []
-    assert check_ranking(predicted, images) == []
+    assert [finding.name for finding in predicted[0].findings] == ["Mass", "Nodule"]
+    assert predicted[0].ignored == ("note",)
+    assert check_predicted_rows(*predicted, split, "test") == []
+    assert check_predicted_values(*predicted) == []
+    assert check_ranking(*predicted, images) == []
 
 
 @pytest.mark.parametrize("prefix", ["", "prob_", "pred_", "p_", "Prob_", "mean_pred_"])
@@ -57,20 +58,19 @@ def test_columns_have_any_prefix(read, prefix):
         "true_Hernia": [1],
         "y_Mass": [0],
     }
-    predicted = read(NAMES[:1], **columns)
+    predicted, _ = read(NAMES[:1], **columns)
     assert [finding.name for finding in predicted.findings] == ["Pleural_Thickening", "Hernia"]
-    assert predicted.scores[0, 0] == 0.25
-    assert np.isnan(predicted.scores[0, 1])
+    assert predicted.values[0, 0] == 0.25
+    assert np.isnan(predicted.values[0, 1])
     assert predicted.ignored == ("true_Hernia", "y_Mass")
 
 
-def test_a_finding_of_the_stores_own_is_known(tmp_path, table):
+def test_a_finding_of_the_stores_own_is_known(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("image,prob_Silicosis\n00000001_000.png,0.5\n")
-    locator = Locator(table(NAMES), NIH_DATASET)
-    assert read_predictions(path, locator, (Finding("Silicosis"),)).findings == (Finding("Silicosis"),)
+    assert read_predictions(path, findings=(Finding("Silicosis"),)).findings == (Finding("Silicosis"),)
     with pytest.raises(DataError, match="has no column of a finding"):
-        read_predictions(path, locator, NIH15)
+        read_predictions(path, findings=NIH15)
 
 
 def test_two_columns_for_a_finding_are_refused(read):
@@ -81,17 +81,17 @@ def test_two_columns_for_a_finding_are_refused(read):
 def test_validation_reported_as_test_is_found(read, table, lists):
     split = lists(table(NAMES), train=NAMES[:100], val=NAMES[100:200], test=NAMES[200:])
     predicted = read(NAMES[100:200], prob_Mass=spread(0, 100))
-    assert kinds(check_predicted_rows(predicted, split, "test")) == [
+    assert kinds(check_predicted_rows(*predicted, split, "test")) == [
         ("error", "rows-of-val", 100),
         ("warning", "rows-missing", 100),
     ]
-    assert check_predicted_rows(predicted, split, "val") == []
+    assert check_predicted_rows(*predicted, split, "val") == []
 
 
 def test_rows_of_training_patients_are_found_whether_or_not_the_store_has_the_image(read, table, lists):
     split = lists(table(NAMES), train=NAMES[:100], test=NAMES[200:])
     rows = [*NAMES[200:], NAMES[3], "images_002/00000004_009.png", "99999999_000.png"]
-    problems = check_predicted_rows(read(rows, prob_Mass=spread(0, 103)), split, "test")
+    problems = check_predicted_rows(*read(rows, prob_Mass=spread(0, 103)), split, "test")
     assert kinds(problems) == [("error", "rows-of-train", 2), ("warning", "rows-of-no-part", 1)]
     assert problems[0].examples == ("00000004_000.png", "00000004_009.png")
 
@@ -100,7 +100,7 @@ def test_repeated_rows_are_found(read, table, lists):
     split = lists(table(NAMES), test=NAMES[:3])
     rows = [*NAMES[:3], NAMES[0], f"images/{NAMES[1]}"]
     predicted = read(rows, prob_Mass=[0.1, 0.2, 0.3, 0.1, 0.25])
-    [problem] = check_predicted_rows(predicted, split, "test")
+    [problem] = check_predicted_rows(*predicted, split, "test")
     assert (problem.severity, problem.kind, problem.count) == ("error", "rows-repeated", 2)
     assert problem.what == "images with more than one row: 2, of which 1 have different values"
 
@@ -108,19 +108,19 @@ def test_repeated_rows_are_found(read, table, lists):
 def test_values_that_are_no_number_are_found(read):
     values = [0.1, "", "nan", 0.4, "error"]
     predicted = read(NAMES[:5], prob_Mass=values, prob_Nodule=[0.1, 0.2, 0.3, 0.4, 0.5])
-    assert kinds(check_predicted_values(predicted)) == [("error", "not-a-number", 3)]
+    assert kinds(check_predicted_values(*predicted)) == [("error", "not-a-number", 3)]
 
 
 def test_logits_are_found(read):
     predicted = read(NAMES[:4], prob_Mass=[-3.25, 0.5, 1.5, 0.2])
-    [problem] = check_predicted_values(predicted)
+    [problem] = check_predicted_values(*predicted)
     assert (problem.severity, problem.kind, problem.count) == ("error", "not-probabilities", 2)
     assert "values go from -3.25 to 1.5" in problem.what
 
 
 def test_binarised_predictions_are_found(read):
     predicted = read(NAMES, prob_Mass=(spread(0) > 0.3).astype(int), prob_Nodule=spread(1))
-    [problem] = check_predicted_values(predicted)
+    [problem] = check_predicted_values(*predicted)
     assert (problem.severity, problem.kind, problem.examples) == ("error", "binarised", ("Mass",))
 
 
@@ -132,11 +132,11 @@ def test_coarse_and_constant_columns_are_found(read):
         prob_Hernia=spread(1),
         prob_Edema=spread(1),
     )
-    assert kinds(check_predicted_values(predicted)) == [
+    assert kinds(check_predicted_values(*predicted)) == [
         ("error", "constant", 1),
         ("error", "equal-columns", 1),
         ("warning", "few-values", 1),
-    ] or kinds(check_predicted_values(predicted)) == [
+    ] or kinds(check_predicted_values(*predicted)) == [
         ("error", "constant", 1),
         ("warning", "few-values", 1),
         ("error", "equal-columns", 1),
@@ -146,15 +146,15 @@ def test_coarse_and_constant_columns_are_found(read):
 def test_an_untrained_net_is_found(read):
     near_half = [0.45 + 0.05 * spread(seed) for seed in range(3)]
     predicted = read(NAMES, Mass=near_half[0], Nodule=near_half[1], Hernia=near_half[2])
-    assert kinds(check_predicted_values(predicted)) == [("error", "untrained", 3)]
+    assert kinds(check_predicted_values(*predicted)) == [("error", "untrained", 3)]
     one_is_trained = read(NAMES, Mass=near_half[0], Nodule=near_half[1], Hernia=spread(5))
-    assert check_predicted_values(one_is_trained) == []
+    assert check_predicted_values(*one_is_trained) == []
 
 
 def test_predictions_that_rank_no_better_than_chance_are_found(read, table):
     images = table(NAMES, Mass=np.arange(300) % 3 == 0, Nodule=np.arange(300) % 4 == 0)
     predicted = read(NAMES, images, Mass=spread(0), Nodule=spread(1))
-    [problem] = check_ranking(predicted, images)
+    [problem] = check_ranking(*predicted, images)
     assert (problem.severity, problem.kind, problem.count) == ("error", "no-better-than-chance", 2)
 
 
@@ -164,20 +164,21 @@ def test_a_reversed_column_is_found(read, table):
     predicted = read(
         NAMES, images, Mass=0.3 * spread(0) + 0.5 * mass, Nodule=0.9 - 0.3 * nodule - 0.5 * spread(1)
     )
-    [problem] = check_ranking(predicted, images)
+    [problem] = check_ranking(*predicted, images)
     assert (problem.severity, problem.kind, problem.count) == ("warning", "worse-than-chance", 1)
     assert problem.examples[0].startswith("Nodule: AUC 0.")
 
 
 def test_too_few_images_say_nothing_of_ranking(read, table):
     images = table(NAMES, Mass=np.arange(300) < 19)
-    assert check_ranking(read(NAMES, images, Mass=spread(0)), images) == []
+    assert check_ranking(*read(NAMES, images, Mass=spread(0)), images) == []
 
 
 def test_a_real_models_predictions_are_sound(real, shared_data):
     locator = Locator(real.table, real.dataset)
     path = shared_data / "chexnet-predictions" / "predictions.csv.gz"
-    predicted = read_predictions(path, locator, real.table.findings)
-    assert predicted.scores.shape == (11_516, 14)
-    assert check_predicted_values(predicted) == []
-    assert check_ranking(predicted, real.table) == []
+    file = read_predictions(path, findings=real.table.findings)
+    predicted = file, locator.locate(file.images)
+    assert file.values.shape == (11_516, 14)
+    assert check_predicted_values(*predicted) == []
+    assert check_ranking(*predicted, real.table) == []

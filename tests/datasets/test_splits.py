@@ -184,7 +184,7 @@ def test_a_file_may_leave_images_out(tmp_path, monkeypatch, whole_path):
         ("image,fold\na,1\n", r"needs the columns image and part"),
         ("image,part\na,dev\n", r"line 2: part 'dev' of a is none of train, val, test"),
         ("image,part\na,train\na,test\n", r"line 3: a is in train and in test"),
-        ("image,part\na\n", r"line 2: part None"),
+        ("image,part\na\n", r"line 2: 1 fields, and the header has 2"),
     ],
 )
 def test_wrong_files_are_named(tmp_path, text, message):

@@ -10,7 +10,6 @@ from thorax.auditing.lists import (
     read_image_list,
     read_part_lists,
 )
-from thorax.auditing.prediction_checks import Predicted, read_predictions
 from thorax.auditing.report import Audit, Prevalence, Problem
 from thorax.auditing.tuning_checks import read_metrics
 
@@ -20,7 +19,6 @@ __all__ = [
     "ListedLabels",
     "Lists",
     "Locator",
-    "Predicted",
     "Prevalence",
     "Problem",
     "audit",
@@ -32,5 +30,4 @@ __all__ = [
     "read_listed_labels",
     "read_metrics",
     "read_part_lists",
-    "read_predictions",
 ]

@@ -21,9 +21,8 @@ from thorax.auditing.label_checks import (
     count_prevalence,
     measurable,
 )
-from thorax.auditing.lists import Lists, Locator, find_image_column, read_rows
+from thorax.auditing.lists import Lists, Locator
 from thorax.auditing.prediction_checks import (
-    Predicted,
     check_predicted_rows,
     check_predicted_values,
     check_ranking,
@@ -43,9 +42,11 @@ from thorax.bundle import Bundle
 from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
+from thorax.evaluation.inputs.prediction_csv import PredictionFile
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store.manifest import REJECTED
 from thorax.store.store import Store
+from thorax.tabular import read_table
 
 __all__ = ["Evidence", "audit", "audit_predictions", "read_boxed_images"]
 
@@ -65,7 +66,7 @@ class Evidence:
     """
 
     part: str = "test"
-    predictions: Predicted | None = None
+    predictions: PredictionFile | None = None
     bundle: Bundle | None = None
     metrics: Mapping[str, Any] | None = None
     labels: tuple[ListedLabels, ...] = ()
@@ -123,19 +124,20 @@ def audit(
 
 
 def audit_predictions(
-    predicted: Predicted, table: SampleTable, dataset: str, *, label_files: Mapping[str, str]
+    file: PredictionFile, table: SampleTable, dataset: str, *, label_files: Mapping[str, str]
 ) -> list[Problem]:
     """Look for the faults of predictions that show without a split and without pixels.
 
     Args:
-        predicted: A model's output, located among the labelled images.
+        file: A model's output.
         table: The labelled images.
         dataset: Name of their data set.
         label_files: SHA-256 by name of the files that the labels are from.
     """
+    listed = Locator(table, dataset).locate(file.images)
     return [
-        *check_predicted_values(predicted),
-        *check_ranking(predicted, table),
+        *check_predicted_values(file, listed),
+        *check_ranking(file, listed, table),
         *check_label_version(table, dataset, label_files),
     ]
 
@@ -184,14 +186,15 @@ def _audit_pixels(store: Store, lists: Lists, *, progress: ProgressCallback | No
 
 def _audit_model(store: Store, lists: Lists, evidence: Evidence) -> list[Problem]:
     problems: list[Problem] = []
-    predicted = evidence.predictions
-    if predicted is not None:
-        problems += check_predicted_rows(predicted, lists, evidence.part)
-        problems += check_predicted_values(predicted)
-        problems += check_ranking(predicted, store.table)
+    file = evidence.predictions
+    if file is not None:
+        listed = Locator(store.table, store.dataset).locate(file.images)
+        problems += check_predicted_rows(file, listed, lists, evidence.part)
+        problems += check_predicted_values(file, listed)
+        problems += check_ranking(file, listed, store.table)
         if evidence.part in lists.parts:
             candidate = _mask(lists.parts[evidence.part].present, len(store))
-            kept = _mask(predicted.listed.present, len(store))
+            kept = _mask(listed.present, len(store))
             problems += check_dropped_findings(store.table, candidate, kept, where="the predictions")
     if evidence.bundle is not None:
         problems += check_bundle(evidence.bundle, lists, evidence.part, dataset=store.dataset)
@@ -206,9 +209,8 @@ def read_boxed_images(path: Path, locator: Locator) -> frozenset[str]:
     Raises:
         DataError: The file is no CSV with a column of images.
     """
-    header, rows = read_rows(path)
-    column = find_image_column(header, path)
-    return frozenset(locator.locate(row[column] for row in rows).images)
+    table = read_table(path, fill=True)
+    return frozenset(locator.locate(table.column(table.image_column)).images)
 
 
 def _known_hashes(store: Store) -> set[str]:

@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from thorax.arrays import NOT_LABELED, Rows, Targets
-from thorax.auditing.lists import ABSENT, Lists, Locator, find_image_column, read_lines, read_rows, split_line
+from thorax.auditing.lists import ABSENT, Lists, Locator, read_lines, split_line
 from thorax.auditing.report import Prevalence, Problem, found
 from thorax.datasets.splits import NIH_DATASET, NIH_OFFICIAL_TEST_IMAGES, nih_official_test_patients
 from thorax.datasets.table import SampleTable, patient_codes
 from thorax.findings import NIH14, Findings, find_finding
+from thorax.tabular import read_table
 
 __all__ = [
     "NIH_OFFICIAL_TEST_POSITIVES",
@@ -293,11 +294,10 @@ def read_listed_labels(path: Path) -> ListedLabels | None:
 
 
 def _read_columns(path: Path) -> ListedLabels | None:
-    header, rows = read_rows(path)
-    image = find_image_column(header, path)
-    images = tuple(row[image] for row in rows)
+    table = read_table(path, fill=True)
+    images, header = table.column(table.image_column), table.header
     if _COMBINED in header:
-        texts = [row[header.index(_COMBINED)] for row in rows]
+        texts = table.column(header.index(_COMBINED))
         # A few hundred texts stand in a hundred thousand rows.
         parsed = {text: {find_finding(name) for name in text.split("|")} for text in set(texts)}
         known = {text: [finding in names for finding in NIH14] for text, names in parsed.items()}
@@ -305,7 +305,9 @@ def _read_columns(path: Path) -> ListedLabels | None:
     columns = {finding: number for number, name in enumerate(header) if (finding := find_finding(name))}
     if not columns:
         return None
-    cells = [[_VALUES.get(row[number].strip(), NOT_LABELED) for number in columns.values()] for row in rows]
+    cells = [
+        [_VALUES.get(row[number].strip(), NOT_LABELED) for number in columns.values()] for row in table.rows
+    ]
     return ListedLabels(images, tuple(columns), np.array(cells, np.int8))
 
 

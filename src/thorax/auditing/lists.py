@@ -5,10 +5,7 @@ have them), and CSVs with a column of images, each also gzipped; a name may have
 refused that an audit can report: an image may stand twice, in two parts, or not be in the store.
 """
 
-import csv
-import gzip
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,37 +19,24 @@ from thorax.atomic_io import sha256_of_lines
 from thorax.datasets.splits import NIH_DATASET, PARTS, Split
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
+from thorax.tabular import IMAGE_COLUMNS, find_column, open_text, read_table
 
 __all__ = [
     "ABSENT",
     "Listed",
     "Lists",
     "Locator",
-    "find_column",
-    "find_image_column",
     "lists_of_split",
     "locate_parts",
     "read_image_list",
     "read_lines",
     "read_part_lists",
-    "read_rows",
     "split_line",
 ]
 
 ABSENT: Final = -1
 """The row of an image that is not in the store."""
 
-_IMAGE_COLUMNS = (
-    "imageindex",
-    "image",
-    "path",
-    "filename",
-    "imagename",
-    "imagepath",
-    "file",
-    "imageid",
-    "img",
-)
 _PART_COLUMNS = ("part", "split", "fold", "subset", "set")
 _PART_SPELLINGS: Final[Mapping[str, str]] = {
     "train": "train",
@@ -192,10 +176,9 @@ def read_image_list(path: Path) -> tuple[str, ...]:
     """
     lines = read_lines(path)
     if "," in lines[0] and not _IMAGE_SUFFIX.search(lines[0].split(",")[0].strip()):
-        header, rows = read_rows(path)
-        column = find_image_column(header, path)
-        return tuple(row[column] for row in rows)
-    if find_column(lines[:1], _IMAGE_COLUMNS) is not None:
+        table = read_table(path, fill=True)
+        return table.column(table.image_column)
+    if find_column(lines[:1], IMAGE_COLUMNS) is not None:
         lines = lines[1:]
     return tuple(split_line(line)[0] if _SPACED.search(line) else line for line in lines)
 
@@ -206,7 +189,8 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: It cannot be read, or is empty.
     """
-    lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    with open_text(path, what="a list of images", remedy="give a text file") as file:
+        lines = [line.strip() for line in file.read().splitlines() if line.strip()]
     if not lines:
         raise DataError(f"{path} is empty; give a list of images, one in each line")
     return lines
@@ -228,64 +212,19 @@ def read_part_lists(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         DataError: The file cannot be read, or has no such columns.
     """
-    header, rows = read_rows(path)
-    image, part = find_image_column(header, path), find_column(header, _PART_COLUMNS)
+    table = read_table(path, fill=True)
+    image, part = table.image_column, find_column(table.header, _PART_COLUMNS)
     if part is None:
         raise DataError(
-            f"{path} has no column that names a part (it has {', '.join(header)}); call it 'part', "
+            f"{path} has no column that names a part (it has {', '.join(table.header)}); call it 'part', "
             "or give one list for each part with --train-list, --val-list and --test-list"
         )
     parts: dict[str, list[str]] = {each: [] for each in PARTS}
-    for row in rows:
+    for row in table.rows:
         spelling = _PART_SPELLINGS.get(row[part].strip().casefold())
         if spelling:
             parts[spelling].append(row[image])
     return {each: tuple(names) for each, names in parts.items()}
-
-
-def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Read the header and the rows of a CSV, also gzipped; short rows are filled with "".
-
-    Raises:
-        DataError: It cannot be read, or has no rows.
-    """
-    reader = csv.reader(_read_text(path).splitlines())
-    try:
-        header, *rows = [row for row in reader if row]
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error}); give a CSV with a header") from error
-    if not rows:
-        raise DataError(f"{path} has a header and no rows; give a CSV with a row for each image")
-    return header, [row + [""] * (len(header) - len(row)) for row in rows]
-
-
-def find_image_column(header: Sequence[str], path: Path) -> int:
-    """Return the number of the column of images, such as "Image Index".
-
-    Raises:
-        DataError: There is none.
-    """
-    column = find_column(header, _IMAGE_COLUMNS)
-    if column is None:
-        raise DataError(
-            f"{path} has no column of images (it has {', '.join(header)}); call it 'Image Index' or 'image'"
-        )
-    return column
-
-
-def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    """Return the number of the first of `names` that a header has, whatever its case and spaces."""
-    folded = [re.sub(r"[ _\-]", "", name).casefold() for name in header]
-    return next((folded.index(name) for name in names if name in folded), None)
-
-
-def _read_text(path: Path) -> str:
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig") as file:
-            return str(file.read())
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as a list of images ({error}); give a text file") from error
 
 
 def _short_names(names: Iterable[str]) -> list[str]:

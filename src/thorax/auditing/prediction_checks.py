@@ -6,26 +6,21 @@ Read is any CSV with a column of images and one per finding, with or without a p
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float64
 
-from thorax.auditing.lists import ABSENT, Listed, Lists, Locator
+from thorax.auditing.lists import ABSENT, Listed, Lists
 from thorax.auditing.report import Problem, Severity, found
 from thorax.datasets.table import SampleTable
-from thorax.evaluation.inputs.prediction_csv import read_predictions as read_file
+from thorax.evaluation.inputs.prediction_csv import PredictionFile
 from thorax.evaluation.statistics.ranking import auroc_score
-from thorax.findings import Findings
 
 __all__ = [
-    "Predicted",
     "check_predicted_rows",
     "check_predicted_values",
     "check_ranking",
-    "read_predictions",
 ]
 
 _NOTHING: Final = Listed((), np.empty(0, np.int64), ())
@@ -42,46 +37,12 @@ _CHANCE = 3.0
 _WRONG = 6.0
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """A model's output as a file has it.
-
-    Attributes:
-        listed: The image of each row, and where it is in the store.
-        findings: The findings that have a column.
-        scores: float64 (n, k), probabilities where all is well; NaN where a cell is empty or no number.
-        ignored: Columns that are not read.
-    """
-
-    listed: Listed
-    findings: Findings
-    scores: Float64[np.ndarray, "n k"]
-    ignored: tuple[str, ...]
-
-
-def read_predictions(path: Path, locator: Locator, findings: Findings) -> Predicted:
-    """Read predictions, refusing only what cannot be read at all.
-
-    Args:
-        path: A CSV, also gzipped.
-        locator: Finds its images.
-        findings: The findings of the store, which may have names of their own.
-
-    Raises:
-        DataError: The file is no CSV, has no column of images or of a finding, or two for one finding.
-    """
-    file = read_file(path, findings=findings)
-    return Predicted(
-        listed=locator.locate(file.images), findings=file.findings, scores=file.values, ignored=file.ignored
-    )
-
-
-def check_predicted_rows(predicted: Predicted, lists: Lists, part: str) -> list[Problem]:
+def check_predicted_rows(file: PredictionFile, listed: Listed, lists: Lists, part: str) -> list[Problem]:
     """Look for rows that are there twice, missing, or of images that do not belong to the part."""
-    problems = _repeated_rows(predicted)
+    problems = _repeated_rows(file, listed)
     wanted = lists.parts.get(part, _NOTHING)
-    for other, listed in lists.parts.items():
-        inside = _images_of(listed, predicted) - set(wanted.images) if other != part else set()
+    for other, others in lists.parts.items():
+        inside = _images_of(others, listed) - set(wanted.images) if other != part else set()
         problems += found(
             "error",
             f"rows-of-{other}",
@@ -90,9 +51,9 @@ def check_predicted_rows(predicted: Predicted, lists: Lists, part: str) -> list[
             remedy=f"measure on the {part} part alone, or say with --part what the predictions are of",
         )
     at_hand = {image for image, row in zip(wanted.images, wanted.rows, strict=True) if row != ABSENT}
-    missing = at_hand.difference(predicted.listed.images)
-    strange = set(predicted.listed.images).difference(
-        *(_images_of(listed, predicted) for listed in lists.parts.values())
+    missing = at_hand.difference(listed.images)
+    strange = set(listed.images).difference(
+        *(_images_of(listed_part, listed) for listed_part in lists.parts.values())
     )
     return [
         *problems,
@@ -113,17 +74,17 @@ def check_predicted_rows(predicted: Predicted, lists: Lists, part: str) -> list[
     ]
 
 
-def _images_of(listed: Listed, predicted: Predicted) -> set[str]:
+def _images_of(part: Listed, listed: Listed) -> set[str]:
     """Return the predicted images that a part lists, or that are of one of its patients."""
-    images, patients = set(listed.images), set(listed.patients) - {""}
-    pairs = zip(predicted.listed.images, predicted.listed.patients, strict=True)
+    images, patients = set(part.images), set(part.patients) - {""}
+    pairs = zip(listed.images, listed.patients, strict=True)
     return {image for image, patient in pairs if image in images or patient in patients}
 
 
-def _repeated_rows(predicted: Predicted) -> list[Problem]:
-    counts = Counter(predicted.listed.images)
+def _repeated_rows(file: PredictionFile, listed: Listed) -> list[Problem]:
+    counts = Counter(listed.images)
     rows: dict[str, set[bytes]] = {}
-    for image, values in zip(predicted.listed.images, predicted.scores, strict=True):
+    for image, values in zip(listed.images, file.values, strict=True):
         if counts[image] > 1:
             rows.setdefault(image, set()).add(values.tobytes())
     differing = sum(len(values) > 1 for values in rows.values())
@@ -136,9 +97,9 @@ def _repeated_rows(predicted: Predicted) -> list[Problem]:
     )
 
 
-def check_predicted_values(predicted: Predicted) -> list[Problem]:
+def check_predicted_values(file: PredictionFile, listed: Listed) -> list[Problem]:
     """Look for values that are no probabilities, or say more about the program than about the images."""
-    values, images = predicted.scores, predicted.listed.images
+    values, images = file.values, listed.images
     unknown = [images[row] for row in np.flatnonzero(np.isnan(values).any(axis=1))]
     outside = [images[row] for row in np.flatnonzero(((values < 0) | (values > 1)).any(axis=1))]
     span = f"{np.nanmin(values):.3g} to {np.nanmax(values):.3g}" if outside else ""
@@ -157,23 +118,23 @@ def check_predicted_values(predicted: Predicted) -> list[Problem]:
             what=f"rows with logits, not probabilities, for values go from {span}: {len(outside):,}",
             remedy="apply the model's sigmoid once, or say that they are logits where a command asks",
         ),
-        *_check_columns(predicted),
+        *_check_columns(file),
     ]
 
 
-def _check_columns(predicted: Predicted) -> list[Problem]:
+def _check_columns(file: PredictionFile) -> list[Problem]:
     """Look at each column as a whole; fewer than 20 rows say nothing."""
-    if len(predicted.scores) < _ENOUGH:
+    if len(file.values) < _ENOUGH:
         return []
     columns = {
         finding.name: column[~np.isnan(column)]
-        for finding, column in zip(predicted.findings, predicted.scores.T, strict=True)
+        for finding, column in zip(file.findings, file.values.T, strict=True)
     }
     distinct = {name: len(np.unique(column)) for name, column in columns.items()}
     binary = [name for name, count in distinct.items() if count == _BINARY]
     constant = [name for name, count in distinct.items() if count <= 1]
     coarse = [f"{name}: {count} values" for name, count in distinct.items() if _BINARY < count <= _FEW_VALUES]
-    if len(predicted.scores) < _ROWS_FOR_FEW_VALUES:
+    if len(file.values) < _ROWS_FOR_FEW_VALUES:
         coarse = []
     moving = {name: column for name, column in columns.items() if name not in constant}
     untrained = list(moving) if all(_looks_untrained(column) for column in moving.values()) else []
@@ -226,20 +187,20 @@ def _equal_columns(columns: Mapping[str, Float64[np.ndarray, " _"]]) -> list[str
     return [f"{name} of {original}" for name, original in originals.items() if name != original]
 
 
-def check_ranking(predicted: Predicted, table: SampleTable) -> list[Problem]:
+def check_ranking(file: PredictionFile, listed: Listed, table: SampleTable) -> list[Problem]:
     """Look whether the predictions rank the images of the store better than chance.
 
     Findings with fewer than 20 images of either kind are left out. The standard errors are
     those of images that are independent; the images of a patient are not, hence six of them for one column.
     """
-    at_hand = np.flatnonzero(predicted.listed.rows != ABSENT)
-    common = tuple(finding for finding in predicted.findings if finding in table.findings)
+    at_hand = np.flatnonzero(listed.rows != ABSENT)
+    common = tuple(finding for finding in file.findings if finding in table.findings)
     if not len(at_hand) or not common:
         return []
-    targets = table.targets(common)[predicted.listed.rows[at_hand]]
+    targets = table.targets(common)[listed.rows[at_hand]]
     measured: dict[str, tuple[float, float]] = {}
     for column, finding in enumerate(common):
-        values = predicted.scores[at_hand, predicted.findings.index(finding)]
+        values = file.values[at_hand, file.findings.index(finding)]
         counted = (targets[:, column] >= 0) & ~np.isnan(values)
         positive = targets[counted, column] == 1
         positives, negatives = int(positive.sum()), int((~positive).sum())

@@ -2,13 +2,13 @@
 
 import re
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from thorax.errors import DataError
+from thorax.tabular import open_text
 
 __all__ = [
     "LARGEST_AGE",
@@ -33,11 +33,11 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
         DataError: It cannot be read, has no rows, or lacks a needed column.
     """
     try:
-        with warnings.catch_warnings():
+        with open_text(path, what="CSV", remedy="download it again") as file, warnings.catch_warnings():
             # A line with more fields than the header would otherwise be cut, and its values shifted.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except (OSError, ValueError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
+            frame = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path} cannot be read as CSV ({error}); download it again") from error
     missing = [name for name in needed if name not in frame.columns]
     if missing:

@@ -8,11 +8,8 @@ Where a part is drawn, a patient's place is a pure function of the split's name 
 (SHA-256), never of who else is there: any subset of a data set is divided as the whole would be.
 """
 
-import csv
-import gzip
 import hashlib
 import re
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +25,7 @@ from thorax.datasets import NIH_DATASET
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
 from thorax.image_set import ImageSet
+from thorax.tabular import IMAGE_COLUMNS, find_column, read_table
 
 __all__ = [
     "NIH_DATASET",
@@ -312,29 +310,19 @@ def _cross_validation(base: str, patients: Patients, *, fold: int, folds: int) -
 
 def _from_file(path: Path, patients: Patients) -> tuple[list[str], str]:
     """Read a CSV with the columns image and part; the hash covers the file's whole list."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    listed: dict[str, str] = {}
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"image", "part"} <= set(reader.fieldnames or ()):
-                found = ", ".join(reader.fieldnames or ()) or "nothing"
-                raise DataError(f"{path} needs the columns image and part in its first line, and has {found}")
-            for row in reader:
-                image, part = row["image"], row["part"]
-                if part not in PARTS:
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: part {part!r} of {image} is none of "
-                        f"{', '.join(PARTS)}"
-                    )
-                if listed.setdefault(image, part) != part:
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: {image} is in {listed[image]} and in {part}"
-                    )
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+    table = read_table(path, what="a split list", remedy="give a CSV of image,part")
+    image_column, part_column = (find_column(table.header, names) for names in (IMAGE_COLUMNS, ("part",)))
+    if image_column is None or part_column is None:
         raise DataError(
-            f"{path} cannot be read as a split list ({error}); give a CSV of image,part"
-        ) from error
+            f"{path} needs the columns image and part in its first line, and has {', '.join(table.header)}"
+        )
+    listed: dict[str, str] = {}
+    for row, line in zip(table.rows, table.lines, strict=True):
+        image, part = row[image_column], row[part_column]
+        if part not in PARTS:
+            raise DataError(f"{path}, line {line}: part {part!r} of {image} is none of {', '.join(PARTS)}")
+        if listed.setdefault(image, part) != part:
+            raise DataError(f"{path}, line {line}: {image} is in {listed[image]} and in {part}")
     parts = [listed.get(image, "") for image in patients.images]
     return parts, _list_sha256(listed.keys(), list(listed.values()))
 

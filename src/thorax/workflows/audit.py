@@ -16,11 +16,11 @@ from thorax.auditing import (
     read_listed_labels,
     read_metrics,
     read_part_lists,
-    read_predictions,
 )
 from thorax.auditing import audit as look
 from thorax.datasets.splits import PARTS, build_split
 from thorax.errors import DataError
+from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.progress import ProgressCallback
 from thorax.store import Store
 from thorax.workflows.predictions import BundleLike, StoreLike, opened_bundle, opened_store
@@ -70,7 +70,7 @@ def audit(
     labels = [read_listed_labels(file) for file in files.values()]
     evidence = Evidence(
         part=part,
-        predictions=read_predictions(Path(predictions), locator, opened.table.findings)
+        predictions=read_predictions(Path(predictions), findings=opened.table.findings)
         if predictions
         else None,
         bundle=opened_bundle(bundle) if bundle else None,

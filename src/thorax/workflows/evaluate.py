@@ -9,12 +9,12 @@ import numpy as np
 
 from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import StrPath, sha256_of_file
-from thorax.auditing import Evidence, Locator, Problem, audit, audit_predictions, lists_of_split
-from thorax.auditing import read_predictions as read_predicted_rows
+from thorax.auditing import Evidence, Problem, audit, audit_predictions, lists_of_split
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError, ThoraxError
 from thorax.evaluation.evaluate import Evaluation, EvaluationPlan
 from thorax.evaluation.evaluate import evaluate as measure
 from thorax.evaluation.inputs.join import Labels
+from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.evaluation.inputs.radiologists import read_radiologist_labels
 from thorax.evaluation.operating_points import parse_rule
 from thorax.evaluation.prevalence import StatedPrevalence
@@ -263,7 +263,7 @@ def _audit_of_file(
     part: str,
 ) -> tuple[tuple[str, str], ...]:
     """Audit predictions: with a store and a split as `audit` does, else what shows without."""
-    rows = read_predicted_rows(file, Locator(known.table, known.dataset), known.table.findings)
+    rows = read_predictions(file, findings=known.table.findings)
     if store is not None and predicted.split is not None:
         lists = lists_of_split(predicted.split, known.dataset)
         return _audit_lines(audit(store, lists, Evidence(part=part, predictions=rows)).problems)

@@ -4,10 +4,7 @@ Read as they are first, with repeats and gaps; `sound_predictions` then says wha
 counts and names what is left out.
 """
 
-import csv
-import gzip
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,13 +18,9 @@ from thorax.atomic_io import sha256_of_file
 from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.findings import Finding, Findings, find_finding
+from thorax.tabular import read_table
 
 __all__ = ["PredictionFile", "SoundPredictions", "finding_of_column", "read_predictions", "sound_predictions"]
-
-_IMAGE_COLUMNS: Final = frozenset(
-    {"imageindex", "image", "path", "filename", "imagename", "imagepath", "file", "img"}
-)
-"""Names of the column of images, in small letters without spaces and underscores."""
 
 _TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
 """Prefixes of columns that hold what a finding is, not what a model says of it; "bi" for binarised."""
@@ -81,13 +74,8 @@ def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
     Raises:
         DataError: The file is no CSV, has no rows, no column of images or of a finding, or two for one.
     """
-    header, rows = _read_rows(path)
-    folded = ["".join(letter for letter in name.casefold() if letter not in " _-") for name in header]
-    image = next((number for number, name in enumerate(folded) if name in _IMAGE_COLUMNS), None)
-    if image is None:
-        raise DataError(
-            f"{path} has no column 'Image Index' (it has {', '.join(header)}); name the column of images so"
-        )
+    table = read_table(path)
+    header, image = table.header, table.image_column
     columns: dict[Finding, int] = {}
     for number, name in enumerate(header):
         finding = None if number == image else finding_of_column(name, findings)
@@ -105,9 +93,9 @@ def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
     return PredictionFile(
         path=path,
         sha256=sha256_of_file(path),
-        images=tuple(PurePosixPath(row[image].strip().replace("\\", "/")).name for row in rows),
+        images=tuple(PurePosixPath(row[image].strip().replace("\\", "/")).name for row in table.rows),
         findings=tuple(columns),
-        values=np.array([[_number(row[number]) for number in columns.values()] for row in rows]),
+        values=np.array([[_number(row[number]) for number in columns.values()] for row in table.rows]),
         ignored=tuple(name for number, name in enumerate(header) if number not in used),
     )
 
@@ -160,23 +148,6 @@ def finding_of_column(name: str, findings: Findings = ()) -> Finding | None:
         if finding is not None:
             return finding
     return None
-
-
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error}); write it again") from error
-    if len(rows) <= 1:
-        raise DataError(f"{path} has no rows; give a CSV with a header and one row per image")
-    for line, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]):
-            raise DataError(
-                f"{path}, row {line}: {len(row)} fields, and the header has {len(rows[0])}; write it again"
-            )
-    return [name.strip() for name in rows[0]], rows[1:]
 
 
 def _number(text: str) -> float:

@@ -5,9 +5,6 @@ et al., Radiology 2020), two of which NIH does not have. They are compared with 
 findings that they cover: that mapping is ours, and every number that rests on it says so.
 """
 
-import csv
-import gzip
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ from thorax.arrays import NOT_LABELED, Probabilities, Rows, Targets
 from thorax.errors import DataError
 from thorax.evaluation.classification import Calls
 from thorax.findings import Finding, Findings, find_finding, parse_finding
+from thorax.tabular import Table, read_table
 
 __all__ = [
     "MAPPING",
@@ -124,7 +122,7 @@ class RadiologistReference:
 
 
 def read_radiologist_labels(path: Path) -> RadiologistLabels:
-    """Read a CSV, gzipped or not, with the column Image Index and YES or NO for each finding.
+    """Read a CSV, gzipped or not, with a column of images and YES or NO for each finding.
 
     Columns that are none of `RADIOLOGIST_FINDINGS` are not looked at.
 
@@ -132,25 +130,20 @@ def read_radiologist_labels(path: Path) -> RadiologistLabels:
         DataError: The file cannot be read, lacks a column, or a field or an image's name is not as it must
             be; the message has the line.
     """
-    try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file)
-            header, rows = lines.fieldnames or (), list(lines)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error}); download it again") from error
-    columns = {find_finding(name): name for name in header}
+    table = read_table(path, remedy="download it again")
+    columns = {find_finding(name): number for number, name in enumerate(table.header)}
     findings = tuple(finding for finding in RADIOLOGIST_FINDINGS if finding in columns)
-    if "Image Index" not in header or not findings:
+    if not findings:
         raise DataError(
-            f"{path} has no column 'Image Index', or none of {', '.join(map(str, RADIOLOGIST_FINDINGS))} "
-            f"(it has {', '.join(header)}); give the radiologists' labels as they are published"
+            f"{path} has none of the columns {', '.join(map(str, RADIOLOGIST_FINDINGS))} "
+            f"(it has {', '.join(table.header)}); give the radiologists' labels as they are published"
         )
-    images = _image_names(rows, path)
+    images = _image_names(table)
+    rows = list(zip(table.rows, table.lines, strict=True))
     targets = np.full((len(rows), len(findings)), NOT_LABELED, dtype=np.int8)
     for column, finding in enumerate(findings):
-        for row, fields in enumerate(rows):
-            targets[row, column] = _label(fields[columns[finding]], path, line=row + 2, finding=finding)
+        for row, (fields, line) in enumerate(rows):
+            targets[row, column] = _label(fields[columns[finding]], path, line=line, finding=finding)
     return RadiologistLabels(findings, images, targets)
 
 
@@ -201,15 +194,13 @@ def against_radiologists(
     )
 
 
-def _image_names(rows: list[dict[str, str]], path: Path) -> tuple[str, ...]:
+def _image_names(table: Table) -> tuple[str, ...]:
     first: dict[str, int] = {}
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise DataError(f"{path}, line {line}: fewer or more fields than the header; download it again")
-        name = row["Image Index"]
+    for name, line in zip(table.column(table.image_column), table.lines, strict=True):
         if name in first:
             raise DataError(
-                f"{path}: image {name!r} stands twice, in lines {first[name]} and {line}; keep one of them"
+                f"{table.path}: image {name!r} stands twice, in lines {first[name]} and {line}; keep one of "
+                "them"
             )
         first[name] = line
     return tuple(first)
