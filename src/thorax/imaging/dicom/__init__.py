@@ -1,11 +1,12 @@
 """DICOM files to Radiograph: parse, refuse what is no chest radiograph, decode, make grey, describe."""
 
-import threading
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from typing import Any, Final
 
 import numpy as np
 import pydicom
@@ -27,8 +28,8 @@ from thorax.radiograph import MAX_PIXELS, Origin, Radiograph
 
 __all__ = ["read_dataset", "read_dicom"]
 
-# Python's list of warning filters belongs to the whole process: one thread at a time may change it.
-_FILTERS = threading.Lock()
+# As `warnings.filterwarnings` enters it: action, message, category, module and line.
+_IGNORE_PYDICOM: Final = ("ignore", None, Warning, re.compile(r"pydicom(\.|$)"), 0)
 
 # A deflated file may inflate to this many bytes: the largest image, and as much again for its header.
 _MAX_INFLATED = 4 * MAX_PIXELS
@@ -95,10 +96,22 @@ def read_dataset(dataset: Dataset, name: str) -> Radiograph:
 
 @contextmanager
 def _pydicom_warnings_ignored() -> Iterator[None]:
-    """Keep pydicom's remarks on odd headers from the caller: what matters is checked and raised here."""
-    with _FILTERS, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    """Keep pydicom's remarks on odd headers from the caller: what matters is checked and raised here.
+
+    Python's list of warning filters belongs to the whole process. Each read enters a filter of its own and
+    takes one out again, so that threads read side by side; `warnings.catch_warnings` would put back the list
+    of before, without the filters that other threads need or have set since.
+    """
+    entered: Any = warnings.filters
+    entered.insert(0, _IGNORE_PYDICOM)
+    try:
         yield
+    finally:
+        # Where another thread has copied the list meanwhile, the copy has the filter too.
+        current: Any = warnings.filters
+        for filters in [entered] if current is entered else [entered, current]:
+            with suppress(ValueError):
+                filters.remove(_IGNORE_PYDICOM)
 
 
 def _read(data: bytes, name: str) -> Radiograph:

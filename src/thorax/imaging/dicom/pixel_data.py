@@ -195,7 +195,8 @@ def decode_codes(dataset: Dataset, layout: Layout, name: str) -> Codes:
     codes: Codes = values.astype(values.dtype.newbyteorder("="), copy=False).view(unsigned)
     largest = unsigned.type(2**layout.stored - 1)
     if codestream is None:
-        codes = (codes >> unsigned.type(layout.high_bit + 1 - layout.stored)) & largest
+        codes = codes >> unsigned.type(layout.high_bit + 1 - layout.stored)
+        codes &= largest
     else:
         codes = codes & largest if layout.signed else np.minimum(codes, largest)
     return codes

@@ -108,7 +108,8 @@ def apply_rule(rule: GrayRule, codes: Codes) -> tuple[GrayPixels, str]:
         brightness = _spread(values, over=values)
         how = "8-bit as stored" if rule.bits == _EIGHT_BITS else f"full range of {rule.bits} bits"
     else:
-        present = np.bincount(codes.ravel(), minlength=len(patterns)) > 0
+        present = np.zeros(len(patterns), np.bool_)
+        present[codes] = True  # not np.bincount, which keeps Python's lock from other threads
         brightness = _spread(values, over=values[present & ~padded])
         how = "range of the image without padding"
     if rule.inverted:
