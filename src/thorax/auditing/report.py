@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from thorax.findings import finding_or_new
+
 __all__ = ["AUDIT_FORMAT", "Audit", "Prevalence", "Problem", "Severity", "few", "found", "prevalence_table"]
 
 AUDIT_FORMAT: Final = "thorax-audit/1"

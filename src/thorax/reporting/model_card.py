@@ -15,8 +15,8 @@ from thorax.datasets import NIH_DATASET
 from thorax.errors import DataError
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
-from thorax.image_set import ImageSet
 from thorax.findings import finding_or_new
+from thorax.image_set import ImageSet
 from thorax.reporting.metrics import METRICS_FORMAT
 from thorax.reporting.summary import markdown_cell, markdown_table, short, threshold_text
 
