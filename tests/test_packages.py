@@ -65,6 +65,19 @@ def test_a_command_names_the_extra_that_it_lacks(arguments, extra):
     assert named[1] in EXTRAS.split(",")
 
 
+def test_the_public_interface_names_the_extra_too():
+    code = (
+        WITHOUT.partition("from thorax.cli")[0]
+        + """
+from thorax.lazy import lazy_names
+lazy_names("thorax", {"open_store": "thorax.store.store"}, name_extras=True)("open_store")
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", code, EXTRAS], capture_output=True, text=True, check=False)
+    assert "MissingExtra: thorax.open_store needs p" in done.stderr
+    assert "install it with pip install '.[evaluate]' in a clone of the repository" in done.stderr
+
+
 def test_other_missing_modules_stay_what_they_are():
     with (
         pytest.raises(ModuleNotFoundError, match="No module named 'no_such_package'"),
@@ -75,13 +88,6 @@ def test_other_missing_modules_stay_what_they_are():
 
 def test_versions_are_those_that_run():
     assert versions("thorax", "numpy") == {"thorax": thorax.__version__, "numpy": version("numpy")}
-
-
-def test_the_version_is_written_once_and_cited():
-    assert PROJECT["dynamic"] == ["version"]
-    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    assert cited is not None
-    assert cited[1] == thorax.__version__
 
 
 def test_the_other_project_named_thorax_is_never_installed():

@@ -17,6 +17,7 @@ __getattr__ = lazy_names(
         "Model": "thorax.workflows.model",
         "load": "thorax.workflows.model",
     },
+    name_extras=True,
 )
 
 
