@@ -1,5 +1,6 @@
 """`import thorax`: its names, and that nothing heavy is imported before it is needed."""
 
+import pkgutil
 import subprocess
 import sys
 
@@ -9,7 +10,24 @@ import thorax
 
 
 def test_the_names_are_these():
-    assert thorax.__all__ == ["Model", "__version__", "load"]
+    assert thorax.__all__ == [
+        "Model",
+        "__version__",
+        "audit",
+        "compare",
+        "evaluate",
+        "load",
+        "localize",
+        "prepare",
+        "train",
+    ]
+
+
+def test_no_module_is_called_like_a_name():
+    """Importing such a module would put it in the function's place."""
+    modules = {module.name for module in pkgutil.iter_modules(thorax.__path__)}
+    assert {"auditing", "exporting"} <= modules
+    assert not modules & set(thorax.__all__)
 
 
 def test_every_name_is_there_and_described():

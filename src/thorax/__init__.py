@@ -1,21 +1,41 @@
-"""Thorax trains, evaluates and runs classifiers of chest radiographs."""
+"""Thorax: chest radiograph classification that is honest, fast and ready for work."""
 
 from thorax.lazy import lazy_names
 
 TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:
+    from thorax.workflows.api import compare, evaluate, prepare
+    from thorax.workflows.audit import audit
+    from thorax.workflows.localize import localize
     from thorax.workflows.model import Model, load
+    from thorax.workflows.train import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "__version__", "load"]
+__all__ = [
+    "Model",
+    "__version__",
+    "audit",
+    "compare",
+    "evaluate",
+    "load",
+    "localize",
+    "prepare",
+    "train",
+]
 
-# `import thorax` takes milliseconds; a function's packages are imported when it is first used.
+# `import thorax` takes milliseconds; what a name needs is imported when it is first used.
 __getattr__ = lazy_names(
     __name__,
     {
         "Model": "thorax.workflows.model",
+        "audit": "thorax.workflows.audit",
+        "compare": "thorax.workflows.api",
+        "evaluate": "thorax.workflows.api",
         "load": "thorax.workflows.model",
+        "localize": "thorax.workflows.localize",
+        "prepare": "thorax.workflows.api",
+        "train": "thorax.workflows.train",
     },
     name_extras=True,
 )

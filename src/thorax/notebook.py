@@ -8,7 +8,18 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-__all__ = ["Html", "Markdown", "facts", "markup", "notes", "page", "probability_bar", "shortened", "table"]
+__all__ = [
+    "Html",
+    "Markdown",
+    "facts",
+    "markup",
+    "notes",
+    "page",
+    "probability_bar",
+    "shortened",
+    "table",
+    "texts",
+]
 
 _STYLE: Final = """
 .thorax{font-size:13px;line-height:1.45;max-width:60em}
@@ -22,7 +33,8 @@ _STYLE: Final = """
 .thorax th,.thorax td{font-weight:normal;white-space:nowrap}
 .thorax th:first-child,.thorax td:first-child{text-align:left!important}
 .thorax thead th{opacity:.7;border-bottom:1px solid rgba(128,128,128,.6)}
-.thorax .facts td{text-align:left!important;white-space:normal}
+.thorax .facts td,.thorax .texts td,.thorax .texts th{text-align:left!important;white-space:normal}
+.thorax .texts td{vertical-align:top}
 .thorax .facts th{opacity:.7;vertical-align:top}
 .thorax .bar{display:inline-block;position:relative;width:9em;height:.65em;border-radius:2px}
 .thorax .bar{background:rgba(128,128,128,.22)}
@@ -78,6 +90,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
     return Html(
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
+
+
+def texts(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    """Return a table of sentences; nothing without rows."""
+    if not rows:
+        return Html("")
+    head = "".join(f"<th>{markup(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(f'<td>{markup(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return Html(f'<table class="texts"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Html:

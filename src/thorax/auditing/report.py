@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from thorax.findings import finding_or_new
+from thorax.notebook import Html, notes, page, table, texts
 
 __all__ = ["AUDIT_FORMAT", "Audit", "Prevalence", "Problem", "Severity", "few", "found", "prevalence_table"]
 
@@ -61,7 +62,7 @@ class Prevalence:
         return self.num_positive / self.num_known if self.num_known else float("nan")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Audit:
     """What was found wrong with a split, a store and what a model made of them.
 
@@ -89,6 +90,25 @@ class Audit:
         """Put the gravest problems first; among equals the order stays."""
         ordered = sorted(self.problems, key=lambda problem: _ORDER.index(problem.severity))
         object.__setattr__(self, "problems", tuple(ordered))
+
+    def __repr__(self) -> str:
+        return f"Audit({self.headline})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (problem.severity, problem.what, problem.remedy, ", ".join(problem.examples))
+            for problem in self.problems
+        ]
+        looked = [
+            f"Looked at: {'; '.join(self.checked)}.",
+            *(f"Not looked at: {line}." for line in self.unchecked),
+        ]
+        return page(
+            self.headline,
+            texts(("Severity", "What is wrong", "What to do", "Examples"), rows),
+            table(*prevalence_table(self)) if self.prevalence else Html(""),
+            notes(looked),
+        )
 
     @property
     def failed(self) -> bool:
