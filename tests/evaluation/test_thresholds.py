@@ -61,7 +61,7 @@ def test_thresholds_of_validation_are_reported_on_test_as_they_are():
 )
 def test_thresholds_of_the_reported_part_are_refused_or_marked(chosen_on):
     chosen = points(chosen_on)
-    with pytest.raises(DataError, match=r"^the thresholds youden were chosen on the .*--allow-test-tuning"):
+    with pytest.raises(DataError, match=r"^the thresholds youden were chosen on the .*`allow_test_tuning`"):
         refuse_tuned(chosen, TEST, allow=False)
     marked = refuse_tuned(chosen, TEST, allow=True)
     assert marked.test_tuned

@@ -5,10 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.study import make_study
 from tests.helpers.toy_bundle import MODEL, NAMES, REFERENCE, images, new_bundle
 from thorax.bundle import OperatingPoints, write_bundle
 from thorax.exporting import export_float32
 from thorax.models import build_classifier
+from thorax.workflows.evaluate import evaluate_bundle
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +36,20 @@ def png(scene, tmp_path_factory):
     path = tmp_path_factory.mktemp("png") / "chest.png"
     Image.fromarray(np.asarray(scene)).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="session")
+def result(study):
+    """The first run, measured with thresholds by one rule."""
+    return evaluate_bundle(study.run(0), study.store, rules=["youden"], resamples=50, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def report(result, tmp_path_factory):
+    """The files of that result."""
+    return result.write(tmp_path_factory.mktemp("report") / "out").metrics.parent

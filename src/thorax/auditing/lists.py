@@ -217,7 +217,7 @@ def read_part_lists(path: Path) -> dict[str, tuple[str, ...]]:
     if part is None:
         raise DataError(
             f"{path} has no column that names a part (it has {', '.join(table.header)}); call it 'part', "
-            "or give one list for each part with --train-list, --val-list and --test-list"
+            "or give one list for each part"
         )
     parts: dict[str, list[str]] = {each: [] for each in PARTS}
     for row in table.rows:

@@ -48,7 +48,7 @@ def check_predicted_rows(file: PredictionFile, listed: Listed, lists: Lists, par
             f"rows-of-{other}",
             inside,
             what=f"predictions of patients of the {other} part, not of {part}: {len(inside):,}",
-            remedy=f"measure on the {part} part alone, or say with --part what the predictions are of",
+            remedy=f"measure on the {part} part alone, or name the part that the predictions are of",
         )
     at_hand = {image for image, row in zip(wanted.images, wanted.rows, strict=True) if row != ABSENT}
     missing = at_hand.difference(listed.images)

@@ -149,7 +149,7 @@ def check_metrics(metrics: Mapping[str, Any], lists: Lists) -> list[Problem]:
             "tuned-on-test",
             marks,
             what="the figures say of themselves that thresholds were chosen on the test part",
-            remedy="choose operating points on validation and evaluate again without --allow-test-tuning",
+            remedy="choose operating points on validation and evaluate again",
         ),
         *found(
             "error",

@@ -39,7 +39,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
     tasks: dict[str, TaskID] = {}
 
     def update(now: Progress) -> None:
-        bars.start()  # only now: work without a stage leaves no empty line
+        bars.start()
         fields: dict[str, Any] = {
             "rate": now.rate,
             "unit": now.unit,
@@ -55,7 +55,8 @@ def progress_bars() -> Iterator[ProgressCallback]:
     try:
         yield update
     finally:
-        bars.stop()
+        if tasks:
+            bars.stop()
 
 
 @contextmanager

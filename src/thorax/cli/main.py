@@ -155,7 +155,7 @@ def _app(verbs: Iterable[str]) -> "typer.Typer":
     return app
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with the option's value)
+def _print_version(wanted: bool) -> bool:  # noqa: FBT001  (typer calls it with the option's value)
     import typer
 
     import thorax
@@ -163,3 +163,4 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  (typer calls it with 
     if wanted:
         typer.echo(f"thorax {thorax.__version__}")
         raise typer.Exit
+    return wanted

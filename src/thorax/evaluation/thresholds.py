@@ -145,7 +145,7 @@ def refuse_tuned(
     if not allow:
         raise DataError(
             f"the thresholds {points.rule} were chosen on the {chosen}, and the figures are of the same; "
-            "choose them on validation, or mark every figure at them with --allow-test-tuning"
+            "choose them on validation, or mark every figure at them with `allow_test_tuning`"
         )
     return replace(points, test_tuned=True)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle
+from thorax.bundle.files import bundle_folder
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
@@ -142,4 +143,8 @@ def _names(models: Sequence[BundleLike]) -> list[str]:
 
 
 def _path(model: BundleLike) -> Path:
-    return model.folder if isinstance(model, Bundle) else Path(model)
+    """Return a model's path as a user would give it: that of the run, where one made the bundle."""
+    if not isinstance(model, Bundle):
+        return Path(model)
+    run = model.folder.parent
+    return run if bundle_folder(run) == model.folder else model.folder

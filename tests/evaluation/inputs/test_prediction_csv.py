@@ -72,12 +72,12 @@ def test_logits_pass_the_sigmoid_only_when_they_are_said_to_be_logits(tmp_path):
     text = "Image Index,Edema\na.png,-2\nb.png,0.5\n"
     with pytest.raises(
         DataError,
-        match=r"^1 of 2 rows of .* outside \[0, 1\] \(first: Edema of a.png is -2\); give prob.*--logits",
+        match=r"^1 of 2 rows of .* outside \[0, 1\] \(first: Edema of a.png is -2\); give prob.*`logits`",
     ):
         sound(tmp_path, text)
     found = sound(tmp_path, text, logits=True)
     np.testing.assert_allclose(found.probabilities[:, 0], 1 / (1 + np.exp([2, -0.5])), rtol=1e-12)
-    with pytest.raises(DataError, match=r"they are probabilities, not logits; leave out --logits"):
+    with pytest.raises(DataError, match=r"they are probabilities, not logits; leave out `logits`"):
         sound(tmp_path, "Image Index,Edema\na.png,.5\n", logits=True)
 
 

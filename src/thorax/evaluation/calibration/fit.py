@@ -308,7 +308,7 @@ def fit_recalibrations(  # noqa: PLR0913 - labels with their findings and origin
     if tuned and not allow:
         raise DataError(
             f"calibration would be fitted on the {fitted_on}, and the figures are of the same; fit it on "
-            "validation, or mark every figure of it with --allow-test-tuning"
+            "validation, or mark every figure of it with `allow_test_tuning`"
         )
     known, logits = (targets == 0) | (targets == 1), logit(probabilities)
     temperature = Temperature(temperature=fit_temperature(targets, known, logits), fitted_on=fitted_on)

@@ -160,7 +160,7 @@ def _of_part(predicted: _Rows, split: Split, part: str, *, warnings: Sequence[st
     if not inside.any():
         raise DataError(
             f"none of the {len(inside):,} predicted images is in the {part} part of {split.name}; "
-            "name the part that they are of with --part"
+            "name the part that they are of with `part`"
         )
     missing = [images[row] for row in np.setdiff1d(wanted, predicted.rows)]
     others = int(np.sum(~inside))

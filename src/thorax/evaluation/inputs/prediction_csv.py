@@ -161,7 +161,7 @@ def _refuse_scale(file: PredictionFile, finite: Bool[np.ndarray, " n"], *, logit
     outside = ((file.values < 0) | (file.values > 1)).any(axis=1)
     if logits and len(finite) and not outside.any():
         raise DataError(
-            f"all values of {file.path} are in [0, 1]: they are probabilities, not logits; leave out --logits"
+            f"all values of {file.path} are in [0, 1]: they are probabilities, not logits; leave out `logits`"
         )
     if outside.any() and not logits:
         rows = np.flatnonzero(outside)
@@ -170,7 +170,7 @@ def _refuse_scale(file: PredictionFile, finite: Bool[np.ndarray, " n"], *, logit
         raise DataError(
             f"{len(rows):,} of {len(file.images):,} rows of {file.path} have a value outside [0, 1] (first: "
             f"{file.findings[column]} of {file.images[row]} is {file.values[row, column]:g}); give "
-            "probabilities, or say with --logits that they are logits"
+            "probabilities, or say with `logits` that they are logits"
         )
 
 

@@ -1,0 +1,268 @@
+"""Reports of bundles and of any model's predictions, without a process."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from tests.helpers.study import PREDICTED
+from thorax.bundle import load_bundle
+from thorax.errors import BundleError, DataError, LeakError
+from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.findings import find_finding
+from thorax.store import open_store
+from thorax.workflows.evaluate import evaluate_bundle, evaluate_predictions
+from thorax.workflows.thresholds import STANDARD_RULES
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def manifest(study):
+    return json.loads((study.run(0) / "bundle" / "bundle.json").read_text())
+
+
+def measured(study, file=None, **settings):
+    """Measure predictions; those that rank perfectly, beside the label file, if not said otherwise."""
+    if not {"labels", "store"} & settings.keys():
+        settings["labels"] = study.labels
+    return evaluate_predictions(file or study.good, **{"resamples": 10, **settings})
+
+
+def rules(result):
+    return [at.points.rule for at in result.evaluation.points]
+
+
+# ---- a bundle ---------------------------------------------------------------------------------------------
+
+
+def test_a_bundles_points_carry_where_they_were_chosen(study, report):
+    points = {each["rule"]: each for each in metrics(report)["operating_points"]}
+    assert list(points) == ["youden", "f1-optimal", "one-half"]
+    own = manifest(study)["operating_points"]
+    for rule in ("youden", "f1-optimal"):
+        assert points[rule]["chosen_on"]["part"] == "val"
+        assert points[rule]["chosen_on"]["images_sha256"] == own["chosen_on"]["images_sha256"]
+        assert not points[rule]["test_tuned"]
+    assert points["f1-optimal"]["thresholds"] == own["thresholds"]
+    assert points["one-half"]["chosen_on"] is None
+
+
+def test_the_rows_and_columns_give_the_figures(study, result):
+    table = open_store(study.store).table
+    test = set(table.frame["image"][table.frame["official"] == "test"])
+    assert set(result.images) == test
+    assert len(result.patients) == len(result.images) == len(result.probabilities)
+    assert result.labels.shape == result.probabilities.shape == (len(test), len(result.findings))
+    assert result.thresholds.rule == "youden"
+    for k, figures in enumerate(result.evaluation.ranking.findings):
+        known = result.labels[:, k] >= 0
+        target = result.labels[known, k]
+        if 0 < target.sum() < len(target):
+            assert figures.auc.value == pytest.approx(roc_auc_score(target, result.probabilities[known, k]))
+
+
+def test_a_bundle_and_a_store_may_be_open_and_progress_is_told(study, result):
+    calls = []
+    again = evaluate_bundle(
+        load_bundle(study.run(0)), open_store(study.store), split="folder-official", rules=["youden"],
+        gallery=False, resamples=50, device="cpu", progress=calls.append,
+    )  # fmt: skip
+    assert np.array_equal(again.probabilities, result.probabilities)
+    assert again.evaluation.ranking.macro_auc == result.evaluation.ranking.macro_auc
+    assert again.gallery is None
+    ends = [(call.stage, call.done) for call in calls if call.done == call.total]
+    on = again.evaluation.primary.points.chosen_on
+    assert ends == [("predicting", len(result.images)), ("predicting validation", on.num_images)]
+
+
+def test_calibration_is_tried_on_validation_and_shown_before_and_after(study, report):
+    read, own = metrics(report), manifest(study)["calibration"]
+    plain, temperature, platt = read["calibration"]["recalibrated"]
+    assert [each["kind"] for each in (plain, temperature, platt)] == ["none", "temperature", "platt"]
+    # What a bundle was calibrated with is what is fitted once more on the same images.
+    assert temperature["temperature"] == pytest.approx(own["temperature"], rel=1e-3)
+    assert temperature["fitted_on"]["images_sha256"] == own["fitted_on"]["images_sha256"]
+    shown = read["calibration"]["macro"]["brier"]["value"]
+    assert temperature["macro"]["brier"]["value"] == pytest.approx(shown, rel=1e-3)
+    assert plain["macro"]["brier"]["value"] != pytest.approx(shown, rel=1e-3)
+    assert platt["findings"]["Effusion"]["reliability"]
+    page, text = ((report / name).read_text() for name in ("report.html", "report.md"))
+    for name in ("Not calibrated", temperature["name"], platt["name"]):
+        assert f'<th scope="row">{name}</th>' in page
+        assert f"| {name} |" in text
+    assert read["made"]["Computed by"].startswith("onnxruntime ")
+    assert read["made"]["Computed by"] in page
+
+
+def test_a_report_has_examples_with_maps_at_its_thresholds(result, report):
+    page = (report / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") > 10
+    assert "with the map of <code>cam</code>" in page
+    opening = result.gallery.findings[0]
+    threshold = result.thresholds.thresholds[result.findings.index(opening.finding)]
+    assert opening.threshold == threshold
+
+
+@pytest.mark.parametrize("where", [{"part": "train"}, {"part": "val"}, {"split": "patient-80-10-10"}])
+def test_the_images_that_were_seen_are_refused(study, where):
+    with pytest.raises(LeakError, match="patients were seen when this bundle was made"):
+        evaluate_bundle(study.run(0), study.store, device="cpu", **where)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"bundle": "nowhere"}, BundleError, "holds no bundle"),
+        ({"split": "x"}, DataError, "there is no split 'x'"),
+        ({"part": "x"}, DataError, "has no part 'x'"),
+        ({"rules": ["best"]}, DataError, "no rule for thresholds is called 'best'"),
+        ({"prevalence": {"Edema": 1.5}}, DataError, r"`prevalence` of Edema is 1\.5; give a share"),
+        ({"thresholds": "nowhere.json"}, DataError, r"nowhere\.json cannot be read"),
+        ({"radiologists": "nowhere.csv"}, DataError, r"nowhere\.csv cannot be read"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(study, wrong, error, message):
+    with pytest.raises(error, match=message):
+        evaluate_bundle(**{"bundle": study.run(0), "store": study.store, "device": "cpu", **wrong})
+
+
+def test_an_earlier_report_is_kept_unless_its_end_is_asked_for(result, tmp_path):
+    out = tmp_path / "out"
+    written = result.write(str(out))
+    assert {path.name for path in out.iterdir()} == {"metrics.json", "report.html", "report.md"}
+    content = written.metrics.read_bytes()
+    written.metrics.write_text("{}")
+    with pytest.raises(DataError, match=r"out is not empty; .* set `overwrite` to replace"):
+        result.write(out)
+    assert written.metrics.read_text() == "{}"
+    result.write(out, overwrite=True)
+    assert written.metrics.read_bytes() == content
+    with pytest.raises(DataError, match=r"metrics\.json is a file; give a folder"):
+        result.write(written.metrics, overwrite=True)
+
+
+# ---- predictions ------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_predictions_gets_the_whole_report(study, tmp_path):
+    result = measured(study)
+    assert result.context.where == "split not stated"
+    assert result.context.warnings[0].startswith("Which patients this model was trained on is not known")
+    assert [finding.name for finding in result.findings] == list(PREDICTED)
+    assert result.evaluation.ranking.findings[0].auc.value == 1.0
+    assert rules(result) == ["one-half"]
+    read = metrics(result.write(tmp_path / "out").metrics.parent)
+    assert read["split"]["name"] is None
+    assert list(read["findings"]) == list(PREDICTED)
+
+
+def test_a_part_of_a_file_has_its_split_and_thresholds_of_its_validation_rows(study, result):
+    found = measured(
+        study, store=study.store, split="folder-official", rules=["specificity-95"],
+        prevalence={"Effusion": 0.02},
+    )  # fmt: skip
+    for name in ("split", "part", "split_sha256", "images_sha256", "dataset"):
+        assert getattr(found.context, name) == getattr(result.context, name)
+    first = found.evaluation.primary
+    assert first.points.chosen_on.part == "val"
+    stated = dict(zip(found.findings, first.predictive_values, strict=True))
+    effusion, nodule = (find_finding(name) for name in ("Effusion", "Nodule"))
+    assert stated[effusion].prevalence == 0.02
+    assert found.evaluation.stated[effusion].source == "stated by the user"
+    training = open_store(study.store).table.frame["official"] == "train_val"
+    assert training.any()
+    assert stated[nodule].prevalence == found.evaluation.trained[nodule].value > 0
+
+
+def test_one_view_is_measured_alone(study):
+    views = {row["Image Index"]: row["View Position"] for row in study.rows()}
+    found = measured(study, view="AP")
+    assert set(found.images) == {image for image, view in views.items() if view == "AP"}
+    assert "Only images of view AP." in found.context.warnings
+    with pytest.raises(DataError, match="no predicted image has view LL; leave out `view`"):
+        measured(study, view="LL")
+
+
+def test_predictions_are_audited_on_the_way(study, tmp_path):
+    """AUC of binarised predictions is one of the faults of published code: it is said beside the figure."""
+    header, *rows = [row.split(",") for row in study.good.read_text().splitlines()]
+    binary = [[name, *(str(int(float(value) > 0.5)) for value in values)] for name, *values in rows]
+    file = tmp_path / "binary.csv"
+    file.write_text("\n".join(",".join(row) for row in [header, *binary]) + "\n")
+    alone = measured(study, file)
+    assert ("error", "columns of two values") in [(severity, text[:21]) for severity, text in alone.audit]
+    assert alone.audit[-1][0] == "note"
+    assert "Not looked at: the split" in alone.audit[-1][1]
+    written = alone.write(tmp_path / "out")
+    for path in (written.html, written.markdown):
+        assert "columns of two values" in path.read_text()
+    whole = measured(study, file, store=study.store, split="folder-official")
+    told = "\n".join(text for severity, text in whole.audit if severity == "error")
+    assert "columns of two values" in told
+    assert "predictions of patients of the train part" in told
+    assert "Not looked at" not in str(whole.audit)
+
+
+def test_a_file_of_validation_chooses_thresholds_and_calibration(study, tmp_path):
+    header, *rows = study.good.read_text().splitlines()
+    patients = {row["Image Index"]: row["Patient ID"] for row in study.rows()}
+    half = sorted(set(patients.values()))[:60]
+    inside = [row for row in rows if patients[row.split(",")[0]] in half]
+    outside = [row for row in rows if patients[row.split(",")[0]] not in half]
+    for name, some in (("validation.csv", inside), ("test.csv", outside), ("leaking.csv", outside[:9])):
+        (tmp_path / name).write_text("\n".join([header, *some]) + "\n")
+    result = measured(study, tmp_path / "test.csv", validation=tmp_path / "validation.csv")
+    assert rules(result) == [*STANDARD_RULES, "one-half"]
+    chosen_on = [at.points.chosen_on for at in result.evaluation.points[:-1]]
+    fitted_on = [how.calibration.fitted_on for how, _ in result.evaluation.recalibrated]
+    for on in (*chosen_on, *fitted_on):
+        assert (on.num_images, on.num_patients) == (len(inside), len(half))
+    assert not result.evaluation.test_tuned
+    assert result.context.where == "split not stated"
+    with pytest.raises(DataError, match="choose them on validation"):
+        measured(study, tmp_path / "test.csv", validation=tmp_path / "leaking.csv")
+
+
+def test_validation_of_other_findings_is_refused(study, tmp_path):
+    rows = [row.split(",")[:3] for row in study.good.read_text().splitlines()]
+    (tmp_path / "two.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
+    with pytest.raises(DataError, match=r"two\.csv has predictions of .*; give the same findings"):
+        measured(study, validation=tmp_path / "two.csv")
+
+
+def test_choosing_on_what_is_reported_is_refused_or_marked(study, tmp_path):
+    with pytest.raises(DataError, match=r"choose them on validation, or mark .* with `allow_test_tuning`"):
+        measured(study, rules=["youden"])
+    result = measured(study, rules=["youden"], allow_test_tuning=True)
+    assert result.evaluation.test_tuned
+    assert all(how.test_tuned for how, _ in result.evaluation.recalibrated)
+    written = result.write(tmp_path / "out")
+    for path in (written.html, written.markdown):
+        assert TUNED_MARK in path.read_text()
+    assert metrics(tmp_path / "out")["test_tuned"]
+
+
+def test_thresholds_come_from_a_file_with_their_origin(study, tmp_path):
+    file = tmp_path / "thresholds.json"
+    file.write_text(json.dumps({"rule": "mine", "thresholds": {"Nodule": 0.25}, "chosen_on": None}))
+    result = measured(study, thresholds=file)
+    assert rules(result) == ["mine", "one-half"]
+    assert result.thresholds.thresholds == (None, None, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"labels": "LABELS", "store": "STORE"}, "predictions need `labels`, or a `store`.* both are given"),
+        ({"labels": None}, "predictions need `labels`, or a `store` .* neither is given"),
+        ({"logits": True}, "they are probabilities, not logits; leave out `logits`"),
+        ({"split": "folder-official", "part": "val", "store": "STORE", "view": "LL"}, "has view LL"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(study, settings, message):
+    places = {"LABELS": study.labels, "STORE": study.store}
+    with pytest.raises(DataError, match=message):
+        measured(study, **{name: places.get(value, value) for name, value in settings.items()})
