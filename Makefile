@@ -1,12 +1,12 @@
-# Needs Python 3.11 or newer with venv, make and a C library; everything else is installed into .venv.
+# Requires Python 3.11 or newer with venv; everything else is installed into .venv.
 #
-#   make demo               phantoms, or DATA=/path/to/nih for real radiographs, from files to report
-#   make check              the static part of the tests: format, lint, types, layers
-#   make test               that and the quick tests, for every day
-#   make test-all           that and the slow ones: everything that continuous integration runs
-#   make line-coverage      lines and branches of the packages that are covered whole
-#   make docs               the pictures of the documentation
-#   ... TORCH=cpu           the CPU builds of torch, where pip would fetch the CUDA ones
+#   make demo               from images to a report, on phantoms or on NIH data with DATA=/path/to/nih
+#   make check              format, lint, spelling, types and import layers
+#   make test               check and the quick tests, for everyday work
+#   make test-all           check and all tests; continuous integration runs this
+#   make line-coverage      line and branch coverage
+#   make docs               renders the pictures of the documentation; needs Chromium
+#   ... TORCH=cpu           installs the CPU builds of PyTorch where pip would download CUDA builds
 
 PYTHON ?= python3
 DATA ?=

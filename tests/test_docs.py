@@ -3,6 +3,7 @@
 import importlib.util
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -86,7 +87,7 @@ def blocks(language: str, text: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run(tmp_path):
+def test_the_commands_and_programs_of_the_docs_run(tmp_path):
     """As written, but for fewer patients and epochs."""
     walk = next(block for block in blocks("sh", README) if block.startswith("thorax phantom"))
     shorter = {
@@ -101,6 +102,22 @@ def test_the_commands_of_the_readme_run(tmp_path):
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert run.returncode == 0, f"{line}\n{run.stdout}\n{run.stderr}"
     assert (tmp_path / "report" / "report.html").is_file()
+    shutil.copy(tmp_path / "phantoms" / "images" / "90000000000_000.png", tmp_path / "chest.png")
+    (program,) = blocks("python", README)
+    assert 0 < float(run_program(program, tmp_path)) < 1
+    assert (tmp_path / "effusion.png").is_file()
+    assert (tmp_path / "report-from-python" / "report.html").is_file()
+    (program,) = blocks("python", (ROOT / "docs" / "python.md").read_text())
+    assert "settings = [" in program
+    run_program(program.replace("settings = [", 'settings = ["training.epochs=4", '), tmp_path)
+    assert (tmp_path / "python-report" / "report.html").is_file()
+
+
+def run_program(program: str, folder: Path) -> str:
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @pytest.fixture(scope="module")
