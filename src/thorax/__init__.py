@@ -1,4 +1,4 @@
-"""Thorax: chest radiograph classification that is honest, fast and ready for work."""
+"""Thorax trains, evaluates and runs classifiers of chest radiographs."""
 
 from thorax.lazy import lazy_names
 
