@@ -14,6 +14,7 @@ from thorax.bundle import (
     refuse_used_folder,
     write_bundle,
 )
+from thorax.bundle.folder import copy_bundle
 from thorax.calibration import Platt, Temperature
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.image_set import ImageSet
@@ -155,13 +156,32 @@ def test_patients_that_were_seen_are_refused_with_their_count(bundle):
 
 def test_a_folder_with_something_else_is_not_overwritten(bundle, tmp_path):
     refuse_used_folder(tmp_path / "new")
-    with pytest.raises(DataError, match=r"is not empty \(it holds bundle.json\)"):
+    with pytest.raises(DataError, match=r"is not empty; .* set `overwrite`"):
         refuse_used_folder(bundle.folder)
+    refuse_used_folder(bundle.folder, overwrite=True)
+    with pytest.raises(DataError, match="is what the new bundle is made of"):
+        refuse_used_folder(bundle.folder, overwrite=True, sources=[bundle])
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"is not empty and holds no bundle, but .*; give another folder"):
+        refuse_used_folder(tmp_path, overwrite=True)
     with pytest.raises(DataError, match="is a file"):
         refuse_used_folder(bundle.folder / "bundle.json")
     # What a killed write left: it had not come to the manifest.
     (bundle.folder / "bundle.json").unlink()
     refuse_used_folder(bundle.folder)
+
+
+def test_a_bundle_that_is_replaced_leaves_no_file_behind(bundle, tmp_path):
+    other = copy_bundle(bundle, tmp_path / "other")
+    (other.folder / "onnx-float32-1-0.onnx").touch()
+    (other.folder / "card.md").touch()
+    renamed = bundle.manifest.members[0].model_copy(update={"weights": "renamed.safetensors"})
+    manifest = bundle.manifest.model_copy(update={"members": (renamed, *bundle.manifest.members[1:])})
+    weights = {"renamed.safetensors": bundle.weights[bundle.manifest.members[0].weights]}
+    write_bundle(other.folder, manifest, weights=dict(bundle.weights) | weights, patients=bundle.patients)
+    names = {path.name for path in other.folder.iterdir()}
+    assert {"renamed.safetensors", "card.md", "bundle.json"} <= names
+    assert not names & {"onnx-float32-1-0.onnx"}
 
 
 def test_weights_are_copied_from_files(bundle, tmp_path):

@@ -14,7 +14,13 @@ from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
 from thorax.evaluation.operating_points import f1_optimal_threshold
 from thorax.inference.calibrate import fit_ensemble_weights
-from thorax.inference.ensemble import Fitting, build_ensemble, calibrate, validation_part, with_test_time
+from thorax.inference.ensemble import (
+    Fitting,
+    build_ensemble,
+    validation_part,
+    with_test_time,
+    write_calibrated,
+)
 from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.models import to_input
@@ -90,7 +96,7 @@ def test_an_ensemble_is_the_mean_of_its_members(runs, toy_store, tmp_path):
 def test_calibrating_an_ensemble_with_weights_from_validation(runs, toy_store, tmp_path):
     united = build_ensemble(runs, tmp_path / "both", name="both", mean_of="logits")
     part = validation_part(united, toy_store, None)
-    fitted = calibrate(
+    fitted = write_calibrated(
         at_work(united), part, tmp_path / "both", fitting=Fitting(rule="one-half", ensemble_weights=True)
     )
     members = at_work(united).member_logits_of_rows(toy_store.pixels, part.rows)
@@ -107,7 +113,7 @@ def test_calibrating_an_ensemble_with_weights_from_validation(runs, toy_store, t
 
 def test_platt_scaling_is_fitted_and_used(runs, toy_store, tmp_path):
     part = validation_part(runs[0], toy_store, None)
-    fitted = calibrate(at_work(runs[0]), part, tmp_path / "platt", fitting=Fitting(kind="platt"))
+    fitted = write_calibrated(at_work(runs[0]), part, tmp_path / "platt", fitting=Fitting(kind="platt"))
     logits = at_work(runs[0]).logits(toy_store.pixels(part.rows))
     targets = toy_store.table.targets(fitted.findings)[part.rows]
     on = part.split.image_set("val", part.rows, dataset=toy_store.dataset)
@@ -129,7 +135,7 @@ def test_platt_scaling_is_fitted_and_used(runs, toy_store, tmp_path):
 
 
 def test_calibrating_again_changes_nothing(runs, toy_store, tmp_path):
-    again = calibrate(at_work(runs[0]), validation_part(runs[0], toy_store, None), tmp_path / "again")
+    again = write_calibrated(at_work(runs[0]), validation_part(runs[0], toy_store, None), tmp_path / "again")
     temperature = runs[0].manifest.calibration.temperature
     assert again.manifest.calibration.temperature == pytest.approx(temperature, rel=1e-6)
     assert again.manifest.members == runs[0].manifest.members
@@ -158,7 +164,7 @@ def test_an_imported_net_is_calibrated_on_a_split_that_is_named(runs, toy_store,
     assert not foreign.all_trained
     with pytest.raises(BundleError, match="name a split with --split"):
         validation_part(foreign, toy_store, None)
-    fitted = calibrate(
+    fitted = write_calibrated(
         at_work(foreign), validation_part(foreign, toy_store, "folder-official"), tmp_path / "b"
     )
     # From now on these patients count as seen.

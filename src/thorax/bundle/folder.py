@@ -13,7 +13,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from thorax.atomic_io import StrPath, atomic_write, sha256_of_file, sha256_of_lines, write_json
+from thorax.atomic_io import (
+    StrPath,
+    atomic_write,
+    refuse_existing,
+    sha256_of_file,
+    sha256_of_lines,
+    write_json,
+)
 from thorax.bundle.files import MANIFEST, bundle_folder, check_file
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Trained
 from thorax.errors import BundleError, DataError, LeakError
@@ -131,7 +138,8 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle; the manifest's checksums are filled in here.
 
-    Exported engines are not written: `attach_engine` adds them to a bundle that is there.
+    Exported engines are not written: `attach_engine` adds them to a bundle that is there. A bundle that is in
+    the folder is replaced; whatever else is there stays.
 
     Args:
         folder: Where to; made if it is not there.
@@ -140,6 +148,7 @@ def write_bundle(
         patients: Patients that each part saw, as `hashed_patients` gives them.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    old = _begin_replacing(folder)
     for name, content in weights.items():
         with atomic_write(folder / name) as temporary:
             if isinstance(content, Path):
@@ -153,7 +162,7 @@ def write_bundle(
     )
     sums = {"members": members, "patients_sha256": sha256_of_file(folder / _PATIENTS), "engines": ()}
     write_json(folder / MANIFEST, manifest.model_copy(update=sums).model_dump(mode="json"))
-    return load_bundle(folder)
+    return _without(old, load_bundle(folder))
 
 
 def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[Path]]) -> Bundle:
@@ -188,11 +197,41 @@ def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[P
 
 
 def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
-    """Copy a bundle to a new folder, to the same bytes; the manifest is written last."""
+    """Copy a bundle to another folder, to the same bytes; the manifest is written last.
+
+    A bundle that is in the folder is replaced; whatever else is there stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    old = _begin_replacing(folder)
     for name in (*_checksums(bundle.manifest), MANIFEST):
         _copied(bundle.folder / name, folder / name)
-    return load_bundle(folder)
+    return _without(old, load_bundle(folder))
+
+
+def _begin_replacing(folder: Path) -> frozenset[str]:
+    """Remove a bundle's manifest, so that a kill leaves nothing half new; return its other files' names."""
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        return frozenset()
+    names = frozenset(path.name for path in folder.iterdir() if _is_ours(path.name))
+    manifest.unlink()
+    return names
+
+
+def _without(old: frozenset[str], bundle: Bundle) -> Bundle:
+    """Remove those files of a bundle that was replaced which the new one does not have."""
+    for name in old - set(_checksums(bundle.manifest)):
+        (bundle.folder / name).unlink(missing_ok=True)
+    return bundle
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file beside a manifest is a bundle's by its name."""
+    return (
+        name.endswith((".safetensors", ".partial"))
+        or name.startswith(("onnx-", "openvino-"))
+        or name == _PATIENTS
+    )
 
 
 def _copied(source: Path, target: Path) -> ExportedFile:
@@ -248,27 +287,28 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
     return replace(bundle, patients=patients)
 
 
-def refuse_used_folder(folder: Path) -> None:
+def refuse_used_folder(folder: Path, *, overwrite: bool = False, sources: Iterable[Bundle] = ()) -> None:
     """Refuse to write a bundle where something else is; what a killed write of a bundle left may be replaced.
 
+    Args:
+        folder: Where a bundle is to be written.
+        overwrite: Whether a bundle that is there may be replaced; nothing else ever is.
+        sources: What the bundle is made of: none of them may be replaced.
+
     Raises:
-        DataError: It is a file, or a folder with other content.
+        DataError: It is a file, a folder with other content, a bundle that may not be replaced, or one of
+            the sources.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; give a folder for the bundle with --out")
-    found = sorted(each.name for each in folder.iterdir()) if folder.exists() else []
-    foreign = [
-        name
-        for name in found
-        if not (
-            name.endswith((".safetensors", ".partial"))
-            or name.startswith(("onnx-", "openvino-"))
-            or name == _PATIENTS
-        )
-    ]
+    if any(folder.resolve() == source.folder.resolve() for source in sources):
+        raise DataError(f"{folder} is what the new bundle is made of; give another folder as `out`")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if MANIFEST in names or folder.is_file():
+        refuse_existing(folder, overwrite=overwrite, folder=True)
+        return
+    foreign = [name for name in names if not _is_ours(name)]
     if foreign:
         raise DataError(
-            f"{folder} is not empty (it holds {foreign[0]}); give another folder for the bundle with --out"
+            f"{folder} is not empty and holds no bundle, but {foreign[0]}; give another folder as `out`"
         )
 
 

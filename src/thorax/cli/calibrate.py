@@ -8,10 +8,9 @@ import typer
 from thorax.recipe.literals import CalibrationKind, OperatingPointRule
 
 if TYPE_CHECKING:
-    from thorax.bundle import Bundle
-    from thorax.inference.ensemble import ValidationPart
+    from thorax.workflows.bundles import WrittenBundle
 
-__all__ = ["calibrate", "finish"]
+__all__ = ["calibrate", "print_calibrated"]
 
 
 def calibrate(
@@ -28,49 +27,40 @@ def calibrate(
         typer.Option(help="Change the views that are averaged, such as flip=true or scales=[1.0,1.1]."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Fit calibration and operating points on the validation part. Patients of training are refused."""
-    from thorax.bundle import load_bundle, refuse_used_folder
     from thorax.cli.console import progress_bars
-    from thorax.inference.engines import open_predictor
-    from thorax.inference.ensemble import Fitting, validation_part, with_test_time
-    from thorax.inference.ensemble import calibrate as fit
-    from thorax.recipe.load import load_test_time
-    from thorax.store import open_store
+    from thorax.workflows.bundles import calibrate as calibrate_bundle
 
-    opened, images = load_bundle(bundle), open_store(store)
-    refuse_used_folder(out)
-    changed = with_test_time(opened, lambda current: load_test_time(current, test_time or ()))
-    images.verify()
-    part = validation_part(changed, images, split or None)
-    # The exported engine on a CPU, where the views are still those that it computes.
-    predictor = open_predictor(changed, device=device)
     with progress_bars() as progress:
-        fitted = fit(predictor, part, out, fitting=Fitting(kind=kind, rule=rule), progress=progress)
-    finish(fitted, part)
+        written = calibrate_bundle(
+            bundle,
+            store,
+            out,
+            split=split or None,
+            kind=kind,
+            rule=rule,
+            test_time=test_time or (),
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    print_calibrated(written)
 
 
-def finish(bundle: "Bundle", part: "ValidationPart") -> None:
-    """Give a calibrated bundle its engine, and say what was fitted, and on what."""
-    from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
-
-    assert bundle.manifest.calibration is not None
-    pixels = part.store.pixels(spread(part.rows, CHECKED_IMAGES))
-    fitted_on = bundle.manifest.calibration.fitted_on
-    bundle, refused = export_or_say(bundle, pixels, compared_on=fitted_on)
-    for notice in refused:
-        typer.echo(f"note: {notice}", err=True)
-    typer.echo(_told(bundle))
-
-
-def _told(bundle: "Bundle") -> str:
-    calibration, points = bundle.manifest.calibration, bundle.manifest.operating_points
+def print_calibrated(written: "WrittenBundle") -> None:
+    """Print what was fitted, and on what."""
+    manifest = written.bundle.manifest
+    calibration, points = manifest.calibration, manifest.operating_points
     assert calibration is not None
     assert points is not None
+    for notice in written.notices:
+        typer.echo(f"note: {notice}", err=True)
     on = calibration.fitted_on
     chosen = sum(threshold is not None for threshold in points.thresholds.values())
-    return (
+    typer.echo(
         f"{calibration}, {chosen} of {len(points.thresholds)} thresholds "
         f"({points.rule}), fitted on the {on.part} part of {on.split} ({on.num_images:,} images of "
-        f"{on.num_patients:,} patients)\nbundle: {bundle.folder}"
+        f"{on.num_patients:,} patients)\nbundle: {written.bundle.folder}"
     )

@@ -14,17 +14,10 @@ def card(
     metrics: Annotated[
         Path | None, typer.Option(help="A metrics.json of `thorax evaluate` for this bundle.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a model card: what the bundle is for, what it was made of, and how well it does."""
-    from thorax.atomic_io import write_text
-    from thorax.bundle import load_bundle
-    from thorax.errors import DataError
-    from thorax.reporting.model_card import read_card_metrics, render_card
+    from thorax.reporting.model_card import model_card
 
-    opened = load_bundle(bundle)
-    if out.is_dir():
-        raise DataError(f"{out} is a folder; name the file of the card, such as {out / 'card.md'}")
-    results = read_card_metrics(metrics, opened) if metrics else None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, render_card(opened, results))
+    model_card(bundle, out, metrics=metrics, overwrite=overwrite)
     typer.echo(f"card: {out}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from thorax.bundle import Bundle
+    from thorax.bundle.manifest import Exported
 
 __all__ = ["export"]
 
@@ -21,43 +21,37 @@ def export(
     ] = None,
     split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
     out: Annotated[Path | None, typer.Option(help="Write a copy of the bundle there.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a bundle where the copy goes.")
+    ] = False,
 ) -> None:
     """Add an exported engine to a bundle, if it agrees with torch on validation images.
 
     The quantised one is added only if it agrees well enough with the exact one (exit code 5 if not); it is
     used with --engine, never by itself.
     """
-    from thorax.bundle import load_bundle, refuse_used_folder
-    from thorax.bundle.folder import copy_bundle
     from thorax.cli.console import progress_bars
-    from thorax.inference.ensemble import validation_part
-    from thorax.store import open_store
+    from thorax.workflows.bundles import export as export_bundle
 
-    if gated and not int8:
-        raise typer.BadParameter("--gated says what a quantised engine is judged by; give --int8 too")
-    opened, images = load_bundle(bundle), open_store(store)
-    part = validation_part(opened, images, split or None)
-    images.verify()
-    if out is not None:
-        refuse_used_folder(out)
-        opened = copy_bundle(opened, out)
-    # Only now: torch takes seconds to import, and what is wrong above is said at once.
-    from thorax.exporting import CHECKED_IMAGES, export_float32, export_int8, spread
-
-    reference = part.split.image_set("val", part.rows, dataset=images.dataset)
-    pixels = images.pixels(spread(part.rows, CHECKED_IMAGES))
-    opened = export_float32(opened, pixels, to=to, compared_on=reference)
-    typer.echo(_told(opened))
-    if int8:
-        with progress_bars() as progress:
-            opened = export_int8(opened, part, to=to, gated=gated or (), progress=progress)
-        typer.echo(_told(opened))
-    typer.echo(f"bundle: {opened.folder}")
+    with progress_bars() as progress:
+        written = export_bundle(
+            bundle,
+            store,
+            to=to,
+            int8=int8,
+            gated=gated or (),
+            split=split or None,
+            out=out,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for engine in written.bundle.manifest.engines[-2 if int8 else -1 :]:
+        typer.echo(_describe_engine(engine))
+    typer.echo(f"bundle: {written.bundle.folder}")
 
 
-def _told(bundle: "Bundle") -> str:
-    """Say what the gate found for the engine that was added last."""
-    exported = bundle.manifest.engines[-1]
+def _describe_engine(exported: "Exported") -> str:
+    """Say what the gate found for an engine."""
     parity, on = exported.parity, exported.parity.compared_on
     figures = {
         "99th percentile": parity.percentile_99,

@@ -1,14 +1,11 @@
 """`thorax import`: other projects' checkpoints as bundles."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from thorax.recipe.literals import Fit, ForeignKind
-
-if TYPE_CHECKING:
-    from thorax.checkpoints.importer import ForeignNet
 
 __all__ = ["import_"]
 
@@ -28,35 +25,34 @@ def import_(
     mean: Annotated[list[float] | None, typer.Option(help="Mean of a channel, for pixels in [0, 1].")] = None,
     std: Annotated[list[float] | None, typer.Option(help="Standard deviation of a channel.")] = None,
     fit: Annotated[Fit | None, typer.Option(help="What was done to images that are not square.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Make a bundle of a foreign checkpoint: nothing in it is run, every tensor is matched or refused."""
-    from thorax.bundle import refuse_used_folder
-    from thorax.checkpoints.foreign_net import ForeignOptions
-    from thorax.checkpoints.importer import deliver_imported, read_foreign
-    from thorax.findings import parse_findings
+    from thorax.bundle.manifest import Imported
+    from thorax.workflows.bundles import import_checkpoint
 
-    refuse_used_folder(out)
     names = findings if findings in {"NIH14", "NIH15"} else findings.split(",")
-    options = ForeignOptions(
-        findings=parse_findings(names) if findings else None,
+    written = import_checkpoint(
+        file,
+        kind,
+        out,
+        name=name or None,
+        findings=names if findings else None,
         backbone=backbone or None,
         input_size=input_size,
-        mean=tuple(mean) if mean else None,
-        std=tuple(std) if std else None,
+        mean=mean or None,
+        std=std or None,
         fit=fit,
+        overwrite=overwrite,
     )
-    checkpoint = read_foreign(file, kind, options)
-    bundle = deliver_imported(checkpoint, out, name=name or file.stem.split(".")[0])
-    typer.echo(_told(checkpoint))
-    for note in checkpoint.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"bundle: {bundle.folder}")
-
-
-def _told(checkpoint: "ForeignNet") -> str:
-    findings = ", ".join(finding.label for finding in checkpoint.findings)
-    return (
-        f"{checkpoint.source}: {len(checkpoint.findings)} findings ({findings})\n"
-        f"self-test: logits differ by {checkpoint.difference:.1e} at most from {checkpoint.compared_with}\n"
+    provenance = written.bundle.manifest.members[0].provenance
+    assert isinstance(provenance, Imported)
+    labels = [finding.label for finding in written.bundle.findings]
+    typer.echo(
+        f"{provenance.source}: {len(labels)} findings ({', '.join(labels)})\n"
+        f"self-test: logits differ by {provenance.self_test:.1e} at most from {provenance.compared_with}\n"
         "not calibrated: thorax calibrate fits temperature and thresholds on a validation part"
     )
+    for notice in written.notices:
+        typer.echo(f"note: {notice}", err=True)
+    typer.echo(f"bundle: {written.bundle.folder}")

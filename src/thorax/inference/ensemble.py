@@ -34,9 +34,9 @@ __all__ = [
     "Fitting",
     "ValidationPart",
     "build_ensemble",
-    "calibrate",
     "validation_part",
     "with_test_time",
+    "write_calibrated",
 ]
 
 
@@ -162,7 +162,7 @@ def validation_part(bundle: Bundle, store: Store, split: str | None) -> Validati
     if name is None:
         raise BundleError(
             f"{bundle.folder} was not trained on one split, so its validation part is not known; "
-            "name a split with --split"
+            "name a split with `split`"
         )
     bundle.refuse_other_preparation(store.path, store.preparation)
     chosen = _split(name, store)
@@ -178,7 +178,7 @@ def validation_part(bundle: Bundle, store: Store, split: str | None) -> Validati
     return part
 
 
-def calibrate(
+def write_calibrated(
     predictor: Predictor,
     part: ValidationPart,
     out: Path,

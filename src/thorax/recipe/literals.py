@@ -2,7 +2,15 @@
 
 from typing import Literal
 
-__all__ = ["CalibrationKind", "EngineName", "Fit", "ForeignKind", "MeanOf", "OperatingPointRule"]
+__all__ = [
+    "CalibrationKind",
+    "EngineName",
+    "Fit",
+    "ForeignKind",
+    "MeanOf",
+    "MemberWeights",
+    "OperatingPointRule",
+]
 
 CalibrationKind = Literal["temperature", "platt"]
 """One temperature for all findings (Guo et al. 2017), or slope and intercept of each (Platt 1999)."""
@@ -19,6 +27,9 @@ ForeignKind = Literal["chexnet-torchvision", "torchxrayvision", "torchvision", "
 
 MeanOf = Literal["probabilities", "logits"]
 """What is averaged over views and members."""
+
+MemberWeights = Literal["equal", "validation"]
+"""The weights of an ensemble's members: equal, or fitted on validation."""
 
 OperatingPointRule = Literal["f1-optimal", "youden", "sensitivity-90", "specificity-95", "one-half"]
 """How thresholds on probabilities are chosen on validation; one-half is 0.5 for every finding."""

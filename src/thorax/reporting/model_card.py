@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from thorax.bundle import Bundle, Trained
+from thorax.atomic_io import StrPath, refuse_existing, write_text
+from thorax.bundle import Bundle, Trained, load_bundle
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets import NIH_DATASET
 from thorax.errors import DataError
@@ -20,7 +21,7 @@ from thorax.image_set import ImageSet
 from thorax.reporting.metrics import METRICS_FORMAT
 from thorax.reporting.summary import markdown_cell, markdown_table, short, threshold_text
 
-__all__ = ["read_card_metrics", "render_card"]
+__all__ = ["model_card", "read_card_metrics", "render_card"]
 
 _NOT_FOR = (
     "Not a medical device: not for diagnosis, triage or treatment, for which nobody has tested it.",
@@ -38,6 +39,35 @@ _NIH_LICENSE = (
     "restrictions on its use, and asks for a link to its download page, for the citation, and for an "
     "acknowledgement of the NIH Clinical Center."
 )
+
+
+def model_card(
+    bundle: StrPath,
+    out: StrPath | None = None,
+    *,
+    metrics: StrPath | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Return a model card as Markdown: what a bundle is for, what it was made of, and how well it does.
+
+    Args:
+        bundle: A bundle, or the run that made it.
+        out: A file to write the card into; its folder is made if it is not there.
+        metrics: The metrics.json of an evaluation of this bundle; without one, the card has no results.
+        overwrite: Replace the file `out`.
+
+    Raises:
+        BundleError: There is no bundle.
+        DataError: The metrics cannot be read or are another model's, or `out` is there already.
+    """
+    opened = load_bundle(bundle)
+    if out is not None:
+        refuse_existing(Path(out), overwrite=overwrite)
+    card = render_card(opened, read_card_metrics(Path(metrics), opened) if metrics else None)
+    if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_text(Path(out), card)
+    return card
 
 
 def read_card_metrics(path: Path, bundle: Bundle) -> Mapping[str, Any]:

@@ -1,0 +1,262 @@
+"""Bundles from bundles and checkpoints: calibrated, averaged, exported, imported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from thorax.atomic_io import StrPath
+from thorax.bundle import Bundle, load_bundle, refuse_used_folder, write_bundle
+from thorax.bundle.folder import copy_bundle
+from thorax.bundle.manifest import EngineKind
+from thorax.errors import RecipeError
+from thorax.findings import parse_findings
+from thorax.inference.engines import open_predictor
+from thorax.inference.ensemble import (
+    Fitting,
+    ValidationPart,
+    build_ensemble,
+    validation_part,
+    with_test_time,
+    write_calibrated,
+)
+from thorax.inference.predictor import Predictor
+from thorax.progress import ProgressCallback
+from thorax.recipe.literals import (
+    CalibrationKind,
+    Fit,
+    ForeignKind,
+    MeanOf,
+    MemberWeights,
+    OperatingPointRule,
+)
+from thorax.recipe.load import load_test_time
+from thorax.store import open_store
+
+__all__ = ["WrittenBundle", "calibrate", "ensemble", "export", "import_checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBundle:
+    """A bundle that was just written, or changed.
+
+    Attributes:
+        bundle: What is in its folder.
+        notices: What a user should know, one sentence each.
+    """
+
+    bundle: Bundle
+    notices: tuple[str, ...] = ()
+
+    def __fspath__(self) -> str:
+        """Return the bundle's folder, so that this may be given wherever a bundle's path may."""
+        return str(self.bundle.folder)
+
+
+def calibrate(
+    bundle: StrPath,
+    store: StrPath,
+    out: StrPath,
+    *,
+    split: str | None = None,
+    kind: CalibrationKind = "temperature",
+    rule: OperatingPointRule = "f1-optimal",
+    test_time: Sequence[str] = (),
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> WrittenBundle:
+    """Write a bundle with calibration and operating points fitted anew on the validation part.
+
+    Args:
+        bundle: A bundle, or the run that made it.
+        store: A store prepared as the bundle wants it.
+        out: Folder of the calibrated bundle.
+        split: Name of the split; the bundle's own if None.
+        kind: One temperature, or Platt's scaling of each finding.
+        rule: How thresholds are chosen.
+        test_time: Changes to the views that are averaged, such as "flip=true".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        overwrite: Replace a bundle that is in `out`.
+        progress: Receives how many images are predicted.
+
+    Raises:
+        BundleError: There is no bundle, or no split is given and it was not trained on exactly one.
+        DataError: The store is prepared otherwise, or `out` holds something else.
+        LeakError: Training saw patients of the part, or a split that a member was trained on tests on them.
+        RecipeError: A setting of the views is unknown.
+    """
+    opened, images, folder = load_bundle(bundle), open_store(store), Path(out)
+    refuse_used_folder(folder, overwrite=overwrite, sources=[opened])
+    changed = with_test_time(opened, lambda current: load_test_time(current, test_time))
+    images.verify()
+    part = validation_part(changed, images, split)
+    # The exported engine on a CPU, where the views are still those that it computes.
+    predictor = open_predictor(changed, device=device)
+    fitting = Fitting(kind=kind, rule=rule)
+    return _with_engine(write_calibrated(predictor, part, folder, fitting=fitting, progress=progress), part)
+
+
+def ensemble(
+    bundles: Sequence[StrPath],
+    out: StrPath,
+    *,
+    name: str = "ensemble",
+    mean_of: MeanOf = "probabilities",
+    store: StrPath | None = None,
+    split: str | None = None,
+    weights: MemberWeights = "equal",
+    rule: OperatingPointRule = "f1-optimal",
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> WrittenBundle:
+    """Average the outputs of several bundles; weights and calibration are fitted on validation.
+
+    Args:
+        bundles: Two or more bundles, or the runs that made them.
+        out: Folder of the ensemble's bundle.
+        name: What the ensemble is called.
+        mean_of: What is averaged.
+        store: A store to calibrate it on; without one it stays uncalibrated.
+        split: Name of the split; the members' own if None.
+        weights: Equal weights, or weights fitted on validation.
+        rule: How thresholds are chosen.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        overwrite: Replace a bundle that is in `out`.
+        progress: Receives how many images are predicted.
+
+    Raises:
+        BundleError: The bundles cannot be averaged, or were not trained on one split and none is given.
+        DataError: The store is prepared otherwise, or `out` holds something else.
+        LeakError: As for `calibrate`.
+        RecipeError: Weights are to be fitted without a store.
+    """
+    if store is None and weights == "validation":
+        raise RecipeError("`weights=validation` needs `store`: the weights are fitted on its images")
+    members, folder = [load_bundle(path) for path in bundles], Path(out)
+    refuse_used_folder(folder, overwrite=overwrite, sources=members)
+    united = build_ensemble(members, folder, name=name, mean_of=mean_of)
+    if store is None:
+        written = write_bundle(folder, united.manifest, weights=united.weights, patients=united.patients)
+        return WrittenBundle(written)
+    images = open_store(store)
+    images.verify()
+    part = validation_part(united, images, split)
+    # Only now: torch takes seconds to import, and what is wrong above is reported at once.
+    from thorax.inference.torch_engine import TorchEngine
+
+    predictor = Predictor(united, TorchEngine(united, device=device))
+    fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
+    return _with_engine(write_calibrated(predictor, part, folder, fitting=fitting, progress=progress), part)
+
+
+def _with_engine(bundle: Bundle, part: ValidationPart) -> WrittenBundle:
+    """Give a calibrated bundle its engine without torch, or say why it has none."""
+    from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
+
+    assert bundle.manifest.calibration is not None
+    pixels = part.store.pixels(spread(part.rows, CHECKED_IMAGES))
+    return WrittenBundle(*export_or_say(bundle, pixels, compared_on=bundle.manifest.calibration.fitted_on))
+
+
+def export(
+    bundle: StrPath,
+    store: StrPath,
+    *,
+    to: EngineKind = "onnx",
+    int8: bool = False,
+    gated: Sequence[str] = (),
+    split: str | None = None,
+    out: StrPath | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> WrittenBundle:
+    """Add an exported engine to a bundle, if it agrees with torch on validation images.
+
+    Args:
+        bundle: A bundle, or the run that made it.
+        store: A store prepared as the bundle wants it, to compare on.
+        to: Which engine.
+        int8: Add a quantized engine too, if it agrees well enough with the exact one. It is used by name
+            alone.
+        gated: Names of the findings that the quantized engine is judged by; none: all.
+        split: Name of the split; the bundle's own if None.
+        out: Folder of a copy that gets the engine; the bundle itself gets it if None.
+        overwrite: Replace a bundle that is in `out`.
+        progress: Receives how many images are predicted to judge the quantized engine.
+
+    Raises:
+        BundleError: An engine is too far from what it is compared with. An exact one that agrees is kept.
+        DataError: The store is prepared otherwise, or `out` holds something else.
+        LeakError: The quantized engine would be fitted on other images than the bundle was calibrated on.
+        RecipeError: `gated` is given without `int8`.
+    """
+    if gated and not int8:
+        raise RecipeError("`gated` says what a quantized engine is judged by; set `int8` too")
+    opened, images = load_bundle(bundle), open_store(store)
+    part = validation_part(opened, images, split)
+    images.verify()
+    if out is not None:
+        refuse_used_folder(Path(out), overwrite=overwrite, sources=[opened])
+        opened = copy_bundle(opened, Path(out))
+    # Only now: torch takes seconds to import, and what is wrong above is reported at once.
+    from thorax.exporting import CHECKED_IMAGES, export_float32, export_int8, spread
+
+    compared_on = part.split.image_set("val", part.rows, dataset=images.dataset)
+    pixels = images.pixels(spread(part.rows, CHECKED_IMAGES))
+    opened = export_float32(opened, pixels, to=to, compared_on=compared_on)
+    if int8:
+        opened = export_int8(opened, part, to=to, gated=gated, progress=progress)
+    return WrittenBundle(opened)
+
+
+def import_checkpoint(
+    file: StrPath,
+    kind: ForeignKind,
+    out: StrPath,
+    *,
+    name: str | None = None,
+    findings: Sequence[str] | str | None = None,
+    backbone: str | None = None,
+    input_size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    fit: Fit | None = None,
+    overwrite: bool = False,
+) -> WrittenBundle:
+    """Make a bundle of another project's checkpoint; nothing in it is run, and every tensor must match.
+
+    Args:
+        file: The checkpoint: safetensors, or what `torch.save` wrote.
+        kind: Where it comes from.
+        out: Folder of the bundle.
+        name: What the model is called; the file's name if None.
+        findings: What the outputs mean, in order: names, or "NIH14" or "NIH15".
+        backbone: What the source calls the net, such as "densenet121-res224-nih" or "resnet50".
+        input_size: Side of the net's input in pixels.
+        mean: Mean of each channel that the net was trained with, for pixels in [0, 1].
+        std: Their standard deviations.
+        fit: What was done to images that are not square.
+        overwrite: Replace a bundle that is in `out`.
+
+    Raises:
+        BundleError: The file cannot be read, holds more than weights, or gives other logits than in its own
+            architecture.
+        DataError: `out` holds something else.
+        RecipeError: Something that only the user can know was not given, or cannot be.
+    """
+    refuse_used_folder(Path(out), overwrite=overwrite)
+    from thorax.checkpoints.foreign_net import ForeignOptions
+    from thorax.checkpoints.importer import deliver_imported, read_foreign
+
+    options = ForeignOptions(
+        findings=None if findings is None else parse_findings(findings),
+        backbone=backbone,
+        input_size=input_size,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        fit=fit,
+    )
+    checkpoint = read_foreign(Path(file), kind, options)
+    written = deliver_imported(checkpoint, Path(out), name=name or Path(file).stem.split(".")[0])
+    return WrittenBundle(written, checkpoint.notes)
