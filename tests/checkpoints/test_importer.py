@@ -202,7 +202,7 @@ def test_outputs_that_nobody_names_are_refused(tmp_path):
             f"module.densenet121.classifier.0.{name}"
         ][:8]
     path = save({"state_dict": weights}, tmp_path / "w.pth.tar")
-    with pytest.raises(RecipeError, match=r"nothing says what the 8 outputs of .* mean; .*\(--findings\)"):
+    with pytest.raises(RecipeError, match=r"nothing says what the 8 outputs of .* mean; .*`findings`"):
         read_foreign(path, "chexnet-torchvision")
     with pytest.raises(RecipeError, match="14 findings were named for the 8 outputs"):
         read_foreign(path, "chexnet-torchvision", ForeignOptions(findings=NIH14))

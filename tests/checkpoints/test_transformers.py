@@ -137,7 +137,7 @@ def test_what_only_pretraining_used_is_left_out_by_name(tmp_path):
 def test_a_pretrained_backbone_is_for_training(kind, tmp_path):
     weights = {name: tensor for name, tensor in mae_weights().items() if not name.startswith("head")}
     with pytest.raises(
-        BundleError, match=r"holds no classifier \(head\.weight\).*--set model.weights=file:PATH"
+        BundleError, match=r"holds no classifier \(head\.weight\).*with model.weights=file:PATH"
     ):
         read_foreign(save(weights, tmp_path / "w.pth"), kind)
 

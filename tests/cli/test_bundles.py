@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from tests.helpers.command import SMALL, thorax
+from tests.helpers.command import SMALL, command
 from thorax.models.timm_import import timm
 
 
@@ -14,9 +14,9 @@ from thorax.models.timm_import import timm
 def work(tmp_path_factory) -> Path:
     """Phantoms, a store, and two runs of different seeds that also record what they would do on test."""
     folder = tmp_path_factory.mktemp("work")
-    thorax("phantom", folder / "phantoms", "--patients", "80", "--size", "64")
-    thorax("prepare", folder / "phantoms", "--out", folder / "store", "--size", "64")
-    done = thorax(
+    command("phantom", folder / "phantoms", "--patients", "80", "--size", "64")
+    command("prepare", folder / "phantoms", "--out", folder / "store", "--size", "64")
+    done = command(
         "train", "small-cpu", "--store", folder / "store", "--out", folder / "runs", *SMALL,
         "--set", "selection.checkpoint=best", "--seeds", "2", "--record-test-curve",
     )  # fmt: skip
@@ -45,12 +45,12 @@ def test_the_premium_is_a_warning_beside_the_honest_score(work):
 
 def test_an_ensemble_is_fitted_measured_and_used(work, tmp_path):
     runs = [work / "runs" / f"seed-{seed}" for seed in (0, 1)]
-    done = thorax(
+    done = command(
         "ensemble", *runs, "--store", work / "store", "--weights", "validation", "--out", tmp_path / "both"
     )
     assert "2 members, mean of probabilities, weights " in done.stdout
     assert "fitted on the val part of folder-official" in done.stdout
-    thorax(
+    command(
         "evaluate", tmp_path / "both", "--store", work / "store", "--out", tmp_path / "report",
         "--resamples", "20",
     )  # fmt: skip
@@ -58,22 +58,22 @@ def test_an_ensemble_is_fitted_measured_and_used(work, tmp_path):
     assert metrics["model"]["name"] == "ensemble"
     assert metrics["model"]["calibrated"]
     image = next((work / "phantoms" / "images").iterdir())
-    (line,) = thorax("predict", tmp_path / "both", image, "--json").stdout.splitlines()
+    (line,) = command("predict", tmp_path / "both", image, "--json").stdout.splitlines()
     assert json.loads(line)["operating_point"] == "f1-optimal"
 
 
 def test_an_ensemble_without_a_store_says_that_it_is_not_calibrated(work, tmp_path):
     runs = [work / "runs" / f"seed-{seed}" for seed in (0, 1)]
-    done = thorax("ensemble", *runs, "--mean", "logits", "--out", tmp_path / "both")
+    done = command("ensemble", *runs, "--mean", "logits", "--out", tmp_path / "both")
     assert "not calibrated" in done.stdout
     image = next((work / "phantoms" / "images").iterdir())
-    (line,) = thorax("predict", tmp_path / "both", image, "--json").stdout.splitlines()
+    (line,) = command("predict", tmp_path / "both", image, "--json").stdout.splitlines()
     assert not json.loads(line)["model"]["calibrated"]
 
 
 def test_other_views_are_calibrated_anew(work, tmp_path):
     run = work / "runs" / "seed-0"
-    done = thorax(
+    done = command(
         "calibrate", run, "--store", work / "store", "--out", tmp_path / "flipped", "--rule", "one-half",
         "--test-time", "flip=true", "--test-time", "scales=[1.0, 1.1]",
     )  # fmt: skip
@@ -97,6 +97,8 @@ def foreign(work) -> Path:
         (("ensemble", "RUN", "--out", "new"), 5, "at least two bundles"),
         (("ensemble", "RUN", "RUN", "--weights", "validation", "--out", "new"), 2, "needs --store"),
         (("ensemble", "RUN", "RUN", "--out", "STORE"), 3, "is not empty"),
+        (("ensemble", "RUN", "RUN", "--out", "BUNDLE"), 3, "is what the new bundle is made of"),
+        (("ensemble", "RUN", "RUN", "--out", "OTHER"), 3, "--overwrite"),
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--test-time", "flop=1"), 2, "flop"),
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--split", "x"), 3, "no split 'x'"),
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--rule", "best"), 2, "--rule"),
@@ -109,7 +111,15 @@ def foreign(work) -> Path:
 )
 def test_wrong_input_gets_a_message_and_its_exit_code(work, foreign, tmp_path, arguments, code, message):
     arguments = [str(tmp_path / each) if each in {"new", "nowhere"} else each for each in arguments]
-    places = {"RUN": str(work / "runs" / "seed-0"), "STORE": str(work / "store"), "FOREIGN": str(foreign)}
-    done = thorax(*(places.get(each, each) for each in arguments), expect=code)
+    run = work / "runs" / "seed-0"
+    other = work / "runs" / "seed-1" / "bundle"
+    places = {
+        "RUN": str(run),
+        "BUNDLE": str(run / "bundle"),
+        "OTHER": str(other),
+        "STORE": str(work / "store"),
+        "FOREIGN": str(foreign),
+    }
+    done = command(*(places.get(each, each) for each in arguments), expect=code)
     assert message in done.stderr
     assert not (tmp_path / "new").exists()

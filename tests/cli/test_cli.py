@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.command import SMALL, thorax
+from tests.helpers.command import SMALL, command, thorax
 from thorax.cli.main import _VERBS
 
 
@@ -19,10 +19,10 @@ from thorax.cli.main import _VERBS
 def work(tmp_path_factory) -> Path:
     """Phantoms, a store, a run and a report, made by the command line."""
     folder = tmp_path_factory.mktemp("work")
-    thorax("phantom", folder / "phantoms", "--patients", "80", "--size", "64")
-    thorax("prepare", folder / "phantoms", "--out", folder / "store", "--size", "64")
-    thorax("train", "small-cpu", "--store", folder / "store", "--out", folder / "run", *SMALL)
-    thorax(
+    command("phantom", folder / "phantoms", "--patients", "80", "--size", "64")
+    command("prepare", folder / "phantoms", "--out", folder / "store", "--size", "64")
+    command("train", "small-cpu", "--store", folder / "store", "--out", folder / "run", *SMALL)
+    command(
         "evaluate", folder / "run", "--store", folder / "store", "--split", "folder-official",
         "--part", "test", "--out", folder / "report", "--resamples", "50",
     )  # fmt: skip
@@ -46,7 +46,7 @@ def test_metrics_hold_what_a_reader_needs(work):
 
 
 def test_the_report_is_named_and_the_table_printed(work):
-    done = thorax(
+    done = command(
         "evaluate", work / "run", "--store", work / "store", "--out", work / "again", "--resamples", "50"
     )
     assert str(work / "again" / "report.html") in done.stdout
@@ -56,7 +56,7 @@ def test_the_report_is_named_and_the_table_printed(work):
 
 def test_the_parts_that_were_seen_are_refused(work):
     for part in ("train", "val"):
-        done = thorax(
+        done = command(
             "evaluate",
             work / "run",
             "--store",
@@ -69,7 +69,7 @@ def test_the_parts_that_were_seen_are_refused(work):
         )
         assert "LeakError" in done.stderr
         assert "patients were seen when this bundle was made" in done.stderr
-    done = thorax(
+    done = command(
         "evaluate", work / "run", "--store", work / "store", "--split", "patient-80-10-10",
         "--out", work / "no", expect=3,
     )  # fmt: skip
@@ -80,17 +80,17 @@ def test_the_parts_that_were_seen_are_refused(work):
 def test_predictions_agree_in_every_form(work):
     images = sorted((work / "phantoms" / "images").iterdir())[:3]
     lines = [
-        json.loads(line) for line in thorax("predict", work / "run", *images, "--json").stdout.splitlines()
+        json.loads(line) for line in command("predict", work / "run", *images, "--json").stdout.splitlines()
     ]
     assert [line["source"] for line in lines] == [str(image) for image in images]
-    table = list(csv.DictReader(io.StringIO(thorax("predict", work / "run", *images, "--csv").stdout)))
+    table = list(csv.DictReader(io.StringIO(command("predict", work / "run", *images, "--csv").stdout)))
     assert len(table) == 3 * 14
     for row in table:
         line = lines[[str(image) for image in images].index(row["source"])]
         entry = line["findings"][row["finding"]]
         assert float(row["probability"]) == entry["probability"]
         assert row["positive"] == {True: "1", False: "0", None: ""}[entry["positive"]]
-    text = thorax("predict", work / "run", images[0]).stdout
+    text = command("predict", work / "run", images[0]).stdout
     assert str(images[0].name) in text
     assert f"{lines[0]['findings']['Cardiomegaly']['probability']:.1%}" in text
 
@@ -102,7 +102,7 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "cut.png").write_bytes(good[0].read_bytes()[:500])
     (tmp_path / ".hidden").write_text("left out")
-    done = thorax("predict", work / "run", tmp_path, "--json", expect=4)
+    done = command("predict", work / "run", tmp_path, "--json", expect=4)
     assert len(done.stdout.splitlines()) == 2
     assert "notes.txt" in done.stderr
     assert "cut.png" in done.stderr
@@ -112,7 +112,7 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
         shutil.copy(good[0], tmp_path / name)
     inside = [
         json.loads(line)["source"]
-        for line in thorax("predict", work / "run", tmp_path, "--json", expect=4).stdout.splitlines()
+        for line in command("predict", work / "run", tmp_path, "--json", expect=4).stdout.splitlines()
     ]
     # As sorting the whole paths would have them.
     assert inside == [
@@ -120,10 +120,10 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
         for name in sorted(["a/b/y.png", "a/z.png", "c.png", *(image.name for image in good)])
     ]
     (tmp_path / "empty").mkdir()
-    assert "no file in this folder" in thorax("predict", work / "run", tmp_path / "empty", expect=4).stderr
+    assert "no file in this folder" in command("predict", work / "run", tmp_path / "empty", expect=4).stderr
     shutil.copy(good[0], tmp_path / "a[b]c [")
-    assert "a[b]c [" in thorax("predict", work / "run", tmp_path / "a[b]c [").stdout
-    done = thorax("predict", work / "run", tmp_path / "missing.png", expect=4)
+    assert "a[b]c [" in command("predict", work / "run", tmp_path / "a[b]c [").stdout
+    done = command("predict", work / "run", tmp_path / "missing.png", expect=4)
     assert "missing.png" in done.stderr
 
 
@@ -152,35 +152,45 @@ def test_wrong_input_gets_a_message_and_its_exit_code(work, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").touch()
     places = {name.upper(): str(work / name) for name in ("store", "run", "phantoms")}
-    done = thorax(*(places.get(each, each) for each in arguments), expect=code)
+    done = command(*(places.get(each, each) for each in arguments), expect=code)
     assert message in done.stderr
     assert not (tmp_path / "new").exists()
 
 
 def test_prepare_reports_what_it_could_not_use(tmp_path):
-    thorax("phantom", tmp_path / "phantoms", "--patients", "5", "--size", "64")
+    command("phantom", tmp_path / "phantoms", "--patients", "5", "--size", "64")
     images = sorted((tmp_path / "phantoms" / "images").iterdir())
     images[1].write_bytes(b"no image at all")
-    done = thorax("prepare", tmp_path / "phantoms", "--out", tmp_path / "store", "--size", "64", expect=4)
+    done = command("prepare", tmp_path / "phantoms", "--out", tmp_path / "store", "--size", "64", expect=4)
     assert "1 files could not be used" in done.stderr
     assert images[1].name in (tmp_path / "store" / "rejected.csv").read_text()
     assert f"{len(images) - 1} images of 64 x 64 pixels" in done.stdout
 
 
+def test_a_process_ends_with_the_code_and_has_written_everything(work):
+    images = work / "phantoms" / "images"
+    done = thorax("predict", work / "run", images, "nowhere.png", "--json", expect=4)
+    assert len(done.stdout.splitlines()) == len(list(images.iterdir()))
+    assert "1 of the files could not be predicted" in done.stderr
+    assert thorax("predict", "nowhere", "a.png", expect=5).stderr.startswith("BundleError: nowhere holds no")
+    again = ("train", "small-cpu", "--store", work / "store", "--out", work / "run", *SMALL)
+    assert "set --resume to go on with it" in thorax(*again, expect=3).stderr
+
+
 def test_help_and_version():
-    assert "Not a medical device" in " ".join(thorax("--help").stdout.split())
-    assert thorax("--version").stdout.startswith("thorax ")
-    listed = thorax("--help").stdout
+    assert "Not a medical device" in " ".join(command("--help").stdout.split())
+    assert command("--version").stdout.startswith("thorax ")
+    listed = command("--help").stdout
     for verb in _VERBS:
         assert f" {verb} " in listed
-        assert f"thorax {verb} " in thorax(verb, "--help").stdout
-    assert "Did you mean 'predict'?" in thorax("preict", expect=2).stderr
+        assert f"thorax {verb} " in command(verb, "--help").stdout
+    assert "Did you mean 'predict'?" in command("preict", expect=2).stderr
 
 
 def test_nobody_reads_the_predictions_to_their_end(work):
     images = work / "phantoms" / "images"
-    command = [sys.executable, "-m", "thorax", "predict", str(work / "run"), str(images), "--csv"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+    words = [sys.executable, "-m", "thorax", "predict", str(work / "run"), str(images), "--csv"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout.readline() == b"source,finding,probability,threshold,positive\n"
         running.stdout.close()
         assert running.stderr.read() == b""

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from thorax.bundle import load_bundle
 from thorax.cli.export import export
-from thorax.errors import BundleError
+from thorax.errors import BundleError, RecipeError
 
 app = typer.Typer()
 app.command()(export)
@@ -46,6 +46,21 @@ def test_a_folder_in_use_is_not_written_to(bundle, store, tmp_path):
     assert "is not empty" in str(done.exception)
 
 
-@pytest.mark.parametrize("wrong", [("--to", "tflite"), ("--gated",), ("--gated", "Mass")])
+@pytest.mark.parametrize("wrong", [("--to", "tflite"), ("--gated",)])
 def test_wrong_arguments(bundle, store, wrong):
     assert run(bundle.folder, "--store", store.path, *wrong).exit_code == 2
+
+
+def test_findings_to_judge_by_need_a_quantized_engine(bundle, store):
+    done = run(bundle.folder, "--store", store.path, "--gated", "Mass")
+    assert isinstance(done.exception, RecipeError)
+    assert "set `int8` too" in str(done.exception)
+
+
+def test_a_bundle_is_replaced_only_when_asked_for(bundle, store, tmp_path):
+    copy = ("--store", store.path, "--out", tmp_path / "out")
+    assert run(bundle.folder, *copy).exit_code == 0
+    assert "set `overwrite`" in str(run(bundle.folder, *copy).exception)
+    assert run(bundle.folder, *copy, "--overwrite").exit_code == 0
+    own = run(bundle.folder, "--store", store.path, "--out", bundle.folder, "--overwrite")
+    assert "is what the new bundle is made of" in str(own.exception)

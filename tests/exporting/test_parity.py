@@ -138,7 +138,7 @@ def test_too_little_validation_data_is_refused():
     targets[:100, 0] = 1
     targets[:99, 1] = 1
     refuse_few_positives(targets, FINDINGS, ("Effusion",))
-    with pytest.raises(BundleError, match=r"too few positives .*\(Mass 99; 100 are needed\).*--gated"):
+    with pytest.raises(BundleError, match=r"too few positives .*\(Mass 99; 100 are needed\).*`gated`"):
         refuse_few_positives(targets, FINDINGS, NAMES)
     with pytest.raises(BundleError, match="gives Effusion, Mass, not Edema"):
         refuse_few_positives(targets, FINDINGS, ("Edema",))

@@ -22,7 +22,7 @@ SMALL = tuple(part for setting in TINY for part in ("--set", setting))
 """The same as options of `thorax train`."""
 
 
-def thorax(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line in this process, as `main` does, and check its exit code."""
     stdout, stderr = io.StringIO(), io.StringIO()
     words = list(map(str, arguments))
@@ -35,7 +35,7 @@ def thorax(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProce
     )
 
 
-def thorax_process(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+def thorax(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, and check its exit code."""
     done = subprocess.run(
         [sys.executable, "-m", "thorax", *map(str, arguments)],

@@ -66,7 +66,7 @@ def test_weights_without_a_network_name_the_file_to_fetch(monkeypatch, tmp_path)
     with pytest.raises(RecipeError, match="cannot be fetched from the Hugging Face hub") as raised:
         backbone(weights="timm:c3_in1k")
     assert "fetch model.safetensors from https://huggingface.co/timm/resnet10t.c3_in1k" in str(raised.value)
-    assert "--set model.weights=file:PATH" in str(raised.value)
+    assert "`model.weights=file:PATH`" in str(raised.value)
 
 
 def test_a_pickle_is_not_opened(tmp_path):

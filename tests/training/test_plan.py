@@ -39,7 +39,7 @@ def test_a_validation_part_without_both_classes_cannot_select_by_auc(toy_store, 
     recipe = make_recipe(selection={"metric": "loss"})
     assert len(plan_run(recipe, store).val) == 40
     stopping = make_recipe(selection={"metric": "loss"}, early_stopping={"metric": "macro-auc"})
-    with pytest.raises(DataError, match=r"--set selection\.metric=loss"):
+    with pytest.raises(DataError, match=r"`selection\.metric=loss`"):
         plan_run(stopping, store)
 
 

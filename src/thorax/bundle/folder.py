@@ -97,7 +97,7 @@ class Bundle:
             raise DataError(
                 f"the bundle wants images prepared with size {wanted.size} and fit {wanted.fit}, and "
                 f"{path} has size {found.size} and fit {found.fit}; "
-                f"run thorax prepare SRC --out STORE --size {wanted.size} --fit {wanted.fit}"
+                f"prepare one so: thorax prepare SRC --out STORE --size {wanted.size} --fit {wanted.fit}"
             )
 
     @property

@@ -147,8 +147,8 @@ def classifier_of(
             return rest, weight.flatten(1), bias
     raise BundleError(
         f"{path} holds no classifier ({' or '.join(f'{name}.weight' for name in names)}), so it cannot say "
-        "anything about a finding; it may be a pretrained backbone: save it as safetensors and train with it "
-        "(--set model.weights=file:PATH)"
+        "anything about a finding; it may be a pretrained backbone: save it as safetensors and train a "
+        "recipe with model.weights=file:PATH"
     )
 
 

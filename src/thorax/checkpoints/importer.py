@@ -145,7 +145,7 @@ def _labels(source: Source, options: ForeignOptions, path: Path) -> tuple[str, .
     if source.labels is None:
         raise RecipeError(
             f"nothing says what the {outputs} outputs of {path} mean; name the finding of each in order "
-            "(--findings)"
+            "with `findings`"
         )
     return source.labels
 
@@ -154,7 +154,7 @@ def _refuse_twins(findings: Findings, path: Path) -> None:
     twins = sorted({finding.name for finding in findings if findings.count(finding) > 1})
     if twins or not findings:
         what = f"two outputs for {', '.join(twins)}" if twins else "no output that was trained"
-        raise BundleError(f"{path} has {what}; name the finding of each output in order (--findings)")
+        raise BundleError(f"{path} has {what}; name the finding of each output in order with `findings`")
 
 
 def _loaded(source: Source, kept: list[int], path: Path) -> Classifier:

@@ -64,7 +64,7 @@ def timm_net(file: WeightsFile, options: ForeignOptions) -> Source:
     """
     if options.backbone is None:
         raise RecipeError(
-            "a checkpoint does not say which net it is of; give the name it was trained by with --backbone"
+            "a checkpoint does not say which net it is of; give the name it was trained by as `backbone`"
         )
     full_name = options.backbone
     name, _, _ = full_name.partition(".")

@@ -189,7 +189,7 @@ def _check_counts(
         if count not in {0, outputs}:
             raise BundleError(
                 f"{file.path} has {outputs} outputs, but {count} {what}; "
-                "name the weights that it is with --backbone"
+                "name the weights that it is with `backbone`"
             )
     if outside := [point for point in points if point is not None and not 0 <= point <= 1]:
         raise BundleError(

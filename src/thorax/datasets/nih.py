@@ -253,7 +253,7 @@ def _check_official_lists(whole: Patients, root: Path) -> None:
         if part and (part == "test") != (patient in test):
             raise DataError(
                 f"{root}: {image} is in {part}_list.txt, but NIH's published lists have it in the other one; "
-                "download the lists again, or rename them and use your own as --set data.split=file:PATH"
+                "download the lists again, or rename them and use your own as `data.split=file:PATH`"
             )
 
 

@@ -38,7 +38,7 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     if dataset in _TAKEN:
         raise DataError(
             f"a CSV cannot call itself {dataset}: so is data in NIH's own layout called, with NIH's ids; "
-            "give another --dataset"
+            "give another name as `dataset`"
         )
     rows = read_csv(path, ("path",))
     findings = _finding_columns(rows, path)
@@ -153,7 +153,7 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
         raise DataError(f"{path} is not there; give a folder in NIH's layout, or a CSV with a column 'path'")
     if find_label_file(path):
         if dataset:
-            raise DataError(f"{path} is in NIH's layout and has its own name; leave --dataset {dataset} out")
+            raise DataError(f"{path} is in NIH's layout and has its own name; leave `dataset={dataset}` out")
         return read_nih(path, view=view)
     tables = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
     if len(tables) != 1:

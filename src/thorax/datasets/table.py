@@ -108,7 +108,7 @@ class SampleTable:
                 known = ", ".join(each.name for each in self.findings)
                 raise DataError(
                     f"finding {finding} is not labelled in this data set (it has {known}); "
-                    "choose findings it has with --set data.findings=..."
+                    "choose findings that it has with `data.findings`"
                 )
         columns = [
             self.frame[finding.name].to_numpy(dtype=np.int8, na_value=NOT_LABELED) for finding in findings

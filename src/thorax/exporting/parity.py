@@ -120,7 +120,7 @@ def refuse_few_positives(targets: Targets, findings: Findings, gated: Sequence[s
         raise BundleError(
             f"the validation part has too few positives to judge a quantised net ({', '.join(few)}; "
             f"{MIN_POSITIVES} are needed); {_REMEDY}, the float32 one serves; use a larger store, or name "
-            "the findings to judge by with --gated: the others then have no operating point in that engine"
+            "the findings to judge by with `gated`: the others then have no operating point in that engine"
         )
 
 

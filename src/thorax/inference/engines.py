@@ -106,16 +106,16 @@ def _chosen(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
         return there.get(("onnx", "float32")) if on_cpu(device) else None
     if device not in {"auto", "cpu"}:
         raise BundleError(
-            f"engine {engine} computes on the CPU, and device {device} was asked for; give --device cpu, or "
-            "--engine torch"
+            f"engine {engine} computes on the CPU, and device {device} was asked for; give `device=cpu`, or "
+            "`engine=torch`"
         )
     try:
         return there[_EXPORTED[engine]]
     except KeyError:
         names = [name for name in get_args(EngineName) if _EXPORTED.get(name) in there]
         raise BundleError(
-            f"{bundle.folder} has no engine {engine} (it has {', '.join(['torch', *names])}); make it with "
-            f"thorax export {bundle.folder} --to {engine.replace('-int8', ' --int8')}"
+            f"{bundle.folder} has no engine {engine} (it has {', '.join(['torch', *names])}); export it "
+            f"first: thorax export {bundle.folder} --to {engine.replace('-int8', ' --int8')}"
         ) from None
 
 

@@ -182,7 +182,7 @@ def _downloaded(model: Model, hub_id: str) -> Path:
         raise RecipeError(
             f"model.weights = {model.weights!r}: {hub_id} cannot be fetched from the Hugging Face hub "
             f"({reason}); fetch {_PUBLISHED} from https://huggingface.co/{hub_id} on a machine with a "
-            "network and give it with --set model.weights=file:PATH"
+            "network and give it as `model.weights=file:PATH`"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""From a recipe's name or TOML file, and `--set` overrides, to a checked `Recipe`; and back to TOML."""
+"""From a recipe's name or TOML file, and changes of its settings, to a checked `Recipe`; and back to TOML."""
 
 import difflib
 import hashlib
@@ -102,7 +102,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not (equals and key.strip()):
         raise RecipeError(
-            f"--set {override!r} is not of the form section.key=value, for example optim.lr=3e-4"
+            f"the setting {override!r} is not of the form section.key=value, for example optim.lr=3e-4"
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -113,7 +113,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     for section in sections:
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
-            raise RecipeError(f"--set {override!r}: {section} is a value and has no keys of its own")
+            raise RecipeError(f"the setting {override!r} cannot be: {section} is a value and has no keys")
     if last == "kind" and place.get("kind", value) != value:
         place.clear()
     if value == "none" and _may_be_none(sections, last):

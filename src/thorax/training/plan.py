@@ -110,8 +110,8 @@ def _check_store(recipe: Recipe, store: Store) -> None:
     if found.size < wanted.size or found.fit != wanted.fit:
         raise DataError(
             f"the store {store.path} holds images of {found.size} pixels (fit {found.fit}), and recipe "
-            f"{recipe.name} wants {wanted.size} (fit {wanted.fit}); make that store with: "
-            f"thorax prepare SOURCE --recipe {recipe.name} --out STORE"
+            f"{recipe.name} wants {wanted.size} (fit {wanted.fit}); prepare one for this "
+            f"recipe: thorax prepare SOURCE --recipe {recipe.name} --out STORE"
         )
 
 
@@ -120,15 +120,15 @@ def _check_validation(recipe: Recipe, split: Split, val: Part, findings: Finding
         raise DataError(
             f"none of the {len(val)} validation images of split {split.name} has a sure label for "
             f"{', '.join(map(str, findings))}; nothing could be chosen on them: take another "
-            "split with --set data.split=..., or other findings with --set data.findings=..."
+            "split with `data.split`, or other findings with `data.findings`"
         )
     metrics = [recipe.selection.metric] if recipe.selection.checkpoint == "best" else []
     metrics += [recipe.early_stopping.metric] if recipe.early_stopping else []
     if "macro-auc" in metrics and not any(macro_findings(val.targets, findings)):
         raise DataError(
             f"no finding has both positives and negatives among the {len(val)} validation images of split "
-            f"{split.name}, so the metric macro-auc does not exist; use --set selection.metric=loss (and "
-            "early_stopping.metric=loss), or prepare more images"
+            f"{split.name}, so the metric macro-auc does not exist; use `selection.metric=loss` (and "
+            "`early_stopping.metric=loss`), or prepare more images"
         )
 
 
@@ -144,6 +144,6 @@ def _notices(recipe: Recipe, train: Part, findings: Findings) -> tuple[str, ...]
     if absent:
         notices.append(
             f"{', '.join(absent)}: no positive among the {len(train)} training images, so the net can only "
-            "learn to say no; prepare more images, or leave it out with --set data.findings=..."
+            "learn to say no; prepare more images, or leave it out of data.findings"
         )
     return tuple(notices)
