@@ -21,7 +21,7 @@ def test_a_finding_without_a_positive_is_announced(toy_store, make_recipe):
     notices = plan_run(make_recipe(), relabeled(toy_store, without_mass)).notices
     notice = (
         "Mass: no positive among the 96 training images, so the net can only learn to say no; prepare more "
-        "images, or leave it out with --set data.findings=..."
+        "images, or leave it out of data.findings"
     )
     assert notices == (notice,)
     assert plan_run(make_recipe(), toy_store).notices == ()
