@@ -171,7 +171,7 @@ CHANGES = {
     ),
     "no classifier": (
         lambda w: w.pop("module.densenet121.classifier.0.weight"),
-        r"holds no classifier .*--set model.weights=file:PATH",
+        r"holds no classifier .*with model.weights=file:PATH",
     ),
 }
 
