@@ -94,6 +94,14 @@ def test_no_torch_below_the_models_nor_where_exported_nets_serve():
     assert not imported(f"import {', '.join(sorted(expected))}") & {"torch", "timm", "torchvision"}
 
 
+def test_only_the_inputs_of_evaluation_read_tables():
+    """The contract on pandas in pyproject.toml names all of `evaluation` but `inputs`."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contract = next(contract for contract in contracts if contract["name"].startswith("Evaluation computes"))
+    wings = {path.stem for path in (PACKAGE / "evaluation").iterdir()} - {"__init__", "__pycache__", "inputs"}
+    assert set(contract["source_modules"]) == {f"thorax.evaluation.{wing}" for wing in wings}
+
+
 def test_prediction_needs_no_tables():
     assert not imported("import thorax.inference.predictor") & {"pandas", "pyarrow", "pydicom", "matplotlib"}
 

@@ -122,7 +122,7 @@ def test_boxes_and_nihs_spelling_of_infiltration(tmp_path):
         "00000003_000.png,Mass,1,2,3,4\n"
     )
     first, second = read_nih(tmp_path).table.frame["boxes"].iloc[3]
-    assert (first.finding.name, first.x, first.y, first.width, first.height) == (
+    assert (first.finding.name, *first.box) == (
         "Infiltration",
         225.08,
         547.02,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thorax.errors import DataError
-from thorax.evaluation.operating_points import Youden, choose_operating_points
+from thorax.evaluation.operating_points import Youden, choose_thresholds
 from thorax.evaluation.thresholds import (
     TUNED_MARK,
     choose_threshold_set,
@@ -35,8 +35,8 @@ def points(chosen_on):
     chosen = choose_threshold_set(
         Youden(), targets, probabilities, findings=(EDEMA, MASS), chosen_on=chosen_on
     )
-    expected = choose_operating_points(Youden(), targets, probabilities)
-    assert chosen.thresholds == tuple(each.threshold for each in expected)
+    expected = choose_thresholds(Youden(), targets, probabilities)
+    assert chosen.thresholds == expected
     return chosen
 
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thorax.boxes import Box
 from thorax.explain import box_on_radiograph, map_on_radiograph
 from thorax.imaging import map_box, prepare
 from thorax.radiograph import Origin, Radiograph
@@ -23,7 +24,7 @@ def test_a_box_that_is_seen_whole_comes_back(height, width, fit, corner):
     preparation = Preparation(size=96, fit=fit)
     # Within the central square, which every fit shows.
     side = min(height, width)
-    box = (
+    box = Box(
         (width - side) / 2 + corner[0] * side,
         (height - side) / 2 + corner[1] * side,
         side / 3,
@@ -37,8 +38,10 @@ def test_a_box_that_is_seen_whole_comes_back(height, width, fit, corner):
 def test_a_box_in_the_padding_has_nothing_left():
     preparation = Preparation(size=100, fit="pad")
     # 200 x 100 pixels lie in rows 25 to 75 of the square.
-    assert box_on_radiograph((10.0, 0.0, 20.0, 20.0), height=100, width=200, preparation=preparation)[3] == 0
-    assert box_on_radiograph((10.0, 20.0, 20.0, 15.0), height=100, width=200, preparation=preparation) == (
+    assert (
+        box_on_radiograph(Box(10.0, 0.0, 20.0, 20.0), height=100, width=200, preparation=preparation)[3] == 0
+    )
+    assert box_on_radiograph(Box(10.0, 20.0, 20.0, 15.0), height=100, width=200, preparation=preparation) == (
         20.0, 0.0, 40.0, 20.0,
     )  # fmt: skip
 

@@ -38,11 +38,7 @@ def test_boxed_rows_are_those_of_the_table(store, boxed):
     bundle, found = boxed
     frame = store.table.frame
     expected = {
-        (row, box.finding): [
-            (each.x, each.y, each.width, each.height)
-            for each in frame["boxes"][row]
-            if each.finding == box.finding
-        ]
+        (row, box.finding): [each.box for each in frame["boxes"][row] if each.finding == box.finding]
         for row in range(len(store))
         for box in frame["boxes"][row]
         if box.finding in bundle.findings

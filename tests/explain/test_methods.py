@@ -6,6 +6,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from tests.helpers.toy_nets import FAMILIES, build, images, powers
+from thorax.boxes import Box
 from thorax.errors import RecipeError
 from thorax.evaluation.localization.regions import BoxedFinding, map_overlap
 from thorax.evaluation.localization.scores import localize
@@ -193,7 +194,7 @@ def test_grad_cam_of_a_trained_net_beats_every_baseline(spot_net):
     for number, (has, places) in enumerate(zip(present.numpy(), corners, strict=True)):
         for column in np.flatnonzero(has):
             y, x = places[column].tolist()
-            box = (float(x), float(y), 12.0, 12.0)
+            box = Box(float(x), float(y), 12.0, 12.0)
             pair = BoxedFinding(
                 image=str(number), patient=str(number), finding=NIH14[column], boxes=(box,), side=64
             )

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import thorax.explain
+from thorax.boxes import Box
 from thorax.errors import DataError
 from thorax.explain.overlay import Drawing, Panel, overlay, write_picture
 from thorax.imaging import read_radiograph
@@ -106,7 +107,7 @@ def test_panels_are_broken_into_lines(tmp_path):
 
 def test_contour_and_box_are_drawn_only_where_asked_for(tmp_path):
     pixels = np.full((400, 500), 100, dtype=np.uint8)
-    panels = [Panel(caption="Mass", attribution=blob(), box=(300.0, 50.0, 100.0, 80.0))]
+    panels = [Panel(caption="Mass", attribution=blob(), box=Box(300.0, 50.0, 100.0, 80.0))]
     plain, drawn = tmp_path / "plain.png", tmp_path / "drawn.png"
     write_picture(plain, pixels, panels, drawing=Drawing())
     write_picture(drawn, pixels, panels, drawing=Drawing(contour=0.5, boxes=True))
@@ -157,7 +158,7 @@ def test_svg_has_text_and_the_whole_image(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])
 def test_the_same_picture_has_the_same_bytes(tmp_path, name):
-    panels = [Panel(caption="Mass", attribution=blob(), box=(1.0, 2.0, 30.0, 40.0))]
+    panels = [Panel(caption="Mass", attribution=blob(), box=Box(1.0, 2.0, 30.0, 40.0))]
     content = []
     for _ in range(2):
         write_picture(tmp_path / name, radiograph(), panels, drawing=Drawing(contour=0.4, boxes=True))
@@ -188,10 +189,11 @@ from pathlib import Path
 import numpy as np
 
 sys.modules["matplotlib"] = None  # an import of it fails
+from thorax.boxes import Box
 from thorax.explain.overlay import Drawing, Panel, write_picture
 
 attribution = np.add.outer(np.arange(40.0), np.arange(50.0))
-panel = Panel(caption="Mass", attribution=attribution, box=(5.0, 5.0, 20.0, 10.0))
+panel = Panel(caption="Mass", attribution=attribution, box=Box(5.0, 5.0, 20.0, 10.0))
 for name in ("a.png", "a.svg"):
     path = Path(sys.argv[1]) / name
     pixels = np.full((40, 50), 90, np.uint8)
@@ -203,7 +205,7 @@ for name in ("a.png", "a.svg"):
 
 
 def test_an_svg_has_the_contour_and_the_box_as_paths(tmp_path):
-    panels = [Panel(caption="Mass & more", attribution=blob(), box=(10.0, 20.0, 30.0, 40.0))]
+    panels = [Panel(caption="Mass & more", attribution=blob(), box=Box(10.0, 20.0, 30.0, 40.0))]
     write_picture(tmp_path / "a.svg", radiograph(), panels, drawing=Drawing(contour=0.5, boxes=True))
     root = ET.parse(tmp_path / "a.svg").getroot()
     paths = [path.get("d") for path in root.iter("{http://www.w3.org/2000/svg}path")]

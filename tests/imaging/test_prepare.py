@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thorax.boxes import Box
 from thorax.imaging import map_box, prepare
 from thorax.radiograph import Origin, Radiograph
 from thorax.recipe.schema import Preparation
@@ -156,16 +157,21 @@ def test_stretch_uses_all_of_the_image():
 )
 def test_boxes_follow_their_pixels(fit, mapped):
     preparation = Preparation(size=200, fit=fit)
-    assert map_box((10.0, 20.0, 30.0, 40.0), height=800, width=400, preparation=preparation) == pytest.approx(
-        mapped
-    )
+    assert map_box(
+        Box(10.0, 20.0, 30.0, 40.0), height=800, width=400, preparation=preparation
+    ) == pytest.approx(mapped)
 
 
 def test_a_cropped_box_is_clipped():
     crop = Preparation(size=100, fit="crop")
-    assert map_box((0.0, 300.0, 400.0, 100.0), height=800, width=400, preparation=crop) == (0, 25, 100, 25)
-    assert map_box((0.0, 150.0, 400.0, 100.0), height=800, width=400, preparation=crop) == (0, 0, 100, 12.5)
-    x, y, width, height = map_box((0.0, 0.0, 400.0, 100.0), height=800, width=400, preparation=crop)
+    assert map_box(Box(0.0, 300.0, 400.0, 100.0), height=800, width=400, preparation=crop) == (0, 25, 100, 25)
+    assert map_box(Box(0.0, 150.0, 400.0, 100.0), height=800, width=400, preparation=crop) == (
+        0,
+        0,
+        100,
+        12.5,
+    )
+    x, y, width, height = map_box(Box(0.0, 0.0, 400.0, 100.0), height=800, width=400, preparation=crop)
     assert (x, y, width, height) == (0, 0, 100, 0)
 
 
@@ -174,7 +180,9 @@ def test_a_white_box_lands_where_map_box_says(fit):
     pixels = np.zeros((300, 240), np.uint8)
     pixels[120:180, 90:150] = 255
     preparation = Preparation(size=96, fit=fit)
-    x, y, width, height = map_box((90.0, 120.0, 60.0, 60.0), height=300, width=240, preparation=preparation)
+    x, y, width, height = map_box(
+        Box(90.0, 120.0, 60.0, 60.0), height=300, width=240, preparation=preparation
+    )
     rows, columns = np.nonzero(prepare(radiograph(pixels), preparation) >= 128)
     assert rows.min() == pytest.approx(y, abs=0.6)
     assert rows.max() + 1 == pytest.approx(y + height, abs=0.6)

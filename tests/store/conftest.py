@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from thorax.boxes import FindingBox
 from thorax.datasets.sources import read_folder
-from thorax.datasets.table import Box, SampleTable, Source
+from thorax.datasets.table import SampleTable, Source
 from thorax.recipe.schema import Preparation
 from thorax.store.plan import Settings
 
@@ -54,7 +55,7 @@ def source(images: Callable[..., Path]) -> Source:
 def with_boxes() -> Callable[..., Source]:
     """Give a source's first row one box."""
 
-    def give(source: Source, box: Box, *, box_side: int | None) -> Source:
+    def give(source: Source, box: FindingBox, *, box_side: int | None) -> Source:
         boxes = pd.Series([(box,), *[()] * (len(source.table) - 1)], dtype=object)
         table = SampleTable(source.table.frame.assign(boxes=boxes), source.table.findings)
         return replace(source, table=table, box_side=box_side)

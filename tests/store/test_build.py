@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from thorax.boxes import Box, FindingBox
 from thorax.datasets.sources import read_folder
-from thorax.datasets.table import Box
 from thorax.errors import DataError
 from thorax.findings import finding_or_new
 from thorax.imaging import map_box, prepare, read_radiograph
@@ -142,22 +142,21 @@ def test_an_empty_source_is_an_error(source, settings, tmp_path):
 def test_boxes_are_mapped_to_prepared_pixels(source, tmp_path, with_boxes, fit, box_side):
     mass = finding_or_new("Mass")
     preparation = Preparation(size=32, fit=fit)
-    box = Box(mass, 16.0, 20.0, 24.0, 30.0)  # of 64 x 80 pixels
-    given = box
+    box = Box(16.0, 20.0, 24.0, 30.0)  # of 64 x 80 pixels
+    given = FindingBox(mass, box)
     if box_side:
-        given = Box(
-            mass, *(side * 1024 / of for side, of in zip((16, 20, 24, 30), (64, 80) * 2, strict=True))
-        )
+        scaled = (side * 1024 / of for side, of in zip(box, (64, 80) * 2, strict=True))
+        given = FindingBox(mass, Box(*scaled))
     build_store(with_boxes(source, given, box_side=box_side), tmp_path / "store", preparation, workers=1)
-    expected = map_box((16.0, 20.0, 24.0, 30.0), height=80, width=64, preparation=preparation)
+    expected = map_box(box, height=80, width=64, preparation=preparation)
     (kept,) = open_store(tmp_path / "store").table.frame["boxes"][0]
-    assert (kept.x, kept.y, kept.width, kept.height) == pytest.approx(expected, abs=1e-12)
+    assert kept.box == pytest.approx(expected, abs=1e-12)
     assert kept.finding == mass
 
 
 def test_a_box_that_the_crop_leaves_nothing_of_is_dropped(source, tmp_path, with_boxes):
     outside = with_boxes(
-        source, Box(finding_or_new("Mass"), 10.0, 0.0, 20.0, 7.0), box_side=None
+        source, FindingBox(finding_or_new("Mass"), Box(10.0, 0.0, 20.0, 7.0)), box_side=None
     )  # above row 8
     build_store(outside, tmp_path / "store", Preparation(size=32, fit="crop"), workers=1)
     assert open_store(tmp_path / "store").table.frame["boxes"][0] == ()

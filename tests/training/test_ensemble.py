@@ -12,7 +12,7 @@ from thorax.calibration import sigmoid
 from thorax.datasets.nih import read_nih
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
-from thorax.evaluation.operating_points import f1_optimal_threshold
+from thorax.evaluation.operating_points import F1Optimal, choose_threshold
 from thorax.inference.calibrate import fit_ensemble_weights
 from thorax.inference.ensemble import (
     Fitting,
@@ -130,7 +130,7 @@ def test_platt_scaling_is_fitted_and_used(runs, toy_store, tmp_path):
     assert str(opened.manifest.calibration) == "Platt scaling of 2 of 2 findings"
     points = opened.manifest.operating_points.thresholds
     known = targets[:, 0] >= 0
-    chosen = f1_optimal_threshold(targets[known, 0] == 1, found[known, 0]).threshold
+    chosen = choose_threshold(F1Optimal(), targets[known, 0] == 1, found[known, 0])
     assert points["Effusion"] == pytest.approx(chosen, abs=1e-5)
 
 

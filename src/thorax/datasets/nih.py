@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
+from thorax.boxes import Box, FindingBox
 from thorax.datasets.label_csv import (
     LARGEST_AGE,
     parse_ages,
@@ -27,7 +28,7 @@ from thorax.datasets.label_csv import (
     with_optional_gz,
 )
 from thorax.datasets.splits import NIH_DATASET, NIH_IMAGES, nih_official_test_patients
-from thorax.datasets.table import Box, Patients, SampleTable, Source
+from thorax.datasets.table import Patients, SampleTable, Source
 from thorax.errors import DataError
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 
@@ -210,12 +211,12 @@ def _refuse_unlabeled(paths: dict[str, str], images: pd.Series, labels: Path) ->
         )
 
 
-def _read_boxes(root: Path, known: set[str]) -> dict[str, tuple[Box, ...]]:
+def _read_boxes(root: Path, known: set[str]) -> dict[str, tuple[FindingBox, ...]]:
     """Read `BBox_List_2017.csv` by column position: its header names "Bbox [x", "y", "w" and "h]"."""
     path = with_optional_gz(root / "BBox_List_2017.csv")
     if path is None:
         return {}
-    boxes: dict[str, tuple[Box, ...]] = {}
+    boxes: dict[str, tuple[FindingBox, ...]] = {}
     rows = read_csv(path, ("Image Index", "Finding Label"))
     for line, row in enumerate(rows.itertuples(index=False, name=None), start=2):
         image, where = str(row[0]), f"{path}, line {line}"
@@ -230,7 +231,7 @@ def _read_boxes(root: Path, known: set[str]) -> dict[str, tuple[Box, ...]]:
         if image not in known:
             raise DataError(f"{where}: {image} has a box and no row in the label file; add its row")
         finding = parse_finding(str(row[1]), where=where)
-        boxes[image] = (*boxes.get(image, ()), Box(finding, x, y, width, height))
+        boxes[image] = (*boxes.get(image, ()), FindingBox(finding, Box(x, y, width, height)))
     return boxes
 
 

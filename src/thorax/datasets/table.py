@@ -28,12 +28,12 @@ import pyarrow.parquet as pq
 
 from thorax.arrays import NOT_LABELED, Rows, Targets
 from thorax.atomic_io import atomic_write
+from thorax.boxes import Box, FindingBox
 from thorax.errors import DataError
-from thorax.findings import Finding, Findings, finding_or_new
+from thorax.findings import Findings, finding_or_new
 
 __all__ = [
     "DESCRIPTION",
-    "Box",
     "Patients",
     "SampleTable",
     "Source",
@@ -44,17 +44,6 @@ __all__ = [
 
 DESCRIPTION = ("image", "path", "patient", "age", "sex", "view", "follow_up", "official", "boxes")
 """Names of the columns that describe an image; the others are findings."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Where a finding is: a rectangle with its top left corner, in pixels of its table's images."""
-
-    finding: Finding
-    x: float
-    y: float
-    width: float
-    height: float
 
 
 @dataclass(frozen=True)
@@ -172,7 +161,7 @@ def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | 
     for name in DESCRIPTION:
         values: Any = frame[name]
         if name == "boxes":
-            values = [[_box_struct(box) for box in boxes] for boxes in frame["boxes"]]
+            values = [[_box_struct(boxed) for boxed in boxes] for boxes in frame["boxes"]]
         arrays[name] = pa.array(values, type=schema.field(name).type)
     arrays |= extra or {}
     for finding in table.findings:
@@ -181,8 +170,8 @@ def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | 
         pq.write_table(pa.table(arrays), temporary, compression="zstd")
 
 
-def _box_struct(box: Box) -> dict[str, Any]:
-    return {"finding": box.finding.name, "x": box.x, "y": box.y, "width": box.width, "height": box.height}
+def _box_struct(boxed: FindingBox) -> dict[str, Any]:
+    return {"finding": boxed.finding.name, **boxed.box._asdict()}
 
 
 def read_table(path: Path) -> SampleTable:
@@ -211,7 +200,8 @@ def read_table(path: Path) -> SampleTable:
     return SampleTable(frame, tuple(finding_or_new(name) for name in names))
 
 
-def _boxes_of(structs: Sequence[dict[str, Any]] | None) -> tuple[Box, ...]:
+def _boxes_of(structs: Sequence[dict[str, Any]] | None) -> tuple[FindingBox, ...]:
     return tuple(
-        Box(finding_or_new(s["finding"]), s["x"], s["y"], s["width"], s["height"]) for s in structs or ()
+        FindingBox(finding_or_new(s["finding"]), Box(s["x"], s["y"], s["width"], s["height"]))
+        for s in structs or ()
     )

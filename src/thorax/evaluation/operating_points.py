@@ -16,12 +16,10 @@ __all__ = [
     "AtSpecificity",
     "F1Optimal",
     "Fixed",
-    "OperatingPoint",
     "ThresholdRule",
     "Youden",
-    "choose_operating_points",
     "choose_threshold",
-    "f1_optimal_threshold",
+    "choose_thresholds",
     "parse_rule",
 ]
 
@@ -92,35 +90,6 @@ ThresholdRule = F1Optimal | Youden | AtSensitivity | AtSpecificity | Fixed
 """How a threshold is found."""
 
 
-@dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """One finding's threshold, and what it did on the part that it was chosen on.
-
-    The scores are those of the chosen threshold on the very images that chose it, and so optimistic: they
-    belong beside the validation part, never beside a test result.
-
-    Attributes:
-        rule: How the threshold was chosen, for example "f1-optimal".
-        threshold: `probability >= threshold` is called positive; None where the rule finds none.
-        f1: Harmonic mean of precision and recall at the threshold, in [0, 1]. This and the following are
-            None without a threshold, and where they are undefined.
-        precision: Share of the called that have the finding.
-        recall: Share of those with the finding that are called: the sensitivity.
-        specificity: Share of those without the finding that are not called.
-        num_positive: Images with the finding.
-        num_images: Images with a known label.
-    """
-
-    rule: str
-    threshold: float | None
-    f1: float | None
-    precision: float | None
-    recall: float | None
-    specificity: float | None
-    num_positive: int
-    num_images: int
-
-
 def parse_rule(name: str) -> ThresholdRule:
     """Return the rule of that name.
 
@@ -152,7 +121,7 @@ def parse_rule(name: str) -> ThresholdRule:
 
 def choose_threshold(
     rule: ThresholdRule, target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
-) -> OperatingPoint:
+) -> float | None:
     """Return the threshold that a rule chooses on these images, which must not be those reported on.
 
     The threshold lies half-way between the lowest probability that is called positive and the next one
@@ -171,23 +140,15 @@ def choose_threshold(
     """
     _check_probabilities(probability)
     if isinstance(rule, Fixed):
-        return _fixed_point(rule, target, probability)
+        return rule.threshold
     counts = count_calls(target, probability)
     best = _best(rule, counts, positives=int(np.sum(target)), negatives=int(np.sum(~target)))
-    if best is None:
-        return OperatingPoint(rule.name, None, None, None, None, None, int(np.sum(target)), len(target))
-    return _point(
-        rule.name,
-        _threshold(counts, best),
-        true_positives=int(counts.true_positives[best]),
-        called=int(counts.true_positives[best] + counts.false_positives[best]),
-        target=target,
-    )
+    return None if best is None else _threshold(counts, best)
 
 
-def choose_operating_points(
+def choose_thresholds(
     rule: ThresholdRule, targets: Targets, probabilities: Probabilities
-) -> tuple[OperatingPoint, ...]:
+) -> tuple[float | None, ...]:
     """Choose a threshold for each finding, on the images with a sure label of it.
 
     Args:
@@ -202,17 +163,6 @@ def choose_operating_points(
         choose_threshold(rule, target[target >= 0] == 1, probability[target >= 0])
         for target, probability in zip(targets.T, probabilities.T, strict=True)
     )
-
-
-def f1_optimal_threshold(
-    target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
-) -> OperatingPoint:
-    """Return the threshold with the highest F1 on these images; `choose_threshold` says how.
-
-    Raises:
-        DataError: A probability is not a number in [0, 1].
-    """
-    return choose_threshold(F1Optimal(), target, probability)
 
 
 def _best(
@@ -248,39 +198,6 @@ def _threshold(counts: ThresholdCounts, best: int) -> float:
     middle = (lowest_called + next_below) / 2
     # Two neighbouring floats have no number between them: the upper one divides them.
     return middle if middle > next_below else lowest_called
-
-
-def _fixed_point(
-    rule: Fixed, target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
-) -> OperatingPoint:
-    called = probability >= rule.threshold
-    return _point(
-        rule.name,
-        rule.threshold,
-        true_positives=int(np.sum(called & target)),
-        called=int(np.sum(called)),
-        target=target,
-    )
-
-
-def _point(
-    name: str, threshold: float, *, true_positives: int, called: int, target: Bool[np.ndarray, " n"]
-) -> OperatingPoint:
-    positives, negatives = int(np.sum(target)), int(np.sum(~target))
-    return OperatingPoint(
-        rule=name,
-        threshold=threshold,
-        f1=_quotient(2 * true_positives, called + positives),
-        precision=_quotient(true_positives, called),
-        recall=_quotient(true_positives, positives),
-        specificity=_quotient(negatives - (called - true_positives), negatives),
-        num_positive=positives,
-        num_images=len(target),
-    )
-
-
-def _quotient(numerator: int, denominator: int) -> float | None:
-    return numerator / denominator if denominator else None
 
 
 def _check_share(share: float, what: str) -> None:

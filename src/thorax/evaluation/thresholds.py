@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.operating_points import ThresholdRule, choose_operating_points
+from thorax.evaluation.operating_points import ThresholdRule, choose_thresholds
 from thorax.findings import Finding, Findings, find_finding
 from thorax.image_set import ImageSet
 
@@ -85,11 +85,10 @@ def choose_threshold_set(
     chosen_on: ImageSet,
 ) -> ThresholdSet:
     """Choose thresholds on these images; `refuse_tuned` looks whether they may be reported on others."""
-    points = choose_operating_points(rule, targets, probabilities)
     return ThresholdSet(
         rule=rule.name,
         findings=findings,
-        thresholds=tuple(point.threshold for point in points),
+        thresholds=choose_thresholds(rule, targets, probabilities),
         chosen_on=chosen_on,
         origin=f"thresholds by the rule {rule.name}",
     )

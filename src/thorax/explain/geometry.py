@@ -6,14 +6,12 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from thorax.arrays import Attribution
+from thorax.boxes import Box
 from thorax.bundle import FeatureGrid
 from thorax.imaging import map_box
 from thorax.recipe.schema import Preparation
 
-__all__ = ["Box", "box_on_radiograph", "enlarged", "map_on_radiograph", "place_weights"]
-
-Box = tuple[float, float, float, float]
-"""x, y, width, height; x and y of the top left corner."""
+__all__ = ["box_on_radiograph", "enlarged", "map_on_radiograph", "place_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Prepara
     """Carry a box from prepared pixels to pixels of the radiograph, clipped to it: the way back of `map_box`.
 
     Args:
-        box: x, y, width, height in prepared pixels.
+        box: In prepared pixels.
         height: Rows of the radiograph.
         width: Columns of the radiograph.
         preparation: How it was prepared.
@@ -67,7 +65,7 @@ def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Prepara
     left, top, box_width, box_height = box
     x0, x1 = (_back(edge, across) for edge in (left, left + box_width))
     y0, y1 = (_back(edge, down) for edge in (top, top + box_height))
-    return (x0, y0, x1 - x0, y1 - y0)
+    return Box(x0, y0, x1 - x0, y1 - y0)
 
 
 def place_weights(
@@ -100,9 +98,9 @@ def _axes(height: int, width: int, preparation: Preparation) -> tuple[_Axis, _Ax
     """
     side = min(height, width) / 2
     x, y = (width - side) / 2, (height - side) / 2
-    seen = map_box((x, y, side, side), height=height, width=width, preparation=preparation)
-    across, down = seen[2] / side, seen[3] / side
-    return _Axis(height, down, seen[1] - y * down), _Axis(width, across, seen[0] - x * across)
+    seen = map_box(Box(x, y, side, side), height=height, width=width, preparation=preparation)
+    across, down = seen.width / side, seen.height / side
+    return _Axis(height, down, seen.y - y * down), _Axis(width, across, seen.x - x * across)
 
 
 def _sampled(

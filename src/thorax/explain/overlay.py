@@ -18,6 +18,7 @@ from PIL import Image
 
 from thorax.arrays import Attribution, GrayPixels
 from thorax.atomic_io import atomic_write
+from thorax.boxes import Box
 from thorax.errors import DataError
 from thorax.explain.canvas import Canvas, Colors, Tile, Words, as_png, as_svg
 from thorax.explain.contours import Line, contour_lines
@@ -43,12 +44,12 @@ class Panel:
     Attributes:
         caption: Written above it.
         attribution: At the radiograph's resolution, NaN where the net saw nothing; None: no map.
-        box: x, y, width, height in pixels of the radiograph, drawn where boxes are asked for.
+        box: In pixels of the radiograph, drawn where boxes are asked for.
     """
 
     caption: str
     attribution: Attribution | None
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

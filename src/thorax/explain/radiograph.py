@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 
 from thorax.arrays import Attribution
+from thorax.boxes import Box
 from thorax.evaluation.localization.regions import box_around, highest_places, region
-from thorax.explain.geometry import Box, box_on_radiograph, map_on_radiograph
+from thorax.explain.geometry import box_on_radiograph, map_on_radiograph
 from thorax.explain.methods import Explainer, Method
 from thorax.explain.overlay import Panel
 from thorax.findings import Finding, Findings
@@ -32,7 +33,7 @@ class Explained:
         highest: The map's largest value in the prepared image, in the method's unit.
         place: x and y of its highest place, in pixels of the radiograph; of several, the one nearest to their
             middle. None where nothing speaks for the finding.
-        box: x, y, width, height of the box around the region that holds it; None likewise.
+        box: The box around the region that holds it; None likewise.
     """
 
     finding: Finding
@@ -79,7 +80,7 @@ def explain_radiograph(
         for method in methods:
             attribution = maps[method][column]
             around = box_around(region(attribution, level=level))
-            x, y, _, _ = carried((*_highest_place(attribution), 0.0, 0.0))
+            x, y, _, _ = carried(Box(*_highest_place(attribution), 0.0, 0.0))
             found.append(
                 Explained(
                     finding=finding,

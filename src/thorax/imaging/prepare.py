@@ -14,12 +14,11 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from thorax.arrays import GrayPixels, Pixels
+from thorax.boxes import Box
 from thorax.radiograph import Radiograph
 from thorax.recipe.sections import Preparation
 
 __all__ = ["map_box", "prepare"]
-
-Box = tuple[float, float, float, float]
 
 # Whole blocks are averaged first, down to no less than twice the final size; Pillow calls this
 # indistinguishable from filtering the full image, and it halves the time at 224 pixels.
@@ -56,13 +55,13 @@ def map_box(box: Box, *, height: int, width: int, preparation: Preparation) -> B
     """Carry a box from image pixels to prepared pixels.
 
     Args:
-        box: x, y, width, height in pixels of the image; x and y from its top left corner.
+        box: In pixels of the image.
         height: Rows of the image.
         width: Columns of the image.
         preparation: What `prepare` is given for this image.
 
     Returns:
-        x, y, width, height in pixels of the square, clipped to it. A box wholly outside the central
+        The box in pixels of the square, clipped to it. A box wholly outside the central
         square of "crop" has no width or no height left.
     """
     place = _placement(height, width, preparation)
@@ -71,7 +70,7 @@ def map_box(box: Box, *, height: int, width: int, preparation: Preparation) -> B
     x0, x1 = ((x - place.left) * across + place.before for x in (left, left + box_width))
     y0, y1 = ((y - place.top) * down + place.above for y in (top, top + box_height))
     x0, y0, x1, y1 = (min(max(edge, 0.0), float(preparation.size)) for edge in (x0, y0, x1, y1))
-    return (x0, y0, x1 - x0, y1 - y0)
+    return Box(x0, y0, x1 - x0, y1 - y0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,8 +61,9 @@ def fit_operating_points(
     for finding, target, probability in zip(findings, targets.T, probabilities.T, strict=True):
         known = target >= 0
         both = rule == "one-half" or ((target == 1).any() and (target == 0).any())
-        point = choose_threshold(parse_rule(rule), target[known] == 1, probability[known]) if both else None
-        thresholds[finding.name] = point.threshold if point else None
+        thresholds[finding.name] = (
+            choose_threshold(parse_rule(rule), target[known] == 1, probability[known]) if both else None
+        )
     return OperatingPoints(
         rule=rule, thresholds=thresholds, chosen_on=None if rule == "one-half" else chosen_on
     )

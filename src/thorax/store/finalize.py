@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_file, write_json, write_text
-from thorax.datasets.table import Box, SampleTable, Source, write_table
+from thorax.boxes import Box, FindingBox
+from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
 from thorax.store.manifest import MANIFEST, REJECTED, TABLE, Manifest, Plan, Shard
@@ -122,13 +123,15 @@ def _prepared_table(source: Source, plan: Plan, notes: _Gathered) -> SampleTable
     return SampleTable(table.frame.assign(boxes=pd.Series(boxes, dtype=object)), table.findings)
 
 
-def _prepared_boxes(boxes: Sequence[Box], plan: Plan, *, height: int, width: int) -> tuple[Box, ...]:
+def _prepared_boxes(
+    boxes: Sequence[FindingBox], plan: Plan, *, height: int, width: int
+) -> tuple[FindingBox, ...]:
     """Map boxes to prepared pixels; one of which the crop leaves nothing is dropped."""
     across, down = (1.0, 1.0) if plan.box_side is None else (width / plan.box_side, height / plan.box_side)
     mapped = []
-    for box in boxes:
-        edges = (box.x * across, box.y * down, box.width * across, box.height * down)
-        x, y, w, h = map_box(edges, height=height, width=width, preparation=plan.preparation)
-        if w > 0 and h > 0:
-            mapped.append(Box(box.finding, x, y, w, h))
+    for finding, box in boxes:
+        original = Box(box.x * across, box.y * down, box.width * across, box.height * down)
+        prepared = map_box(original, height=height, width=width, preparation=plan.preparation)
+        if prepared.width > 0 and prepared.height > 0:
+            mapped.append(FindingBox(finding, prepared))
     return tuple(mapped)

@@ -157,7 +157,7 @@ def _column_bytes(column: pd.Series) -> bytes:
 
 def _text(value: object) -> str:
     if isinstance(value, tuple):  # boxes: not their repr, which has the vocabulary's wording in it
-        return ";".join(f"{box.finding.name},{box.x},{box.y},{box.width},{box.height}" for box in value)
+        return ";".join(f"{finding.name},{box.x},{box.y},{box.width},{box.height}" for finding, box in value)
     return str(value)
 
 

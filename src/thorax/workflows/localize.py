@@ -152,10 +152,10 @@ def boxed_rows(store: Store, rows: Rows, findings: Findings) -> list[BoxedRow]:
                 image=str(image),
                 patient=str(patient),
                 finding=finding,
-                boxes=tuple((b.x, b.y, b.width, b.height) for b in boxes if b.finding == finding),
+                boxes=tuple(boxed.box for boxed in boxes if boxed.finding == finding),
                 side=store.preparation.size,
             )
-            for finding in dict.fromkeys(box.finding for box in boxes)
+            for finding in dict.fromkeys(boxed.finding for boxed in boxes)
             if finding in findings
         )
         if pairs:

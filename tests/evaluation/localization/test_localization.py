@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from thorax.boxes import Box
 from thorax.errors import DataError
 from thorax.evaluation.localization.regions import (
     HITS,
@@ -64,7 +65,9 @@ def slow_iou(first, second):
 
 
 def pair(*boxes, patient="p", finding=EFFUSION, side=100, image="i"):
-    return BoxedFinding(image=image, patient=patient, finding=finding, boxes=boxes, side=side)
+    return BoxedFinding(
+        image=image, patient=patient, finding=finding, boxes=tuple(Box(*box) for box in boxes), side=side
+    )
 
 
 # ---- regions --------------------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ BOX = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.inte
 @settings(max_examples=50, deadline=None)
 def test_overlaps_equal_counting_squares(box, truth):
     x, y, width, height = box
-    true = [(float(a), float(b), float(c), float(d)) for a, b, c, d in truth]
+    true = [Box(float(a), float(b), float(c), float(d)) for a, b, c, d in truth]
     iou, iobb = overlaps(np.array([[x, y, x + width, y + height]], dtype=float), true)
     counted = [slow_iou(box, other) for other in truth]
     assert iou[0] == pytest.approx(max(each for each, _ in counted))
@@ -119,7 +122,7 @@ def test_overlaps_equal_counting_squares(box, truth):
 
 
 def test_no_box_overlaps_with_nothing():
-    iou, iobb = overlaps(np.full((1, 4), np.nan), [(0.0, 0.0, 1.0, 1.0)])
+    iou, iobb = overlaps(np.full((1, 4), np.nan), [Box(0.0, 0.0, 1.0, 1.0)])
     assert (iou.tolist(), iobb.tolist()) == ([0], [0])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from thorax.arrays import Attribution
+from thorax.boxes import Box
 from thorax.findings import Finding
 from thorax.randomness import uniform
 
@@ -22,7 +23,6 @@ __all__ = [
     "HITS",
     "LEVELS",
     "SIZES",
-    "Box",
     "BoxedFinding",
     "Boxes",
     "MapOverlap",
@@ -40,9 +40,6 @@ __all__ = [
 
 LEVELS: Final = tuple(step / 20 for step in range(1, 20))
 """Heights that regions are cut at, as parts of the map's highest value."""
-
-Box = tuple[float, float, float, float]
-"""x, y, width, height; x and y of the top left corner."""
 
 Boxes = Float64[np.ndarray, "box 4"]
 """Left, top, right and bottom edges; NaN where there is no box."""
@@ -96,7 +93,7 @@ def box_around(mask: Mask) -> Box | None:
     if not len(down):
         return None
     x, y = float(across[0]), float(down[0])
-    return (x, y, float(across[-1] + 1) - x, float(down[-1] + 1) - y)
+    return Box(x, y, float(across[-1] + 1) - x, float(down[-1] + 1) - y)
 
 
 def overlaps(
@@ -176,7 +173,7 @@ class BoxedFinding:
         image: The image's name.
         patient: Whose it is.
         finding: What is boxed.
-        boxes: Where: x, y, width, height in pixels, at least one.
+        boxes: Where, at least one.
         side: Side of the square image in the same pixels.
     """
 
@@ -189,7 +186,7 @@ class BoxedFinding:
     @property
     def size(self) -> str:
         """The group in `SIZES` of its largest box."""
-        part = max(width * height for _, _, width, height in self.boxes) / self.side**2
+        part = max(box.width * box.height for box in self.boxes) / self.side**2
         return next(name for name, (low, high) in SIZES.items() if low <= part < high)
 
 
@@ -238,7 +235,7 @@ def mean_boxes(pairs: Sequence[BoxedFinding]) -> dict[Finding | None, Box]:
     for finding, box in each:
         groups.setdefault(finding, []).append(box)
         groups.setdefault(None, []).append(box)
-    return {finding: tuple(np.mean(boxes, axis=0).tolist()) for finding, boxes in groups.items()}
+    return {finding: Box(*np.mean(boxes, axis=0).tolist()) for finding, boxes in groups.items()}
 
 
 def mean_box_overlap(boxes: Mapping[Finding | None, Box], pair: BoxedFinding) -> MapOverlap:
