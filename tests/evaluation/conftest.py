@@ -23,4 +23,4 @@ def nih_labels(shared_data: Path) -> Labels:
 @pytest.fixture(scope="session")
 def chexnet(chexnet_file: Path, nih_labels: Labels) -> Measured:
     """These predictions beside their labels."""
-    return join_predictions(sound_predictions(read_predictions(chexnet_file)), nih_labels)
+    return join_predictions(sound_predictions(read_predictions(chexnet_file))[0], nih_labels)

@@ -326,7 +326,7 @@ def test_calls_reach_their_thresholds():
     [
         (
             {"patients": ["a"]},
-            r"^targets, probabilities and calls of shapes \(60, 3\), .* do not fit 1 im",
+            r"^targets, probabilities and calls of shape \(60, 3\), .* do not fit 1 im",
         ),
         (
             {"probabilities": np.full((60, 3), 2.5)},

@@ -249,7 +249,7 @@ def test_values_are_valid_from_birth():
         DataError, match=r"^scores of shape .* of model one do not fit .* and 2 findings; give"
     ):
         replace(one, findings=FINDINGS[:2])
-    with pytest.raises(DataError, match=r"^targets of shape .* and 1 patients do not fit"):
+    with pytest.raises(DataError, match=r"^columns of 1 rows do not fit"):
         replace(labeled, patients=["p"])
     scores = one.scores.copy()
     scores[4, 1] = np.nan

@@ -8,7 +8,7 @@ from thorax.evaluation.calibration.measure import measure_calibration
 from thorax.evaluation.classification import LabeledPredictions, call
 from thorax.evaluation.evaluate import Context, EvaluationPlan, evaluate
 from thorax.evaluation.inputs.radiologists import read_radiologist_labels
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence, predictive_values
 from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.thresholds import ThresholdSet
@@ -36,7 +36,7 @@ def drawn(images=300, patients=100):
     patient = random.integers(0, patients, images)
     targets = (random.random((images, 2)) < 0.3).astype(np.int8)
     probabilities = np.clip(0.15 + 0.2 * targets + 0.3 * random.random(targets.shape), 0, 1)
-    cohort = Cohort(
+    cohort = LabeledImages(
         images=[f"{number}.png" for number in range(images)],
         patients=[f"p{number}" for number in patient],
         targets=targets,

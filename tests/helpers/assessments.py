@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from thorax.evaluation.evaluate import Context, EvaluationPlan, evaluate
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.findings import NO_FINDING, find_finding
 from thorax.prediction import ModelIdentity
 
@@ -32,7 +32,7 @@ def assessment_of(findings, *, images=90, resamples=60, context=CONTEXT, **plan)
     targets[:, -1] = 0
     probabilities = 0.6 * random.random(targets.shape) + 0.3 * targets
     patients = [f"p{number // 2}" for number in range(images)]
-    cohort = Cohort(
+    cohort = LabeledImages(
         images=[f"{number}.png" for number in range(images)],
         patients=patients,
         targets=targets,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.helpers.assessments import ASSESSMENT, CONTEXT, HOSTILE, assessment_of, shown_text
 from thorax.errors import RecipeError
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.explain.overlay import overlay
 from thorax.findings import NIH14, Finding
@@ -25,7 +25,7 @@ def cohort_of(findings, images=60):
     rng = np.random.default_rng(3)
     targets = rng.integers(0, 2, (images, len(findings))).astype(np.int8)
     probabilities = np.round(0.2 * rng.random(targets.shape) + 0.6 * rng.random(targets.shape) * targets, 3)
-    cohort = Cohort(
+    cohort = LabeledImages(
         images=[f"image-{number}.png" for number in range(images)],
         patients=[str(number) for number in range(images)],
         targets=targets,
@@ -176,7 +176,9 @@ def test_a_page_of_the_same_gallery_has_the_same_bytes(gallery):
 def test_names_cannot_break_out_of_the_gallery():
     findings = (Finding(HOSTILE),)
     cohort, probabilities = cohort_of(findings)
-    cohort = dataclasses.replace(cohort, images=[HOSTILE] * len(cohort.images))
+    cohort = dataclasses.replace(
+        cohort, images=[f"{HOSTILE}{number}" for number in range(len(cohort.images))]
+    )
     source = dataclasses.replace(SOURCE, notes=(HOSTILE,))
     hostile = draw_gallery(
         cohort, probabilities, points_of(findings), read=lambda rows: noise(rows, 64), source=source

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float64, Int8, Int64
 
 from thorax.arrays import NOT_LABELED, Probabilities, Targets
 from thorax.errors import DataError
+from thorax.evaluation.labeled import check_shapes
 from thorax.evaluation.statistics.intervals import (
     Interval,
     effective_patients,
@@ -85,18 +86,13 @@ class LabeledPredictions:
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit, and probabilities that are none."""
-        shape = (len(self.patients), len(self.findings))
-        shapes = (self.targets.shape, self.probabilities.shape, self.calls.shape)
-        if set(shapes) != {shape}:
-            raise DataError(
-                f"targets, probabilities and calls of shapes {', '.join(map(str, shapes))} do not fit "
-                f"{shape[0]} images and {shape[1]} findings; give one row per image, one column per finding"
-            )
-        if 0 in shape:
-            raise DataError(
-                f"there is nothing to measure: {shape[0]} images, {shape[1]} findings; "
-                "choose a part of the split that has images"
-            )
+        check_shapes(
+            len(self.patients),
+            self.findings,
+            targets=self.targets,
+            probabilities=self.probabilities,
+            calls=self.calls,
+        )
         outside = ~((self.probabilities >= 0) & (self.probabilities <= 1))
         if np.any(outside):
             row, column = (int(each[0]) for each in np.nonzero(outside))

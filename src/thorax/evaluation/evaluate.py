@@ -16,7 +16,7 @@ from thorax.evaluation.inputs.radiologists import (
     RadiologistReference,
     against_radiologists,
 )
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.prevalence import (
     LabelShift,
     PredictiveValues,
@@ -187,7 +187,7 @@ class Evaluation:
 
 
 def evaluate(
-    cohort: Cohort, probabilities: Probabilities, context: Context, *, plan: EvaluationPlan
+    cohort: LabeledImages, probabilities: Probabilities, context: Context, *, plan: EvaluationPlan
 ) -> Evaluation:
     """Measure everything.
 
@@ -235,7 +235,9 @@ def evaluate(
     )
 
 
-def _readings(cohort: Cohort, probabilities: Probabilities, points: ThresholdSet) -> LabeledPredictions:
+def _readings(
+    cohort: LabeledImages, probabilities: Probabilities, points: ThresholdSet
+) -> LabeledPredictions:
     return LabeledPredictions(
         targets=cohort.targets,
         probabilities=probabilities,
@@ -280,22 +282,25 @@ def _shift(readings: LabeledPredictions, plan: EvaluationPlan) -> tuple[LabelShi
     return tuple(shifts)
 
 
-def _subgroups(cohort: Cohort, readings: LabeledPredictions, plan: EvaluationPlan) -> tuple[Subgroup, ...]:
+def _subgroups(
+    cohort: LabeledImages, readings: LabeledPredictions, plan: EvaluationPlan
+) -> tuple[Subgroup, ...]:
     axes = (
-        sex_axis(cohort.sexes),
-        age_axis(cohort.ages),
-        view_axis(cohort.views),
-        follow_up_axis(cohort.follow_ups),
+        None if cohort.sexes is None else sex_axis(cohort.sexes),
+        None if cohort.ages is None else age_axis(cohort.ages),
+        None if cohort.views is None else view_axis(cohort.views),
+        None if cohort.follow_ups is None else follow_up_axis(cohort.follow_ups),
     )
     return tuple(
         subgroup
         for axis in axes
+        if axis is not None
         for subgroup in evaluate_subgroups(readings, axis, resamples=plan.resamples, seed=plan.seed)
     )
 
 
 def _against_radiologists(
-    cohort: Cohort, readings: LabeledPredictions, points: ThresholdSet, plan: EvaluationPlan
+    cohort: LabeledImages, readings: LabeledPredictions, points: ThresholdSet, plan: EvaluationPlan
 ) -> RadiologistEvaluation | None:
     if plan.radiologists is None:
         return None

@@ -1,8 +1,8 @@
-"""Labels and scores of named images: what a comparison is made from, valid from birth."""
+"""Labels and scores of named images, validated on construction."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,90 +11,64 @@ from thorax.arrays import Rows, Scores, Targets
 from thorax.errors import DataError
 from thorax.findings import Findings
 
-__all__ = ["Cohort", "LabeledImages", "ScoredImages", "aligned_scores"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cohort:
-    """Images with their labels, one row each.
-
-    Attributes:
-        images: Names.
-        patients: Which patient each is of.
-        targets: Labels; only 1 and 0 count.
-        findings: What the columns stand for.
-        sexes: "F", "M", "O"; "" where not known.
-        ages: Years; NaN where not known.
-        views: "PA", "AP", "LL"; "" where not known.
-        follow_ups: Number of the image among the patient's, from 0; NaN where not known.
-    """
-
-    images: Sequence[str]
-    patients: Sequence[str]
-    targets: Targets
-    findings: Findings
-    sexes: Sequence[str]
-    ages: Float64[np.ndarray, " n"]
-    views: Sequence[str]
-    follow_ups: Float64[np.ndarray, " n"]
-
-    def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
-        columns = (self.patients, self.sexes, self.ages, self.views, self.follow_ups)
-        shape = (len(self.images), len(self.findings))
-        if self.targets.shape != shape or any(len(each) != shape[0] for each in columns):
-            lengths = ", ".join(str(len(each)) for each in columns)
-            raise DataError(
-                f"targets of shape {self.targets.shape} and columns of {lengths} rows do not fit {shape[0]} "
-                f"images and {shape[1]} findings; give one row per image"
-            )
-
-    def take(self, rows: Rows) -> "Cohort":
-        """Return some of the images, in the order of `rows`."""
-
-        def taken(values: Sequence[str]) -> list[str]:
-            return [values[row] for row in rows]
-
-        return Cohort(
-            images=taken(self.images),
-            patients=taken(self.patients),
-            targets=self.targets[rows],
-            findings=self.findings,
-            sexes=taken(self.sexes),
-            ages=self.ages[rows],
-            views=taken(self.views),
-            follow_ups=self.follow_ups[rows],
-        )
+__all__ = ["LabeledImages", "ScoredImages", "aligned_scores", "check_shapes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabeledImages:
-    """The images that models are compared on.
+    """Images with their labels, one row each.
 
     Attributes:
         images: Their names, each once.
         patients: Which patient each is of.
-        targets: One row per image; only 1 and 0 count.
+        targets: One row per image, one column per finding; only 1 and 0 count.
         findings: What the columns stand for.
+        sexes: "F", "M", "O"; "" where not known, and None where nothing is known. So are the following.
+        ages: Years; NaN where not known.
+        views: "PA", "AP", "LL"; "" where not known.
+        follow_ups: Number of the image among the patient's, from 0; NaN where not known.
 
     Raises:
-        DataError: There is nothing, the lengths differ, or an image stands twice.
+        DataError: There is nothing, the lengths differ, or an image is listed twice.
     """
 
     images: Sequence[str]
     patients: Sequence[str]
     targets: Targets
     findings: Findings
+    sexes: Sequence[str] | None = None
+    ages: Float64[np.ndarray, " n"] | None = None
+    views: Sequence[str] | None = None
+    follow_ups: Float64[np.ndarray, " n"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
-        shape = (len(self.images), len(self.findings))
-        if 0 in shape or self.targets.shape != shape or len(self.patients) != shape[0]:
+        check_shapes(len(self.images), self.findings, targets=self.targets)
+        columns = (self.patients, self.sexes, self.ages, self.views, self.follow_ups)
+        lengths = [len(column) for column in columns if column is not None]
+        if any(length != len(self.images) for length in lengths):
             raise DataError(
-                f"targets of shape {self.targets.shape} and {len(self.patients)} patients do not fit "
-                f"{shape[0]} images and {shape[1]} findings; give one row per image, at least one"
+                f"columns of {', '.join(map(str, lengths))} rows do not fit {len(self.images)} images; give "
+                "one row per image"
             )
         _check_unique("the labels", self.images)
+
+    def take(self, rows: Rows) -> "LabeledImages":
+        """Return some of the images, in the order of `rows`."""
+
+        def texts(values: Sequence[str]) -> list[str]:
+            return [values[row] for row in rows]
+
+        return replace(
+            self,
+            images=texts(self.images),
+            patients=texts(self.patients),
+            targets=self.targets[rows],
+            sexes=None if self.sexes is None else texts(self.sexes),
+            ages=None if self.ages is None else self.ages[rows],
+            views=None if self.views is None else texts(self.views),
+            follow_ups=None if self.follow_ups is None else self.follow_ups[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,12 +92,7 @@ class ScoredImages:
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
-        shape = (len(self.images), len(self.findings))
-        if self.scores.shape != shape:
-            raise DataError(
-                f"scores of shape {self.scores.shape} of model {self.model} do not fit {shape[0]} images "
-                f"and {shape[1]} findings; give one row per image, one column per finding"
-            )
+        check_shapes(len(self.images), self.findings, whose=f" of model {self.model}", scores=self.scores)
         _check_unique(f"model {self.model}", self.images)
         bad = np.isnan(self.scores)
         if np.any(bad):
@@ -150,6 +119,28 @@ def aligned_scores(labeled: LabeledImages, model: ScoredImages) -> Scores:
         )
     row = {image: number for number, image in enumerate(model.images)}
     return model.scores[[row[image] for image in labeled.images]]
+
+
+def check_shapes(num_images: int, findings: Findings, *, whose: str = "", **arrays: np.ndarray) -> None:
+    """Refuse arrays that do not have one row per image and one column per finding, and having none of these.
+
+    Raises:
+        DataError: There are no images or no findings, or an array has another shape.
+    """
+    shape = (num_images, len(findings))
+    if any(array.shape != shape for array in arrays.values()):
+        *names, last = arrays
+        said = f"{', '.join(names)} and {last}" if names else last
+        shapes = ", ".join(str(array.shape) for array in arrays.values())
+        raise DataError(
+            f"{said} of shape {shapes}{whose} do not fit {num_images} images and {len(findings)} "
+            "findings; give one row per image, one column per finding"
+        )
+    if 0 in shape:
+        raise DataError(
+            f"there is nothing to measure: {num_images} images, {len(findings)} findings; "
+            "choose a part of the split that has images"
+        )
 
 
 def _check_unique(whose: str, images: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int8, UInt8
 from PIL import Image
 
 from thorax.arrays import PixelsBatch, Probabilities, Rows
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.explain.methods import Maps, Method
 from thorax.explain.overlay import overlay
@@ -180,7 +180,7 @@ class _Drawn:
 
 
 def draw_gallery(
-    cohort: Cohort,
+    cohort: LabeledImages,
     probabilities: Probabilities,
     points: ThresholdSet,
     *,
@@ -270,7 +270,7 @@ def _side_within_budget(drawn: Sequence[_Drawn]) -> int:
 
 
 def _encoded(
-    drawn: _Drawn, column: int, cohort: Cohort, probabilities: Probabilities, *, side: int
+    drawn: _Drawn, column: int, cohort: LabeledImages, probabilities: Probabilities, *, side: int
 ) -> GalleryPicture:
     row = drawn.example.row
     return GalleryPicture(

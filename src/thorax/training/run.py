@@ -32,7 +32,7 @@ from thorax.training.optim import learning_rate
 from thorax.training.plan import Plan
 from thorax.training.selection_bias import TEST_CURVE
 from thorax.training.throughput import Throughput
-from thorax.training.validation import PLAIN, Validation, measure, predict_logits
+from thorax.training.validation import PLAIN, ValidationMetrics, measure, predict_logits
 
 __all__ = ["Run"]
 
@@ -301,7 +301,7 @@ class Run:
             "training.gradient_clip=1, and training.precision=float32 on a GPU"
         )
 
-    def _conclude(self, validation: Validation) -> None:
+    def _conclude(self, validation: ValidationMetrics) -> None:
         """Bring what was measured into the state, and close the epoch."""
         state, stopping = self.state, self._recipe.early_stopping
         epoch = state.epoch + 1

@@ -17,14 +17,14 @@ from thorax.models.tensors import Images
 from thorax.recipe.schema import TestTime
 from thorax.training.batches import PartPixels
 
-__all__ = ["PLAIN", "Validation", "macro_findings", "measure", "predict_logits"]
+__all__ = ["PLAIN", "ValidationMetrics", "macro_findings", "measure", "predict_logits"]
 
 PLAIN = TestTime()
 """The whole image as it is."""
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationMetrics:
     """What an epoch is worth on validation data.
 
     Attributes:
@@ -77,7 +77,7 @@ def macro_findings(targets: Targets, findings: Findings) -> list[bool]:
     ]
 
 
-def measure(logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Findings) -> Validation:
+def measure(logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Findings) -> ValidationMetrics:
     """Compare logits with the labels that are sure; uncertain ones are no measure of anything.
 
     Raises:
@@ -90,4 +90,4 @@ def measure(logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Find
         for target, sure, logit in zip(targets.T, known.T, logits.T, strict=True)
     )
     counted = [a for a, included in zip(auc, macro_findings(targets, findings), strict=True) if included]
-    return Validation(loss, auc, float(np.mean(counted)) if counted else float("nan"))
+    return ValidationMetrics(loss, auc, float(np.mean(counted)) if counted else float("nan"))

@@ -9,7 +9,7 @@ from thorax.bundle.files import bundle_folder
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
-from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.labeled import ScoredImages
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
 from thorax.store import Store
@@ -83,11 +83,8 @@ def compare(
     contexts = {name: predictions.context for name, predictions in predicted.items()}
     _refuse_other_parts(contexts)
     # ---- compare ------------------------------------------------------------------------------------------
-    cohort = predicted[names[0]].cohort
     comparison = measure(
-        LabeledImages(
-            images=cohort.images, patients=cohort.patients, targets=cohort.targets, findings=cohort.findings
-        ),
+        predicted[names[0]].cohort,
         [
             ScoredImages(
                 model=name,

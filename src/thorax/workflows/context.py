@@ -9,7 +9,7 @@ from thorax.evaluation.inputs.join import (
     is_whole_part,
     official_test_warning,
 )
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.image_set import ImageSet
 from thorax.packages import versions
 from thorax.prediction import ModelIdentity
@@ -19,7 +19,7 @@ __all__ = ["bundle_warnings", "context_of", "how_made", "unknown_training"]
 
 
 def context_of(
-    cohort: Cohort,
+    cohort: LabeledImages,
     split: Split | None,
     part: str,
     *,

@@ -15,14 +15,14 @@ from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import (
     Labels,
     chosen_on,
-    cohort_of,
     join_predictions,
+    labeled_images,
     official_test_warning,
     read_labels,
     trained_prevalence,
 )
 from thorax.evaluation.inputs.prediction_csv import read_predictions, sound_predictions
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import Finding
 from thorax.image_set import ImageSet
@@ -39,7 +39,7 @@ __all__ = [
     "Selection",
     "StoreLike",
     "StorePart",
-    "Validation",
+    "ValidationPredictions",
     "file_validation",
     "open_labels",
     "opened_bundle",
@@ -85,7 +85,7 @@ class PartPredictions:
         prevalence: How common each finding is in the training part of the split.
     """
 
-    cohort: Cohort
+    cohort: LabeledImages
     probabilities: Probabilities
     context: Context
     reported: ImageSet
@@ -94,7 +94,7 @@ class PartPredictions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Validation:
+class ValidationPredictions:
     """A model's probabilities of images that may choose its thresholds and calibration.
 
     Attributes:
@@ -104,7 +104,7 @@ class Validation:
         patients_shared: Patients that are also among the reported ones, which must not be.
     """
 
-    cohort: Cohort
+    cohort: LabeledImages
     probabilities: Probabilities
     chosen_on: ImageSet
     patients_shared: int = 0
@@ -141,7 +141,7 @@ class StorePart:
     selection: Selection
     split: Split
     rows: Rows
-    cohort: Cohort
+    cohort: LabeledImages
 
 
 def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
@@ -176,7 +176,7 @@ def select_part(bundle: Bundle, store: Store, selection: Selection) -> StorePart
         selection=selection,
         split=split,
         rows=rows,
-        cohort=cohort_of(table, bundle.findings),
+        cohort=labeled_images(table, bundle.findings),
     )
 
 
@@ -225,7 +225,7 @@ def predict_part(
 
 def predict_validation(
     predictor: Predictor, part: StorePart, *, progress: ProgressCallback | None = None
-) -> Validation:
+) -> ValidationPredictions:
     """Predict the validation images of the split that a part is of.
 
     Raises:
@@ -237,8 +237,8 @@ def predict_validation(
     chosen = validation_part(part.bundle, part.store, part.split.name if part.selection.split else None)
     count = stage_progress(progress, "predicting validation")
     probabilities = predictor.predict_rows(part.store.pixels, chosen.rows, progress=count)
-    cohort = cohort_of(part.store.table.take(chosen.rows), part.bundle.findings)
-    return Validation(
+    cohort = labeled_images(part.store.table.take(chosen.rows), part.bundle.findings)
+    return ValidationPredictions(
         cohort=cohort,
         probabilities=probabilities,
         chosen_on=chosen_on(chosen.split, "val", cohort, dataset=part.store.dataset),
@@ -264,7 +264,7 @@ def open_labels(labels: StrPath | None, store: StoreLike | None) -> Labels:
 
 def read_part(
     file: Path, labels: Labels, selection: Selection, *, logits: bool = False, labels_from: str = ""
-) -> tuple[PartPredictions, Validation | None]:
+) -> tuple[PartPredictions, ValidationPredictions | None]:
     """Read predictions of a part, and those of the split's validation images that the file has too.
 
     Args:
@@ -278,17 +278,17 @@ def read_part(
         DataError: See `read_predictions`, `sound_predictions` and `join_predictions`.
     """
     read = read_predictions(file, findings=labels.table.findings)
-    sound = sound_predictions(read, logits=logits)
-    measured = join_predictions(sound, labels, split=selection.split, part=selection.part)
+    scored, omitted = sound_predictions(read, logits=logits)
+    measured = join_predictions(scored, labels, split=selection.split, part=selection.part)
     cohort, probabilities, split = measured.cohort, measured.probabilities, measured.split
     if selection.view:
-        rows = np.flatnonzero([view == selection.view for view in cohort.views])
+        rows = np.flatnonzero([view == selection.view for view in cohort.views or ()])
         if not len(rows):
             raise DataError(f"no predicted image has view {selection.view}; leave out `view`")
         cohort, probabilities = cohort.take(rows), probabilities[rows]
     notes = (
         "Which patients this model was trained on is not known: they may be among these.",
-        *sound.warnings,
+        *omitted,
         *measured.warnings,
         official_test_warning(split, measured.part, len(cohort.images)) if split else "",
         f"Only images of view {selection.view}." if selection.view else "",
@@ -315,7 +315,7 @@ def read_part(
     if measured.validation is None:
         return predictions, None
     cohort, probabilities = measured.validation
-    validation = Validation(
+    validation = ValidationPredictions(
         cohort=cohort,
         probabilities=probabilities,
         chosen_on=chosen_on(split, "val", cohort, dataset=labels.dataset),
@@ -325,7 +325,7 @@ def read_part(
 
 def file_validation(
     file: Path, labels: Labels, reported: PartPredictions, *, split: str = "", logits: bool = False
-) -> Validation:
+) -> ValidationPredictions:
     """Read a model's predictions of validation images, in a file of their own.
 
     Args:
@@ -338,15 +338,15 @@ def file_validation(
     Raises:
         DataError: The findings differ from the reported ones; or see `read_part`.
     """
-    sound = sound_predictions(read_predictions(file, findings=labels.table.findings), logits=logits)
-    measured = join_predictions(sound, labels, split=split, part="val")
+    scored, _ = sound_predictions(read_predictions(file, findings=labels.table.findings), logits=logits)
+    measured = join_predictions(scored, labels, split=split, part="val")
     given, wanted = measured.cohort.findings, reported.cohort.findings
     if given != wanted:
         raise DataError(
             f"{file} has predictions of {', '.join(map(str, given))}, and those that are reported are of "
             f"{', '.join(map(str, wanted))}; give the same findings in the same order"
         )
-    return Validation(
+    return ValidationPredictions(
         cohort=measured.cohort,
         probabilities=measured.probabilities,
         chosen_on=chosen_on(measured.split, measured.part, measured.cohort, dataset=labels.dataset),

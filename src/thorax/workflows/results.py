@@ -9,7 +9,7 @@ from thorax.arrays import Probabilities, Targets
 from thorax.atomic_io import StrPath, refuse_existing
 from thorax.evaluation.compare import Comparison
 from thorax.evaluation.evaluate import Context, Evaluation
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.localization.scores import Localization, MapFaithfulness
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.findings import Findings
@@ -52,7 +52,7 @@ class EvaluationResult:
     context: Context
     audit: tuple[tuple[str, str], ...]
     gallery: Gallery | None
-    cohort: Cohort
+    cohort: LabeledImages
     probabilities: Probabilities
 
     @property

@@ -15,7 +15,7 @@ from thorax.evaluation.calibration.fit import (
 )
 from thorax.evaluation.operating_points import ThresholdRule, parse_rule
 from thorax.evaluation.thresholds import ThresholdSet, choose_threshold_set, refuse_tuned
-from thorax.workflows.predictions import PartPredictions, Validation
+from thorax.workflows.predictions import PartPredictions, ValidationPredictions
 
 __all__ = [
     "STANDARD_RULES",
@@ -41,14 +41,14 @@ class Choosers:
     """
 
     reported: PartPredictions
-    validation: Validation | None
+    validation: ValidationPredictions | None
     brought: tuple[ThresholdSet, ...]
     allow: bool
 
-    def images(self) -> Validation:
+    def images(self) -> ValidationPredictions:
         """Return what chooses: validation images, else the reported ones themselves."""
         reported = self.reported
-        return self.validation or Validation(
+        return self.validation or ValidationPredictions(
             cohort=reported.cohort, probabilities=reported.probabilities, chosen_on=reported.reported
         )
 
@@ -108,9 +108,8 @@ def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple
         return sigmoid(own.inverse(probabilities, [finding.name for finding in findings]))
 
     fitted: tuple[Recalibration, ...] = fit_recalibrations(
-        on.cohort.targets,
+        on.cohort,
         plain(on.probabilities),
-        findings=findings,
         fitted_on=on.chosen_on,
         reported=choice.reported.reported,
         allow=choice.allow,

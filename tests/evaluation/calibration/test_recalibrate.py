@@ -10,6 +10,7 @@ from thorax.evaluation.calibration.fit import (
     fit_recalibrations,
     recalibrate,
 )
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import NIH14
 from thorax.image_set import ImageSet
@@ -41,8 +42,10 @@ def overconfident(seed, images=4000):
 
 
 def fit(targets, probabilities, **options):
-    given = {"findings": FINDINGS, "fitted_on": VALIDATION, "reported": REPORTED, "allow": False} | options
-    return fit_recalibrations(targets, probabilities, **given)
+    given = {"fitted_on": VALIDATION, "reported": REPORTED, "allow": False} | options
+    names = [str(number) for number in range(len(targets))]
+    labeled = LabeledImages(images=names, patients=names, targets=targets, findings=FINDINGS)
+    return fit_recalibrations(labeled, probabilities, **given)
 
 
 def test_what_was_too_sure_is_put_right_on_other_images():

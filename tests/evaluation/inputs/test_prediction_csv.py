@@ -18,7 +18,7 @@ def written(folder, text, name="predictions.csv"):
 
 
 def sound(folder, text, **options):
-    return sound_predictions(read_predictions(written(folder, text)), **options)
+    return sound_predictions(read_predictions(written(folder, text)), **options)[0]
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,11 @@ def test_a_file_is_read_as_it_is(tmp_path, packed):
 
 
 def test_what_is_left_out_is_counted_and_named(tmp_path):
-    found = sound(tmp_path, "Image Index,Edema\na.png,.5\nb.png,\nc.png,.25\na.png,0.50\nd.png,nan\n")
+    text = "Image Index,Edema\na.png,.5\nb.png,\nc.png,.25\na.png,0.50\nd.png,nan\n"
+    found, warnings = sound_predictions(read_predictions(written(tmp_path, text)))
     assert found.images == ("a.png", "c.png")
-    np.testing.assert_array_equal(found.probabilities, [[0.5], [0.25]])
-    assert found.warnings == (
+    np.testing.assert_array_equal(found.scores, [[0.5], [0.25]])
+    assert warnings == (
         "2 rows of predictions.csv with a value that is empty or no number are left out (b.png, d.png).",
         "1 rows of predictions.csv repeat another row and are left out (a.png).",
     )
@@ -76,7 +77,7 @@ def test_logits_pass_the_sigmoid_only_when_they_are_said_to_be_logits(tmp_path):
     ):
         sound(tmp_path, text)
     found = sound(tmp_path, text, logits=True)
-    np.testing.assert_allclose(found.probabilities[:, 0], 1 / (1 + np.exp([2, -0.5])), rtol=1e-12)
+    np.testing.assert_allclose(found.scores[:, 0], 1 / (1 + np.exp([2, -0.5])), rtol=1e-12)
     with pytest.raises(DataError, match=r"they are probabilities, not logits; leave out `logits`"):
         sound(tmp_path, "Image Index,Edema\na.png,.5\n", logits=True)
 

@@ -158,7 +158,7 @@ def test_nothing_covered_is_no_error():
 
 def test_arrays_that_do_not_fit_are_refused():
     with pytest.raises(
-        DataError, match=r"^probabilities of shape \(2, 1\) .* do not fit 1 images and 1 find"
+        DataError, match=r"^probabilities and calls of shape \(2, 1\), .* do not fit 1 images and 1 find"
     ):
         against_radiologists(
             LABELS,

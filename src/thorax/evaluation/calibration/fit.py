@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64
 from thorax.arrays import Known, Probabilities, Scores, Targets
 from thorax.calibration import Platt, Temperature, logit, sigmoid
 from thorax.errors import DataError
+from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.thresholds import TUNED_MARK, is_tuned
 from thorax.findings import Findings
 from thorax.image_set import ImageSet
@@ -279,11 +280,10 @@ class Recalibrated:
     probabilities: Probabilities
 
 
-def fit_recalibrations(  # noqa: PLR0913 - labels with their findings and origin
-    targets: Targets,
+def fit_recalibrations(
+    labeled: LabeledImages,
     probabilities: Probabilities,
     *,
-    findings: Findings,
     fitted_on: ImageSet,
     reported: ImageSet,
     allow: bool,
@@ -292,9 +292,8 @@ def fit_recalibrations(  # noqa: PLR0913 - labels with their findings and origin
     """Fit one temperature, and Platt's scaling of each finding, on these images.
 
     Args:
-        targets: Labels of validation images; only 1 and 0 count.
+        labeled: Validation images.
         probabilities: What the model says of them, not calibrated.
-        findings: What the columns stand for.
         fitted_on: What the images are.
         reported: The images that are reported.
         allow: Whether to mark instead of refusing.
@@ -310,6 +309,7 @@ def fit_recalibrations(  # noqa: PLR0913 - labels with their findings and origin
             f"calibration would be fitted on the {fitted_on}, and the figures are of the same; fit it on "
             "validation, or mark every figure of it with `allow_test_tuning`"
         )
+    targets, findings = labeled.targets, labeled.findings
     known, logits = (targets == 0) | (targets == 1), logit(probabilities)
     temperature = Temperature(temperature=fit_temperature(targets, known, logits), fitted_on=fitted_on)
     platt = fit_platt(targets, known, logits, findings=findings, fitted_on=fitted_on)

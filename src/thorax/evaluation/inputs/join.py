@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
-from thorax.arrays import Probabilities, Rows
+from thorax.arrays import Probabilities
 from thorax.datasets.label_csv import read_csv
 from thorax.datasets.nih import is_nih, label_table, official_parts
 from thorax.datasets.splits import (
@@ -22,8 +22,7 @@ from thorax.datasets.splits import (
 )
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
-from thorax.evaluation.inputs.prediction_csv import SoundPredictions
-from thorax.evaluation.labeled import Cohort
+from thorax.evaluation.labeled import LabeledImages, ScoredImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import NIH15, Finding, Findings
 from thorax.image_set import ImageSet
@@ -32,10 +31,10 @@ __all__ = [
     "Labels",
     "Measured",
     "chosen_on",
-    "cohort_of",
     "count_official_test",
     "is_whole_part",
     "join_predictions",
+    "labeled_images",
     "official_test_warning",
     "read_labels",
     "trained_prevalence",
@@ -75,11 +74,11 @@ class Measured:
         warnings: What was left out, counted and named.
     """
 
-    cohort: Cohort
+    cohort: LabeledImages
     probabilities: Probabilities
     split: Split | None
     part: str
-    validation: tuple[Cohort, Float64[np.ndarray, "row k"]] | None
+    validation: tuple[LabeledImages, Float64[np.ndarray, "row k"]] | None
     warnings: tuple[str, ...]
 
 
@@ -101,7 +100,7 @@ def read_labels(path: Path) -> Labels:
 
 
 def join_predictions(
-    predictions: SoundPredictions, labels: Labels, *, split: str = "", part: str = "test"
+    predictions: ScoredImages, labels: Labels, *, split: str = "", part: str = "test"
 ) -> Measured:
     """Put labels beside predictions, for the images of a part.
 
@@ -124,7 +123,7 @@ def join_predictions(
             f"{', '.join(map(str, predictions.findings))}, is in the labels; give the labels of these images"
         )
     columns = [predictions.findings.index(each) for each in findings]
-    values = predictions.probabilities[np.array(here)][:, columns]
+    values = predictions.scores[np.array(here)][:, columns]
     unknown = [image for image in predictions.images if image not in row_of]
     warnings = [
         _named(unknown, "predicted images have no labels and are left out"),
@@ -133,39 +132,29 @@ def join_predictions(
             "predicted findings have no labels and are left out",
         ),
     ]
+    labeled = labeled_images(labels.table.take(rows), findings)
     if not split:
-        cohort = cohort_of(labels.table.take(rows), findings)
-        return Measured(cohort, values, None, "", None, tuple(each for each in warnings if each))
-    return _of_part(_Rows(labels, rows, values, findings), labels.split(split), part, warnings=warnings)
+        return Measured(labeled, values, None, "", None, tuple(each for each in warnings if each))
+    return _of_part(labeled, values, labels.split(split), part, warnings=warnings)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of the labels that have predictions."""
-
-    labels: Labels
-    rows: Rows
-    values: Probabilities
-    findings: Findings
-
-    def where(self, kept: Bool[np.ndarray, " row"]) -> tuple[Cohort, Probabilities]:
-        """Return some of them."""
-        table = self.labels.table.take(self.rows[kept])
-        return cohort_of(table, self.findings), self.values[kept]
-
-
-def _of_part(predicted: _Rows, split: Split, part: str, *, warnings: Sequence[str]) -> Measured:
-    wanted, images = split.rows(part), predicted.labels.table.images
-    inside = np.isin(predicted.rows, wanted)
+def _of_part(
+    labeled: LabeledImages, values: Probabilities, split: Split, part: str, *, warnings: Sequence[str]
+) -> Measured:
+    images = split.table.images
+    wanted = [images[row] for row in split.rows(part)]
+    inside = np.isin(labeled.images, wanted)
     if not inside.any():
         raise DataError(
             f"none of the {len(inside):,} predicted images is in the {part} part of {split.name}; "
             "name the part that they are of with `part`"
         )
-    missing = [images[row] for row in np.setdiff1d(wanted, predicted.rows)]
+    predicted = set(labeled.images)
+    missing = [image for image in wanted if image not in predicted]
     others = int(np.sum(~inside))
-    validation = np.isin(predicted.rows, split.parts["val"])
-    cohort, values = predicted.where(inside)
+    rows = np.flatnonzero(inside)
+    of_validation = np.flatnonzero(np.isin(labeled.images, [images[row] for row in split.parts["val"]]))
+    validation = None if part == "val" or not len(of_validation) else of_validation
     found = (
         *warnings,
         f"{others:,} predicted images are not in the {part} part of {split.name} and are left out."
@@ -178,19 +167,19 @@ def _of_part(predicted: _Rows, split: Split, part: str, *, warnings: Sequence[st
         ),
     )
     return Measured(
-        cohort=cohort,
-        probabilities=values,
+        cohort=labeled.take(rows),
+        probabilities=values[rows],
         split=split,
         part=part,
-        validation=predicted.where(validation) if part != "val" and validation.any() else None,
+        validation=None if validation is None else (labeled.take(validation), values[validation]),
         warnings=tuple(each for each in found if each),
     )
 
 
-def cohort_of(table: SampleTable, findings: Findings) -> Cohort:
+def labeled_images(table: SampleTable, findings: Findings) -> LabeledImages:
     """Return the images of a table with the labels of these findings."""
     frame = table.frame
-    return Cohort(
+    return LabeledImages(
         images=table.images,
         patients=[str(each) for each in frame["patient"]],
         targets=table.targets(findings),
@@ -202,7 +191,7 @@ def cohort_of(table: SampleTable, findings: Findings) -> Cohort:
     )
 
 
-def chosen_on(split: Split | None, part: str, cohort: Cohort, *, dataset: str) -> ImageSet:
+def chosen_on(split: Split | None, part: str, cohort: LabeledImages, *, dataset: str) -> ImageSet:
     """Return the reference to these images."""
     return ImageSet.of(
         cohort.images,
@@ -236,7 +225,7 @@ def count_official_test(dataset: str, patients: Sequence[str]) -> int | None:
     return sum(patient in official for patient in patients)
 
 
-def is_whole_part(split: Split, part: str, cohort: Cohort) -> bool:
+def is_whole_part(split: Split, part: str, cohort: LabeledImages) -> bool:
     """Return whether these are all images of the part, in the whole data set."""
     if split.name == "nih-official" and part == "test":
         return len(cohort.images) == NIH_OFFICIAL_TEST_IMAGES

@@ -13,14 +13,15 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from thorax.arrays import Probabilities, Rows
+from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_file
 from thorax.calibration import sigmoid
 from thorax.errors import DataError
+from thorax.evaluation.labeled import ScoredImages
 from thorax.findings import Finding, Findings, find_finding
 from thorax.tabular import read_table
 
-__all__ = ["PredictionFile", "SoundPredictions", "finding_of_column", "read_predictions", "sound_predictions"]
+__all__ = ["PredictionFile", "finding_of_column", "read_predictions", "sound_predictions"]
 
 _TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
 """Prefixes of columns that hold what a finding is, not what a model says of it; "bi" for binarised."""
@@ -45,23 +46,6 @@ class PredictionFile:
     findings: Findings
     values: Float64[np.ndarray, "n k"]
     ignored: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SoundPredictions:
-    """Predictions that can be measured: each image once, each value a probability.
-
-    Attributes:
-        images: Their names, in the file's order.
-        findings: The findings.
-        probabilities: In [0, 1].
-        warnings: What was left out, counted and named.
-    """
-
-    images: tuple[str, ...]
-    findings: Findings
-    probabilities: Probabilities
-    warnings: tuple[str, ...]
 
 
 def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
@@ -100,11 +84,10 @@ def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
     )
 
 
-def sound_predictions(file: PredictionFile, *, logits: bool = False) -> SoundPredictions:
-    """Return what can be measured of a file.
+def sound_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[ScoredImages, tuple[str, ...]]:
+    """Return what can be measured of a file, and what was left out, counted and named.
 
-    Rows with a value that is missing are left out, and so is a row that repeats another to the digit; both
-    are counted and named.
+    Rows with a value that is missing are left out, and so is a row that repeats another to the digit.
 
     Args:
         file: As it was read.
@@ -125,12 +108,13 @@ def sound_predictions(file: PredictionFile, *, logits: bool = False) -> SoundPre
         _counted(missing, "rows of {} with a value that is empty or no number are left out", file),
         _counted(repeated, "rows of {} repeat another row and are left out", file),
     ]
-    return SoundPredictions(
+    scored = ScoredImages(
+        model=file.path.name,
         images=tuple(file.images[row] for row in kept),
+        scores=sigmoid(values) if logits else values,
         findings=file.findings,
-        probabilities=sigmoid(values) if logits else values,
-        warnings=tuple(warning for warning in warnings if warning),
     )
+    return scored, tuple(warning for warning in warnings if warning)
 
 
 def finding_of_column(name: str, findings: Findings = ()) -> Finding | None:

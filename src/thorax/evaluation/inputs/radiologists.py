@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int8
 from thorax.arrays import NOT_LABELED, Probabilities, Rows, Targets
 from thorax.errors import DataError
 from thorax.evaluation.classification import Calls
+from thorax.evaluation.labeled import check_shapes
 from thorax.findings import Finding, Findings, find_finding, parse_finding
 from thorax.tabular import Table, read_table
 
@@ -167,12 +168,7 @@ def against_radiologists(
     Raises:
         DataError: The arrays do not fit the images and the findings.
     """
-    shape = (len(images), len(findings))
-    if probabilities.shape != shape or calls.shape != shape:
-        raise DataError(
-            f"probabilities of shape {probabilities.shape} and calls of shape {calls.shape} do not fit "
-            f"{shape[0]} images and {shape[1]} findings; give one row per image, one column per finding"
-        )
+    check_shapes(len(images), findings, probabilities=probabilities, calls=calls)
     read = {name: row for row, name in enumerate(labels.images)}
     rows = np.array([row for row, name in enumerate(images) if name in read], dtype=np.int64)
     label_rows = np.array([read[images[row]] for row in rows], dtype=np.int64)
