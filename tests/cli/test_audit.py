@@ -4,19 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from thorax.cli.audit import audit
+from tests.helpers.command import thorax
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
-from thorax.errors import DataError
 from thorax.recipe.schema import Preparation
 from thorax.store import build_store
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(audit)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +25,7 @@ def work(tmp_path_factory) -> Path:
 
 
 def run(work, *arguments, expect=0):
-    result = CliRunner().invoke(app, [str(work / "store"), *map(str, arguments)])
-    if isinstance(result.exception, DataError):
-        raise result.exception
-    assert result.exit_code == expect, result.output
-    return result
+    return thorax("audit", work / "store", *arguments, expect=expect)
 
 
 def test_a_clean_store_exits_with_zero(work):
@@ -70,33 +60,7 @@ def test_json_is_all_that_is_printed(work):
     assert {"rows-of-train", "constant"} <= {problem["kind"] for problem in value["problems"]}
 
 
-def test_a_file_with_parts_is_audited_though_it_leaks(work):
-    images = (work / "source" / "train_val_list.txt").read_text().split()
-    rows = [f"images/{name},{'train' if number % 2 else 'test'}" for number, name in enumerate(images)]
-    (work / "split.csv").write_text("\n".join(["Image Index,fold", *rows]))
-    result = run(work, "--split", f"file:{work / 'split.csv'}", "--no-pixels", expect=1)
-    assert "split file:split.csv" in result.stdout
-    assert "[patients-in-two-parts]" in result.stdout
-    assert "[split-unknown]" in result.stdout
-
-
-def test_boxes_are_read(work):
-    boxes = work / "source" / "BBox_List_2017.csv"
-    result = run(work, "--split", "folder-official", "--boxes", boxes, "--no-pixels")
-    assert "warning: images with boxes in training or validation: " in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "neither is given; name one of them, such as `split=nih-official`"),
-        (["--split", "folder-official", "--test-list", "x.txt"], "both are given"),
-        (["--split", "folder-official", "--part", "dev"], "no part 'dev' in folder-official"),
-        (["--test-list", "nothing.txt"], "nothing.txt cannot be read"),
-        (["--split", "patient-1-2-3"], "there is no split 'patient-1-2-3'"),
-        (["--split", "folder-official", "--metrics", "nothing.json"], "nothing.json cannot be read"),
-    ],
-)
-def test_what_cannot_be_audited_is_refused(work, arguments, message):
-    with pytest.raises(DataError, match=message):
-        run(work, *arguments)
+def test_messages_name_the_flags(work):
+    done = run(work, expect=3)
+    assert "can be audited with --split or with lists of its images, and neither is given" in done.stderr
+    assert "such as --split nih-official" in done.stderr

@@ -16,7 +16,7 @@ from thorax.cli.localize import localize
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
-from thorax.errors import BundleError, DataError, LeakError, RecipeError
+from thorax.errors import BundleError, DataError, RecipeError
 from thorax.exporting import export_float32
 from thorax.image_set import ImageSet
 from thorax.models import build_classifier, weights_as_bytes
@@ -271,14 +271,3 @@ def test_wrong_input_gets_a_message(work, tmp_path, arguments, error, message):
 def test_an_unknown_method_lists_the_known_ones(work):
     with pytest.raises(RecipeError, match=r"no method 'gradcam' for maps; choose from .* grad-cam\+\+"):
         run("explain", work / "bundle", work / "wide.png", "--method", "gradcam")
-
-
-def test_patients_that_the_bundle_saw_are_refused(work, tmp_path):
-    images = open_store(work / "store")
-    frame = images.table.frame
-    boxed = frame["boxes"].map(lambda boxes: any(box.finding.name in FINDINGS for box in boxes))
-    patient = frame["patient"][boxed & (frame["official"] == "test")].iloc[0]
-    bundle = bundle_at(tmp_path / "bundle", seen=[patient])
-    with pytest.raises(LeakError, match="1 of these"):
-        run("localize", bundle, "--store", work / "store", "--out", tmp_path / "new")
-    assert not (tmp_path / "new").exists()
