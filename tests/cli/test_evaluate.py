@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.command import thorax, thorax_process
+from tests.helpers.command import command, thorax
 from thorax.datasets.phantom import write_phantoms
 from thorax.evaluation.thresholds import TUNED_MARK
 
@@ -26,15 +26,15 @@ def test_a_report_is_printed_and_written(work, tmp_path):
         "evaluate", "--predictions", folder / "one.csv", "--labels", labels, "--resamples", "20",
         "--prevalence", "Effusion=0.1", "--out", tmp_path / "out",
     )  # fmt: skip
-    done = thorax_process(*asked)
+    done = thorax(*asked)
     assert "split not stated" in done.stdout
     assert "Pleural effusion" in done.stdout
     assert done.stdout.endswith(f"report: {tmp_path / 'out' / 'report.html'}\n")
     assert done.stderr.startswith("note: Which patients this model was trained on is not known")
-    again = thorax(*asked, expect=3)
+    again = command(*asked, expect=3)
     assert "out is not empty" in again.stderr
     assert "set --overwrite to replace what is there" in again.stderr
-    assert thorax(*asked, "--overwrite").stdout == done.stdout
+    assert command(*asked, "--overwrite").stdout == done.stdout
 
 
 def test_choosing_on_what_is_reported_is_refused_or_marked(work, tmp_path):
@@ -43,10 +43,10 @@ def test_choosing_on_what_is_reported_is_refused_or_marked(work, tmp_path):
         "evaluate", "--predictions", folder / "one.csv", "--labels", labels, "--rule", "youden",
         "--resamples", "10", "--out", tmp_path / "out",
     )  # fmt: skip
-    done = thorax(*asked, expect=3)
+    done = command(*asked, expect=3)
     assert "choose them on validation, or mark every figure at them with --allow-test-tuning" in done.stderr
     assert not (tmp_path / "out").exists()
-    assert thorax(*asked, "--allow-test-tuning").stdout.count(TUNED_MARK) >= 2
+    assert command(*asked, "--allow-test-tuning").stdout.count(TUNED_MARK) >= 2
 
 
 def test_what_the_audit_finds_is_an_error_on_the_terminal(work, tmp_path):
@@ -54,7 +54,7 @@ def test_what_the_audit_finds_is_an_error_on_the_terminal(work, tmp_path):
     lines = (folder / "one.csv").read_text().splitlines()
     binary = [f"{image},{round(float(value))}" for image, value in (line.split(",") for line in lines[1:])]
     (tmp_path / "binary.csv").write_text("\n".join([lines[0], *binary]) + "\n")
-    done = thorax(
+    done = command(
         "evaluate", "--predictions", tmp_path / "binary.csv", "--labels", labels, "--resamples", "5", "--out",
         tmp_path / "out",
     )  # fmt: skip
@@ -79,7 +79,7 @@ def test_wrong_input_gets_a_message_and_its_exit_code(work, tmp_path, arguments,
     folder, labels = work
     places = {"RUN": folder, "CSV": folder / "one.csv", "LABELS": labels}
     given = ("--out", tmp_path / "new", *arguments)
-    done = thorax("evaluate", *(places.get(argument, argument) for argument in given), expect=code)
+    done = command("evaluate", *(places.get(argument, argument) for argument in given), expect=code)
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert not (tmp_path / "new").exists()
 
@@ -88,9 +88,9 @@ def test_a_comparison_is_printed_and_written(work, tmp_path):
     folder, labels = work
     files = [folder / "one.csv", folder / "two.csv"]
     asked = ("compare", "--labels", labels, "--resamples", "50", "--out", tmp_path / "out")
-    done = thorax(*asked, *files)
+    done = command(*asked, *files)
     assert "two.csv less one.csv: split not stated" in done.stdout
     assert done.stdout.endswith(f"comparison: {tmp_path / 'out' / 'comparison.json'}\n")
     assert "note: one.csv: Which patients" in done.stderr
-    assert "set --overwrite to replace" in thorax(*asked, *files, expect=3).stderr
-    assert "at least two" in thorax(*asked, "--overwrite", files[0], expect=2).stderr
+    assert "set --overwrite to replace" in command(*asked, *files, expect=3).stderr
+    assert "at least two" in command(*asked, "--overwrite", files[0], expect=2).stderr
