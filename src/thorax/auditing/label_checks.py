@@ -248,17 +248,9 @@ def _is_picked(
 
 def _fewer_by_chance(everyone: int, kept: int, positive: int, both: int) -> float:
     """Return the probability of at most `both` kept positives: the lower tail of the hypergeometric law."""
-    least = max(0, positive + kept - everyone)
-    terms = [
-        _log_choose(kept, found) + _log_choose(everyone - kept, positive - found)
-        for found in range(least, both + 1)
-    ]
-    whole = _log_choose(everyone, positive)
-    return math.fsum(math.exp(term - whole) for term in terms)
+    from scipy.stats import hypergeom  # noqa: PLC0415  (0.5 s, and only where a finding is rare)
 
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return float(hypergeom.cdf(both, everyone, positive, kept))
 
 
 _COMBINED = "Finding Labels"

@@ -139,12 +139,21 @@ def test_percentiles_move_against_the_bias_of_the_samples(value, ends):
 
 
 @pytest.mark.parametrize(
-    ("freedom", "quantile"), [(math.inf, 1.959964), (30, 2.042272), (10, 2.228139), (4, 2.776445)]
+    ("freedom", "quantile"),
+    [
+        (0.5, 164.557674),
+        (1, 12.706205),
+        (1.5, 6.016663),
+        (2, 4.302653),
+        (3, 3.182446),
+        (4, 2.776445),
+        (10, 2.228139),
+        (30, 2.042272),
+        (math.inf, 1.959964),
+    ],
 )
 def test_students_quantile_is_that_of_the_tables(freedom, quantile):
-    assert student_quantile(0.975, float(freedom)) == pytest.approx(
-        quantile, abs=1e-2 if freedom < 10 else 2e-4
-    )
+    assert student_quantile(0.975, float(freedom)) == pytest.approx(quantile, rel=1e-6)
 
 
 def test_effective_patients():

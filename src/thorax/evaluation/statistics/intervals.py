@@ -267,15 +267,7 @@ def _reach(patients: float) -> float:
 
 
 def student_quantile(probability: float, freedom: float) -> float:
-    """Return a quantile of Student's t distribution; the normal one where `freedom` is infinite.
+    """Return a quantile of Student's t distribution; the normal one where `freedom` is infinite."""
+    from scipy.special import stdtrit  # noqa: PLC0415  (0.15 s, only where intervals are computed)
 
-    To 1e-2 from 4 degrees of freedom on, to 1e-3 from 10 on; below, too near the middle. Abramowitz and
-    Stegun, Handbook of Mathematical Functions, 1964, 26.7.5.
-    """
-    z = NormalDist().inv_cdf(probability)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return float(stdtrit(freedom, probability))
