@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 def has_cuda_driver() -> bool:
     """Return whether there is a CUDA driver; where there is none, torch need not be asked for a GPU."""
     try:
-        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        ctypes.CDLL("libcuda.so.1")
     except OSError:
         return False
     return True

@@ -9,7 +9,6 @@ from thorax.errors import DataError
 from thorax.evaluation.classification import rates_of, tally
 from thorax.evaluation.prevalence import (
     LabelShift,
-    adjust_prevalence,
     estimate_prevalence,
     predictive_values,
     predictive_values_at,
@@ -36,7 +35,8 @@ def em(probability, trained):
     """Slow and obvious: Saerens, Latinne and Decaestecker's steps, until they stand still."""
     prevalence = trained
     for _ in range(20_000):
-        posterior = adjust_prevalence(probability[:, None], trained=one(trained), stated=one(prevalence))
+        present = probability * prevalence / trained
+        posterior = present / (present + (1 - probability) * (1 - prevalence) / (1 - trained))
         following = float(np.mean(posterior))
         if abs(following - prevalence) < 1e-13:
             break
@@ -119,35 +119,6 @@ def test_without_images_there_are_no_predictive_values():
     found = predictive_values_at(nothing, nothing, patient=np.zeros(0, dtype=np.int64), prevalence=0.1)
     assert not found.ppv.exists
     assert found.undefined_resamples == 1000
-
-
-@given(st.lists(SHARES, min_size=3, max_size=3), SHARES, SHARES)
-def test_adjusted_odds_are_multiplied_and_can_be_taken_back(values, trained, stated):
-    probabilities = np.array(values)[:, None]
-    there = adjust_prevalence(probabilities, trained=one(trained), stated=one(stated))
-    ratio = (stated / (1 - stated)) / (trained / (1 - trained))
-    assert there / (1 - there) == pytest.approx(ratio * probabilities / (1 - probabilities), rel=1e-6)
-    back = adjust_prevalence(there, trained=one(stated), stated=one(trained))
-    assert back == pytest.approx(probabilities, rel=1e-9)
-
-
-def test_adjusting_by_hand_and_at_the_ends():
-    # Even odds at 50 % are 1 to 9 at 10 %.
-    probabilities = np.array([[0.5, 0.5, 0.5, 0.0, 1.0, 0.3]])
-    trained = np.array([0.5, 0.0, 0.5, 0.5, 0.5, 0.3])
-    stated = np.array([0.1, 0.1, np.nan, 0.1, 0.1, 0.0])
-    adjusted = adjust_prevalence(probabilities, trained=trained, stated=stated)[0]
-    assert adjusted == pytest.approx([0.1, np.nan, np.nan, 0.0, 1.0, 0.0], nan_ok=True)
-
-
-def test_adjusted_probabilities_are_calibrated_where_they_are_used():
-    random = np.random.default_rng(2)
-    target, probability = two_gaussians(random, prevalence=0.3, size=40_000, trained=0.05)
-    assert abs(np.mean(probability) - np.mean(target)) > 0.05
-    adjusted = adjust_prevalence(probability[:, None], trained=one(0.05), stated=one(0.3))[:, 0]
-    for low in (0.0, 0.2, 0.4, 0.6, 0.8):
-        inside = (adjusted >= low) & (adjusted < low + 0.2)
-        assert np.mean(adjusted[inside]) == pytest.approx(np.mean(target[inside]), abs=0.03)
 
 
 @pytest.mark.parametrize(("trained", "prevalence"), [(0.03, 0.1), (0.3, 0.02), (0.5, 0.5)])

@@ -19,8 +19,8 @@ _SEEN = {
     "val": "selection or calibration",
     "pretrain": "the training of the backbone before",
 }
-_MARK = "test_tun"
-"""What the keys of metrics.json begin or end with that mark a choice made on the test part: "test_tuned"."""
+_MARK = "test_tuned"
+"""What the keys of metrics.json contain that mark a choice made on the test part."""
 
 
 def check_bundle(bundle: Bundle, lists: Lists, part: str, *, dataset: str) -> list[Problem]:

@@ -135,7 +135,10 @@ def evaluate_discrimination(
         resamples=resamples,
         seed=seed,
     )
-    means = [_mean_interval(each, in_mean, ranked) for each in (scores.auc, scores.partial, scores.precision)]
+    means = [
+        _mean_interval(each, in_mean, [*ranked, pooled])
+        for each in (scores.auc, scores.partial, scores.precision)
+    ]
     return Discrimination(
         findings=tuple(
             FindingDiscrimination(
@@ -218,7 +221,7 @@ def _mean_interval(
     count = np.sum(~np.isnan(chosen), axis=1)
     means = np.where(count > 0, np.nansum(chosen, axis=1) / np.maximum(count, 1), np.nan)
     # A finding that one patient alone has leaves the mean the widest interval of its resamples, not none.
-    patients = max(mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used]), 2.0)
+    patients = max(mean_patients([each for each, used in zip(ranked, in_mean, strict=True) if used]), 2.0)
     return resampled_interval(float(means[0]), means[1:], patients=patients)
 
 
@@ -228,7 +231,7 @@ def _delong_mean(
     if not np.any(in_mean):
         return Interval(math.nan, math.nan, math.nan)
     contrast = auc_contrast(measured, in_mean / np.sum(in_mean))
-    patients = mean_patients([each for each, used in zip(ranked, in_mean, strict=False) if used])
+    patients = mean_patients([each for each, used in zip(ranked, in_mean, strict=True) if used])
     return auc_interval(contrast.interval.value, contrast.variance, patients=patients)
 
 

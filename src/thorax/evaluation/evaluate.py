@@ -53,7 +53,7 @@ class Context:
 
     Attributes:
         split: Name of the split; "" where it is not stated.
-        part: "train", "validation" or "test"; "" without a split.
+        part: "train", "val" or "test"; "" without a split.
         split_sha256: SHA-256 of the whole list of the split, whichever images are at hand; "" without one.
         images_sha256: SHA-256 of the names of the images that were evaluated.
         dataset: What the images are, for people.

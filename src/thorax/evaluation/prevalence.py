@@ -12,7 +12,6 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from thorax.arrays import Probabilities
 from thorax.errors import DataError
 from thorax.evaluation.classification import RATES, rates_of, resampled_sums, tally
 from thorax.evaluation.statistics.intervals import LEVEL, Interval, effective_patients, resampled_interval
@@ -22,7 +21,6 @@ __all__ = [
     "LabelShift",
     "PredictiveValues",
     "StatedPrevalence",
-    "adjust_prevalence",
     "estimate_prevalence",
     "predictive_values",
     "predictive_values_at",
@@ -155,26 +153,6 @@ def _hull(interval: Interval, more: Float64[np.ndarray, " end"]) -> Interval:
     if not ends or not interval.exists:
         return interval
     return Interval(interval.value, min(*ends, interval.value), max(*ends, interval.value))
-
-
-def adjust_prevalence(
-    probabilities: Probabilities, *, trained: Float64[np.ndarray, " k"], stated: Float64[np.ndarray, " k"]
-) -> Probabilities:
-    """Return what calibrated probabilities become at another prevalence; order and AUC stay.
-
-    The odds are multiplied by the ratio of the prevalences' odds (Saerens, Latinne and Decaestecker, Neural
-    Computation 2002, eq. 2.4).
-
-    Args:
-        probabilities: Calibrated where the prevalence was `trained`.
-        trained: Prevalence of each finding there. A column of which it is 0, 1 or NaN becomes NaN.
-        stated: Prevalence of each finding that is asked about, in [0, 1]; NaN makes the column NaN.
-    """
-    usable = (trained > 0) & (trained < 1) & (stated >= 0) & (stated <= 1)
-    inside = np.where(usable, trained, 0.5)
-    present = probabilities * (stated / inside)
-    absent = (1 - probabilities) * ((1 - stated) / (1 - inside))
-    return np.where(usable, _share(present, present + absent), np.nan)
 
 
 def estimate_prevalence(

@@ -6,6 +6,7 @@ Poolings other than the backbone's own need a map: `feature_map` makes one of ea
 """
 
 import math
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -45,7 +46,7 @@ def build_head(size: int, hidden: tuple[int, ...], num_findings: int, *, dropout
     if not hidden:
         return nn.Linear(size, num_findings)
     layers: list[nn.Module] = []
-    for before, after in zip((size, *hidden), hidden, strict=False):
+    for before, after in pairwise((size, *hidden)):
         layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(hidden[-1], num_findings))
 

@@ -1,5 +1,6 @@
 """Training: one straight function from a recipe and a store to a bundle."""
 
+import math
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
                 epochs=run.state.epoch,
                 stopped_early=run.state.stopped,
                 selected_epoch=epoch,
-                macro_auc=validation.macro_auc if validation.macro_auc == validation.macro_auc else None,
+                macro_auc=None if math.isnan(validation.macro_auc) else validation.macro_auc,
                 loss=validation.loss,
                 temperature=temperature,
                 notices=(*plan.notices, *refused),
