@@ -1,7 +1,7 @@
 """What the verbs share on the terminal: progress bars on standard error, tables on standard output."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from thorax.progress import Progress, ProgressCallback, stage_progress
+from thorax.progress import Progress, ProgressCallback
 
-__all__ = ["print_table", "progress_bar", "progress_bars"]
+__all__ = ["print_table", "progress_bars"]
 
 _MAX_BARS: Final = 4
 """Bars on the screen at once: a run of a hundred epochs shows the latest."""
@@ -57,15 +57,6 @@ def progress_bars() -> Iterator[ProgressCallback]:
     finally:
         if tasks:
             bars.stop()
-
-
-@contextmanager
-def progress_bar(what: str, *, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Draw the bar of one stage; yield what is to be called with the units done and their total."""
-    with progress_bars() as progress:
-        count = stage_progress(progress, what, unit=unit)
-        assert count is not None
-        yield count
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:

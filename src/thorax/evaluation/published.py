@@ -5,9 +5,11 @@ two never stand in one column: a `ComparableResults` with both cannot be made.
 """
 
 import math
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from importlib.resources import files
+from typing import Any, Final, Literal
 
 from thorax.errors import DataError
 from thorax.evaluation.statistics.intervals import Interval
@@ -132,194 +134,30 @@ def comparable_results(split: str, *, dataset: str, part: str) -> ComparableResu
     return ComparableResults(kind, tuple(results))
 
 
-def _in_order(values: str) -> Mapping[Finding, float]:
-    """Name 14 AUCs, given in CheXNet's order."""
-    return dict(zip(NIH14, map(float, values.split()), strict=True))
+def _interval(value: float, ends: Sequence[float] = (math.nan, math.nan)) -> Interval:
+    low, high = ends
+    return Interval(value, low, high)
 
 
-def _family(
-    models: Mapping[str, float],
-    split: Literal["official", "random"],
-    *,
-    source: str,
-    grade: Grade,
-    remark: str,
-) -> tuple[PublishedResult, ...]:
-    """Make results that differ in nothing but the model."""
-    return tuple(
-        PublishedResult(
-            name=name,
-            split=split,
-            auc=Interval(auc, math.nan, math.nan),
-            source=source,
-            grade=grade,
-            remark=remark,
-        )
-        for name, auc in models.items()
-    )
+def _result(
+    auc: float,
+    interval: Sequence[float] = (math.nan, math.nan),
+    by_finding: Sequence[float] = (),
+    **rest: Any,
+) -> PublishedResult:
+    named = dict(zip(NIH14, by_finding, strict=True)) if by_finding else {}
+    return PublishedResult(auc=_interval(auc, interval), by_finding=named, **rest)
 
 
-_CHEXNET: Final = "Rajpurkar et al., CheXNet, arXiv:1711.05225, 2017"
-_DNETLOC: Final = "Gündel et al., Location-Aware Dense Networks, arXiv:1803.04565, 2018"
+def _pneumonia_f1(f1: float, interval: Sequence[float], differs: Sequence[str], **rest: Any) -> PublishedF1:
+    finding = parse_finding("Pneumonia", where="the published results")
+    return PublishedF1(finding=finding, f1=_interval(f1, interval), differs=tuple(differs), **rest)
 
-_OFFICIAL: Final[tuple[PublishedResult, ...]] = (
-    PublishedResult(
-        name="Wang 2017",
-        split="official",
-        auc=Interval(0.745, math.nan, math.nan),
-        source="Wang et al., ChestX-ray8, CVPR 2017 and arXiv:1705.02315",
-        grade="read",
-        by_finding=_in_order(
-            ".7003 .8100 .7585 .6614 .6933 .6687 .6580 .7993 .7032 .8052 .8330 .7859 .6835 .8717"
-        ),
-    ),
-    PublishedResult(
-        name="Yao 2018",
-        split="official",
-        auc=Interval(0.761, math.nan, math.nan),
-        source="Yao et al., Weakly Supervised Medical Diagnosis and Localization, arXiv:1803.07703, 2018",
-        grade="read",
-    ),
-    PublishedResult(
-        name="Baltruschat 2019",
-        split="official",
-        auc=Interval(0.806, math.nan, math.nan),
-        source="Baltruschat et al., Scientific Reports 9:6381, 2019",
-        grade="excerpt",
-    ),
-    PublishedResult(
-        name="DNetLoc",
-        split="official",
-        auc=Interval(0.807, math.nan, math.nan),
-        source=_DNETLOC,
-        grade="excerpt",
-        by_finding=_in_order(".767 .883 .828 .709 .821 .758 .731 .846 .745 .835 .895 .818 .761 .896"),
-    ),
-    PublishedResult(
-        name="SwinCheX",
-        split="official",
-        auc=Interval(0.810, math.nan, math.nan),
-        source="Taslimi et al., SwinCheX, arXiv:2206.04246, 2022",
-        grade="excerpt",
-    ),
-    PublishedResult(
-        name="DenseNet-121 with an interval",
-        split="official",
-        auc=Interval(0.811, 0.804, 0.816),
-        source="an excerpt that does not name its paper",
-        grade="excerpt",
-    ),
-    PublishedResult(
-        name="XProtoNet",
-        split="official",
-        auc=Interval(0.822, math.nan, math.nan),
-        source="Kim et al., XProtoNet, CVPR 2021",
-        grade="excerpt",
-    ),
-    PublishedResult(
-        name="AE-CNN",
-        split="official",
-        auc=Interval(0.8241, math.nan, math.nan),
-        source="Ranjan et al., Jointly Learning Convolutional Representations, ICVGIP 2018",
-        grade="read",
-        by_finding=_in_order(
-            ".7821 .9008 .8356 .7087 .8379 .7881 .7363 .8684 .7608 .8498 .9221 .8402 .7828 .9242"
-        ),
-        remark="a public reproduction reached .807",
-    ),
-    *_family(
-        {"Medical MAE, DenseNet-121": 0.822, "Medical MAE, ViT-S": 0.823, "Medical MAE, ViT-B": 0.830},
-        "official",
-        source="Xiao et al., Delving into Masked Autoencoders, WACV 2023",
-        grade="read",
-        remark="the largest AUC seen on the test part is reported",
-    ),
-    *_family(
-        {"EVA-X-Ti": 0.824, "EVA-X-S": 0.833, "EVA-X-B": 0.835},
-        "official",
-        source="Yao et al., EVA-X, github.com/hustvl/EVA-X, 2024",
-        grade="read",
-        remark="the checkpoint was chosen by its AUC on the test part",
-    ),
-)
 
-_RANDOM: Final[tuple[PublishedResult, ...]] = (
-    PublishedResult(
-        name="CheXNet",
-        split="random",
-        auc=Interval(0.8414, math.nan, math.nan),
-        source=_CHEXNET,
-        grade="read",
-        by_finding=_in_order(
-            ".8094 .9248 .8638 .7345 .8676 .7802 .7680 .8887 .7901 .8878 .9371 .8047 .8062 .9164"
-        ),
-    ),
-    *_family({"DNetLoc": 0.841}, "random", source=_DNETLOC, grade="excerpt", remark=""),
-    *_family(
-        {"arnoweng/CheXNet": 0.843, "arnoweng/CheXNet, improved": 0.847},
-        "random",
-        source="github.com/arnoweng/CheXNet",
-        grade="read",
-        remark="mean over ten crops of each test image",
-    ),
-    *_family(
-        {"reproduce-chexnet": 0.836},
-        "random",
-        source="Zech, github.com/jrzech/reproduce-chexnet, 2018",
-        grade="read",
-        remark="",
-    ),
-    *_family(
-        {"zoogzog/chexnet": 0.8508},
-        "random",
-        source="github.com/zoogzog/chexnet",
-        grade="read",
-        remark="mean over ten crops of each test image",
-    ),
-    *_family(
-        {"DacNet": 0.8527, "DacNet's replica of CheXNet": 0.7928, "DacNet's ViT": 0.7940},
-        "random",
-        source="Strick et al., Reproducing and Improving CheXNet, arXiv:2505.06646, 2025",
-        grade="read",
-        remark="tested on 2 % of the patients",
-    ),
-    *_family(
-        {"SynthEnsemble": 0.854},
-        "random",
-        source="Ashraf et al., SynthEnsemble, arXiv:2311.07750, 2023",
-        grade="excerpt",
-        remark="an ensemble, weighted by differential evolution",
-    ),
-)
+_TABLES: Final = tomllib.loads(files("thorax.evaluation").joinpath("published.toml").read_text("utf-8"))
 
-PUBLISHED: Final[tuple[PublishedResult, ...]] = (*_OFFICIAL, *_RANDOM)
+PUBLISHED: Final = tuple(_result(**table) for table in _TABLES["results"])
 """Every result we know well enough to print."""
 
-_DIFFERS: Final = (
-    "Its 420 images are a test set of its own, not the part that is measured here.",
-    "Its truth is what other radiologists said of these images, not what a program read from reports.",
-    "Each F1 is a mean of four, each against the labels of another reader.",
-    "F1 rises with the share of images that have the finding, which differs between the two.",
-)
-
-PNEUMONIA_F1: Final[tuple[PublishedF1, ...]] = (
-    PublishedF1(
-        reader="radiologists, mean of four",
-        finding=parse_finding("Pneumonia", where="the published results"),
-        f1=Interval(0.387, 0.330, 0.442),
-        num_images=420,
-        source=_CHEXNET,
-        grade="read",
-        differs=(*_DIFFERS, "Radiologists say yes or no: no threshold was chosen for their F1."),
-    ),
-    PublishedF1(
-        reader="CheXNet",
-        finding=parse_finding("Pneumonia", where="the published results"),
-        f1=Interval(0.435, 0.387, 0.481),
-        num_images=420,
-        source=_CHEXNET,
-        grade="read",
-        differs=_DIFFERS,
-    ),
-)
+PNEUMONIA_F1: Final = tuple(_pneumonia_f1(**table) for table in _TABLES["pneumonia_f1"])
 """Radiologists and CheXNet on pneumonia, as the CheXNet paper reports them."""
