@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import thorax
+from tests.helpers.command import command
 from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
@@ -25,7 +25,7 @@ def work(tmp_path_factory) -> Path:
 
 
 def run(work, *arguments, expect=0):
-    return thorax("audit", work / "store", *arguments, expect=expect)
+    return command("audit", work / "store", *arguments, expect=expect)
 
 
 def test_a_clean_store_exits_with_zero(work):

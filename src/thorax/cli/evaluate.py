@@ -85,24 +85,13 @@ def evaluate(
 
 def _print(result: "EvaluationResult") -> None:
     from thorax.cli.console import print_table
-    from thorax.reporting.summary import (
-        ACCURACY_HEADER,
-        CALLS_HEADER,
-        SUMMARY_HEADER,
-        accuracy_rows,
-        call_rows,
-        calls_title,
-        headline,
-        summary_rows,
-    )
+    from thorax.reporting.summary import summary_tables
 
-    ranking, primary = result.evaluation.ranking, result.evaluation.primary
     for severity, text in result.audit:
         if severity == "error":
             typer.echo(f"audit: {text}", err=True)
-    print_table(SUMMARY_HEADER, summary_rows(ranking), title=headline(ranking, result.context))
-    print_table(CALLS_HEADER, call_rows(primary), title=calls_title(primary))
-    print_table(ACCURACY_HEADER, accuracy_rows(primary), title=f"At {primary.points.name}")
+    for title, header, rows in summary_tables(result.evaluation, result.context):
+        print_table(header, rows, title=title)
     for warning in result.context.warnings:
         typer.echo(f"note: {warning}", err=True)
 

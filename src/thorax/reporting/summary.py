@@ -28,6 +28,7 @@ __all__ = [
     "pneumonia_f1",
     "short",
     "summary_rows",
+    "summary_tables",
     "threshold_text",
     "why_none_published",
 ]
@@ -193,6 +194,18 @@ def call_rows(each: AtOperatingPoint) -> list[tuple[str, ...]]:
 def accuracy_rows(each: AtOperatingPoint) -> list[tuple[str, ...]]:
     """Return accuracy beside its baseline, in the columns of `ACCURACY_HEADER`; the last row is the mean."""
     return _rate_rows(each, _ACCURACIES)
+
+
+def summary_tables(
+    evaluation: Evaluation, context: Context
+) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Return title, header and rows of the tables for a terminal: ranking, calls, accuracy."""
+    ranking, primary = evaluation.ranking, evaluation.primary
+    return [
+        (headline(ranking, context), SUMMARY_HEADER, summary_rows(ranking)),
+        (calls_title(primary), CALLS_HEADER, call_rows(primary)),
+        (f"At {primary.points.name}", ACCURACY_HEADER, accuracy_rows(primary)),
+    ]
 
 
 def _rate_rows(each: AtOperatingPoint, rates: Sequence[Rate]) -> list[tuple[str, ...]]:
