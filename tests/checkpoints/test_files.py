@@ -18,8 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from thorax.checkpoints.safe_pickle import Made, read_pickle
-from thorax.checkpoints.torch_file import open_torch_file
-from thorax.checkpoints.weights_file import read_weights_file, without_prefixes
+from thorax.checkpoints.weights_file import open_torch_file, read_weights_file, without_prefixes
 from thorax.errors import BundleError
 
 FORMATS = pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "old"])
