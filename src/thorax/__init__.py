@@ -4,6 +4,8 @@ from thorax.lazy import lazy_names
 
 TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:
+    from thorax import errors, progress
+    from thorax.inference.predictor import Failure
     from thorax.workflows.api import compare, evaluate, prepare
     from thorax.workflows.audit import audit
     from thorax.workflows.localize import localize
@@ -13,14 +15,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Failure",
     "Model",
     "__version__",
     "audit",
     "compare",
+    "errors",
     "evaluate",
     "load",
     "localize",
     "prepare",
+    "progress",
     "train",
 ]
 
@@ -28,13 +33,16 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "Failure": "thorax.inference.predictor",
         "Model": "thorax.workflows.model",
         "audit": "thorax.workflows.audit",
         "compare": "thorax.workflows.api",
+        "errors": "thorax.errors",
         "evaluate": "thorax.workflows.api",
         "load": "thorax.workflows.model",
         "localize": "thorax.workflows.localize",
         "prepare": "thorax.workflows.api",
+        "progress": "thorax.progress",
         "train": "thorax.workflows.train",
     },
     name_extras=True,

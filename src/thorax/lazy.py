@@ -13,7 +13,7 @@ def lazy_names(
 
     Args:
         package: `__name__` of the package.
-        modules: For each public name the module that defines it.
+        modules: For each public name the module that defines it, or that it is.
         name_extras: Whether a module that needs a package of an extra raises MissingExtra, with the line to
             type, where Python would say that there is no such module.
     """
@@ -21,6 +21,8 @@ def lazy_names(
     def getattr_(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if modules[name] == f"{package}.{name}":
+            return import_module(modules[name])
         if not name_extras:
             return getattr(import_module(modules[name]), name)
         from thorax.packages import missing_extras_named  # noqa: PLC0415  (`import thorax` takes milliseconds)

@@ -91,6 +91,11 @@ class Prediction:
 
         Raises:
             DataError: The model does not predict it; the message has the nearest names.
+
+        Example:
+            prediction = model.predict("chest.png")
+            prediction["Effusion"].probability
+            prediction["pleural thickening"].positive
         """
         wanted = find_finding(finding) or finding if isinstance(finding, str) else finding
         for predicted in self.findings:
@@ -120,6 +125,9 @@ class Prediction:
 
         Raises:
             MissingExtra: pandas is not installed.
+
+        Example:
+            table = prediction.to_frame()
         """
         with missing_extras_named("a table of a prediction"):
             import pandas as pd  # noqa: PLC0415  (0.4 s, and not in the base installation)

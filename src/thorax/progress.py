@@ -96,6 +96,9 @@ def tqdm(bar_class: Callable[..., Any] | None = None) -> ProgressCallback:
 
     Raises:
         ModuleNotFoundError: tqdm is not installed.
+
+    Example:
+        progress = thorax.progress.tqdm()
     """
     new_bar = bar_class or import_module("tqdm.auto").tqdm
     bars: dict[str, Any] = {}

@@ -48,6 +48,9 @@ def prepare(
         RecipeError: There is no such recipe, or it wants another size or fit than the one given.
         DataError: The source is malformed; `out` holds something else, or a store of another source or other
             settings.
+
+    Example:
+        store = thorax.prepare("nih", "store", recipe="small-cpu")
     """
     _prepare.prepare(
         source,
@@ -114,6 +117,10 @@ def evaluate(
             on the reported images, and `allow_test_tuning` is false.
         BundleError: The bundle is damaged or does not have the engine, or no split is named and it was not
             trained on exactly one.
+
+    Example:
+        result = thorax.evaluate("run", store)
+        result = thorax.evaluate(model, "store", part="test", rules=["youden"], gallery=False)
     """
     if isinstance(model, Bundle) or not Path(model).is_file():
         if validation is not None or logits:
@@ -167,6 +174,9 @@ def compare(
         DataError: There are fewer than two models, `baseline` is not one of them, or they would be measured
             on different images.
         LeakError: Training or selection of a bundle saw some of the patients.
+
+    Example:
+        comparison = thorax.compare(["run", "predictions.csv"], store, split="folder-official")
     """
     labels, store = _labels_or_store(data)
     return _compare.compare(

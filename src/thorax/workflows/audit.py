@@ -58,6 +58,10 @@ def audit(
     Raises:
         DataError: Neither a split nor lists are given, or both; or one of the files cannot be read.
         BundleError: The bundle is damaged.
+
+    Example:
+        audit = thorax.audit(store, split="folder-official", bundle="run")
+        audit.failed
     """
     files = {name: Path(file) for name, file in (lists or {}).items()}
     opened = opened_store(store)

@@ -84,6 +84,9 @@ def localize(
         DataError: The store, the split or the part is wrong, or no image has a box of a known finding.
         BundleError: The bundle is damaged, or no split is named and it was not trained on exactly one.
         RecipeError: There is no such method, or it does not go with the net.
+
+    Example:
+        localization = thorax.localize("run", store, progress=thorax.progress.tqdm())
     """
     opened, images = opened_bundle(bundle), opened_store(store)
     images.verify()

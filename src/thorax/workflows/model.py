@@ -61,6 +61,9 @@ class Explanation:
 
         Args:
             opacity: Of the map where it is highest, from 0 to 1; elsewhere in proportion to its value.
+
+        Example:
+            colors = explanation.overlay(opacity=0.4)
         """
         return overlay(self.radiograph.pixels, self.map.attribution, opacity=opacity)
 
@@ -85,6 +88,9 @@ class Explanation:
 
         Raises:
             DataError: The file's name ends otherwise.
+
+        Example:
+            explanation.save("effusion.png", contour=0.5, box=True)
         """
         panels, columns = side_by_side([self.map])
         drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
@@ -161,6 +167,12 @@ class Model:
 
         Raises:
             ImageError: It cannot be read as a radiograph, or an array does not say what its values mean.
+
+        Example:
+            prediction = model.predict("chest.png")
+            prediction = model.predict(Path("chest.dcm").read_bytes())
+            prediction = model.predict(numpy.zeros((1024, 1024), dtype=numpy.uint16))
+            prediction = model.predict(numpy.random.rand(1024, 1024), value_range=(0, 1))
         """
         radiograph = read_radiograph(image, value_range=value_range)
         (prediction,) = self._predictor.predict([radiograph], [source_name(image)])
@@ -177,6 +189,13 @@ class Model:
 
         Raises:
             DataError: This is one image.
+
+        Example:
+            for outcome in model.predict_many(Path("folder").iterdir()):
+                if isinstance(outcome, thorax.Failure):
+                    print(outcome.source, outcome.reason)
+                else:
+                    print(outcome.source, outcome["Effusion"].probability)
         """
         if isinstance(images, str | bytes | os.PathLike | Image.Image | Radiograph) or (
             isinstance(images, np.ndarray) and images.ndim == 2  # noqa: PLR2004  (rows and columns)
@@ -213,6 +232,9 @@ class Model:
             DataError: The model does not predict the finding.
             RecipeError: There is no such method, or it does not go with the net.
             MissingExtra: The method takes torch, which is not installed.
+
+        Example:
+            explanation = model.explain("chest.png", "Effusion")
         """
         chosen = best_method(self.bundle) if method is None else _method(method)
         source, radiograph = source_name(image), read_radiograph(image, value_range=value_range)
@@ -237,7 +259,11 @@ class Model:
         )
 
     def card(self) -> Markdown:
-        """Return its model card in Markdown: what it is for, what it was made of, and its limits."""
+        """Return its model card in Markdown: what it is for, what it was made of, and its limits.
+
+        Example:
+            print(model.card())
+        """
         return Markdown(render_card(self.bundle))
 
     def __fspath__(self) -> str:
@@ -280,6 +306,10 @@ def load(
         BundleError: There is no bundle, it is damaged, or has no such engine.
         MissingExtra: What runs the engine is not installed.
         RecipeError: There is no such device.
+
+    Example:
+        model = thorax.load("run")
+        model = thorax.load(run, engine="torch")
     """
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle), check_nets=False)
     predictor = open_predictor(opened, device=device, engine=engine)

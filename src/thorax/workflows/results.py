@@ -86,6 +86,9 @@ class EvaluationResult:
 
         Raises:
             MissingExtra: pandas is not installed.
+
+        Example:
+            result.predictions.to_csv("predictions.csv", index=False)
         """
         names = [finding.name for finding in self.findings]
         columns = dict(zip(names, self.probabilities.T, strict=True))
@@ -98,6 +101,9 @@ class EvaluationResult:
 
         Raises:
             MissingExtra: pandas is not installed.
+
+        Example:
+            result.to_frame().sort_values("auc")
         """
         return frame(evaluation_columns(self.evaluation))
 
@@ -116,6 +122,9 @@ class EvaluationResult:
 
         Raises:
             DataError: `out` is a file, or not empty and `overwrite` is false.
+
+        Example:
+            result.write("report")
         """
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)

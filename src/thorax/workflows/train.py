@@ -69,6 +69,11 @@ def train(
         DataError: The store is not what the recipe wants, or `out` holds something else.
         NonFiniteLoss: The loss became infinite or not a number.
         TrainingInterrupted: Ctrl-C or SIGTERM stopped the run; it can be resumed.
+
+    Example:
+        run = thorax.train(
+            "small-cpu", store, "run", settings=["data.split=folder-official", "training.epochs=5"]
+        )
     """
     loaded, images = _opened(recipe, store, settings)
     return _run(
