@@ -43,6 +43,12 @@ CONTENT = {
         "Audit": "thorax.auditing.report",
         "Problem": "thorax.auditing.report",
     },
+    "Bundles from bundles": {
+        "calibrate": "thorax.workflows.bundles",
+        "ensemble": "thorax.workflows.bundles",
+        "export": "thorax.workflows.bundles",
+        "WrittenBundle": "thorax.workflows.bundles",
+    },
     "Progress": {"Progress": "thorax.progress", "tqdm": "thorax.progress"},
 }
 """The headings; under each, names and the modules that define them."""
@@ -61,6 +67,7 @@ _SUBJECTS = {
     "ComparisonResult": "comparison",
     "LocalizationResult": "localization",
     "FindingPrediction": "finding",
+    "WrittenBundle": "written",
 }
 
 ALIASES = {
@@ -72,14 +79,19 @@ ALIASES = {
     "ProgressCallback": "a function of a `Progress`, called at most ten times a second",
     "Prevalence": "a mapping from a finding, or its name, to a number in [0, 1]",
     "EngineName": '`"auto"`, `"torch"`, `"onnx"`, `"onnx-int8"`, `"openvino"` or `"openvino-int8"`',
+    "EngineKind": '`"onnx"` or `"openvino"`',
+    "CalibrationKind": '`"temperature"` or `"platt"`',
+    "MeanOf": '`"probabilities"` or `"logits"`',
+    "MemberWeights": '`"equal"` or `"validation"`',
+    "OperatingPointRule": '`"f1-optimal"`, `"youden"`, `"sensitivity-90"`, `"specificity-95"`, `"one-half"`',
     "Fit": '`"pad"`, `"crop"` or `"stretch"`',
 }
 
 HEAD = """# The Python interface
 
-`python docs/generate_api.py` writes this page from the docstrings. The test suite runs the examples in order, on
-synthetic radiographs in the folder `nih`. A call takes what an earlier one returned, or its path. Every error
-that Thorax raises on purpose is a `thorax.errors.ThoraxError`.
+`python docs/generate_api.py` writes this page from the docstrings. The test suite runs the examples in
+order, on synthetic radiographs in the folder `nih`. A call takes what an earlier one returned, or its
+path. Every error that Thorax raises on purpose is a `thorax.errors.ThoraxError`.
 
 ```python
 from pathlib import Path

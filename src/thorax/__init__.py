@@ -5,11 +5,11 @@ from thorax.lazy import lazy_names
 TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:
     from thorax import errors, progress
-    from thorax.inference.predictor import Failure
     from thorax.workflows.api import compare, evaluate, prepare
     from thorax.workflows.audit import audit
+    from thorax.workflows.bundles import calibrate, ensemble, export
     from thorax.workflows.localize import localize
-    from thorax.workflows.model import Model, load
+    from thorax.workflows.model import Failure, Model, load
     from thorax.workflows.train import train
 
 __version__ = "0.1.0"
@@ -19,9 +19,12 @@ __all__ = [
     "Model",
     "__version__",
     "audit",
+    "calibrate",
     "compare",
+    "ensemble",
     "errors",
     "evaluate",
+    "export",
     "load",
     "localize",
     "prepare",
@@ -33,12 +36,15 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "Failure": "thorax.inference.predictor",
+        "Failure": "thorax.workflows.model",
         "Model": "thorax.workflows.model",
         "audit": "thorax.workflows.audit",
+        "calibrate": "thorax.workflows.bundles",
         "compare": "thorax.workflows.api",
+        "ensemble": "thorax.workflows.bundles",
         "errors": "thorax.errors",
         "evaluate": "thorax.workflows.api",
+        "export": "thorax.workflows.bundles",
         "load": "thorax.workflows.model",
         "localize": "thorax.workflows.localize",
         "prepare": "thorax.workflows.api",

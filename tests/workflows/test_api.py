@@ -142,3 +142,16 @@ def test_progress_is_told_of_each_stage(result, seen):
     for stage in stages:
         last = [progress for progress in seen if progress.stage == stage][-1]
         assert last.done == last.total, stage
+
+
+def test_bundles_of_bundles_are_models_too(run, store, source, tmp_path):
+    calibrated = thorax.calibrate(run, store, tmp_path / "calibrated", kind="platt", device="cpu")
+    assert repr(calibrated).endswith("calibrated': calibrated (platt), torch, onnx float32)")
+    united = thorax.ensemble([run, calibrated], tmp_path / "ensemble", name="<both>", device="cpu")
+    assert "2" in text_of(united._repr_html_())
+    assert "Bundle <both>" in text_of(united._repr_html_())
+    exported = thorax.export(united, store, split="folder-official", out=tmp_path / "exported")
+    path = min((source / "images").glob("*.png"))
+    by_onnx, by_torch = (thorax.load(bundle, device="cpu").predict(path) for bundle in (exported, united))
+    for one, other in zip(by_onnx, by_torch, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=1e-4)

@@ -25,6 +25,7 @@ from thorax.bundle.files import MANIFEST, bundle_folder, check_file
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Trained
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.findings import Findings, finding_or_new
+from thorax.notebook import shortened
 from thorax.recipe.sections import Preparation
 
 __all__ = [
@@ -42,7 +43,7 @@ _PATIENTS = "patients.json"
 _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A bundle: opened, with files that are what its manifest says, or about to be written.
 
@@ -60,6 +61,13 @@ class Bundle:
     sha256: str
     patients: Mapping[str, frozenset[str]]
     weights: Mapping[str, Path]
+
+    def __fspath__(self) -> str:
+        """Return the folder, so that a bundle may be given wherever the path of one may."""
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Bundle({shortened(str(self.folder))!r}: {self.manifest.name}, {len(self.findings)} findings)"
 
     @property
     def findings(self) -> Findings:

@@ -20,6 +20,7 @@ from thorax.inference.ensemble import (
     write_calibrated,
 )
 from thorax.inference.predictor import Predictor
+from thorax.notebook import facts, notes, page, shortened
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import (
     CalibrationKind,
@@ -35,7 +36,7 @@ from thorax.store import open_store
 __all__ = ["WrittenBundle", "calibrate", "ensemble", "export", "import_checkpoint"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WrittenBundle:
     """A bundle that was just written, or changed.
 
@@ -50,6 +51,38 @@ class WrittenBundle:
     def __fspath__(self) -> str:
         """Return the bundle's folder, so that this may be given wherever a bundle's path may."""
         return str(self.bundle.folder)
+
+    def __repr__(self) -> str:
+        return (
+            f"WrittenBundle({shortened(str(self.bundle.folder))!r}: {self._calibration()}, {self._engines()})"
+        )
+
+    def _repr_html_(self) -> str:
+        manifest = self.bundle.manifest
+        points = manifest.operating_points
+        return page(
+            f"Bundle {manifest.name}",
+            facts(
+                [
+                    ("Folder", str(self.bundle.folder)),
+                    ("Findings", ", ".join(finding.label for finding in self.bundle.findings)),
+                    ("Members", str(len(manifest.members))),
+                    ("Probabilities", self._calibration()),
+                    ("Thresholds", points.rule if points else "none"),
+                    ("Engines", self._engines()),
+                ]
+            ),
+            notes(self.notices),
+        )
+
+    def _calibration(self) -> str:
+        calibration = self.bundle.manifest.calibration
+        return "not calibrated" if calibration is None else f"calibrated ({calibration.kind})"
+
+    def _engines(self) -> str:
+        return ", ".join(
+            ["torch", *(f"{each.kind} {each.precision}" for each in self.bundle.manifest.engines)]
+        )
 
 
 def calibrate(
@@ -84,6 +117,9 @@ def calibrate(
         DataError: The store is prepared otherwise, or `out` holds something else.
         LeakError: Training saw patients of the part, or a split that a member was trained on tests on them.
         RecipeError: A setting of the views is unknown.
+
+    Example:
+        calibrated = thorax.calibrate("run", store, "calibrated", kind="platt")
     """
     opened, images, folder = load_bundle(bundle), open_store(store), Path(out)
     refuse_used_folder(folder, overwrite=overwrite, sources=[opened])
@@ -130,6 +166,9 @@ def ensemble(
         DataError: The store is prepared otherwise, or `out` holds something else.
         LeakError: As for `calibrate`.
         RecipeError: Weights are to be fitted without a store.
+
+    Example:
+        ensemble = thorax.ensemble(["run", calibrated], "ensemble", store=store)
     """
     if store is None and weights == "validation":
         raise RecipeError("`weights=validation` needs `store`: the weights are fitted on its images")
@@ -190,6 +229,9 @@ def export(
         DataError: The store is prepared otherwise, or `out` holds something else.
         LeakError: The quantized engine would be fitted on other images than the bundle was calibrated on.
         RecipeError: `gated` is given without `int8`.
+
+    Example:
+        exported = thorax.export("run", store, out="exported")
     """
     if gated and not int8:
         raise RecipeError("`gated` says what a quantized engine is judged by; set `int8` too")

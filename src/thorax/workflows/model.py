@@ -27,7 +27,7 @@ from thorax.radiograph import Radiograph
 from thorax.recipe.literals import EngineName
 from thorax.reporting.model_card import render_card
 
-__all__ = ["Explanation", "Model", "load"]
+__all__ = ["Explanation", "Failure", "Model", "load"]
 
 _SIDE: Final = 480
 """Longest side in pixels of the picture that a notebook shows."""
