@@ -71,9 +71,8 @@ def train(
         TrainingInterrupted: Ctrl-C or SIGTERM stopped the run; it can be resumed.
 
     Example:
-        run = thorax.train(
-            "small-cpu", store, "run", settings=["data.split=folder-official", "training.epochs=5"]
-        )
+        settings = ["data.split=folder-official", "training.epochs=5"]
+        run = thorax.train("small-cpu", store, "run", settings=settings)
     """
     loaded, images = _opened(recipe, store, settings)
     return _run(
