@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import sync_playwright
 
 from thorax.datasets.phantom.cohort import draw_patients
 from thorax.findings import NIH14
@@ -29,28 +29,24 @@ PICTURE: Final = Path(__file__).parents[1] / "docs" / "report.png"
 TEXT_HASH: Final = "thorax-report-text-sha256"
 """Keyword of the PNG text chunk with the SHA-256 of the text that the picture shows."""
 
-_WIDTH, _HEIGHT = 980, 1160
+_WIDTH, _MARGIN = 980, 40
 _PATIENTS, _SEED = 1000, 11
 
 _AUC: Final = (0.78, 0.88, 0.83, 0.70, 0.82, 0.76, 0.72, 0.87, 0.74, 0.85, 0.91, 0.80, 0.76, 0.89)
 """The AUC that each finding of NIH14 is simulated with, in its order."""
 
-_VISIBLE_TEXT: Final = """height => {
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const shown = [];
-  while (walker.nextNode()) {
-    const text = walker.currentNode.textContent.trim().replace(/\\s+/g, " ");
-    const range = document.createRange();
-    range.selectNodeContents(walker.currentNode);
-    const box = range.getBoundingClientRect();
-    if (text && box.height > 0 && box.top < height) shown.push(text);
-  }
-  return shown.join("\\n");
+_TEXT: Final = """forest => {
+  const shown = document.createRange();
+  shown.setStart(document.body, 0);
+  shown.setEndAfter(forest);
+  return shown.toString().replace(/\\s+/g, " ").trim();
 }"""
 
 
 def main() -> None:
     """Write the picture."""
+    if chromium() is None:
+        sys.exit("Chromium was not found; install it (Debian: apt-get install chromium) and try again")
     with tempfile.TemporaryDirectory() as folder:
         page = write_report(Path(folder))
         text = photograph(page, Path(folder) / "report.png")
@@ -77,13 +73,21 @@ def write_report(folder: Path) -> Path:
 
 
 def photograph(page: Path, picture: Path | None = None) -> str:
-    """Open the page in Chromium, take a picture of its top if asked to, and return the text there."""
+    """Return the text from the top of the page to the AUCs of the findings, and picture it if asked to."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         try:
-            tab = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, device_scale_factor=1.5)
+            tab = browser.new_page(viewport={"width": _WIDTH, "height": 800}, device_scale_factor=1.5)
             tab.goto(page.as_uri())
-            return _shown(tab, picture)
+            forest = tab.locator(".forest")
+            if picture is not None:
+                box = forest.bounding_box()
+                assert box is not None
+                height = box["y"] + box["height"] + _MARGIN
+                tab.screenshot(
+                    path=picture, full_page=True, clip={"x": 0, "y": 0, "width": _WIDTH, "height": height}
+                )
+            return str(forest.evaluate(_TEXT))
         finally:
             browser.close()
 
@@ -96,12 +100,6 @@ def chromium() -> str | None:
 def text_hash(text: str) -> str:
     """Return the SHA-256 of the text that a picture shows."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _shown(tab: Page, picture: Path | None) -> str:
-    if picture is not None:
-        tab.screenshot(path=picture)
-    return str(tab.evaluate(_VISIBLE_TEXT, _HEIGHT))
 
 
 def _thorax(folder: Path, *arguments: str) -> None:
