@@ -132,7 +132,7 @@ def test_a_radiograph_is_explained_without_torch(explain_without_torch, single, 
 @pytest.mark.parametrize(
     ("backbones", "arguments", "way_out"),
     [
-        (("densenet121",), ("--method", "grad-cam"), "or take the method cam with device cpu"),
+        (("densenet121",), ("--method", "grad-cam"), "or take --method cam with --device cpu"),
         (("test_vit",), (), "only an exact CAM can be had without, and the bundle's head allows"),
     ],
 )

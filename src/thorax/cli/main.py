@@ -28,8 +28,8 @@ _VERBS: Final = (
 )  # fmt: skip
 """In the order of `thorax --help`."""
 
-_IN_TORCH: Final = frozenset({"train", "export", "import"})
-"""Verbs that need the extra `train` whatever they are given."""
+_IN_TORCH: Final = frozenset({"train", "import", "export", "calibrate", "ensemble"})
+"""Verbs that run a net in torch: whatever package they lack, the extra to install is `train`."""
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def _exported_cam(bundle: Bundle) -> Exported | None:
 def _way_out(bundle: Bundle) -> str:
     install = f"install it with {install_line('train')}"
     if _exported_cam(bundle) is not None:
-        return f"{install}, or take the method cam with device cpu, which the exported net gives without it"
+        return f"{install}, or take `method=cam` with `device=cpu`, which the exported net gives without it"
     if not all(member.exact_cam for member in bundle.manifest.members):
         return f"{install}: only an exact CAM can be had without, and the bundle's head allows none"
     if not all(member.test_time.is_plain for member in bundle.manifest.members):

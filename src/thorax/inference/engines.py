@@ -125,7 +125,7 @@ def _torch_engine(bundle: Bundle, device: str) -> Engine:
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"{bundle.folder} was to run on torch, and {error.name} is not installed here; install it with "
-            f"{install_line('train')}, or export the bundle where torch is installed and use device cpu"
+            f"{install_line('train')}, or export the bundle where torch is installed and use `device=cpu`"
         ) from error
     return TorchEngine(bundle, device=device)
 

@@ -75,10 +75,10 @@ def import_openvino() -> Any:
     """
     try:
         import openvino  # noqa: PLC0415  (an extra)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"the engine openvino needs OpenVINO, which is not installed; install it with "
-            f"{install_line('openvino')}, or use the engine onnx"
+            "the engine openvino needs OpenVINO, which is not installed; install it with "
+            f"{install_line('openvino')}, or use `engine=onnx`"
         ) from error
     return openvino
 
