@@ -87,7 +87,7 @@ def test_which_engine_is_used(plain, bundle):
     with pytest.raises(BundleError, match=r"has no engine onnx \(it has torch\)"):
         open_engine(plain, engine="onnx")
     with pytest.raises(
-        BundleError, match=r"has no engine openvino-int8 \(it has torch, onnx\); make .*--int8"
+        BundleError, match=r"has no engine openvino-int8 \(it has torch, onnx\); export it first: .*--int8"
     ):
         open_engine(bundle, engine="openvino-int8")
     with pytest.raises(BundleError, match="computes on the CPU, and device cuda was asked for"):
