@@ -291,7 +291,7 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
 def test_a_larger_set_is_not_mixed_with_a_smaller_one(tmp_path):
     write_phantoms(tmp_path, patients=4, seed=7, size=64)
     before = hashes(tmp_path)
-    with pytest.raises(DataError, match="is no file of 2 phantom patients of seed 7"):
+    with pytest.raises(DataError, match="is not empty"):
         write_phantoms(tmp_path, patients=2, seed=7, size=64)
     assert hashes(tmp_path) == before
 
@@ -304,3 +304,16 @@ def test_a_set_that_was_cut_short_is_completed(tmp_path):
     (tmp_path / f".{LABELS}.4711.partial").write_bytes(b"half")
     write_phantoms(tmp_path, patients=4, seed=7, size=64)
     assert hashes(tmp_path) == whole
+
+
+def test_phantoms_are_replaced_only_when_asked_for(tmp_path):
+    write_phantoms(tmp_path, patients=4, seed=7, size=64)
+    before = hashes(tmp_path)
+    with pytest.raises(DataError, match=r"is not empty; .* set `overwrite`"):
+        write_phantoms(tmp_path, patients=4, seed=7, size=64)
+    assert hashes(tmp_path) == before
+    write_phantoms(tmp_path, patients=2, seed=8, size=64, overwrite=True)
+    assert not before.keys() & {name for name in hashes(tmp_path) if name.startswith("images/")}
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"notes\.txt is no file of 2 phantom patients"):
+        write_phantoms(tmp_path, patients=2, seed=8, size=64, overwrite=True)

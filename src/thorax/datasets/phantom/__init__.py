@@ -23,7 +23,7 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from thorax.arrays import Pixels
-from thorax.atomic_io import atomic_write
+from thorax.atomic_io import StrPath, atomic_write, refuse_existing
 from thorax.datasets.phantom.anatomy import FIELD_MM, Field, draw_anatomy, speckle
 from thorax.datasets.phantom.chest import build_chest
 from thorax.datasets.phantom.cohort import PhantomPatient, PhantomVisit, draw_patient, draw_patients
@@ -74,20 +74,25 @@ class PhantomSet:
     num_boxes: int
 
 
-def write_phantoms(out: Path, *, patients: int, seed: int = 0, size: int = 256) -> PhantomSet:
+def write_phantoms(
+    out: StrPath, *, patients: int, seed: int = 0, size: int = 256, overwrite: bool = False
+) -> PhantomSet:
     """Draw a set of phantoms into `out`, with findings about as often and as related as NIH's.
 
     A prevalence below 3 % is raised to 3 %, so that a few hundred patients show every finding.
 
     Args:
-        out: A new or empty folder, or one with the same set, whole or cut short: it is drawn anew.
+        out: A new or empty folder, or one where the same set was cut short.
         patients: Number of patients; they have 3.6 images each in the mean, every fifth is in the test part.
         seed: Another seed is another cohort.
         size: Rows and columns of the images, 64 to 1024.
+        overwrite: Replace phantoms that are in `out`; any other file is refused.
 
     Raises:
-        DataError: `patients`, `seed` or `size` is out of range, or `out` holds something else.
+        DataError: `patients`, `seed` or `size` is out of range, or `out` holds something else, or phantoms
+            that may not be replaced.
     """
+    out = Path(out)
     if not 1 <= patients <= _MOST_PATIENTS:
         raise DataError(f"{patients} patients cannot be drawn into {out}; ask for 1 to {_MOST_PATIENTS}")
     if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
@@ -97,7 +102,9 @@ def write_phantoms(out: Path, *, patients: int, seed: int = 0, size: int = 256) 
         )
     if seed < 0:
         raise DataError(f"seed {seed} of the phantoms in {out} is negative; choose one from 0")
-    _make_room(out, patients=patients, seed=seed)
+    if (out / _LABELS).exists():
+        refuse_existing(out, overwrite=overwrite, folder=True)
+    _make_room(out, patients=patients, seed=seed, overwrite=overwrite)
     keep_freed_memory()
     counts = dict.fromkeys(("images", "test", "boxes"), 0)
     with ExitStack() as files:
@@ -164,19 +171,27 @@ def _expose(attenuation: Field, draws: Float64[np.ndarray, " _"], grain: UInt8[n
     return np.asarray(np.clip(gray + np.float32(0.5), 0, 255).astype(np.uint8))
 
 
-def _make_room(out: Path, *, patients: int, seed: int) -> None:
-    """Make `out` and its images folder, refuse foreign files, and remove what a killed run left."""
+def _make_room(out: Path, *, patients: int, seed: int, overwrite: bool) -> None:
+    """Make `out` and its images folder, refuse foreign files, and remove what a killed run left.
+
+    With `overwrite`, phantoms of another set are removed too.
+    """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, so phantoms cannot be drawn into it; choose a folder")
     images = out / "images"
-    for file in (*_entries(out), *_entries(images)):
-        if file == images:
-            continue
-        if not _is_own(file, images, patients=patients, seed=seed):
+    others = [
+        file
+        for file in (*_entries(out), *_entries(images))
+        if file != images and not _is_own(file, images, patients=patients, seed=seed)
+    ]
+    for file in others:
+        if not (overwrite and file.parent == images and _OWN_IMAGE.fullmatch(file.name)):
             raise DataError(
                 f"{file} is no file of {patients} phantom patients of seed {seed}, drawn into {out}; "
                 "choose an empty folder, or remove that file"
             )
+    for file in others:
+        file.unlink()
     images.mkdir(parents=True, exist_ok=True)
     (out / _LABELS).unlink(missing_ok=True)
     for file in (*_entries(out), *_entries(images)):

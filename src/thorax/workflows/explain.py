@@ -1,0 +1,143 @@
+"""Where in one radiograph findings come from, by one method or several, as values and as a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thorax.atomic_io import StrPath, refuse_existing
+from thorax.bundle import load_bundle
+from thorax.explain import open_explainer, reading_notes
+from thorax.explain.methods import methods_named
+from thorax.explain.overlay import Drawing, picture_kind, write_picture
+from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
+from thorax.findings import Findings, finding_or_new
+from thorax.imaging import read_radiograph
+from thorax.inference.engines import open_predictor
+from thorax.prediction import Prediction
+from thorax.radiograph import Radiograph
+
+__all__ = ["ExplainedRadiograph", "explain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExplainedRadiograph:
+    """Maps of findings in one radiograph.
+
+    Attributes:
+        radiograph: The image.
+        prediction: What the bundle predicts for it.
+        maps: For each finding, the map of each method.
+        notes: What a reader of the maps must know, each a sentence without its full stop.
+    """
+
+    radiograph: Radiograph
+    prediction: Prediction
+    maps: tuple[Explained, ...]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return source and maps as JSON would have them: places and boxes in pixels of the radiograph."""
+        probability = {entry.finding: entry.probability for entry in self.prediction.findings}
+        maps = [
+            {
+                "finding": entry.finding.name,
+                "probability": probability[entry.finding],
+                "method": entry.method,
+                "highest": entry.highest,
+                "place": None if entry.place is None else list(entry.place),
+                "box": None if entry.box is None else list(entry.box),
+            }
+            for entry in self.maps
+        ]
+        return {"source": self.prediction.source, "maps": maps}
+
+    def save(
+        self, path: StrPath, *, opacity: float = 0.6, contour: float | None = None, box: bool = False
+    ) -> None:
+        """Draw the radiograph and the maps over it, side by side with captions.
+
+        Args:
+            path: Ends in .png or .svg; a file that is there is replaced.
+            opacity: Of a map where it is highest, from 0 to 1.
+            contour: Fraction of the highest value at which a line is drawn; None draws none.
+            box: Whether to draw the box around the highest place.
+
+        Raises:
+            DataError: The file's name ends otherwise.
+        """
+        panels, columns = side_by_side(self.maps)
+        drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
+        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing)
+
+
+def explain(
+    bundle: StrPath,
+    image: StrPath,
+    *,
+    findings: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    level: float = 0.5,
+    seed: int = 0,
+    device: str = "auto",
+    out: StrPath | None = None,
+    opacity: float = 0.6,
+    contour: bool = False,
+    box: bool = False,
+    overwrite: bool = False,
+) -> ExplainedRadiograph:
+    """Explain findings in a radiograph: the highest place and a box for each, and a picture.
+
+    Args:
+        bundle: A bundle, or the run that made it.
+        image: A PNG, JPEG or DICOM file.
+        findings: What to explain; without any, the positive findings, or else the most probable one.
+        methods: Names of methods; without any, the exact CAM where the net has one, else Grad-CAM.
+        level: Fraction of a map's highest value at which its box and contour are drawn.
+        seed: Of methods that draw.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        out: A picture to draw, .png or .svg.
+        opacity: Of a map where it is highest, from 0 to 1.
+        contour: Draw the contour at that level.
+        box: Draw the box at that level.
+        overwrite: Replace the file `out`.
+
+    Raises:
+        BundleError: There is no bundle.
+        DataError: The bundle does not predict a finding; or `out` ends otherwise, or is there already.
+        ImageError: The image cannot be read as a radiograph.
+        RecipeError: There is no such method, or it does not go with the net.
+    """
+    if out is not None:  # a wrong name is better found before minutes of computing
+        picture_kind(Path(out))
+        refuse_existing(Path(out), overwrite=overwrite)
+    opened, radiograph = load_bundle(bundle), read_radiograph(image)
+    names = methods_named(methods, opened)
+    explainer = open_explainer(opened, methods=names, device=device)
+    (prediction,) = open_predictor(opened, device=device).predict([radiograph], [str(image)])
+    chosen = _chosen(findings, prediction)
+    maps = explain_radiograph(explainer, radiograph, chosen, methods=names, level=level, seed=seed)
+    result = ExplainedRadiograph(
+        radiograph=radiograph,
+        prediction=prediction,
+        maps=tuple(maps),
+        notes=(*prediction.warnings, *reading_notes(opened, names), *_silent(maps)),
+    )
+    if out is not None:
+        result.save(out, opacity=opacity, contour=level if contour else None, box=box)
+    return result
+
+
+def _chosen(names: Sequence[str], prediction: Prediction) -> Findings:
+    if names:
+        return tuple(dict.fromkeys(finding_or_new(name) for name in names))
+    positive = tuple(entry.finding for entry in prediction.findings if entry.positive)
+    return positive or (max(prediction.findings, key=lambda entry: entry.probability).finding,)
+
+
+def _silent(maps: Sequence[Explained]) -> list[str]:
+    """Say which maps have nothing above 0, and what may show more."""
+    silent = [entry for entry in maps if entry.place is None]
+    names = dict.fromkeys(f"{entry.finding.label} ({entry.method})" for entry in silent)
+    advice = "" if any(entry.method == "layer-cam" for entry in maps) else "; try method layer-cam"
+    return [f"nothing in the image speaks for {', '.join(names)}{advice}"] if names else []
