@@ -47,7 +47,7 @@ from thorax.training.batches import Part
 from thorax.training.checkpoint import Checkpointer
 from thorax.training.compute import deterministic, pick_compute
 from thorax.training.logbook import Logbook
-from thorax.training.plan import Plan, plan_run
+from thorax.training.plan import TrainingPlan, plan_run
 from thorax.training.run import Run
 
 CPU_STEPS = 40
@@ -98,7 +98,7 @@ def filled(part: Part, images: int) -> Part:
     return Part(part.store, part.rows[places], part.targets[places])
 
 
-def planned(recipe: Recipe, store: Store, steps: int) -> Plan:
+def planned(recipe: Recipe, store: Store, steps: int) -> TrainingPlan:
     size = recipe.training.batch_size
     few = recipe.training.model_copy(update={"batch_size": 2})  # the store may hold less than one batch
     plan = plan_run(recipe.model_copy(update={"training": few}), store)
@@ -114,7 +114,7 @@ def seconds_of(move: Callable[[], None], device: torch.device) -> float:
 
 
 def rates_of(
-    recipe: Recipe, plan: Plan, *, device: str, rounds: int, usual: Callable[[], float] | None = None
+    recipe: Recipe, plan: TrainingPlan, *, device: str, rounds: int, usual: Callable[[], float] | None = None
 ) -> tuple[Rates, float]:
     """Measure a recipe; also return the usual loop's images/s, measured between its rounds."""
     training = recipe.training

@@ -52,7 +52,7 @@ def replaced(these, **changes):
 
 def repeated(these, counts):
     """The images of a resample, each as often as its patient was drawn."""
-    rows = np.repeat(np.arange(len(these.targets)), counts[these.patient])
+    rows = np.repeat(np.arange(len(these.targets)), counts[these.patient_numbers])
     patients = np.asarray(these.patients)[rows].tolist()
     return replaced(
         these,

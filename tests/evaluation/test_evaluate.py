@@ -108,7 +108,7 @@ def test_published_results_stand_beside_a_whole_part_alone(change, kind, several
 
 def slow_calibration(readings, k, counts):
     """Brier loss and calibration error of one resample, image by image."""
-    rows = np.repeat(np.arange(len(readings.targets)), counts[readings.patient])
+    rows = np.repeat(np.arange(len(readings.targets)), counts[readings.patient_numbers])
     rows = rows[readings.targets[rows, k] >= 0]
     target, probability = readings.targets[rows, k], readings.probabilities[rows, k]
     error = 0.0
@@ -129,10 +129,10 @@ def test_calibration_intervals_are_those_of_resampled_images():
         findings=FINDINGS,
     )
     measured = measure_calibration(readings, resamples=60, seed=4)
-    counts = resample_counts(int(readings.patient.max()) + 1, resamples=60, seed=4)
+    counts = resample_counts(int(readings.patient_numbers.max()) + 1, resamples=60, seed=4)
     for k, each in enumerate(measured.findings):
         slow = np.array([slow_calibration(readings, k, row) for row in counts])
-        images = np.bincount(readings.patient[cohort.targets[:, k] >= 0])
+        images = np.bincount(readings.patient_numbers[cohort.targets[:, k] >= 0])
         for shown, samples in zip((each.brier, each.ece), slow.T, strict=False):
             few = percentile_interval(shown.value, samples, patients=effective_patients(images))
             assert (shown.low, shown.high) == pytest.approx((few.low, few.high))

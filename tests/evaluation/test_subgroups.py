@@ -98,7 +98,7 @@ def test_gaps_are_paired_on_the_same_resamples(groups):
     found = evaluate_subgroups(readings, axis, resamples=30, seed=5)
     gaps, known = np.empty((30, groups, 2)), readings.targets[:, 0] >= 0
     for r, row in enumerate(resample_counts(80, resamples=30, seed=5)):
-        rows = np.repeat(np.arange(400), row[readings.patient])
+        rows = np.repeat(np.arange(400), row[readings.patient_numbers])
         for number in range(groups):
             own, rest = rows[axis.group[rows] == number], rows[~np.isin(axis.group[rows], (-1, number))]
             gaps[r, number] = np.subtract(slow(readings, own, 0), slow(readings, rest, 0))
@@ -107,7 +107,10 @@ def test_gaps_are_paired_on_the_same_resamples(groups):
         own, rest = axis.group == number, (axis.group >= 0) & (axis.group != number)
         # The class with fewer effective patients, in the side that has fewer.
         sizes = [
-            [effective_patients(np.bincount(readings.patient[side & kind])) for kind in (sick, ~sick & known)]
+            [
+                effective_patients(np.bincount(readings.patient_numbers[side & kind]))
+                for kind in (sick, ~sick & known)
+            ]
             for side in (own, rest)
         ]
         finding = group.findings[0]
@@ -165,7 +168,7 @@ def test_too_few_patients_are_not_available_but_counted():
     targets = readings.targets.copy()
     group = np.zeros(400, dtype=np.int64)
     targets[:, 0] = 0
-    has_it = np.flatnonzero(readings.patient < FEWEST_PATIENTS - 1)  # nine patients, many images
+    has_it = np.flatnonzero(readings.patient_numbers < FEWEST_PATIENTS - 1)  # nine patients, many images
     targets[has_it, 0] = 1
     group[200:] = 1
     few = LabeledPredictions(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})

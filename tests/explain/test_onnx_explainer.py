@@ -14,8 +14,8 @@ from torch.nn import functional
 from thorax.bundle import FeatureGrid
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError
 from thorax.explain import open_explainer
-from thorax.explain.cam import enlarged as enlarged_by_torch
-from thorax.explain.geometry import enlarged
+from thorax.explain.cam import enlarge_maps
+from thorax.explain.geometry import enlarge_arrays
 from thorax.explain.onnx_explainer import OnnxExplainer
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.exporting import export_float32
@@ -57,14 +57,14 @@ def test_enlarging_is_that_of_torch(height, width, size):
     expected = functional.interpolate(
         torch.from_numpy(maps), size=(size, size), mode="bilinear", align_corners=False
     )
-    np.testing.assert_allclose(enlarged(maps, size), expected.numpy(), atol=2e-5)
-    np.testing.assert_allclose(enlarged_by_torch(torch.from_numpy(maps), size), expected, atol=2e-5)
+    np.testing.assert_allclose(enlarge_arrays(maps, size), expected.numpy(), atol=2e-5)
+    np.testing.assert_allclose(enlarge_maps(torch.from_numpy(maps), size), expected, atol=2e-5)
 
 
 def test_places_are_interpolated_between_what_they_look_at():
-    (row,) = enlarged(np.array([[[[0.0, 8.0, 4.0]]]], np.float32), 24, FeatureGrid(start=0.5, step=8.0))[
-        0, 0, :1
-    ]
+    (row,) = enlarge_arrays(
+        np.array([[[[0.0, 8.0, 4.0]]]], np.float32), 24, FeatureGrid(start=0.5, step=8.0)
+    )[0, 0, :1]
     assert row[[0, 1, 4, 8, 12, 16]].tolist() == [0.0, 1.0, 4.0, 8.0, 6.0, 4.0]
     assert set(row[16:].tolist()) == {4.0}  # nothing is behind the last
 

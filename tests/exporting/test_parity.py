@@ -3,7 +3,7 @@ import pytest
 
 from thorax.bundle import OperatingPoints
 from thorax.errors import BundleError
-from thorax.exporting.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
+from thorax.exporting.parity import EngineComparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.findings import parse_findings
 from thorax.image_set import ImageSet
 
@@ -16,7 +16,9 @@ REFERENCE = ImageSet(
 
 
 def compare(expected, found):
-    return Comparison(np.asarray(expected), np.asarray(found), compared_with="torch", compared_on=REFERENCE)
+    return EngineComparison(
+        np.asarray(expected), np.asarray(found), compared_with="torch", compared_on=REFERENCE
+    )
 
 
 def points(rule="f1-optimal", **thresholds):

@@ -7,8 +7,8 @@ from torch import Tensor
 from thorax.checkpoints.foreign_net import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    ForeignCheckpoint,
     ForeignOptions,
-    Source,
     classifier_of,
     depth_of,
     settings,
@@ -31,7 +31,7 @@ _BY_BLOCKS: dict[tuple[int, ...], str] = {
 _TEN_CROPS = "its users prepared 256 pixels and averaged ten crops of 224; here the whole image is one view"
 
 
-def chexnet(file: WeightsFile, options: ForeignOptions) -> Source:
+def chexnet(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """Describe a DenseNet of a CheXNet re-implementation.
 
     arnoweng/CheXNet and zoogzog/chexnet save {"state_dict": ...} with the names
@@ -49,7 +49,7 @@ def chexnet(file: WeightsFile, options: ForeignOptions) -> Source:
         size=None if file.whole_net else 256,
     )
     own = {**rest, "classifier.weight": weight, "classifier.bias": bias}
-    return Source(
+    return ForeignCheckpoint(
         model=model,
         preparation=preparation,
         tensors=rest,

@@ -19,8 +19,8 @@ from thorax.recipe.schema import Model, Preparation
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "ForeignCheckpoint",
     "ForeignOptions",
-    "Source",
     "channels_of",
     "classifier_of",
     "depth_of",
@@ -62,7 +62,7 @@ class ForeignOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ForeignCheckpoint:
     """A foreign checkpoint, described.
 
     Attributes:

@@ -12,7 +12,7 @@ import thorax
 from thorax.atomic_io import sha256_of_file
 from thorax.bundle import Bundle, Imported, Manifest, Member, OperatingPoints, write_bundle
 from thorax.checkpoints.chexnet import chexnet
-from thorax.checkpoints.foreign_net import ForeignOptions, Source, matched
+from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, matched
 from thorax.checkpoints.timm_nets import eva_x, mae, timm_net
 from thorax.checkpoints.torchvision_nets import torchvision
 from thorax.checkpoints.torchxrayvision import torchxrayvision
@@ -114,7 +114,7 @@ def probe_image(size: int) -> Images:
     return (0.7 * ramp + 0.3 * noise).float()
 
 
-def _described(file: WeightsFile, kind: ForeignKind, options: ForeignOptions) -> Source:
+def _described(file: WeightsFile, kind: ForeignKind, options: ForeignOptions) -> ForeignCheckpoint:
     match kind:
         case "chexnet-torchvision":
             return chexnet(file, options)
@@ -132,7 +132,7 @@ def _described(file: WeightsFile, kind: ForeignKind, options: ForeignOptions) ->
             assert_never(kind)
 
 
-def _labels(source: Source, options: ForeignOptions, path: Path) -> tuple[str, ...]:
+def _labels(source: ForeignCheckpoint, options: ForeignOptions, path: Path) -> tuple[str, ...]:
     """Return the name of each output; empty where it was not trained."""
     outputs = len(source.bias)
     if options.findings is not None:
@@ -157,7 +157,7 @@ def _refuse_twins(findings: Findings, path: Path) -> None:
         raise BundleError(f"{path} has {what}; name the finding of each output in order with `findings`")
 
 
-def _loaded(source: Source, kept: list[int], path: Path) -> Classifier:
+def _loaded(source: ForeignCheckpoint, kept: list[int], path: Path) -> Classifier:
     classifier = build_classifier(source.model, len(kept))
     own = classifier.state_dict()
     constants = {name: own[name] for name in ("mean", "std")}
@@ -167,7 +167,7 @@ def _loaded(source: Source, kept: list[int], path: Path) -> Classifier:
     return classifier.eval()
 
 
-def _self_test(source: Source, classifier: Classifier, kept: list[int], path: Path) -> float:
+def _self_test(source: ForeignCheckpoint, classifier: Classifier, kept: list[int], path: Path) -> float:
     """Return the largest difference of a logit between our net and the source's own architecture."""
     net, own = source.build()
     net.load_state_dict(matched(net.state_dict(), own, path=path))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from thorax.checkpoints.foreign_net import (
+    ForeignCheckpoint,
     ForeignOptions,
-    Source,
     channels_of,
     classifier_of,
     depth_of,
@@ -53,7 +53,7 @@ _EVA_NAMES = (
 _EVA_BIASES = ((r"\.attn\.([qv])_bias$", r".attn.\1_proj.bias"),)
 
 
-def timm_net(file: WeightsFile, options: ForeignOptions) -> Source:
+def timm_net(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """Describe a net that was trained with timm, with its classifier.
 
     Normalisation and input size are those that timm states for the name (with its tag) unless given.
@@ -88,7 +88,7 @@ def timm_net(file: WeightsFile, options: ForeignOptions) -> Source:
         options,
     )
     rest, weight, bias = classifier_of(tensors, (config.classifier,), path=file.path)
-    return Source(
+    return ForeignCheckpoint(
         model=model,
         preparation=preparation,
         tensors=rest,
@@ -102,7 +102,7 @@ def timm_net(file: WeightsFile, options: ForeignOptions) -> Source:
     )
 
 
-def mae(file: WeightsFile, options: ForeignOptions) -> Source:
+def mae(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """Describe a vision transformer of Medical MAE after fine-tuning (lambert-x/medical_mae).
 
     {"model": ...} of timm's ViT with patches of 16 pixels: mean over the patches, then fc_norm (or the class
@@ -127,7 +127,7 @@ def mae(file: WeightsFile, options: ForeignOptions) -> Source:
     )
 
 
-def eva_x(file: WeightsFile, options: ForeignOptions) -> Source:
+def eva_x(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """Describe an EVA-X vision transformer after fine-tuning (hustvl/EVA-X).
 
     EVA-02 with patches of 16 pixels. The tables of its rotary positions are no weights, but they tell for
@@ -203,13 +203,13 @@ def _transformer(
     options: ForeignOptions,
     *,
     known: Mapping[str, Any],
-) -> Source:
+) -> ForeignCheckpoint:
     rest, weight, bias = parts
     side = shape.grid * _PATCH
     model, preparation = settings(
         {**known, "channels": 3, "input_size": side}, options, size=_SHRUNK.get(side)
     )
-    return Source(
+    return ForeignCheckpoint(
         model=model,
         preparation=preparation,
         tensors=rest,

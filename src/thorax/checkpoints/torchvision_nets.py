@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from thorax.checkpoints.foreign_net import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    ForeignCheckpoint,
     ForeignOptions,
-    Source,
     channels_of,
     classifier_of,
     renamed,
@@ -58,7 +58,7 @@ _VIT_NAMES = (
 )
 
 
-def torchvision(file: WeightsFile, options: ForeignOptions) -> Source:
+def torchvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """Describe a DenseNet, ResNet or vision transformer of torchvision.
 
     Raises:
@@ -80,7 +80,7 @@ def torchvision(file: WeightsFile, options: ForeignOptions) -> Source:
         options,
     )
     own = {**rest, f"{own_name}.weight": weight, f"{own_name}.bias": bias}
-    return Source(
+    return ForeignCheckpoint(
         model=model,
         preparation=preparation,
         tensors=timm_names_of_vit(rest) if name in _TRANSFORMERS else rest,

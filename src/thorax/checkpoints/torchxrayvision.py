@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from thorax.checkpoints.chexnet import densenet_name
-from thorax.checkpoints.foreign_net import ForeignOptions, Source, classifier_of, settings
+from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, classifier_of, settings
 from thorax.checkpoints.torchvision_nets import build_torchvision, with_new_names
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import BundleError, RecipeError
@@ -95,7 +95,7 @@ _BENT = (
 )
 
 
-def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> Source:
+def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """Describe a net of TorchXRayVision: its DenseNet-121, pickled whole or not, or its ResNet-50.
 
     Its users crop the central square and resize it (XRayCenterCrop, XRayResizer). What it shows is no
@@ -134,7 +134,7 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> Source:
     _check_counts(file, len(bias), labels=labels, points=points)
     classifier = "classifier" if dense else "fc"
     own = {**rest, f"{classifier}.weight": weight, f"{classifier}.bias": bias}
-    return Source(
+    return ForeignCheckpoint(
         model=model,
         preparation=preparation,
         tensors=rest,

@@ -107,7 +107,7 @@ class LabeledPredictions:
         return np.asarray((self.targets == 0) | (self.targets == 1))
 
     @property
-    def patient(self) -> Int64[np.ndarray, " n"]:
+    def patient_numbers(self) -> Int64[np.ndarray, " n"]:
         """The number of each image's patient, from 0, in the order of their names."""
         _, number = np.unique(np.asarray(self.patients), return_inverse=True)
         return np.asarray(number, dtype=np.int64)
@@ -222,13 +222,13 @@ def classify(readings: LabeledPredictions, *, resamples: int = 1000, seed: int =
     cells = _cells(readings)
     images = _image_columns(readings, cells)
     columns = np.concatenate([cells.reshape(len(cells), -1), images], axis=1)
-    by_patient = _by_patient(columns, readings.patient)
+    by_patient = _by_patient(columns, readings.patient_numbers)
     split = cells.shape[1] * 4
     counted = by_patient[:, :split].reshape(len(by_patient), -1, 4)
     sums = resampled_sums(by_patient, resamples=resamples, seed=seed)
     tallies = sums[:, :split].reshape(len(sums), -1, 4)
     used = readings.in_mean
-    images_with = effective_patients(np.bincount(readings.patient))
+    images_with = effective_patients(np.bincount(readings.patient_numbers))
     return Classification(
         findings=tuple(
             _finding(finding, tallies[:, column], counted[:, column])

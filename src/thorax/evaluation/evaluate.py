@@ -263,7 +263,7 @@ def _predictive(readings: LabeledPredictions, k: int, plan: EvaluationPlan) -> P
     return predictive_values_at(
         readings.targets[rows, k] == 1,
         readings.calls[rows, k] == 1,
-        patient=_numbered(readings.patient[rows]),
+        patient=_numbered(readings.patient_numbers[rows]),
         prevalence=stated.value,
         resamples=plan.resamples,
         seed=plan.seed,
@@ -277,7 +277,7 @@ def _shift(readings: LabeledPredictions, plan: EvaluationPlan) -> tuple[LabelShi
         shifts.append(
             None
             if trained is None
-            else estimate_prevalence(probability, trained=trained.value, patient=readings.patient)
+            else estimate_prevalence(probability, trained=trained.value, patient=readings.patient_numbers)
         )
     return tuple(shifts)
 

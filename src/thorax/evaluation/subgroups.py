@@ -239,7 +239,7 @@ def _measure(
     whose = [effective_patients(each.astype(np.int64)) for each in positives.T]
     return _Measured(
         num_images=int(np.sum(part)),
-        num_patients=len(np.unique(readings.patient[part])),
+        num_patients=len(np.unique(readings.patient_numbers[part])),
         counts=np.array([each.counts for each in counted], dtype=np.int64),
         auc=auc,
         sensitivity=sensitivity,
@@ -249,7 +249,7 @@ def _measure(
 
 
 def _count(readings: LabeledPredictions, part: Bool[np.ndarray, " n"], k: int) -> _Counted:
-    patient = readings.patient
+    patient = readings.patient_numbers
     rows = np.flatnonzero(readings.known[:, k] & part)
     present = readings.targets[rows, k] == 1
     with_finding, without = rows[present], rows[~present]

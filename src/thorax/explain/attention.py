@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from thorax.errors import RecipeError
-from thorax.explain.cam import MapsTensor, enlarged
+from thorax.explain.cam import MapsTensor, enlarge_maps
 from thorax.models import Classifier, evaluation_mode, feature_map
 from thorax.models.tensors import Images
 
@@ -45,7 +45,7 @@ def attention_rollout(classifier: Classifier, images: Images) -> MapsTensor:
         for weights in layers:
             attention = weights.mean(dim=1) + _identity(weights)
             relevance = attention / attention.sum(dim=-1, keepdim=True) @ relevance
-        return enlarged(_read(classifier, features, relevance).unsqueeze(1), images.shape[-1])
+        return enlarge_maps(_read(classifier, features, relevance).unsqueeze(1), images.shape[-1])
 
 
 def gradient_rollout(classifier: Classifier, images: Images, columns: Sequence[int]) -> MapsTensor:
@@ -71,7 +71,7 @@ def gradient_rollout(classifier: Classifier, images: Images, columns: Sequence[i
             with torch.no_grad():
                 relevance = _gradient_relevance(layers, found)
                 maps.append(_read(classifier, features, relevance))
-    return enlarged(torch.stack(maps, dim=1), images.shape[-1])
+    return enlarge_maps(torch.stack(maps, dim=1), images.shape[-1])
 
 
 class _Recorder(TorchFunctionMode):

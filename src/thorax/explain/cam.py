@@ -25,7 +25,7 @@ __all__ = [
     "LastMap",
     "MapsTensor",
     "eigen_cam",
-    "enlarged",
+    "enlarge_maps",
     "exact_cam",
     "gradient_cam",
     "gradients",
@@ -92,7 +92,7 @@ def gradients(last: LastMap, columns: Sequence[int]) -> Iterator[FeatureMap]:
         yield last.as_map(gradient)
 
 
-def enlarged(
+def enlarge_maps(
     maps: MapsTensor, size: int, places: FeatureGrid | None = None
 ) -> Float32[Tensor, "batch finding size size"]:
     """Interpolate maps linearly between the middles of what places look at.
@@ -163,7 +163,7 @@ def exact_cam(classifier: Classifier, images: Images, columns: Sequence[int]) ->
         features = feature_map(classifier.backbone, classifier.features(images))
         weight = classifier.head.weight[list(columns)]
         maps = torch.einsum("kc,bchw->bkhw", weight, features)
-        return enlarged(maps, images.shape[-1], classifier.places)
+        return enlarge_maps(maps, images.shape[-1], classifier.places)
 
 
 def gradient_cam(
@@ -191,7 +191,7 @@ def gradient_cam(
         last = last_map(classifier, images)
         features = last.as_map(last.features)
         maps = [weighted(features, gradient) for gradient in gradients(last, columns)]
-    return enlarged(torch.stack(maps, dim=1), images.shape[-1], classifier.places)
+    return enlarge_maps(torch.stack(maps, dim=1), images.shape[-1], classifier.places)
 
 
 def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
@@ -219,7 +219,7 @@ def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
         strength = (places.double() @ directions[:, 0, :, None]).squeeze(-1)
         strength = strength * torch.where(strength.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
         maps = strength.clamp(min=0).float().reshape(len(images), 1, *features.shape[2:])
-        return enlarged(maps, images.shape[-1], classifier.places)
+        return enlarge_maps(maps, images.shape[-1], classifier.places)
 
 
 def _grad_cam(features: FeatureMap, gradient: FeatureMap) -> OneMap:

@@ -11,7 +11,7 @@ from thorax.bundle import FeatureGrid
 from thorax.imaging import map_box
 from thorax.recipe.schema import Preparation
 
-__all__ = ["box_on_radiograph", "enlarged", "map_on_radiograph", "place_weights"]
+__all__ = ["box_on_radiograph", "enlarge_arrays", "map_on_radiograph", "place_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class _Axis:
     offset: float
 
 
-def enlarged(
+def enlarge_arrays(
     maps: Float32[np.ndarray, "n k h w"], size: int, places: FeatureGrid | None = None
 ) -> Float32[np.ndarray, "n k {size} {size}"]:
-    """Interpolate maps linearly between the middles of what places look at: `net.enlarged` without torch."""
+    """Interpolate maps linearly between the middles of what places look at: `cam.enlarge_maps` in NumPy."""
     rows, columns = (place_weights(length, size, places) for length in maps.shape[2:])
     return np.asarray(rows @ maps @ columns.T)
 

@@ -8,7 +8,7 @@ from thorax.arrays import PixelsBatch
 from thorax.bundle import Bundle
 from thorax.bundle.manifest import Exported
 from thorax.errors import RecipeError
-from thorax.explain.geometry import enlarged
+from thorax.explain.geometry import enlarge_arrays
 from thorax.explain.methods import Maps, Method, refuse_unknown
 from thorax.findings import Findings
 from thorax.inference.onnx_engine import OnnxEngine
@@ -59,6 +59,6 @@ class OnnxExplainer:
         for member, weight, cam in zip(members, weights, cams, strict=True):
             columns = [member.findings.index(finding.name) for finding in findings]
             # By way of the net's input size, as with torch: another way would give other numbers.
-            at_input = enlarged(cam[:, columns], member.model.input_size, member.places)
-            total += np.float32(weight) * enlarged(at_input, pixels.shape[-1])
+            at_input = enlarge_arrays(cam[:, columns], member.model.input_size, member.places)
+            total += np.float32(weight) * enlarge_arrays(at_input, pixels.shape[-1])
         return total

@@ -11,7 +11,7 @@ from thorax.arrays import Attribution, Pixels, PixelsBatch
 from thorax.bundle import Bundle
 from thorax.errors import RecipeError
 from thorax.explain.attention import attention_rollout, gradient_rollout
-from thorax.explain.cam import MapsTensor, eigen_cam, enlarged, exact_cam, gradient_cam
+from thorax.explain.cam import MapsTensor, eigen_cam, enlarge_maps, exact_cam, gradient_cam
 from thorax.explain.faithfulness import CELLS, Faithfulness, faithfulness
 from thorax.explain.gradients import integrated_gradients, smooth_grad
 from thorax.explain.methods import Maps, Method, refuse_unknown
@@ -145,7 +145,7 @@ class TorchExplainer:
                 "are of one net; measure the bundles that it was made of"
             )
         (net,) = self._nets
-        resized = enlarged(torch.from_numpy(np.stack(attributions))[None], net.input_size)[0].numpy()
+        resized = enlarge_maps(torch.from_numpy(np.stack(attributions))[None], net.input_size)[0].numpy()
         return faithfulness(
             net.classifier,
             to_input(torch.from_numpy(pixels[None]).to(self._device), net.input_size),
@@ -163,5 +163,5 @@ class TorchExplainer:
             maps = explain(
                 net.classifier, to_input(images, net.input_size), columns, method=method, seed=seed
             )
-            total += net.weight * enlarged(torch.from_numpy(maps), pixels.shape[-1]).numpy()
+            total += net.weight * enlarge_maps(torch.from_numpy(maps), pixels.shape[-1]).numpy()
         return total

@@ -14,7 +14,7 @@ from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedN
 from thorax.errors import BundleError
 from thorax.exporting.graph_rewrites import quantize
 from thorax.exporting.onnx import MemberGraph, convert, onnx_bytes
-from thorax.exporting.parity import Comparison, float_parity, quantized_parity, refuse_few_positives
+from thorax.exporting.parity import EngineComparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.image_set import ImageSet
 from thorax.inference.engines import open_engine
 from thorax.inference.ensemble import ValidationPart
@@ -61,7 +61,7 @@ def export_float32(
     with tempfile.TemporaryDirectory() as folder:
         nets, graphs = _write_graphs(bundle, Path(folder))
         files = _converted(graphs, to)
-        comparison = Comparison(
+        comparison = EngineComparison(
             Predictor(bundle, TorchEngine(bundle, device="cpu")).predict_rows(pixels.__getitem__, rows),
             Predictor(bundle, _engine(files, to)).predict_rows(pixels.__getitem__, rows),
             compared_with=f"torch {torch.__version__}",
@@ -126,7 +126,7 @@ def export_int8(
         for graph in graphs:
             quantize(graph, graph, images)
         files = _converted(graphs, to)
-        comparison = Comparison(
+        comparison = EngineComparison(
             trusted.predict_rows(
                 store.pixels, part.rows, progress=stage_progress(progress, f"predicting by {to} float32")
             ),

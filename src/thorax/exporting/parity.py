@@ -21,7 +21,7 @@ __all__ = [
     "MIN_POSITIVES",
     "PERCENTILE_LIMIT",
     "POINT_LIMIT",
-    "Comparison",
+    "EngineComparison",
     "float_parity",
     "quantized_parity",
     "refuse_few_positives",
@@ -46,7 +46,7 @@ _REMEDY = "the engine was not added to the bundle"
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class EngineComparison:
     """The calibrated probabilities of one engine beside those of another, on the same images.
 
     Attributes:
@@ -82,7 +82,7 @@ class Comparison:
         )
 
 
-def float_parity(comparison: Comparison) -> Parity:
+def float_parity(comparison: EngineComparison) -> Parity:
     """Return the parity of a float32 engine.
 
     Raises:
@@ -125,7 +125,7 @@ def refuse_few_positives(targets: Targets, findings: Findings, gated: Sequence[s
 
 
 def quantized_parity(
-    comparison: Comparison,
+    comparison: EngineComparison,
     targets: Targets,
     *,
     findings: Findings,
@@ -182,7 +182,7 @@ class _Column:
 
 
 def _columns(
-    comparison: Comparison, targets: Targets, findings: Findings, gated: Sequence[str]
+    comparison: EngineComparison, targets: Targets, findings: Findings, gated: Sequence[str]
 ) -> list[_Column]:
     columns = []
     for index, finding in enumerate(findings):

@@ -3,13 +3,13 @@
 The headings follow Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thorax.atomic_io import StrPath, refuse_existing, write_text
+from thorax.auditing import read_metrics
 from thorax.bundle import Bundle, Trained, load_bundle
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets import NIH_DATASET
@@ -76,12 +76,12 @@ def read_card_metrics(path: Path, bundle: Bundle) -> Mapping[str, Any]:
     Raises:
         DataError: It cannot be read, is no such file, or is of another model.
     """
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); give a metrics.json") from error
-    if not isinstance(value, dict) or value.get("format") != METRICS_FORMAT:
-        raise DataError(f"{path} is no metrics.json of `thorax evaluate`; give the file of a report")
+    value = read_metrics(path)
+    if value["format"] != METRICS_FORMAT:
+        raise DataError(
+            f"{path} is in the format {value['format']}, and this version reads {METRICS_FORMAT}; evaluate "
+            "again"
+        )
     model = value["model"]
     if model["bundle_sha256"] != bundle.sha256:
         raise DataError(

@@ -22,8 +22,8 @@ from thorax.datasets.table import Source
 from thorax.errors import DataError
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.recipe.schema import Preparation
-from thorax.store.finalize import finish
-from thorax.store.manifest import MANIFEST, PLAN, Manifest, Plan, disk_errors
+from thorax.store.finalize import finalize_store
+from thorax.store.manifest import MANIFEST, PLAN, StoreManifest, StorePlan, disk_errors
 from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
 from thorax.store.store import open_store
 from thorax.store.worker import NOTES, Chunk, FileEntry, Outcome, ShardDraft, is_finished, prepare_chunk
@@ -130,12 +130,12 @@ def build(
             _remove(out, (_PARTIAL,))
         # ---- the table, the rejected, and store.json ---------------------------------------------
         with disk_errors(out):
-            manifest = finish(source, out, plan, listing)
+            manifest = finalize_store(source, out, plan, listing)
             _remove(out, _WHILE_BUILDING)
         return _summary(out, manifest, resumed=plan.num_shards - len(todo))
 
 
-def _summary(out: Path, manifest: Manifest, *, resumed: int) -> StoreSummary:
+def _summary(out: Path, manifest: StoreManifest, *, resumed: int) -> StoreSummary:
     return StoreSummary(
         path=out,
         size=manifest.preparation.size,
@@ -172,7 +172,7 @@ def _locked(out: Path) -> Iterator[None]:
         yield
 
 
-def _begin(out: Path, plan: Plan, listing: Listing) -> bool:
+def _begin(out: Path, plan: StorePlan, listing: Listing) -> bool:
     """Write the plan, or compare with the one that is there; return whether there is anything to do."""
     with disk_errors(out):
         _remove(out, (_PARTIAL,))  # of processes that were killed: the folder is held, so none is in use
@@ -195,7 +195,7 @@ def _remove(out: Path, patterns: tuple[str, ...]) -> None:
 class _Job:
     root: Path
     out: Path
-    plan: Plan
+    plan: StorePlan
     listing: Listing
 
     def chunks(self, draft: ShardDraft) -> Iterator[Chunk]:

@@ -17,11 +17,11 @@ from thorax.boxes import Box, FindingBox
 from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
-from thorax.store.manifest import MANIFEST, REJECTED, TABLE, Manifest, Plan, Shard
+from thorax.store.manifest import MANIFEST, REJECTED, TABLE, Shard, StoreManifest, StorePlan
 from thorax.store.plan import Listing
 from thorax.store.worker import load_shard_record
 
-__all__ = ["finish"]
+__all__ = ["finalize_store"]
 
 
 @dataclass
@@ -38,7 +38,7 @@ class _Gathered:
     content: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
 
-def finish(source: Source, out: Path, plan: Plan, listing: Listing) -> Manifest:
+def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing) -> StoreManifest:
     """Write `table.parquet`, `rejected.csv` and, last, `store.json`, from the notes of all shards.
 
     The table has the source's columns for the usable rows, with boxes in prepared pixels, and:
@@ -64,7 +64,7 @@ def finish(source: Source, out: Path, plan: Plan, listing: Listing) -> Manifest:
         )
     rows = np.array(notes.rows, np.int64)
     write_table(_prepared_table(source, plan, notes), out / TABLE, extra=_extra_columns(rows, notes, listing))
-    manifest = Manifest(
+    manifest = StoreManifest(
         **dict(plan),
         num_images=len(rows),
         num_rejected=len(notes.rejected),
@@ -77,7 +77,7 @@ def finish(source: Source, out: Path, plan: Plan, listing: Listing) -> Manifest:
     return manifest
 
 
-def _gather(out: Path, plan: Plan) -> _Gathered:
+def _gather(out: Path, plan: StorePlan) -> _Gathered:
     gathered = _Gathered()
     for number in range(plan.num_shards):
         note = load_shard_record(out, number)
@@ -113,7 +113,7 @@ def _extra_columns(rows: Rows, notes: _Gathered, listing: Listing) -> dict[str, 
     }
 
 
-def _prepared_table(source: Source, plan: Plan, notes: _Gathered) -> SampleTable:
+def _prepared_table(source: Source, plan: StorePlan, notes: _Gathered) -> SampleTable:
     """Return the usable rows of the source's table, with their boxes in prepared pixels."""
     table = source.table.take(np.array(notes.rows, np.int64))
     boxes = [
@@ -124,7 +124,7 @@ def _prepared_table(source: Source, plan: Plan, notes: _Gathered) -> SampleTable
 
 
 def _prepared_boxes(
-    boxes: Sequence[FindingBox], plan: Plan, *, height: int, width: int
+    boxes: Sequence[FindingBox], plan: StorePlan, *, height: int, width: int
 ) -> tuple[FindingBox, ...]:
     """Map boxes to prepared pixels; one of which the crop leaves nothing is dropped."""
     across, down = (1.0, 1.0) if plan.box_side is None else (width / plan.box_side, height / plan.box_side)

@@ -27,9 +27,9 @@ __all__ = [
     "PLAN",
     "REJECTED",
     "TABLE",
-    "Manifest",
-    "Plan",
     "Shard",
+    "StoreManifest",
+    "StorePlan",
     "disk_errors",
     "load_section",
     "shard_name",
@@ -46,7 +46,7 @@ TABLE = "table.parquet"
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-class Plan(Section):
+class StorePlan(Section):
     """Everything that decides the bytes of a store; equal plans make equal stores."""
 
     format: Literal[1] = 1
@@ -107,7 +107,7 @@ class Shard(Section):
     sha256: str
 
 
-class Manifest(Plan):
+class StoreManifest(StorePlan):
     """What `store.json` says: the plan and what came of it. No times, no host names, no folders."""
 
     num_images: int

@@ -21,7 +21,7 @@ from thorax.datasets.table import Source
 from thorax.errors import DataError
 from thorax.packages import versions
 from thorax.recipe.schema import Preparation
-from thorax.store.manifest import MANIFEST, PLAN, REJECTED, TABLE, Manifest, Plan, load_section
+from thorax.store.manifest import MANIFEST, PLAN, REJECTED, TABLE, StoreManifest, StorePlan, load_section
 
 __all__ = [
     "LISTING",
@@ -130,10 +130,10 @@ def _read_listing(path: Path) -> Iterator[tuple[int, str, int, int]]:
             yield row, name, int(size), int(mtime_ns)
 
 
-def make_plan(source: Source, listing: Listing, settings: Settings) -> Plan:
+def make_plan(source: Source, listing: Listing, settings: Settings) -> StorePlan:
     """Return the plan of a store: every setting, and a hash of everything that comes in."""
     table = source.table.frame
-    return Plan(
+    return StorePlan(
         dataset=source.dataset,
         preparation=settings.preparation,
         shard_rows=settings.shard_rows,
@@ -161,14 +161,16 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def refuse_change(out: Path, new: Plan, listing: Listing) -> None:
+def refuse_change(out: Path, new: StorePlan, listing: Listing) -> None:
     """Refuse to go on in `out` with another source or other settings than it was begun with.
 
     Raises:
         DataError: Something differs; the message names it, old and new.
     """
     finished = (out / MANIFEST).is_file()
-    old: Plan = load_section(Manifest, out / MANIFEST) if finished else load_section(Plan, out / PLAN)
+    old: StorePlan = (
+        load_section(StoreManifest, out / MANIFEST) if finished else load_section(StorePlan, out / PLAN)
+    )
     _refuse_other_settings(out, old, new)
     if old.files_sha256 != new.files_sha256:
         where = out / (TABLE if finished else LISTING)
@@ -184,7 +186,7 @@ def refuse_change(out: Path, new: Plan, listing: Listing) -> None:
         _refuse(out, "software", old.software, new.software)
 
 
-def _refuse_other_settings(out: Path, old: Plan, new: Plan) -> None:
+def _refuse_other_settings(out: Path, old: StorePlan, new: StorePlan) -> None:
     _refuse(out, "data set", old.dataset, new.dataset)
     for name in Preparation.model_fields:
         _refuse(out, name, getattr(old.preparation, name), getattr(new.preparation, name))

@@ -21,7 +21,7 @@ from thorax.store.manifest import (
     PLAN,
     REJECTED,
     TABLE,
-    Manifest,
+    StoreManifest,
     load_section,
     shard_name,
 )
@@ -41,7 +41,7 @@ class Store:
 
     path: Path
     table: SampleTable
-    manifest: Manifest
+    manifest: StoreManifest
     _source_rows: Rows
     _shards: tuple[UInt8[np.ndarray, "_ s s"], ...]
     _files: tuple[mmap.mmap, ...]
@@ -166,7 +166,7 @@ def open_store(path: StrPath) -> Store:
                 "it goes on where it stopped"
             )
         raise DataError(f"{path} is no store: it has no {MANIFEST}; make one with `thorax prepare`")
-    manifest = load_section(Manifest, path / MANIFEST)
+    manifest = load_section(StoreManifest, path / MANIFEST)
     _refuse_changed(path / TABLE, manifest.table_sha256)
     table = read_table(path / TABLE)
     rows = pq.read_table(path / TABLE, columns=["row"])["row"].to_numpy()
@@ -178,7 +178,7 @@ def open_store(path: StrPath) -> Store:
     return Store(path, table, manifest, rows, shards, files)
 
 
-def _open_shard(path: Path, manifest: Manifest, number: int) -> mmap.mmap:
+def _open_shard(path: Path, manifest: StoreManifest, number: int) -> mmap.mmap:
     file = path / shard_name(number)
     expected = manifest.shard_bytes(number)
     try:

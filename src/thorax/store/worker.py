@@ -13,7 +13,7 @@ from thorax.atomic_io import atomic_write, sha256_of_file
 from thorax.errors import DataError, ImageError
 from thorax.imaging import prepare, read_radiograph
 from thorax.recipe.schema import Preparation, Section
-from thorax.store.manifest import HEADER_BYTES, Plan, Shard, disk_errors, load_section, shard_name
+from thorax.store.manifest import HEADER_BYTES, Shard, StorePlan, disk_errors, load_section, shard_name
 
 __all__ = [
     "NOTES",
@@ -182,7 +182,7 @@ class ShardDraft:
         rows: Source rows of the shard.
     """
 
-    def __init__(self, out: Path, plan: Plan, number: int) -> None:
+    def __init__(self, out: Path, plan: StorePlan, number: int) -> None:
         """Make the draft at its full length.
 
         Raises:
@@ -244,7 +244,7 @@ def load_shard_record(out: Path, number: int) -> ShardRecord:
     return load_section(ShardRecord, _note_path(out / shard_name(number)))
 
 
-def is_finished(out: Path, plan: Plan, number: int) -> bool:
+def is_finished(out: Path, plan: StorePlan, number: int) -> bool:
     """Return whether a shard is there and whole; one that is not is made again."""
     shard = out / shard_name(number)
     if not (shard.is_file() and shard.stat().st_size == plan.shard_bytes(number)):

@@ -23,7 +23,7 @@ from thorax.recipe.load import recipe_sha256
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.batches import Part
-from thorax.training.plan import Plan
+from thorax.training.plan import TrainingPlan
 
 __all__ = ["Finalization", "deliver_bundle"]
 
@@ -46,7 +46,7 @@ class Finalization:
 
 
 def deliver_bundle(
-    folder: Path, recipe: Recipe, store: Store, plan: Plan, *, delivery: Finalization
+    folder: Path, recipe: Recipe, store: Store, plan: TrainingPlan, *, delivery: Finalization
 ) -> tuple[float, tuple[str, ...]]:
     """Write the bundle with an engine that needs no torch.
 
@@ -92,7 +92,7 @@ def deliver_bundle(
     return calibration.temperature, export_or_say(bundle, pixels, compared_on=plan.selected_on)[1]
 
 
-def _seen_patients(store: Store, plan: Plan) -> dict[str, Iterable[str]]:
+def _seen_patients(store: Store, plan: TrainingPlan) -> dict[str, Iterable[str]]:
     """Return the hashes of the patients that this run saw, and those that the backbone saw before.
 
     Whom the backbone only chose by before stays among those that chose: they may choose and calibrate again.
@@ -109,7 +109,7 @@ def _seen_patients(store: Store, plan: Plan) -> dict[str, Iterable[str]]:
     return {"train": train, "val": val | before.get("val", frozenset()), "pretrain": learnt}
 
 
-def _provenance(recipe: Recipe, store: Store, plan: Plan, *, epoch: int) -> Trained:
+def _provenance(recipe: Recipe, store: Store, plan: TrainingPlan, *, epoch: int) -> Trained:
     selection = recipe.selection
     return Trained(
         recipe=recipe.name,

@@ -15,11 +15,11 @@ from thorax.store import Store
 from thorax.training.batches import Part, known_labels, steps_per_epoch
 from thorax.training.validation import macro_findings
 
-__all__ = ["Plan", "plan_run"]
+__all__ = ["TrainingPlan", "plan_run"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Images, labels and their names for the record.
 
     Attributes:
@@ -49,7 +49,7 @@ class Plan:
         return [str(patient) for patient in part.store.table.frame["patient"].to_numpy()[part.rows]]
 
 
-def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -> Plan:
+def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -> TrainingPlan:
     """Find the images of a recipe in a store.
 
     Args:
@@ -79,7 +79,7 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
     learnt = split if recipe.data.sample is None else split.sampled(recipe.data.sample)
     train, val = part("train", learnt), part("val", learnt)
     _check_validation(recipe, split, val, findings)
-    return Plan(
+    return TrainingPlan(
         findings=findings,
         train=train,
         val=val,

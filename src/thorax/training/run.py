@@ -29,7 +29,7 @@ from thorax.training.compute import ComputeConfig, compiled
 from thorax.training.learner import Learner, NonFiniteLoss
 from thorax.training.logbook import Logbook
 from thorax.training.optim import learning_rate
-from thorax.training.plan import Plan
+from thorax.training.plan import TrainingPlan
 from thorax.training.selection_bias import TEST_CURVE
 from thorax.training.throughput import Throughput
 from thorax.training.validation import PLAIN, ValidationMetrics, measure, predict_logits
@@ -59,7 +59,7 @@ class Run:
     def __init__(
         self,
         recipe: Recipe,
-        plan: Plan,
+        plan: TrainingPlan,
         *,
         machine: ComputeConfig,
         log: Logbook,

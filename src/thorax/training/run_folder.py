@@ -21,7 +21,7 @@ from thorax.store import Store
 from thorax.training.checkpoint import Checkpoint, load_checkpoint
 from thorax.training.compute import ComputeConfig
 from thorax.training.logbook import read_log
-from thorax.training.plan import Plan
+from thorax.training.plan import TrainingPlan
 from thorax.training.selection_bias import SelectionBias
 
 __all__ = [
@@ -120,7 +120,7 @@ class RunFolder:
     finished: RunSummary | None = None
 
 
-def identity(recipe: Recipe, store: Store, plan: Plan, machine: ComputeConfig) -> dict[str, Any]:
+def identity(recipe: Recipe, store: Store, plan: TrainingPlan, machine: ComputeConfig) -> dict[str, Any]:
     """Return what must be equal for a run to go on, by its name in the log's first event."""
     same = {
         "recipe_sha256": recipe_sha256(recipe),
@@ -142,7 +142,7 @@ def identity(recipe: Recipe, store: Store, plan: Plan, machine: ComputeConfig) -
 
 
 def describe_start(
-    recipe: Recipe, plan: Plan, machine: ComputeConfig, same: Mapping[str, Any]
+    recipe: Recipe, plan: TrainingPlan, machine: ComputeConfig, same: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the log's first event says."""
     return {

@@ -206,7 +206,7 @@ def measure_calibration(
         resamples: How many resamples of the patients, at least 1; the first of those of `evaluate`.
         seed: Which ones.
     """
-    patient = readings.patient
+    patient = readings.patient_numbers
     measured = [
         _finding(readings, k, patient=patient, resamples=resamples, seed=seed)
         for k in range(len(readings.findings))
