@@ -3,7 +3,7 @@ import json
 import pytest
 
 from thorax.atomic_io import sha256_of_lines
-from thorax.auditing.tuning_checks import check_bundle, check_metrics, read_metrics
+from thorax.auditing.tuning_checks import check_bundle, check_metrics
 from thorax.bundle import (
     Bundle,
     Imported,
@@ -16,6 +16,7 @@ from thorax.bundle import (
 from thorax.calibration import Temperature
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
+from thorax.evaluation.inputs.metrics_json import read_metrics
 from thorax.image_set import ImageSet
 from thorax.recipe.schema import Model, Preparation
 

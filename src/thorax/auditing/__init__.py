@@ -11,7 +11,6 @@ from thorax.auditing.lists import (
     read_part_lists,
 )
 from thorax.auditing.report import Audit, Prevalence, Problem
-from thorax.auditing.tuning_checks import read_metrics
 
 __all__ = [
     "Audit",
@@ -28,6 +27,5 @@ __all__ = [
     "read_boxed_images",
     "read_image_list",
     "read_listed_labels",
-    "read_metrics",
     "read_part_lists",
 ]

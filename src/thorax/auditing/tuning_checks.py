@@ -1,18 +1,15 @@
 """What can be wrong with choices: thresholds, calibration or a checkpoint chosen on what is measured."""
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from thorax.atomic_io import sha256_of_lines
 from thorax.auditing.lists import ABSENT, Lists
 from thorax.auditing.report import Problem, found
 from thorax.bundle import Bundle, hashed_patients
-from thorax.errors import DataError
 from thorax.image_set import ImageSet
 
-__all__ = ["check_bundle", "check_metrics", "read_metrics"]
+__all__ = ["check_bundle", "check_metrics"]
 
 _SEEN = {
     "train": "training",
@@ -120,21 +117,6 @@ def _unknown_origin(bundle: Bundle) -> list[Problem]:
         what=f"parts of the bundle of which nobody knows what they were made on: {len(unknown)}",
         remedy="ask its author for the split, and say beside every figure that it is not known",
     )
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Read a `metrics.json`.
-
-    Raises:
-        DataError: It cannot be read, or is not what `thorax evaluate` writes.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); give a metrics.json") from error
-    if not (isinstance(value, dict) and str(value.get("format", "")).startswith("thorax-metrics/")):
-        raise DataError(f"{path} is no metrics.json of `thorax evaluate`; give the file of a report")
-    return value
 
 
 def check_metrics(metrics: Mapping[str, Any], lists: Lists) -> list[Problem]:

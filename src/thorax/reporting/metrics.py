@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 from thorax.calibration import Platt, Temperature
 from thorax.evaluation.calibration.fit import Recalibration
@@ -15,6 +15,7 @@ from thorax.evaluation.evaluate import (
     Evaluation,
     RadiologistEvaluation,
 )
+from thorax.evaluation.inputs.metrics_json import METRICS_FORMAT
 from thorax.evaluation.prevalence import LabelShift, PredictiveValues, StatedPrevalence
 from thorax.evaluation.published import PublishedF1, PublishedResult
 from thorax.evaluation.statistics.intervals import LEVEL
@@ -24,10 +25,7 @@ from thorax.findings import Finding
 from thorax.image_set import ImageSet
 from thorax.reporting.summary import interval_json, measure_json, number_json
 
-__all__ = ["METRICS_FORMAT", "metrics"]
-
-METRICS_FORMAT: Final = "thorax-metrics/1"
-"""What `metrics.json` calls its own layout; the number rises when a key changes its meaning."""
+__all__ = ["metrics"]
 
 
 def metrics(assessment: Evaluation, context: Context) -> dict[str, Any]:

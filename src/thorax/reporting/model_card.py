@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from thorax.atomic_io import StrPath, refuse_existing, write_text
-from thorax.auditing import read_metrics
 from thorax.bundle import Bundle, Trained, load_bundle
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets import NIH_DATASET
 from thorax.errors import DataError
+from thorax.evaluation.inputs.metrics_json import read_metrics
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
-from thorax.reporting.metrics import METRICS_FORMAT
 from thorax.reporting.summary import markdown_cell, markdown_table, short, threshold_text
 
 __all__ = ["model_card", "read_card_metrics", "render_card"]
@@ -77,11 +76,6 @@ def read_card_metrics(path: Path, bundle: Bundle) -> Mapping[str, Any]:
         DataError: It cannot be read, is no such file, or is of another model.
     """
     value = read_metrics(path)
-    if value["format"] != METRICS_FORMAT:
-        raise DataError(
-            f"{path} is in the format {value['format']}, and this version reads {METRICS_FORMAT}; evaluate "
-            "again"
-        )
     model = value["model"]
     if model["bundle_sha256"] != bundle.sha256:
         raise DataError(

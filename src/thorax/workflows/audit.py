@@ -14,12 +14,12 @@ from thorax.auditing import (
     read_boxed_images,
     read_image_list,
     read_listed_labels,
-    read_metrics,
     read_part_lists,
 )
 from thorax.auditing import audit as look
 from thorax.datasets.splits import PARTS, build_split
 from thorax.errors import DataError
+from thorax.evaluation.inputs.metrics_json import read_metrics
 from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.progress import ProgressCallback
 from thorax.store import Store
@@ -78,7 +78,7 @@ def audit(
         if predictions
         else None,
         bundle=opened_bundle(bundle) if bundle else None,
-        metrics=read_metrics(Path(metrics)) if metrics else None,
+        metrics=read_metrics(Path(metrics), any_format=True) if metrics else None,
         labels=tuple(read for read in labels if read is not None),
         boxed=read_boxed_images(Path(boxes), locator) if boxes else None,
         pixels=pixels,
