@@ -17,9 +17,13 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real radiographs, labels and DICOM files, beside the repository where there is one."""
+    """The folder of real radiographs, labels and DICOM files, which lie beside the repository, not in it.
+
+    Every test that needs them asks for this fixture, directly or through another one, and is skipped where
+    they are not.
+    """
     if not SHARED.is_dir():
-        pytest.skip("the real data (../shared/data) is not there")
+        pytest.skip("needs real radiographs in ../shared/data, which are not part of the repository")
     return SHARED
 
 
@@ -27,6 +31,15 @@ def shared_data() -> Path:
 def nih_sample(shared_data: Path) -> Path:
     """1,644 real NIH images with NIH's own tables."""
     return shared_data / "nih-sample"
+
+
+LONGEST = ("tests/training/", "tests/cli/", "tests/checkpoints/", "tests/exporting/")
+"""What takes longest, so that with several workers none begins it when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order within a file stays."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 _WITHOUT_TORCH = """

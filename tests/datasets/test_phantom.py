@@ -3,7 +3,6 @@ import dataclasses
 import gzip
 import hashlib
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +16,6 @@ from thorax.datasets.phantom.findings import BOX_SIDE, NUM_SITE_DRAWS, plant
 from thorax.errors import DataError
 from thorax.findings import NIH14, NO_FINDING, Finding, parse_finding
 from thorax.radiograph import Sex, ViewPosition
-
-NIH = Path(__file__).parents[2].parent / "shared" / "data" / "nih-sample"
-needs_nih = pytest.mark.skipif(
-    not NIH.is_dir(), reason="NIH's own files are not at ../shared/data/nih-sample"
-)
 
 LABELS, BOXES = "Data_Entry_2017_v2020.csv", "BBox_List_2017.csv"
 
@@ -107,11 +101,10 @@ def test_every_patient_is_in_one_list(small):
     assert sum(map(len, lists)) == small.num_images
 
 
-@needs_nih
-def test_headers_are_nihs_own_and_no_patient_is(small):
+def test_headers_are_nihs_own_and_no_patient_is(small, nih_sample):
     for name in (LABELS, BOXES):
-        assert rows_of(small.folder / name)[0] == rows_of(NIH / f"{name}.gz")[0]
-    real = rows_of(NIH / f"{LABELS}.gz")[1:]
+        assert rows_of(small.folder / name)[0] == rows_of(nih_sample / f"{name}.gz")[0]
+    real = rows_of(nih_sample / f"{LABELS}.gz")[1:]
     phantoms = rows_of(small.folder / LABELS)[1:]
     assert not {row[3] for row in real} & {row[3] for row in phantoms}
     assert not {row[0] for row in real} & {row[0] for row in phantoms}

@@ -131,6 +131,7 @@ def test_the_estimate_is_where_em_ends(trained, prevalence):
     assert shift.prevalence.low < prevalence < shift.prevalence.high
 
 
+@pytest.mark.slow
 def test_intervals_cover_with_patients_of_uneven_size():
     random, covered = np.random.default_rng(5), []
     for _ in range(300):

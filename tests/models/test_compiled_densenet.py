@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from thorax.models import build_classifier
 from thorax.recipe.sections import Model
 
@@ -31,6 +33,7 @@ print(sorted(joined))
 """
 
 
+@pytest.mark.slow
 def test_a_compiled_densenet_grows_and_computes_the_same():
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
     # What there is with what is new; and, in each layer, the one thing that there is.

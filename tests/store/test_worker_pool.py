@@ -95,6 +95,7 @@ class Builder:
         self.process.wait()
 
 
+@pytest.mark.slow
 def test_kill_9_at_ten_moments(images, tmp_path, contents):
     draws, num_killed, num_finished = random.Random(1), 0, 0
     with Builder(images(300)) as builder:

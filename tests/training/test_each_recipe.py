@@ -54,6 +54,7 @@ def split(store):
     return [f"data.split=file:{path}", f"training.batch_size={parts.count('train') // 2}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_each_recipe_trains_saves_and_predicts_the_same_again(name, store, split, tmp_path):
     recipe = load_recipe(name, [*SMALL, *split, *FEWER_LAYERS.get(name, [])])

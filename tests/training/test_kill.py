@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from thorax.arrays import Probabilities
@@ -46,6 +47,7 @@ def predictions(run: Path) -> Probabilities:
     return Predictor(bundle, TorchEngine(bundle, device="cpu")).probabilities(pixels)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_the_same(toy_store_path, make_recipe, tmp_path):
     # A server that has imported torch forks the runs: each would otherwise begin with seconds of importing.
     context = multiprocessing.get_context("forkserver")
