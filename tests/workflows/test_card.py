@@ -39,7 +39,7 @@ def test_a_card_refuses_the_results_of_another_bundle(study, report, tmp_path):
     other = study.run(1)
     with pytest.raises(DataError, match=r"and the bundle is small-cpu .*; evaluate this bundle"):
         run(other, "--metrics", report / "metrics.json", "--out", tmp_path / "card.md")
-    with pytest.raises(DataError, match="is a folder; name the file"):
+    with pytest.raises(DataError, match="is a folder; name a file"):
         run(other, "--out", tmp_path)
     broken = tmp_path / "broken"
     shutil.copytree(report, broken)

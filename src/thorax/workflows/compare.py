@@ -12,7 +12,6 @@ from thorax.evaluation.evaluate import Context
 from thorax.evaluation.labeled import ScoredImages
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
-from thorax.store import Store
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
@@ -75,9 +74,12 @@ def compare(
     predicted: dict[str, PartPredictions] = {}
     for name, model in zip(names, models, strict=True):
         if isinstance(model, Bundle) or Path(model).is_dir():
-            predicted[name] = _predict(
-                opened_bundle(model), images, selection, device=device, progress=progress
-            )
+            bundle = opened_bundle(model)
+            if images is None:
+                raise DataError(f"{bundle.folder} needs the images of a store; give it as `store`")
+            chosen = select_part(bundle, images, selection)
+            predictor = open_predictor(bundle, device=device)
+            predicted[name] = predict_part(predictor, chosen, stage=f"predicting {name}", progress=progress)
         else:
             predicted[name], _ = read_part(Path(model), known, selection, logits=logits)
     contexts = {name: predictions.context for name, predictions in predicted.items()}
@@ -99,20 +101,6 @@ def compare(
         seed=seed,
     )
     return ComparisonResult(comparison=comparison, contexts=contexts)
-
-
-def _predict(
-    bundle: Bundle,
-    store: Store | None,
-    selection: Selection,
-    *,
-    device: str,
-    progress: ProgressCallback | None,
-) -> PartPredictions:
-    if store is None:
-        raise DataError(f"the bundle {bundle.folder} needs the images of a store; give it as `store`")
-    part = select_part(bundle, store, selection)
-    return predict_part(open_predictor(bundle, device=device), part, progress=progress)
 
 
 def _refuse_other_parts(contexts: Mapping[str, Context]) -> None:

@@ -185,6 +185,7 @@ def predict_part(
     part: StorePart,
     *,
     computed_by: str = "",
+    stage: str = "predicting",
     progress: ProgressCallback | None = None,
 ) -> PartPredictions:
     """Predict the images of a part.
@@ -193,9 +194,10 @@ def predict_part(
         predictor: The part's bundle at work.
         part: The images.
         computed_by: What computes the logits, for people; "" leaves it out.
+        stage: What progress calls it.
         progress: Called while images are predicted.
     """
-    count = stage_progress(progress, "predicting")
+    count = stage_progress(progress, stage)
     probabilities = predictor.predict_rows(part.store.pixels, part.rows, progress=count)
     made = how_made(part.bundle, part.store)
     return PartPredictions(
