@@ -5,7 +5,7 @@
 #   make test               check and the quick tests, for everyday work
 #   make test-all           check and all tests; continuous integration runs this
 #   make line-coverage      line and branch coverage
-#   make docs               renders the pictures of the documentation; needs Chromium
+#   make docs               writes docs/api.md and the picture of the README; needs Chromium
 #   ... TORCH=cpu           installs the CPU builds of PyTorch where pip would download CUDA builds
 
 PYTHON ?= python3
@@ -73,6 +73,7 @@ line-coverage: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) --cov
 
 docs: $(INSTALLED)
+	$(BIN)/python tools/generate_api.py
 	$(BIN)/python tools/render_docs.py
 
 format: $(INSTALLED)

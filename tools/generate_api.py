@@ -1,6 +1,6 @@
 """Writes docs/api.md from the docstrings of what `import thorax` offers.
 
-    python docs/generate_api.py [--check]
+    python tools/generate_api.py [--check]
 
 With --check nothing is written; the exit code is 1 where the file is not what would be written.
 """
@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-FILE = Path(__file__).with_name("api.md")
+FILE = Path(__file__).parents[1] / "docs" / "api.md"
 
 CONTENT = {
     "From files to a model": {
@@ -89,7 +89,7 @@ ALIASES = {
 
 HEAD = """# The Python interface
 
-`python docs/generate_api.py` writes this page from the docstrings. The test suite runs the examples in
+`python tools/generate_api.py` writes this page from the docstrings. The test suite runs the examples in
 order, on synthetic radiographs in the folder `nih`. A call takes what an earlier one returned, or its
 path. Every error that Thorax raises on purpose is a `thorax.errors.ThoraxError`.
 
