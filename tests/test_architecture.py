@@ -108,3 +108,40 @@ def test_prediction_needs_no_tables():
 
 def test_reading_needs_neither_tables_nor_dicom():
     assert not imported("import thorax.imaging") & {"pandas", "pyarrow", "pydicom", "matplotlib"}
+
+
+def test_verbs_are_thin():
+    long = {
+        path.name: count
+        for path in (PACKAGE / "cli").glob("*.py")
+        if path.name not in {"main.py", "console.py"} and (count := lines_of_code(path)) > 60
+    }
+    assert not long
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines of a module without imports, docstrings, comments, and the parameters of its functions."""
+    text = path.read_text()
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant(value=str())):
+                left_out |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+            case ast.FunctionDef():
+                left_out |= set(range(node.lineno + 1, node.body[0].lineno))
+    lines = enumerate(text.splitlines(), start=1)
+    return sum(bool(line.split("#")[0].strip()) and number not in left_out for number, line in lines)
+
+
+def test_messages_below_the_command_line_name_settings_and_not_flags():
+    """But a whole command, as in "run thorax prepare SRC --out STORE", may be the remedy."""
+    flags = {
+        f"{path.relative_to(PACKAGE)}: {said}"
+        for path in MODULES
+        if path.parent.name != "cli"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise)
+        for said in [ast.unparse(node)]
+        if re.search(r"(?<![\w-])--[a-z]", said) and not re.search(r"thorax \w+|gdcmconv", said)
+    }
+    assert not flags

@@ -33,12 +33,20 @@ def predict(
         raise typer.BadParameter("choose one of --json and --csv")
     with gc_frozen():
         predictor = _open(bundle, paths, device=device, engine=engine)
-    failures: list[Failure] = []
-    predictions = _successes(predictor.predict_files(_files(paths, failures)), failures)
+    from thorax.imaging import image_files
+
+    num_failed = 0
+
+    def failed(source: object, reason: str) -> None:
+        nonlocal num_failed
+        num_failed += 1
+        typer.echo(f"{source}: {reason}", err=True)
+
+    outcomes = predictor.predict_files(image_files(paths, failed=failed))
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
-    write(predictions)
-    if failures:
-        typer.echo(f"{len(failures)} of the files could not be predicted", err=True)
+    write(_successes(outcomes, failed))
+    if num_failed:
+        typer.echo(f"{num_failed} of the files could not be predicted", err=True)
         raise typer.Exit(ImageError.exit_code)
 
 
@@ -53,49 +61,15 @@ def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -
     return open_predictor(load_bundle(bundle, check_nets=False), device=device, engine=engine)
 
 
-def _files(paths: Iterable[Path], failures: "list[Failure]") -> Iterator[Path]:
-    """Go through folders, in the order of names, leaving out hidden files; an empty folder is a failure."""
-    from thorax.inference.predictor import Failure
-
-    def fail(folder: Path, reason: str) -> None:
-        failures.append(Failure(str(folder), reason))
-        typer.echo(f"{folder}: {reason}", err=True)
-
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        empty = True
-        for each in _inside(path, fail):
-            empty = False
-            yield each
-        if empty:
-            fail(path, "no file in this folder")
-
-
-def _inside(folder: Path, fail: Callable[[Path, str], None]) -> Iterator[Path]:
-    """Yield a folder's files by name, its folders' among them; only names are kept, not 0.6 KiB of a Path."""
-    try:
-        names = sorted(each.name for each in folder.iterdir())
-    except OSError as error:
-        fail(folder, f"this folder cannot be listed ({error.strerror or error})")
-        return
-    for name in names:
-        each = folder / name
-        if each.is_dir() and not each.is_symlink():
-            yield from _inside(each, fail)
-        elif each.is_file() and not name.startswith("."):
-            yield each
-
-
-def _successes(outcomes: "Iterable[Prediction | Failure]", failures: "list[Failure]") -> Iterator[Prediction]:
-    """Let predictions pass; report each failure on standard error and collect it."""
+def _successes(
+    outcomes: "Iterable[Prediction | Failure]", failed: Callable[[object, str], None]
+) -> Iterator[Prediction]:
+    """Let predictions pass, and hand on each failure."""
     for outcome in outcomes:
         if isinstance(outcome, Prediction):
             yield outcome
         else:
-            typer.echo(f"{outcome.source}: {outcome.reason}", err=True)
-            failures.append(outcome)
+            failed(outcome.source, outcome.reason)
 
 
 def _write_json(predictions: Iterable[Prediction]) -> None:

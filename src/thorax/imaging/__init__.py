@@ -1,7 +1,7 @@
 """Files to radiographs, and radiographs to the square images that nets and stores take."""
 
 from thorax.imaging.in_memory import ValueRange
-from thorax.imaging.read import ImageSource, read_radiograph, source_name
+from thorax.imaging.read import ImageSource, image_files, read_radiograph, source_name
 from thorax.imaging.resize import map_box, prepare
 
-__all__ = ["ImageSource", "ValueRange", "map_box", "prepare", "read_radiograph", "source_name"]
+__all__ = ["ImageSource", "ValueRange", "image_files", "map_box", "prepare", "read_radiograph", "source_name"]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -33,7 +34,7 @@ else:
     # Whatever comes is looked at by `read_radiograph`; pydicom takes 0.3 s to import.
     ImageSource = object
 
-__all__ = ["ImageSource", "read_radiograph", "source_name"]
+__all__ = ["ImageSource", "image_files", "read_radiograph", "source_name"]
 
 _HEAD = 144
 """Bytes that tell the format: a DICOM preamble of 128, the word DICM, and what follows."""
@@ -110,6 +111,40 @@ def read_radiograph(
 
         return read_dataset(cast("Dataset", source), name)
     return _read_file(_file_bytes(source), name)
+
+
+def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -> Iterator[Path]:
+    """Yield files, and the files of folders and of the folders in them by name, leaving out hidden files.
+
+    Args:
+        paths: Files and folders, in order; a path that is not a folder is yielded as it is.
+        failed: Receives a folder that is empty or cannot be listed, and the reason.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        empty = True
+        for file in _files_in(path, failed):
+            empty = False
+            yield file
+        if empty:
+            failed(path, "no file in this folder")
+
+
+def _files_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[Path]:
+    try:
+        # Only names are kept, not 0.6 KiB of a Path for each file.
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        failed(folder, f"this folder cannot be listed ({error.strerror or error})")
+        return
+    for name in names:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            yield from _files_in(path, failed)
+        elif path.is_file() and not name.startswith("."):
+            yield path
 
 
 def source_name(source: ImageSource) -> str:
