@@ -65,6 +65,15 @@ def test_a_command_names_the_extra_that_it_lacks(arguments, extra):
     assert named[1] in EXTRAS.split(",")
 
 
+def test_what_takes_torch_at_its_end_is_refused_at_its_beginning():
+    done = thorax_without("torch", "calibrate", "run", "--store", "store", "--out", "calibrated")
+    assert done.returncode == MissingExtra.exit_code
+    assert done.stderr == (
+        "MissingExtra: the engine of a calibrated bundle needs torch, which is not installed; "
+        "install it with pip install '.[train]' in a clone of the repository\n"
+    )
+
+
 def test_the_public_interface_names_the_extra_too():
     code = (
         WITHOUT.partition("from thorax.cli")[0]

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import thorax
 from thorax.errors import MissingExtra
 
-__all__ = ["Extra", "install_line", "missing_extras_named", "versions"]
+__all__ = ["Extra", "install_line", "missing_extras_named", "require", "versions"]
 
 Extra = Literal["evaluate", "openvino", "train"]
 
@@ -53,6 +53,23 @@ def missing_extras_named(what: str, *, extra: Extra | None = None) -> Iterator[N
             f"{what} needs {package}, which is not installed; "
             f"install it with {install_line(extra or _EXTRA_OF[package])}"
         ) from error
+
+
+def require(package: str, what: str) -> None:
+    """Refuse what will need a package of an extra before any work is done, without importing the package.
+
+    Args:
+        package: The name that is imported later.
+        what: What needs it, such as "exporting a bundle".
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415  (only where it is used)
+
+    with missing_extras_named(what):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
 
 
 def versions(*names: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from thorax.inference.ensemble import (
 )
 from thorax.inference.predictor import Predictor
 from thorax.notebook import facts, notes, page, shortened
+from thorax.packages import require
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import (
     CalibrationKind,
@@ -117,10 +118,12 @@ def calibrate(
         DataError: The store is prepared otherwise, or `out` holds something else.
         LeakError: Training saw patients of the part, or a split that a member was trained on tests on them.
         RecipeError: A setting of the views is unknown.
+        MissingExtra: Torch, which makes the engine of the calibrated bundle, is not installed.
 
     Example:
         calibrated = thorax.calibrate("run", store, "calibrated", kind="platt")
     """
+    require("torch", "the engine of a calibrated bundle")
     opened, images, folder = load_bundle(bundle), open_store(store), Path(out)
     refuse_used_folder(folder, overwrite=overwrite, sources=[opened])
     changed = with_test_time(opened, lambda current: load_test_time(current, test_time))
