@@ -1,6 +1,7 @@
 """CheXNet re-implementations in torch: torchvision's DenseNet under the names of its time."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from thorax.checkpoints.foreign_net import (
     depth_of,
     settings,
 )
-from thorax.checkpoints.torchvision_nets import build_torchvision, repeated_input, with_new_names
+from thorax.checkpoints.torchvision_nets import torchvision_checkpoint, with_new_names
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.findings import NIH14
 
@@ -48,20 +49,15 @@ def chexnet(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
         # jrzech resizes to 224; the others to 256, from which they crop.
         size=None if file.whole_net else 256,
     )
-    own = {**rest, "classifier.weight": weight, "classifier.bias": bias}
-    return ForeignCheckpoint(
-        model=model,
-        preparation=preparation,
-        tensors=rest,
-        weight=weight,
-        bias=bias,
+    checkpoint = torchvision_checkpoint(
+        name,
+        (model, preparation),
+        (rest, weight, bias),
+        classifier="classifier",
         labels=tuple(finding.name for finding in NIH14) if len(bias) == len(NIH14) else None,
         text=f"a {name} of a CheXNet re-implementation",
-        notes=() if file.whole_net else (_TEN_CROPS,),
-        architecture=f"torchvision's {name}",
-        build=lambda: (build_torchvision(name, model, outputs=len(bias)), own),
-        normalize=repeated_input(model),
     )
+    return checkpoint if file.whole_net else replace(checkpoint, notes=(_TEN_CROPS,))
 
 
 def densenet_name(tensors: Mapping[str, Tensor]) -> str:

@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,16 @@ from thorax.checkpoints.foreign_net import (
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import RecipeError
 from thorax.models.tensors import Images
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Model, Preparation
 
-__all__ = ["build_torchvision", "repeated_input", "timm_names_of_vit", "torchvision", "with_new_names"]
+__all__ = [
+    "build_torchvision",
+    "repeated_input",
+    "timm_names_of_vit",
+    "torchvision",
+    "torchvision_checkpoint",
+    "with_new_names",
+]
 
 _RGB = 3
 
@@ -79,15 +87,47 @@ def torchvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint
         {"backbone": known[name], "channels": channels_of(first), "mean": IMAGENET_MEAN, "std": IMAGENET_STD},
         options,
     )
-    own = {**rest, f"{own_name}.weight": weight, f"{own_name}.bias": bias}
+    checkpoint = torchvision_checkpoint(
+        name,
+        (model, preparation),
+        (rest, weight, bias),
+        classifier=own_name,
+        labels=None,
+        text=f"torchvision's {name}",
+    )
+    return replace(checkpoint, tensors=timm_names_of_vit(rest)) if name in _TRANSFORMERS else checkpoint
+
+
+def torchvision_checkpoint(
+    name: str,
+    described: tuple[Model, Preparation],
+    tensors: tuple[Mapping[str, Tensor], Tensor, Tensor],
+    *,
+    classifier: str,
+    labels: tuple[str, ...] | None,
+    text: str,
+) -> ForeignCheckpoint:
+    """Describe a checkpoint of one of torchvision's nets that was fed normalized RGB images.
+
+    Args:
+        name: torchvision's name of the net.
+        described: The net in our words, and how its users made its input.
+        tensors: What `classifier_of` returned, under torchvision's names.
+        classifier: Name of the net's last layer.
+        labels: As for `ForeignCheckpoint`.
+        text: As for `ForeignCheckpoint`.
+    """
+    model, preparation = described
+    rest, weight, bias = tensors
+    own = {**rest, f"{classifier}.weight": weight, f"{classifier}.bias": bias}
     return ForeignCheckpoint(
         model=model,
         preparation=preparation,
-        tensors=timm_names_of_vit(rest) if name in _TRANSFORMERS else rest,
+        tensors=rest,
         weight=weight,
         bias=bias,
-        labels=None,
-        text=f"torchvision's {name}",
+        labels=labels,
+        text=text,
         architecture=f"torchvision's {name}",
         build=lambda: (build_torchvision(name, model, outputs=len(bias)), own),
         normalize=repeated_input(model),

@@ -1,14 +1,14 @@
 """TorchXRayVision's classifiers: one channel in [-1024, 1024], 18 outputs, operating points."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from thorax.checkpoints.chexnet import densenet_name
 from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, classifier_of, settings
-from thorax.checkpoints.torchvision_nets import build_torchvision, with_new_names
+from thorax.checkpoints.torchvision_nets import torchvision_checkpoint, with_new_names
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import BundleError, RecipeError
 from thorax.models.tensors import Images
@@ -132,20 +132,19 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckp
     if published:
         labels, points = labels or WEIGHTS[published].labels, points or WEIGHTS[published].thresholds
     _check_counts(file, len(bias), labels=labels, points=points)
-    classifier = "classifier" if dense else "fc"
-    own = {**rest, f"{classifier}.weight": weight, f"{classifier}.bias": bias}
-    return ForeignCheckpoint(
-        model=model,
-        preparation=preparation,
-        tensors=rest,
-        weight=weight,
-        bias=bias,
+    checkpoint = torchvision_checkpoint(
+        name,
+        (model, preparation),
+        (rest, weight, bias),
+        classifier="classifier" if dense else "fc",
         labels=labels,
-        thresholds=points,
         text=f"TorchXRayVision's {published or name}",
+    )
+    return replace(
+        checkpoint,
+        thresholds=points,
         notes=(_BENT,),
         architecture=f"torchvision's {name} with one input channel",
-        build=lambda: (build_torchvision(name, model, outputs=len(bias)), own),
         normalize=_scaled,
     )
 
