@@ -1,4 +1,4 @@
-"""How long `thorax --help` takes, beside an empty Python and beside importing torch.
+"""How long `thorax --help` and `import thorax` take, beside an empty Python and beside importing torch.
 
     python bench/startup.py [--rounds 9]
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
+    "import thorax": [sys.executable, "-c", "import thorax"],
     "thorax --help": [str(Path(sys.executable).with_name("thorax")), "--help"],
     "import torch": [sys.executable, "-c", "import torch"],
 }
