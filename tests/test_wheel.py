@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.command import SMALL, thorax
+from tests.helpers.command import SMALL, command
 from tests.helpers.dicom_writing import written
 from thorax.errors import MissingExtra
 
@@ -75,10 +75,10 @@ def installed_bytes(commands):
 
 @pytest.mark.slow
 def test_the_base_predicts_and_explains_where_nothing_else_is_installed(tmp_path):
-    thorax("phantom", tmp_path / "phantoms", "--patients", "60", "--size", "64")
-    thorax("prepare", tmp_path / "phantoms", "--out", tmp_path / "store", "--size", "64")
+    command("phantom", tmp_path / "phantoms", "--patients", "60", "--size", "64")
+    command("prepare", tmp_path / "phantoms", "--out", tmp_path / "store", "--size", "64")
     run, image = tmp_path / "run", next((tmp_path / "phantoms" / "images").glob("*.png"))
-    thorax("train", "small-cpu", "--store", tmp_path / "store", "--out", run, *SMALL)
+    command("train", "small-cpu", "--store", tmp_path / "store", "--out", run, *SMALL)
     bare = bare_environment(tmp_path / "bare", build_wheel(tmp_path))
 
     packages = json.loads(output(bare / "pip", "list", "--format", "json"))
@@ -88,7 +88,7 @@ def test_the_base_predicts_and_explains_where_nothing_else_is_installed(tmp_path
     assert installed_bytes(bare) <= AT_MOST
 
     predicted = json.loads(output(bare / "thorax", "predict", run, image, "--json"))
-    expected = json.loads(thorax("predict", run, image, "--json", "--engine", "torch").stdout)
+    expected = json.loads(command("predict", run, image, "--json", "--engine", "torch").stdout)
     assert list(predicted["findings"]) == list(expected["findings"])
     for name, finding in predicted["findings"].items():
         assert finding["probability"] == pytest.approx(expected["findings"][name]["probability"], abs=1e-6)
