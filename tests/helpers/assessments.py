@@ -25,12 +25,17 @@ CONTEXT = Context(
 )
 
 
+def drawn(findings, *, images):
+    """Targets and probabilities, a row for each image; the last finding has no positive."""
+    random = np.random.default_rng(0)
+    targets = (random.random((images, findings)) < 0.3).astype(np.int8)
+    targets[:, -1] = 0
+    return targets, 0.6 * random.random(targets.shape) + 0.3 * targets
+
+
 def assessment_of(findings, *, images=90, resamples=60, context=CONTEXT, **plan):
     """An assessment in which the last finding has no positive."""
-    random = np.random.default_rng(0)
-    targets = (random.random((images, len(findings))) < 0.3).astype(np.int8)
-    targets[:, -1] = 0
-    probabilities = 0.6 * random.random(targets.shape) + 0.3 * targets
+    targets, probabilities = drawn(len(findings), images=images)
     patients = [f"p{number // 2}" for number in range(images)]
     cohort = LabeledImages(
         images=[f"{number}.png" for number in range(images)],
