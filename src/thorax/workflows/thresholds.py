@@ -134,6 +134,6 @@ def bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
             chosen_on=reference,
             origin="operating points of the bundle"
             if reference
-            else "thresholds that came with a foreign checkpoint, and nobody says what chose them",
+            else "thresholds that came with a foreign checkpoint, which does not say what chose them",
         ),
     )
