@@ -1,6 +1,7 @@
 """A bundle at work in one line: every kind of image, failures as values, and how results show themselves."""
 
 import io
+import shutil
 
 import numpy as np
 import pydicom
@@ -242,3 +243,12 @@ def test_another_method_and_what_is_refused(model, scene):
         model.explain(scene, "Hernia")
     with pytest.raises(ImageError, match="value_range"):
         model.explain(scene / 255, "Mass")
+
+
+def test_a_damaged_file_is_found_when_the_bundle_is_opened(bundle, tmp_path):
+    """Of the weights too, which an explanation may need although predictions do not."""
+    copy = shutil.copytree(bundle.folder, tmp_path / "copy")
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(BundleError, match=r"weights\.safetensors"):
+        thorax.load(copy)

@@ -311,7 +311,7 @@ def load(
         model = thorax.load("run")
         model = thorax.load(run, engine="torch")
     """
-    opened = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle), check_nets=False)
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     predictor = open_predictor(opened, device=device, engine=engine)
     return Model(
         predictor.bundle,
