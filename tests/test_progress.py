@@ -20,6 +20,7 @@ def clock(monkeypatch):
 def test_at_most_ten_calls_a_second_and_always_the_last(clock):
     told: list[Progress] = []
     count = stage_progress(told.append, "predicting")
+    assert count is not None
     for done in range(1, 101):
         clock.now += 0.01
         count(done, 100)
@@ -31,6 +32,7 @@ def test_at_most_ten_calls_a_second_and_always_the_last(clock):
 def test_what_an_earlier_run_did_took_no_time_of_this_one(clock):
     told: list[Progress] = []
     count = stage_progress(told.append, "preparing")
+    assert count is not None
     clock.now += 1
     count(901, 1000)
     clock.now += 1

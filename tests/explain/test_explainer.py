@@ -91,6 +91,8 @@ def test_a_radiograph_is_explained_in_its_own_pixels(bundle_of, tmp_path):
         if each.highest <= 0:
             assert each.place is each.box is None
             continue
+        assert each.place is not None
+        assert each.box is not None
         x, y = each.place
         left, top, width, height = each.box
         assert left <= x <= left + width

@@ -210,7 +210,7 @@ def test_an_svg_has_the_contour_and_the_box_as_paths(tmp_path):
     root = ET.parse(tmp_path / "a.svg").getroot()
     paths = [path.get("d") for path in root.iter("{http://www.w3.org/2000/svg}path")]
     assert paths[-1] == "M10.00,20.00 40.00,20.00 40.00,60.00 10.00,60.00Z"
-    (contour,) = (np.array(re.findall(r"[\d.]+", path), float).reshape(-1, 2) for path in paths[:-1])
+    (contour,) = (np.array(re.findall(r"[\d.]+", path), np.float64).reshape(-1, 2) for path in paths[:-1])
     distances = np.hypot(*(contour - (500 / 3 + 0.5, 200.5)).T)
     assert np.allclose(distances, 50, atol=0.5)
     assert next(root.iter("{http://www.w3.org/2000/svg}text")).text == "Mass & more"

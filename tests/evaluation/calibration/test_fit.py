@@ -148,7 +148,7 @@ def test_calibration_error_equals_a_loop_over_bins():
     expected = 0.0
     for bin_number in range(15):
         inside = (probability >= bin_number / 15) & (probability < (bin_number + 1) / 15)
-        expected += np.mean(inside) * abs(np.mean(target[inside]) - np.mean(probability[inside]))
+        expected += float(np.mean(inside) * abs(np.mean(target[inside]) - np.mean(probability[inside])))
     assert expected_calibration_error(target, probability) == pytest.approx(expected, abs=1e-12)
 
 
