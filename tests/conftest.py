@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long a case takes says how busy the machine is.
+settings.register_profile("thorax", deadline=None)
+settings.load_profile("thorax")
 
 # Two pytest workers with two threads each on two cores wait for one another in every sum. Set before torch
 # is imported; child processes inherit it.
