@@ -41,8 +41,8 @@ from thorax.evaluation.statistics.intervals import (
     percentile_interval,
     ranked_patients,
     resample_counts,
+    share_interval,
 )
-from thorax.evaluation.statistics.proportions import share_interval
 from thorax.evaluation.statistics.ranking import auroc_score, rank, weighted_auroc, weighted_scores
 from thorax.findings import NIH14
 

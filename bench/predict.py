@@ -42,7 +42,7 @@ from thorax.image_set import ImageSet
 from thorax.imaging import prepare, read_radiograph
 from thorax.inference.engines import open_engine, open_predictor
 from thorax.models import build_classifier, weights_as_bytes
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 from thorax.recipe.sections import Model, Preparation
 
 PAUSE = 0.05
@@ -50,7 +50,7 @@ ENGINES = ("onnx", "onnx-int8", "openvino", "openvino-int8")
 
 USUAL = """
 import sys
-import thorax.models.timm_import
+import thorax.models.backbones
 import numpy, timm, torch
 from PIL import Image
 net = timm.create_model(sys.argv[1], in_chans=1, num_classes=14).eval()

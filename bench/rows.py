@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 
 __all__ = ["Row", "environment", "print_rows"]
 

@@ -39,7 +39,7 @@ from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
 from thorax.hardware import keep_freed_memory
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Preparation, Recipe
 from thorax.store import Store, build_store, open_store

@@ -78,7 +78,7 @@ def test_the_public_interface_names_the_extra_too():
     code = (
         WITHOUT.partition("from thorax.cli")[0]
         + """
-from thorax.lazy import lazy_names
+from thorax.packages import lazy_names
 lazy_names("thorax", {"open_store": "thorax.store.store"}, name_extras=True)("open_store")
 """
     )

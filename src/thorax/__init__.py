@@ -1,6 +1,6 @@
 """Thorax trains, evaluates and runs classifiers of chest radiographs."""
 
-from thorax.lazy import lazy_names
+from thorax.packages import lazy_names
 
 TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:

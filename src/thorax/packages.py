@@ -1,13 +1,42 @@
-"""Installed packages: the extra that brings a missing one, and the versions of those that are there."""
+"""Names imported when they are first used, and the extra that each third-party package comes with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Final, Literal
 
 import thorax
 from thorax.errors import MissingExtra
 
-__all__ = ["Extra", "install_line", "missing_extras_named", "require", "versions"]
+__all__ = ["Extra", "install_line", "lazy_names", "missing_extras_named", "require", "versions"]
+
+
+def lazy_names(
+    package: str, modules: Mapping[str, str], *, name_extras: bool = False
+) -> Callable[[str], object]:
+    """Return the `__getattr__` of a package whose public names live in its modules.
+
+    Args:
+        package: `__name__` of the package.
+        modules: For each public name the module that defines it, or that it is.
+        name_extras: Whether a module that needs a package of an extra raises MissingExtra, with the line to
+            type, where Python would say that there is no such module.
+    """
+
+    def getattr_(name: str) -> object:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if modules[name] == f"{package}.{name}":
+            return import_module(modules[name])
+        if not name_extras:
+            return getattr(import_module(modules[name]), name)
+        from thorax.packages import missing_extras_named  # noqa: PLC0415  (`import thorax` takes milliseconds)
+
+        with missing_extras_named(f"{package}.{name}"):
+            return getattr(import_module(modules[name]), name)
+
+    return getattr_
+
 
 Extra = Literal["evaluate", "openvino", "train"]
 

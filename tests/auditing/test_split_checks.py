@@ -3,7 +3,7 @@
 import pytest
 
 from thorax.auditing.lists import Locator
-from thorax.auditing.split_checks import (
+from thorax.auditing.protocol_checks import (
     check_absent_images,
     check_boxed_images,
     check_known_split,

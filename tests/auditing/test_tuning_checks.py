@@ -3,7 +3,7 @@ import json
 import pytest
 
 from thorax.atomic_io import sha256_of_lines
-from thorax.auditing.tuning_checks import check_bundle, check_metrics
+from thorax.auditing.protocol_checks import check_bundle, check_metrics
 from thorax.bundle import (
     Bundle,
     Imported,

@@ -21,7 +21,7 @@ from thorax.checkpoints.torchxrayvision import OUTPUTS, WEIGHTS
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import NIH14, Finding
 from thorax.models import build_classifier
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 
 # Behind the shim, which makes it importable.
 torchvision = importlib.import_module("torchvision")

@@ -13,7 +13,7 @@ from thorax.checkpoints.timm_nets import timm_names_of_eva
 from thorax.checkpoints.torchvision_nets import timm_names_of_vit
 from thorax.errors import BundleError
 from thorax.findings import NIH14, Finding
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 
 # Behind the shim, which makes it importable.
 torchvision = importlib.import_module("torchvision")

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import save_file
 
 from tests.helpers.command import SMALL, command
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 
 
 @pytest.fixture(scope="module")

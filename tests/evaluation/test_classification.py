@@ -19,8 +19,13 @@ from thorax.evaluation.classification import (
     classify,
     rates_of,
 )
-from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
-from thorax.evaluation.statistics.proportions import f1_interval, share_interval
+from thorax.evaluation.statistics.intervals import (
+    effective_patients,
+    f1_interval,
+    percentile_interval,
+    resample_counts,
+    share_interval,
+)
 from thorax.findings import NIH14, NO_FINDING, find_finding
 
 EDEMA, HERNIA, MASS = find_finding("Edema"), find_finding("Hernia"), find_finding("Mass")

@@ -13,8 +13,12 @@ from thorax.evaluation.prevalence import (
     predictive_values,
     predictive_values_at,
 )
-from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
-from thorax.evaluation.statistics.proportions import share_interval
+from thorax.evaluation.statistics.intervals import (
+    effective_patients,
+    percentile_interval,
+    resample_counts,
+    share_interval,
+)
 
 SHARES = st.floats(0.01, 0.99)
 

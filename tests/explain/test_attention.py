@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from tests.helpers.toy_nets import build, images
 from thorax.errors import RecipeError
-from thorax.explain.attention import _Recorder, attention_rollout, gradient_rollout
+from thorax.explain.attributions import _Recorder, attention_rollout, gradient_rollout
 
 VITS = ["test_vit", "test_vit2", "vit_tiny_patch16_224"]
 

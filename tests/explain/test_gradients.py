@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.helpers.toy_nets import build, images, powers
-from thorax.explain.gradients import integrated_gradients, smooth_grad
+from thorax.explain.attributions import integrated_gradients, smooth_grad
 
 PIXELS = torch.tensor([[[[0.1, 0.2], [0.3, 0.4]]]])
 

@@ -15,8 +15,8 @@ from thorax.bundle import FeatureGrid
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError
 from thorax.explain import open_explainer
 from thorax.explain.cam import enlarge_maps
+from thorax.explain.explainers import OnnxExplainer
 from thorax.explain.geometry import enlarge_arrays
-from thorax.explain.onnx_explainer import OnnxExplainer
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.exporting import export_float32
 from thorax.findings import NIH14

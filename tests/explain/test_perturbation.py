@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.helpers.toy_nets import build, images, powers
-from thorax.explain.perturbation import occlusion, rise
+from thorax.explain.attributions import occlusion, rise
 
 
 def slow_occlusion(classifier, image, column, side, stride):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.helpers.graphs import exported, images, kinds, run
-from thorax.exporting.graph_rewrites import norms_as_convolutions
+from thorax.exporting.onnx import norms_as_convolutions
 
 
 class Net(nn.Module):

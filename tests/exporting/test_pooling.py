@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tests.helpers.graphs import exported, images, kinds, run
-from thorax.exporting.graph_rewrites import average_first
+from thorax.exporting.onnx import average_first
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -19,7 +19,7 @@ from thorax.findings import parse_findings
 from thorax.hardware import num_threads
 from thorax.imaging import prepare, read_radiograph
 from thorax.inference.engines import open_engine, open_predictor
-from thorax.inference.onnx_engine import OnnxEngine
+from thorax.inference.exported_engines import OnnxEngine
 from thorax.inference.predictor import Engine, Failure
 from thorax.inference.torch_engine import TorchEngine
 from thorax.models import build_classifier, to_input

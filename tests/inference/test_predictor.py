@@ -5,7 +5,7 @@ from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.findings import NIH14
 from thorax.image_set import ImageSet
-from thorax.inference.calibrate import fit_ensemble_weights, fit_operating_points
+from thorax.inference.ensemble import fit_ensemble_weights, fit_operating_points
 from thorax.inference.predictor import mean_logit
 
 REFERENCE = ImageSet(

@@ -5,9 +5,8 @@ from safetensors.torch import save_file
 from thorax.bundle import Imported, Manifest, Member, write_bundle
 from thorax.errors import BundleError, RecipeError
 from thorax.models import build_classifier
-from thorax.models.backbones import build_backbone
+from thorax.models.backbones import build_backbone, timm
 from thorax.models.classifier import weights_as_bytes
-from thorax.models.timm_import import timm
 from thorax.recipe.schema import Model, Preparation
 
 ARGUMENTS = {"channels": (8, 16, 16, 16)}

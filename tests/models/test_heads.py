@@ -7,8 +7,8 @@ from torch import nn
 
 from thorax.errors import RecipeError
 from thorax.models import build_classifier, feature_map
+from thorax.models.backbones import timm
 from thorax.models.heads import at_each_place, attention_logits, build_head, log_sum_exp
-from thorax.models.timm_import import timm
 from thorax.recipe.schema import Head, Model
 
 TINY = {

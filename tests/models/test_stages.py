@@ -3,8 +3,8 @@ import torch
 
 from thorax.errors import RecipeError
 from thorax.models import build_classifier
-from thorax.models.stages import layer_distances, names_in_stages, stage_names, trained_stages
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
+from thorax.models.classifier import layer_distances, names_in_stages, stage_names, trained_stages
 from thorax.recipe.schema import Freeze, Model
 
 TINY = {

@@ -9,8 +9,8 @@ from thorax.errors import DataError
 from thorax.training import checkpoint as module
 from thorax.training.checkpoint import Best, Checkpointer, RunState, load_checkpoint
 from thorax.training.ema import MovingAverage
+from thorax.training.learner import PlateauState
 from thorax.training.logbook import TIME_FIELDS, Logbook, read_log
-from thorax.training.optim import PlateauState
 
 
 def test_a_checkpoint_comes_back(tmp_path):

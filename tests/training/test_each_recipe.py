@@ -12,7 +12,7 @@ from thorax.errors import RecipeError
 from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.models import measure_feature_grid
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 from thorax.recipe.load import load_recipe, shipped_recipes
 from thorax.recipe.schema import Preparation
 from thorax.store import build_store, open_store

@@ -13,10 +13,10 @@ from thorax.datasets.nih import read_nih
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
 from thorax.evaluation.operating_points import F1Optimal, choose_threshold
-from thorax.inference.calibrate import fit_ensemble_weights
 from thorax.inference.ensemble import (
     Fitting,
     build_ensemble,
+    fit_ensemble_weights,
     validation_part,
     with_test_time,
     write_calibrated,

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from thorax.recipe.schema import Adam, AdamW, Constant, Cosine, Plateau, Sgd, WarmRestarts
-from thorax.training.optim import PlateauState, build_optimizer, learning_rate
+from thorax.training.learner import PlateauState, build_optimizer, learning_rate
 
 
 def rates(spec, steps, *, steps_per_epoch=4, epochs=3):

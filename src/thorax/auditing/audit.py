@@ -27,17 +27,18 @@ from thorax.auditing.prediction_checks import (
     check_predicted_values,
     check_ranking,
 )
-from thorax.auditing.report import Audit, Problem
-from thorax.auditing.split_checks import (
+from thorax.auditing.protocol_checks import (
     NIH_PUBLISHED_LISTS_SHA256,
     check_absent_images,
     check_boxed_images,
+    check_bundle,
     check_known_split,
+    check_metrics,
     check_official_test_patients,
     check_patients,
     check_repeated_images,
 )
-from thorax.auditing.tuning_checks import check_bundle, check_metrics
+from thorax.auditing.report import Audit, Problem
 from thorax.bundle import Bundle
 from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
 from thorax.datasets.table import SampleTable

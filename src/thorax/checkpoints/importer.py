@@ -11,18 +11,17 @@ from torch import Tensor
 import thorax
 from thorax.atomic_io import sha256_of_file
 from thorax.bundle import Bundle, Imported, Manifest, Member, OperatingPoints, write_bundle
-from thorax.checkpoints.chexnet import chexnet
 from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, matched
 from thorax.checkpoints.timm_nets import eva_x, mae, timm_net
-from thorax.checkpoints.torchvision_nets import torchvision
+from thorax.checkpoints.torchvision_nets import chexnet, torchvision
 from thorax.checkpoints.torchxrayvision import torchxrayvision
 from thorax.checkpoints.weights_file import WeightsFile, read_weights_file
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import Findings, finding_or_new
+from thorax.models.backbones import timm
 from thorax.models.classifier import Classifier, build_classifier, weights_as_bytes
 from thorax.models.receptive_field import measure_feature_grid
 from thorax.models.tensors import Images
-from thorax.models.timm_import import timm
 from thorax.recipe.literals import ForeignKind
 from thorax.recipe.schema import Model, Preparation
 

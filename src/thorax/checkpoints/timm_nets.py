@@ -23,7 +23,7 @@ from thorax.checkpoints.torchvision_nets import repeated_input
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import NIH14
-from thorax.models.timm_import import timm
+from thorax.models.backbones import timm
 from thorax.recipe.schema import Model
 
 __all__ = ["eva_x", "mae", "timm_names_of_eva", "timm_net"]

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from thorax.checkpoints.chexnet import densenet_name
 from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, classifier_of, settings
-from thorax.checkpoints.torchvision_nets import torchvision_checkpoint, with_new_names
+from thorax.checkpoints.torchvision_nets import densenet_name, torchvision_checkpoint, with_new_names
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import BundleError, RecipeError
 from thorax.models.tensors import Images

@@ -18,8 +18,12 @@ import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
 from thorax.boxes import Box, FindingBox
-from thorax.datasets.label_csv import (
+from thorax.datasets.splits import NIH_DATASET, NIH_IMAGES, nih_official_test_patients
+from thorax.datasets.table import (
     LARGEST_AGE,
+    Patients,
+    SampleTable,
+    Source,
     parse_ages,
     parse_counts,
     parse_patients,
@@ -27,8 +31,6 @@ from thorax.datasets.label_csv import (
     refuse_duplicates,
     with_optional_gz,
 )
-from thorax.datasets.splits import NIH_DATASET, NIH_IMAGES, nih_official_test_patients
-from thorax.datasets.table import Patients, SampleTable, Source
 from thorax.errors import DataError
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 

@@ -7,10 +7,19 @@ import numpy as np
 import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
-from thorax.datasets.label_csv import parse_ages, parse_counts, parse_patients, read_csv, refuse_duplicates
 from thorax.datasets.nih import LABEL_FILES, find_label_file, read_nih
 from thorax.datasets.splits import NIH_DATASET
-from thorax.datasets.table import DESCRIPTION, Patients, SampleTable, Source
+from thorax.datasets.table import (
+    DESCRIPTION,
+    Patients,
+    SampleTable,
+    Source,
+    parse_ages,
+    parse_counts,
+    parse_patients,
+    read_csv,
+    refuse_duplicates,
+)
 from thorax.errors import DataError
 from thorax.findings import VOCABULARY, Finding, finding_or_new, parse_finding
 

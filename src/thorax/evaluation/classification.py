@@ -22,10 +22,11 @@ from thorax.evaluation.labeled import check_shapes
 from thorax.evaluation.statistics.intervals import (
     Interval,
     effective_patients,
+    f1_interval,
     over_resamples,
     resampled_interval,
+    share_interval,
 )
-from thorax.evaluation.statistics.proportions import f1_interval, share_interval
 from thorax.findings import NO_FINDING, Finding, Findings
 
 __all__ = [

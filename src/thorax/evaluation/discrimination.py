@@ -14,12 +14,12 @@ from thorax.evaluation.statistics.delong import AucCovariance, auc_contrast, auc
 from thorax.evaluation.statistics.intervals import (
     Interval,
     bootstrap,
+    bounded_interval,
     mean_patients,
     ranked_patients,
     resampled_interval,
 )
 from thorax.evaluation.statistics.presorted import Ranked
-from thorax.evaluation.statistics.proportions import bounded_interval
 from thorax.evaluation.statistics.ranking import rank, rank_pooled, weighted_scores
 from thorax.findings import NO_FINDING, Finding, Findings
 

@@ -14,8 +14,13 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 from thorax.errors import DataError
 from thorax.evaluation.classification import RATES, rates_of, resampled_sums, tally
-from thorax.evaluation.statistics.intervals import LEVEL, Interval, effective_patients, resampled_interval
-from thorax.evaluation.statistics.proportions import share_interval
+from thorax.evaluation.statistics.intervals import (
+    LEVEL,
+    Interval,
+    effective_patients,
+    resampled_interval,
+    share_interval,
+)
 
 __all__ = [
     "LabelShift",

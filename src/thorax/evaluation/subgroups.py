@@ -17,13 +17,14 @@ from thorax.errors import DataError
 from thorax.evaluation.classification import LabeledPredictions
 from thorax.evaluation.statistics.intervals import (
     Interval,
+    bounded_interval,
     effective_patients,
     over_resamples,
     ranked_patients,
     resampled_interval,
+    share_interval,
 )
 from thorax.evaluation.statistics.presorted import Ranked
-from thorax.evaluation.statistics.proportions import bounded_interval, share_interval
 from thorax.evaluation.statistics.ranking import rank, weighted_auroc
 from thorax.findings import Finding
 from thorax.hardware import parallel_map

@@ -16,8 +16,8 @@ from thorax.bundle import FeatureGrid
 from thorax.errors import RecipeError
 from thorax.explain.geometry import place_weights
 from thorax.models import Classifier, evaluation_mode, feature_map
+from thorax.models.backbones import timm
 from thorax.models.tensors import Images, Logits
-from thorax.models.timm_import import timm
 
 __all__ = [
     "CamMethod",

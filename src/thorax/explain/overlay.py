@@ -20,8 +20,7 @@ from thorax.arrays import Attribution, GrayPixels
 from thorax.atomic_io import atomic_write
 from thorax.boxes import Box
 from thorax.errors import DataError
-from thorax.explain.canvas import Canvas, Colors, Tile, Words, as_png, as_svg
-from thorax.explain.contours import Line, contour_lines
+from thorax.explain.canvas import Canvas, Colors, Line, Tile, Words, as_png, as_svg, contour_lines
 
 __all__ = ["Drawing", "Panel", "overlay", "picture_kind", "write_picture"]
 

@@ -10,12 +10,17 @@ import torch
 from thorax.arrays import Attribution, Pixels, PixelsBatch
 from thorax.bundle import Bundle
 from thorax.errors import RecipeError
-from thorax.explain.attention import attention_rollout, gradient_rollout
+from thorax.explain.attributions import (
+    attention_rollout,
+    gradient_rollout,
+    integrated_gradients,
+    occlusion,
+    rise,
+    smooth_grad,
+)
 from thorax.explain.cam import MapsTensor, eigen_cam, enlarge_maps, exact_cam, gradient_cam
 from thorax.explain.faithfulness import CELLS, Faithfulness, faithfulness
-from thorax.explain.gradients import integrated_gradients, smooth_grad
 from thorax.explain.methods import Maps, Method, refuse_unknown
-from thorax.explain.perturbation import occlusion, rise
 from thorax.findings import Finding, Findings
 from thorax.inference.torch_engine import load_member
 from thorax.models import Classifier, pick_device, to_input

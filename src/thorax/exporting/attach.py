@@ -12,14 +12,12 @@ from thorax.arrays import PixelsBatch, Rows
 from thorax.bundle.folder import Bundle, attach_engine
 from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity
 from thorax.errors import BundleError
-from thorax.exporting.graph_rewrites import quantize
-from thorax.exporting.onnx import MemberGraph, convert, onnx_bytes
+from thorax.exporting.onnx import MemberGraph, convert, onnx_bytes, quantize
 from thorax.exporting.parity import EngineComparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.image_set import ImageSet
 from thorax.inference.engines import open_engine
 from thorax.inference.ensemble import ValidationPart
-from thorax.inference.onnx_engine import OnnxEngine
-from thorax.inference.openvino_engine import OpenVinoEngine
+from thorax.inference.exported_engines import OnnxEngine, OpenVinoEngine
 from thorax.inference.predictor import Engine, Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.packages import versions

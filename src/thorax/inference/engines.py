@@ -83,7 +83,7 @@ def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: 
         return _torch_engine(bundle, device)
     graphs = bundle.exported_files(exported)
     if exported.kind == "onnx":
-        from thorax.inference.onnx_engine import OnnxEngine  # noqa: PLC0415  (only where it is used)
+        from thorax.inference.exported_engines import OnnxEngine  # noqa: PLC0415  (only where it is used)
         from thorax.inference.onnx_session import is_prefetched  # noqa: PLC0415  (as above)
 
         files = [file for net in exported.nets for file in net.files]
@@ -91,7 +91,7 @@ def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: 
         # What is being prefetched is checked there; anything else now, and again when it is opened.
         bundle.check(file.name for file in files if not is_prefetched(bundle.folder / file.name, file.sha256))
         return OnnxEngine(graphs, threads=threads, checksums=checksums)
-    from thorax.inference.openvino_engine import OpenVinoEngine  # noqa: PLC0415  (only where it is used)
+    from thorax.inference.exported_engines import OpenVinoEngine  # noqa: PLC0415  (only where it is used)
 
     bundle.check(file.name for net in exported.nets for file in net.files)
     return OpenVinoEngine(graphs, threads=threads)

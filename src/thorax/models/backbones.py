@@ -1,7 +1,9 @@
 """Backbones: any model that timm knows by name, checked before anything else is done."""
 
 import difflib
+import importlib
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MethodType
@@ -16,10 +18,39 @@ from torch import Tensor, nn
 
 from thorax.bundle import load_bundle
 from thorax.errors import RecipeError
-from thorax.models.timm_import import timm
 from thorax.recipe.schema import Model
 
-__all__ = ["build_backbone", "grow_when_compiled"]
+__all__ = ["build_backbone", "grow_when_compiled", "timm"]
+
+_MISSING = "operator torchvision::nms does not exist"
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+
+_declared: list[Any] = []
+"""The declared schemas; they last only as long as these objects."""
+
+
+def _import_timm() -> Any:
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if _MISSING not in str(error):
+            raise
+        # torch has no types for these two.
+        declare: Any = torch.library.Library
+        library = declare("torchvision", "DEF")
+        for schema in _SCHEMAS:
+            library.define(schema)
+        _declared.append(library)
+        # What the failed import left behind would be taken for whole by the next one.
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+    return importlib.import_module("timm")
+
+
+timm = _import_timm()
 
 
 def grow_when_compiled(backbone: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from thorax.lazy import lazy_names
+from thorax.packages import lazy_names
 
 if TYPE_CHECKING:
     from thorax.store.build import StoreSummary, build_store

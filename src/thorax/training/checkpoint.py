@@ -18,7 +18,7 @@ from torch import Tensor
 
 from thorax.atomic_io import atomic_write
 from thorax.errors import DataError
-from thorax.training.optim import PlateauState
+from thorax.training.learner import PlateauState
 
 __all__ = ["Best", "Checkpoint", "Checkpointer", "RunState", "load_checkpoint"]
 

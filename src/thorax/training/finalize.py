@@ -15,10 +15,10 @@ from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bund
 from thorax.calibration import Temperature
 from thorax.evaluation.calibration.fit import fit_temperature
 from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
-from thorax.inference.calibrate import fit_operating_points
+from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
+from thorax.models.backbones import timm
 from thorax.models.classifier import weights_as_bytes
-from thorax.models.timm_import import timm
 from thorax.recipe.load import recipe_sha256
 from thorax.recipe.schema import Recipe
 from thorax.store import Store

@@ -26,12 +26,10 @@ from thorax.training.augment import (
 from thorax.training.batches import Batch, PartPixels, known_labels, to_device, training_batches
 from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
 from thorax.training.compute import ComputeConfig, compiled
-from thorax.training.learner import Learner, NonFiniteLoss
-from thorax.training.logbook import Logbook
-from thorax.training.optim import learning_rate
+from thorax.training.learner import Learner, NonFiniteLoss, learning_rate
+from thorax.training.logbook import Logbook, Throughput
 from thorax.training.plan import TrainingPlan
 from thorax.training.selection_bias import TEST_CURVE
-from thorax.training.throughput import Throughput
 from thorax.training.validation import PLAIN, ValidationMetrics, measure, predict_logits
 
 __all__ = ["Run"]

@@ -9,7 +9,7 @@ from sklearn.metrics import brier_score_loss
 
 from thorax.evaluation.calibration.fit import brier_loss
 from thorax.evaluation.calibration.measure import brier_parts, reliability_curve
-from thorax.evaluation.statistics.proportions import wilson_interval
+from thorax.evaluation.statistics.intervals import wilson_interval
 
 ONE_EACH = {"equal-width": "uniform", "equal-mass": "quantile"}
 

@@ -26,8 +26,7 @@ from thorax.evaluation.localization.regions import (
     region_boxes,
 )
 from thorax.evaluation.localization.scores import in_fitting_half, localize
-from thorax.evaluation.statistics.intervals import resample_counts
-from thorax.evaluation.statistics.proportions import wilson_interval
+from thorax.evaluation.statistics.intervals import resample_counts, wilson_interval
 from thorax.findings import NIH14
 
 CARDIOMEGALY, EFFUSION, NODULE = NIH14[1], NIH14[2], NIH14[5]

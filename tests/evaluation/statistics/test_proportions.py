@@ -5,8 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thorax.evaluation.statistics.intervals import LEVEL, effective_patients, student_quantile
-from thorax.evaluation.statistics.proportions import f1_interval, share_interval, wilson_interval
+from thorax.evaluation.statistics.intervals import (
+    LEVEL,
+    effective_patients,
+    f1_interval,
+    share_interval,
+    student_quantile,
+    wilson_interval,
+)
 
 Z = student_quantile((1 + LEVEL) / 2, math.inf)
 

@@ -9,8 +9,12 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 from thorax.evaluation.calibration.fit import brier_loss, expected_calibration_error
 from thorax.evaluation.classification import LabeledPredictions, resampled_sums
-from thorax.evaluation.statistics.intervals import Interval, effective_patients, resampled_interval
-from thorax.evaluation.statistics.proportions import share_interval
+from thorax.evaluation.statistics.intervals import (
+    Interval,
+    effective_patients,
+    resampled_interval,
+    share_interval,
+)
 from thorax.findings import Finding
 
 __all__ = [

@@ -9,7 +9,6 @@ import pandas as pd
 from jaxtyping import Float64
 
 from thorax.arrays import Probabilities
-from thorax.datasets.label_csv import read_csv
 from thorax.datasets.nih import is_nih, label_table, official_parts
 from thorax.datasets.splits import (
     NIH_DATASET,
@@ -20,7 +19,7 @@ from thorax.datasets.splits import (
     nih_official_test_patients,
     registered_sha256,
 )
-from thorax.datasets.table import Patients, SampleTable
+from thorax.datasets.table import Patients, SampleTable, read_csv
 from thorax.errors import DataError
 from thorax.evaluation.labeled import LabeledImages, ScoredImages
 from thorax.evaluation.prevalence import StatedPrevalence

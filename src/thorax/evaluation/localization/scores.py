@@ -23,8 +23,12 @@ from thorax.evaluation.localization.regions import (
     mean_boxes,
     random_overlap,
 )
-from thorax.evaluation.statistics.intervals import Interval, effective_patients, resample_counts
-from thorax.evaluation.statistics.proportions import bounded_interval
+from thorax.evaluation.statistics.intervals import (
+    Interval,
+    bounded_interval,
+    effective_patients,
+    resample_counts,
+)
 from thorax.findings import Finding
 
 __all__ = [
