@@ -71,8 +71,7 @@ def test_help_is_light():
 
 IN_TORCH = {
     *("thorax.inference.torch_engine", "thorax.explain.torch_explainer", "thorax.explain.attributions"),
-    *("thorax.explain.cam", "thorax.explain.faithfulness", "thorax.explain.attributions"),
-    "thorax.explain.attributions",
+    *("thorax.explain.cam", "thorax.explain.faithfulness"),
 }
 """Modules that open nets in torch, and what only these import."""
 

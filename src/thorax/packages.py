@@ -30,8 +30,6 @@ def lazy_names(
             return import_module(modules[name])
         if not name_extras:
             return getattr(import_module(modules[name]), name)
-        from thorax.packages import missing_extras_named  # noqa: PLC0415  (`import thorax` takes milliseconds)
-
         with missing_extras_named(f"{package}.{name}"):
             return getattr(import_module(modules[name]), name)
 

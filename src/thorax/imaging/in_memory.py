@@ -7,8 +7,8 @@ from PIL import Image
 
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.jpeg import upright
 from thorax.imaging.png import luminance, over_black
-from thorax.imaging.read import upright
 from thorax.radiograph import Origin, Radiograph, check_size
 
 __all__ = ["ValueRange", "read_array", "read_pil"]
