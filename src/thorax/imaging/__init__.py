@@ -1,4 +1,4 @@
-"""Files to radiographs, and radiographs to the square images that nets and stores take."""
+"""Read files and arrays as radiographs, and prepare the square images that stores and networks use."""
 
 from thorax.imaging.in_memory import ValueRange
 from thorax.imaging.read import ImageSource, image_files, read_radiograph, source_name

@@ -1,4 +1,4 @@
-"""Images that are in memory already, NumPy arrays and PIL images, to Radiograph."""
+"""Read images in memory, NumPy arrays and PIL images, as radiographs."""
 
 from typing import Final
 
@@ -14,36 +14,37 @@ from thorax.radiograph import Origin, Radiograph, check_size
 __all__ = ["ValueRange", "read_array", "read_pil"]
 
 ValueRange = tuple[float | int, float | int]
-"""The values of black and of white."""
+"""The values that mean black and white."""
 
 _GRAY: Final = 2
 _COLOR: Final = 3
 _WHITE: Final = 65535
 _JPEGS: Final = {"JPEG", "MPO"}
-"""A phone's MPO file is a JPEG file with a preview behind it, which is not read."""
+"""Phones write MPO: a JPEG file followed by a preview, which is ignored."""
 
-# Pillow's modes by what becomes of them: those not named here hold neither gray values nor colors.
+# Pillow's modes by how they are converted; all others hold neither gray values nor colors.
 _AS_GRAY: Final = {"1"}
 _AS_COLORS: Final = {"P", "RGBX", "CMYK", "YCbCr"}
 _AS_GIVEN: Final = {"L", "RGB", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 _WITH_ALPHA: Final = {"LA", "PA", "RGBA"}
 _WITH_KEY: Final = {"1", "L", "P", "RGB"}
-"""Modes of which one color, or entries of the palette, may be transparent."""
+"""Modes in which one color, or palette entries, may be transparent."""
 
 
 def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None = None) -> Radiograph:
     """Read an array as a radiograph; larger is brighter.
 
     Args:
-        array: uint8 or uint16 of shape (H, W) or (H, W, 3), over the full range of its type. Colors become
-            luminance (ITU-R BT.601; equal channels stay exactly what they are), as those of a PNG file do.
+        array: uint8 or uint16 of shape (H, W) or (H, W, 3), using the full range of its type. Colors become
+            luminance (ITU-R BT.601; equal channels are unchanged), as for a PNG file.
         name: What messages and `Origin.name` call it.
-        value_range: The values of black and of white, for an array of any real type; the values must lie
-            between them, and become uint16.
+        value_range: The values that mean black and white, for an array of any real type; all values must lie
+            between them, and are converted to uint16.
 
     Raises:
-        ImageError: Another type without `value_range`, another shape, no or too many pixels, values that are
-            not finite or outside `value_range`, or a range without extent.
+        ImageError: The type is neither uint8 nor uint16 and `value_range` is missing; the shape is not that
+            of one image; there are no or too many pixels; values are not finite or outside `value_range`; or
+            the range is empty.
     """
     _refuse_other_shapes(array, name)
     if value_range is None:
@@ -56,7 +57,7 @@ def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None =
     if values.ndim == _COLOR:
         values = luminance(values)
         intensity += " (luminance of RGB)"
-    # A copy, in the machine's own byte order: what the caller does to the array later changes nothing.
+    # A copy in native byte order, so that later changes to the caller's array do not matter.
     pixels: GrayPixels = np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
     return Radiograph(
         pixels=pixels,
@@ -65,19 +66,19 @@ def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None =
 
 
 def read_pil(image: Image.Image, name: str, *, value_range: ValueRange | None = None) -> Radiograph:
-    """Read a PIL image as a radiograph: as the file that it was opened from, or as its array.
+    """Read a PIL image as a radiograph, like the file that it was opened from or like its array.
 
-    A transparency that is the same everywhere is dropped; where it varies the image lies over black. An
-    image that Pillow opened from a JPEG file is turned upright, as EXIF says.
+    A constant transparency is dropped; a varying one is composited over black. An image that Pillow opened
+    from a JPEG file is turned upright according to EXIF.
 
     Args:
-        image: Of any mode whose samples have 8 or 16 bits; mode "I" or "F" with `value_range`.
+        image: Any mode with 8- or 16-bit samples; modes "I" and "F" need `value_range`.
         name: What messages and `Origin.name` call it.
         value_range: See `read_array`.
 
     Raises:
-        ImageError: See `read_array`; or the file behind the image is damaged.
-        UnsupportedImage: The image has a mode that holds no gray values or RGB colors, or several frames.
+        ImageError: As for `read_array`, or the file behind the image is damaged.
+        UnsupportedImage: The mode holds neither gray values nor RGB colors, or there are several frames.
     """
     check_size(height=image.height, width=image.width, name=name)
     try:
@@ -92,13 +93,13 @@ def read_pil(image: Image.Image, name: str, *, value_range: ValueRange | None = 
     if frames > 1 and image.format not in _JPEGS:
         raise UnsupportedImage(
             f"{name}: the PIL image has {frames} frames; a radiograph is a single image, so give a copy of "
-            "the frame that is meant (image.copy() after image.seek(n))"
+            "one frame (image.copy() after image.seek(n))"
         )
     return read_array(_samples(turned, name), name, value_range=value_range)
 
 
 def _samples(image: Image.Image, name: str) -> np.ndarray:
-    """Return gray values or colors, over black where the transparency varies."""
+    """Return gray values or colors, composited over black if the transparency varies."""
     mode = image.mode
     if mode in _WITH_ALPHA or (mode in _WITH_KEY and "transparency" in image.info):
         image = image.convert("RGBA")
@@ -112,7 +113,7 @@ def _samples(image: Image.Image, name: str) -> np.ndarray:
     if mode in _AS_COLORS:
         return np.asarray(image.convert("RGB"))
     raise UnsupportedImage(
-        f"{name}: a PIL image of mode {mode!r}; give one of mode L, I;16 or RGB, for example "
+        f"{name}: a PIL image of mode {mode!r} cannot be read; give one of mode L, I;16 or RGB, for example "
         'image.convert("L")'
     )
 
@@ -123,7 +124,7 @@ def _refuse_other_shapes(array: np.ndarray, name: str) -> None:
         if array.size:
             check_size(height=shape[0], width=shape[1], name=name)
             return
-        raise ImageError(f"{name}: an array of shape {shape} holds no pixel; give the whole image")
+        raise ImageError(f"{name}: an array of shape {shape} has no pixels; give the whole image")
     raise ImageError(
         f"{name}: an array of shape {shape} is not one image; give gray values as (height, width) "
         f"or colors as (height, width, 3){_hint(shape)}"
@@ -131,7 +132,7 @@ def _refuse_other_shapes(array: np.ndarray, name: str) -> None:
 
 
 def _hint(shape: tuple[int, ...]) -> str:
-    """Return what probably helps with a shape, after a comma; "" where nothing comes to mind."""
+    """Return a likely fix for a shape, after a comma; "" if there is none."""
     match shape:
         case (_, _, 1):
             return ", here with array[:, :, 0]"
@@ -152,28 +153,29 @@ def _refuse_other_types(array: np.ndarray, name: str) -> None:
         return
     if array.dtype.kind not in "fiu":
         raise ImageError(
-            f"{name}: an array of type {array.dtype} holds no gray values; give uint8 or uint16, where 0 is "
-            "black and 255 or 65535 is white"
+            f"{name}: an array of type {array.dtype} does not hold gray values; give uint8 or uint16, where "
+            "0 is black and 255 or 65535 is white"
         )
     low, high = float(array.min()), float(array.max())
     raise ImageError(
         f"{name}: an array of type {array.dtype} (values {low:g} to {high:g}) does not say which value is "
-        "black and which is white, and a wrong guess changes every prediction; say so with "
+        "black and which is white, and a wrong guess would change every prediction; set "
         "value_range=(black, white), for example (0, 1), or give uint8 or uint16"
     )
 
 
 def _spread(array: np.ndarray, value_range: ValueRange, name: str) -> np.ndarray:
-    """Return values between black and white as uint16."""
+    """Scale values from [black, white] to uint16."""
     if array.dtype.kind not in "fiu":
         raise ImageError(
-            f"{name}: an array of type {array.dtype} holds no gray values; value_range needs real numbers"
+            f"{name}: an array of type {array.dtype} does not hold gray values; value_range "
+            "needs real numbers"
         )
     black, white = map(float, value_range)
     if not (np.isfinite(black) and np.isfinite(white) and black < white):
         raise ImageError(
-            f"{name}: value_range is ({black:g}, {white:g}), and black must be a smaller number than white; "
-            "give both as finite numbers, and turn an inverted image over first"
+            f"{name}: value_range is ({black:g}, {white:g}), and black must be less than white; "
+            "give two finite numbers, and invert an inverted image first"
         )
     values = array.astype(np.float64)
     low, high = float(values.min()), float(values.max())
@@ -185,6 +187,6 @@ def _spread(array: np.ndarray, value_range: ValueRange, name: str) -> np.ndarray
     if low < black or high > white:
         raise ImageError(
             f"{name}: the array has values from {low:g} to {high:g}, outside value_range=({black:g}, "
-            f"{white:g}); give the range that its values are in, or cut it off on purpose with numpy.clip"
+            f"{white:g}); give the range of its values, or clip them deliberately with numpy.clip"
         )
     return np.round((values - black) / (white - black) * _WHITE).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""JPEG files to Radiograph: decoded, turned upright as EXIF says, and made grey."""
+"""Read JPEG files as radiographs: decode, turn upright according to EXIF, convert to gray."""
 
 from io import BytesIO
 
@@ -13,7 +13,7 @@ __all__ = ["read_jpeg", "upright"]
 
 _ORIENTATION = 0x0112
 
-# EXIF 2.32, tag 274: how the stored picture is to be turned for viewing; 1 is upright.
+# EXIF 2.32, tag 274: the transformation that makes each stored orientation upright; 1 is upright.
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -26,15 +26,15 @@ _UPRIGHT = {
 
 
 def read_jpeg(data: bytes, name: str) -> Radiograph:
-    """Read a JPEG file; colour becomes luminance (ITU-R BT.601), CMYK by way of RGB.
+    """Read a JPEG file; color becomes luminance (ITU-R BT.601), CMYK via RGB.
 
-    Of a file with several pictures (a phone's preview or gain map follows the main one) the first
-    is read, as viewers do.
+    If the file holds several pictures (phones append a preview or gain map), the first is read, as
+    viewers do.
 
     Raises:
-        ImageError: Damaged, truncated, larger than 100 megapixels, or a JPEG that is not 8-bit.
+        ImageError: The file is damaged, truncated, larger than 100 megapixels, or not 8-bit.
     """
-    # JpegImageFile instead of Image.open: the latter warns from 89 megapixels on, process-wide.
+    # Not Image.open, which warns above 89 megapixels, process-wide.
     try:
         image: Image = JpegImageFile(BytesIO(data))
     except Exception as error:
@@ -55,13 +55,13 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
 
 
 def upright(image: Image) -> Image:
-    """Return a picture that was read from a JPEG file the way round that its EXIF data says."""
+    """Return a picture from a JPEG file turned upright according to its EXIF data."""
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
     return ImageError(
-        f"{name}: the JPEG file is damaged, truncated or of a rare kind ({error}); "
+        f"{name}: the JPEG file is damaged, truncated or of an unsupported kind ({error}); "
         "copy or export it again as 8-bit baseline JPEG or PNG"
     )

@@ -1,4 +1,4 @@
-"""Anything that holds an image to one Radiograph: a file's format is decided by content, never by suffix."""
+"""Read any image source as a radiograph; a file's format is decided by content, never by suffix."""
 
 import os
 import sys
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
         | Radiograph
     )
 else:
-    # Whatever comes is looked at by `read_radiograph`; pydicom takes 0.3 s to import.
+    # `read_radiograph` checks the type at run time; importing pydicom takes 0.3 s.
     ImageSource = object
 
 __all__ = ["ImageSource", "image_files", "read_radiograph", "source_name"]
 
 _HEAD = 144
-"""Bytes that tell the format: a DICOM preamble of 128, the word DICM, and what follows."""
+"""Bytes that identify the format: a DICOM preamble of 128, the word DICM, and the first elements."""
 
 _MAX_BYTES = 1 << 30
-"""Largest file that is read. 100 megapixels of 16-bit colour with transparency make 0.8 GB."""
+"""Largest file that is read; 100 megapixels of 16-bit color with transparency take 0.8 GB."""
 
 _ELEMENT = 8
-"""Bytes of the head of a DICOM element: tag, then VR and length, or length alone."""
+"""Header bytes of a DICOM element: tag, then VR and length, or length alone."""
 
 _LONGEST_FIRST_ELEMENT = 1024
-"""Where no VR stands, a longer first element is no DICOM: the first ones are lengths, dates and UIDs."""
+"""Without a VR, a longer first element is not DICOM: the first elements are lengths, dates and UIDs."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 
-# What people hand over by mistake: named, so that the message helps. First match wins.
+# Formats that are often given by mistake, so that the message can name them. The first match wins.
 _OTHERS = (
     (b"GIF8", "a GIF image"),
     (b"BM", "a BMP image"),
@@ -75,28 +75,29 @@ def read_radiograph(
 
     Args:
         source: The path of a PNG, JPEG or DICOM file, the file's bytes, or the file opened for reading; an
-            array, uint8 or uint16, of shape (H, W) or (H, W, 3), larger is brighter; a PIL image; a pydicom
-            `Dataset`; or a radiograph, which is returned as it is. Only DICOM says that larger is darker
+            uint8 or uint16 array of shape (H, W) or (H, W, 3), larger is brighter; a PIL image; a pydicom
+            `Dataset`; or a radiograph, which is returned unchanged. Only DICOM can say that larger is darker
             (MONOCHROME1).
-        name: What messages and `Origin.name` call the image; a file's own name where empty. Folders in it
-            are dropped, for they may name patients.
-        value_range: The values of black and white in an array whose type does not say so; needed for floats.
+        name: What messages and `Origin.name` call the image; the file's own name if empty. Folders are
+            dropped because they may name patients.
+        value_range: The values of black and white in an array whose type does not imply them, such as floats.
 
     Returns:
         The radiograph: gray, larger is brighter, not resized.
 
     Raises:
-        ImageError: No such file, empty, damaged, too large or too small, or no image at all; an array of
-            another type or shape, or `value_range` for something else.
-        UnsupportedImage: A sound image, but of another format, multi-frame, not a projection
-            radiograph, or not of a chest.
+        ImageError: The file does not exist, is empty or damaged, or is too large or too small; the source is
+            not an image; the type or shape of an array does not fit; or `value_range` is set for anything but
+            an array or PIL image.
+        UnsupportedImage: An intact image in another format, multi-frame, not a projection radiograph, or
+            not of a chest.
     """
     # Not Path(name).name: pathlib interns every part of every path, 1.8 MB for 10,000 images.
     name = name.rpartition("/")[2]
     if value_range is not None and not isinstance(source, np.ndarray | Image.Image):
         raise ImageError(
-            f"{name or source_name(source)}: value_range says what the values of an array mean, and this is "
-            f"not an array but {type(source).__name__}; leave value_range out"
+            f"{name or source_name(source)}: value_range applies to arrays, and this is "
+            f"{type(source).__name__}; leave value_range out"
         )
     name = name or os.path.basename(source_name(source))  # noqa: PTH119  (see above)
     match source:
@@ -114,7 +115,7 @@ def read_radiograph(
 
 
 def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -> Iterator[Path]:
-    """Yield files, and the files of folders and of the folders in them by name, leaving out hidden files.
+    """Yield files, and the files in folders recursively, sorted by name and without hidden files.
 
     Args:
         paths: Files and folders, in order; a path that is not a folder is yielded as it is.
@@ -148,7 +149,7 @@ def _files_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[Pat
 
 
 def source_name(source: ImageSource) -> str:
-    """Return what an image is called where it was given without a name; the whole path of a file."""
+    """Return the name of an image that was given without one; for a file, the whole path."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     if isinstance(source, Radiograph):
@@ -163,13 +164,13 @@ def source_name(source: ImageSource) -> str:
 
 
 def _is_dataset(source: object) -> bool:
-    """Return whether something is a pydicom Dataset, without importing pydicom: it is imported if so."""
+    """Return whether an object is a pydicom Dataset; no import needed, since a Dataset implies it."""
     pydicom = sys.modules.get("pydicom.dataset")
     return pydicom is not None and isinstance(source, pydicom.Dataset)
 
 
 def _file_bytes(source: Any) -> bytes:
-    """Return the content of a path, of bytes or of an opened file."""
+    """Return the bytes of a path, of bytes-like data or of an opened file."""
     if isinstance(source, str | os.PathLike):
         return _load(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
@@ -183,7 +184,7 @@ def _file_bytes(source: Any) -> bytes:
 
 
 def _read_open(file: Any) -> bytes:
-    """Return what is left in an opened file."""
+    """Return the rest of an opened file."""
     name = _name_of_open(file)
     try:
         content = file.read(_MAX_BYTES + 1)
@@ -194,21 +195,19 @@ def _read_open(file: Any) -> bytes:
     if not isinstance(content, bytes):
         raise ImageError(f'{name}: the file was opened as text; open it in binary mode, open(path, "rb")')
     if not content:
-        raise ImageError(
-            f"{name}: nothing is left to read in the opened file; go back to its beginning with file.seek(0)"
-        )
+        raise ImageError(f"{name}: the opened file is at its end; go back to the beginning with file.seek(0)")
     if len(content) > _MAX_BYTES:
         raise ImageError(
-            f"{name}: the opened file holds more than a radiograph can have ({_MAX_BYTES} bytes are read at "
+            f"{name}: the opened file holds more than a radiograph can ({_MAX_BYTES} bytes are read at "
             "most); give a single image"
         )
     return content
 
 
 def _name_of_open(file: Any) -> str:
-    """Return the name of an opened file; that of one opened from a descriptor is a number."""
-    own = getattr(file, "name", "")
-    return own if isinstance(own, str) and own else "<file>"
+    """Return the name of an opened file; a file opened from a descriptor has a number instead."""
+    name = getattr(file, "name", "")
+    return name if isinstance(name, str) and name else "<file>"
 
 
 def _read_file(data: bytes, name: str) -> Radiograph:
@@ -218,36 +217,36 @@ def _read_file(data: bytes, name: str) -> Radiograph:
         case "JPEG":
             return read_jpeg(data, name)
         case _:
-            # Here, for pydicom takes 0.3 s to import and most images are PNG.
+            # Imported here: pydicom takes 0.3 s to import, and most images are PNG.
             from thorax.imaging.dicom import read_dicom
 
             return read_dicom(data, name)
 
 
 def _load(path: Path) -> bytes:
-    """Return a file's bytes, after a look at its head: other formats are refused unread."""
+    """Return a file's bytes; other formats are refused after reading the head only."""
     try:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist, or is no regular file"
+            what = "is a folder" if path.is_dir() else "does not exist, or is not a regular file"
             raise ImageError(f"{path} {what}; give the path of a PNG, JPEG or DICOM file")
         with path.open("rb", buffering=0) as file:
             _format(file.read(_HEAD), path.name)
             size = path.stat().st_size
             if size > _MAX_BYTES:
                 raise ImageError(
-                    f"{path.name}: {size} bytes are more than a radiograph can have "
+                    f"{path.name}: {size} bytes are more than a radiograph can hold "
                     f"({_MAX_BYTES} are read at most); give a single image"
                 )
             file.seek(0)
             return file.read()
     except OSError as error:
         raise ImageError(
-            f"{path} cannot be read ({error.strerror or error}); check the file and the rights to it"
+            f"{path} cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from error
 
 
 def _format(head: bytes, name: str) -> str:
-    """Return "PNG", "JPEG" or "DICOM" for the first bytes of a file; refuse the rest by name."""
+    """Return "PNG", "JPEG" or "DICOM" for the first bytes of a file; refuse other formats by name."""
     if not head:
         raise ImageError(f"{name}: the file is empty (0 bytes); copy it again from its source")
     if head.startswith(_PNG):
@@ -256,17 +255,18 @@ def _format(head: bytes, name: str) -> str:
         return "JPEG"
     if head[128:132] == b"DICM" or _starts_like_dicom(head):
         return "DICOM"
-    found = next((what for magic, what in _OTHERS if head.startswith(magic)), "no known image")
+    kind = next((kind for magic, kind in _OTHERS if head.startswith(magic)), "not a known image")
     raise UnsupportedImage(
-        f"{name}: the file is {found} (it starts with {head[:8]!r}); PNG, JPEG and DICOM are read, "
+        f"{name}: the file is {kind} (it starts with {head[:8]!r}); PNG, JPEG and DICOM are read, "
         "so export the original image as one of these"
     )
 
 
 def _starts_like_dicom(head: bytes) -> bool:
-    """Tell whether a data set without preamble may start here: group 0002 or 0008, then VR or length.
+    """Return whether a data set without preamble may start here: group 0002 or 0008, then VR or length.
 
-    Files straight from a modality or an old archive lack the 128 bytes and the word DICM (PS3.10 7.1).
+    Files straight from a modality or an old archive lack the 128-byte preamble and the word DICM (PS3.10
+    7.1).
     """
     if len(head) < _ELEMENT:
         return False

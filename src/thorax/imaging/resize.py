@@ -1,9 +1,9 @@
-"""The only resize from a file: a radiograph becomes a square of uint8.
+"""The preparation's resize: the only way from a radiograph to a square of uint8.
 
-Shrinking averages areas, so that nothing aliases: a whole-number factor gives the mean of each
-block, rounded once, any other Pillow's Hamming filter, which matches the block mean in sharpness. On the NIH
-originals it is nearer to the exact area average at 224 pixels (RMS 0.57 grey levels) than the triangle
-filter (1.09), and no slower. Enlarging interpolates linearly, which never overshoots.
+Shrinking averages areas and so avoids aliasing: an integer factor takes the mean of each block, rounded
+once; any other factor uses Pillow's Hamming filter, which is as sharp as the block mean. On the NIH originals
+at 224 pixels it is closer to the exact area average (RMS 0.57 gray levels) than the triangle filter (1.09),
+and as fast. Enlarging interpolates linearly, which never overshoots.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from thorax.recipe.sections import Preparation
 
 __all__ = ["map_box", "prepare"]
 
-# Whole blocks are averaged first, down to no less than twice the final size; Pillow calls this
-# indistinguishable from filtering the full image, and it halves the time at 224 pixels.
+# Whole blocks are averaged first, down to at least twice the final size. Pillow documents the result as
+# indistinguishable from filtering the full image; it halves the time at 224 pixels.
 _REDUCING_GAP = 2.0
 
 # 65535 / 255: full scale stays full scale.
@@ -29,16 +29,16 @@ _UINT16_PER_UINT8 = 257
 
 
 def prepare(radiograph: Radiograph, preparation: Preparation) -> Pixels:
-    """Make the square uint8 image that a store keeps and a net's input is cut from.
+    """Return the square uint8 image that a store keeps and that a network's input is cut from.
 
     Args:
-        radiograph: Any radiograph; uint16 ones are resized before they are rounded to 8 bits.
-        preparation: Side of the square, and what happens where the radiograph is not square: "pad"
-            keeps all of it between black bars, "crop" keeps the central square, "stretch" distorts.
+        radiograph: Any radiograph; uint16 pixels are resized before they are rounded to 8 bits.
+        preparation: Side of the square, and how to fit a radiograph that is not square: "pad" keeps all of
+            it between black bars, "crop" keeps the central square, "stretch" distorts.
 
     Returns:
-        uint8 of shape (size, size), larger is brighter; a new array. A radiograph that already is a
-        uint8 square of that size comes back with the same values.
+        A new uint8 array of shape (size, size), larger is brighter. A radiograph that already is a uint8
+        square of that size keeps its values.
     """
     height, width = radiograph.pixels.shape
     place = _placement(height, width, preparation)
@@ -52,17 +52,17 @@ def prepare(radiograph: Radiograph, preparation: Preparation) -> Pixels:
 
 
 def map_box(box: Box, *, height: int, width: int, preparation: Preparation) -> Box:
-    """Carry a box from image pixels to prepared pixels.
+    """Map a box from image pixels to prepared pixels.
 
     Args:
         box: In pixels of the image.
         height: Rows of the image.
         width: Columns of the image.
-        preparation: What `prepare` is given for this image.
+        preparation: The same as for `prepare`.
 
     Returns:
-        The box in pixels of the square, clipped to it. A box wholly outside the central
-        square of "crop" has no width or no height left.
+        The box in pixels of the square, clipped to it. A box wholly outside the central square of "crop"
+        has zero width or height.
     """
     place = _placement(height, width, preparation)
     across, down = place.width / place.source_width, place.height / place.source_height
@@ -75,7 +75,7 @@ def map_box(box: Box, *, height: int, width: int, preparation: Preparation) -> B
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Placement:
-    """Which part of the image is used (top to source_width), and where in the square it comes to lie."""
+    """The region of the image that is used (top to source_width), and where it lies in the square."""
 
     top: int
     left: int
@@ -88,7 +88,7 @@ class _Placement:
 
 
 def _placement(height: int, width: int, preparation: Preparation) -> _Placement:
-    """Lay an image of `height` x `width` pixels into the square."""
+    """Place an image of `height` x `width` pixels in the square."""
     size = preparation.size
     top, left, source_height, source_width = 0, 0, height, width
     new_height, new_width = size, size
@@ -116,7 +116,7 @@ def _placement(height: int, width: int, preparation: Preparation) -> _Placement:
 
 
 def _resize(pixels: GrayPixels, *, height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
-    """Resize to `height` x `width`, deep images in floating point and rounded once, at the end."""
+    """Resize to `height` x `width`; 16-bit images in floating point, rounded once at the end."""
     if pixels.dtype == np.uint8:
         return np.asarray(_resize_image(Image.fromarray(pixels), height=height, width=width))
     gray: Float32[np.ndarray, "h w"] = pixels.astype(np.float32) / _UINT16_PER_UINT8

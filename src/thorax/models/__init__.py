@@ -1,4 +1,4 @@
-"""Nets: from grey images to logits. Everything from here on needs torch."""
+"""Nets: from gray images to logits. Everything from here on needs torch."""
 
 from thorax.models.classifier import (
     Classifier,

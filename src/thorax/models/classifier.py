@@ -1,4 +1,4 @@
-"""The classifier: normalise, backbone, pool, dropout, linear layers. It returns logits."""
+"""The classifier: normalize, backbone, pool, dropout, linear layers. It returns logits."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ def stage_names(backbone: nn.Module) -> tuple[str, ...]:
     """Return the names of the stages, from the image to the head.
 
     They are stem, stage1, stage2 and so on, and norm where the last of timm's groups holds nothing but
-    normalisation.
+    normalization.
 
     Raises:
         RecipeError: timm groups no layers of this net.
@@ -99,7 +99,7 @@ def names_in_stages(backbone: nn.Module, stages: Collection[str]) -> frozenset[s
 def layer_distances(backbone: nn.Module) -> dict[str, int]:
     """Return how many layers each parameter is away from the head, by its name in the backbone.
 
-    A normalisation of its own before the head counts as a part of the head: 0, as in timm and in BEiT (Bao et
+    A normalization of its own before the head counts as a part of the head: 0, as in timm and in BEiT (Bao et
     al. 2022). All else is 1 or more.
 
     Raises:
@@ -227,7 +227,7 @@ class Classifier(nn.Module):
         self.head = build_head(size, model.head.hidden, num_findings, dropout=model.head.dropout)
 
     def forward(self, images: Images) -> Logits:
-        """Return the logits of grey images in [0, 1] at the net's input size."""
+        """Return the logits of gray images in [0, 1] at the net's input size."""
         return self.classify(self.features(images))
 
     def features(self, images: Images) -> Float[Tensor, "batch ..."]:

@@ -75,7 +75,7 @@ def feature_map(backbone: nn.Module, features: Float[Tensor, "batch ..."]) -> Fe
 def at_each_place(backbone: Any, features: Float[Tensor, "batch ..."]) -> FeatureMap:
     """Return what the backbone's own head would make of each place alone, as a map.
 
-    That is the map itself where it only pools, and with its normalisation or last layer where it has one
+    That is the map itself where it only pools, and with its normalization or last layer where it has one
     (LayerNorm in ConvNeXt, a convolution in MobileNetV3): pooled over one place, all that is left is those.
 
     Args:

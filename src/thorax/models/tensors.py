@@ -24,7 +24,7 @@ PixelsTensor = UInt8[Tensor, "batch side side"]
 """Prepared images, as a store keeps them."""
 
 Images = Float[Tensor, "batch 1 height width"]
-"""Grey images in [0, 1] at the net's input size; larger is brighter."""
+"""Gray images in [0, 1] at the net's input size; larger is brighter."""
 
 Logits = Float[Tensor, "batch finding"]
 """Outputs before the sigmoid; only `inference` makes probabilities of them."""

@@ -101,7 +101,7 @@ class View:
 
     Attributes:
         side: Of the square, as a part of the image's; above 1 it has a black margin.
-        x: Where its centre lies, from -1 (left edge of the image) to 1 (right edge).
+        x: Where its center lies, from -1 (left edge of the image) to 1 (right edge).
         y: The same from the upper to the lower edge.
         mirrored: Whether left and right are then exchanged.
     """
@@ -113,7 +113,7 @@ class View:
 
 
 def views(spec: TestTime) -> list[View]:
-    """Return the views in order: by scale, by crop (corners by rows, then the centre), the mirror image last.
+    """Return the views in order: by scale, by crop (corners by rows, then the center), the mirror image last.
 
     A magnification of m shows the middle 1/m of the image. Five crops are taken of what a scale shows.
     """

@@ -17,10 +17,10 @@ CalibrationKind = Literal["temperature", "platt"]
 
 EngineName = Literal["auto", "torch", "onnx", "onnx-int8", "openvino", "openvino-int8"]
 """auto: on a GPU torch; on a CPU the exported ONNX nets in float32, where the bundle has them, else torch.
-The quantised ones, whose probabilities differ a little, are used only by name."""
+The quantized ones, whose probabilities differ a little, are used only by name."""
 
 Fit = Literal["pad", "crop", "stretch"]
-"""How a radiograph that is not square becomes one: black bars, the centre, or distortion."""
+"""How a radiograph that is not square becomes one: black bars, the center, or distortion."""
 
 ForeignKind = Literal["chexnet-torchvision", "torchxrayvision", "torchvision", "timm", "mae", "eva-x"]
 """Where a foreign checkpoint comes from."""

@@ -98,7 +98,7 @@ def _recipe_text(name: str) -> tuple[str, str]:
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key; another kind of optimiser or schedule drops the settings of the old one."""
+    """Set one dotted key; another kind of optimizer or schedule drops the settings of the old one."""
     key, equals, text = override.partition("=")
     if not (equals and key.strip()):
         raise RecipeError(

@@ -92,7 +92,7 @@ class Freeze(Section):
     """Which parts of the backbone learn, and from when. The head always does.
 
     Stages are named as the net has them: stem, stage1, stage2 ... from the image to the head, and norm where
-    a normalisation of its own follows. What is frozen keeps its weights and its batch statistics.
+    a normalization of its own follows. What is frozen keeps its weights and its batch statistics.
     """
 
     trained: tuple[str, ...] | None = None
@@ -110,7 +110,7 @@ class Freeze(Section):
 
 
 class Augment(Section):
-    """What is drawn for each training image: one affine map, then grey values. All zero: none."""
+    """What is drawn for each training image: one affine map, then gray values. All zero: none."""
 
     flip: Fraction = 0.0
     """Probability of a left-right mirror image."""
@@ -226,7 +226,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _kinds_by_default(cls, values: Any) -> Any:
-        """Let `optim.lr` alone mean the default optimiser's, and so for losses and schedules."""
+        """Let `optim.lr` alone mean the default optimizer's, and so for losses and schedules."""
         if not isinstance(values, dict):
             return values
         sections = {name: values.get(name) for name in ("loss", "optim", "schedule")}

@@ -89,7 +89,7 @@ class Model(Section):
     """none; timm (what timm publishes under the backbone's name); timm:TAG; file:PATH (safetensors); or
     bundle:PATH (the backbone of a bundle, whose patients then count as seen)."""
     channels: Literal[1, 3] = 1
-    """Input channels; a grey image is repeated for three."""
+    """Input channels; a gray image is repeated for three."""
     input_size: int = Field(224, ge=32, le=1024)
     """Side of the net's input in pixels; at most the store's."""
     mean: tuple[float, ...] = (0.5,)
@@ -119,11 +119,11 @@ class TestTime(Section):
     flip: bool = False
     """Whether each view is also seen mirrored."""
     five_crops: bool = False
-    """Whether the four corners and the centre are seen instead of the whole (with `flip`: ten-crop)."""
+    """Whether the four corners and the center are seen instead of the whole (with `flip`: ten-crop)."""
     crop_part: float = Field(0.875, gt=0, lt=1)
     """Side of such a crop as a part of the image's (224 of 256 pixels)."""
     scales: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field((1.0,), min_length=1, max_length=8)
-    """Magnifications about the centre; below 1 the image gets a black margin."""
+    """Magnifications about the center; below 1 the image gets a black margin."""
     mean_of: MeanOf = "probabilities"
     """What is averaged over the views."""
 
@@ -209,7 +209,7 @@ class _Optimizer(Section):
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay."""
     decay_norms: bool = False
-    """Whether biases and norms decay too, as torch's optimisers have it by default."""
+    """Whether biases and norms decay too, as torch's optimizers have it by default."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Factor on the learning rate for each layer further from the head."""
 
@@ -241,7 +241,7 @@ class Sgd(_Optimizer):
 
 
 Optim = Annotated[Adam | AdamW | Sgd, Field(discriminator="kind")]
-"""One of the optimisers."""
+"""One of the optimizers."""
 
 
 class _Schedule(Section):

@@ -4,8 +4,8 @@ What is drawn for an image is a pure function of (seed, epoch, position of the i
 the CPU; applying it is a pure function of pixels and draw, for a whole batch at once, on the device.
 
 All that moves pixels is one affine map, so that they are interpolated once. In the order in which an image
-meets them: it is sheared and shifted, then rotated and zoomed about the centre of the frame; a box is cropped
-from the result and stretched to the net's input; that may be mirrored. Grey values follow in the order of the
+meets them: it is sheared and shifted, then rotated and zoomed about the center of the frame; a box is cropped
+from the result and stretched to the net's input; that may be mirrored. Gray values follow in the order of the
 fields of `AugmentParams`.
 """
 
@@ -274,7 +274,7 @@ def _means(images: Images) -> Float[Tensor, "batch 1 1 1"]:
 
 
 def _inside(rectangles: Float[Tensor, "batch 4"], like: Images) -> Bool[Tensor, "batch 1 size size"]:
-    """Return which pixel centres lie in the rectangles."""
+    """Return which pixel centers lie in the rectangles."""
     size = like.shape[-1]
     center = (torch.arange(size, device=like.device) + 0.5) / size
     top, left, bottom, right = (side[:, None] for side in rectangles.unbind(1))

@@ -1,4 +1,4 @@
-"""The learner: net, optimiser and averages, and the one step that changes them."""
+"""The learner: net, optimizer and averages, and the one step that changes them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ __all__ = ["Learner", "NonFiniteLoss", "PlateauState", "build_optimizer", "learn
 def build_optimizer(
     spec: Optim, module: nn.Module, *, distances: Mapping[str, int] | None = None
 ) -> torch.optim.Optimizer:
-    """Return the optimiser that a recipe names, over every parameter that may learn.
+    """Return the optimizer that a recipe names, over every parameter that may learn.
 
     Each of its groups has an `lr_scale`, by which whoever sets the learning rate multiplies it: the recipe's
     `layer_decay` to the power of the distance from the head. Biases, norms and other vectors get no weight

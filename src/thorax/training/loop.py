@@ -133,7 +133,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
             ) as log,
             stop_signal() as stop,
         ):
-            # ---- net and optimiser, new or as the checkpoint has them --------------------------------
+            # ---- net and optimizer, new or as the checkpoint has them --------------------------------
             checkpointer = Checkpointer(out / CHECKPOINTS, minutes=training.checkpoint_minutes)
             run = Run(
                 recipe,

@@ -50,7 +50,7 @@ class Run:
         checkpoint: Where to go on; None begins anew.
 
     Attributes:
-        learner: Net, optimiser and averages.
+        learner: Net, optimizer and averages.
         state: How far the run is.
     """
 

@@ -198,7 +198,7 @@ def test_a_colour_image_is_read_where_it_is_grey_in_truth():
     radiograph = read_radiograph(written(gray, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
     assert np.array_equal(radiograph.pixels, EIGHT)
     gray[10, 10] = (255, 0, 0)
-    with pytest.raises(UnsupportedImage, match=r"a colour image \(its channels differ by up to 255 of 255\)"):
+    with pytest.raises(UnsupportedImage, match=r"a color image \(its channels differ by up to 255 of 255\)"):
         read_radiograph(written(gray, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
 
 
@@ -261,9 +261,9 @@ def test_jpeg_lossless(image, tmp_path):
     [
         (6, 200, r"of 1 x 16 bits, the compressed image 64 x 64 of 1 x 200; export the image again"),
         (11, 3, "the compressed image 64 x 64 of 3 x"),
-        (15, 0, "the compressed image has no header that can be read"),
-        (16, 0xD7, "the compressed image has no header that can be read"),
-        (16, 0xC3, "the compressed image has no header that can be read"),
+        (15, 0, "the compressed image has no readable header"),
+        (16, 0xD7, "the compressed image has no readable header"),
+        (16, 0xC3, "the compressed image has no readable header"),
     ],
 )
 def test_jpeg_headers_on_which_gdcm_would_end_the_process(at, value, message, tmp_path):
@@ -404,7 +404,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
         ({"BodyPartExamined": "TSPINE"}, "Body Part Examined is TSPINE, not the chest"),
         (
             {"Modality": "CT", "SOPClassUID": CT},
-            "modality CT, SOP class CT Image Storage: no projection radiograph",
+            "modality CT, SOP class CT Image Storage: not a projection radiograph",
         ),
         ({"Modality": "MR"}, "modality MR, SOP class Digital X-Ray Image Storage"),
         ({"Modality": "CR", "SOPClassUID": CT}, "modality CR, SOP class CT Image Storage"),
@@ -414,8 +414,8 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
         ({"PresentationIntentType": "FOR PROCESSING"}, "the image is FOR PROCESSING, raw detector values"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "Photometric Interpretation is PALETTE COLOR"),
         ({"PhotometricInterpretation": None}, "Photometric Interpretation is absent"),
-        ({"SamplesPerPixel": 2}, "2 samples of 8 bits a pixel"),
-        ({"BitsAllocated": 32}, "1 samples of 32 bits a pixel"),
+        ({"SamplesPerPixel": 2}, "2 samples of 8 bits per pixel"),
+        ({"BitsAllocated": 32}, "1 samples of 32 bits per pixel"),
     ],
 )
 def test_sound_files_of_something_else(elements, message):
@@ -427,9 +427,9 @@ def test_sound_files_of_something_else(elements, message):
     ("elements", "message"),
     [
         ({"PixelData": None}, "the DICOM file has no Pixel Data"),
-        ({"PixelData": b""}, "Pixel Data holds 0 bytes, where 72 x 64 pixels take 4608"),
-        ({"PixelData": bytes(4606)}, "Pixel Data holds 4606 bytes, where 72 x 64 pixels take 4608"),
-        ({"Rows": 65}, "Pixel Data holds 4608 bytes, where 72 x 65 pixels take 4680"),
+        ({"PixelData": b""}, "Pixel Data holds 0 bytes, but 72 x 64 pixels take 4608"),
+        ({"PixelData": bytes(4606)}, "Pixel Data holds 4606 bytes, but 72 x 64 pixels take 4608"),
+        ({"Rows": 65}, "Pixel Data holds 4608 bytes, but 72 x 65 pixels take 4680"),
         ({"Rows": 0}, "the header says 72 x 0 pixels"),
         ({"Rows": None}, "the DICOM header gives None as Rows, where one number is needed"),
         ({"Rows": [64, 64]}, r"gives \[64, 64\] as Rows"),
@@ -448,7 +448,7 @@ def test_sound_files_of_something_else(elements, message):
         ),
         (
             {"ModalityLUTSequence": [Dataset()]},
-            r"ModalityLUTSequence has 0 entries, its descriptor reads \[\]",
+            r"ModalityLUTSequence has 0 entries, but its descriptor is \[\]",
         ),
     ],
 )
@@ -460,7 +460,7 @@ def test_files_that_contradict_themselves(elements, message):
 def test_a_window_that_is_no_number():
     data = written(EIGHT, bits=8, WindowCenter="128", WindowWidth="64").replace(b"128 ", b"1x8 ")
     with pytest.raises(
-        ImageError, match="WindowCenter is '1X8', not a number, so the grey values are not known"
+        ImageError, match="WindowCenter is '1X8', not a number, so the gray values are unknown"
     ):
         read_radiograph(data)
 

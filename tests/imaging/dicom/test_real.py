@@ -119,7 +119,7 @@ def test_real_files(reference, shared_data):
         ("negative_cr_extremity_mono1_10bit_jpegls_lossless_RG3.dcm", "Body Part Examined is EXTREMITY"),
         (
             "negative_ct_chest_jpeglossless.dcm",
-            "modality CT, SOP class CT Image Storage: no projection",
+            "modality CT, SOP class CT Image Storage: not a projection",
         ),
     ],
 )

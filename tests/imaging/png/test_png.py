@@ -107,7 +107,7 @@ def test_palette_with_transparent_entries():
 
 def test_a_palette_index_that_does_not_exist_is_refused():
     data = png(noise(1, 2), depth=2, color=3, extra=chunk(b"PLTE", bytes(9)))
-    with pytest.raises(ImageError, match="a pixel has palette colour 3 of 3"):
+    with pytest.raises(ImageError, match="a pixel has palette color 3 of 3"):
         read_radiograph(data)
 
 
@@ -222,9 +222,15 @@ def test_a_huge_image_is_refused_before_it_is_decoded():
     ("header", "message"),
     [
         (struct.pack(">IIBBBBB", 0, 10, 8, 0, 0, 0, 0), "the header says 0 x 10 pixels"),
-        (struct.pack(">IIBBBBB", 70, 70, 3, 0, 0, 0, 0), "colour type 0 with 3 bits, which is no PNG"),
-        (struct.pack(">IIBBBBB", 70, 70, 8, 5, 0, 0, 0), "colour type 5 with 8 bits, which is no PNG"),
-        (struct.pack(">IIBBBBB", 70, 70, 8, 0, 0, 0, 2), "which is no PNG"),
+        (
+            struct.pack(">IIBBBBB", 70, 70, 3, 0, 0, 0, 0),
+            "color type 0 with 3 bits, which PNG does not allow",
+        ),
+        (
+            struct.pack(">IIBBBBB", 70, 70, 8, 5, 0, 0, 0),
+            "color type 5 with 8 bits, which PNG does not allow",
+        ),
+        (struct.pack(">IIBBBBB", 70, 70, 8, 0, 0, 0, 2), "which PNG does not allow"),
         (b"short", "its header has 5 bytes instead of 13"),
     ],
 )

@@ -1,4 +1,4 @@
-"""DICOM files to Radiograph: parse, refuse what is no chest radiograph, decode, make grey, describe."""
+"""Read DICOM files as radiographs: parse, refuse other images, decode, convert to gray, describe."""
 
 import re
 import warnings
@@ -28,10 +28,10 @@ from thorax.radiograph import MAX_PIXELS, Origin, Radiograph
 
 __all__ = ["read_dataset", "read_dicom"]
 
-# As `warnings.filterwarnings` enters it: action, message, category, module and line.
+# In the form of `warnings.filterwarnings`: action, message, category, module and line.
 _IGNORE_PYDICOM: Final = ("ignore", None, Warning, re.compile(r"pydicom(\.|$)"), 0)
 
-# A deflated file may inflate to this many bytes: the largest image, and as much again for its header.
+# Most bytes that a deflated file may inflate to: the largest image, and as much again for its header.
 _MAX_INFLATED = 4 * MAX_PIXELS
 _INFLATED_AT_ONCE = 1 << 26
 
@@ -40,7 +40,7 @@ _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 
 _BYTE = 8
 
-# JPEG rounds colour differences: a grey image comes back with channels up to a few levels apart.
+# JPEG rounds color differences: the channels of a gray image may differ by a few levels.
 _MAX_GRAY_SPREAD = 8
 
 
@@ -48,13 +48,14 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
     """Read a DICOM file, with or without preamble, in any transfer syntax that the decoders cover.
 
     Stored values go through the modality LUT, the VOI LUT or window (the first of several) and one
-    inversion, as `gray.apply_rule` describes. RGB and YBR images are read where they are grey in truth;
-    rows and columns stay as they are.
+    inversion, as `windowing.apply_rule` describes. RGB and YBR images are read if they hold only gray; rows
+    and columns keep their order.
 
     Raises:
-        ImageError: Damaged or truncated, no pixel data, contradictory, or over 100 megapixels.
-        UnsupportedImage: Multi-frame, coloured, no projection radiograph, not of a chest, raw detector
-            values, or in a transfer syntax that no decoder covers.
+        ImageError: The file is damaged or truncated, has no pixel data, contradicts itself, or has over 100
+            megapixels.
+        UnsupportedImage: The image is multi-frame, colored, not a projection radiograph, not of a chest, raw
+            detector values, or in a transfer syntax that no decoder covers.
     """
     try:
         with _pydicom_warnings_ignored():
@@ -62,33 +63,33 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
     except ThoraxError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ImageError(
-            f"{name}: the DICOM file is damaged, or lies about itself ({type(error).__name__}: {said}); "
+            f"{name}: the DICOM file is damaged or inconsistent ({type(error).__name__}: {reason}); "
             "export the image again from its source"
         ) from error
 
 
 def read_dataset(dataset: Dataset, name: str) -> Radiograph:
-    """Read a pydicom `Dataset` that is in memory: exactly as the DICOM file that it would be saved as.
+    """Read a pydicom `Dataset` exactly as the DICOM file that it would be saved as.
 
     Args:
-        dataset: With Pixel Data, and a transfer syntax in `file_meta` or the encoding that it was read with;
-            it is not changed.
+        dataset: Has Pixel Data, and a transfer syntax in `file_meta` or the encoding that it was read with.
+            It is not changed.
         name: What messages and `Origin.name` call it.
 
     Raises:
-        ImageError: It cannot be written as a file; or see `read_dicom`.
-        UnsupportedImage: See `read_dicom`.
+        ImageError: It cannot be written as a file, or as for `read_dicom`.
+        UnsupportedImage: As for `read_dicom`.
     """
     file = BytesIO()
     try:
         with _pydicom_warnings_ignored():
             dataset.save_as(file, enforce_file_format=False)
     except Exception as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ImageError(
-            f"{name}: the Dataset cannot be encoded as a DICOM file ({type(error).__name__}: {said}); set "
+            f"{name}: the Dataset cannot be encoded as a DICOM file ({type(error).__name__}: {reason}); set "
             "dataset.file_meta.TransferSyntaxUID to the syntax of its Pixel Data, and correct its elements"
         ) from error
     return read_dicom(file.getvalue(), name)
@@ -96,18 +97,18 @@ def read_dataset(dataset: Dataset, name: str) -> Radiograph:
 
 @contextmanager
 def _pydicom_warnings_ignored() -> Iterator[None]:
-    """Keep pydicom's remarks on odd headers from the caller: what matters is checked and raised here.
+    """Suppress pydicom's warnings about odd headers; whatever matters is checked here and raised.
 
-    Python's list of warning filters belongs to the whole process. Each read enters a filter of its own and
-    takes one out again, so that threads read side by side; `warnings.catch_warnings` would put back the list
-    of before, without the filters that other threads need or have set since.
+    Python's list of warning filters belongs to the whole process. Each read inserts one filter and removes
+    one, so that several threads can read at once; `warnings.catch_warnings` would restore the earlier list
+    and drop the filters that other threads need or have set since.
     """
     entered: Any = warnings.filters
     entered.insert(0, _IGNORE_PYDICOM)
     try:
         yield
     finally:
-        # Where another thread has copied the list meanwhile, the copy has the filter too.
+        # If another thread has copied the list meanwhile, the copy has the filter too.
         current: Any = warnings.filters
         for filters in [entered] if current is entered else [entered, current]:
             with suppress(ValueError):
@@ -135,7 +136,7 @@ def _read(data: bytes, name: str) -> Radiograph:
 
 
 def _parse(data: bytes, name: str) -> FileDataset:
-    """Parse the data set; where no transfer syntax is stated, it is the one it was parsed with."""
+    """Parse the data set; if it states no transfer syntax, set the one that it was parsed with."""
     if DeflatedExplicitVRLittleEndian.encode() in data[:1024]:
         _refuse_bomb(data, name)
     dataset = pydicom.dcmread(BytesIO(data), force=True)
@@ -151,11 +152,11 @@ def _parse(data: bytes, name: str) -> FileDataset:
 
 
 def _refuse_bomb(data: bytes, name: str) -> None:
-    """Inflate a deflated data set up to the limit, before pydicom inflates it without one."""
+    """Refuse a deflated data set that inflates beyond the limit, before pydicom inflates it without one."""
     length_at = _META_START + len(_GROUP_LENGTH)
     if data[_META_START:length_at] != _GROUP_LENGTH:
         raise ImageError(
-            f"{name}: a deflated DICOM file without the length of its meta information; "
+            f"{name}: the deflated DICOM file does not give the length of its meta information; "
             "export the image again without deflation"
         )
     start = length_at + 4 + int.from_bytes(data[length_at : length_at + 4], "little")
@@ -167,21 +168,21 @@ def _refuse_bomb(data: bytes, name: str) -> None:
     if inflated > _MAX_INFLATED:
         raise ImageError(
             f"{name}: the deflated DICOM file holds more than {_MAX_INFLATED} bytes, more than a radiograph "
-            "can have; export the image again without deflation"
+            "can hold; export the image again without deflation"
         )
 
 
 def _gray_of_colors(dataset: Dataset, layout: Layout, name: str) -> GrayPixels:
-    """Return the grey of a colour image that has no colours; lossy codecs may spread it by a few levels."""
+    """Return the gray of a color image without colors; lossy codecs may spread it by a few levels."""
     if layout.allocated != _BYTE:
         raise UnsupportedImage(
-            f"{name}: a colour image of {layout.allocated} bits a sample; export the image as grey"
+            f"{name}: a color image with {layout.allocated} bits per sample; export the image as gray"
         )
     colors: UInt8[np.ndarray, "h w 3"] = decode_colors(dataset, layout, name)
     spread = int((colors.max(axis=-1) - colors.min(axis=-1)).max())
     if spread > _MAX_GRAY_SPREAD:
         raise UnsupportedImage(
-            f"{name}: a colour image (its channels differ by up to {spread} of 255), perhaps a screenshot "
-            "or a page of results; give the grey radiograph itself"
+            f"{name}: a color image (its channels differ by up to {spread} of 255), perhaps a screenshot "
+            "or a page of results; give the original gray radiograph"
         )
     return colors[..., 1].copy()

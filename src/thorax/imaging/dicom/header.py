@@ -1,7 +1,7 @@
-"""What a DICOM header says: reading its elements, refusing what is no chest radiograph, and the metadata.
+"""DICOM headers: read elements and metadata, refuse images that are not chest radiographs.
 
-Text elements are read from their raw bytes: a malformed age or spacing then is simply not known,
-instead of an exception (or a warning) from deep inside a converter.
+Text elements are read from their raw bytes, so that a malformed age or spacing counts as unknown instead of
+raising an exception (or a warning) deep inside a converter.
 """
 
 import math
@@ -37,12 +37,12 @@ _RADIOGRAPHY = {
 }
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 
-# CR, DX and RG are DICOM's; DR and XR are what some archives write instead.
+# CR, DX and RG are DICOM's terms; some archives write DR and XR instead.
 _MODALITIES = {"CR", "DX", "RG", "DR", "XR"}
 # A converted image (secondary capture) often names no modality, or "other".
 _CONVERTED_MODALITIES = _MODALITIES | {"", "OT", "SC"}
 
-# Words of Body Part Examined that mean the chest, also in languages that archives are filled in.
+# Words for the chest in Body Part Examined, in the languages that archives use.
 _CHEST = {"CHEST", "THORAX", "LUNG", "LUNGS", "CXR", "TORAX", "TORACE", "POITRINE", "BRUST"}
 
 _VIEWS = {
@@ -74,7 +74,7 @@ _OLDEST = 150
 
 
 def texts_of(dataset: Dataset, keyword: str) -> list[str]:
-    """Return the values of a text element in capitals, without blanks; [] where it is absent or empty."""
+    """Return the values of a text element, upper-cased and stripped; [] if it is absent or empty."""
     tag = tag_for_keyword(keyword)
     if tag is None or tag not in dataset:
         return []
@@ -85,24 +85,24 @@ def texts_of(dataset: Dataset, keyword: str) -> list[str]:
 
 
 def numbers_of(dataset: Dataset, keyword: str, name: str) -> list[float]:
-    """Return the values of a decimal or integer string element; what is no finite number is an error."""
+    """Return the values of a decimal or integer string element, all of which must be finite."""
     texts = texts_of(dataset, keyword)
     numbers = [_number(text) for text in texts]
     if not all(map(math.isfinite, numbers)):
         raise ImageError(
-            f"{name}: {keyword} is {chr(92).join(texts)!r}, not a number, so the grey values are not known; "
+            f"{name}: {keyword} is {chr(92).join(texts)!r}, not a number, so the gray values are unknown; "
             "correct the header or export the image again"
         )
     return numbers
 
 
 def whole_number_of(dataset: Dataset, keyword: str, name: str) -> int:
-    """Return the value of a binary integer element that an image cannot do without."""
+    """Return the value of a required binary integer element."""
     value = dataset.get(keyword)
     if not isinstance(value, int):
         raise ImageError(
             f"{name}: the DICOM header gives {value!r} as {keyword}, where one number is needed; "
-            "the file is damaged or no image, so export it again from its source"
+            "the file is damaged or not an image, so export it again from its source"
         )
     return value
 
@@ -119,18 +119,18 @@ def _first(dataset: Dataset, keyword: str) -> str:
     return values[0] if values else ""
 
 
-# ---- what is refused ---------------------------------------------------------------------------
+# ---- refused images ----------------------------------------------------------------------------
 
 
 def refuse_other_images(dataset: Dataset, name: str) -> None:
-    """Refuse everything but a single projection radiograph of a chest that is ready to be looked at.
+    """Refuse everything but a single projection radiograph of a chest, for presentation.
 
-    The SOP class must be radiography or secondary capture and the modality must agree with it; either
-    may be missing, not both. Detector values "for processing" are refused: they are not a picture yet
-    (linear, not sharpened), and no model here has seen such. An absent body part is accepted.
+    The SOP class must be radiography or secondary capture and the modality must agree with it; one of them
+    may be missing, but not both. Detector values "for processing" (linear, not sharpened) are refused, since
+    no model here was trained on them. An absent body part is accepted.
 
     Raises:
-        UnsupportedImage: It is something else; the message says what.
+        UnsupportedImage: It is another kind of image; the message names it.
     """
     sop_class = _first(dataset, "SOPClassUID")
     modality = _first(dataset, "Modality")
@@ -144,7 +144,7 @@ def refuse_other_images(dataset: Dataset, name: str) -> None:
     if not fits and not (converted and modality in _CONVERTED_MODALITIES):
         raise UnsupportedImage(
             f"{name}: modality {modality or 'not given'}, SOP class "
-            f"{UID(sop_class).name if sop_class else 'not given'}: no projection radiograph; "
+            f"{UID(sop_class).name if sop_class else 'not given'}: not a projection radiograph; "
             "give a CR or DX image, or a secondary capture of one"
         )
     body_part = _first(dataset, "BodyPartExamined")
@@ -156,8 +156,7 @@ def refuse_other_images(dataset: Dataset, name: str) -> None:
     frames = _first(dataset, "NumberOfFrames")
     if frames and _number(frames) not in {0, 1}:
         raise UnsupportedImage(
-            f"{name}: the file holds {frames} frames; a radiograph is a single image, "
-            "so export the frame that is meant"
+            f"{name}: the file holds {frames} frames; a radiograph is a single image, so export one frame"
         )
 
 
@@ -165,10 +164,10 @@ def refuse_other_images(dataset: Dataset, name: str) -> None:
 
 
 def view_position(dataset: Dataset) -> ViewPosition:
-    """Return the view from View Position, else from the view code, else lateral by the row direction."""
-    said = _VIEWS.get(_first(dataset, "ViewPosition"))
-    if said is not None:
-        return said
+    """Return the view from View Position, else from the view code, else lateral from the row direction."""
+    view = _VIEWS.get(_first(dataset, "ViewPosition"))
+    if view is not None:
+        return view
     sequence = dataset.get("ViewCodeSequence")
     if sequence:
         coded = _VIEW_CODES.get(_first(sequence[0], "CodeValue"))
@@ -180,19 +179,19 @@ def view_position(dataset: Dataset) -> ViewPosition:
 
 
 def image_laterality(dataset: Dataset) -> str:
-    """Return L, R, B or U, or "" where the file says nothing that DICOM defines."""
-    said = _first(dataset, "ImageLaterality") or _first(dataset, "Laterality")
-    return said if said in {"L", "R", "B", "U"} else ""
+    """Return L, R, B or U, or "" if the file gives none of the values that DICOM defines."""
+    laterality = _first(dataset, "ImageLaterality") or _first(dataset, "Laterality")
+    return laterality if laterality in {"L", "R", "B", "U"} else ""
 
 
 def patient_sex(dataset: Dataset) -> Sex:
     """Return the patient's sex."""
-    said = _first(dataset, "PatientSex")
-    return Sex(said) if said in {sex.value for sex in Sex} else Sex.UNKNOWN
+    value = _first(dataset, "PatientSex")
+    return Sex(value) if value in {sex.value for sex in Sex} else Sex.UNKNOWN
 
 
 def age_in_years(dataset: Dataset) -> int | None:
-    """Return the age in whole years; "060Y", "011M", "006W", "002D", and a bare "62" as years."""
+    """Return the age in whole years, from "060Y", "011M", "006W", "002D" or a bare "62" (years)."""
     match = re.fullmatch(r"(\d{1,3})([YMWD]?)", _first(dataset, "PatientAge"))
     if match is None:
         return None
@@ -201,7 +200,7 @@ def age_in_years(dataset: Dataset) -> int | None:
 
 
 def pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """Return (between rows, between columns) in mm: as calibrated, else at the detector, else as scanned."""
+    """Return the spacing of (rows, columns) in mm: as calibrated, else at the detector, else as scanned."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         numbers = [_number(text) for text in texts_of(dataset, keyword)]
         match numbers:

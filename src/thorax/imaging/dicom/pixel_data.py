@@ -1,4 +1,4 @@
-"""DICOM pixel data to stored values: what is checked before decoding, and the decoding itself."""
+"""Check and decode DICOM pixel data to stored values."""
 
 import struct
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from thorax.radiograph import check_size
 __all__ = ["Codes", "Codestream", "Layout", "decode_codes", "decode_colors", "read_codestream", "read_layout"]
 
 Codes = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
-"""Stored values as bit patterns 0 .. 2**bits - 1 (two's complement where they are signed)."""
+"""Stored values as bit patterns 0 .. 2**bits - 1 (two's complement if signed)."""
 
 
 _JPEG_START = b"\xff\xd8"
@@ -41,10 +41,10 @@ _JPEG_2000_START = b"\xff\x4f\xff\x51"
 
 _MARKER = 0xFF
 _START_OF_SCAN = 0xDA
-# What may stand before the scan: frames and tables, DQT, DRI, APPn, and JPEG-LS's LSE and COM.
+# Segments that may precede the scan: frames and tables, DQT, DRI, APPn, and JPEG-LS's LSE and COM.
 _SEGMENTS = set(range(0xC0, 0xD0)) | {0xDB, 0xDD, *range(0xE0, 0xF0), 0xF7, 0xF8, 0xFE}
-_FRAME_BYTES = 9  # marker, length, precision, height and width; one for the samples follows
-_SIZ_BYTES = 43  # start of codestream, and SIZ up to the precision of its first component
+_FRAME_BYTES = 9  # marker, length, precision, height and width; one byte for the samples follows
+_SIZ_BYTES = 43  # start of codestream, and SIZ up to the precision of the first component
 
 # Start of frame: JPEG's C0 to CF without the tables C4, C8, CC, and JPEG-LS's F7 (ITU-T T.81, T.87).
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -52,7 +52,7 @@ _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codestream:
-    """What a compressed image says about itself: pixels, bits a sample, and samples a pixel."""
+    """The header of a compressed image: size in pixels, bits per sample, samples per pixel."""
 
     height: int
     width: int
@@ -61,30 +61,30 @@ class Codestream:
 
 
 def read_codestream(frame: bytes) -> Codestream | None:
-    """Return what a JPEG, JPEG-LS or JPEG 2000 image says about itself; None for any other data."""
+    """Read the header of a JPEG, JPEG-LS or JPEG 2000 image; None for other data."""
     if frame.startswith(_JPEG_START):
         return _read_jpeg(frame)
-    # JPEG 2000 in DICOM is a bare codestream; some writers leave the JP2 boxes before it.
+    # JPEG 2000 in DICOM is a bare codestream; some writers leave JP2 boxes in front of it.
     start = frame.find(_JPEG_2000_START)
     return _read_jpeg_2000(frame[start:]) if start >= 0 else None
 
 
 def _read_jpeg(frame: bytes) -> Codestream | None:
-    """Walk the marker segments up to the start of scan; None where they do not lead there."""
-    found = None
+    """Walk the marker segments up to the start of scan; None if they do not lead there."""
+    header = None
     at = 2
     while at + _FRAME_BYTES < len(frame) and frame[at] == _MARKER:
         marker = frame[at + 1]
-        if marker == _MARKER:  # repeated as filling
+        if marker == _MARKER:  # fill bytes
             at += 1
             continue
         if marker == _START_OF_SCAN:
-            return found
-        if marker not in _SEGMENTS or (marker in _FRAMES and found is not None):
+            return header
+        if marker not in _SEGMENTS or (marker in _FRAMES and header is not None):
             return None
         if marker in _FRAMES:
             precision, height, width, samples = struct.unpack_from(">BHHB", frame, at + 4)
-            found = Codestream(height=height, width=width, precision=precision, samples=samples)
+            header = Codestream(height=height, width=width, precision=precision, samples=samples)
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
     return None
 
@@ -104,9 +104,9 @@ def _read_jpeg_2000(codestream: bytes) -> Codestream | None:
 
 _BYTE = 8
 
-# One decoder for each codec, the one that answers damaged data with an exception. Left to choose,
-# pydicom tries all: GDCM ends the process on some damaged JPEG files, and pylibjpeg's RLE decoder on
-# damaged RLE (a panic, which is no Exception). JPEG lossless has no decoder but GDCM.
+# One decoder per codec, the one that raises an exception on damaged data. By default pydicom tries all of
+# them: GDCM ends the process on some damaged JPEG files, as does pylibjpeg's RLE decoder on damaged RLE (a
+# panic, which is not an Exception). GDCM is the only decoder for JPEG lossless.
 _PLUGINS = {
     JPEGBaseline8Bit: "pillow",
     JPEGExtended12Bit: "pillow",
@@ -125,7 +125,7 @@ _PLUGINS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How the pixel data is laid out (DICOM PS3.3 C.7.6.3), checked against what can be decoded."""
+    """Layout of the pixel data (DICOM PS3.3 C.7.6.3), checked to be decodable."""
 
     rows: int
     columns: int
@@ -140,12 +140,13 @@ def read_layout(dataset: Dataset, name: str) -> Layout:
     """Read the layout from the header.
 
     Raises:
-        ImageError: No pixel data, a value is missing or contradicts another, over 100 megapixels.
-        UnsupportedImage: Samples that are neither grey nor RGB, or not of 8 or 16 bits.
+        ImageError: There is no pixel data, a value is missing or contradicts another, or there are over 100
+            megapixels.
+        UnsupportedImage: The samples are neither gray nor RGB, or do not have 8 or 16 bits.
     """
     if "PixelData" not in dataset:
         raise ImageError(
-            f"{name}: the DICOM file has no Pixel Data (it is no image, or only its header came); "
+            f"{name}: the DICOM file has no Pixel Data (it is not an image, or only its header was sent); "
             "send the image again"
         )
     stored = whole_number_of(dataset, "BitsStored", name)
@@ -161,8 +162,8 @@ def read_layout(dataset: Dataset, name: str) -> Layout:
     check_size(height=layout.rows, width=layout.columns, name=name)
     if layout.allocated not in {8, 16} or layout.samples not in {1, 3}:
         raise UnsupportedImage(
-            f"{name}: {layout.samples} samples of {layout.allocated} bits a pixel; radiographs have one "
-            "sample of 8 or 16 bits, so export the image so"
+            f"{name}: {layout.samples} samples of {layout.allocated} bits per pixel; radiographs have one "
+            "sample of 8 or 16 bits, so export the image in that form"
         )
     if not 1 <= layout.stored <= layout.high_bit + 1 <= layout.allocated:
         raise ImageError(
@@ -173,10 +174,10 @@ def read_layout(dataset: Dataset, name: str) -> Layout:
 
 
 def decode_codes(dataset: Dataset, layout: Layout, name: str) -> Codes:
-    """Decode a grey image to the bit patterns of its stored values, 0 .. 2**bits - 1.
+    """Decode a gray image to the bit patterns of its stored values, 0 .. 2**bits - 1.
 
-    Bits outside Bits Stored are cut off: older files keep overlays there. Lossy codecs with more bits
-    than Bits Stored overshoot at white instead of wrapping round, so their unsigned values are clipped.
+    Bits outside Bits Stored are cut off: older files keep overlays there. Lossy codecs with more bits than
+    Bits Stored overshoot at white instead of wrapping around, so their unsigned values are clipped.
     """
     decoder, frame = _checked_decoder(dataset, layout, name)
     codestream = read_codestream(frame)
@@ -184,7 +185,7 @@ def decode_codes(dataset: Dataset, layout: Layout, name: str) -> Codes:
     if syntax == JPEGExtended12Bit and codestream is not None and codestream.precision > _BYTE:
         values = _decode_jpeg_extended(frame, layout, precision=codestream.precision)
     else:
-        as_array: Any = decoder.as_array  # pydicom annotates the options below as something else
+        as_array: Any = decoder.as_array  # pydicom's annotation does not cover these options
         options = {
             "raw": True,
             "correct_unused_bits": False,
@@ -203,7 +204,7 @@ def decode_codes(dataset: Dataset, layout: Layout, name: str) -> Codes:
 
 
 def decode_colors(dataset: Dataset, layout: Layout, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an 8-bit colour image to RGB."""
+    """Decode an 8-bit color image to RGB."""
     decoder, _ = _checked_decoder(dataset, layout, name)
     colors: UInt8[np.ndarray, "h w 3"] = decoder.as_array(
         dataset, index=0, raw=False, decoding_plugin=_PLUGINS.get(decoder.UID, "")
@@ -212,7 +213,7 @@ def decode_colors(dataset: Dataset, layout: Layout, name: str) -> UInt8[np.ndarr
 
 
 def _checked_decoder(dataset: Dataset, layout: Layout, name: str) -> tuple[Decoder, bytes]:
-    """Return the decoder and, of a codec's data, the frame; refuse data that is not the header's image."""
+    """Return the decoder and the encoded frame (b"" if none is needed); refuse data unlike the header."""
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     try:
         decoder = get_decoder(syntax)
@@ -227,8 +228,8 @@ def _checked_decoder(dataset: Dataset, layout: Layout, name: str) -> tuple[Decod
         needed = layout.rows * layout.columns * layout.samples * layout.allocated // 8
         if element.is_undefined_length or len(data) < needed:
             raise ImageError(
-                f"{name}: Pixel Data holds {len(data)} bytes, where {layout.columns} x {layout.rows} pixels "
-                f"take {needed}: the file is truncated or its header wrong; send the image again"
+                f"{name}: Pixel Data holds {len(data)} bytes, but {layout.columns} x {layout.rows} pixels "
+                f"take {needed}: the file is truncated or its header is wrong; send the image again"
             )
         return decoder, b""
     if syntax == RLELossless:
@@ -239,11 +240,11 @@ def _checked_decoder(dataset: Dataset, layout: Layout, name: str) -> tuple[Decod
 
 
 def _check_codestream(frame: bytes, layout: Layout, name: str) -> None:
-    """Refuse a compressed image that is not the one the header describes."""
+    """Refuse a compressed image that the header does not describe."""
     inside = read_codestream(frame)
     if inside is None:
         raise ImageError(
-            f"{name}: the compressed image has no header that can be read ({len(frame)} bytes): the file is "
+            f"{name}: the compressed image has no readable header ({len(frame)} bytes): the file is "
             "damaged or truncated, so send the image again"
         )
     same_size = (inside.height, inside.width) == (layout.rows, layout.columns)
@@ -258,8 +259,8 @@ def _check_codestream(frame: bytes, layout: Layout, name: str) -> None:
 def _decode_jpeg_extended(frame: bytes, layout: Layout, *, precision: int) -> UInt16[np.ndarray, "h w"]:
     """Decode 12-bit JPEG (process 4) with GDCM.
 
-    pydicom refuses these, for GDCM cuts values to Bits Stored when told of it: white then wraps round
-    to black. Told the precision of the codestream instead, it returns what the codec decoded.
+    pydicom refuses these because GDCM, given Bits Stored, cuts values to it, and white wraps around to black.
+    Given the precision of the codestream instead, GDCM returns the decoded values.
     """
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)
@@ -276,6 +277,6 @@ def _decode_jpeg_extended(frame: bytes, layout: Layout, *, precision: int) -> UI
     syntax = gdcm.TransferSyntax.GetTSType(str.__str__(JPEGExtended12Bit))
     image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
     image.SetPixelFormat(gdcm.PixelFormat(1, layout.allocated, precision, precision - 1, int(layout.signed)))
-    # GDCM hands bytes out as text with surrogate escapes.
+    # GDCM returns bytes as text with surrogate escapes.
     data = image.GetBuffer().encode("utf-8", "surrogateescape")
     return np.frombuffer(data, "<u2").reshape(layout.rows, layout.columns)

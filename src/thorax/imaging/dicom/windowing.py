@@ -1,4 +1,4 @@
-"""DICOM windowing: from stored values to gray, by modality LUT, VOI, inversion and padding."""
+"""DICOM windowing: stored values to gray through modality LUT, VOI, inversion and padding."""
 
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -16,7 +16,7 @@ from thorax.imaging.dicom.pixel_data import Codes, Layout
 __all__ = ["GrayRule", "LookupTable", "Rescale", "Window", "apply_rule", "read_gray_rule"]
 
 Curve = Float64[np.ndarray, " value"]
-"""One number for each stored value."""
+"""One number per stored value."""
 
 
 _EIGHT_BITS = 8
@@ -24,7 +24,7 @@ _EIGHT_BITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Rescale:
-    """Modality LUT as a straight line: slope x stored value + intercept."""
+    """A linear modality LUT: slope x stored value + intercept."""
 
     slope: float
     intercept: float
@@ -32,13 +32,13 @@ class Rescale:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LookupTable:
-    """A LUT of the modality or VOI LUT sequence.
+    """A table from the modality or VOI LUT sequence.
 
     Attributes:
-        first: Input value that maps to the first entry; smaller ones do too, larger ones than the
-            table holds map to the last entry.
+        first: Input value that maps to the first entry. Smaller values also map to it, and values beyond the
+            table to the last entry.
         entries: Output values, 0 to 2**bits - 1.
-        bits: Bits of an entry.
+        bits: Bits per entry.
     """
 
     first: int
@@ -46,7 +46,7 @@ class LookupTable:
     bits: int
 
     def look_up(self, values: Curve) -> Curve:
-        """Return the entry for each value, as a number."""
+        """Return the entry for each value."""
         position = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
         output: Curve = self.entries[position].astype(np.float64)
         return output
@@ -54,7 +54,7 @@ class LookupTable:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of the values that is spread from black to white (VOI LUT function)."""
+    """The range of values shown from black to white (VOI LUT function)."""
 
     center: float
     width: float
@@ -63,15 +63,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrayRule:
-    """What a DICOM header says about how stored values become grey.
+    """How stored values become gray, according to a DICOM header.
 
     Attributes:
         bits: Bits Stored, 1 to 16.
         signed: Whether stored values are two's complement.
         modality: Modality LUT.
-        voi: What is spread from black to white; None where the file leaves it open.
-        inverted: Whether the smallest value is to be white.
-        padding: Smallest and largest stored value that fill up what is not image; None without.
+        voi: The range shown from black to white; None if the file does not say.
+        inverted: Whether the smallest value is white.
+        padding: Smallest and largest stored value of padding, or None.
     """
 
     bits: int
@@ -83,19 +83,19 @@ class GrayRule:
 
 
 def apply_rule(rule: GrayRule, codes: Codes) -> tuple[GrayPixels, str]:
-    """Make an image of stored values grey.
+    """Convert stored values to gray.
 
-    Without VOI, up to 8 bits the full range of Bits Stored after the modality LUT is spread from black
-    to white, and above that the range of the values that the image holds, padding left out: detectors
-    of 10 to 16 bits rarely use more than a part. Padding is black after inversion: it is no image.
+    Without VOI, images of up to 8 bits show the full range of Bits Stored after the modality LUT from black
+    to white. Deeper images show the range of their own values without padding, since detectors of 10 to 16
+    bits rarely use the full range. Padding is black, also in inverted images.
 
     Args:
         rule: What the header says.
         codes: Stored values as bit patterns 0 .. 2**bits - 1.
 
     Returns:
-        Grey values, uint8 up to 8 bits and uint16 above, both over their full range with larger as
-        brighter; and in words how they were made, for `Origin.intensity`.
+        Gray values, uint8 up to 8 bits and uint16 above, over the full range, larger is brighter; and a
+        description of the conversion for `Origin.intensity`.
     """
     patterns = np.arange(2**rule.bits)
     negative = rule.signed & (patterns >= 2 ** (rule.bits - 1))
@@ -109,7 +109,7 @@ def apply_rule(rule: GrayRule, codes: Codes) -> tuple[GrayPixels, str]:
         how = "8-bit as stored" if rule.bits == _EIGHT_BITS else f"full range of {rule.bits} bits"
     else:
         present = np.zeros(len(patterns), np.bool_)
-        present[codes] = True  # not np.bincount, which keeps Python's lock from other threads
+        present[codes] = True  # not np.bincount, which holds the GIL
         brightness = _spread(values, over=values[present & ~padded])
         how = "range of the image without padding"
     if rule.inverted:
@@ -140,7 +140,7 @@ def _modality(modality: Rescale | LookupTable, stored: Curve) -> Curve:
 
 
 def _spread(values: Curve, *, over: Float64[np.ndarray, " some"]) -> Curve:
-    """Map the range of `over` to 0 .. 1; values without a range (one value, or none) become black."""
+    """Map the range of `over` to 0 .. 1; if it has one value or none, everything becomes black."""
     low, high = (over.min(), over.max()) if len(over) else (0.0, 0.0)
     if high <= low:
         return np.zeros_like(values)
@@ -163,7 +163,7 @@ def _window(
 ) -> Curve:
     """Apply PS3.3 C.11.2.1.2.1 (linear), C.11.2.1.3.2 (linear-exact) or C.11.2.1.3.1 (sigmoid)."""
     if function == "SIGMOID":
-        # tanh is the same curve as 1 / (1 + exp(-4 (x - c) / w)), and does not overflow.
+        # tanh gives the same curve as 1 / (1 + exp(-4 (x - c) / w)) and does not overflow.
         return 0.5 + 0.5 * np.tanh(2 * (values - center) / width)
     if function == "LINEAR":
         center, width = center - 0.5, width - 1
@@ -173,27 +173,27 @@ def _window(
 
 
 _BYTE, _WORD = 8, 16
-_DESCRIBED = 3  # a LUT descriptor says number of entries, first value, bits
+_DESCRIPTOR_WORDS = 3  # number of entries, first value, bits
 
 Words = Int64[np.ndarray, " word"]
 
 
 def read_gray_rule(dataset: FileDataset, layout: Layout, name: str) -> GrayRule:
-    """Read modality LUT, VOI, inversion and padding of a grey image.
+    """Read modality LUT, VOI, inversion and padding of a gray image.
 
-    A LUT sequence goes before a window, and the first of several counts. Inversion is wanted by
-    MONOCHROME1 or by the Presentation LUT Shape INVERSE; files that say both mean one. A window without
-    width is none.
+    A LUT sequence takes precedence over a window, and the first of several counts. MONOCHROME1 and the
+    Presentation LUT Shape INVERSE both invert; files with both are inverted once. A window without width is
+    ignored.
 
     Raises:
-        ImageError: A value that grey depends on is missing, malformed or out of its range.
-        UnsupportedImage: PALETTE COLOR, or another photometric interpretation that is not grey.
+        ImageError: A value that the gray levels depend on is missing, malformed or out of range.
+        UnsupportedImage: The photometric interpretation is PALETTE COLOR or another one that is not gray.
     """
     photometric = "".join(texts_of(dataset, "PhotometricInterpretation")[:1])
     if not photometric.startswith("MONOCHROME"):
         raise UnsupportedImage(
-            f"{name}: Photometric Interpretation is {photometric or 'absent'}, so it is not known how its "
-            "values become grey; MONOCHROME1 and MONOCHROME2 are read"
+            f"{name}: Photometric Interpretation is {photometric or 'absent'}, so the meaning of its "
+            "values is unknown; MONOCHROME1 and MONOCHROME2 are read"
         )
     little = _is_little(dataset)
     modality = _read_modality(dataset, layout, name=name, little=little)
@@ -234,25 +234,25 @@ def _read_window(dataset: Dataset, name: str) -> Window | None:
     centers, widths = (numbers_of(dataset, keyword, name) for keyword in ("WindowCenter", "WindowWidth"))
     if not centers or not widths:
         return None
-    said = "".join(texts_of(dataset, "VOILUTFunction")[:1])
+    function_name = "".join(texts_of(dataset, "VOILUTFunction")[:1])
     function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
-    match said:
+    match function_name:
         case "" | "LINEAR":
             function = "LINEAR"
         case "LINEAR_EXACT" | "SIGMOID":
-            function = said
+            function = function_name
         case _:
             raise ImageError(
-                f"{name}: VOI LUT Function {said} is none of LINEAR, LINEAR_EXACT and SIGMOID; "
+                f"{name}: VOI LUT Function {function_name} is none of LINEAR, LINEAR_EXACT and SIGMOID; "
                 "correct the header or export the image again"
             )
-    # PS3.3 C.11.2.1.2: at least 1 where linear, above 0 otherwise.
+    # PS3.3 C.11.2.1.2: at least 1 if linear, above 0 otherwise.
     enough = widths[0] >= 1 if function == "LINEAR" else widths[0] > 0
     return Window(centers[0], widths[0], function) if enough else None
 
 
 def _padding(dataset: Dataset, layout: Layout, *, little: bool) -> tuple[int, int] | None:
-    """Return the smallest and largest padding value; the two elements may stand in either order."""
+    """Return the smallest and largest padding value; the two elements may come in either order."""
     value = _words(dataset, "PixelPaddingValue", little=little)
     if not len(value):
         return None
@@ -264,19 +264,23 @@ def _padding(dataset: Dataset, layout: Layout, *, little: bool) -> tuple[int, in
 def _first_table(
     dataset: Dataset, keyword: str, *, name: str, little: bool, signed: bool
 ) -> LookupTable | None:
-    """Return the first LUT of a sequence; None where there is no sequence or it is empty."""
+    """Return the first LUT of a sequence; None if the sequence is absent or empty."""
     sequence = dataset.get(keyword)
     if not sequence:
         return None
     descriptor = _words(sequence[0], "LUTDescriptor", little=little)
     words = _words(sequence[0], "LUTData", little=little)
-    count, first, bits = (int(word) for word in descriptor) if len(descriptor) == _DESCRIBED else (0, 0, 0)
+    count, first, bits = (
+        (int(word) for word in descriptor) if len(descriptor) == _DESCRIPTOR_WORDS else (0, 0, 0)
+    )
     count = count or 2**16  # 65,536 does not fit into 16 bits and is written as 0
     if bits <= _BYTE and len(words) < count:
-        words = words.astype("<u2").view(np.uint8).astype(np.int64)  # two entries a word, the first one low
+        words = (
+            words.astype("<u2").view(np.uint8).astype(np.int64)
+        )  # two entries per word, the low byte first
     if not 1 <= bits <= _WORD or len(words) < count:
         raise ImageError(
-            f"{name}: the first item of {keyword} has {len(words)} entries, its descriptor reads "
+            f"{name}: the first item of {keyword} has {len(words)} entries, but its descriptor is "
             f"{descriptor.tolist()} (number, first value, bits); export the image again from its source"
         )
     return LookupTable(_as_stored(first, signed=signed), words[:count], bits)
@@ -285,8 +289,8 @@ def _first_table(
 def _words(dataset: Dataset, keyword: str, *, little: bool) -> Words:
     """Return an element's 16-bit words, unsigned.
 
-    From the raw bytes: whether a word is signed does not depend on the VR that a writer chose (US, SS or
-    OW), which is often wrong, but on the pixel representation.
+    They are read from the raw bytes: whether a word is signed depends on the pixel representation, not on the
+    VR that the writer chose (US, SS or OW), which is often wrong.
     """
     tag = tag_for_keyword(keyword)
     if tag is None or tag not in dataset:
@@ -297,5 +301,5 @@ def _words(dataset: Dataset, keyword: str, *, little: bool) -> Words:
 
 
 def _as_stored(word: int, *, signed: bool) -> int:
-    """Read a 16-bit word as two's complement where stored values are signed."""
+    """Interpret a 16-bit word as two's complement if stored values are signed."""
     return word - 2**16 if signed and word >= 2**15 else word

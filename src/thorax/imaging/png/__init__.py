@@ -1,8 +1,8 @@
-"""PNG files to Radiograph.
+"""Read PNG files as radiographs.
 
-The chunks are walked here, the pixels are inflated by libdeflate, and unfiltered by Pillow's decoder in one
-call. Pillow's own reader passes over the checksums of the pixel data, cuts 16-bit colour and grey with
-transparency down to 8 bits, and takes the small chunks of NIH's files one by one, which is 2 % slower.
+This package parses the chunks, libdeflate inflates the pixel data, and Pillow's decoder unfilters it in one
+call. Pillow's own reader does not verify the checksums of the pixel data, truncates 16-bit color and gray
+with transparency to 8 bits, and decodes the small chunks of NIH's files one by one, which is 2 % slower.
 """
 
 from contextlib import suppress
@@ -31,7 +31,7 @@ __all__ = ["luminance", "over_black", "read_png"]
 
 _DEEP = 16
 
-# Pillow's mode and raw mode for what it decodes without loss in one pass.
+# Pillow's mode and raw mode for the kinds that it decodes losslessly in one pass.
 _MODES = {
     (1, GRAY): ("1", "1"),
     (2, GRAY): ("L", "L;2"),
@@ -51,16 +51,15 @@ Samples = UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]
 
 
 def read_png(data: bytes, name: str) -> Radiograph:
-    """Read a PNG file of any colour type and depth.
+    """Read a PNG file of any color type and depth.
 
-    Colour becomes luminance (ITU-R BT.601; equal channels stay exactly what they are). A transparency
-    that is the same everywhere is dropped, as in NIH's RGBA files; where it varies the image lies over
-    black. Depths under 8 bits are spread over 0 to 255; 16-bit files become uint16. Gamma and colour
-    profiles are not applied: the values are those stored.
+    Color becomes luminance (ITU-R BT.601; equal channels are unchanged). A constant transparency is dropped,
+    as in NIH's RGBA files; a varying one is composited over black. Depths below 8 bits are scaled to 0 to
+    255; 16-bit files become uint16. Gamma and color profiles are not applied.
 
     Raises:
-        ImageError: Damaged (a checksum is wrong), truncated, or larger than 100 megapixels.
-        UnsupportedImage: An animation.
+        ImageError: The file is damaged (a checksum is wrong), truncated, or larger than 100 megapixels.
+        UnsupportedImage: The file is an animation.
     """
     png = take_apart(data, name)
     pixels = _gray(png)
@@ -78,12 +77,12 @@ def read_png(data: bytes, name: str) -> Radiograph:
 
 
 def _gray(png: Png) -> GrayPixels:
-    """Return the grey image: the common kinds by Pillow alone, the rare ones channel by channel."""
+    """Return the gray image: common kinds with Pillow alone, rare ones channel by channel."""
     if png.transparency is None and png.color != PALETTE and (png.depth, png.color) in _MODES:
         image = _decode(png, *_MODES[png.depth, png.color])
         transparency = _transparency(image) if "A" in image.getbands() else None
         if image.mode not in {"L", "I;16"}:
-            # BT.601 in whole numbers: equal channels give exactly their own value.
+            # BT.601 in integer arithmetic: equal channels give exactly their own value.
             image = image.convert("L")
         return over_black(np.asarray(image), transparency)
     colors, alpha = _palette_channels(png) if png.color == PALETTE else _channels(png)
@@ -93,7 +92,7 @@ def _gray(png: Png) -> GrayPixels:
 
 
 def _transparency(image: Image.Image) -> Samples | None:
-    """Return the alpha channel; None where it is the same everywhere, as in NIH's files."""
+    """Return the alpha channel; None if it is constant, as in NIH's files."""
     alpha = np.asarray(image.getchannel("A"))
     return None if bool((alpha == alpha[0, 0]).all()) else alpha
 
@@ -101,25 +100,25 @@ def _transparency(image: Image.Image) -> Samples | None:
 def _decode(png: Png, mode: str, raw_mode: str) -> Image.Image:
     """Inflate and unfilter the pixel data.
 
-    Where the whole stream is sound Pillow only unfilters; where not, it finds what is wrong.
+    If the whole stream is intact, Pillow only unfilters; otherwise it finds what is wrong.
     """
     stream = stored_stream(png)
     if stream is not None:
         image = Image.new(mode, (png.width, png.height), None)
-        with suppress(ValueError):  # bytes behind the end: Pillow passes over them below
+        with suppress(ValueError):  # trailing bytes, which Pillow ignores below
             image.frombytes(stream, "zip", raw_mode, int(png.interlaced))
             return image
     return _decode_row_by_row(png, mode, raw_mode)
 
 
 def _decode_row_by_row(png: Png, mode: str, raw_mode: str) -> Image.Image:
-    """Inflate and unfilter what may be damaged.
+    """Inflate and unfilter data that may be damaged.
 
-    The decoder leaves rows that are not there as they were, without a word. So the last rows are marked
-    first, and where one still looks so afterwards, the bytes are counted.
+    The decoder silently leaves missing rows as they were. So the last rows are marked first, and the bytes
+    are counted if a mark is still there afterwards.
     """
     image = Image.new(mode, (png.width, png.height), None)
-    # Of an interlaced file the last row but one may be the last to come.
+    # In an interlaced file the last row but one may be decoded last.
     last_rows = [(0, row, png.width, row + 1) for row in range(max(png.height - 2, 0), png.height)]
     image.paste(1, (0, last_rows[0][1], png.width, png.height))
     untouched = image.crop(last_rows[-1]).tobytes()
@@ -135,11 +134,11 @@ def _decode_row_by_row(png: Png, mode: str, raw_mode: str) -> Image.Image:
 
 
 def _palette_channels(png: Png) -> tuple[Samples, Samples]:
-    """Look up the palette's colours and, where it has them, their transparencies."""
+    """Return the palette's colors and transparencies for each pixel; opaque where it has none."""
     entries = len(png.palette) // 3
     indices = np.asarray(_decode(png, *_MODES[png.depth, PALETTE]))
     if indices.max() >= entries:
-        raise damaged_png(png.name, f"a pixel has palette colour {indices.max()} of {entries}")
+        raise damaged_png(png.name, f"a pixel has palette color {indices.max()} of {entries}")
     alpha = np.full(256, 255, np.uint8)
     given = np.frombuffer(png.transparency or b"", np.uint8)[:256]
     alpha[: len(given)] = given
@@ -148,7 +147,7 @@ def _palette_channels(png: Png) -> tuple[Samples, Samples]:
 
 
 def _channels(png: Png) -> tuple[Samples, Samples | None]:
-    """Return colours (h, w, 1 or 3) and transparency (h, w), of an alpha channel or one key colour."""
+    """Return colors (h, w, 1 or 3) and transparency (h, w), from an alpha channel or one key color."""
     if png.depth == _DEEP and png.color != GRAY:
         samples = _deep_samples(png)
     else:
@@ -159,16 +158,16 @@ def _channels(png: Png) -> tuple[Samples, Samples | None]:
     if png.transparency is None:
         return samples, None
     if len(png.transparency) != 2 * samples.shape[-1]:
-        raise damaged_png(png.name, f"its transparent colour (tRNS) has {len(png.transparency)} bytes")
+        raise damaged_png(png.name, f"its transparent color (tRNS) has {len(png.transparency)} bytes")
     spread = 1 if png.depth == _DEEP else 255 // (2**png.depth - 1)
     key = np.frombuffer(png.transparency, ">u2").astype(np.uint32) * spread
     return samples, np.where((samples == key).all(axis=-1), 0, 255).astype(np.uint8)
 
 
 def _deep_samples(png: Png) -> UInt16[np.ndarray, "h w c"]:
-    """Decode 16-bit colour in two passes, high bytes and low bytes: Pillow has no mode that holds it."""
+    """Decode 16-bit color in two passes, high bytes and low bytes: Pillow has no 16-bit color mode."""
     if png.color == GRAY_ALPHA:
-        # Two 16-bit samples are filtered exactly as four 8-bit ones are.
+        # Two 16-bit samples are filtered exactly like four 8-bit ones.
         eight = np.asarray(_decode(png, "RGBA", "RGBA")).astype(np.uint16)
         return eight[..., 0::2] << 8 | eight[..., 1::2]
     mode = "RGB" if png.color == RGB else "RGBA"
@@ -178,10 +177,10 @@ def _deep_samples(png: Png) -> UInt16[np.ndarray, "h w c"]:
 
 
 def luminance(colors: Samples) -> GrayPixels:
-    """Weigh red, green and blue as BT.601 does, with Pillow's whole-number weights.
+    """Return BT.601 luminance, with Pillow's integer weights.
 
     Args:
-        colors: uint8 or uint16 of shape (h, w, 3). Where the channels are equal, so is the result.
+        colors: uint8 or uint16 of shape (h, w, 3). Equal channels give exactly their own value.
     """
     red, green, blue = (colors[..., channel].astype(np.uint32) for channel in range(3))
     gray: GrayPixels = ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(colors.dtype)
@@ -189,9 +188,9 @@ def luminance(colors: Samples) -> GrayPixels:
 
 
 def over_black(gray: GrayPixels, alpha: Samples | None) -> GrayPixels:
-    """Lay the image over black where it is transparent."""
+    """Composite the image over black."""
     if alpha is None:
         return gray
     full = np.iinfo(alpha.dtype).max
-    over_black: GrayPixels = ((gray.astype(np.uint32) * alpha + full // 2) // full).astype(gray.dtype)
-    return over_black
+    composited: GrayPixels = ((gray.astype(np.uint32) * alpha + full // 2) // full).astype(gray.dtype)
+    return composited

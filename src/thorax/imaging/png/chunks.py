@@ -1,4 +1,4 @@
-"""PNG chunks, checksums and header, and their pixel data inflated by libdeflate."""
+"""PNG chunks, checksums and header; pixel data is inflated with libdeflate."""
 
 import struct
 import zlib
@@ -25,7 +25,7 @@ __all__ = [
 
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
-# Bit depths that each colour type may have (PNG 3rd edition, table 12).
+# Valid bit depths of each color type (PNG 3rd edition, table 12).
 _DEPTHS = {
     GRAY: (1, 2, 4, 8, 16),
     RGB: (8, 16),
@@ -36,7 +36,7 @@ _DEPTHS = {
 
 _SAMPLES = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGBA: 4}
 
-# First row, first column, and the steps between, of each pass of an interlaced image.
+# First row, first column, row step and column step of each pass of an interlaced image.
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 _SIGNATURE_BYTES = 8
@@ -44,18 +44,18 @@ _SIGNATURE_BYTES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Png:
-    """A PNG file taken apart, its header checked.
+    """The parsed chunks of a PNG file, with a valid header.
 
     Attributes:
         name: What messages call it.
         width: Columns.
         height: Rows.
         depth: Bits of a sample: 1, 2, 4, 8 or 16.
-        colour: Colour type: GREY, RGB, PALETTE, GREY_ALPHA or RGBA.
+        color: Color type: GRAY, RGB, PALETTE, GRAY_ALPHA or RGBA.
         interlaced: Whether the rows come in seven passes (Adam7).
-        palette: Red, green and blue of each colour, one byte each; empty without palette.
-        transparency: The tRNS chunk; None without.
-        stream: All pixel data, compressed.
+        palette: Red, green and blue of each color, one byte each; empty if there is no palette.
+        transparency: The tRNS chunk, or None.
+        stream: All pixel data, still compressed.
     """
 
     name: str
@@ -70,11 +70,12 @@ class Png:
 
 
 def take_apart(data: bytes, name: str) -> Png:
-    """Walk the chunks and check the header.
+    """Parse the chunks and check the header.
 
     Raises:
-        ImageError: Truncated, a checksum or the header is wrong, or over 100 megapixels.
-        UnsupportedImage: An animation.
+        ImageError: The file is truncated, a checksum or the header is wrong, or there are over 100
+            megapixels.
+        UnsupportedImage: The file is an animation.
     """
     chunks = _chunks(data, name)
     header = chunks.get(b"IHDR", b"")
@@ -83,12 +84,14 @@ def take_apart(data: bytes, name: str) -> Png:
     width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)
     check_size(height=height, width=width, name=name)
     if depth not in _DEPTHS.get(color, ()) or compression or filtering or interlace > 1:
-        raise damaged_png(name, f"its header asks for colour type {color} with {depth} bits, which is no PNG")
+        raise damaged_png(
+            name, f"its header gives color type {color} with {depth} bits, which PNG does not allow"
+        )
     control = chunks.get(b"acTL", b"\0\0\0\1")
     if int.from_bytes(control[:4], "big") > 1:
         raise UnsupportedImage(
             f"{name}: an animated PNG of {int.from_bytes(control[:4], 'big')} frames; "
-            "a radiograph is a single image, so export the frame that is meant"
+            "a radiograph is a single image, so export one frame"
         )
     return Png(
         name=name,
@@ -104,7 +107,7 @@ def take_apart(data: bytes, name: str) -> Png:
 
 
 def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
-    """Return the content of each kind of chunk, equal kinds joined; bytes after IEND are ignored."""
+    """Return the content of each chunk type, chunks of one type joined; bytes after IEND are ignored."""
     parts: dict[bytes, list[memoryview]] = {}
     view = memoryview(data)
     at = _SIGNATURE_BYTES
@@ -116,7 +119,7 @@ def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
                 f"{name}: the PNG file is truncated ({len(data)} bytes of at least {end + 4}); "
                 "copy it again from its source"
             )
-        # Critical chunks (a capital first letter) carry the image; what is wrong elsewhere does no harm.
+        # Only critical chunks (with a capital first letter) carry the image; errors elsewhere do no harm.
         critical = kind[:1].isupper()
         if critical and deflate.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise damaged_png(name, f"the checksum of its chunk {kind!r} at byte {at} is wrong")
@@ -126,12 +129,12 @@ def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
 
 
 def damaged_png(name: str, what: object) -> ImageError:
-    """Return the error for a file that is wrong in itself."""
+    """Return the error for a damaged file."""
     return ImageError(f"{name}: the PNG file is damaged: {what}; copy it again from its source")
 
 
 def num_bytes(png: Png) -> int:
-    """Return how many bytes the rows take, each with the byte that names its filter."""
+    """Return how many bytes the rows take, including the filter byte of each."""
     bits = png.depth * _SAMPLES[png.color]
     needed = 0
     for top, left, down, right in _ADAM7 if png.interlaced else ((0, 0, 1, 1),):
@@ -143,32 +146,27 @@ def num_bytes(png: Png) -> int:
 def count_bytes(png: Png) -> None:
     """Refuse pixel data that inflates to fewer bytes than the rows take."""
     needed = num_bytes(png)
-    found = len(zlib.decompressobj().decompress(png.stream, needed))
-    if found < needed:
-        raise damaged_png(png.name, f"its pixel data ends after {found} of {needed} bytes")
+    inflated = len(zlib.decompressobj().decompress(png.stream, needed))
+    if inflated < needed:
+        raise damaged_png(png.name, f"its pixel data ends after {inflated} of {needed} bytes")
 
 
 _MOST = 1 << 26
-"""Bytes that are inflated at once. Images from 64 megapixels of grey on go row by row, through Pillow."""
+"""Most bytes that are inflated at once. Gray images from 64 megapixels on go through Pillow row by row."""
 
 _BLOCK = (1 << 16) - 1
-"""Bytes of a block at most: its length has 16 bits."""
+"""Most bytes of a stored block: its length has 16 bits."""
 
 _ZLIB_HEAD = b"\x78\x01"
 _CHECKSUM_BYTES = 4
 
 
 def stored_stream(png: Png) -> bytes | None:
-    """Return the same pixel data as a zlib stream that is not compressed.
-
-    Its checksum (Adler-32) is the file's own.
-
-    Args:
-        png: A file taken apart.
+    """Return the pixel data as an uncompressed zlib stream, with the file's own checksum (Adler-32).
 
     Returns:
-        None where the file is too large, or where its stream is anything but whole and exactly as long as the
-        rows: then it takes a slower look to say what is wrong.
+        None if the file is too large, or if its stream is not intact and exactly as long as the rows: the
+        slower decoder then finds what is wrong.
     """
     needed = num_bytes(png)
     if needed > _MOST:
