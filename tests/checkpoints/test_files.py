@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from thorax.checkpoints.safe_pickle import Made, read_pickle
+from thorax.checkpoints.safe_pickle import PickledObject, read_pickle
 from thorax.checkpoints.weights_file import open_torch_file, read_weights_file, without_prefixes
 from thorax.errors import BundleError
 
@@ -134,7 +134,7 @@ def test_what_python_2_wrote_is_understood():
     written = b"\x80\x02}(U\x03oneq\x00K\x01U\x03twoc__builtin__\nset\n]K\x02a\x85Ru."
     found = read_pickle(io.BytesIO(written), where="x").value
     assert found["one"] == 1
-    assert (found["two"].maker.path, found["two"].arguments) == ("builtins.set", ([2],))
+    assert (found["two"].constructor.path, found["two"].arguments) == ("builtins.set", ([2],))
 
 
 # ---- what is refused --------------------------------------------------------------------------
@@ -169,21 +169,21 @@ def test_hostile_pickles_are_refused_and_not_run(name, as_zip, tmp_path):
     mark = tmp_path / "mark"
     content = {"state_dict": {"w": torch.ones(1)}, "extra": [ATTACKS[name](mark)]}
     path = save(content, tmp_path / "w.pth", as_zip=as_zip)
-    with pytest.raises(BundleError, match=f"w.pth wants '{name}', which weights have no need of") as raised:
+    with pytest.raises(BundleError, match=f"w.pth refers to '{name}', which weights do not need") as raised:
         read_weights_file(path)
-    assert "save net.state_dict() alone, best as safetensors" in str(raised.value)
+    assert "save only net.state_dict(), preferably as safetensors" in str(raised.value)
     assert not mark.exists()
 
 
 def test_what_is_allowed_is_not_run_either(tmp_path):
     path = save({"model": Hostile(_codecs.encode, "abc", "rot13")}, tmp_path / "w.pth")
-    assert isinstance(open_torch_file(path).content["model"], Made)
+    assert isinstance(open_torch_file(path).content["model"], PickledObject)
     with pytest.raises(BundleError, match=r"no weights were found in .*w.pth"):
         read_weights_file(path)
 
 
 def test_a_class_of_ones_own_is_refused_by_its_name(tmp_path):
-    with pytest.raises(BundleError, match=r"wants 'tests\.checkpoints\.test_files\.Hostile'"):
+    with pytest.raises(BundleError, match=r"refers to 'tests\.checkpoints\.test_files\.Hostile'"):
         read_weights_file(save({"w": torch.ones(1), "class": Hostile}, tmp_path / "w.pth"))
 
 
@@ -207,7 +207,7 @@ def test_a_net_within_itself_is_refused(tmp_path):
     net = nn.Sequential(nn.ReLU())
     net._modules["0"] = net
     net._modules["1"] = net
-    with pytest.raises(BundleError, match="its net has more than 20000 parts"):
+    with pytest.raises(BundleError, match="its network has more than 20000 modules"):
         read_weights_file(save(net, tmp_path / "w.pth"))
 
 
@@ -284,9 +284,9 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
         archive.writestr("readme.txt", "x")
     with pytest.raises(BundleError, match=r"not one of torch\.save"):
         read_weights_file(tmp_path / "other.zip")
-    with pytest.raises(BundleError, match="2 of its 3 entries are no tensors: epoch, name"):
+    with pytest.raises(BundleError, match="2 of its 3 entries are not tensors: epoch, name"):
         read_weights_file(save({"epoch": 1, "name": "x", "w": torch.ones(1)}, tmp_path / "w.pth"))
-    with pytest.raises(BundleError, match=r"it holds a list; save net.state_dict\(\) alone"):
+    with pytest.raises(BundleError, match=r"it holds a list; save only net.state_dict\(\)"):
         read_weights_file(save([torch.ones(1)], tmp_path / "w.pth"))
     with pytest.raises(BundleError, match=r"nowhere\.pth cannot be read"):
         read_weights_file(tmp_path / "nowhere.pth")
@@ -296,5 +296,5 @@ def test_a_file_of_many_gigabytes_is_not_opened(tmp_path):
     path = tmp_path / "w.pth"
     with path.open("wb") as file:
         file.truncate(5 * 2**30)
-    with pytest.raises(BundleError, match=r"has 5\.0 GiB, more than the 4 that any net needs"):
+    with pytest.raises(BundleError, match=r"has 5\.0 GiB; weights may have at most 4 GiB"):
         read_weights_file(path)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from thorax.atomic_io import sha256_of_file
 from thorax.checkpoints import ForeignOptions, probe_image, read_foreign
-from thorax.checkpoints.importer import deliver_imported
+from thorax.checkpoints.importer import write_imported
 from thorax.checkpoints.torchxrayvision import OUTPUTS, WEIGHTS
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import NIH14, Finding
@@ -96,7 +96,7 @@ def test_a_chexnet_checkpoint_gives_its_own_logits(as_zip, tmp_path):
     assert "ten crops" in found.notes[0]
     assert not found.classifier.training
     assert found.classifier.exact_cam
-    (member,) = deliver_imported(found, tmp_path / "bundle", name="m").manifest.members
+    (member,) = write_imported(found, tmp_path / "bundle", name="m").manifest.members
     assert member.places.step == 32
     assert member.places.start == pytest.approx(14.5, abs=3)  # as the sizes of its layers say
 
@@ -163,7 +163,7 @@ CHANGES = {
     ),
     "quantised": (
         lambda w: w.update({CONV_1: w[CONV_1].to(torch.int8)}),
-        "1 of whole numbers: backbone.features.denseblock1.denselayer1.conv1.weight",
+        "1 of integers: backbone.features.denseblock1.denselayer1.conv1.weight",
     ),
     "counters in part": (
         lambda w: w.update({"module.densenet121.features.norm0.num_batches_tracked": torch.tensor(1)}),
@@ -192,7 +192,7 @@ def test_a_long_list_is_cut_after_ten_and_counted(tmp_path):
     message = str(raised.value)
     assert "240 missing: backbone.features.denseblock3.denselayer1.conv1.weight, " in message
     assert message.count("backbone.features.denseblock3") == 10
-    assert "nothing was loaded: give another kind or backbone, or the whole file" in message
+    assert "nothing was loaded: give another kind or backbone, or the complete file" in message
 
 
 def test_outputs_that_nobody_names_are_refused(tmp_path):
@@ -202,7 +202,7 @@ def test_outputs_that_nobody_names_are_refused(tmp_path):
             f"module.densenet121.classifier.0.{name}"
         ][:8]
     path = save({"state_dict": weights}, tmp_path / "w.pth.tar")
-    with pytest.raises(RecipeError, match=r"nothing says what the 8 outputs of .* mean; .*`findings`"):
+    with pytest.raises(RecipeError, match=r"the meaning of the 8 outputs of .* is unknown; .*`findings`"):
         read_foreign(path, "chexnet-torchvision")
     with pytest.raises(RecipeError, match="14 findings were named for the 8 outputs"):
         read_foreign(path, "chexnet-torchvision", ForeignOptions(findings=NIH14))
@@ -291,9 +291,11 @@ def test_the_nets_own_labels_and_points_come_first(xray_vision, tmp_path):
 def test_a_state_dict_of_torchxrayvision_needs_the_name_of_its_weights(xray_vision, tmp_path):
     state = {**xray_vision.net.state_dict(), "op_threshs": torch.full((18,), 0.125)}
     path = xray_vision.save(tmp_path / "x.pt", state)
-    with pytest.raises(RecipeError, match="nothing says what the 18 outputs"):
+    with pytest.raises(RecipeError, match="the meaning of the 18 outputs"):
         read_foreign(path, "torchxrayvision")
-    with pytest.raises(RecipeError, match=r"'nih' names no weights .*; give one of densenet121-res224-all"):
+    with pytest.raises(
+        RecipeError, match=r"'nih' is not the name of .* weights; give one of densenet121-res224-all"
+    ):
         read_foreign(path, "torchxrayvision", ForeignOptions(backbone="nih"))
     found = read_foreign(
         path, "torchxrayvision", ForeignOptions(backbone="densenet121-res224-pc", input_size=64)
@@ -372,7 +374,7 @@ def test_normalisation_that_cannot_be_known_is_asked_for(tmp_path):
 def test_a_net_of_torchvision_that_is_not_known_is_refused(tmp_path):
     path = save({"w": torch.ones(1)}, tmp_path / "w.pth")
     with pytest.raises(
-        RecipeError, match=r"backbone 'vgg16' is none of torchvision's .*; give one of densenet121"
+        RecipeError, match=r"backbone 'vgg16' of torchvision cannot be imported; give one of densenet121"
     ):
         read_foreign(path, "torchvision", ForeignOptions(backbone="vgg16"))
 

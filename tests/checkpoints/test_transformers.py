@@ -145,7 +145,7 @@ def test_a_pretrained_backbone_is_for_training(kind, tmp_path):
 @pytest.mark.parametrize("shape", [(1, 197, 200), (192,), (2, 197, 192)])
 def test_another_net_is_no_medical_mae(shape, tmp_path):
     weights = mae_weights() | {"pos_embed": torch.zeros(shape)}
-    with pytest.raises(BundleError, match="is no vision transformer of a known width"):
+    with pytest.raises(BundleError, match="is not a vision transformer of a known width"):
         read_foreign(save(weights, tmp_path / "w.pth"), "mae")
 
 
@@ -233,7 +233,7 @@ def test_rotary_positions_of_another_kind_are_refused(tmp_path):
     ):
         read_foreign(save(weights, tmp_path / "eva.pt"), "eva-x")
     weights["rope.freqs_sin"] = torch.zeros(4, 64)
-    with pytest.raises(BundleError, match="so it is no eva-x"):
+    with pytest.raises(BundleError, match="so it is not eva-x"):
         read_foreign(save(weights, tmp_path / "eva.pt"), "eva-x")
 
 

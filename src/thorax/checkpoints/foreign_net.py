@@ -1,4 +1,4 @@
-"""What a kind of foreign checkpoint says about a file, and how its tensors are matched with a net's."""
+"""The description of a foreign checkpoint, and the matching of its tensors to a network."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,13 +21,13 @@ __all__ = [
     "IMAGENET_STD",
     "ForeignCheckpoint",
     "ForeignOptions",
-    "channels_of",
-    "classifier_of",
-    "depth_of",
-    "matched",
-    "renamed",
-    "settings",
-    "substituted",
+    "count_blocks",
+    "input_channels",
+    "match_tensors",
+    "rename_tensors",
+    "resolve_settings",
+    "split_classifier",
+    "substitute",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -39,17 +39,17 @@ _INPUT_SIZE = 224
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignOptions:
-    """What only the user can know of a checkpoint; None (or nothing) is what its kind is known to use.
+    """What only the user can know about a checkpoint; None or empty means the default of its kind.
 
     Attributes:
-        findings: What the outputs mean, in their order.
-        backbone: What the source calls the net: timm's name (with its tag, whose normalisation is then
-            taken), torchvision's name, or the name of TorchXRayVision's weights.
-        arguments: Further arguments of timm's constructor, for nets that were built with some.
-        input_size: Side of the net's input in pixels.
-        mean: Mean of each input channel that the net was trained with, for pixels in [0, 1].
-        std: Their standard deviations.
-        fit: What the source did to radiographs that are not square.
+        findings: The meaning of each output, in order.
+        backbone: The source's name for the network: timm's (a tag also selects its normalization),
+            torchvision's, or that of TorchXRayVision's weights.
+        arguments: Extra arguments for timm's constructor, where the network was built with any.
+        input_size: Side of the network's input in pixels.
+        mean: Mean of each input channel used in training, for pixels in [0, 1].
+        std: Standard deviation of each input channel, likewise.
+        fit: How the source handled radiographs that are not square.
     """
 
     findings: Findings | None = None
@@ -63,21 +63,21 @@ class ForeignOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignCheckpoint:
-    """A foreign checkpoint, described.
+    """The description of a foreign checkpoint.
 
     Attributes:
-        model: The net in our words.
-        preparation: How its users made its input.
-        tensors: All but the classifier, under timm's names.
-        weight: Of the classifier, (output, vector).
-        bias: Of the classifier, (output).
+        model: The network as a Thorax recipe section.
+        preparation: How the source prepared its input.
+        tensors: Everything except the classifier, under timm's names.
+        weight: The classifier's weight, (output, feature).
+        bias: The classifier's bias, (output).
         labels: The name of each output; empty where it was not trained. None: only the user can know.
-        thresholds: The source's own operating point of each output, or nothing.
-        text: Where the weights come from, in words.
-        notes: What somebody who compares figures must know.
-        architecture: The source's own architecture, in words.
-        build: Makes it, untrained, and the tensors that it is to be loaded with.
-        normalise: From grey images in [0, 1] to what the source's architecture was fed.
+        thresholds: The source's own operating point for each output, or empty.
+        text: The origin of the weights, for people.
+        notes: Caveats for comparing results with the source's.
+        architecture: The source's own architecture, for people.
+        build: Returns that architecture, untrained, and the tensors to load into it.
+        normalize: Maps gray images in [0, 1] to the input of the source's architecture.
     """
 
     model: Model
@@ -94,44 +94,44 @@ class ForeignCheckpoint:
     normalize: Callable[[Images], Tensor]
 
 
-def settings(
+def resolve_settings(
     known: Mapping[str, Any], options: ForeignOptions, *, size: int | None = None, fit: Fit = "crop"
 ) -> tuple[Model, Preparation]:
-    """Let the user's options overrule what a kind is known to use.
+    """Combine the defaults of a kind with the user's options, which take precedence.
 
     Args:
-        known: The fields of the net's section that the kind knows.
-        options: The user's.
-        size: Side of the prepared square that the kind's users made; None is the net's input.
-        fit: What they did to radiographs that are not square.
+        known: The fields of `Model` that the kind determines.
+        options: The user's options.
+        size: Side of the square that the source prepared; None: the network's input size.
+        fit: How the source handled radiographs that are not square.
 
     Raises:
-        RecipeError: They do not fit together.
+        RecipeError: The settings are inconsistent.
     """
     given = {name: getattr(options, name) for name in ("input_size", "mean", "std")}
     chosen = {**known, **{name: value for name, value in given.items() if value is not None}}
     chosen["arguments"] = {**known.get("arguments", {}), **options.arguments}
-    # What the source prepared and then cropped belongs to its own input size.
+    # The source's larger prepared square only applies at its own input size.
     cropped = size is not None and options.input_size in {None, known.get("input_size", _INPUT_SIZE)}
     try:
         model = Model.model_validate({"input_size": _INPUT_SIZE, **chosen})
         side = size if cropped else model.input_size
         return model, Preparation.model_validate({"size": side, "fit": options.fit or fit})
     except ValidationError as error:
-        reason = "; ".join(each["msg"] for each in error.errors())
+        reason = "; ".join(problem["msg"] for problem in error.errors())
         raise RecipeError(
-            f"the settings of backbone {known['backbone']} do not fit together ({reason}); "
-            "give the input size, mean and standard deviation that the net was trained with"
+            f"the settings of backbone {known['backbone']} are inconsistent ({reason}); "
+            "give the input size, mean and standard deviation that the network was trained with"
         ) from error
 
 
-def classifier_of(
+def split_classifier(
     tensors: Mapping[str, Tensor], names: tuple[str, ...], *, path: Path
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Take the classifier off: one linear layer, under one of the names that sources give it.
+    """Split off the classifier: one linear layer, under one of these names.
 
     Returns:
-        The other tensors, and the classifier's weight and bias.
+        The other tensors, the classifier's weight and its bias.
 
     Raises:
         BundleError: There is no classifier.
@@ -146,79 +146,82 @@ def classifier_of(
             }
             return rest, weight.flatten(1), bias
     raise BundleError(
-        f"{path} holds no classifier ({' or '.join(f'{name}.weight' for name in names)}), so it cannot say "
-        "anything about a finding; it may be a pretrained backbone: save it as safetensors and train a "
-        "recipe with model.weights=file:PATH"
+        f"{path} holds no classifier ({' or '.join(f'{name}.weight' for name in names)}), so it cannot "
+        "predict findings; it may be a pretrained backbone: save it as safetensors and train a recipe with "
+        "model.weights=file:PATH"
     )
 
 
-def channels_of(first: Tensor | None) -> int:
-    """Return the input channels of a first layer's weight (out, in, ...): one, or three as most have."""
+def input_channels(first: Tensor | None) -> int:
+    """Return the input channels of a first layer's weight (out, in, ...): one, otherwise three."""
     return 1 if first is not None and first.shape[1:2] == (1,) else 3
 
 
-def depth_of(tensors: Mapping[str, Tensor], blocks: str) -> int:
-    """Count the blocks of a net whose names are "{blocks}.N...."."""
+def count_blocks(tensors: Mapping[str, Tensor], blocks: str) -> int:
+    """Count the blocks of a network whose tensors are named "{blocks}.N...."."""
     start = f"{blocks}."
     return len({name.removeprefix(start).partition(".")[0] for name in tensors if name.startswith(start)})
 
 
-def renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:
-    """Rename tensors; where a new name is taken the old one stays, to be refused as unknown."""
-    found: dict[str, Tensor] = {}
+def rename_tensors(tensors: Mapping[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:
+    """Rename tensors; if a new name is taken, the old one stays and is later refused as unknown."""
+    result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         new = rename(name)
-        taken = new in found or (new != name and new in tensors)
-        found[name if taken else new] = tensor
-    return found
+        taken = new in result or (new != name and new in tensors)
+        result[name if taken else new] = tensor
+    return result
 
 
-def substituted(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
+def substitute(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
     """Replace each pattern (a regular expression) in turn."""
     for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def matched(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, path: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's tensors for a net, each name and shape matched, in the net's number formats.
+def match_tensors(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, path: Path
+) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors for a network, matched by name and shape, in the network's dtypes.
 
-    The one thing that is filled in is the counter of batches that batch norms have had since torch 0.4.1:
-    where a file has none of them they become 0, and no figure depends on them.
+    Only the batch counters that batch norms have had since torch 0.4.1 are filled in: if a file has none,
+    they become 0. No output depends on them.
 
     Args:
-        wanted: State dict of the net.
-        found: The checkpoint's tensors under the net's names.
-        path: What messages call the checkpoint.
+        expected: State dict of the network.
+        given: The checkpoint's tensors under the network's names.
+        path: The checkpoint, for messages.
 
     Raises:
-        BundleError: A tensor is missing, unknown, of another shape, of whole numbers, or not finite.
+        BundleError: A tensor is missing, unknown, of another shape, of integers, or not finite.
     """
-    counters = {name for name in wanted if name.endswith(".num_batches_tracked")}
-    if not counters & found.keys():
-        found = {**found, **{name: torch.zeros_like(wanted[name]) for name in counters}}
-    both = sorted(wanted.keys() & found.keys())
+    counters = {name for name in expected if name.endswith(".num_batches_tracked")}
+    if not counters & given.keys():
+        given = {**given, **{name: torch.zeros_like(expected[name]) for name in counters}}
+    common = sorted(expected.keys() & given.keys())
     problems = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unknown": sorted(found.keys() - wanted.keys()),
+        "missing": sorted(expected.keys() - given.keys()),
+        "unknown": sorted(given.keys() - expected.keys()),
         "of another shape": [
-            f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
-            for name in both
-            if found[name].shape != wanted[name].shape
+            f"{name} {tuple(given[name].shape)} for {tuple(expected[name].shape)}"
+            for name in common
+            if given[name].shape != expected[name].shape
         ],
-        "of whole numbers": [
-            name for name in both if wanted[name].is_floating_point() and not found[name].is_floating_point()
+        "of integers": [
+            name
+            for name in common
+            if expected[name].is_floating_point() and not given[name].is_floating_point()
         ],
     }
-    _refuse(problems, path)
-    same = {name: found[name].to(wanted[name].dtype).contiguous() for name in wanted}
-    _refuse(
-        {"not finite": [name for name, tensor in same.items() if not bool(tensor.isfinite().all())]}, path
-    )
-    return same
+    _refuse_problems(problems, path)
+    result = {name: given[name].to(expected[name].dtype).contiguous() for name in expected}
+    not_finite = [name for name, tensor in result.items() if not bool(tensor.isfinite().all())]
+    _refuse_problems({"not finite": not_finite}, path)
+    return result
 
 
-def _refuse(problems: Mapping[str, list[str]], path: Path) -> None:
+def _refuse_problems(problems: Mapping[str, list[str]], path: Path) -> None:
     listed = [
         f"{len(names)} {what}: {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}"
         for what, names in problems.items()
@@ -226,6 +229,6 @@ def _refuse(problems: Mapping[str, list[str]], path: Path) -> None:
     ]
     if listed:
         raise BundleError(
-            f"the tensors of {path} are not those of the net that it is said to be ({'; '.join(listed)}); "
-            "nothing was loaded: give another kind or backbone, or the whole file"
+            f"the tensors of {path} do not match the network ({'; '.join(listed)}); nothing was loaded: give "
+            "another kind or backbone, or the complete file"
         )

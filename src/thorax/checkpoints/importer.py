@@ -1,4 +1,4 @@
-"""From a foreign checkpoint in our classifier to a bundle."""
+"""Reads a foreign checkpoint into a `Classifier`, tests it against its source, and writes a bundle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 import thorax
 from thorax.atomic_io import sha256_of_file
 from thorax.bundle import Bundle, Imported, Manifest, Member, OperatingPoints, write_bundle
-from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, matched
+from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, match_tensors
 from thorax.checkpoints.timm_nets import eva_x, mae, timm_net
 from thorax.checkpoints.torchvision_nets import chexnet, torchvision
 from thorax.checkpoints.torchxrayvision import torchxrayvision
@@ -25,31 +25,34 @@ from thorax.models.tensors import Images
 from thorax.recipe.literals import ForeignKind
 from thorax.recipe.schema import Model, Preparation
 
-__all__ = ["ForeignNet", "deliver_imported", "probe_image", "read_foreign"]
+__all__ = ["ForeignNet", "probe_image", "read_foreign", "write_imported"]
 
 _WEIGHTS = "weights.safetensors"
 
 _TOLERANCE = 1e-3
-"""Of the self-test, relative to the largest logit where that is above 1: float32 in another order."""
+"""Largest difference of logits in the self-test, relative to the largest logit if that is above 1.
+
+float32 sums in another order differ by less.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignNet:
-    """A foreign checkpoint in our classifier.
+    """A foreign checkpoint, loaded into a `Classifier`.
 
     Attributes:
-        model: The net; its `weights` are "none", since they are in `classifier`.
-        preparation: How the source's users made its input.
-        findings: In the order of the outputs; what the source never trained is not among them.
-        classifier: With the source's weights, in evaluation mode.
-        thresholds: The source's own operating points on probabilities, by the finding's name; empty where
-            it has none.
-        source: Where the weights come from, in words.
-        sha256: Of the checkpoint.
-        difference: The self-test: the largest difference between our logits and those of the source's own
-            architecture on a probe image.
-        compared_with: That architecture, in words.
-        notes: What somebody who compares figures must know.
+        model: The network; its `weights` are "none", since they are in `classifier`.
+        preparation: How the source prepared its input.
+        findings: The findings in the order of the outputs, without those that the source never trained.
+        classifier: The network with the source's weights, in evaluation mode.
+        thresholds: The source's own thresholds on probabilities, by name of the finding; empty if it has
+            none.
+        source: The origin of the weights, for people.
+        sha256: SHA-256 of the checkpoint.
+        difference: Result of the self-test: the largest difference between our logits and those of the
+            source's own architecture on a probe image.
+        compared_with: That architecture, for people.
+        notes: Caveats for comparing results with the source's.
     """
 
     model: Model
@@ -65,37 +68,37 @@ class ForeignNet:
 
 
 def read_foreign(path: Path, kind: ForeignKind, options: ForeignOptions | None = None) -> ForeignNet:
-    """Read another project's checkpoint into our classifier.
+    """Read another project's checkpoint into a `Classifier`.
 
-    Nothing in a pickle is run. Each tensor is matched by name and shape, or the file is refused.
+    No code in a pickle is run. Every tensor must match by name and shape, or the file is refused.
 
     Args:
-        path: safetensors, or what `torch.save` wrote.
-        kind: Where it comes from.
+        path: A safetensors file, or one written by `torch.save`.
+        kind: The project that it comes from.
         options: What only the user can know.
 
     Raises:
-        BundleError: The file cannot be read, holds more than weights, or does not fit; or the source's own
-            architecture gives other logits.
-        RecipeError: Something that only the user can know was not given, or cannot be.
+        BundleError: The file cannot be read, holds more than weights, or does not match the network; or
+            the source's own architecture gives other logits.
+        RecipeError: An option that only the user can know is missing or invalid.
     """
     options = options or ForeignOptions()
     file = read_weights_file(path)
-    source = _described(file, kind, options)
+    source = _describe(file, kind, options)
     labels = _labels(source, options, path)
-    kept = [output for output, label in enumerate(labels) if label]
-    findings = tuple(finding_or_new(labels[output]) for output in kept)
-    _refuse_twins(findings, path)
-    classifier = _loaded(source, kept, path)
-    difference = _self_test(source, classifier, kept, path)
-    points = source.thresholds or (None,) * len(labels)
-    pairs = zip(findings, (points[output] for output in kept), strict=True)
+    trained = [output for output, label in enumerate(labels) if label]
+    findings = tuple(finding_or_new(labels[output]) for output in trained)
+    _refuse_duplicates(findings, path)
+    classifier = _load_classifier(source, trained, path)
+    difference = _self_test(source, classifier, trained, path)
+    thresholds = source.thresholds or (None,) * len(labels)
+    pairs = zip(findings, (thresholds[output] for output in trained), strict=True)
     return ForeignNet(
         model=source.model,
         preparation=source.preparation,
         findings=findings,
         classifier=classifier,
-        thresholds={finding.name: point for finding, point in pairs if point is not None},
+        thresholds={finding.name: threshold for finding, threshold in pairs if threshold is not None},
         source=f"{source.text}, from {path.name}",
         sha256=sha256_of_file(path),
         difference=difference,
@@ -105,15 +108,15 @@ def read_foreign(path: Path, kind: ForeignKind, options: ForeignOptions | None =
 
 
 def probe_image(size: int) -> Images:
-    """Return the image of the self-test: a ramp under noise, in [0, 1], the same wherever it is made."""
-    places = torch.arange(size * size, dtype=torch.float64).reshape(1, 1, size, size)
-    ramp = places / (size * size - 1)
-    # A generator's numbers may change with torch; the fraction of a large multiple does not.
-    noise = torch.frac(torch.sin(places * 12.9898) * 43758.5453).abs()
+    """Return the image of the self-test: a ramp with noise, in [0, 1], identical on every machine."""
+    index = torch.arange(size * size, dtype=torch.float64).reshape(1, 1, size, size)
+    ramp = index / (size * size - 1)
+    # Not a random generator, whose numbers may change with the version of torch.
+    noise = torch.frac(torch.sin(index * 12.9898) * 43758.5453).abs()
     return (0.7 * ramp + 0.3 * noise).float()
 
 
-def _described(file: WeightsFile, kind: ForeignKind, options: ForeignOptions) -> ForeignCheckpoint:
+def _describe(file: WeightsFile, kind: ForeignKind, options: ForeignOptions) -> ForeignCheckpoint:
     match kind:
         case "chexnet-torchvision":
             return chexnet(file, options)
@@ -138,60 +141,60 @@ def _labels(source: ForeignCheckpoint, options: ForeignOptions, path: Path) -> t
         if len(options.findings) != outputs:
             raise RecipeError(
                 f"{len(options.findings)} findings were named for the {outputs} outputs of {path}; "
-                "name each output, in order"
+                "name the finding of every output, in order"
             )
         return tuple(finding.name for finding in options.findings)
     if source.labels is None:
         raise RecipeError(
-            f"nothing says what the {outputs} outputs of {path} mean; name the finding of each in order "
-            "with `findings`"
+            f"the meaning of the {outputs} outputs of {path} is unknown; name the finding of each output, in "
+            "order, with `findings`"
         )
     return source.labels
 
 
-def _refuse_twins(findings: Findings, path: Path) -> None:
-    twins = sorted({finding.name for finding in findings if findings.count(finding) > 1})
-    if twins or not findings:
-        what = f"two outputs for {', '.join(twins)}" if twins else "no output that was trained"
-        raise BundleError(f"{path} has {what}; name the finding of each output in order with `findings`")
+def _refuse_duplicates(findings: Findings, path: Path) -> None:
+    duplicates = sorted({finding.name for finding in findings if findings.count(finding) > 1})
+    if duplicates or not findings:
+        problem = f"two outputs for {', '.join(duplicates)}" if duplicates else "no trained output"
+        raise BundleError(f"{path} has {problem}; name the finding of each output, in order, with `findings`")
 
 
-def _loaded(source: ForeignCheckpoint, kept: list[int], path: Path) -> Classifier:
-    classifier = build_classifier(source.model, len(kept))
-    own = classifier.state_dict()
-    constants = {name: own[name] for name in ("mean", "std")}
-    found = {f"backbone.{name}": tensor for name, tensor in source.tensors.items()}
-    found |= {"head.weight": source.weight[kept], "head.bias": source.bias[kept]}
-    classifier.load_state_dict(matched(own, constants | found, path=path))
+def _load_classifier(source: ForeignCheckpoint, trained: list[int], path: Path) -> Classifier:
+    classifier = build_classifier(source.model, len(trained))
+    expected = classifier.state_dict()
+    constants = {name: expected[name] for name in ("mean", "std")}
+    given = {f"backbone.{name}": tensor for name, tensor in source.tensors.items()}
+    given |= {"head.weight": source.weight[trained], "head.bias": source.bias[trained]}
+    classifier.load_state_dict(match_tensors(expected, constants | given, path=path))
     return classifier.eval()
 
 
-def _self_test(source: ForeignCheckpoint, classifier: Classifier, kept: list[int], path: Path) -> float:
-    """Return the largest difference of a logit between our net and the source's own architecture."""
-    net, own = source.build()
-    net.load_state_dict(matched(net.state_dict(), own, path=path))
+def _self_test(source: ForeignCheckpoint, classifier: Classifier, trained: list[int], path: Path) -> float:
+    """Return the largest difference between our logits and those of the source's own architecture."""
+    net, tensors = source.build()
+    net.load_state_dict(match_tensors(net.state_dict(), tensors, path=path))
     net.eval()
     probe = probe_image(source.model.input_size)
     with torch.inference_mode():
-        expected: Tensor = net(source.normalize(probe))[:, kept]
+        expected: Tensor = net(source.normalize(probe))[:, trained]
         difference = float((classifier(probe) - expected).abs().max())
-    # A NaN is not below it either.
+    # Written so that a NaN fails too.
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise BundleError(
             f"{path} gives other logits here than in {source.architecture} (by {difference:.3g} on the probe "
-            "image), so it was not imported; give no other arguments than the net was built with, or report "
-            "it with the versions of torch and timm"
+            "image), so it was not imported; give only the arguments that the network was built with, or "
+            "report this with the versions of torch and timm"
         )
     return difference
 
 
-def deliver_imported(checkpoint: ForeignNet, out: Path, *, name: str) -> Bundle:
-    """Write the bundle of an imported checkpoint: not calibrated, its thresholds those of the source.
+def write_imported(checkpoint: ForeignNet, out: Path, *, name: str) -> Bundle:
+    """Write an imported checkpoint as a bundle: not calibrated, with the thresholds of the source.
 
     Args:
         checkpoint: What `read_foreign` returned.
         out: Folder of the bundle.
-        name: What the model is called.
+        name: Name of the model.
     """
     names = tuple(finding.name for finding in checkpoint.findings)
     provenance = Imported(
@@ -211,7 +214,7 @@ def deliver_imported(checkpoint: ForeignNet, out: Path, *, name: str) -> Bundle:
         places=measure_feature_grid(checkpoint.classifier, checkpoint.model.input_size),
         provenance=provenance,
     )
-    thresholds = {each: checkpoint.thresholds.get(each) for each in names}
+    thresholds = {finding: checkpoint.thresholds.get(finding) for finding in names}
     points = OperatingPoints(rule="source", thresholds=thresholds, chosen_on=None)
     manifest = Manifest(
         name=name,

@@ -1,8 +1,11 @@
-"""Pickles read as data: nothing in them is ever called, imported or built.
+"""Reads pickles as data: nothing in them is ever called, imported or constructed.
 
-A pickle is a program that can run anything. Here its opcodes only fill lists, tuples and dicts; a class or
-function that it names stays a `Name`, and what it asks to be built a `Made` record. A name that
-checkpoints have no need of is refused all the same: such a file was made to do something else.
+A pickle is a program that can run any code. `pickle.Unpickler` cannot be made safe by overriding
+`find_class` alone: it still calls whatever that returns with arguments from the file, runs `__setstate__`,
+and accepts every opcode, so safety would depend on every allowed class and function. Here only the opcodes
+that checkpoints use are accepted, and they only fill lists, tuples, dicts and sets. A class or function
+stays a `GlobalName`, and a request to call it becomes a `PickledObject`. Names that checkpoints do not need
+are refused anyway: such a file was made to do something else.
 """
 
 import pickletools
@@ -14,12 +17,12 @@ from typing import IO, Any, cast
 
 from thorax.errors import BundleError
 
-__all__ = ["Made", "Name", "Pickle", "Reference", "read_pickle"]
+__all__ = ["GlobalName", "Pickle", "PickledObject", "Reference", "read_pickle"]
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """A class or function that a pickle names.
+class GlobalName:
+    """The name of a class or function in a pickle; pickle calls it a global.
 
     Attributes:
         path: Module and name, for example "torch.nn.modules.conv.Conv2d".
@@ -29,26 +32,26 @@ class Name:
 
 
 @dataclass(eq=False, slots=True)
-class Made:
-    """What a pickle asks to be built.
+class PickledObject:
+    """An object that unpickling would construct.
 
     Attributes:
-        maker: What would be called.
-        arguments: With what.
-        state: What its `__setstate__` or attributes would be given.
+        constructor: The class or function that would be called.
+        arguments: Its arguments.
+        state: The state that would be passed to `__setstate__` or set as attributes.
     """
 
-    maker: Name
+    constructor: GlobalName
     arguments: tuple[Any, ...]
     state: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Something outside the pickle: a storage of numbers.
+    """A reference to a storage of numbers outside the pickle.
 
     Attributes:
-        content: What the pickle says of it.
+        content: The persistent ID that the pickle gives for it.
     """
 
     content: tuple[Any, ...]
@@ -56,12 +59,13 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Pickle:
-    """What a pickle holds.
+    """The content of a pickle.
 
     Attributes:
-        value: Lists, tuples, dicts, sets, strings, bytes, numbers, `Name`, `Made` and `Reference`. Ordered
-            and default dicts become dicts. A part may occur in several places, or within itself.
-        references: Every reference in it, in its order.
+        value: Lists, tuples, dicts, sets, strings, bytes, numbers, `GlobalName`, `PickledObject` and
+            `Reference`. Ordered and default dicts become dicts. An object may occur several times, or
+            contain itself.
+        references: Every reference, in order.
     """
 
     value: Any
@@ -69,7 +73,7 @@ class Pickle:
 
 
 _FAMILIES = ("torch.nn.modules.", "torch.nn.parallel.", "torchvision.models.", "torchxrayvision.models.")
-"""Modules whose classes a pickled net is made of."""
+"""Prefixes of the modules whose classes make up a pickled network."""
 
 _KINDS = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _TYPES = ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")
@@ -80,9 +84,9 @@ _NAMES = {
     *(f"torch.{name}" for name in (*_TYPES, "Size", "device")),
     *(f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "parameter")),
     "torch.nn.parameter.Parameter",
-    # Nets pickled by torch before 1.3 carry it.
+    # In networks pickled by torch before 1.3.
     "torch.nn.backends.thnn._get_thnn_function_backend",
-    # Settings and scores that training scripts save beside the weights.
+    # Settings and scores that training scripts save with the weights.
     *(f"builtins.{name}" for name in ("set", "frozenset", "list", "dict", "int", "float", "bytearray")),
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     "numpy.dtype",
@@ -95,7 +99,7 @@ _NAMES = {
 }
 
 _RENAMED = {"__builtin__": "builtins"}
-"""Modules that Python 2 called otherwise."""
+"""Modules that had another name in Python 2."""
 
 _VALUES = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
@@ -114,18 +118,18 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read_pickle(stream: BytesIO | mmap, *, where: str) -> Pickle:
-    """Read one pickle, up to its end.
+    """Read one pickle.
 
     Args:
-        stream: Stands at the pickle's first byte, and afterwards behind its last.
-        where: What messages call the file.
+        stream: Positioned at the first byte of the pickle; afterwards, just past its last.
+        where: The file, for messages.
 
     Raises:
-        BundleError: It names something that checkpoints have no need of, or is damaged.
+        BundleError: The pickle is damaged, or names something that checkpoints do not need.
     """
     machine = _Machine(where)
     try:
-        # It reads opcodes and their arguments, and does nothing with them; all it needs is read and readline.
+        # genops only parses opcodes and their arguments; it needs no more than read and readline.
         for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):
             machine.step(opcode.name, argument)
         return Pickle(machine.pop(), tuple(machine.references))
@@ -138,7 +142,7 @@ def read_pickle(stream: BytesIO | mmap, *, where: str) -> Pickle:
 
 @dataclass(slots=True)
 class _Machine:
-    """The stack machine of pickles, with nothing but data on its stack."""
+    """The stack machine of pickles, with only data on its stack."""
 
     where: str
     stack: list[Any] = field(default_factory=list)
@@ -148,7 +152,7 @@ class _Machine:
     references: list[Reference] = field(default_factory=list)
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Do what one opcode says."""
+        """Execute one opcode."""
         if opcode in _VALUES:
             self.stack.append(argument)
         elif opcode in _CONSTANTS:
@@ -159,7 +163,7 @@ class _Machine:
             self.step_memo(opcode, argument)
 
     def step_memo(self, opcode: str, argument: Any) -> None:
-        """Do what an opcode of the memo, of marks, or one without effect says."""
+        """Execute an opcode of the memo or of marks, or one without effect."""
         match opcode:
             case "PROTO" | "FRAME" | "STOP":
                 pass
@@ -178,7 +182,7 @@ class _Machine:
                 self.step_container(opcode, argument)
 
     def step_container(self, opcode: str, argument: Any) -> None:
-        """Do what an opcode that fills a list, dict, set or tuple says."""
+        """Execute an opcode that fills a list, dict, set or tuple."""
         match opcode:
             case "APPEND":
                 value = self.pop()
@@ -202,7 +206,7 @@ class _Machine:
                 self.step_object(opcode, argument)
 
     def step_object(self, opcode: str, argument: Any) -> None:
-        """Do what an opcode that names or would build something says."""
+        """Record what an opcode names or would construct."""
         match opcode:
             case "GLOBAL":
                 module, _, name = argument.partition(" ")
@@ -211,66 +215,66 @@ class _Machine:
                 name, module = self.pop(), self.pop()
                 self.stack.append(self.named(module, name))
             case "REDUCE" | "NEWOBJ":
-                arguments, maker = self.pop(), self.pop()
-                self.stack.append(_made(maker, arguments))
+                arguments, constructor = self.pop(), self.pop()
+                self.stack.append(_constructed(constructor, arguments))
             case "BUILD":
                 state = self.pop()
-                if isinstance(self.stack[-1], Made):
+                if isinstance(self.stack[-1], PickledObject):
                     self.stack[-1].state = state
                 elif not isinstance(self.stack[-1], dict):
-                    raise TypeError("a state for what has none")
+                    raise TypeError("a state for an object that has none")
             case "BINPERSID":
                 self.stack.append(self.referenced(tuple(self.pop())))
             case _:
                 raise ValueError(f"opcode {opcode}")
 
     def pop(self) -> Any:
-        """Take the top of the stack."""
+        """Remove and return the top of the stack."""
         return self.stack.pop()
 
     def top(self, count: int) -> list[Any]:
-        """Return what lies on top of the stack, which must hold that much."""
+        """Return the top `count` values of the stack, which must hold that many."""
         if len(self.stack) < count:
             raise IndexError("the stack is empty")
         return self.stack[-count:]
 
     def marked(self) -> list[Any]:
-        """Take everything above the last mark."""
+        """Remove and return everything above the last mark."""
         values, self.stack = self.stack, self.below.pop()
         return values
 
     def target(self, kind: type) -> Any:
-        """Return the top of the stack, which must be of that kind."""
+        """Return the top of the stack, which must be of this type."""
         if not isinstance(self.stack[-1], kind):
             raise TypeError(f"{type(self.stack[-1]).__name__} instead of {kind.__name__}")
         return self.stack[-1]
 
     def referenced(self, content: tuple[Any, ...]) -> Any:
-        """Return the storage that is referred to, or the class; its source text is of no use."""
-        if content[:1] == ("module",) and isinstance(content[1], Name):
+        """Return a reference to a storage, or the class whose source text is stored with it."""
+        if content[:1] == ("module",) and isinstance(content[1], GlobalName):
             return content[1]
         self.references.append(Reference(content))
         return self.references[-1]
 
-    def named(self, module: str, name: str) -> Name:
-        """Return the name of something that checkpoints may hold, or refuse it."""
+    def named(self, module: str, name: str) -> GlobalName:
+        """Return the name of something that checkpoints may contain; refuse any other."""
         path = f"{_RENAMED.get(module, module)}.{name}"
         if path not in _NAMES and not path.startswith(_FAMILIES):
             raise BundleError(
-                f"{self.where} wants {path!r}, which weights have no need of, so it was not opened (a pickle "
-                "can run code); where it was made, save net.state_dict() alone, best as safetensors"
+                f"{self.where} refers to {path!r}, which weights do not need, so it was not opened (a pickle "
+                "can run code); where it was made, save only net.state_dict(), preferably as safetensors"
             )
-        return Name(path)
+        return GlobalName(path)
 
 
-def _made(maker: Any, arguments: Any) -> Any:
-    if not isinstance(maker, Name) or not isinstance(arguments, tuple):
-        raise TypeError("a call of what is no class")
-    match maker.path:
+def _constructed(constructor: Any, arguments: Any) -> Any:
+    if not isinstance(constructor, GlobalName) or not isinstance(arguments, tuple):
+        raise TypeError("a call of something that is not a class or function")
+    match constructor.path:
         case "collections.OrderedDict":
-            # Python 2 wrote the pairs as the one argument.
+            # Python 2 passed the pairs as a single argument.
             return dict(arguments[0] if arguments else ())
         case "collections.defaultdict" | "collections.Counter":
             return {}
         case _:
-            return Made(maker, arguments)
+            return PickledObject(constructor, arguments)

@@ -1,4 +1,4 @@
-"""Nets that timm has: its own checkpoints, Medical MAE's vision transformers, and EVA-X."""
+"""Checkpoints of timm's networks: timm's own, Medical MAE's vision transformers, and EVA-X."""
 
 import math
 import re
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from thorax.checkpoints.foreign_net import (
     ForeignCheckpoint,
     ForeignOptions,
-    channels_of,
-    classifier_of,
-    depth_of,
-    renamed,
-    settings,
-    substituted,
+    count_blocks,
+    input_channels,
+    rename_tensors,
+    resolve_settings,
+    split_classifier,
+    substitute,
 )
-from thorax.checkpoints.torchvision_nets import repeated_input
+from thorax.checkpoints.torchvision_nets import input_normalizer
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import NIH14
@@ -32,14 +32,14 @@ _WRAPPERS = ("module.", "_orig_mod.", "model.")
 _SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large"}
 _PATCH = 16
 _SHRUNK = {224: 256}
-"""What both projects resize to before they crop the centre, by the net's input."""
-_CENTER = "its users prepared 256 pixels and cropped the central 224; here the whole image is one view"
+"""The size that both projects resize to before cropping the center, by input size of the network."""
+_CENTER_CROP = "the source resized to 256 pixels and cropped the central 224; here the whole image is used"
 _PROJECTS = {"vit": "a vision transformer of Medical MAE", "eva02": "an EVA-X vision transformer"}
 
-# What only pretraining uses (models_mae.py of lambert-x/medical_mae; EVA's masked image modelling).
+# Tensors used only in pretraining (models_mae.py of lambert-x/medical_mae; EVA's masked image modelling).
 _PRETRAINING = re.compile(r"(mask_token|decoder_\w+|lm_head)(\.|$)")
 
-# The tables of sines and cosines of EVA's rotary positions, once for the net and once for each block.
+# Tables of sines and cosines of EVA's rotary positions, once for the network and once for each block.
 _ROPE = re.compile(r"(blocks\.\d+\.attn\.)?rope\.freqs_(cos|sin)$")
 
 _EVA_NAMES = (
@@ -49,45 +49,48 @@ _EVA_NAMES = (
     (r"\.mlp\.w2\.", ".mlp.fc1_x."),
     (r"\.mlp\.w3\.", ".mlp.fc2."),
 )
-# Where queries, keys and values are three layers, timm keeps their biases in them.
+# If queries, keys and values are separate layers, timm keeps the biases in these layers.
 _EVA_BIASES = ((r"\.attn\.([qv])_bias$", r".attn.\1_proj.bias"),)
 
 
 def timm_net(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
-    """Describe a net that was trained with timm, with its classifier.
+    """Describe a checkpoint of a network trained with timm, including its classifier.
 
-    Normalisation and input size are those that timm states for the name (with its tag) unless given.
+    Normalization and input size default to those that timm states for the name and its tag.
 
     Raises:
-        RecipeError: No backbone is named, or timm has none of that name, or no constants are known for it.
+        RecipeError: No backbone is named, timm does not have it, or its normalization is not known.
         BundleError: The file holds no classifier.
     """
     if options.backbone is None:
         raise RecipeError(
-            "a checkpoint does not say which net it is of; give the name it was trained by as `backbone`"
+            "a checkpoint of timm does not name its network; give timm's name of it as `backbone`"
         )
     full_name = options.backbone
     name, _, _ = full_name.partition(".")
     if not timm.is_model(name):
-        raise RecipeError(f"backbone {full_name!r} is no model of timm; give the name that it was trained by")
+        raise RecipeError(f"backbone {full_name!r} is not a model of timm; give the name used in training")
     try:
         config = timm.get_pretrained_cfg(full_name)
     except RuntimeError as error:
         raise RecipeError(f"backbone {full_name!r}: {error}; give the name without its tag") from error
     if not isinstance(config.classifier, str):
-        raise RecipeError(f"backbone {full_name!r} has not one classifier, which is what can be imported")
+        raise RecipeError(
+            f"backbone {full_name!r} does not have a single classifier, so it cannot be imported; give "
+            "another backbone"
+        )
     tensors = without_prefixes(file.tensors, _WRAPPERS)
-    model, preparation = settings(
+    model, preparation = resolve_settings(
         {
             "backbone": name,
-            "channels": channels_of(tensors.get(f"{config.first_conv}.weight")),
+            "channels": input_channels(tensors.get(f"{config.first_conv}.weight")),
             "input_size": config.input_size[-1],
             "mean": config.mean,
             "std": config.std,
         },
         options,
     )
-    rest, weight, bias = classifier_of(tensors, (config.classifier,), path=file.path)
+    rest, weight, bias = split_classifier(tensors, (config.classifier,), path=file.path)
     return ForeignCheckpoint(
         model=model,
         preparation=preparation,
@@ -98,23 +101,23 @@ def timm_net(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
         text=f"timm's {full_name}",
         architecture=f"timm's {name}",
         build=lambda: (_build(model, len(bias)), tensors),
-        normalize=repeated_input(model),
+        normalize=input_normalizer(model),
     )
 
 
 def mae(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
-    """Describe a vision transformer of Medical MAE after fine-tuning (lambert-x/medical_mae).
+    """Describe a fine-tuned vision transformer of Medical MAE (lambert-x/medical_mae).
 
-    {"model": ...} of timm's ViT with patches of 16 pixels: mean over the patches, then fc_norm (or the class
-    token). Its lists of NIH ChestX-ray14 have CheXNet's order.
+    The file is {"model": ...} of timm's ViT with patches of 16 pixels, which reads the mean over the patches
+    through fc_norm, or the class token. Its findings of NIH ChestX-ray14 are in CheXNet's order.
 
     Raises:
-        BundleError: The file holds no classifier, or no such net.
+        BundleError: The file holds no classifier, or another network.
     """
     tensors = _without_pretraining(file)
-    rest, weight, bias = classifier_of(tensors, ("head",), path=file.path)
+    rest, weight, bias = split_classifier(tensors, ("head",), path=file.path)
     shape = _shape(rest, file)
-    return _transformer(
+    return _describe_transformer(
         (rest, weight, bias),
         shape,
         options,
@@ -128,20 +131,20 @@ def mae(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
 
 
 def eva_x(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
-    """Describe an EVA-X vision transformer after fine-tuning (hustvl/EVA-X).
+    """Describe a fine-tuned EVA-X vision transformer (hustvl/EVA-X).
 
-    EVA-02 with patches of 16 pixels. The tables of its rotary positions are no weights, but they tell for
-    which grid the positions were made: eva_x.py says 14, models_eva.py says 14 and, for the base, later 16.
+    It is EVA-02 with patches of 16 pixels. The tables of its rotary positions are not weights, but they show
+    which grid the positions were made for: 14 in eva_x.py; in models_eva.py 14 and, later, 16 for the base.
 
     Raises:
-        BundleError: The file holds no classifier, or no such net.
+        BundleError: The file holds no classifier, or another network.
     """
     tensors = _without_pretraining(file)
     tables = {name: tensors.pop(name) for name in list(tensors) if _ROPE.match(name)}
-    rest, weight, bias = classifier_of(timm_names_of_eva(tensors), ("head",), path=file.path)
+    rest, weight, bias = split_classifier(timm_names_of_eva(tensors), ("head",), path=file.path)
     shape = _shape(rest, file)
     reference = _rotary_grid(tables, shape, file)
-    return _transformer(
+    return _describe_transformer(
         (rest, weight, bias),
         shape,
         options,
@@ -160,15 +163,15 @@ def eva_x(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
 
 
 def timm_names_of_eva(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of an EVA-02 net, without its rotary tables, to timm's names."""
+    """Rename the tensors of an EVA-02 network, without its rotary tables, to timm's names."""
     split = any(".attn.q_proj." in name for name in tensors)
     names = (*_EVA_NAMES, *_EVA_BIASES) if split else _EVA_NAMES
-    return renamed(tensors, lambda name: substituted(name, names))
+    return rename_tensors(tensors, lambda name: substitute(name, names))
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """The measures of a vision transformer: timm's word for its width, its blocks, patches along a side."""
+    """Dimensions of a vision transformer: timm's word for its width, blocks, and patches along a side."""
 
     size: str
     depth: int
@@ -178,13 +181,13 @@ class _Shape:
 def _shape(tensors: Mapping[str, Tensor], file: WeightsFile) -> _Shape:
     position = tensors.get("pos_embed")
     match None if position is None else tuple(position.shape):
-        case (1, places, width) if width in _SIZES:
-            # The class token has a place too.
-            return _Shape(_SIZES[width], depth_of(tensors, "blocks"), math.isqrt(places - 1))
+        case (1, positions, width) if width in _SIZES:
+            # One position is the class token's.
+            return _Shape(_SIZES[width], count_blocks(tensors, "blocks"), math.isqrt(positions - 1))
         case shape:
             raise BundleError(
-                f"{file.path} is no vision transformer of a known width (its pos_embed: {shape}); "
-                "give it as another kind, for example timm with its backbone"
+                f"{file.path} is not a vision transformer of a known width (its pos_embed: {shape}); "
+                "give another kind, for example timm with its backbone"
             )
 
 
@@ -197,16 +200,16 @@ def _without_pretraining(file: WeightsFile) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not _PRETRAINING.match(name)}
 
 
-def _transformer(
-    parts: tuple[dict[str, Tensor], Tensor, Tensor],
+def _describe_transformer(
+    tensors: tuple[dict[str, Tensor], Tensor, Tensor],
     shape: _Shape,
     options: ForeignOptions,
     *,
     known: Mapping[str, Any],
 ) -> ForeignCheckpoint:
-    rest, weight, bias = parts
+    rest, weight, bias = tensors
     side = shape.grid * _PATCH
-    model, preparation = settings(
+    model, preparation = resolve_settings(
         {**known, "channels": 3, "input_size": side}, options, size=_SHRUNK.get(side)
     )
     return ForeignCheckpoint(
@@ -217,10 +220,10 @@ def _transformer(
         bias=bias,
         labels=tuple(finding.name for finding in NIH14) if len(bias) == len(NIH14) else None,
         text=_PROJECTS[model.backbone.partition("_")[0]],
-        notes=(_CENTER,) if preparation.size > model.input_size else (),
+        notes=(_CENTER_CROP,) if preparation.size > model.input_size else (),
         architecture=f"timm's {model.backbone}",
         build=lambda: (_build(model, len(bias)), {**rest, "head.weight": weight, "head.bias": bias}),
-        normalize=repeated_input(model),
+        normalize=input_normalizer(model),
     )
 
 
@@ -233,7 +236,7 @@ def _build(model: Model, outputs: int) -> nn.Module:
 
 
 def _rotary_grid(tables: Mapping[str, Tensor], shape: _Shape, file: WeightsFile) -> int:
-    """Return the grid that the rotary positions were scaled to, which their tables tell."""
+    """Return the grid that the rotary positions were scaled to, as their tables show."""
     reference = shape.grid
     for name in tables:
         if name.endswith("cos"):
@@ -241,7 +244,7 @@ def _rotary_grid(tables: Mapping[str, Tensor], shape: _Shape, file: WeightsFile)
         sine, cosine = tables[name], tables.get(f"{name.removesuffix('sin')}cos")
         if cosine is None or cosine.shape != sine.shape or sine.shape[:-1] != (shape.grid**2,):
             raise _unknown_positions(file, name)
-        # The first frequency is 1, so that one patch further is reference / grid radians.
+        # The first frequency is 1, so a step of one patch is reference / grid radians.
         step = math.atan2(float(sine[shape.grid, 0]), float(cosine[shape.grid, 0]))
         reference = round(step * shape.grid)
         angles = _rotary_angles(shape.grid, reference, sine.shape[1] // 2)
@@ -250,13 +253,13 @@ def _rotary_grid(tables: Mapping[str, Tensor], shape: _Shape, file: WeightsFile)
     return reference
 
 
-def _close(expected: Tensor, found: Tensor) -> bool:
-    # A file in bfloat16 keeps three digits.
-    return torch.allclose(expected, found.float(), atol=5e-3, rtol=0)
+def _close(expected: Tensor, stored: Tensor) -> bool:
+    # bfloat16 keeps about three digits.
+    return torch.allclose(expected, stored.float(), atol=5e-3, rtol=0)
 
 
 def _rotary_angles(grid: int, reference: int, half: int) -> Tensor:
-    """Return EVA-02's angles, (patch, 2 half): of the row, then of the column."""
+    """Return EVA-02's angles, (patch, 2 half): first for the row, then for the column."""
     frequencies = 10000.0 ** (-torch.arange(0, half, 2) / half)
     angles = (torch.arange(grid) / grid * reference)[:, None] * frequencies.repeat_interleave(2)
     rows, columns = angles[:, None].expand(-1, grid, -1), angles[None].expand(grid, -1, -1)
@@ -265,6 +268,6 @@ def _rotary_angles(grid: int, reference: int, half: int) -> Tensor:
 
 def _unknown_positions(file: WeightsFile, name: str) -> BundleError:
     return BundleError(
-        f"{file.path} has rotary positions ({name}) that are not those of EVA-02, so it is no eva-x; "
+        f"{file.path} has rotary positions ({name}) that are not those of EVA-02, so it is not eva-x; "
         "give another kind"
     )

@@ -1,4 +1,4 @@
-"""torchvision's nets, and CheXNet re-implementations that are built on them."""
+"""Checkpoints of torchvision's networks, and of CheXNet re-implementations built on them."""
 
 import importlib
 import re
@@ -13,12 +13,12 @@ from thorax.checkpoints.foreign_net import (
     IMAGENET_STD,
     ForeignCheckpoint,
     ForeignOptions,
-    channels_of,
-    classifier_of,
-    depth_of,
-    renamed,
-    settings,
-    substituted,
+    count_blocks,
+    input_channels,
+    rename_tensors,
+    resolve_settings,
+    split_classifier,
+    substitute,
 )
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import RecipeError
@@ -30,11 +30,11 @@ __all__ = [
     "build_torchvision",
     "chexnet",
     "densenet_name",
-    "repeated_input",
+    "input_normalizer",
+    "modernize_names",
     "timm_names_of_vit",
     "torchvision",
     "torchvision_checkpoint",
-    "with_new_names",
 ]
 
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "densenet121.", "densenet169.", "densenet201.")
@@ -46,24 +46,24 @@ _BY_BLOCKS: dict[tuple[int, ...], str] = {
     (6, 12, 36, 24): "densenet161",
 }
 
-_TEN_CROPS = "its users prepared 256 pixels and averaged ten crops of 224; here the whole image is one view"
+_TEN_CROPS = "the source resized to 256 pixels and averaged ten crops of 224; here the whole image is used"
 
 
 def chexnet(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """Describe a DenseNet of a CheXNet re-implementation.
 
-    arnoweng/CheXNet and zoogzog/chexnet save {"state_dict": ...} with the names
+    arnoweng/CheXNet and zoogzog/chexnet save {"state_dict": ...} with names such as
     module.densenet121.features.denseblock1.denselayer1.norm.1.weight; jrzech/reproduce-chexnet pickles the
-    whole net. All three have ImageNet's normalisation, a sigmoid behind the classifier, and 14 outputs in
+    whole network. All three have ImageNet's normalization, a sigmoid after the classifier, and 14 outputs in
     CheXNet's order (model.py, ChexnetTrainer.py and cxr_dataset.py of these repositories).
     """
-    tensors = with_new_names(without_prefixes(file.tensors, _WRAPPERS))
-    rest, weight, bias = classifier_of(tensors, ("classifier.0", "classifier"), path=file.path)
+    tensors = modernize_names(without_prefixes(file.tensors, _WRAPPERS))
+    rest, weight, bias = split_classifier(tensors, ("classifier.0", "classifier"), path=file.path)
     name = densenet_name(rest)
-    model, preparation = settings(
+    model, preparation = resolve_settings(
         {"backbone": name, "channels": 3, "mean": IMAGENET_MEAN, "std": IMAGENET_STD},
         options,
-        # jrzech resizes to 224; the others to 256, from which they crop.
+        # jrzech resizes to 224; the others resize to 256 and crop.
         size=None if file.whole_net else 256,
     )
     checkpoint = torchvision_checkpoint(
@@ -78,9 +78,9 @@ def chexnet(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
 
 
 def densenet_name(tensors: Mapping[str, Tensor]) -> str:
-    """Return which of torchvision's DenseNets has these tensors, by the number of its layers."""
-    blocks = tuple(depth_of(tensors, f"features.denseblock{block}") for block in (1, 2, 3, 4))
-    # Whatever else it is: the list of what does not fit will say more than a count of layers.
+    """Return which of torchvision's DenseNets has these tensors, judged by its number of layers."""
+    blocks = tuple(count_blocks(tensors, f"features.denseblock{block}") for block in (1, 2, 3, 4))
+    # For any other network, the list of mismatched tensors is more informative than a count of layers.
     return _BY_BLOCKS.get(blocks, "densenet121")
 
 
@@ -99,7 +99,7 @@ _TRANSFORMERS = {
     "vit_l_32": "vit_large_patch32_224",
 }
 
-# torchvision before 0.2.1 said norm.1 where it says norm1 now.
+# torchvision before 0.2.1 wrote norm.1 for norm1.
 _OLD_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 _VIT_NAMES = (
@@ -111,7 +111,7 @@ _VIT_NAMES = (
     (r"\.ln_([12])\.", r".norm\1."),
     (r"\.self_attention\.in_proj_", ".attn.qkv."),
     (r"\.self_attention\.out_proj\.", ".attn.proj."),
-    # mlp.linear_1 and mlp.linear_2 before torchvision 0.14.
+    # Before torchvision 0.14: mlp.linear_1 and mlp.linear_2.
     (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."),
     (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
 )
@@ -121,21 +121,26 @@ def torchvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint
     """Describe a DenseNet, ResNet or vision transformer of torchvision.
 
     Raises:
-        RecipeError: No backbone is named, or one whose counterpart in timm is not known.
+        RecipeError: No backbone is named, or its counterpart in timm is not known.
         BundleError: The file holds no classifier.
     """
     known = _CONVOLUTIONAL | _TRANSFORMERS
     name = options.backbone or ""
     if name not in known:
         raise RecipeError(
-            f"backbone {name!r} is none of torchvision's that can be imported; give one of {', '.join(known)}"
+            f"backbone {name!r} of torchvision cannot be imported; give one of {', '.join(known)}"
         )
-    tensors = with_new_names(without_prefixes(file.tensors, ("module.", "_orig_mod.", "model.")))
+    tensors = modernize_names(without_prefixes(file.tensors, ("module.", "_orig_mod.", "model.")))
     own_name = "heads.head" if name in _TRANSFORMERS else "classifier" if name.startswith("d") else "fc"
-    rest, weight, bias = classifier_of(tensors, (f"{own_name}.0", own_name), path=file.path)
+    rest, weight, bias = split_classifier(tensors, (f"{own_name}.0", own_name), path=file.path)
     first = rest.get("features.conv0.weight", rest.get("conv1.weight"))
-    model, preparation = settings(
-        {"backbone": known[name], "channels": channels_of(first), "mean": IMAGENET_MEAN, "std": IMAGENET_STD},
+    model, preparation = resolve_settings(
+        {
+            "backbone": known[name],
+            "channels": input_channels(first),
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+        },
         options,
     )
     checkpoint = torchvision_checkpoint(
@@ -151,24 +156,24 @@ def torchvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint
 
 def torchvision_checkpoint(
     name: str,
-    described: tuple[Model, Preparation],
+    settings: tuple[Model, Preparation],
     tensors: tuple[Mapping[str, Tensor], Tensor, Tensor],
     *,
     classifier: str,
     labels: tuple[str, ...] | None,
     text: str,
 ) -> ForeignCheckpoint:
-    """Describe a checkpoint of one of torchvision's nets that was fed normalized RGB images.
+    """Describe a checkpoint of a torchvision network whose input was normalized RGB images.
 
     Args:
-        name: torchvision's name of the net.
-        described: The net in our words, and how its users made its input.
-        tensors: What `classifier_of` returned, under torchvision's names.
-        classifier: Name of the net's last layer.
-        labels: As for `ForeignCheckpoint`.
-        text: As for `ForeignCheckpoint`.
+        name: torchvision's name of the network.
+        settings: The network and the preparation of its input.
+        tensors: The result of `split_classifier`, under torchvision's names.
+        classifier: Name of the network's last layer.
+        labels: See `ForeignCheckpoint`.
+        text: See `ForeignCheckpoint`.
     """
-    model, preparation = described
+    model, preparation = settings
     rest, weight, bias = tensors
     own = {**rest, f"{classifier}.weight": weight, f"{classifier}.bias": bias}
     return ForeignCheckpoint(
@@ -181,19 +186,19 @@ def torchvision_checkpoint(
         text=text,
         architecture=f"torchvision's {name}",
         build=lambda: (build_torchvision(name, model, outputs=len(bias)), own),
-        normalize=repeated_input(model),
+        normalize=input_normalizer(model),
     )
 
 
 def build_torchvision(name: str, model: Model, *, outputs: int) -> nn.Module:
-    """Build a net of torchvision, untrained.
+    """Build an untrained network of torchvision.
 
     Args:
-        name: torchvision's name of it.
-        model: Its input: channels (other than three for DenseNets and ResNets only), and size.
-        outputs: Outputs of its classifier.
+        name: torchvision's name of the network.
+        model: Gives the channels (other than three for DenseNets and ResNets only) and size of the input.
+        outputs: Number of outputs of the classifier.
     """
-    # The shim behind `thorax.models` has made it importable.
+    # Importable now: `thorax.models.backbones` supplies the operators that some torchvision builds lack.
     models = importlib.import_module("torchvision.models")
     sized = {"image_size": model.input_size} if name in _TRANSFORMERS else {}
     net: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **sized)
@@ -204,17 +209,17 @@ def build_torchvision(name: str, model: Model, *, outputs: int) -> nn.Module:
     return net
 
 
-def repeated_input(model: Model) -> Callable[[Images], Tensor]:
-    """Return what makes a net's input of grey images: repeated for each channel, then normalised."""
+def input_normalizer(model: Model) -> Callable[[Images], Tensor]:
+    """Return a function that repeats gray images for each channel and normalizes them."""
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (model.mean, model.std))
     return lambda images: (images.repeat(1, model.channels, 1, 1) - mean) / std
 
 
-def with_new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the layers of an old DenseNet: denselayer1.norm.1 is denselayer1.norm1 now."""
-    return renamed(tensors, lambda name: _OLD_LAYER.sub(r"\1\2", name))
+def modernize_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the layers of an old DenseNet: denselayer1.norm.1 becomes denselayer1.norm1."""
+    return rename_tensors(tensors, lambda name: _OLD_LAYER.sub(r"\1\2", name))
 
 
 def timm_names_of_vit(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of a vision transformer, without its classifier, to timm's names."""
-    return renamed(tensors, lambda name: substituted(name, _VIT_NAMES))
+    return rename_tensors(tensors, lambda name: substitute(name, _VIT_NAMES))

@@ -1,4 +1,4 @@
-"""TorchXRayVision's classifiers: one channel in [-1024, 1024], 18 outputs, operating points."""
+"""Checkpoints of TorchXRayVision's classifiers, with the thresholds of its published weights."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,8 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, classifier_of, settings
-from thorax.checkpoints.torchvision_nets import densenet_name, torchvision_checkpoint, with_new_names
+from thorax.checkpoints.foreign_net import (
+    ForeignCheckpoint,
+    ForeignOptions,
+    resolve_settings,
+    split_classifier,
+)
+from thorax.checkpoints.torchvision_nets import densenet_name, modernize_names, torchvision_checkpoint
 from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import BundleError, RecipeError
 from thorax.models.tensors import Images
@@ -19,17 +24,17 @@ OUTPUTS = (
     "Effusion", "Pneumonia", "Pleural_Thickening", "Cardiomegaly", "Nodule", "Mass", "Hernia", "Lung Lesion",
     "Fracture", "Lung Opacity", "Enlarged Cardiomediastinum",
 )  # fmt: skip
-"""The 18 outputs that all these nets have, in order."""
+"""The 18 outputs that all these networks have, in order."""
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One set of weights.
+    """One set of published weights.
 
     Attributes:
         file: Name of the file that TorchXRayVision downloads.
-        thresholds: By output ("op_threshs"): the probability that TorchXRayVision shows as 0.5. None where
-            it gives none, which is where it shows 0.5 for every image: the output was not trained.
+        thresholds: For each output, the probability that TorchXRayVision displays as 0.5 ("op_threshs").
+            None if it has none: it then displays 0.5 for every image, since the output was not trained.
     """
 
     file: str
@@ -88,33 +93,33 @@ WEIGHTS = {
 }  # fmt: skip
 """Every set of classifier weights, by TorchXRayVision's name."""
 
-_BENT = (
-    "TorchXRayVision shows each operating point as 0.5 (op_norm); here probabilities are not bent, and the "
-    "operating points are thresholds: images rank the same and fall on the same side"
+_NOT_RESCALED = (
+    "TorchXRayVision rescales probabilities so that each operating point becomes 0.5 (op_norm); here they "
+    "are not rescaled, and the operating points are thresholds: rankings and decisions are the same"
 )
 
 
 def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
-    """Describe a net of TorchXRayVision: its DenseNet-121, pickled whole or not, or its ResNet-50.
+    """Describe a checkpoint of TorchXRayVision: its DenseNet-121, pickled whole or not, or its ResNet-50.
 
-    Its users crop the central square and resize it (XRayCenterCrop, XRayResizer). What it shows is no
-    probability: each output's sigmoid is bent so that its operating point becomes 0.5. Ours stays the
-    sigmoid, and the operating points become thresholds.
+    The input has one channel in [-1024, 1024], from a central square (XRayCenterCrop, XRayResizer). What
+    TorchXRayVision displays is not a probability: it rescales each sigmoid so that the operating point
+    becomes 0.5. Here the sigmoid is kept, and the operating points become thresholds.
 
-    Labels and operating points are the file's own where it has them (a net that was pickled whole:
-    `pathologies`, `targets`, `op_threshs`); else those of the published weights that `options.backbone`
-    names, that the net names, or that the file is called.
+    Labels and operating points come from the file if it has them (a pickled network: `pathologies`,
+    `targets`, `op_threshs`); otherwise from the published weights identified by `options.backbone`, by the
+    network, or by the name of the file.
 
     Raises:
         RecipeError: There are no published weights of that name.
-        BundleError: The file holds no classifier, or labels of another net.
+        BundleError: The file holds no classifier, or labels of another network.
     """
     tensors = without_prefixes(file.tensors, ("module.", "_orig_mod.", "model."))
     own_points = tensors.pop("op_threshs", None)
-    rest, weight, bias = classifier_of(with_new_names(tensors), ("classifier", "fc"), path=file.path)
+    rest, weight, bias = split_classifier(modernize_names(tensors), ("classifier", "fc"), path=file.path)
     dense = "features.conv0.weight" in rest
     name = densenet_name(rest) if dense else "resnet50"
-    model, preparation = settings(
+    model, preparation = resolve_settings(
         {
             "backbone": name,
             "channels": 1,
@@ -142,7 +147,7 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckp
     return replace(
         checkpoint,
         thresholds=points,
-        notes=(_BENT,),
+        notes=(_NOT_RESCALED,),
         architecture=f"torchvision's {name} with one input channel",
         normalize=_scaled,
     )
@@ -153,11 +158,11 @@ def _scaled(images: Images) -> Tensor:
 
 
 def _published(file: WeightsFile, options: ForeignOptions) -> str | None:
-    """Return TorchXRayVision's name of the weights, or None if nobody says it."""
+    """Return TorchXRayVision's name of the weights, or None if it is not known."""
     if options.backbone is not None:
         if options.backbone not in WEIGHTS:
             raise RecipeError(
-                f"backbone {options.backbone!r} names no weights of TorchXRayVision; "
+                f"backbone {options.backbone!r} is not the name of TorchXRayVision's weights; "
                 f"give one of {', '.join(WEIGHTS)}"
             )
         return options.backbone
@@ -168,16 +173,16 @@ def _published(file: WeightsFile, options: ForeignOptions) -> str | None:
 
 def _labels(file: WeightsFile) -> tuple[str, ...] | None:
     for name in ("pathologies", "targets"):
-        found = file.attributes.get(name)
-        if isinstance(found, list) and found and all(isinstance(label, str) for label in found):
-            return tuple(found)
+        labels = file.attributes.get(name)
+        if isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels):
+            return tuple(labels)
     return None
 
 
-def _points(found: Any) -> tuple[float | None, ...]:
-    if not isinstance(found, list) or not all(isinstance(point, float) for point in found):
+def _points(values: Any) -> tuple[float | None, ...]:
+    if not isinstance(values, list) or not all(isinstance(point, float) for point in values):
         return ()
-    return tuple(None if math.isnan(point) else point for point in found)
+    return tuple(None if math.isnan(point) else point for point in values)
 
 
 def _check_counts(
@@ -187,9 +192,10 @@ def _check_counts(
         if count not in {0, outputs}:
             raise BundleError(
                 f"{file.path} has {outputs} outputs, but {count} {what}; "
-                "name the weights that it is with `backbone`"
+                "give the name of its weights as `backbone`"
             )
     if outside := [point for point in points if point is not None and not 0 <= point <= 1]:
         raise BundleError(
-            f"{file.path} has the operating point {outside[0]:g}, which is no probability; give another kind"
+            f"{file.path} has the operating point {outside[0]:g}, which is not a probability; "
+            "give another kind"
         )

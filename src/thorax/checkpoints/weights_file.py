@@ -1,9 +1,9 @@
-"""A checkpoint's tensors by name, whatever file they are in: safetensors, a state dict, or a whole net.
+"""Reads a checkpoint's tensors by name, from safetensors, a state dict or a pickled network.
 
-Files that `torch.save` wrote are read without torch's unpickler. Two formats are in use: a zip archive (torch
-1.6 and later), and pickles followed by raw numbers (before; most published chest X-ray checkpoints).
-`torch.load(weights_only=True)` cannot read the older one: where a whole net was saved, as TorchXRayVision's
-were, each class is stored with its source text, which it refuses.
+Files written by `torch.save` are read without torch's unpickler. Two formats are in use: a zip archive (torch
+1.6 and later), and pickles followed by raw numbers (earlier; most published chest X-ray checkpoints).
+`torch.load(weights_only=True)` refuses the older one if a whole network was saved, as TorchXRayVision's
+were, because each class is stored with its source text.
 """
 
 import mmap
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from thorax.checkpoints.safe_pickle import Made, Name, read_pickle
+from thorax.checkpoints.safe_pickle import GlobalName, PickledObject, read_pickle
 from thorax.errors import BundleError
 
 __all__ = [
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 _MAX_BYTES = 4 * 2**30
-_MAX_PARTS = 20_000
+_MAX_MODULES = 20_000
 _MAX_WRAPPERS = 4
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
-"""Keys under which training scripts save their weights beside other things, in order of preference.
+"""Keys under which training scripts save the weights, in order of preference.
 
-The averaged weights of timm ("state_dict_ema") are not among them: they are another net.
+timm's averaged weights ("state_dict_ema") are not included: they are a different network.
 """
 
 
@@ -49,10 +49,10 @@ class WeightsFile:
     """A checkpoint's tensors.
 
     Attributes:
-        path: Where it is.
+        path: The file.
         tensors: Parameters and buffers by name, on the CPU.
-        attributes: What else a net that was pickled whole carries: numbers, strings, lists of them.
-        whole_net: Whether a net was pickled whole.
+        attributes: Other attributes of a pickled network: numbers, strings and lists of them.
+        whole_net: Whether the file holds a pickled network.
     """
 
     path: Path
@@ -62,10 +62,10 @@ class WeightsFile:
 
 
 def read_weights_file(path: Path) -> WeightsFile:
-    """Read a checkpoint: safetensors, or what `torch.save` wrote, of which nothing is run.
+    """Read a checkpoint from safetensors or a file of `torch.save`, without running its code.
 
     Raises:
-        BundleError: It cannot be read, is too large, holds no weights, or more than weights.
+        BundleError: The file cannot be read, is too large, or holds no weights or more than weights.
     """
     try:
         size = path.stat().st_size
@@ -74,21 +74,21 @@ def read_weights_file(path: Path) -> WeightsFile:
         raise BundleError(f"{path} cannot be read ({error.strerror}); give a checkpoint") from error
     if size > _MAX_BYTES:
         raise BundleError(
-            f"{path} has {size / 2**30:.1f} GiB, more than the {_MAX_BYTES // 2**30} that any net needs; "
-            "save its weights alone, without the optimiser"
+            f"{path} has {size / 2**30:.1f} GiB; weights may have at most {_MAX_BYTES // 2**30} GiB; save "
+            "only the weights, without the optimizer"
         )
     if torch_file:
-        return _of_torch(open_torch_file(path))
+        return _from_torch_file(open_torch_file(path))
     try:
         return WeightsFile(path, load_file(path), {}, whole_net=False)
     except (OSError, SafetensorError) as error:
         raise BundleError(
-            f"{path} is neither safetensors ({error}) nor a file of torch.save; give one of these"
+            f"{path} is neither safetensors ({error}) nor a file of torch.save; give one of the two"
         ) from error
 
 
 def without_prefixes(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """Take off prefixes that every name has, again and again, as wrappers were put around the net."""
+    """Remove prefixes that all names share, repeatedly, since a network may have several wrappers."""
     names = dict(tensors)
     while names:
         shared = [prefix for prefix in prefixes if all(name.startswith(prefix) for name in names)]
@@ -100,12 +100,12 @@ def without_prefixes(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -
 
 # ---- files of torch.save ----------------------------------------------------------------------
 
-# torch.serialization.MAGIC_NUMBER as the pickle that opens a file of the older format.
+# The pickle of torch.serialization.MAGIC_NUMBER, with which a file of the older format begins.
 _OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _ZIP_MAGIC = b"PK\x03\x04"
 _OLD_PROTOCOL = 1001
 
-# What a file whose parts do not belong together makes torch, zipfile and struct raise.
+# What torch, zipfile and struct raise for damaged or inconsistent files.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -138,28 +138,28 @@ _PARAMETERS = {"torch.nn.parameter.Parameter", "torch._utils._rebuild_parameter"
 
 @dataclass(frozen=True)
 class TorchFile:
-    """A file that was opened.
+    """An open file of `torch.save`.
 
     Attributes:
-        path: Where it is.
-        content: What was saved, with tensors still to be read by `tensor`.
+        path: The file.
+        content: The saved object, in which `tensor` can read each tensor.
     """
 
     path: Path
     content: Any
     _read: Callable[[str], bytearray]
-    """Gives the bytes of one storage."""
+    """Returns the bytes of one storage."""
     _storages: dict[str, Tensor] = field(default_factory=dict)
 
     def tensor(self, value: Any) -> Tensor | None:
-        """Return the tensor or parameter that a part of the content stands for, or None if it is neither.
+        """Return the tensor or parameter that an object in the content describes; None if it is neither.
 
         Raises:
-            BundleError: Its numbers are not in the file.
+            BundleError: Its numbers cannot be read from the file.
         """
-        while isinstance(value, Made) and value.maker.path in _PARAMETERS and value.arguments:
+        while isinstance(value, PickledObject) and value.constructor.path in _PARAMETERS and value.arguments:
             value = value.arguments[0]
-        if not isinstance(value, Made) or value.maker.path not in _REBUILT:
+        if not isinstance(value, PickledObject) or value.constructor.path not in _REBUILT:
             return None
         try:
             reference, offset, size, stride = value.arguments[:4]
@@ -175,11 +175,11 @@ class TorchFile:
                 "copy the file again"
             ) from error
 
-    def _numbers(self, storage: Name, key: str) -> Tensor:
+    def _numbers(self, storage: GlobalName, key: str) -> Tensor:
         if key not in self._storages:
             content = self._read(key)
             dtype = _dtype(storage)
-            # An empty buffer is no buffer to torch.
+            # torch.frombuffer refuses an empty buffer.
             self._storages[key] = (
                 torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
             )
@@ -187,7 +187,7 @@ class TorchFile:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Say whether a file begins as one that `torch.save` wrote."""
+    """Return whether a file begins like one that `torch.save` wrote."""
     with path.open("rb") as file:
         return file.read(len(_OLD_MAGIC)).startswith((_ZIP_MAGIC, _OLD_MAGIC))
 
@@ -196,7 +196,7 @@ def open_torch_file(path: Path) -> TorchFile:
     """Open a file that `torch.save` wrote.
 
     Raises:
-        BundleError: It is damaged, or holds more than weights.
+        BundleError: The file is damaged, or holds more than weights.
     """
     with path.open("rb") as file:
         if file.read(len(_OLD_MAGIC)) == _OLD_MAGIC:
@@ -219,7 +219,7 @@ def _open_zip(path: Path, archive: zipfile.ZipFile) -> TorchFile:
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    # torch never compresses, so that no entry can be larger than the file.
+    # torch never compresses; refusing compression means that no entry can exceed the size of the file.
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise zipfile.BadZipFile(f"{name} is compressed")
     return archive.read(name)
@@ -229,45 +229,43 @@ def _open_old(path: Path, content: mmap.mmap) -> TorchFile:
     where = str(path)
     _, protocol, machine, pickled, keys = (read_pickle(content, where=where) for _ in range(5))
     if protocol.value != _OLD_PROTOCOL or not isinstance(machine.value, dict):
-        raise BundleError(
-            f"{path} is in a format of torch that nobody knows; save it again with a newer torch"
-        )
+        raise BundleError(f"{path} is in an unknown format of torch; save it again with a newer torch")
     if not machine.value.get("little_endian"):
         raise BundleError(f"{path} was written on a big-endian machine; save it again on another one")
     try:
-        places = _places(content, keys.value, [reference.content for reference in pickled.references])
+        slices = _storage_slices(content, keys.value, [reference.content for reference in pickled.references])
     except _DAMAGE as error:
         raise BundleError(f"{path} ends before its numbers do ({error}); copy the file again") from error
-    # Copied, since the numbers lie at any address in the file.
-    return TorchFile(path, pickled.value, lambda key: bytearray(content[places[key]]))
+    # Copied, because the numbers are not aligned in the file.
+    return TorchFile(path, pickled.value, lambda key: bytearray(content[slices[key]]))
 
 
-def _places(content: mmap.mmap, keys: Any, references: list[tuple[Any, ...]]) -> Mapping[str, slice]:
-    """Find each storage behind the pickles: its number of elements, then the elements."""
+def _storage_slices(content: mmap.mmap, keys: Any, references: list[tuple[Any, ...]]) -> Mapping[str, slice]:
+    """Locate the storages after the pickles: for each, its number of elements, then the elements."""
     sizes = {str(key): _dtype(storage).itemsize for _, storage, key, *_ in references}
-    places, start = {}, content.tell()
+    slices, start = {}, content.tell()
     for key in map(str, keys):
         (count,) = struct.unpack_from("<q", content, start)
-        places[key] = slice(start + 8, start + 8 + count * sizes[key])
-        if not start + 8 <= places[key].stop <= len(content):
+        slices[key] = slice(start + 8, start + 8 + count * sizes[key])
+        if not start + 8 <= slices[key].stop <= len(content):
             raise ValueError(f"storage {key} has {count} numbers")
-        start = places[key].stop
-    return places
+        start = slices[key].stop
+    return slices
 
 
-def _dtype(storage: Name) -> torch.dtype:
+def _dtype(storage: GlobalName) -> torch.dtype:
     return _DTYPES[storage.path.rpartition(".")[2]]
 
 
-# ---- their tensors by name ---------------------------------------------------------------------
+# ---- tensors by name ---------------------------------------------------------------------
 
 
-def _of_torch(file: TorchFile) -> WeightsFile:
+def _from_torch_file(file: TorchFile) -> WeightsFile:
     content = file.content
     for _ in range(_MAX_WRAPPERS):
         match content:
-            case Made():
-                return _of_net(file, content)
+            case PickledObject():
+                return _from_net(file, content)
             case dict() if inner := _wrapped(content):
                 content = inner
             case dict():
@@ -278,12 +276,15 @@ def _of_torch(file: TorchFile) -> WeightsFile:
 
 
 def _wrapped(content: dict[Any, Any]) -> Any:
-    found = (content.get(key) for key in _WRAPPERS)
-    return next((inner for inner in found if isinstance(inner, Made | dict) and _may_be_net(inner)), None)
+    candidates = (content.get(key) for key in _WRAPPERS)
+    return next(
+        (inner for inner in candidates if isinstance(inner, PickledObject | dict) and _may_be_net(inner)),
+        None,
+    )
 
 
-def _may_be_net(inner: Made | dict[Any, Any]) -> bool:
-    return isinstance(inner, dict) or _parts(inner) is not None
+def _may_be_net(inner: PickledObject | dict[Any, Any]) -> bool:
+    return isinstance(inner, dict) or _children(inner) is not None
 
 
 def _tensors(file: TorchFile, values: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -291,56 +292,56 @@ def _tensors(file: TorchFile, values: Mapping[Any, Any]) -> dict[str, Tensor]:
     others = [str(name) for name, tensor in tensors.items() if tensor is None or not isinstance(name, str)]
     if others or not tensors:
         listed = ", ".join(others[:10])
-        raise _no_weights(file.path, f"{len(others)} of its {len(tensors)} entries are no tensors: {listed}")
+        raise _no_weights(file.path, f"{len(others)} of its {len(tensors)} entries are not tensors: {listed}")
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-def _of_net(file: TorchFile, net: Made) -> WeightsFile:
-    inner = (_parts(net) or {}).get("module")
-    if net.maker.path.endswith("DataParallel") and isinstance(inner, Made):
-        # The labels and operating points that a net carries are within.
+def _from_net(file: TorchFile, net: PickledObject) -> WeightsFile:
+    inner = (_children(net) or {}).get("module")
+    if net.constructor.path.endswith("DataParallel") and isinstance(inner, PickledObject):
+        # The labels and operating points are attributes of the inner network.
         net = inner
-    if _parts(net) is None:
-        raise _no_weights(file.path, f"it holds a {net.maker.path}")
+    if _children(net) is None:
+        raise _no_weights(file.path, f"it holds a {net.constructor.path}")
     try:
         values = dict(_named_values(net, file.path))
     except (AttributeError, TypeError) as error:
-        raise _no_weights(file.path, f"its net is damaged ({error})") from error
+        raise _no_weights(file.path, f"its network is damaged ({error})") from error
     tensors = _tensors(file, values)
     attributes = {name: _plain(file, value) for name, value in net.state.items() if not name.startswith("_")}
     return WeightsFile(file.path, tensors, attributes, whole_net=True)
 
 
-def _parts(net: Made) -> dict[str, Any] | None:
-    """Return the modules within a module, or None if it is no module."""
-    parts = net.state.get("_modules") if isinstance(net.state, dict) else None
-    return parts if isinstance(parts, dict) else None
+def _children(net: PickledObject) -> dict[str, Any] | None:
+    """Return the children of a module, or None if it is not a module."""
+    children = net.state.get("_modules") if isinstance(net.state, dict) else None
+    return children if isinstance(children, dict) else None
 
 
-def _named_values(net: Made, path: Path) -> Iterator[tuple[str, Any]]:
-    """Walk a pickled module to what `Module.state_dict` would name; it may hold itself, or one part often."""
-    # In breadth, so that the names of a net within itself stay short.
+def _named_values(net: PickledObject, path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield what `Module.state_dict` would name; a module may contain itself, or a child several times."""
+    # Breadth first, so that names stay short if a network contains itself.
     waiting = deque([("", net)])
-    for _ in range(_MAX_PARTS):
+    for _ in range(_MAX_MODULES):
         if not waiting:
             return
         prefix, module = waiting.popleft()
-        passing = _set(module.state.get("_non_persistent_buffers_set"))
+        transient = _set(module.state.get("_non_persistent_buffers_set"))
         for group in ("_parameters", "_buffers"):
             for name, value in (module.state.get(group) or {}).items():
-                if value is not None and not (group == "_buffers" and name in passing):
+                if value is not None and not (group == "_buffers" and name in transient):
                     yield f"{prefix}{name}", value
-        parts = (_parts(module) or {}).items()
-        waiting += [(f"{prefix}{name}.", part) for name, part in parts if _is_module(part)]
-    raise _no_weights(path, f"its net has more than {_MAX_PARTS} parts")
+        children = (_children(module) or {}).items()
+        waiting += [(f"{prefix}{name}.", child) for name, child in children if _is_module(child)]
+    raise _no_weights(path, f"its network has more than {_MAX_MODULES} modules")
 
 
-def _is_module(part: Any) -> bool:
-    return isinstance(part, Made) and isinstance(part.state, dict)
+def _is_module(child: Any) -> bool:
+    return isinstance(child, PickledObject) and isinstance(child.state, dict)
 
 
 def _set(value: Any) -> set[Any]:
-    if isinstance(value, Made) and value.arguments:
+    if isinstance(value, PickledObject) and value.arguments:
         return set(value.arguments[0])
     return value if isinstance(value, set) else set()
 
@@ -352,5 +353,5 @@ def _plain(file: TorchFile, value: Any) -> Any:
 
 def _no_weights(path: Path, reason: str) -> BundleError:
     return BundleError(
-        f"no weights were found in {path}: {reason}; save net.state_dict() alone, best as safetensors"
+        f"no weights were found in {path}: {reason}; save only net.state_dict(), preferably as safetensors"
     )

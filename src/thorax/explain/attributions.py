@@ -181,7 +181,7 @@ def integrated_gradients(
         images: At its input size.
         columns: Which outputs.
         steps: Passes forward; for each of them one pass back per column.
-        baseline: Grey value of the flat image, from 0 (black) to 1.
+        baseline: Gray value of the flat image, from 0 (black) to 1.
     """
     difference = images - baseline
     total = images.new_zeros(len(images), len(columns), *images.shape[2:])
@@ -211,7 +211,7 @@ def smooth_grad(
         images: At its input size.
         columns: Which outputs.
         samples: Noisy copies; each costs a pass forward and one back per column.
-        noise: Standard deviation of the noise as a part of the image's range of grey values.
+        noise: Standard deviation of the noise as a part of the image's range of gray values.
         seed: Of the noise.
     """
     spread = noise * (images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True))

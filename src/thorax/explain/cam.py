@@ -58,7 +58,7 @@ def last_map(classifier: Classifier, images: Images) -> LastMap:
 
     That is what the backbone gives, but for a vision transformer that is read from its class token: there
     the last layer's places change no logit. Its map is what the last block's attention is given, after the
-    block's first normalisation (before it, a place's gradient is orthogonal to the place's own features).
+    block's first normalization (before it, a place's gradient is orthogonal to the place's own features).
 
     Args:
         classifier: At rest.
@@ -197,7 +197,7 @@ def gradient_cam(
 def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
     """Return where the last map is strong along its first principal direction; not about any finding.
 
-    The features are not centred, as in Muhammad and Yeasin 2020; the sign is that of a positive mean, and
+    The features are not centered, as in Muhammad and Yeasin 2020; the sign is that of a positive mean, and
     what is negative is cut off.
 
     Args:

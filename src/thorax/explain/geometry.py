@@ -43,7 +43,7 @@ def map_on_radiograph(
         preparation: How it was prepared.
 
     Returns:
-        float32 (height, width), interpolated linearly between the centres of the map's places; NaN where the
+        float32 (height, width), interpolated linearly between the centers of the map's places; NaN where the
         net saw nothing of the radiograph, because the preparation cut it off.
     """
     down, across = _axes(height, width, preparation)

@@ -1,7 +1,7 @@
 """Pictures of maps on the full-resolution radiograph.
 
 Nothing is written or drawn over the anatomy but the map itself, unless a contour or a box is asked for:
-captions and scales stand outside. A place without evidence keeps its grey value exactly; colour comes in with
+captions and scales stand outside. A place without evidence keeps its gray value exactly; color comes in with
 the map's value, up to the opacity. Each map is scaled by its own highest value, which its scale names.
 """
 
@@ -25,7 +25,7 @@ from thorax.explain.canvas import Canvas, Colors, Line, Tile, Words, as_png, as_
 __all__ = ["Drawing", "Panel", "overlay", "picture_kind", "write_picture"]
 
 _COLORS: Final = "inferno.txt"
-"""Perceptually uniform, and from dark to light: also for readers who see no colours."""
+"""Perceptually uniform, and from dark to light: also for readers who see no colors."""
 
 _SMALLEST: Final = 384
 """A smaller radiograph is drawn with its pixels enlarged to whole squares, so that captions can be read."""
@@ -71,11 +71,11 @@ class Drawing:
 
 
 def overlay(pixels: GrayPixels, attribution: Attribution, *, opacity: float) -> Colors:
-    """Return a radiograph with a map's positive part in colours over it.
+    """Return a radiograph with a map's positive part in colors over it.
 
     Args:
         pixels: The radiograph.
-        attribution: The map at the same resolution; NaN and values below 0 leave the grey value as it is.
+        attribution: The map at the same resolution; NaN and values below 0 leave the gray value as it is.
         opacity: Of the map where it is highest; elsewhere in proportion to its value.
     """
     gray = _eight_bit(pixels)[:, :, None].astype(np.float32)

@@ -30,7 +30,7 @@ CHECKED_IMAGES = 64
 some 5 s for them."""
 
 _CALIBRATION_IMAGES = 128
-"""Images whose activations choose the scales of a quantised net."""
+"""Images whose activations choose the scales of a quantized net."""
 
 
 def spread(rows: Rows, count: int) -> Int64[np.ndarray, " chosen"]:
@@ -93,7 +93,7 @@ def export_int8(
     gated: Sequence[str] = (),
     progress: ProgressCallback | None = None,
 ) -> Bundle:
-    """Add the quantised engine to a bundle on disk that has the float32 one of the same kind.
+    """Add the quantized engine to a bundle on disk that has the float32 one of the same kind.
 
     The scales come from training images of the part's split. It is compared with the float32 engine, which
     itself was compared with torch, on every validation image.
@@ -189,6 +189,6 @@ def _refuse_other_calibration(bundle: Bundle, part: ValidationPart) -> None:
             "is not calibrated" if calibration is None else f"was calibrated on {calibration.fitted_on.split}"
         )
         raise BundleError(
-            "the operating points of a quantised net are fitted where the bundle was calibrated, and it "
+            "the operating points of a quantized net are fitted where the bundle was calibrated, and it "
             f"{fitted}, not on {part.split.name}; run thorax calibrate with this split first"
         )

@@ -1,4 +1,4 @@
-"""An exported ONNX graph as OpenVINO's own files, float32 or quantised."""
+"""An exported ONNX graph as OpenVINO's own files, float32 or quantized."""
 
 import io
 import logging
@@ -139,9 +139,9 @@ def _swap(nodes: Any, conv: Any, pool: Any) -> None:
 
 
 def quantize(graph: Path, target: Path, images: PixelsBatch) -> None:
-    """Write a quantised copy of a float32 ONNX graph.
+    """Write a quantized copy of a float32 ONNX graph.
 
-    Each output channel has its own scale. What stands before the net (resize, views, normalisation) and the
+    Each output channel has its own scale. What stands before the net (resize, views, normalization) and the
     activation map stay float32.
 
     Args:

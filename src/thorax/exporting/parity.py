@@ -99,7 +99,7 @@ def float_parity(comparison: EngineComparison) -> Parity:
 
 
 def refuse_few_positives(targets: Targets, findings: Findings, gated: Sequence[str]) -> None:
-    """Refuse to judge a quantised engine on too little validation data.
+    """Refuse to judge a quantized engine on too little validation data.
 
     Args:
         targets: Of all validation images.
@@ -118,7 +118,7 @@ def refuse_few_positives(targets: Targets, findings: Findings, gated: Sequence[s
     few = [f"{name} {count}" for name, count in counts.items() if count < MIN_POSITIVES]
     if few:
         raise BundleError(
-            f"the validation part has too few positives to judge a quantised net ({', '.join(few)}; "
+            f"the validation part has too few positives to judge a quantized net ({', '.join(few)}; "
             f"{MIN_POSITIVES} are needed); {_REMEDY}, the float32 one serves; use a larger store, or name "
             "the findings to judge by with `gated`: the others then have no operating point in that engine"
         )
@@ -132,7 +132,7 @@ def quantized_parity(
     gated: Sequence[str],
     points: OperatingPoints | None,
 ) -> tuple[Parity, OperatingPoints | None]:
-    """Return the parity of a quantised engine, and the operating points refitted for it.
+    """Return the parity of a quantized engine, and the operating points refitted for it.
 
     A threshold is moved to where this engine's sensitivity and specificity come nearest to those that the
     bundle's own threshold has on the same images: so a point keeps its meaning. Choosing it by its rule
@@ -245,7 +245,7 @@ def _nearest(column: _Column, old: float, *, fixed: float | None) -> tuple[float
 def _refuse_beyond(what: str, value: float | None, limit: float) -> None:
     if value is not None and value > limit:
         raise BundleError(
-            f"{what} is {value:.2g} in the quantised engine, and {limit:g} is allowed; {_REMEDY}, the "
+            f"{what} is {value:.2g} in the quantized engine, and {limit:g} is allowed; {_REMEDY}, the "
             "float32 one serves"
         )
 

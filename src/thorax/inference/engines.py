@@ -28,7 +28,7 @@ def open_predictor(
     engine: EngineName = "auto",
     threads: int | None = None,
 ) -> Predictor:
-    """Put a bundle to work; a quantised engine brings its own operating points.
+    """Put a bundle to work; a quantized engine brings its own operating points.
 
     Args:
         bundle: Which bundle.

@@ -292,7 +292,7 @@ def import_checkpoint(
     """
     refuse_used_folder(Path(out), overwrite=overwrite)
     from thorax.checkpoints.foreign_net import ForeignOptions
-    from thorax.checkpoints.importer import deliver_imported, read_foreign
+    from thorax.checkpoints.importer import read_foreign, write_imported
 
     options = ForeignOptions(
         findings=None if findings is None else parse_findings(findings),
@@ -303,5 +303,5 @@ def import_checkpoint(
         fit=fit,
     )
     checkpoint = read_foreign(Path(file), kind, options)
-    written = deliver_imported(checkpoint, Path(out), name=name or Path(file).stem.split(".")[0])
+    written = write_imported(checkpoint, Path(out), name=name or Path(file).stem.split(".")[0])
     return WrittenBundle(written, checkpoint.notes)
