@@ -1,4 +1,4 @@
-"""Which engine a bundle runs on. Where an exported one serves, torch is never imported."""
+"""Chooses the engine that a bundle runs on; torch is not imported if an exported engine will do."""
 
 from dataclasses import replace
 from typing import Final, get_args
@@ -28,42 +28,42 @@ def open_predictor(
     engine: EngineName = "auto",
     threads: int | None = None,
 ) -> Predictor:
-    """Put a bundle to work; a quantized engine brings its own operating points.
+    """Open a predictor for a bundle; a quantized engine has its own operating points.
 
     Args:
-        bundle: Which bundle.
+        bundle: The bundle.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        engine: Which engine.
-        threads: Of an exported engine; None: OMP_NUM_THREADS, or every core.
+        engine: Name of the engine.
+        threads: Threads of an exported engine; None: OMP_NUM_THREADS, or every core.
 
     Raises:
-        BundleError: The bundle has no such engine, or a file that is opened is not the one that the manifest
+        BundleError: The bundle does not have this engine, or a file differs from the one that the manifest
             describes.
-        MissingExtra: What runs the engine is not installed.
+        MissingExtra: The library that runs the engine is not installed.
         RecipeError: There is no such device.
     """
-    exported = _chosen(bundle, device, engine)
+    exported = _choose(bundle, device, engine)
     if exported is not None and exported.operating_points is not None:
         points = {"operating_points": exported.operating_points}
         bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=points))
-    return Predictor(bundle, _opened(bundle, exported, device=device, threads=threads))
+    return Predictor(bundle, _open(bundle, exported, device=device, threads=threads))
 
 
 def open_engine(
     bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
 ) -> Engine:
-    """Return what computes a bundle's logits; see `open_predictor`."""
-    return _opened(bundle, _chosen(bundle, device, engine), device=device, threads=threads)
+    """Return the engine that computes a bundle's logits; see `open_predictor`."""
+    return _open(bundle, _choose(bundle, device, engine), device=device, threads=threads)
 
 
 def describe_engine(bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto") -> str:
-    """Return what `open_predictor` computes with, such as "onnxruntime 1.27.0, float32, on the CPU".
+    """Describe the engine that `open_predictor` uses, such as "onnxruntime 1.27.0, float32, on the CPU".
 
     Raises:
-        BundleError: The bundle has no such engine.
+        BundleError: The bundle does not have this engine.
         RecipeError: There is no such device.
     """
-    exported = _chosen(bundle, device, engine)
+    exported = _choose(bundle, device, engine)
     if exported is None:
         from thorax.models.tensors import pick_device  # noqa: PLC0415  (imports torch)
 
@@ -73,11 +73,11 @@ def describe_engine(bundle: Bundle, *, device: str = "auto", engine: EngineName 
 
 
 def on_cpu(device: str) -> bool:
-    """Return whether a device is the CPU; "auto" is, where torch is not here or finds no GPU."""
+    """Return whether a device is the CPU; "auto" is if torch is not installed or finds no GPU."""
     return device == "cpu" or (device == "auto" and not _gpu_for_torch())
 
 
-def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:
+def _open(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:
     if exported is None:
         bundle.check(member.weights for member in bundle.manifest.members)
         return _torch_engine(bundle, device)
@@ -88,7 +88,7 @@ def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: 
 
         files = [file for net in exported.nets for file in net.files]
         checksums = {bundle.folder / file.name: file.sha256 for file in files}
-        # What is being prefetched is checked there; anything else now, and again when it is opened.
+        # Files being prefetched are checked there; others are checked now, and again when opened.
         bundle.check(file.name for file in files if not is_prefetched(bundle.folder / file.name, file.sha256))
         return OnnxEngine(graphs, threads=threads, checksums=checksums)
     from thorax.inference.exported_engines import OpenVinoEngine  # noqa: PLC0415  (only where it is used)
@@ -97,25 +97,26 @@ def _opened(bundle: Bundle, exported: Exported | None, *, device: str, threads: 
     return OpenVinoEngine(graphs, threads=threads)
 
 
-def _chosen(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
+def _choose(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
     """Return the exported engine to use, None for torch."""
-    there = {(each.kind, each.precision): each for each in bundle.manifest.engines}
+    available = {(exported.kind, exported.precision): exported for exported in bundle.manifest.engines}
     if engine == "torch":
         return None
     if engine == "auto":
-        return there.get(("onnx", "float32")) if on_cpu(device) else None
+        return available.get(("onnx", "float32")) if on_cpu(device) else None
     if device not in {"auto", "cpu"}:
         raise BundleError(
-            f"engine {engine} computes on the CPU, and device {device} was asked for; give `device=cpu`, or "
+            f"engine {engine} runs on the CPU only, but `device` is {device}; set `device=cpu` or "
             "`engine=torch`"
         )
+    kind, precision = _EXPORTED[engine]
     try:
-        return there[_EXPORTED[engine]]
+        return available[kind, precision]
     except KeyError:
-        names = [name for name in get_args(EngineName) if _EXPORTED.get(name) in there]
+        names = [name for name in get_args(EngineName) if _EXPORTED.get(name) in available]
         raise BundleError(
             f"{bundle.folder} has no engine {engine} (it has {', '.join(['torch', *names])}); export it "
-            f"first: thorax export {bundle.folder} --to {engine.replace('-int8', ' --int8')}"
+            f"first with `to={kind}`{' and `int8`' if precision == 'int8' else ''}"
         ) from None
 
 
@@ -124,18 +125,18 @@ def _torch_engine(bundle: Bundle, device: str) -> Engine:
         from thorax.inference.torch_engine import TorchEngine  # noqa: PLC0415  (seconds and 200 MB)
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"{bundle.folder} was to run on torch, and {error.name} is not installed here; install it with "
-            f"{install_line('train')}, or export the bundle where torch is installed and use `device=cpu`"
+            f"{bundle.folder} needs torch here, but {error.name} is not installed; install it with "
+            f"{install_line('train')}, or export the bundle where torch is installed and set `device=cpu`"
         ) from error
     return TorchEngine(bundle, device=device)
 
 
 def _gpu_for_torch() -> bool:
-    """Return whether torch is here and finds a GPU; where there is no CUDA driver, torch is not asked."""
+    """Return whether torch is installed and finds a GPU; without a CUDA driver, torch is not imported."""
     if not has_cuda_driver():
         return False
     try:
-        import torch  # noqa: PLC0415  (only beside a CUDA driver)
+        import torch  # noqa: PLC0415  (only with a CUDA driver)
     except ModuleNotFoundError:
         return False
     return torch.cuda.is_available()

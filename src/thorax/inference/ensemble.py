@@ -1,4 +1,4 @@
-"""New bundles from old ones: ensembles, other views, and calibration fitted anew. No torch."""
+"""Builds bundles from bundles: ensembles, other test-time views, new calibration. Without torch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ __all__ = [
 
 _MAX_STEPS = 1000
 _GAP = 1e-6
-"""Nats above the best weights at which the search for them ends."""
+"""The search for weights ends when the loss is at most this many nats above the minimum."""
 
 Logits = Float64[np.ndarray, "n k"]
 
@@ -56,10 +56,10 @@ Logits = Float64[np.ndarray, "n k"]
 def fit_calibration(
     kind: CalibrationKind, targets: Targets, logits: Logits, *, findings: Findings, fitted_on: ImageSet
 ) -> Temperature | Platt:
-    """Return the calibration that fits the sure labels of a validation part best.
+    """Fit a calibration to the known labels of a validation part.
 
     Raises:
-        DataError: No label is sure, or a logit is not finite.
+        DataError: No label is known, or a logit is not finite.
     """
     if kind == "temperature":
         return Temperature(temperature=fit_temperature(targets, targets >= 0, logits), fitted_on=fitted_on)
@@ -74,14 +74,14 @@ def fit_operating_points(
     rule: OperatingPointRule,
     chosen_on: ImageSet,
 ) -> OperatingPoints:
-    """Choose a threshold per finding by a rule; a finding of one class only has none.
+    """Choose a threshold for each finding by a rule; a finding with labels of one class gets none.
 
     Args:
         targets: Labels of a validation part; only 1 and 0 count.
-        probabilities: Calibrated.
-        findings: What the columns stand for.
-        rule: How.
-        chosen_on: What the images are.
+        probabilities: Calibrated probabilities.
+        findings: The findings of the columns.
+        rule: The rule.
+        chosen_on: Describes the images.
     """
     thresholds: dict[str, float | None] = {}
     for finding, target, probability in zip(findings, targets.T, probabilities.T, strict=True):
@@ -98,19 +98,20 @@ def fit_operating_points(
 def fit_ensemble_weights(
     targets: Targets, logits: Float64[np.ndarray, "member n k"], *, mean_of: MeanOf
 ) -> tuple[float, ...]:
-    """Return the members' weights with the least negative log likelihood over the sure labels.
+    """Return the member weights that minimize the negative log likelihood over the known labels.
 
     The loss is convex in the weights. They move along the simplex by exponentiated gradients (Kivinen and
-    Warmuth 1997) until no better ones can gain more than a millionth of a nat: the same weights each time.
+    Warmuth 1997) until no other weights can gain more than a millionth of a nat. The result is
+    deterministic.
 
     Raises:
-        DataError: No label is sure, or a logit is not finite.
+        DataError: No label is known, or a logit is not finite.
     """
     known = targets >= 0
     present = targets[known] == 1
     per_label = logits[:, known]
     if not np.isfinite(per_label).all():
-        raise DataError("a member's logit is not finite; leave that member out")
+        raise DataError("a logit of a member is not finite; leave that member out")
     weights = np.full(len(logits), 1 / len(logits))
 
     def loss(candidate: Float64[np.ndarray, " member"]) -> float:
@@ -123,11 +124,11 @@ def fit_ensemble_weights(
         slope = _slope(per_label, mean, present, mean_of)
         if weights @ slope - slope.min() < _GAP:
             break
-        moved = weights * np.exp(-rate * (slope - slope.min()))
-        moved /= moved.sum()
-        found = loss(moved)
-        if found < current:
-            weights, current, rate = moved, found, rate * 2
+        candidate = weights * np.exp(-rate * (slope - slope.min()))
+        candidate /= candidate.sum()
+        candidate_loss = loss(candidate)
+        if candidate_loss < current:
+            weights, current, rate = candidate, candidate_loss, rate * 2
         else:
             rate /= 4
     return tuple(float(weight) for weight in weights)
@@ -139,10 +140,10 @@ def _slope(
     present: np.ndarray,
     mean_of: MeanOf,
 ) -> Float64[np.ndarray, " member"]:
-    """Return the derivative of the loss by each member's weight."""
+    """Return the derivative of the loss with respect to each member's weight."""
     if mean_of == "logits":
         return np.asarray(((sigmoid(mean) - present) * logits).mean(axis=1))
-    # Of -log(sum of weight times the probability that the member gives to the label).
+    # The loss is -log(sum of weight times the probability that the member assigns to the label).
     sign = np.where(present, 1.0, -1.0)
     log_own, log_mean = -np.logaddexp(0, -sign * logits), -np.logaddexp(0, -sign * mean)
     return np.asarray(-np.exp(log_own - log_mean).mean(axis=1))
@@ -153,9 +154,9 @@ class ValidationPart:
     """Images that calibration may be fitted on.
 
     Attributes:
-        store: Where they are, prepared as the bundle wants it.
-        split: The split that divides the store.
-        rows: The rows of its validation part.
+        store: The store, prepared as the bundle requires.
+        split: The split of the store.
+        rows: The rows of the validation part.
     """
 
     store: Store
@@ -170,12 +171,12 @@ class ValidationPart:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What is fitted on a validation part.
+    """What to fit on a validation part.
 
     Attributes:
-        kind: How logits become probabilities.
-        rule: How the thresholds are chosen.
-        ensemble_weights: Whether an ensemble's weights are fitted first.
+        kind: The kind of calibration.
+        rule: The rule that chooses thresholds.
+        ensemble_weights: Whether to fit an ensemble's weights first.
     """
 
     kind: CalibrationKind = "temperature"
@@ -188,32 +189,35 @@ PLAIN_FITTING = Fitting()
 
 
 def build_ensemble(bundles: Sequence[Bundle], out: Path, *, name: str, mean_of: MeanOf) -> Bundle:
-    """Return a bundle, not written yet, of several bundles' nets: equal weights, not calibrated.
+    """Return a bundle, not yet written, of several bundles' networks: equal weights, not calibrated.
 
-    Each net is shown the views that it was shown before.
-
-    Its findings are those that all members have, in the first one's order. Each net is shown images prepared
-    at the largest of their sizes, so that none is shown less than it was.
+    Each network keeps its test-time views. The findings are those that all members have, in the order of the
+    first. Images are prepared at the largest of the members' sizes, so that no network sees less detail than
+    before.
 
     Raises:
-        BundleError: There are fewer than two, they have no finding in common or fit radiographs differently,
-            or one is an ensemble itself.
+        BundleError: There are fewer than two bundles, they have no finding in common or fit radiographs
+            differently, or one is an ensemble itself.
     """
     if len(bundles) <= 1:
-        raise BundleError("an ensemble needs at least two bundles, and this is one; give another one")
+        raise BundleError(
+            f"an ensemble needs at least two bundles, but {len(bundles)} was given; give another one"
+        )
     for bundle in bundles:
         if bundle.manifest.ensemble:
-            raise BundleError(f"{bundle.folder} is an ensemble itself; give the bundles that it was made of")
+            raise BundleError(
+                f"{bundle.folder} is an ensemble itself; give the bundles that it was built from"
+            )
     findings = [
         name for name in bundles[0].manifest.findings if all(name in b.manifest.findings for b in bundles)
     ]
     if not findings:
-        raise BundleError("these bundles have no finding in common; there is nothing to average")
+        raise BundleError("these bundles have no finding in common; give bundles that share at least one")
     preparations = [bundle.manifest.preparation for bundle in bundles]
-    if len({each.fit for each in preparations}) > 1:
+    if len({preparation.fit for preparation in preparations}) > 1:
         raise BundleError(
-            "these bundles want radiographs that are not square fitted in different ways "
-            f"({', '.join(each.fit for each in preparations)}); train their recipes with the same store.fit"
+            "these bundles fit radiographs that are not square in different ways "
+            f"({', '.join(preparation.fit for preparation in preparations)}); train with the same store.fit"
         )
     files = {f"member-{number}.safetensors": bundle for number, bundle in enumerate(bundles, start=1)}
     members = [
@@ -222,7 +226,7 @@ def build_ensemble(bundles: Sequence[Bundle], out: Path, *, name: str, mean_of: 
     manifest = Manifest(
         name=name,
         findings=tuple(findings),
-        preparation=max(preparations, key=lambda each: each.size),
+        preparation=max(preparations, key=lambda preparation: preparation.size),
         members=tuple(members),
         ensemble=Ensemble(mean_of=mean_of, weights=(1 / len(bundles),) * len(bundles), fitted_on=None),
         calibration=None,
@@ -238,9 +242,9 @@ def build_ensemble(bundles: Sequence[Bundle], out: Path, *, name: str, mean_of: 
 
 
 def with_test_time(bundle: Bundle, change: Callable[[TestTime], TestTime]) -> Bundle:
-    """Return the bundle with other views for each member; where any changes, it is no longer calibrated.
+    """Return the bundle with other views for each member; if any change, the calibration is dropped.
 
-    Nothing is written: the result serves to calibrate it anew.
+    Nothing is written. The result is meant to be calibrated again.
     """
     old = bundle.manifest
     members = tuple(
@@ -256,20 +260,21 @@ def validation_part(bundle: Bundle, store: Store, split: str | None) -> Validati
     """Return the validation images of a store that a bundle may be calibrated on.
 
     Args:
-        bundle: What is to be calibrated.
+        bundle: The bundle to calibrate.
         store: Images and labels.
-        split: Name of the split; the bundle's own if None.
+        split: Name of the split; None: the bundle's own.
 
     Raises:
         BundleError: No split is given, and the bundle was not trained on exactly one.
-        DataError: The store is prepared otherwise, or the part is empty.
+        DataError: The store is prepared differently, or the part is empty.
         LeakError: Training saw some of the patients, or they belong to the test part of a split that a
-            member was trained on (of NIH's official one, where an imported net meets a split of a file).
+            member was trained on (or of NIH's official split, for an imported network with a split from a
+            file).
     """
     name = split or bundle.split
     if name is None:
         raise BundleError(
-            f"{bundle.folder} was not trained on one split, so its validation part is not known; "
+            f"{bundle.folder} was not trained on a single split, so its validation part is not known; "
             "name a split with `split`"
         )
     bundle.refuse_other_preparation(store.path, store.preparation)
@@ -278,7 +283,7 @@ def validation_part(bundle: Bundle, store: Store, split: str | None) -> Validati
     refuse_seen_patients(bundle, store.dataset, part.patients, by=("train", "pretrain"))
     tested = {training.trained_on.split for training in bundle.trainings} - {name}
     if not bundle.all_trained and name.startswith("file:") and store.dataset == NIH_DATASET:
-        # Nobody knows which split an imported net is of: what everybody is measured on stays unseen.
+        # The split of an imported network is unknown; keep the test part of the official one unseen.
         tested.add("nih-official")
     for other in sorted(tested):
         if not other.startswith("file:"):
@@ -297,11 +302,11 @@ def write_calibrated(
     """Write the bundle with calibration and operating points fitted on validation images.
 
     Args:
-        predictor: The bundle to calibrate, as loaded or as `with_test_time` changed it, at work.
+        predictor: A predictor with the bundle to calibrate, as loaded or as changed by `with_test_time`.
         part: Images that it may be calibrated on.
         out: Folder of the new bundle.
-        fitting: What is fitted.
-        progress: Receives how many images are predicted.
+        fitting: What to fit.
+        progress: Receives the number of predicted images.
     """
     bundle, store = predictor.bundle, part.store
     old = bundle.manifest
@@ -344,5 +349,5 @@ def _refuse_test_patients(part: ValidationPart, other: Split) -> None:
     if tested:
         raise LeakError(
             f"{len(tested)} patients of the validation part of {part.split.name} are in the test part of "
-            f"{other.name}, where they would be measured; calibrate on patients that no test part holds"
+            f"{other.name}, which must stay unseen; calibrate on patients that are in no test part"
         )

@@ -1,4 +1,4 @@
-"""Engines that compute logits from a bundle's exported graphs on a CPU: onnxruntime and OpenVINO."""
+"""The engines onnxruntime and OpenVINO: logits from a bundle's exported graphs, on a CPU."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +32,14 @@ Cam = Float32[np.ndarray, "n k h w"]
 class OnnxEngine:
     """The exported graphs of a bundle's members in onnxruntime.
 
-    One image is the work of all threads. Of several images each is the work of one thread: none waits for
-    another, and an image's activations stay in the cache. Both take graphs of their own, which are opened
-    when they are first needed.
+    A single image uses all threads. Of several images, each uses one thread: no thread waits for another,
+    and the activations of an image stay in the cache. The two modes need separate sessions, which are opened
+    on first use.
 
     Args:
         graphs: ONNX file of each member, in order.
-        threads: How many; None: as many as `num_threads` gives.
-        checksums: SHA-256 of each file, checked whenever one is opened; None: files only just written.
+        threads: Number of threads; None: `num_threads()`.
+        checksums: SHA-256 of each file, checked whenever it is opened; None: the files were just written.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class OnnxEngine:
         return self._opened[threads]
 
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
-        """Return each member's logits (view, n, k) of prepared pixels (n, s, s).
+        """Return each member's logits (view, n, k) for prepared pixels (n, s, s).
 
         Raises:
-            BundleError: A file is nothing that this onnxruntime can run.
+            BundleError: This version of onnxruntime cannot run a file.
         """
         return [
             np.concatenate(self._runs(session, LOGITS, pixels), axis=1).astype(np.float64)
@@ -77,16 +77,17 @@ class OnnxEngine:
         """Return each member's exact class activation maps.
 
         Returns:
-            float32 (n, k, h, w), in the member's findings; the mean over places, and the bias, are its logit.
+            float32 (n, k, h, w), for the member's findings; the mean over locations plus the bias is the
+            logit.
 
         Raises:
-            BundleError: A member has no exact map, or a file is nothing that this onnxruntime can run.
+            BundleError: A member has no exact map, or this version of onnxruntime cannot run a file.
         """
         sessions = self._sessions(len(pixels))
         if any(CAM not in {output.name for output in session.get_outputs()} for session in sessions):
             raise BundleError(
-                "this bundle has no exact class activation map: that takes one plain view and global average "
-                "pooling before one linear layer; use another explanation"
+                "this bundle has no exact class activation map, which requires one plain view and global "
+                "average pooling before one linear layer; use another method"
             )
         return [np.concatenate(self._runs(session, CAM, pixels)) for session in sessions]
 
@@ -101,15 +102,15 @@ class OnnxEngine:
 
 
 _VIEWS = 8
-"""Views per run: a batch keeps both cores busy, and more of them are no quicker."""
+"""Views per run: enough to keep two cores busy; more are no faster."""
 
 
 class OpenVinoEngine:
     """The exported graphs of a bundle's members in OpenVINO.
 
     Args:
-        graphs: OpenVINO's XML file of each member, in order, its weights beside it.
-        threads: Of each run; None: as many as `num_threads` gives.
+        graphs: OpenVINO's XML file of each member, in order, with the weights in the same folder.
+        threads: Threads of each run; None: `num_threads()`.
 
     Raises:
         MissingExtra: OpenVINO is not installed.
@@ -119,7 +120,7 @@ class OpenVinoEngine:
     def __init__(self, graphs: Sequence[Path], *, threads: int | None = None) -> None:
         openvino = import_openvino()
         settings = {
-            # Without this it computes with half the digits on CPUs that are quick at that.
+            # Without this, OpenVINO computes in half precision on CPUs that support it.
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads or num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
@@ -133,11 +134,11 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise BundleError(
                 f"{graphs[0].parent} holds a graph that OpenVINO {openvino.__version__} cannot run "
-                f"({' '.join(str(error).split())[:200]}); export the bundle again with thorax export"
+                f"({' '.join(str(error).split())[:200]}); export the bundle again"
             ) from error
 
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
-        """Return each member's logits (view, n, k) of prepared pixels (n, s, s)."""
+        """Return each member's logits (view, n, k) for prepared pixels (n, s, s)."""
         return [
             np.concatenate(
                 [
@@ -161,7 +162,7 @@ def import_openvino() -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtra(
             "the engine openvino needs OpenVINO, which is not installed; install it with "
-            f"{install_line('openvino')}, or use `engine=onnx`"
+            f"{install_line('openvino')}, or set `engine=onnx`"
         ) from error
     return openvino
 

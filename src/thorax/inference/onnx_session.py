@@ -1,9 +1,9 @@
-"""Exported graphs opened by onnxruntime: when they are needed, or ahead of that in a thread.
+"""Opens exported graphs in onnxruntime, on demand or ahead of time in a thread.
 
-Opening a graph keeps one core busy outside Python's lock for about as long as importing what checks the
-manifest keeps another, so `prefetch` begins early. It trusts nothing: a graph is opened only if it has the
-checksum that the manifest gives, and `open_session` takes it only for that file with that checksum. Whatever
-goes wrong is left to `open_session`, which says so.
+Opening a graph keeps one core busy, without the GIL, for about as long as importing the code that checks the
+manifest keeps another, so `prefetch` starts early. It trusts nothing: a graph is opened only if its checksum
+is the one in the manifest, and `open_session` uses it only for the same file and checksum. Errors are left to
+`open_session`, which reports them.
 """
 
 import json
@@ -20,18 +20,18 @@ from thorax.hardware import has_cuda_driver, num_threads
 __all__ = ["is_prefetched", "open_session", "prefetch"]
 
 _prefetched: Final[dict[tuple[Path, str, int], Future[Any]]] = {}
-"""Sessions that are being opened, by file, SHA-256 and threads; each is taken once."""
+"""Sessions being opened, by file, SHA-256 and threads; each is used once."""
 
 
 def prefetch(path: Path, images: Sequence[Path], *, device: str = "auto", engine: str = "auto") -> None:
-    """Begin to open the float32 graphs of a bundle in a thread, unless another engine will compute.
+    """Start opening the float32 graphs of a bundle in a thread, unless another engine will be used.
 
     Args:
-        path: The bundle, or the run that made it; anything else is passed over.
-        images: What will be predicted, files or folders: one file takes a graph for all threads, several take
-            a graph for one thread; see `OnnxEngine`.
-        device: As for `open_predictor`.
-        engine: As for `open_predictor`.
+        path: The bundle, or the run that made it; anything else is ignored.
+        images: Files or folders to predict: a single file needs a session for all threads, several need a
+            session for one thread; see `OnnxEngine`.
+        device: See `open_predictor`.
+        engine: See `open_predictor`.
     """
     on_cpu = device == "cpu" or (device == "auto" and (engine == "onnx" or not has_cuda_driver()))
     if engine not in {"auto", "onnx"} or not on_cpu:
@@ -41,7 +41,7 @@ def prefetch(path: Path, images: Sequence[Path], *, device: str = "auto", engine
         graphs = list(_graphs(json.loads((folder / MANIFEST).read_bytes())))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return
-    one_image = len(images) == 1 and not os.path.isdir(images[0])  # noqa: PTH112  (of any name: never raises)
+    one_image = len(images) == 1 and not os.path.isdir(images[0])  # noqa: PTH112  (never raises, whatever the name)
     threads = num_threads() if one_image else 1
     keys = {(name, sha256): _key(folder / name, sha256, threads) for name, sha256 in graphs}
     missing = {graph: key for graph, key in keys.items() if key not in _prefetched}
@@ -49,40 +49,40 @@ def prefetch(path: Path, images: Sequence[Path], *, device: str = "auto", engine
         return
     opener = ThreadPoolExecutor(1)
     checks = {graph: opener.submit(check_file, folder, *graph) for graph in missing}
-    # Imported here, not in the thread, which imports nothing: two threads that import NumPy at once meet one
-    # another's half of it, in one of twenty starts.
+    # Imported here, not in the thread: if two threads import NumPy at once, one of them sees a half-imported
+    # module in about one of twenty starts.
     import onnxruntime  # noqa: F401, PLC0415  (0.1 s, while checksums are computed)
 
-    def opened(name: str, sha256: str) -> Any:
+    def open_checked(name: str, sha256: str) -> Any:
         checks[name, sha256].result()
         return _open(folder / name, threads)
 
-    _prefetched.update({key: opener.submit(opened, *graph) for graph, key in missing.items()})
+    _prefetched.update({key: opener.submit(open_checked, *graph) for graph, key in missing.items()})
     opener.shutdown(wait=False)
 
 
 def is_prefetched(graph: Path, sha256: str) -> bool:
-    """Return whether a graph is being opened, for any number of threads: its checksum is checked there."""
+    """Return whether a graph is being opened, and its checksum checked, for any number of threads."""
     file = _key(graph, sha256, 0)[:2]
     return any(key[:2] == file for key in list(_prefetched))
 
 
 def open_session(graph: Path, threads: int, *, sha256: str | None = None) -> Any:
-    """Open an ONNX file, or take the session that `prefetch` opened; Python's lock is free meanwhile.
+    """Open an ONNX file, or take the session that `prefetch` opened; the GIL is released meanwhile.
 
     Args:
         graph: The file.
-        threads: Of each run.
-        sha256: What the file must be; None: a file that was only just written.
+        threads: Threads of each run.
+        sha256: Checksum that the file must have; None: the file was just written.
 
     Raises:
-        BundleError: It has another checksum, or this onnxruntime cannot run it.
+        BundleError: The checksum differs, or this version of onnxruntime cannot run the file.
     """
     if sha256 is None:
         return _open(graph, threads)
-    begun = _prefetched.pop(_key(graph, sha256, threads), None)
-    if begun is not None and begun.exception() is None:
-        return begun.result()
+    prefetched = _prefetched.pop(_key(graph, sha256, threads), None)
+    if prefetched is not None and prefetched.exception() is None:
+        return prefetched.result()
     check_file(graph.parent, graph.name, sha256)
     return _open(graph, threads)
 
@@ -92,7 +92,7 @@ def _key(graph: Path, sha256: str, threads: int) -> tuple[Path, str, int]:
 
 
 def _graphs(manifest: Any) -> Iterator[tuple[str, str]]:
-    """Yield name and SHA-256 of each member's graph inside the bundle; the manifest is not checked yet."""
+    """Yield the name and SHA-256 of each member's graph in the bundle; the manifest is not yet checked."""
     for engine in manifest["engines"]:
         if (engine["kind"], engine["precision"]) == ("onnx", "float32"):
             for net in engine["nets"]:
@@ -102,20 +102,20 @@ def _graphs(manifest: Any) -> Iterator[tuple[str, str]]:
 
 
 def _open(graph: Path, threads: int) -> Any:
-    import onnxruntime  # noqa: PLC0415  (0.1 s, which `prefetch` spends beside computing checksums)
+    import onnxruntime  # noqa: PLC0415  (0.1 s, during which `prefetch` computes checksums)
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Microseconds that a thread waits in a loop for its next piece before it sleeps. DenseNet-121 has 180
-    # pieces, and takes 4 % longer where threads sleep at once; where they never do, one image takes half as
-    # long again on a machine that is shared.
+    # Microseconds that a thread spins for its next task before it sleeps. DenseNet-121 has 180 tasks: it
+    # takes 4 % longer if threads sleep at once; if they never sleep, one image takes 50 % longer on a shared
+    # machine.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "30")
-    options.log_severity_level = 3  # errors, which are raised: a warning on standard error helps nobody
+    options.log_severity_level = 3  # errors only: warnings on standard error are of no use to callers
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    # onnxruntime's errors have no class in common but this one.
+    # Exception is the only common base class of onnxruntime's errors.
     except Exception as error:
         raise BundleError(
             f"{graph} cannot be run by onnxruntime {onnxruntime.__version__} "
-            f"({' '.join(str(error).split())}); export the bundle again with thorax export"
+            f"({' '.join(str(error).split())}); export the bundle again"
         ) from error

@@ -1,7 +1,7 @@
-"""Images to predictions.
+"""Predicts findings in images, without torch.
 
-The predictor knows the pipeline (engine -> mean -> calibration -> sigmoid -> operating points) and nothing
-of how logits are computed; an engine does that. No torch here.
+The pipeline is engine -> mean -> calibration -> sigmoid -> operating points; how logits are computed is
+left to the engine.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 ViewLogits = Float64[np.ndarray, "_view n _k"]
-"""Logits of one member for each view of each image."""
+"""One member's logits for each view of each image."""
 
 Stack = Float64[np.ndarray, "source n k"]
 
@@ -45,13 +45,13 @@ def mean_logit(
 ) -> Float64[np.ndarray, "n k"]:
     """Return the weighted mean of logits, or the logit of the weighted mean of their probabilities.
 
-    One source is returned as it is, to the bit. Nothing is clipped: the logit of a mean of probabilities is
-    computed from logarithms, so that it stays exact where they round to 1.
+    A single source is returned unchanged, to the bit. Nothing is clipped: the logit of a mean of
+    probabilities is computed from logarithms, so it stays exact where probabilities round to 1.
 
     Args:
-        logits: From each source.
-        mean_of: What is averaged.
-        weights: Of the sources, adding up to 1; equal ones if not given.
+        logits: Logits from each source.
+        mean_of: Whether to average logits or probabilities.
+        weights: Weights of the sources, which sum to 1; None: equal weights.
     """
     if len(logits) == 1:
         first: Float64[np.ndarray, "n k"] = logits[0]
@@ -59,28 +59,28 @@ def mean_logit(
     shares = np.full(len(logits), 1 / len(logits)) if weights is None else np.asarray(weights, dtype=float)
     if mean_of == "logits":
         return np.asarray(np.tensordot(shares, logits, axes=1))
-    some = shares > 0
-    log_share = np.log(shares[some])[:, None, None]
-    log_present = np.logaddexp.reduce(log_share - np.logaddexp(0, -logits[some]), axis=0)
-    log_absent = np.logaddexp.reduce(log_share - np.logaddexp(0, logits[some]), axis=0)
+    positive = shares > 0
+    log_share = np.log(shares[positive])[:, None, None]
+    log_present = np.logaddexp.reduce(log_share - np.logaddexp(0, -logits[positive]), axis=0)
+    log_absent = np.logaddexp.reduce(log_share - np.logaddexp(0, logits[positive]), axis=0)
     return np.asarray(log_present - log_absent)
 
 
 def member_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Stack:
-    """Return each member's mean over its views, in the columns of the bundle's findings."""
-    found = []
+    """Return each member's mean over its views, with columns in the order of the bundle's findings."""
+    means = []
     for member, views in zip(manifest.members, logits, strict=True):
         columns = [member.findings.index(name) for name in manifest.findings]
-        found.append(mean_logit(views, mean_of=member.test_time.mean_of)[:, columns])
-    return np.stack(found)
+        means.append(mean_logit(views, mean_of=member.test_time.mean_of)[:, columns])
+    return np.stack(means)
 
 
 def pooled_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Float64[np.ndarray, "n k"]:
     """Return the logits of the whole pipeline, before calibration.
 
     Args:
-        logits: From each member, in the manifest's order.
-        manifest: How they become one.
+        logits: Logits from each member, in the manifest's order.
+        manifest: Says how to combine them.
     """
     members = member_logits(logits, manifest)
     if manifest.ensemble is None:
@@ -90,7 +90,7 @@ def pooled_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Float64[n
 
 
 _BATCH = 32
-"""Images per call of the engine: enough to keep two cores busy, 8 MB of float32 at 256 pixels."""
+"""Images per call of the engine: enough to keep two cores busy; 8 MB of float32 at 256 pixels."""
 
 ReadRows = Callable[[Rows], PixelsBatch]
 _Result = TypeVar("_Result")
@@ -98,10 +98,10 @@ _Result = TypeVar("_Result")
 
 @runtime_checkable
 class Engine(Protocol):
-    """Computes the logits of a bundle's members."""
+    """Something that computes the logits of a bundle's members."""
 
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
-        """Return each member's logits (view, n, k) of prepared pixels (n, s, s), in the member's findings."""
+        """Return each member's logits (view, n, k) for prepared pixels (n, s, s), by its findings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """An image on its way to the engine: small, whatever the size of its file."""
+class _Prepared:
+    """A prepared image that waits for the engine; small, whatever the size of its file."""
 
     source: str
     pixels: Pixels
@@ -122,10 +122,10 @@ class _Ready:
 
 
 class Predictor:
-    """A bundle at work.
+    """Predicts with a bundle.
 
     Args:
-        bundle: What to predict with.
+        bundle: The bundle.
         engine: Computes the bundle's logits.
     """
 
@@ -135,16 +135,16 @@ class Predictor:
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model this is."""
+        """The identity of the model, as predictions state it."""
         manifest = self.bundle.manifest
         return ModelIdentity(manifest.name, self.bundle.sha256, calibrated=manifest.calibration is not None)
 
     def logits(self, pixels: PixelsBatch) -> Float64[np.ndarray, "n k"]:
-        """Return the pipeline's logits before calibration, (n, k), of prepared pixels (n, s, s)."""
+        """Return the pipeline's logits before calibration, (n, k), for prepared pixels (n, s, s)."""
         return pooled_logits(self._engine.logits(pixels), self.bundle.manifest)
 
     def probabilities(self, pixels: PixelsBatch) -> Probabilities:
-        """Return the probability of each finding, (n, k), of prepared pixels (n, s, s)."""
+        """Return the probability of each finding, (n, k), for prepared pixels (n, s, s)."""
         manifest = self.bundle.manifest
         logits, calibration = self.logits(pixels), manifest.calibration
         return sigmoid(logits) if calibration is None else calibration.apply(logits, manifest.findings)
@@ -152,20 +152,20 @@ class Predictor:
     def predict_rows(
         self, read: ReadRows, rows: Rows, *, progress: CountCallback | None = None
     ) -> Probabilities:
-        """Return the probability of each finding, (n, k), of rows of a store.
+        """Return the probability of each finding, (n, k), for rows of a store.
 
         Args:
-            read: Gives the prepared pixels of some rows: `Store.pixels` of a store prepared as the
-                bundle wants it.
+            read: Returns the prepared pixels of some rows: `Store.pixels` of a store prepared as the bundle
+                requires.
             rows: Row numbers.
-            progress: Called with the number of images done and the number of all.
+            progress: Called with the number of images done and the total.
         """
         return np.concatenate(list(_over_rows(self.probabilities, read, rows, progress)))
 
     def member_logits_of_rows(
         self, read: ReadRows, rows: Rows, *, progress: CountCallback | None = None
     ) -> Float64[np.ndarray, "member n k"]:
-        """Return each member's own logits, meant over its views, of rows of a store; see `predict_rows`."""
+        """Return each member's logits, averaged over its views, for rows of a store; see `predict_rows`."""
 
         def compute(pixels: PixelsBatch) -> Float64[np.ndarray, "member n k"]:
             return member_logits(self._engine.logits(pixels), self.bundle.manifest)
@@ -173,16 +173,16 @@ class Predictor:
         return np.concatenate(list(_over_rows(compute, read, rows, progress)), axis=1)
 
     def predict(self, radiographs: Iterable[Radiograph], sources: Iterable[str]) -> list[Prediction]:
-        """Return the predictions of radiographs; `sources` is what each is called."""
+        """Predict radiographs; `sources` are their names in the predictions."""
         pairs = zip(radiographs, sources, strict=True)
-        return self._predict_ready([self._ready(radiograph, source) for radiograph, source in pairs])
+        return self._predict_prepared([self._prepare(radiograph, source) for radiograph, source in pairs])
 
     def predict_files(
         self, sources: Iterable[ImageSource], *, value_range: ValueRange | None = None
     ) -> Iterator[Prediction | Failure]:
-        """Predict files, or images in memory, in order; one that cannot be read becomes a `Failure`.
+        """Predict files or images in memory, in order; one that cannot be read yields a `Failure`.
 
-        The next files are read in threads while the engine computes: decoding leaves Python's lock free.
+        Threads read the next files while the engine computes, since decoding releases the GIL.
         """
         with ThreadPoolExecutor(num_threads()) as readers:
             waiting = (
@@ -190,27 +190,28 @@ class Predictor:
                 for batch in _batched(sources)
             )
             for batch in _one_ahead(waiting):
-                read = [each.result() for each in batch]
-                predictions = iter(self._predict_ready([each for each in read if isinstance(each, _Ready)]))
-                for each in read:
-                    yield next(predictions) if isinstance(each, _Ready) else each
+                images = [future.result() for future in batch]
+                prepared = [image for image in images if isinstance(image, _Prepared)]
+                predictions = iter(self._predict_prepared(prepared))
+                for image in images:
+                    yield next(predictions) if isinstance(image, _Prepared) else image
 
-    def _read(self, source: ImageSource, value_range: ValueRange | None) -> "_Ready | Failure":
+    def _read(self, source: ImageSource, value_range: ValueRange | None) -> "_Prepared | Failure":
         try:
-            return self._ready(read_radiograph(source, value_range=value_range), source_name(source))
+            return self._prepare(read_radiograph(source, value_range=value_range), source_name(source))
         except ImageError as error:
             return Failure(source_name(source), str(error))
 
-    def _ready(self, radiograph: Radiograph, source: str) -> "_Ready":
-        return _Ready(source, prepare(radiograph, self.bundle.manifest.preparation), _warnings(radiograph))
+    def _prepare(self, radiograph: Radiograph, source: str) -> "_Prepared":
+        return _Prepared(source, prepare(radiograph, self.bundle.manifest.preparation), _warnings(radiograph))
 
-    def _predict_ready(self, images: "list[_Ready]") -> list[Prediction]:
+    def _predict_prepared(self, images: "list[_Prepared]") -> list[Prediction]:
         if not images:
             return []
-        probabilities = self.probabilities(np.stack([each.pixels for each in images]))
+        probabilities = self.probabilities(np.stack([image.pixels for image in images]))
         return [self._prediction(image, row) for image, row in zip(images, probabilities, strict=True)]
 
-    def _prediction(self, image: "_Ready", probabilities: Float64[np.ndarray, " k"]) -> Prediction:
+    def _prediction(self, image: "_Prepared", probabilities: Float64[np.ndarray, " k"]) -> Prediction:
         points = self.bundle.manifest.operating_points
         thresholds = points.thresholds if points else {}
         return Prediction(
@@ -239,17 +240,17 @@ def _over_rows(
 
 def _warnings(radiograph: Radiograph) -> tuple[str, ...]:
     if radiograph.view is ViewPosition.LATERAL:
-        return ("this is a lateral view; the model has only learnt frontal ones",)
+        return ("this is a lateral view; the model was trained on frontal views only",)
     return ()
 
 
 def _one_ahead(items: Iterable[_Result]) -> Iterator[_Result]:
-    """Yield the items, each after the next was taken."""
-    taken: list[_Result] = []
+    """Yield each item only after fetching the next one."""
+    pending: list[_Result] = []
     for item in items:
-        yield from taken
-        taken = [item]
-    yield from taken
+        yield from pending
+        pending = [item]
+    yield from pending
 
 
 def _batched(sources: Iterable[ImageSource]) -> Iterator[list[ImageSource]]:

@@ -1,4 +1,4 @@
-"""The engine that computes logits with torch, on a CPU or a GPU."""
+"""The torch engine: logits on a CPU or GPU."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class _Net:
 
 
 class TorchEngine:
-    """A bundle's nets in torch.
+    """A bundle's networks in torch.
 
     Args:
-        bundle: Whose nets.
-        device: "cpu", "cuda"..., or "auto" for a GPU where there is one.
+        bundle: The bundle.
+        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU if there is one.
 
     Raises:
         RecipeError: There is no such device.
@@ -48,7 +48,7 @@ class TorchEngine:
         ]
 
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
-        """Return each member's logits (view, n, k) of prepared pixels (n, s, s)."""
+        """Return each member's logits (view, n, k) for prepared pixels (n, s, s)."""
         with full_float32():
             return [
                 view_logits(
@@ -62,10 +62,10 @@ class TorchEngine:
 
 
 def load_member(bundle: Bundle, member: Member) -> Classifier:
-    """Build a member's net, with its weights, on the CPU.
+    """Build a member's network with its weights, on the CPU.
 
     Raises:
-        BundleError: The net cannot be built here, or the weights do not fit it.
+        BundleError: The network cannot be built here, or the weights do not fit it.
     """
     model = member.model.model_copy(update={"weights": "none"})
     try:
@@ -73,7 +73,7 @@ def load_member(bundle: Bundle, member: Member) -> Classifier:
     except RecipeError as error:
         made_with = member.provenance.versions.get("timm", "another version")
         raise BundleError(
-            f"the net of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
+            f"the network of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
         ) from error
     load_weights(classifier, bundle.weights[member.weights])
     classifier.places = member.places
@@ -86,12 +86,12 @@ def view_logits(
     """Return the logits of each view of each image.
 
     Args:
-        classifier: In evaluation mode.
-        pixels: Prepared images, on the net's device.
-        input_size: Side of the net's input.
-        test_time: Which views.
+        classifier: The network, in evaluation mode.
+        pixels: Prepared images, on the network's device.
+        input_size: Side of the network's input.
+        test_time: Gives the views.
     """
     with torch.inference_mode():
-        found = [classifier(seen(pixels, view, input_size)).float() for view in views(test_time)]
-        stacked = torch.stack(found).cpu().numpy()
+        logits = [classifier(seen(pixels, view, input_size)).float() for view in views(test_time)]
+        stacked = torch.stack(logits).cpu().numpy()
     return stacked.astype(np.float64)
