@@ -145,7 +145,9 @@ def test_without_calibration_nothing_is_quantised(make_bundle, part_of, tmp_path
 
 
 def test_int8_stands_on_the_float_engine(bundle, part_of):
-    with pytest.raises(BundleError, match=r"has no engine onnx \(it has torch\); make it with thorax export"):
+    with pytest.raises(
+        BundleError, match=r"has no engine onnx \(it has torch\); export it first with `to=onnx`"
+    ):
         export_int8(bundle, part_of(bundle), gated=("Mass",))
 
 

@@ -64,7 +64,7 @@ def timm_net(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """
     if options.backbone is None:
         raise RecipeError(
-            "a checkpoint does not say which network it belongs to; give the name used in training as `backbone`"
+            "a checkpoint does not name its network; give the name used in training as `backbone`"
         )
     full_name = options.backbone
     name, _, _ = full_name.partition(".")
