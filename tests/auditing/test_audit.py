@@ -210,3 +210,14 @@ def test_the_json_is_whole_and_has_no_number_that_is_none(clean, split):
     assert value["failed"] is False
     assert "equal, near and blank images: pixels were not to be read" in value["unchecked"]
     assert len(value["prevalence"]) == 15 * 3
+
+
+def test_a_split_without_a_test_part_is_audited_as_far_as_it_goes(tmp_path, clean, names):
+    learnt = {part: names[part] for part in ("train", "val")}
+    assert kinds(look(clean, learnt)) == {"split-unknown"}
+    predicted = predictions(tmp_path, clean, names["val"], np.linspace(0.01, 0.99, len(names["val"])))
+    figures = {"split": {"part": "test"}, "operating_points": {"test_tuned": True}}
+    found = look(clean, learnt, predictions=predicted, metrics=figures)
+    assert {"rows-of-val", "tuned-on-test"} <= kinds(found)
+    assert "findings-dropped" not in kinds(found)
+    assert {"predictions", "what metrics.json says"} <= set(found.checked)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from thorax.arrays import NOT_LABELED
 from thorax.auditing.label_checks import (
     NIH_OFFICIAL_TEST_POSITIVES,
     _fewer_by_chance,
@@ -14,7 +15,7 @@ from thorax.auditing.label_checks import (
     count_prevalence,
     measurable,
 )
-from thorax.datasets.splits import NIH_DATASET
+from thorax.datasets.splits import NIH_DATASET, NIH_OFFICIAL_TEST_IMAGES, nih_official_test_patients
 from thorax.findings import NIH15
 
 NEWEST = {"Data_Entry_2017_v2020.csv": "ab"}
@@ -133,3 +134,27 @@ def test_the_tail_of_the_hypergeometric_law_equals_counting():
     for both in range(4):
         counted = sum(len(kept & set(draw)) <= both for draw in draws) / len(draws)
         assert _fewer_by_chance(9, 4, positive, both) == pytest.approx(counted)
+
+
+def test_labels_that_do_not_have_the_official_tests_counts_are_found(table):
+    patients = sorted(nih_official_test_patients(), key=int)
+    images = [f"{int(patient):08d}_{number:03d}.png" for number in range(10) for patient in patients]
+    images = images[:NIH_OFFICIAL_TEST_IMAGES]
+    positive = {
+        name: np.arange(len(images)) < NIH_OFFICIAL_TEST_POSITIVES[name] for name in ("Mass", "Hernia")
+    }
+    official = table(images, **positive)
+    assert check_label_version(official, NIH_DATASET, NEWEST) == []
+    official.frame.loc[0, "Hernia"] = 0
+    [problem] = check_label_version(official, NIH_DATASET, NEWEST)
+    assert problem.examples == ("the official test has other numbers of Hernia",)
+
+
+def test_prevalence_is_compared_only_where_both_parts_have_labels(table, lists):
+    images = table(names(800), Mass=[0] * 400 + [1] * 400)
+    train, test = names(400), names(400, first=401)
+    assert len(check_prevalence(images, lists(images, train=train, test=test))) == 1
+    assert check_prevalence(images, lists(images, train=train)) == []
+    assert check_prevalence(images, lists(images, train=train, test=["99999999_000.png"])) == []
+    unlabeled = table(names(800), Mass=[NOT_LABELED] * 400 + [1] * 400)
+    assert check_prevalence(unlabeled, lists(unlabeled, train=train, test=test)) == []

@@ -52,3 +52,11 @@ def test_the_real_label_file_agrees_with_itself(real, nih_sample):
     [problem] = check_listed_labels(table, Locator(table, NIH_DATASET), listed)
     assert problem.examples == ("00000001_000.png: Cardiomegaly 0 (store 1)",)
     assert np.all(listed.targets >= 0)
+
+
+def test_a_list_of_other_images_or_findings_is_not_compared(tmp_path, table):
+    path = tmp_path / "list.txt"
+    path.write_text(f"Image Index,Mass\n{NAMES[0]},1\n")
+    listed = read_listed_labels(path)
+    for store in (table(NAMES, Edema=[0, 0, 0]), table(["00000009_000.png"], Mass=[0])):
+        assert check_listed_labels(store, Locator(store, NIH_DATASET), listed) == []

@@ -182,3 +182,10 @@ def test_a_real_models_predictions_are_sound(real, shared_data):
     assert file.values.shape == (11_516, 14)
     assert check_predicted_values(*predicted) == []
     assert check_ranking(*predicted, real.table) == []
+
+
+def test_predictions_of_other_images_or_findings_are_not_ranked(read, table):
+    images = table(NAMES, Edema=np.arange(300) % 3 == 0)
+    assert check_ranking(*read(NAMES, images, Mass=spread(0)), images) == []
+    images = table(["99999999_000.png"], Mass=[1])
+    assert check_ranking(*read(NAMES, images, Mass=spread(0)), images) == []

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -6,6 +7,7 @@ from thorax.atomic_io import sha256_of_lines
 from thorax.auditing.protocol_checks import check_bundle, check_metrics
 from thorax.bundle import (
     Bundle,
+    Ensemble,
     Imported,
     Manifest,
     Member,
@@ -137,3 +139,20 @@ def test_what_is_no_metrics_file_is_refused(tmp_path, text):
         read_metrics(path)
     path.write_text(json.dumps(metrics()))
     assert read_metrics(path) == metrics()
+
+
+def test_an_ensemble_weighted_on_test_is_found_and_no_calibration_is_needed(tmp_path, split):
+    sound = bundle(tmp_path, split)
+    weights = Ensemble(mean_of="probabilities", weights=(1.0,), fitted_on=reference("test"))
+    changed = sound.manifest.model_copy(update={"ensemble": weights, "calibration": None})
+    [problem] = check(replace(sound, manifest=changed), split)
+    assert problem.examples == ("the ensemble's weights: test part of x",)
+    unfitted = weights.model_copy(update={"fitted_on": None})
+    changed = sound.manifest.model_copy(update={"ensemble": unfitted, "calibration": None})
+    assert check(replace(sound, manifest=changed), split) == []
+
+
+def test_patients_of_a_part_that_is_not_listed_are_not_looked_for(tmp_path, table, lists):
+    learnt = lists(table([TRAIN, VAL]), train=[TRAIN], val=[VAL])
+    seen = {"train": frozenset(hashed_patients(NIH_DATASET, ["1"]).values())}
+    assert check(bundle(tmp_path, learnt, patients=seen), learnt) == []

@@ -3,11 +3,14 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from thorax.atomic_io import sha256_of_file
 from thorax.bundle import (
+    Exported,
     Manifest,
     Member,
     OperatingPoints,
     Trained,
+    attach_engine,
     hashed_patients,
     load_bundle,
     refuse_seen_patients,
@@ -15,6 +18,7 @@ from thorax.bundle import (
     write_bundle,
 )
 from thorax.bundle.folder import copy_bundle
+from thorax.bundle.manifest import ExportedFile, ExportedNet, Parity
 from thorax.calibration import Platt, Temperature
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.image_set import ImageSet
@@ -226,3 +230,53 @@ def test_calibration_may_see_again_what_calibrated(bundle):
     refuse_seen_patients(bundle, "folder", ["c"], by=("train", "pretrain"))
     with pytest.raises(LeakError, match=r"2 of these 3 patients .*\(2 in train\)"):
         refuse_seen_patients(bundle, "folder", ["a", "b", "c"], by=("train", "pretrain"))
+
+
+def exported(*, nets=1, precision="float32") -> Exported:
+    file = ExportedFile(name="", sha256="")
+    parity = Parity(
+        compared_with="torch", compared_on=reference("val"), num_images=3, largest_difference=1e-6
+    )
+    return Exported(
+        kind="onnx", precision=precision, nets=(ExportedNet(files=(file,), cam=False),) * nets, parity=parity,
+        versions={},
+    )  # fmt: skip
+
+
+def test_an_engine_that_is_attached_again_replaces_the_one_before(bundle, tmp_path):
+    graph = tmp_path / "graph.onnx"
+    graph.write_bytes(b"first")
+    first = attach_engine(bundle, exported(), [[graph]])
+    [name] = [file.name for file in first.manifest.engines[0].nets[0].files]
+    assert (first.folder / name).read_bytes() == b"first"
+    both = attach_engine(first, exported(precision="int8"), [[graph]])
+    graph.write_bytes(b"second")
+    again = attach_engine(both, exported(), [[graph]])
+    assert not (again.folder / name).exists()
+    written = {
+        engine.precision: (again.folder / engine.nets[0].files[0].name).read_bytes()
+        for engine in again.manifest.engines
+    }
+    assert written == {"int8": b"first", "float32": b"second"}
+
+
+@pytest.mark.parametrize(
+    ("engines", "message"),
+    [
+        ((exported(nets=2),), "2 exported nets do not fit 1 members"),
+        ((exported(), exported()), "an engine is listed twice"),
+    ],
+)
+def test_engines_must_fit_the_manifest(engines, message):
+    with pytest.raises(ValidationError, match=message):
+        manifest(engines=engines)
+
+
+def test_patients_that_are_not_lists_of_hashes_are_refused(bundle):
+    path = bundle.folder / "bundle.json"
+    patients = bundle.folder / "patients.json"
+    patients.write_text('{"train": 3}')
+    values = json.loads(path.read_text()) | {"patients_sha256": sha256_of_file(patients)}
+    path.write_text(json.dumps(values))
+    with pytest.raises(BundleError, match=r"patients\.json is not a list of hashes per part"):
+        load_bundle(bundle.folder)

@@ -105,3 +105,13 @@ def test_hostile_bytes_and_names(tmp_path):
 def test_ages_beyond_every_integer(tmp_path):
     source = read_folder(written(tmp_path, f"path,age,Mass\na.png,{'9' * 25},1\n"))
     assert source.table.frame["age"].isna().all()
+
+
+def test_a_view_is_chosen_among_the_images_of_a_csv(tmp_path):
+    source = read_folder(written(tmp_path, "path,view,Mass\na.png,AP,1\nb.png,PA,0\n"), view="PA")
+    assert source.table.images == ["b.png"]
+    assert source.whole.images == ("a.png", "b.png")
+    assert source.notices[1:] == (
+        "2 of 2 described images are there",
+        "1 of them have view PA",
+    )

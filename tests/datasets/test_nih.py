@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thorax.datasets.nih import read_nih
+from thorax.datasets.nih import is_nih, read_nih
 from thorax.datasets.sources import open_source
+from thorax.datasets.splits import NIH_IMAGES
+from thorax.datasets.table import Patients
 from thorax.errors import DataError
 from thorax.findings import NIH14, NIH15, NO_FINDING, parse_finding
 
@@ -171,6 +173,7 @@ def test_damaged_box_lines_are_named(tmp_path):
     boxes = tmp_path / "BBox_List_2017.csv"
     for line, message in [
         ("00000003_000.png,Mass,1,2,x,4", r"line 2: the box of 00000003_000.png is not four numbers"),
+        ("00000003_000.png,Mass,1,2,nan,4", r"line 2: the box of 00000003_000.png is not four finite"),
         ("00000099_000.png,Mass,1,2,3,4", r"line 2: 00000099_000.png has a box and no row"),
         ("00000003_000.png,Masss,1,2,3,4", r"unknown finding 'Masss' in .*line 2"),
     ]:
@@ -192,6 +195,16 @@ def test_a_file_that_is_no_data_set(tmp_path):
         open_source(tmp_path / "missing")
     with pytest.raises(DataError, match="and 0 other CSV files"):
         open_source(tmp_path)
+    with pytest.raises(
+        DataError, match=r"has none of Data_Entry_2017_v2020\.csv, .*give the folder that has"
+    ):
+        read_nih(tmp_path)
+
+
+def test_nihs_layout_has_its_own_name(tmp_path):
+    folder(tmp_path)
+    with pytest.raises(DataError, match=r"in NIH's layout and has its own name; leave `dataset=ours` out"):
+        open_source(tmp_path, dataset="ours")
 
 
 def test_patients_that_are_not_nihs_are_another_data_set(tmp_path):
@@ -230,3 +243,22 @@ def test_both_real_label_layouts_agree(nih_sample, tmp_path):
     first, second = read_nih(ours).table.frame, read_nih(kaggle).table.frame
     assert len(first)
     assert first.equals(second)
+
+
+def test_lists_of_parts_that_cross_or_are_damaged_are_named(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "train_val_list.txt").write_text("00000002_000.png\n00000001_000.png\n")
+    (tmp_path / "test_list.txt").write_text("00000001_000.png\n")
+    with pytest.raises(DataError, match=r"test_list\.txt: 00000001_000\.png is in train_val_list\.txt too"):
+        read_nih(tmp_path)
+    (tmp_path / "test_list.txt").unlink()
+    (tmp_path / "test_list.txt.gz").write_bytes(gzip.compress(b"00000003_000.png\n" * 99)[:-12])
+    with pytest.raises(DataError, match=r"test_list\.txt\.gz cannot be read as a list of images"):
+        read_nih(tmp_path)
+
+
+def test_more_images_than_nih_has_are_another_data_set():
+    images = tuple(f"{1 + row // 1000:08d}_{row % 1000:03d}.png" for row in range(NIH_IMAGES + 1))
+    patients = tuple(str(int(image[:8])) for image in images)
+    assert is_nih(Patients(images[:-1], patients[:-1], ("",) * NIH_IMAGES))
+    assert not is_nih(Patients(images, patients, ("",) * (NIH_IMAGES + 1)))

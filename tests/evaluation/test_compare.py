@@ -364,3 +364,32 @@ def test_intervals_of_means_and_of_differences_hold_the_truth_as_often_as_they_s
         held[seed] = [each.low <= true <= each.high for each, true in shown]
     assert np.all(held.mean(axis=0) >= 0.93), held.mean(axis=0)
     assert np.all(held.mean(axis=0) <= 0.98), held.mean(axis=0)
+
+
+def test_models_without_a_mistake_differ_by_nothing_and_have_no_interval():
+    labeled = labeled_images()
+    perfect = [
+        ScoredImages(model=name, images=labeled.images, scores=scale * labeled.targets, findings=FINDINGS)
+        for name, scale in (("one", 0.5), ("other", 0.9))
+    ]
+    pair = compare(labeled, perfect, resamples=50).pairs[0]
+    for difference in (*(each.auc for each in pair.findings), pair.macro):
+        assert (difference.baseline_auc, difference.model_auc) == (1.0, 1.0)
+        assert difference.difference.value == 0.0
+        assert math.isnan(difference.difference.low)
+        assert math.isnan(difference.difference.high)
+
+
+def test_without_a_resample_of_both_classes_there_is_no_p_value():
+    labeled = LabeledImages(
+        images=["a", "b"], patients=["p", "q"], targets=np.array([[1], [0]], np.int8), findings=FINDINGS[:1]
+    )
+    models = [
+        ScoredImages(model=name, images=["a", "b"], scores=np.array([[a], [0.5]]), findings=FINDINGS[:1])
+        for name, a in (("one", 0.4), ("other", 0.6))
+    ]
+    seed = next(s for s in range(99) if patient_resample(s, np.arange(1), num_patients=2).max() == 2)
+    difference = compare(labeled, models, resamples=1, seed=seed).pairs[0].findings[0].auc
+    assert difference.difference.value == 1.0
+    assert difference.undefined_resamples == 1
+    assert math.isnan(difference.p)

@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from thorax.errors import RecipeError
 from thorax.findings import NIH14, NIH15
@@ -10,7 +11,7 @@ from thorax.recipe.load import (
     shipped_recipes,
     write_recipe,
 )
-from thorax.recipe.schema import Cosine, Plateau, Preparation, Sgd, TestTime
+from thorax.recipe.schema import Cosine, Plateau, Preparation, Recipe, Sgd, TestTime
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -85,6 +86,17 @@ def test_an_optional_part_can_be_taken_out():
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("small-cpu", [override])
+
+
+def test_a_section_that_does_not_exist_is_named_whatever_its_value():
+    for value in ("none", "3"):
+        with pytest.raises(RecipeError, match=r"^recipe small-cpu: there is no setting optimm"):
+            load_recipe("small-cpu", [f"optimm.lr={value}"])
+
+
+def test_a_recipe_is_a_table_of_sections():
+    with pytest.raises(ValidationError, match="valid dictionary"):
+        Recipe.model_validate(["small-cpu"])
 
 
 def test_freezing_must_fit_the_epochs():

@@ -6,6 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from thorax.arrays import NOT_LABELED, UNCERTAIN
+from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.evaluation.calibration import fit
 from thorax.evaluation.calibration.fit import (
@@ -107,6 +108,17 @@ def test_huge_logits_neither_overflow_nor_warn():
     assert MIN_TEMPERATURE <= fitted <= MAX_TEMPERATURE
 
 
+def test_a_fit_that_takes_more_steps_than_there_are_has_no_more_loss_than_the_best():
+    # The negative at -30 draws the scale on by 1/30 a step, though its loss is 0 in every digit by then.
+    targets = np.array([[0], [1]], dtype=np.int8)
+    logits, known = np.array([[-30.0], [-1e-250]]), np.ones((2, 1), dtype=bool)
+    fitted = fit_temperature(targets, known, logits)
+    assert MIN_TEMPERATURE < fitted < 0.5
+    loss = negative_log_likelihood(targets, known, logits, temperature=fitted)
+    assert loss == negative_log_likelihood(targets, known, logits, temperature=MIN_TEMPERATURE)
+    assert loss == pytest.approx(np.log(2) / 2, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("target", "known", "logit", "message"),
     [
@@ -183,6 +195,27 @@ def test_platt_is_logistic_regression_on_smoothed_labels(seed):
         assert (fitted_slope, fitted_intercept) == pytest.approx((slope, intercept), rel=1e-5, abs=1e-5)
         assert fitted_slope == pytest.approx(0.5, abs=0.15)  # undoes the temperature
         assert kept == ""
+
+
+def test_steps_that_go_too_far_are_halved():
+    # One positive at 900 and a hundred negatives: Newton's whole steps would raise the loss.
+    logits = np.array([900.0] + [-800.0] * 100 + [-1000.0])
+    targets = (logits > 0).astype(np.int8)
+    ((slope, intercept, _),) = fit_platt(targets[:, None], np.ones((102, 1), bool), logits[:, None])
+    goal, logit = smoothed(targets), slope * logits + intercept
+    excess = sigmoid(logit) - goal
+    assert np.mean(excess) == pytest.approx(0, abs=1e-12)
+    assert np.mean(excess * (logits - logits.mean()) / logits.std()) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_fit_so_steep_that_rounding_keeps_moving_it_ends():
+    """Skewed logits that separate 20,000 images: the last digits of a slope near 8,000 come and go."""
+    logits = np.exp(3 * np.random.default_rng(0).normal(size=20_000))
+    targets = (logits > np.median(logits)).astype(np.int8)
+    ((slope, intercept, _),) = fit_platt(targets[:, None], np.ones((20_000, 1), bool), logits[:, None])
+    excess = sigmoid(slope * logits + intercept) - smoothed(targets)
+    assert np.mean(excess) == pytest.approx(0, abs=1e-12)
+    assert np.mean(excess * (logits - logits.mean()) / logits.std()) == pytest.approx(0, abs=1e-12)
 
 
 def test_at_the_fit_the_slopes_of_the_loss_are_nought():

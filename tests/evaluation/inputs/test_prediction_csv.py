@@ -1,11 +1,22 @@
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
-from thorax.evaluation.inputs.join import join_predictions, read_labels
+from thorax.evaluation.inputs.join import (
+    count_official_test,
+    is_whole_part,
+    join_predictions,
+    labeled_images,
+    official_test_warning,
+    read_labels,
+    trained_prevalence,
+)
 from thorax.evaluation.inputs.prediction_csv import finding_of_column, read_predictions, sound_predictions
+from thorax.evaluation.labeled import LabeledImages
 from thorax.findings import NIH14, Finding, find_finding
 
 EDEMA, MASS = find_finding("Edema"), find_finding("Mass")
@@ -177,3 +188,34 @@ def test_a_real_file_meets_its_labels(chexnet):
     assert len(set(chexnet.cohort.patients)) == 3_093
     assert chexnet.cohort.findings == NIH14
     assert chexnet.warnings == ()
+
+
+def test_columns_of_other_lengths_are_refused():
+    targets = np.zeros((2, 1), dtype=np.int8)
+    with pytest.raises(DataError, match=r"^columns of 1, 2 rows do not fit 2 images; give one row per image"):
+        LabeledImages(images=["a", "b"], patients=["p"], sexes=["F", "M"], targets=targets, findings=(MASS,))
+
+
+def test_prevalence_in_training_is_of_the_known_labels(nih_labels, labels):
+    split = nih_labels.split("nih-official")
+    prevalence = trained_prevalence(split, (EDEMA, MASS))
+    targets = nih_labels.table.targets((EDEMA, MASS))[split.parts["train"]]
+    assert [prevalence[finding].value for finding in (EDEMA, MASS)] == targets.mean(axis=0).tolist()
+    # Patients 3 and 13 are in the official test.
+    tested = replace(labels, table=labels.table.take(np.array([2, 3])))
+    assert trained_prevalence(tested.split("nih-official"), (EDEMA, MASS)) == {}
+
+
+def test_images_of_the_official_test_are_counted_and_missing_ones_told(nih_labels):
+    assert count_official_test(NIH_DATASET, ["1", "3", "13", "3"]) == 3
+    assert count_official_test("folder", ["3"]) is None
+    split = nih_labels.split("nih-official")
+    assert official_test_warning(split, "test", 25_596) == ""
+    assert official_test_warning(split, "val", 7) == ""
+    assert official_test_warning(split, "test", 1234) == (
+        "1,234 of the 25,596 images of NIH's official test part."
+    )
+    for part in ("val", "test"):
+        rows = split.parts[part]
+        assert is_whole_part(split, part, labeled_images(split.table.take(rows), (MASS,)))
+        assert not is_whole_part(split, part, labeled_images(split.table.take(rows[1:]), (MASS,)))

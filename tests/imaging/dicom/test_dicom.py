@@ -202,6 +202,14 @@ def test_a_colour_image_is_read_where_it_is_grey_in_truth():
         read_radiograph(written(gray, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
 
 
+def test_a_colour_image_of_sixteen_bits_is_refused():
+    deep = np.repeat(TWELVE[..., None], 3, axis=2)
+    with pytest.raises(
+        UnsupportedImage, match="a colour image of 16 bits a sample; export the image as grey"
+    ):
+        read_radiograph(written(deep, bits=12, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
+
+
 # ---- transfer syntaxes -------------------------------------------------------------------------
 
 
@@ -298,6 +306,31 @@ def test_jpeg_baseline(syntax, mode):
     ds.file_meta.TransferSyntaxUID = syntax
     decoded = np.asarray(Image.open(stream).convert("L")).astype(int)
     assert np.abs(pixels(to_bytes(ds)) - decoded).max() <= (0 if mode == "L" else 2)
+
+
+def test_filling_before_a_jpeg_marker_is_passed_over():
+    """Any marker may be preceded by bytes FF (ITU-T T.81 B.1.1.2)."""
+    stream = io.BytesIO()
+    Image.fromarray(EIGHT).save(stream, "JPEG", quality=95)
+    jpeg = stream.getvalue()
+
+    def read(frame):
+        ds = dataset(EIGHT, bits=8)
+        ds.PixelData = encapsulate([frame])
+        ds["PixelData"].is_undefined_length = True
+        ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        return pixels(to_bytes(ds))
+
+    assert np.array_equal(read(jpeg[:2] + b"\xff\xff\xff" + jpeg[2:]), read(jpeg))
+
+
+def test_a_jpeg_2000_image_that_ends_in_its_header_is_refused():
+    ds = dataset(EIGHT, bits=8)
+    ds.compress(JPEG2000Lossless)
+    start = ds.PixelData.index(b"\xff\x4f\xff\x51")
+    ds.PixelData = encapsulate([ds.PixelData[start : start + 42]])
+    with pytest.raises(ImageError, match=r"the compressed image has no header that can be read \(42 bytes\)"):
+        read_radiograph(to_bytes(ds))
 
 
 def test_without_preamble_and_meta_information():
@@ -483,6 +516,14 @@ def test_a_compressed_image_of_another_size_is_refused_before_it_is_decoded(synt
         ImageError, match="header says 72 x 1000 pixels of 1 x 8 bits, the compressed image 72 x 64"
     ):
         read_radiograph(to_bytes(ds))
+
+
+def test_a_deflated_file_without_the_length_of_its_meta_information_is_refused():
+    ds = dataset(EIGHT, bits=8)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data = to_bytes(ds)
+    with pytest.raises(ImageError, match="a deflated DICOM file without the length of its meta information"):
+        read_radiograph(data[:132] + data[144:])
 
 
 def test_a_deflated_bomb_is_refused():

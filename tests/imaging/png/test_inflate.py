@@ -67,3 +67,12 @@ def test_real_nih_files_take_the_quick_way(shared_data):
         stream = stored_stream(found)
         assert stream is not None
         assert zlib.decompress(stream) == zlib.decompress(found.stream)
+
+
+def test_a_file_beyond_64_megapixels_is_left_to_the_slow_way():
+    assert stored_stream(png(height=1, width=1)[0]) is not None
+    huge = Png(
+        name="x", width=9000, height=9000, depth=8, color=GRAY, interlaced=False, palette=b"",
+        transparency=None, stream=zlib.compress(bytes(9001 * 9000), 1),
+    )  # fmt: skip
+    assert stored_stream(huge) is None

@@ -196,6 +196,24 @@ def test_even_last_rows_are_not_taken_for_missing(value):
     assert np.array_equal(read_radiograph(png(samples, depth=8, color=0)).pixels, samples[..., 0])
 
 
+@pytest.mark.parametrize("value", [0, 1])
+def test_pixel_data_that_goes_on_behind_the_last_row_is_read(value):
+    """Pillow reads it row by row; rows that look as if they were missing are counted."""
+    samples = noise(1, 8)
+    samples[-2:] = value
+    longer = np.concatenate([samples, samples[:1]])
+    data = png(longer, depth=8, color=0)
+    header = b"IHDR" + struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
+    data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    assert np.array_equal(read_radiograph(data).pixels, samples[..., 0])
+
+
+def test_a_transparent_colour_of_another_length_is_refused():
+    data = png(noise(3, 8), depth=8, color=2, extra=chunk(b"tRNS", bytes(2)))
+    with pytest.raises(ImageError, match=r"its transparent colour \(tRNS\) has 2 bytes"):
+        read_radiograph(data)
+
+
 def test_one_flipped_bit_in_the_pixels_is_noticed():
     data = bytearray(png(noise(1, 8), depth=8, color=0))
     data[len(data) // 2] ^= 4
