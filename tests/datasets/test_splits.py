@@ -253,3 +253,11 @@ def test_the_process_does_not_matter():
         for _ in range(2)
     }
     assert len(outputs) == 1
+
+
+def test_a_folder_without_lists_of_its_own_has_no_official_split():
+    images, patients = ("a.png", "b.png", "c.png"), ("p", "q", "r")
+    own = registered_sha256(Patients(images, patients, ("train_val", "train_val", "test")), "folder")
+    without = registered_sha256(Patients(images, patients, ("", "", "")), "folder")
+    assert own.keys() - without.keys() == {"folder-official"}
+    assert without == {name: own[name] for name in without}

@@ -210,7 +210,7 @@ def test_pixel_data_that_goes_on_behind_the_last_row_is_read(value):
 
 def test_a_transparent_colour_of_another_length_is_refused():
     data = png(noise(3, 8), depth=8, color=2, extra=chunk(b"tRNS", bytes(2)))
-    with pytest.raises(ImageError, match=r"its transparent colour \(tRNS\) has 2 bytes"):
+    with pytest.raises(ImageError, match=r"its transparent color \(tRNS\) has 2 bytes"):
         read_radiograph(data)
 
 
