@@ -270,6 +270,16 @@ def test_files_that_cannot_be_read(tmp_path):
         read_radiograph(file)
 
 
+@pytest.mark.slow  # reads a gigabyte
+def test_an_opened_file_beyond_any_radiograph_is_refused(tmp_path):
+    path = tmp_path / "endless.png"
+    path.write_bytes(saved(Image.fromarray(SCENE)))
+    with path.open("r+b") as file:
+        file.truncate((1 << 30) + 1)  # takes no space on the disk
+        with pytest.raises(ImageError, match=r"endless\.png: the opened file holds more than .*single image"):
+            read_radiograph(file)
+
+
 @pytest.mark.parametrize("source", [None, 3, [SCENE], {"pixels": SCENE}])
 def test_what_is_not_an_image_is_refused(source):
     with pytest.raises(ImageError, match="is not an image; give the path, the bytes"):
