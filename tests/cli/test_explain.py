@@ -145,7 +145,7 @@ def test_the_gallery_without_torch_has_the_exact_cam_or_says_why_it_has_no_maps(
     assert "data:image/jpeg;base64," in page
     assert ("with the map of <code>cam</code>" in page) == (not hidden)
     assert ("No maps: explaining" in page) == bool(hidden)
-    assert ("by grad-cam needs torch, and torch is not installed here" in page) == bool(hidden)
+    assert ("by grad-cam needs torch, but torch is not installed" in page) == bool(hidden)
 
 
 def test_the_likeliest_finding_is_explained_by_the_exact_cam(work):
@@ -196,7 +196,7 @@ def test_a_picture_is_drawn(work, tmp_path, name):
     assert f"picture: {tmp_path / name}" in done.stdout
     assert "Pleural effusion" in done.stdout
     assert done.stdout.count("grad-cam") == done.stdout.count("eigen-cam") == 2
-    assert "note: eigen-cam shows where the net looks, and is the same for every finding" in done.stderr
+    assert "note: eigen-cam shows where the network looks, and is the same for every finding" in done.stderr
 
 
 def test_further_views_are_told(work, tmp_path):

@@ -123,5 +123,5 @@ def test_unfused_attention_is_not_taken_for_none():
     classifier = build_vit("test_vit")
     for block in classifier.backbone.blocks:
         block.attn.fused_attn = False
-    with pytest.raises(RecipeError, match="VisionTransformer has no attention of all places"):
+    with pytest.raises(RecipeError, match="VisionTransformer does not attend from all locations"):
         attention_rollout(classifier, images(1))

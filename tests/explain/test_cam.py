@@ -4,7 +4,7 @@ import torch
 
 from tests.helpers.toy_nets import FAMILIES, build, images, powers
 from thorax.errors import RecipeError
-from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam, gradients, last_map
+from thorax.explain.cam import eigen_cam, exact_cam, gradient_cam, gradients, last_feature_map
 from thorax.models import evaluation_mode, feature_map
 
 PIXELS = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
@@ -67,7 +67,7 @@ def test_gradients_equal_those_of_the_whole_net(backbone, head):
     """The net in two parts is the net: the same logits, and the gradients that `backward` leaves."""
     classifier, shown = build(backbone, head=head), images()
     with evaluation_mode(classifier):
-        last = last_map(classifier, shown)
+        last = last_feature_map(classifier, shown)
         torch.testing.assert_close(last.logits(last.features), classifier(shown))
         found = list(gradients(last, [2, 0]))
         leaf = last.features.clone().requires_grad_()
@@ -88,7 +88,7 @@ def test_a_vit_that_is_read_from_its_class_token_has_gradients_at_its_places():
 
 def test_a_net_without_an_exact_cam_says_what_to_take():
     for head in ({"hidden": (5,)}, {"pool": "lse"}):
-        with pytest.raises(RecipeError, match=r"this ResNet are not the mean.*take the method grad-cam"):
+        with pytest.raises(RecipeError, match=r"this ResNet are not the mean.*use the method grad-cam"):
             exact_cam(build(head=head), images(), [0])
 
 

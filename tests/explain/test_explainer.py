@@ -68,7 +68,7 @@ def test_a_finding_that_the_bundle_does_not_know_is_refused(bundle_of, tmp_path,
         explainer.maps(pixels(), findings, method="cam")
     message = str(raised.value)
     assert message.startswith("Atelectasis cannot be explained" if findings else "no finding cannot be")
-    assert "ask for some of its findings: Cardiomegaly, Effusion, Mass, Nodule" in message
+    assert "choose from its findings: Cardiomegaly, Effusion, Mass, Nodule" in message
 
 
 def test_a_radiograph_is_explained_in_its_own_pixels(bundle_of, tmp_path):

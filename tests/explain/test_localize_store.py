@@ -182,7 +182,7 @@ def test_faithfulness_is_a_mean_over_pairs_with_the_patients_interval(three, cur
 def test_an_ensemble_has_no_curves(store, boxed, bundle_of, tmp_path):
     _, found = boxed
     several = TorchExplainer(bundle_of(tmp_path, "densenet121", "resnet10t"), device="cpu")
-    with pytest.raises(RecipeError, match=r"is an ensemble of 2 nets, .*; measure the bundles"):
+    with pytest.raises(RecipeError, match=r"is an ensemble of 2 networks, .*; measure the bundles"):
         measure_curves(several, store, found[:1], methods=("grad-cam",))
 
 

@@ -43,7 +43,7 @@ EACH_WITH_EACH = [(b, m) for b in FAMILIES for m in METHODS if m != "rise"] + [(
 def test_each_method_with_each_family(backbone, method):
     classifier, shown = build(backbone), images(1)
     if not goes_with(backbone, method):
-        with pytest.raises(RecipeError, match="take the method grad-cam or hirescam"):
+        with pytest.raises(RecipeError, match="use the method grad-cam or hirescam"):
             explain(classifier, shown, [2, 0], method=method)
         return
     maps = explain(classifier, shown, [2, 0], method=method)

@@ -94,7 +94,7 @@ def test_what_computes_is_what_the_methods_need(single, exported, bundle_of, tmp
 
 def test_an_exported_net_refuses_what_it_cannot_give(single, exported):
     explainer = open_explainer(single, device="cpu")
-    with pytest.raises(RecipeError, match="gives its exact CAM and no rise; take the method cam, or torch"):
+    with pytest.raises(RecipeError, match="supports the method cam, not rise; use the method cam, or torch"):
         explainer.maps(pixels(1, 96), (NODULE,), method="rise")
     with pytest.raises(DataError, match="Atelectasis cannot be explained"):
         explainer.maps(pixels(1, 96), (NIH14[0],), method="cam")
@@ -132,8 +132,8 @@ def test_a_radiograph_is_explained_without_torch(explain_without_torch, single, 
 @pytest.mark.parametrize(
     ("backbones", "arguments", "way_out"),
     [
-        (("densenet121",), ("--method", "grad-cam"), "or take --method cam with --device cpu"),
-        (("test_vit",), (), "only an exact CAM can be had without, and the bundle's head allows"),
+        (("densenet121",), ("--method", "grad-cam"), "or use --method cam with --device cpu"),
+        (("test_vit",), (), "only an exact CAM is available, which the bundle's head does not allow"),
     ],
 )
 def test_where_torch_is_needed_the_message_says_so(
@@ -141,7 +141,7 @@ def test_where_torch_is_needed_the_message_says_so(
 ):
     done = explain_without_torch(exported(*backbones).folder, png, *arguments)
     assert done.returncode == MissingExtra.exit_code
-    assert "by grad-cam needs torch, and torch is not installed here; " in done.stderr
+    assert "by grad-cam needs torch, but torch is not installed; " in done.stderr
     assert way_out in done.stderr
     assert "Traceback" not in done.stderr
 

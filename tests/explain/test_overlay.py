@@ -150,7 +150,7 @@ def test_svg_has_text_and_the_whole_image(tmp_path):
     panels = [Panel(caption="Mass, grad-cam", attribution=blob()), Panel(caption="None", attribution=-blob())]
     write_picture(tmp_path / "a.svg", radiograph(), panels, drawing=Drawing(contour=0.5))
     text = (tmp_path / "a.svg").read_text()
-    for words in ("Mass, grad-cam", f">{blob().max():.3g}<", ">0<", "nothing speaks for it"):
+    for words in ("Mass, grad-cam", f">{blob().max():.3g}<", ">0<", "no evidence for it"):
         assert words in text
     images = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", text)
     assert (500, 400) in {Image.open(io.BytesIO(base64.b64decode(image))).size for image in images}
@@ -167,7 +167,9 @@ def test_the_same_picture_has_the_same_bytes(tmp_path, name):
 
 
 def test_a_name_that_is_no_picture_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"a.gif is no name of a picture.*end in .png or .svg"):
+    with pytest.raises(
+        DataError, match=r"a.gif is not the name of a PNG or SVG picture.*ends in .png or .svg"
+    ):
         write_picture(
             tmp_path / "a.gif", radiograph(), [Panel(caption="", attribution=None)], drawing=Drawing()
         )

@@ -6,7 +6,7 @@ import pytest
 from thorax.bundle import load_bundle, write_bundle
 from thorax.bundle.folder import attach_engine, copy_bundle
 from thorax.errors import BundleError
-from thorax.exporting import CHECKED_IMAGES, export_float32, export_int8, spread
+from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_float32, export_int8
 from thorax.inference.engines import open_engine, open_predictor
 from thorax.recipe.sections import TestTime
 
@@ -22,7 +22,7 @@ def export(store, part_of):
 
     def run(bundle, to="onnx"):
         part = part_of(bundle)
-        pixels = store.pixels(spread(part.rows, CHECKED_IMAGES))
+        pixels = store.pixels(evenly_spaced(part.rows, CHECKED_IMAGES))
         reference = bundle.manifest.members[0].provenance.selected_on
         return export_float32(bundle, pixels, to=to, compared_on=reference)
 
@@ -34,8 +34,8 @@ def names(bundle):
 
 
 def test_rows_are_spread_evenly():
-    assert spread(np.arange(10), 4).tolist() == [0, 3, 6, 9]
-    assert spread(np.arange(3), 4).tolist() == [0, 1, 2]
+    assert evenly_spaced(np.arange(10), 4).tolist() == [0, 3, 6, 9]
+    assert evenly_spaced(np.arange(3), 4).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("to", KINDS)
@@ -140,7 +140,7 @@ def test_too_few_positives_keep_the_float_engine(bundle, export, part_of):
 
 def test_without_calibration_nothing_is_quantised(make_bundle, part_of, tmp_path):
     plain = make_bundle(tmp_path / "plain", calibrated=False)
-    with pytest.raises(BundleError, match="is not calibrated, not on folder-official; run thorax calibrate"):
+    with pytest.raises(BundleError, match="is not calibrated, not on folder-official; calibrate the bundle"):
         export_int8(plain, part_of(plain), gated=("Mass",))
 
 

@@ -59,7 +59,7 @@ def test_differences_are_rounded_up_to_one_digit(difference, written):
 
 
 def test_what_is_no_number_is_refused():
-    with pytest.raises(BundleError, match="no numbers"):
+    with pytest.raises(BundleError, match="not numbers"):
         float_parity(compare([[0.5]], [[np.nan]]))
 
 
@@ -142,5 +142,5 @@ def test_too_little_validation_data_is_refused():
     refuse_few_positives(targets, FINDINGS, ("Effusion",))
     with pytest.raises(BundleError, match=r"too few positives .*\(Mass 99; 100 are needed\).*`gated`"):
         refuse_few_positives(targets, FINDINGS, NAMES)
-    with pytest.raises(BundleError, match="gives Effusion, Mass, not Edema"):
+    with pytest.raises(BundleError, match="predicts Effusion, Mass, not Edema"):
         refuse_few_positives(targets, FINDINGS, ("Edema",))

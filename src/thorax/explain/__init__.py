@@ -1,7 +1,7 @@
-"""Explanations: where in a radiograph a finding comes from, and how faithful such maps are.
+"""Explanations: which locations of a radiograph support a finding, and how faithful the maps are.
 
-Nothing here imports torch by itself; `thorax.explain.torch_explainer.explain` makes maps of a net
-that is in memory.
+Importing this package does not import torch. For a network in memory, see
+`thorax.explain.torch_explainer.explain`.
 """
 
 from thorax.explain.explainers import open_explainer, open_torch_explainer

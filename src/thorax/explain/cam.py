@@ -1,7 +1,7 @@
-"""Class activation maps: what the channels of the last map say, weighted for a finding.
+"""Class activation maps: the channels of the last feature map, weighted for a finding.
 
-All but `eigen_cam` are about a named finding. They share one pass through the backbone; what differs is how
-the gradients of the logit become weights. Maps are returned at the net's input size.
+All methods except `eigen_cam` explain a given finding. They share one pass through the backbone, and differ
+in how they turn the gradients of the logit into weights. Maps are returned at the network's input size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from thorax.bundle import FeatureGrid
 from thorax.errors import RecipeError
-from thorax.explain.geometry import place_weights
+from thorax.explain.geometry import interpolation_weights
 from thorax.models import Classifier, evaluation_mode, feature_map
 from thorax.models.backbones import timm
 from thorax.models.tensors import Images, Logits
@@ -22,30 +22,30 @@ from thorax.models.tensors import Images, Logits
 __all__ = [
     "CamMethod",
     "FeatureMap",
-    "LastMap",
+    "LastFeatureMap",
     "MapsTensor",
     "eigen_cam",
     "enlarge_maps",
     "exact_cam",
     "gradient_cam",
     "gradients",
-    "last_map",
+    "last_feature_map",
 ]
 
 FeatureMap = Float[Tensor, "batch channel h w"]
 
 MapsTensor = Float[Tensor, "batch finding height width"]
-"""How much each place speaks for each finding."""
+"""How much each location supports each finding."""
 
 
 @dataclass(frozen=True, slots=True)
-class LastMap:
-    """The last map of places of some images.
+class LastFeatureMap:
+    """The last feature map of a batch of images.
 
     Attributes:
-        features: In the backbone's own layout, without a gradient.
-        logits: The rest of the net: from such features to logits.
-        as_map: From such features, or from gradients with respect to them, to (batch, channel, h, w).
+        features: The features in the backbone's own layout, without gradients.
+        logits: The rest of the network: maps such features to logits.
+        as_map: Maps such features, or gradients with respect to them, to (batch, channel, h, w).
     """
 
     features: Tensor
@@ -53,19 +53,20 @@ class LastMap:
     as_map: Callable[[Tensor], FeatureMap]
 
 
-def last_map(classifier: Classifier, images: Images) -> LastMap:
-    """Run images through a net up to its last map of places.
+def last_feature_map(classifier: Classifier, images: Images) -> LastFeatureMap:
+    """Run images through a network up to its last feature map.
 
-    That is what the backbone gives, but for a vision transformer that is read from its class token: there
-    the last layer's places change no logit. Its map is what the last block's attention is given, after the
-    block's first normalization (before it, a place's gradient is orthogonal to the place's own features).
+    This is the output of the backbone, except for a vision transformer whose logits are read from its class
+    token: there the other tokens of the last layer have no effect on the logits. The input of the last
+    block's attention is used instead, after the block's first normalization (before it, the gradient at a
+    location is orthogonal to the features there).
 
     Args:
-        classifier: At rest.
-        images: At the net's input size.
+        classifier: The network, in evaluation mode.
+        images: Images at its input size.
 
     Raises:
-        RecipeError: The backbone's features are no map, or nothing says where its class token looks.
+        RecipeError: The backbone's features are not a map, or the input of its class token is not known.
     """
 
     def as_map(features: Tensor) -> FeatureMap:
@@ -76,13 +77,14 @@ def last_map(classifier: Classifier, images: Images) -> LastMap:
             features, logits = _before_last_attention(classifier, images)
         else:
             features, logits = classifier.features(images), classifier.classify
-    return LastMap(features.detach(), logits, as_map)
+    return LastFeatureMap(features.detach(), logits, as_map)
 
 
-def gradients(last: LastMap, columns: Sequence[int]) -> Iterator[FeatureMap]:
-    """Yield the gradient of each of these columns' logits with respect to the last map.
+def gradients(last: LastFeatureMap, columns: Sequence[int]) -> Iterator[FeatureMap]:
+    """Yield the gradient of each of these columns' logits with respect to the last feature map.
 
-    One pass through the end of the net and back per column; no gradient is left in its parameters.
+    This takes one pass through the end of the network, and one backward pass per column. No gradient is left
+    in the parameters.
     """
     leaf = last.features.detach().requires_grad_()
     with torch.enable_grad():
@@ -95,12 +97,13 @@ def gradients(last: LastMap, columns: Sequence[int]) -> Iterator[FeatureMap]:
 def enlarge_maps(
     maps: MapsTensor, size: int, places: FeatureGrid | None = None
 ) -> Float32[Tensor, "batch finding size size"]:
-    """Interpolate maps linearly between the middles of what places look at.
+    """Interpolate maps linearly between the centers of the locations' receptive fields.
 
-    A whole factor keeps a map's mean where the places are equal squares.
+    An integer factor preserves the mean of a map if the receptive fields are centered on equal squares.
     """
     rows, columns = (
-        torch.from_numpy(place_weights(length, size, places)).to(maps.device) for length in maps.shape[2:]
+        torch.from_numpy(interpolation_weights(length, size, places)).to(maps.device)
+        for length in maps.shape[2:]
     )
     return rows @ maps.float() @ columns.T
 
@@ -108,13 +111,13 @@ def enlarge_maps(
 def _before_last_attention(
     classifier: Classifier, images: Images
 ) -> tuple[Tensor, Callable[[Tensor], Logits]]:
-    """Return what the last block's attention is given, and the rest of the net from there."""
+    """Return the input of the last block's attention, and the rest of the network from there."""
     backbone = classifier.backbone
     block = backbone.blocks[-1] if isinstance(backbone, timm.models.VisionTransformer) else None
     if not isinstance(block, timm.models.vision_transformer.Block):
         raise RecipeError(
-            f"the logits of this {type(backbone).__name__} are read from its class token, and how its last "
-            "block makes that from the places is not known here; take the method occlusion or rise"
+            f"the logits of this {type(backbone).__name__} are read from its class token, and this method "
+            "does not support its last block; use the method occlusion or rise"
         )
     stream = _stream(classifier, images, blocks=len(backbone.blocks) - 1)
 
@@ -122,12 +125,12 @@ def _before_last_attention(
         attended = stream + block.ls1(block.attn(normalized))
         return classifier.classify(backbone.norm(attended + block.ls2(block.mlp(block.norm2(attended)))))
 
-    given: Tensor = block.norm1(stream)
-    return given, rest
+    normalized_stream: Tensor = block.norm1(stream)
+    return normalized_stream, rest
 
 
 def _stream(classifier: Classifier, images: Images, *, blocks: int) -> Float[Tensor, "batch token channel"]:
-    """Return the tokens after that many blocks of a vision transformer."""
+    """Return the tokens after this many blocks of a vision transformer."""
     backbone = classifier.backbone
     tokens: Tensor = backbone.patch_embed((images - classifier.mean) / classifier.std)
     tokens = backbone.norm_pre(backbone.patch_drop(backbone._pos_embed(tokens)))  # noqa: SLF001  (timm's own)
@@ -142,22 +145,22 @@ OneMap = Float[Tensor, "batch h w"]
 
 
 def exact_cam(classifier: Classifier, images: Images, columns: Sequence[int]) -> MapsTensor:
-    """Return the class activation maps of a net whose logit is the mean of a linear map (Zhou et al. 2016).
+    """Return the class activation maps of a network whose logit is the mean of a linear map.
 
-    The mean of a map over its places, plus the head's bias, is the logit.
+    The mean of a map over its locations, plus the head's bias, is the logit (Zhou et al. 2016).
 
     Args:
-        classifier: The net; it is left as it was.
-        images: At its input size.
-        columns: Which outputs.
+        classifier: The network; it is left unchanged.
+        images: Images at its input size.
+        columns: Indices of the outputs.
 
     Raises:
         RecipeError: The logits are not the mean of a linear map.
     """
     if not classifier.exact_cam or not isinstance(classifier.head, nn.Linear):
         raise RecipeError(
-            f"the logits of this {type(classifier.backbone).__name__} are not the mean of a linear map of "
-            "places, so that it has no exact CAM; take the method grad-cam or hirescam"
+            f"the logits of this {type(classifier.backbone).__name__} are not the mean of a linear "
+            "map, so it has no exact CAM; use the method grad-cam or hirescam"
         )
     with torch.no_grad(), evaluation_mode(classifier):
         features = feature_map(classifier.backbone, classifier.features(images))
@@ -169,54 +172,55 @@ def exact_cam(classifier: Classifier, images: Images, columns: Sequence[int]) ->
 def gradient_cam(
     classifier: Classifier, images: Images, columns: Sequence[int], *, method: CamMethod
 ) -> MapsTensor:
-    """Return maps in which the gradients of a logit weigh the channels of the last map.
+    """Return maps in which the gradients of a logit weight the channels of the last feature map.
 
-    grad-cam: each channel by its mean gradient, negative sums cut off (Selvaraju et al. 2017).
-    grad-cam++: by its positive gradients, each with the weight of Chattopadhay et al. 2018, cut off.
-    hirescam: each place by its own gradient; for an exact CAM's net, that CAM over the number of places: the
-    sum over places plus the head's bias is the logit (Draelos and Carin 2020). Not cut off.
-    layer-cam: each place by its own positive gradient, cut off (Jiang et al. 2021).
+    grad-cam: weights each channel by its mean gradient; negative sums become 0 (Selvaraju et al. 2017).
+    grad-cam++: by its positive gradients, weighted as in Chattopadhay et al. 2018; negative sums become 0.
+    hirescam: weights each location by its own gradient. With an exact CAM, this is that CAM divided by the
+    number of locations: the sum over locations plus the head's bias is the logit (Draelos and Carin 2020).
+    Negative values are kept.
+    layer-cam: weights each location by its own positive gradient; negative sums become 0 (Jiang et al. 2021).
 
     Args:
-        classifier: The net; it is left as it was, without gradients.
-        images: At its input size.
-        columns: Which outputs.
+        classifier: The network; it is left unchanged, without gradients.
+        images: Images at its input size.
+        columns: Indices of the outputs.
         method: How gradients become weights.
 
     Raises:
-        RecipeError: The backbone's features are no map, or nothing says where its class token looks.
+        RecipeError: The backbone's features are not a map, or the input of its class token is not known.
     """
     weighted = _WEIGHTED[method]
     with evaluation_mode(classifier):
-        last = last_map(classifier, images)
+        last = last_feature_map(classifier, images)
         features = last.as_map(last.features)
         maps = [weighted(features, gradient) for gradient in gradients(last, columns)]
     return enlarge_maps(torch.stack(maps, dim=1), images.shape[-1], classifier.places)
 
 
 def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
-    """Return where the last map is strong along its first principal direction; not about any finding.
+    """Project the last feature map on its first principal direction; independent of the finding.
 
-    The features are not centered, as in Muhammad and Yeasin 2020; the sign is that of a positive mean, and
-    what is negative is cut off.
+    The features are not centered, as in Muhammad and Yeasin 2020. The sign is chosen so that the mean is
+    positive; negative values become 0.
 
     Args:
-        classifier: The net; it is left as it was.
-        images: At its input size.
+        classifier: The network; it is left unchanged.
+        images: Images at its input size.
 
     Returns:
-        One map per image, as of one finding.
+        One map per image, shaped as for one finding.
 
     Raises:
-        RecipeError: The backbone's features are no map.
+        RecipeError: The backbone's features are not a map.
     """
     with torch.no_grad(), evaluation_mode(classifier):
-        last = last_map(classifier, images)
+        last = last_feature_map(classifier, images)
         features = last.as_map(last.features).float()
-        places = features.flatten(2).transpose(1, 2)
-        # In float64: the direction of nearly equal strengths would depend on the batch otherwise.
-        _, _, directions = torch.linalg.svd(places.double(), full_matrices=False)
-        strength = (places.double() @ directions[:, 0, :, None]).squeeze(-1)
+        vectors = features.flatten(2).transpose(1, 2).double()
+        # In float64, since a direction among nearly equal ones would otherwise depend on the batch.
+        _, _, directions = torch.linalg.svd(vectors, full_matrices=False)
+        strength = (vectors @ directions[:, 0, :, None]).squeeze(-1)
         strength = strength * torch.where(strength.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
         maps = strength.clamp(min=0).float().reshape(len(images), 1, *features.shape[2:])
         return enlarge_maps(maps, images.shape[-1], classifier.places)
@@ -229,8 +233,8 @@ def _grad_cam(features: FeatureMap, gradient: FeatureMap) -> OneMap:
 
 def _grad_cam_plus_plus(features: FeatureMap, gradient: FeatureMap) -> OneMap:
     # For the score exp(logit), whose higher derivatives are powers of the gradient: the paper's
-    # g^2 / (2 g^2 + sum(A) g^3), times g. It takes features for never negative; where a sum is, it counts as
-    # 0, or the divisor could vanish.
+    # g^2 / (2 g^2 + sum(A) g^3), times g. The paper assumes that features are never negative; a negative sum
+    # counts as 0 here, since the divisor could vanish.
     positive = gradient.clamp(min=0)
     total = features.sum(dim=(2, 3), keepdim=True).clamp(min=0)
     weight = (positive / (2 + total * positive)).sum(dim=(2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""A picture of images, lines and words, as PNG or SVG. The same picture has the same bytes."""
+"""Pictures of images, lines and text, as PNG or SVG; the same picture has the same bytes."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["Canvas", "Colors", "Line", "Tile", "Words", "as_png", "as_svg", "contour_lines"]
 
 Line = Float64[np.ndarray, "_ 2"]
-"""Points (x, y) that straight strokes join; a closed line ends where it begins."""
+"""Points (x, y) joined by straight segments; a closed line ends where it begins."""
 
 _TOP, _RIGHT, _BOTTOM, _LEFT = range(4)
 
@@ -32,9 +32,11 @@ _JOINED: Final = {
     7: ((_LEFT, _BOTTOM),),
     10: ((_TOP, _RIGHT), (_LEFT, _BOTTOM)),
 }
-"""Which sides of a square are joined by a line, by the sum of its corners above the level: 1 top left, 2 top
-right, 4 bottom right, 8 bottom left. The lines are the same where above and below are exchanged, except in
-saddles (5 and 10), whose two corners above are cut off from each other here."""
+"""The sides of a square that a line joins, by the sum of its corners above the level.
+
+The corners count 1 (top left), 2 (top right), 4 (bottom right) and 8 (bottom left). Exchanging above and
+below gives the same lines, except in saddles (5 and 10), whose two corners above are separated here.
+"""
 
 _SADDLES: Final = (5, 10)
 
@@ -43,8 +45,8 @@ def contour_lines(values: Float[np.ndarray, "h w"], level: float) -> list[Line]:
     """Return the lines on which values, interpolated between neighbors, cross a level.
 
     Args:
-        values: At points whose x and y are their column and row; all finite.
-        level: What is above it is inside.
+        values: Finite values at points whose x and y are their column and row.
+        level: Values above it are inside.
     """
     sides = _joined_sides(values, level)
     numbers, positions = np.unique(sides, return_inverse=True)
@@ -53,10 +55,10 @@ def contour_lines(values: Float[np.ndarray, "h w"], level: float) -> list[Line]:
 
 
 def _joined_sides(values: Float[np.ndarray, "h w"], level: float) -> Int64[np.ndarray, "n 2"]:
-    """Return which sides of squares are joined, as numbers.
+    """Return the pairs of sides that lines join, as numbers of sides.
 
-    The side between a point and its right neighbor has the point's number in reading order; the one between
-    a point and its lower neighbor has that number and the number of points added.
+    The side between a point and its right neighbor has the point's number in reading order. The side between
+    a point and its lower neighbor has that number plus the number of points.
     """
     height, width = values.shape
     shapes = _shapes(values, level)
@@ -79,7 +81,7 @@ def _shapes(values: Float[np.ndarray, "h w"], level: float) -> Int64[np.ndarray,
         cases += corner.astype(np.int64) << bit
     saddle = np.isin(cases, _SADDLES)
     middle_above = sum(corner / 4 for corner in corners) > level
-    # A middle above joins the two corners above and cuts the two others off.
+    # In a saddle, a center above the level joins the two corners above and separates the others.
     exchanged = np.where(saddle, middle_above, cases > 15 - cases)
     return np.where(exchanged, 15 - cases, cases)
 
@@ -87,7 +89,7 @@ def _shapes(values: Float[np.ndarray, "h w"], level: float) -> Int64[np.ndarray,
 def _crossings(
     values: Float[np.ndarray, "h w"], level: float, numbers: Int64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, "n 2"]:
-    """Return where the level is crossed on each side."""
+    """Return the point at which the level is crossed on each side."""
     down, first = np.divmod(numbers, values.size)
     flat = values.ravel().astype(np.float64)
     start, end = flat[first], flat[first + np.where(down, values.shape[1], 1)]
@@ -97,7 +99,7 @@ def _crossings(
 
 
 def _chains(pairs: Int64[np.ndarray, "n 2"]) -> Iterator[list[int]]:
-    """Join pairs that share an end: open lines from the border of the map first, then closed ones."""
+    """Join pairs that share an end: first the open lines from the border, then closed ones."""
     others: dict[int, list[int]] = defaultdict(list)
     for first, second in pairs.tolist():
         others[first].append(second)
@@ -117,7 +119,7 @@ Colors = UInt8[np.ndarray, "h w 3"]
 
 _TEXT: Final = "#222222"
 _LINE: Final = "#00e5ff"
-"""Neither gray nor in the color map."""
+"""A color that is neither gray nor in the color map."""
 
 _LINKS: Final = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
 _FONTS: Final = "DejaVu Sans, Verdana, Arial, Helvetica, sans-serif"
@@ -125,14 +127,14 @@ _FONTS: Final = "DejaVu Sans, Verdana, Arial, Helvetica, sans-serif"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tile:
-    """An image on the canvas, a pixel of it on a pixel of the canvas.
+    """An image on the canvas, at one pixel of the canvas per pixel.
 
     Attributes:
-        left: Column of the canvas that it begins at.
-        top: Row that it begins at.
-        colors: Its pixels.
-        lines: Drawn on it, in its own coordinates: a pixel is the square between two whole numbers.
-        stroke: Their width in pixels.
+        left: First column on the canvas.
+        top: First row on the canvas.
+        colors: Pixels of the image.
+        lines: Lines drawn on it, in its own coordinates, in which a pixel spans two whole numbers.
+        stroke: Width of the lines in pixels.
     """
 
     left: int
@@ -147,11 +149,11 @@ class Words:
     """A line of text.
 
     Attributes:
-        left: Column that it begins at.
-        baseline: Row that the letters stand on.
-        size: Of the font, in pixels.
-        text: What it says.
-        room: Pixels that it may be wide, and a longer text is written smaller; None: any number.
+        left: First column.
+        baseline: Row of the baseline.
+        size: Size of the font, in pixels.
+        text: The text.
+        room: Maximum width in pixels; longer text is written smaller. None: no limit.
     """
 
     left: int
@@ -163,7 +165,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Canvas:
-    """A white picture of some size, with tiles and words on it."""
+    """A white picture with tiles and text."""
 
     width: int
     height: int
@@ -172,7 +174,7 @@ class Canvas:
 
 
 def as_png(canvas: Canvas) -> bytes:
-    """Return a canvas as a PNG file. Letters that the font lacks are written as their nearest in ASCII."""
+    """Return a canvas as a PNG file. Letters missing from the font become their closest in ASCII."""
     pixels = np.full((canvas.height, canvas.width, 3), 255, dtype=np.uint8)
     for tile in canvas.tiles:
         height, width, _ = tile.colors.shape
@@ -189,7 +191,7 @@ def as_png(canvas: Canvas) -> bytes:
 
 
 def as_svg(canvas: Canvas) -> str:
-    """Return a canvas as an SVG file, in which lines and words stay lines and words."""
+    """Return a canvas as an SVG file, in which lines and text remain lines and text."""
     marks = [*map(_tile_as_svg, canvas.tiles), *map(_words_as_svg, canvas.words)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {_LINKS} width="{canvas.width}" '
@@ -199,16 +201,16 @@ def as_svg(canvas: Canvas) -> str:
 
 
 def _with_lines(tile: Tile) -> Colors:
-    """Return a tile's pixels with its lines on them, their edges smoothed."""
+    """Return a tile's pixels with its lines drawn, with smooth edges."""
     if not tile.lines:
         return tile.colors
-    opaque = _coverage(tile)[:, :, None]
+    opacity = _coverage(tile)[:, :, None]
     line = np.frombuffer(bytes.fromhex(_LINE[1:]), dtype=np.uint8).astype(np.float32)
-    return np.asarray(np.round(tile.colors + opaque * (line - tile.colors)), dtype=np.uint8)
+    return np.asarray(np.round(tile.colors + opacity * (line - tile.colors)), dtype=np.uint8)
 
 
 def _coverage(tile: Tile) -> Float32[np.ndarray, "h w"]:
-    """Return how much of each pixel a tile's lines cover, by its distance from their middle."""
+    """Return the fraction of each pixel that a tile's lines cover, by its distance from their center."""
     height, width, _ = tile.colors.shape
     covered = np.zeros((height, width), dtype=np.float32)
     points = np.concatenate([_half_pixel_steps(line) for line in tile.lines])
@@ -219,13 +221,13 @@ def _coverage(tile: Tile) -> Float32[np.ndarray, "h w"]:
         column, row = pixels.T
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         distance = np.hypot(*(pixels + 0.5 - points)[inside].T)
-        opaque = np.clip(half - distance, 0, 1).astype(np.float32)
-        np.maximum.at(covered, (row[inside], column[inside]), opaque)
+        opacity = np.clip(half - distance, 0, 1).astype(np.float32)
+        np.maximum.at(covered, (row[inside], column[inside]), opacity)
     return covered
 
 
 def _half_pixel_steps(line: Line) -> Float64[np.ndarray, "m 2"]:
-    """Return a line's points with more between them, at most half a pixel apart."""
+    """Return a line with added points, so that neighbors are at most half a pixel apart."""
     steps = np.diff(line, axis=0)
     counts = np.maximum(np.ceil(np.hypot(*steps.T) / 0.5), 1).astype(np.int64)
     number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -237,7 +239,7 @@ def _half_pixel_steps(line: Line) -> Float64[np.ndarray, "m 2"]:
 
 
 def _in_ascii(text: str) -> str:
-    """Return what the font that comes with Pillow can write of a text."""
+    """Return a text in the characters that Pillow's font has."""
     plain = unicodedata.normalize("NFKD", text)
     return (
         "".join(letter for letter in plain if not unicodedata.combining(letter))
@@ -248,7 +250,7 @@ def _in_ascii(text: str) -> str:
 
 def _fitting_size(words: Words, text: str) -> float:
     size = float(words.size)
-    # Letters are whole pixels wide, so a text's length is not in proportion to its size.
+    # Letters are whole pixels wide, so the width of a text is not proportional to its size.
     while words.room is not None and ImageFont.load_default(size=size).getlength(text) > words.room:
         size *= 0.95
     return size
@@ -260,7 +262,7 @@ def _tile_as_svg(tile: Tile) -> str:
     Image.fromarray(tile.colors).save(content, format="PNG")
     data = base64.b64encode(content.getvalue()).decode("ascii")
     paths = "".join(f'<path d="{_path(line)}"/>' for line in tile.lines)
-    # A nested svg element cuts off what goes beyond it.
+    # A nested svg element clips what extends beyond it.
     lines = f'fill="none" stroke="{_LINE}" stroke-width="{tile.stroke:.4g}" stroke-linejoin="round"'
     return (
         f'<svg x="{tile.left}" y="{tile.top}" width="{width}" height="{height}">'

@@ -1,4 +1,4 @@
-"""Which explainer a bundle gets. Where exported nets give what is asked, torch is never imported."""
+"""Chooses the explainer of a bundle; torch is not imported if the exported networks suffice."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["OnnxExplainer", "open_explainer", "open_torch_explainer"]
 
 _BATCH: Final = 8
-"""Images that are explained together: 14 maps of each at 1024 pixels take 470 MB."""
+"""Images explained together: 14 maps of each at 1024 pixels take 470 MB."""
 
 
 class OnnxExplainer:
-    """A bundle's nets in onnxruntime, with their exact CAM and no other method; see `Explainer`.
+    """A bundle's networks in onnxruntime, with exact CAM as the only method; see `Explainer`.
 
     Args:
-        bundle: Whose nets.
-        exported: Its engine whose nets all have a CAM.
-        threads: Of each run; None: OMP_NUM_THREADS, or every core.
+        bundle: The bundle.
+        exported: An engine of the bundle whose networks all have a CAM.
+        threads: Threads of each run; None: OMP_NUM_THREADS, or every core.
 
     Raises:
-        BundleError: A file is nothing that this onnxruntime can run.
+        BundleError: This version of onnxruntime cannot run a file.
     """
 
     library = "onnxruntime"
@@ -45,15 +45,15 @@ class OnnxExplainer:
         self._engine = OnnxEngine(bundle.exported_files(exported), threads=threads)
 
     def maps(self, pixels: PixelsBatch, findings: Findings, *, method: Method, seed: int = 0) -> Maps:
-        """Return the maps of findings (n, k, s, s) on prepared pixels (n, s, s); see `Explainer`.
+        """Return the maps of findings (n, k, s, s) for prepared pixels (n, s, s); see `Explainer`.
 
-        The seed changes nothing: the exact CAM draws nothing.
+        The seed has no effect: the exact CAM is not random.
         """
         del seed
         refuse_unknown(self.bundle, findings)
         if method != "cam":
             raise RecipeError(
-                f"an exported net gives its exact CAM and no {method}; take the method cam, or torch"
+                f"an exported network supports the method cam, not {method}; use the method cam, or torch"
             )
         blocks = [pixels[first : first + _BATCH] for first in range(0, len(pixels), _BATCH)]
         return np.concatenate([self._block(block, findings) for block in blocks])
@@ -65,7 +65,7 @@ class OnnxExplainer:
         cams = self._engine.activation_maps(pixels)
         for member, weight, cam in zip(members, weights, cams, strict=True):
             columns = [member.findings.index(finding.name) for finding in findings]
-            # By way of the net's input size, as with torch: another way would give other numbers.
+            # First to the network's input size, as with torch, so that the numbers are the same.
             at_input = enlarge_arrays(cam[:, columns], member.model.input_size, member.places)
             total += np.float32(weight) * enlarge_arrays(at_input, pixels.shape[-1])
         return total
@@ -74,63 +74,62 @@ class OnnxExplainer:
 def open_explainer(
     bundle: Bundle, *, methods: Sequence[Method] = (), device: str = "auto", threads: int | None = None
 ) -> Explainer:
-    """Return what explains a bundle by some methods.
+    """Open an explainer that supports these methods.
 
-    That is onnxruntime where the exact CAM alone is asked for, on a CPU, and the bundle's exported nets have
-    it as an output; else torch.
+    It uses onnxruntime if only the exact CAM is requested, on a CPU, and the bundle's exported networks have
+    it as an output; otherwise torch.
 
     Args:
-        bundle: Which bundle.
-        methods: All that it will be asked for; none: the `best_method`.
+        bundle: The bundle.
+        methods: All methods that will be used; empty: the `best_method`.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        threads: Of an exported engine; None: OMP_NUM_THREADS, or every core.
+        threads: Threads of an exported engine; None: OMP_NUM_THREADS, or every core.
 
     Raises:
-        MissingExtra: It takes torch, which is not installed.
-        BundleError: Weights and manifest do not fit.
+        MissingExtra: Torch is needed but not installed.
+        BundleError: Weights and manifest do not match.
         RecipeError: There is no such device.
     """
-    asked = tuple(methods) or (best_method(bundle),)
+    requested = tuple(methods) or (best_method(bundle),)
     exported = _exported_cam(bundle)
-    if exported is not None and set(asked) == {"cam"} and on_cpu(device):
-        from thorax.explain.explainers import OnnxExplainer  # noqa: PLC0415  (only where it is used)
-
+    if exported is not None and set(requested) == {"cam"} and on_cpu(device):
         return OnnxExplainer(bundle, exported, threads=threads)
-    return open_torch_explainer(bundle, methods=asked, device=device)
+    return open_torch_explainer(bundle, methods=requested, device=device)
 
 
 def open_torch_explainer(bundle: Bundle, *, methods: Sequence[Method], device: str) -> "TorchExplainer":
-    """Return the explainer that computes with torch, which is what deletion and insertion need.
+    """Open the explainer that uses torch, which deletion and insertion need.
 
     Raises:
         MissingExtra: Torch is not installed.
-        BundleError: Weights and manifest do not fit.
+        BundleError: Weights and manifest do not match.
         RecipeError: There is no such device.
     """
     try:
         from thorax.explain.torch_explainer import TorchExplainer  # noqa: PLC0415  (seconds and 200 MB)
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"explaining {bundle.folder} by {' and '.join(methods)} needs torch, and {error.name} is not "
-            f"installed here; {_way_out(bundle)}"
+            f"explaining {bundle.folder} by {' and '.join(methods)} needs torch, but {error.name} is not "
+            f"installed; {_remedy(bundle)}"
         ) from error
     return TorchExplainer(bundle, device=device)
 
 
 def _exported_cam(bundle: Bundle) -> Exported | None:
-    """Return the exported engine that gives every member's exact CAM; None where there is none."""
-    for each in bundle.manifest.engines:
-        if (each.kind, each.precision) == ("onnx", "float32") and all(net.cam for net in each.nets):
-            return each
+    """Return the exported engine that has every member's exact CAM, or None."""
+    for exported in bundle.manifest.engines:
+        is_float32 = (exported.kind, exported.precision) == ("onnx", "float32")
+        if is_float32 and all(net.cam for net in exported.nets):
+            return exported
     return None
 
 
-def _way_out(bundle: Bundle) -> str:
+def _remedy(bundle: Bundle) -> str:
     install = f"install it with {install_line('train')}"
     if _exported_cam(bundle) is not None:
-        return f"{install}, or take `method=cam` with `device=cpu`, which the exported net gives without it"
+        return f"{install}, or use `method=cam` with `device=cpu`, for which the exported network suffices"
     if not all(member.exact_cam for member in bundle.manifest.members):
-        return f"{install}: only an exact CAM can be had without, and the bundle's head allows none"
+        return f"{install}: without it only an exact CAM is available, which the bundle's head does not allow"
     if not all(member.test_time.is_plain for member in bundle.manifest.members):
-        return f"{install}: a net that is exported with several views gives no CAM"
-    return f"{install}, or export the bundle where torch is installed: an exported net gives its exact CAM"
+        return f"{install}: a network exported with several views has no CAM"
+    return f"{install}, or export the bundle where torch is installed: an exported network has its exact CAM"

@@ -1,4 +1,4 @@
-"""Maps at more places, and back from the prepared square to the radiograph at full resolution. No torch."""
+"""Geometry of maps, without torch: enlarging, and from the prepared square back to the radiograph."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from thorax.bundle import FeatureGrid
 from thorax.imaging import map_box
 from thorax.recipe.schema import Preparation
 
-__all__ = ["box_on_radiograph", "enlarge_arrays", "map_on_radiograph", "place_weights"]
+__all__ = ["box_on_radiograph", "enlarge_arrays", "interpolation_weights", "map_on_radiograph"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One axis of the radiograph in the square: position in the square = scale * position + offset."""
+    """One axis of the radiograph: position in the square = scale * position + offset."""
 
     length: int
     scale: float
@@ -26,8 +26,8 @@ class _Axis:
 def enlarge_arrays(
     maps: Float32[np.ndarray, "n k h w"], size: int, places: FeatureGrid | None = None
 ) -> Float32[np.ndarray, "n k {size} {size}"]:
-    """Interpolate maps linearly between the middles of what places look at: `cam.enlarge_maps` in NumPy."""
-    rows, columns = (place_weights(length, size, places) for length in maps.shape[2:])
+    """Interpolate maps between the centers of receptive fields, as `cam.enlarge_maps` does, in NumPy."""
+    rows, columns = (interpolation_weights(length, size, places) for length in maps.shape[2:])
     return np.asarray(rows @ maps @ columns.T)
 
 
@@ -37,26 +37,26 @@ def map_on_radiograph(
     """Return a map of the prepared square at the radiograph's own resolution.
 
     Args:
-        attribution: Of the whole prepared square, at any resolution.
+        attribution: A map of the whole prepared square, at any resolution.
         height: Rows of the radiograph.
         width: Columns of the radiograph.
         preparation: How it was prepared.
 
     Returns:
-        float32 (height, width), interpolated linearly between the centers of the map's places; NaN where the
-        net saw nothing of the radiograph, because the preparation cut it off.
+        float32 (height, width), interpolated linearly between the centers of the map's cells; NaN where the
+        preparation cropped the radiograph, so that the network did not see it.
     """
     down, across = _axes(height, width, preparation)
     rows = _sampled(attribution, down, preparation.size)
-    # Row-wise again for the columns: one function, and fast for memory in row order.
+    # Transposed for the columns, so that one function serves both and memory is read in row order.
     return np.ascontiguousarray(_sampled(rows.T, across, preparation.size).T)
 
 
 def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Preparation) -> Box:
-    """Carry a box from prepared pixels to pixels of the radiograph, clipped to it: the way back of `map_box`.
+    """Map a box from prepared pixels to pixels of the radiograph, clipped to it: the inverse of `map_box`.
 
     Args:
-        box: In prepared pixels.
+        box: The box in prepared pixels.
         height: Rows of the radiograph.
         width: Columns of the radiograph.
         preparation: How it was prepared.
@@ -68,17 +68,17 @@ def box_on_radiograph(box: Box, *, height: int, width: int, preparation: Prepara
     return Box(x0, y0, x1 - x0, y1 - y0)
 
 
-def place_weights(
+def interpolation_weights(
     count: int, size: int, places: FeatureGrid | None = None
 ) -> Float32[np.ndarray, "{size} {count}"]:
-    """Return how much each of so many places counts at each of `size` pixels along its axis.
+    """Return the weight of each of `count` locations at each of `size` pixels along an axis.
 
-    Beyond the middles of the first and the last place it is theirs alone.
+    Beyond the centers of the first and last location, these have all the weight.
 
     Args:
-        count: How many places.
-        size: How many pixels.
-        places: Where they look, in these pixels; None: at the middles of `count` equal parts.
+        count: Number of locations.
+        size: Number of pixels.
+        places: Centers of their receptive fields, in these pixels; None: those of `count` equal segments.
     """
     step = size / count if places is None else places.step
     start = step / 2 if places is None else places.start
@@ -92,28 +92,28 @@ def _back(position: float, axis: _Axis) -> float:
 
 
 def _axes(height: int, width: int, preparation: Preparation) -> tuple[_Axis, _Axis]:
-    """Return where rows and columns of the radiograph lie in the square.
+    """Return the axes of rows and columns of the radiograph in the square.
 
-    A box in the middle lies in the square whatever the fit, and its image says scale and offset.
+    A central box is inside the square whatever the fit, and its image gives scale and offset.
     """
     side = min(height, width) / 2
     x, y = (width - side) / 2, (height - side) / 2
-    seen = map_box(Box(x, y, side, side), height=height, width=width, preparation=preparation)
-    across, down = seen.width / side, seen.height / side
-    return _Axis(height, down, seen.y - y * down), _Axis(width, across, seen.x - x * across)
+    mapped = map_box(Box(x, y, side, side), height=height, width=width, preparation=preparation)
+    across, down = mapped.width / side, mapped.height / side
+    return _Axis(height, down, mapped.y - y * down), _Axis(width, across, mapped.x - x * across)
 
 
 def _sampled(
     attribution: Float[np.ndarray, "place across"], axis: _Axis, size: int
 ) -> Float32[np.ndarray, "length across"]:
     """Interpolate the rows of a map of the square at each pixel of an axis of the radiograph."""
-    num = attribution.shape[0]
+    count = attribution.shape[0]
     inside: Float64[np.ndarray, " length"] = (np.arange(axis.length) + 0.5) * axis.scale + axis.offset
-    place = np.clip(inside / size * num - 0.5, 0, num - 1)
-    first: Int64[np.ndarray, " length"] = np.floor(place).astype(np.int64)
-    part = (place - first).astype(np.float32)[:, None]
-    second = np.minimum(first + 1, num - 1)
+    cell = np.clip(inside / size * count - 0.5, 0, count - 1)
+    first: Int64[np.ndarray, " length"] = np.floor(cell).astype(np.int64)
+    weight = (cell - first).astype(np.float32)[:, None]
+    second = np.minimum(first + 1, count - 1)
     rows = attribution.astype(np.float32)
-    found: Float32[np.ndarray, "length across"] = rows[first] * (1 - part) + rows[second] * part
-    found[(inside < 0) | (inside > size)] = np.nan
-    return found
+    result: Float32[np.ndarray, "length across"] = rows[first] * (1 - weight) + rows[second] * weight
+    result[(inside < 0) | (inside > size)] = np.nan
+    return result

@@ -1,4 +1,4 @@
-"""What explains a bundle: maps of named findings on prepared images, whatever computes them. No torch."""
+"""The methods that explain a bundle, and the protocol of explainers. Without torch."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol, get_args, runtime_checkable
@@ -39,25 +39,25 @@ Method = Literal[
 ]
 
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
-"""Every method, from those that need one pass through the net to those that need hundreds."""
+"""Every method, from those that need one pass through the network to those that need hundreds."""
 
 NOT_OF_A_FINDING: Final[frozenset[Method]] = frozenset({"eigen-cam", "rollout"})
-"""Methods that give the same map for every finding: they show where the net looks, and not for what."""
+"""Methods whose map is the same for every finding: they show where the network looks, not for what."""
 
 Maps = Float32[np.ndarray, "n k height width"]
-"""How much each place of each image speaks for each finding; in the method's own unit, often the logit's."""
+"""How much each location of an image supports each finding, in the method's unit, often the logit's."""
 
 
 def best_method(bundle: Bundle) -> Method:
-    """Return the exact CAM where every member has one, else Grad-CAM."""
+    """Return the exact CAM if every member has one, otherwise Grad-CAM."""
     return "cam" if all(member.exact_cam for member in bundle.manifest.members) else "grad-cam"
 
 
 def methods_named(names: Sequence[str], bundle: Bundle) -> tuple[Method, ...]:
-    """Return the methods of these names in the order of `METHODS`; without names, the best for the bundle.
+    """Return the methods with these names in the order of `METHODS`; without names, the `best_method`.
 
     Raises:
-        RecipeError: There is no method of one of the names.
+        RecipeError: A name is not that of a method.
     """
     unknown = [name for name in names if name not in METHODS]
     if unknown:
@@ -67,67 +67,63 @@ def methods_named(names: Sequence[str], bundle: Bundle) -> tuple[Method, ...]:
 
 
 def reading_notes(bundle: Bundle, methods: Sequence[Method]) -> list[str]:
-    """Say what a reader must know about a bundle's maps, each a sentence without its full stop."""
+    """Return caveats for readers of a bundle's maps, as sentences without a period."""
     several = len(bundle.manifest.members) > 1
     views = any(not member.test_time.is_plain for member in bundle.manifest.members)
     return [
         *(
-            f"{each} shows where the net looks, and is the same for every finding"
-            for each in methods
-            if each in NOT_OF_A_FINDING
+            f"{method} shows where the network looks, and is the same for every finding"
+            for method in methods
+            if method in NOT_OF_A_FINDING
         ),
-        *(["the maps are the mean of several nets': an approximation"] if several else []),
-        *(
-            ["the maps are of the whole image alone, not of the further views that are averaged"]
-            if views
-            else []
-        ),
+        *(["the maps are the mean over several networks, which is an approximation"] if several else []),
+        *(["the maps explain the whole image only, not the other views that are averaged"] if views else []),
     ]
 
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A bundle's nets, to be asked where they see a finding.
+    """Something that maps where a bundle's networks see a finding.
 
-    A member is shown the whole image as it is, once, whatever its test-time augmentation; the maps of several
-    members are averaged with the ensemble's weights. For CAM, that is exact where `Bundle.exact_cam` says so:
-    the mean of a map over its places plus a bias is the bundle's logit. Elsewhere it is an approximation.
-    Places are drawn where they look (`Member.places`), so that their mean is not that over the pixels.
+    A member sees the whole image once, whatever its test-time augmentation; the maps of several members are
+    averaged with the ensemble's weights. For CAM this is exact if `Bundle.exact_cam` is true: the mean of a
+    map over its locations, plus a bias, is the bundle's logit. Otherwise it is an approximation. Locations
+    are drawn at the centers of their receptive fields (`Member.places`), so the mean over pixels differs.
     """
 
     @property
     def bundle(self) -> Bundle:
-        """Whose nets."""
+        """The bundle that is explained."""
 
     @property
     def library(self) -> str:
         """The distribution that computes: "torch" or "onnxruntime"."""
 
     def maps(self, pixels: PixelsBatch, findings: Findings, *, method: Method, seed: int = 0) -> Maps:
-        """Return the maps of findings (n, k, s, s) on prepared pixels (n, s, s).
+        """Return the maps of findings (n, k, s, s) for prepared pixels (n, s, s).
 
         Args:
-            pixels: Images, prepared as the bundle wants them.
-            findings: Some of the bundle's, in any order.
-            method: See `methods.explain`.
-            seed: Of the methods that draw.
+            pixels: Images, prepared as the bundle requires.
+            findings: Some of the bundle's findings, in any order.
+            method: One of `METHODS`.
+            seed: Seed of the random methods.
 
         Raises:
-            DataError: The bundle does not know one of the findings.
-            RecipeError: The method does not go with a net, or not with what computes.
+            DataError: The bundle does not predict one of the findings.
+            RecipeError: A network or the explainer does not support the method.
         """
 
 
 def refuse_unknown(bundle: Bundle, findings: Findings) -> None:
-    """Refuse to explain what a bundle does not know.
+    """Refuse findings that a bundle does not predict.
 
     Raises:
-        DataError: It does not know one of the findings, or there is none.
+        DataError: The bundle does not predict one of the findings, or none is given.
     """
     unknown = [finding.name for finding in findings if finding not in bundle.findings]
     if unknown or not findings:
         known = ", ".join(finding.name for finding in bundle.findings)
         raise DataError(
             f"{' and '.join(unknown) or 'no finding'} cannot be explained by the bundle "
-            f"{bundle.folder}; ask for some of its findings: {known}"
+            f"{bundle.folder}; choose from its findings: {known}"
         )

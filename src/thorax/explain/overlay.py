@@ -1,8 +1,8 @@
 """Pictures of maps on the full-resolution radiograph.
 
-Nothing is written or drawn over the anatomy but the map itself, unless a contour or a box is asked for:
-captions and scales stand outside. A place without evidence keeps its gray value exactly; color comes in with
-the map's value, up to the opacity. Each map is scaled by its own highest value, which its scale names.
+Nothing but the map is drawn over the anatomy, unless a contour or a box is requested; captions and scales are
+outside. Pixels without evidence keep their exact gray value; opacity is proportional to the map's value. Each
+map is scaled by its own maximum, which its scale states.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,15 +25,15 @@ from thorax.explain.canvas import Canvas, Colors, Line, Tile, Words, as_png, as_
 __all__ = ["Drawing", "Panel", "overlay", "picture_kind", "write_picture"]
 
 _COLORS: Final = "inferno.txt"
-"""Perceptually uniform, and from dark to light: also for readers who see no colors."""
+"""A perceptually uniform color map from dark to light, which also works without color vision."""
 
 _SMALLEST: Final = 384
-"""A smaller radiograph is drawn with its pixels enlarged to whole squares, so that captions can be read."""
+"""Smaller radiographs are drawn enlarged by an integer factor, so that captions can be read."""
 
 _UINT16_PER_UINT8: Final = 257
 
 Resized = Shaped[np.ndarray, "height width"]
-"""A radiograph or a map at the size that it is drawn in."""
+"""A radiograph or a map at the size at which it is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,9 +41,9 @@ class Panel:
     """One cell of a picture.
 
     Attributes:
-        caption: Written above it.
-        attribution: At the radiograph's resolution, NaN where the net saw nothing; None: no map.
-        box: In pixels of the radiograph, drawn where boxes are asked for.
+        caption: Text above the panel.
+        attribution: The map at the radiograph's resolution, NaN where the network saw nothing; None: no map.
+        box: A box in pixels of the radiograph, drawn if boxes are requested.
     """
 
     caption: str
@@ -56,11 +56,11 @@ class Drawing:
     """How maps are drawn.
 
     Attributes:
-        opacity: Of the map where it is highest, from 0 to 1.
-        contour: Part of the highest value at which a line is drawn; None draws none.
-        boxes: Whether panels' boxes are drawn.
-        columns: Panels side by side.
-        largest: Longest side of a panel in pixels; a larger radiograph is drawn smaller.
+        opacity: Opacity at the map's maximum, from 0 to 1.
+        contour: Fraction of the maximum at which a contour is drawn; None: no contour.
+        boxes: Whether to draw the panels' boxes.
+        columns: Number of panels per row.
+        largest: Longest side of a panel in pixels; larger radiographs are reduced.
     """
 
     opacity: float = 0.6
@@ -71,34 +71,34 @@ class Drawing:
 
 
 def overlay(pixels: GrayPixels, attribution: Attribution, *, opacity: float) -> Colors:
-    """Return a radiograph with a map's positive part in colors over it.
+    """Return a radiograph with the positive values of a map in color over it.
 
     Args:
         pixels: The radiograph.
         attribution: The map at the same resolution; NaN and values below 0 leave the gray value as it is.
-        opacity: Of the map where it is highest; elsewhere in proportion to its value.
+        opacity: Opacity at the map's maximum; elsewhere proportional to its value.
     """
     gray = _eight_bit(pixels)[:, :, None].astype(np.float32)
-    height = _relative(attribution)
+    relative = _relative(attribution)
     table = _color_table()
-    colors = table[np.minimum((height * len(table)).astype(np.int64), len(table) - 1)] * 255
-    opaque = (opacity * height)[:, :, None]
-    return np.asarray(np.round(gray + opaque * (colors - gray)), dtype=np.uint8)
+    colors = table[np.minimum((relative * len(table)).astype(np.int64), len(table) - 1)] * 255
+    weight = (opacity * relative)[:, :, None]
+    return np.asarray(np.round(gray + weight * (colors - gray)), dtype=np.uint8)
 
 
 def write_picture(path: Path, pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) -> None:
-    """Draw panels of one radiograph side by side into a PNG or SVG file, whole or not at all.
+    """Draw panels of one radiograph side by side into a PNG or SVG file, atomically.
 
-    The same input gives the same file. In an SVG, lines and text stay lines and text.
+    The same input gives the same file. In an SVG, lines and text remain lines and text.
 
     Args:
-        path: Ends in .png or .svg.
+        path: A file name that ends in .png or .svg.
         pixels: The radiograph.
-        panels: At least one, each with a map of the radiograph's resolution.
-        drawing: How.
+        panels: At least one panel; maps have the radiograph's resolution.
+        drawing: How to draw.
 
     Raises:
-        DataError: The file's name ends otherwise.
+        DataError: The file name has another ending.
     """
     kind = picture_kind(path)
     canvas = _canvas(pixels, panels, drawing=drawing)
@@ -108,26 +108,28 @@ def write_picture(path: Path, pixels: GrayPixels, panels: Sequence[Panel], *, dr
 
 
 def picture_kind(path: Path) -> str:
-    """Return what a picture of this name is: "png" or "svg".
+    """Return the kind of a picture by its name: "png" or "svg".
 
     Raises:
-        DataError: The name ends otherwise.
+        DataError: The name has another ending.
     """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in {"png", "svg"}:
-        raise DataError(f"{path.name} is no name of a picture that can be drawn; let it end in .png or .svg")
+        raise DataError(
+            f"{path.name} is not the name of a PNG or SVG picture; give a name that ends in .png or .svg"
+        )
     return kind
 
 
 @cache
 def _color_table() -> Float64[np.ndarray, "256 3"]:
-    """Return red, green and blue in [0, 1] of 256 heights of a map, the lowest first."""
+    """Return red, green and blue in [0, 1] for 256 values of a map, in ascending order."""
     with files(__package__).joinpath(_COLORS).open(encoding="ascii") as table:
         return np.loadtxt(table)
 
 
 def _canvas(pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) -> Canvas:
-    """Lay out panels so that a pixel of the radiograph is a pixel of the picture."""
+    """Lay out panels with one pixel of the picture per pixel of the drawn radiograph."""
     scale = _scale(pixels, largest=drawing.largest)
     gray = _resized(_eight_bit(pixels), scale)
     height, width = gray.shape
@@ -159,9 +161,9 @@ def _canvas(pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) ->
 def _lines(panel: Panel, drawing: Drawing) -> Iterator[Line]:
     """Yield the contours and the box of a panel, in pixels of the radiograph."""
     if panel.attribution is not None and drawing.contour is not None:
-        # A value stands in the middle of its pixel; repeated outside, its lines reach the border.
-        around = np.pad(_relative(panel.attribution), 1, mode="edge")
-        for line in contour_lines(around, drawing.contour):
+        # Values are at the centers of pixels; repeating the edge lets contours reach the border.
+        padded = np.pad(_relative(panel.attribution), 1, mode="edge")
+        for line in contour_lines(padded, drawing.contour):
             yield line - 0.5
     if panel.box is not None and drawing.boxes:
         left, top, width, height = panel.box
@@ -172,11 +174,11 @@ def _lines(panel: Panel, drawing: Drawing) -> Iterator[Line]:
 def _scale_bar(
     attribution: Resized, start: tuple[int, int], *, width: int, text: int, opacity: float
 ) -> tuple[list[Tile], list[Words]]:
-    """Return 0, the map's colors over middle gray, and its highest value, from the start of a baseline."""
+    """Return a color scale over mid-gray, from 0 to the map's maximum, starting on a baseline."""
     left, baseline = start
     highest = float(np.nanmax(attribution))
     if highest <= 0:
-        return [], [Words(left=left, baseline=baseline, size=text, text="nothing speaks for it")]
+        return [], [Words(left=left, baseline=baseline, size=text, text="no evidence for it")]
     shape = (round(0.7 * text), round(0.4 * width))
     ramp = np.broadcast_to(np.linspace(0, 1, shape[1], dtype=np.float32), shape)
     colors = overlay(np.full(shape, 128, dtype=np.uint8), ramp, opacity=opacity)
@@ -189,13 +191,13 @@ def _scale_bar(
 
 
 def _scale(pixels: GrayPixels, *, largest: int) -> float:
-    """Return by how much a radiograph is drawn larger or smaller than it is."""
+    """Return the factor by which a radiograph is enlarged or reduced."""
     longest = max(pixels.shape)
     return float(-(-_SMALLEST // longest)) if longest < _SMALLEST else min(1.0, largest / longest)
 
 
 def _resized(values: Shaped[np.ndarray, "h w"], scale: float) -> Resized:
-    """Enlarge by a whole factor, pixel by pixel, or shrink by averaging areas."""
+    """Enlarge by an integer factor, pixel by pixel, or reduce by averaging areas."""
     if scale == 1:
         return values
     drawn = values if values.dtype == np.uint8 else values.astype(np.float32)
@@ -212,7 +214,7 @@ def _eight_bit(pixels: GrayPixels) -> UInt8[np.ndarray, "h w"]:
 
 
 def _relative(attribution: Attribution) -> Float[np.ndarray, "h w"]:
-    """Return the positive part as parts of the highest value; 0 where there is none."""
+    """Return positive values as fractions of the maximum, and 0 elsewhere."""
     positive = np.nan_to_num(np.maximum(attribution, 0), nan=0.0)
     highest = np.max(positive)
     return np.asarray(positive / highest if highest > 0 else positive)

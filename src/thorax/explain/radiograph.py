@@ -1,4 +1,4 @@
-"""One radiograph explained: maps at its own resolution, with the place and the box that each points at."""
+"""The explanation of one radiograph: maps at its own resolution, with their peaks and boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from thorax.radiograph import Radiograph
 __all__ = ["Explained", "explain_radiograph", "side_by_side"]
 
 _COLUMNS: Final = 4
-"""Panels side by side, where nothing else orders them."""
+"""Panels per row, if findings and methods do not determine it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Explained:
-    """Where one method sees one finding.
+    """The explanation of one finding by one method.
 
     Attributes:
         finding: The finding.
         method: The method.
-        attribution: The map at the radiograph's resolution; NaN where the net saw nothing.
-        highest: The map's largest value in the prepared image, in the method's unit.
-        place: x and y of its highest place, in pixels of the radiograph; of several, the one nearest to their
-            middle. None where nothing speaks for the finding.
-        box: The box around the region that holds it; None likewise.
+        attribution: The map at the radiograph's resolution; NaN where the network saw nothing.
+        highest: The map's maximum in the prepared image, in the method's unit.
+        place: x and y of the maximum, in pixels of the radiograph; of several, the one closest to their mean.
+            None if the map has no evidence for the finding.
+        box: The box around the region that contains it; None likewise.
     """
 
     finding: Finding
@@ -56,32 +56,32 @@ def explain_radiograph(
     """Explain findings in one radiograph: for each finding, each method.
 
     Args:
-        explainer: Of a bundle.
-        radiograph: Any radiograph.
-        findings: Some of the bundle's.
-        methods: Which methods.
-        level: Part of the map's height that its region begins at.
-        seed: Of methods that draw.
+        explainer: The explainer of a bundle.
+        radiograph: The radiograph.
+        findings: Some of the bundle's findings.
+        methods: The methods.
+        level: Fraction of the map's maximum at which its region begins.
+        seed: Seed of the random methods.
 
     Raises:
-        DataError: The bundle does not know one of the findings.
-        RecipeError: A method does not go with a net.
+        DataError: The bundle does not predict one of the findings.
+        RecipeError: A network does not support a method.
     """
     preparation = explainer.bundle.manifest.preparation
     pixels = prepare(radiograph, preparation)[None]
     maps = {method: explainer.maps(pixels, findings, method=method, seed=seed)[0] for method in methods}
     height, width = radiograph.pixels.shape
 
-    def carried(box: Box) -> Box:
+    def on_radiograph(box: Box) -> Box:
         return box_on_radiograph(box, height=height, width=width, preparation=preparation)
 
-    found = []
+    explanations = []
     for column, finding in enumerate(findings):
         for method in methods:
             attribution = maps[method][column]
-            around = box_around(region(attribution, level=level))
-            x, y, _, _ = carried(Box(*_highest_place(attribution), 0.0, 0.0))
-            found.append(
+            box = box_around(region(attribution, level=level))
+            x, y, _, _ = on_radiograph(Box(*_peak(attribution), 0.0, 0.0))
+            explanations.append(
                 Explained(
                     finding=finding,
                     method=method,
@@ -89,35 +89,40 @@ def explain_radiograph(
                         attribution, height=height, width=width, preparation=preparation
                     ),
                     highest=float(np.max(attribution)),
-                    place=None if around is None else (x, y),
-                    box=None if around is None else carried(around),
+                    place=None if box is None else (x, y),
+                    box=None if box is None else on_radiograph(box),
                 )
             )
-    return found
+    return explanations
 
 
-def side_by_side(found: Sequence[Explained]) -> tuple[list[Panel], int]:
-    """Return maps as panels beside the radiograph, and how many of them stand side by side.
+def side_by_side(explanations: Sequence[Explained]) -> tuple[list[Panel], int]:
+    """Return the radiograph and its maps as panels, and the number of panels per row.
 
-    Several findings by several methods get a row for each finding, which begins with the radiograph.
+    Several findings by several methods get one row per finding, which begins with the radiograph.
 
     Args:
-        found: What `explain_radiograph` returned.
+        explanations: The result of `explain_radiograph`.
     """
     plain = Panel(caption="Radiograph", attribution=None)
     maps = [
-        Panel(caption=f"{each.finding.label}, {each.method}", attribution=each.attribution, box=each.box)
-        for each in found
+        Panel(
+            caption=f"{explanation.finding.label}, {explanation.method}",
+            attribution=explanation.attribution,
+            box=explanation.box,
+        )
+        for explanation in explanations
     ]
-    num_methods = len({each.method for each in found})
-    if num_methods in {1, len(found)}:
+    num_methods = len({explanation.method for explanation in explanations})
+    if num_methods in {1, len(explanations)}:
         return [plain, *maps], min(_COLUMNS, 1 + len(maps))
     rows = [maps[first : first + num_methods] for first in range(0, len(maps), num_methods)]
     return [panel for row in rows for panel in (plain, *row)], 1 + num_methods
 
 
-def _highest_place(attribution: Attribution) -> tuple[float, float]:
-    places = highest_places(attribution)
-    distances = np.hypot(*(places - np.mean(places, axis=0)).T)
-    x, y = places[int(np.argmin(distances))].tolist()
+def _peak(attribution: Attribution) -> tuple[float, float]:
+    """Return x and y of the maximum; of several, those of the one closest to their mean."""
+    maxima = highest_places(attribution)
+    distances = np.hypot(*(maxima - np.mean(maxima, axis=0)).T)
+    x, y = maxima[int(np.argmin(distances))].tolist()
     return x, y

@@ -1,4 +1,4 @@
-"""The explainer that computes with torch: every method, on any device."""
+"""The torch explainer: every method, on any device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,25 +32,25 @@ __all__ = ["TorchExplainer", "explain"]
 def explain(
     classifier: Classifier, images: Images, columns: Sequence[int], *, method: Method, seed: int = 0
 ) -> Maps:
-    """Return maps of some outputs of a net, at its input size.
+    """Return maps of some outputs of a network, at its input size.
 
-    The net may be in any mode and on any device; it is left exactly as it was, without hooks or gradients.
-    Each image's maps are those that it would get alone. The methods' own settings are the functions' of
-    this package.
+    The network may be in any mode and on any device. It is left unchanged, without hooks or gradients. The
+    maps of an image do not depend on the rest of the batch. The settings of a method are the defaults of its
+    function in this package.
 
     Args:
-        classifier: The net.
-        images: At its input size, on its device.
-        columns: Which outputs.
-        method: How; those of `NOT_OF_A_FINDING` give one map for all columns.
-        seed: Of the methods that draw: smooth-grad and rise.
+        classifier: The network.
+        images: Images at its input size, on its device.
+        columns: Indices of the outputs.
+        method: The method; those of `NOT_OF_A_FINDING` give one map for all columns.
+        seed: Seed of the random methods, smooth-grad and rise.
 
     Returns:
-        Larger speaks more for the finding. Below 0 it speaks against it, in the methods that tell: cam,
-        hirescam, integrated-gradients, occlusion, rise; the others have no value below 0.
+        The maps. Larger values support the finding more. Negative values are evidence against it, with cam,
+        hirescam, integrated-gradients, occlusion and rise; the other methods have none.
 
     Raises:
-        RecipeError: The method does not go with the net; the message names one that does.
+        RecipeError: The network does not support the method; the message names one that it supports.
     """
     maps = _maps(classifier, images, columns, method=method, seed=seed)
     return maps.detach().expand(-1, len(columns), -1, -1).float().cpu().numpy()
@@ -82,7 +82,7 @@ def _maps(  # noqa: PLR0911  (one return per method)
 
 
 _BATCH: Final = 8
-"""Images that are explained together: a last map of 16 x 16 places and its gradient take 8 MB for these."""
+"""Images explained together: their feature maps of 16 x 16 locations and gradients take 8 MB."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class _Net:
 
 
 class TorchExplainer:
-    """A bundle's nets in torch; see `Explainer`.
+    """A bundle's networks in torch; see `Explainer`.
 
     Args:
-        bundle: Whose nets.
-        device: "cpu", "cuda"..., or "auto" for a GPU where there is one.
+        bundle: The bundle.
+        device: "cpu", "cuda", "cuda:N", or "auto" for a GPU if there is one.
 
     Raises:
         RecipeError: There is no such device.
@@ -123,7 +123,7 @@ class TorchExplainer:
         ]
 
     def maps(self, pixels: PixelsBatch, findings: Findings, *, method: Method, seed: int = 0) -> Maps:
-        """Return the maps of findings (n, k, s, s) on prepared pixels (n, s, s); see `Explainer`."""
+        """Return the maps of findings (n, k, s, s) for prepared pixels (n, s, s); see `Explainer`."""
         refuse_unknown(self.bundle, findings)
         blocks = [pixels[first : first + _BATCH] for first in range(0, len(pixels), _BATCH)]
         return np.concatenate([self._block(block, findings, method=method, seed=seed) for block in blocks])
@@ -137,17 +137,17 @@ class TorchExplainer:
         cells: int = CELLS,
         seed: int = 0,
     ) -> tuple[Faithfulness, ...]:
-        """Return the deletion and insertion curves of maps (s, s) of a finding on one image (s, s).
+        """Return the deletion and insertion curves of a finding's maps (s, s) on one image (s, s).
 
         Raises:
-            RecipeError: The bundle has several nets; their probability is of no one input.
-            DataError: The bundle does not know the finding, or a map is not of the image's size.
+            RecipeError: The bundle has several networks, whose inputs may differ.
+            DataError: The bundle does not predict the finding, or a map has another size than the image.
         """
         refuse_unknown(self.bundle, (finding,))
         if len(self._nets) > 1:
             raise RecipeError(
-                f"{self.bundle.folder} is an ensemble of {len(self._nets)} nets, and deletion and insertion "
-                "are of one net; measure the bundles that it was made of"
+                f"{self.bundle.folder} is an ensemble of {len(self._nets)} networks, but deletion and "
+                "insertion need a single one; measure the bundles that it was built from"
             )
         (net,) = self._nets
         resized = enlarge_maps(torch.from_numpy(np.stack(attributions))[None], net.input_size)[0].numpy()

@@ -1,5 +1,11 @@
-"""Export: nets as graphs for other engines, each behind a parity gate."""
+"""Exports networks for other engines, behind a parity gate."""
 
-from thorax.exporting.attach import CHECKED_IMAGES, export_float32, export_int8, export_or_say, spread
+from thorax.exporting.attach import (
+    CHECKED_IMAGES,
+    evenly_spaced,
+    export_float32,
+    export_if_possible,
+    export_int8,
+)
 
-__all__ = ["CHECKED_IMAGES", "export_float32", "export_int8", "export_or_say", "spread"]
+__all__ = ["CHECKED_IMAGES", "evenly_spaced", "export_float32", "export_if_possible", "export_int8"]

@@ -1,4 +1,4 @@
-"""From a bundle to the same bundle with an exported engine, if that passes its gate."""
+"""Adds an exported engine to a bundle if it passes the parity gate."""
 
 import tempfile
 from collections.abc import Sequence
@@ -23,18 +23,20 @@ from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.packages import versions
 from thorax.progress import ProgressCallback, stage_progress
 
-__all__ = ["CHECKED_IMAGES", "export_float32", "export_int8", "export_or_say", "spread"]
+__all__ = ["CHECKED_IMAGES", "evenly_spaced", "export_float32", "export_if_possible", "export_int8"]
 
 CHECKED_IMAGES = 64
-"""Images that a float32 engine is compared on: its arithmetic differs everywhere or nowhere, and torch takes
-some 5 s for them."""
+"""Images that a float32 engine is compared on.
+
+Its arithmetic differs everywhere or nowhere, and torch needs about 5 s for this many.
+"""
 
 _CALIBRATION_IMAGES = 128
-"""Images whose activations choose the scales of a quantized net."""
+"""Images whose activations determine the scales of a quantized network."""
 
 
-def spread(rows: Rows, count: int) -> Int64[np.ndarray, " chosen"]:
-    """Return `count` of the rows, evenly spread; all where there are fewer."""
+def evenly_spaced(rows: Rows, count: int) -> Int64[np.ndarray, " chosen"]:
+    """Return `count` evenly spaced rows, or all of them if there are fewer."""
     if len(rows) <= count:
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
@@ -46,10 +48,10 @@ def export_float32(
     """Add the float32 engine to a bundle on disk.
 
     Args:
-        bundle: As `load_bundle` gave it.
-        pixels: Prepared validation images to compare on, such as `spread` chooses.
-        to: Which engine.
-        compared_on: The part that they are of.
+        bundle: The bundle, from `load_bundle`.
+        pixels: Prepared validation images to compare on, chosen for example by `evenly_spaced`.
+        to: The kind of engine.
+        compared_on: Describes these images.
 
     Raises:
         BundleError: The engine's probabilities differ from torch's by more than 1e-4.
@@ -69,20 +71,23 @@ def export_float32(
         return attach_engine(bundle, exported, files)
 
 
-def export_or_say(
+def export_if_possible(
     bundle: Bundle, pixels: PixelsBatch, *, compared_on: ImageSet
 ) -> tuple[Bundle, tuple[str, ...]]:
-    """Add the float32 engine where that can be; where not, return the bundle as it is, and why in a sentence.
+    """Add the float32 engine if possible; otherwise return the bundle unchanged, and the reason.
 
     Args:
-        bundle: As `load_bundle` gave it.
+        bundle: The bundle, from `load_bundle`.
         pixels: Prepared validation images to compare on.
-        compared_on: The part that they are of.
+        compared_on: Describes these images.
+
+    Returns:
+        The bundle, and either nothing or one sentence that gives the reason.
     """
     try:
         return export_float32(bundle, pixels, compared_on=compared_on), ()
     except BundleError as error:
-        return bundle, (f"the bundle has no engine without torch: {error}",)
+        return bundle, (f"the bundle can only run on torch: {error}",)
 
 
 def export_int8(
@@ -93,31 +98,30 @@ def export_int8(
     gated: Sequence[str] = (),
     progress: ProgressCallback | None = None,
 ) -> Bundle:
-    """Add the quantized engine to a bundle on disk that has the float32 one of the same kind.
+    """Add the quantized engine to a bundle on disk that has the float32 engine of the same kind.
 
-    The scales come from training images of the part's split. It is compared with the float32 engine, which
-    itself was compared with torch, on every validation image.
+    The scales come from training images of the same split. On every validation image, the engine is compared
+    with the float32 engine, which itself was compared with torch.
 
     Args:
-        bundle: As `load_bundle` gave it.
+        bundle: The bundle, from `load_bundle`.
         part: Validation images that the bundle may be calibrated on.
-        to: Which engine.
-        gated: Names of the findings to judge it by; none: all. The others get no operating point in it.
-        progress: Receives how many images are predicted, by the one engine and by the other.
+        to: The kind of engine.
+        gated: Names of the findings to judge by; empty: all. The others get no operating point in the engine.
+        progress: Receives the number of images predicted by each engine.
 
     Raises:
-        BundleError: There is too little validation data, or the engine is too far from the float32 one. The
-            bundle stays as it was.
+        BundleError: There is too little validation data, the bundle was calibrated on other images, or the
+            engine differs too much from the float32 one. The bundle is unchanged.
         MissingExtra: OpenVINO is not installed.
-        LeakError: The bundle was calibrated on other images than these.
     """
     store, findings = part.store, bundle.findings
     names = tuple(gated) or bundle.manifest.findings
     targets = store.table.targets(findings)[part.rows]
     refuse_few_positives(targets, findings, names)
     _refuse_other_calibration(bundle, part)
-    trusted = Predictor(bundle, open_engine(bundle, device="cpu", engine=to))
-    train = spread(part.split.rows("train"), _CALIBRATION_IMAGES)
+    reference = Predictor(bundle, open_engine(bundle, device="cpu", engine=to))
+    train = evenly_spaced(part.split.rows("train"), _CALIBRATION_IMAGES)
     with tempfile.TemporaryDirectory() as folder:
         nets, graphs = _write_graphs(bundle, Path(folder))
         images = store.pixels(train)
@@ -125,7 +129,7 @@ def export_int8(
             quantize(graph, graph, images)
         files = _converted(graphs, to)
         comparison = EngineComparison(
-            trusted.predict_rows(
+            reference.predict_rows(
                 store.pixels, part.rows, progress=stage_progress(progress, f"predicting by {to} float32")
             ),
             Predictor(bundle, _engine(files, to)).predict_rows(
@@ -147,7 +151,7 @@ def export_int8(
 
 
 def _write_graphs(bundle: Bundle, folder: Path) -> tuple[list[ExportedNet], list[Path]]:
-    """Write each member's ONNX graph, and say what the manifest is to say of it."""
+    """Write each member's ONNX graph, and return its entry for the manifest."""
     nets, files = [], []
     for number, member in enumerate(bundle.manifest.members):
         graph = MemberGraph(
@@ -159,18 +163,18 @@ def _write_graphs(bundle: Bundle, folder: Path) -> tuple[list[ExportedNet], list
         file = folder / f"{number}.onnx"
         file.write_bytes(onnx_bytes(graph))
         files.append(file)
-        # Names and checksums are filled in where the files are copied into the bundle.
+        # Names and checksums are filled in when the files are copied into the bundle.
         nets.append(ExportedNet(files=(ExportedFile(name="", sha256=""),), cam=graph.cam))
     return nets, files
 
 
 def _converted(graphs: Sequence[Path], to: EngineKind) -> list[tuple[Path, ...]]:
-    """Return the files of each member for an engine, the graph first."""
+    """Return each member's files for an engine, the graph first."""
     return [(graph,) if to == "onnx" else convert(graph) for graph in graphs]
 
 
 def _engine(files: Sequence[Sequence[Path]], to: EngineKind) -> Engine:
-    graphs = [each[0] for each in files]
+    graphs = [graph for graph, *_ in files]
     return OnnxEngine(graphs) if to == "onnx" else OpenVinoEngine(graphs)
 
 
@@ -181,7 +185,7 @@ def _exported(to: EngineKind, nets: Sequence[ExportedNet], parity: Parity) -> Ex
 
 
 def _refuse_other_calibration(bundle: Bundle, part: ValidationPart) -> None:
-    """Refuse to refit operating points on images that the bundle does not list as seen."""
+    """Refuse to refit operating points on images that the bundle was not calibrated on."""
     calibration = bundle.manifest.calibration
     reference = part.split.image_set("val", part.rows, dataset=part.store.dataset)
     if calibration is None or calibration.fitted_on.sha256 != reference.sha256:
@@ -189,6 +193,6 @@ def _refuse_other_calibration(bundle: Bundle, part: ValidationPart) -> None:
             "is not calibrated" if calibration is None else f"was calibrated on {calibration.fitted_on.split}"
         )
         raise BundleError(
-            "the operating points of a quantized net are fitted where the bundle was calibrated, and it "
-            f"{fitted}, not on {part.split.name}; run thorax calibrate with this split first"
+            "the operating points of a quantized network are fitted where the bundle was calibrated, but it "
+            f"{fitted}, not on {part.split.name}; calibrate the bundle with this split first"
         )

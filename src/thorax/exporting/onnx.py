@@ -1,4 +1,4 @@
-"""An exported ONNX graph as OpenVINO's own files, float32 or quantized."""
+"""Exports a member as an ONNX graph, rewrites it, quantizes it, and converts it to OpenVINO's files."""
 
 import io
 import logging
@@ -35,38 +35,37 @@ __all__ = [
 ]
 
 _EPSILON = 1e-5
-"""Where a node does not state it (ONNX's own default)."""
+"""ONNX's default, for nodes that do not state it."""
 
-_MAP = 4
-"""Axes of a map: image, channel, height, width."""
+_MAP_RANK = 4
+"""A map has the axes image, channel, height and width."""
 
 
 def norms_as_convolutions(model: onnx.ModelProto) -> None:
-    """Put a depthwise 1 x 1 convolution in the place of each batch norm of a map, in place.
+    """Replace each batch norm of a map by a depthwise 1 x 1 convolution, in place.
 
     Args:
-        model: A net in evaluation mode, its numbers within it.
+        model: A network exported in evaluation mode, with its weights in the file.
     """
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim) for value in (*inferred.value_info, *inferred.input)
     }
-    values = {each.name: each for each in graph.initializer}
+    values = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Identity" and node.input[0] in values:  # equal numbers are written once
+        if node.op_type == "Identity" and node.input[0] in values:  # equal tensors are stored once
             values[node.output[0]] = values[node.input[0]]
-        elif node.op_type == "BatchNormalization" and ranks.get(node.input[0]) == _MAP:
+        elif node.op_type == "BatchNormalization" and ranks.get(node.input[0]) == _MAP_RANK:
             _replace(graph, node, [onnx.numpy_helper.to_array(values[name]) for name in node.input[1:]])
-    read = {name for node in graph.node for name in node.input}
-    for unread in [each for each in graph.initializer if each.name not in read]:
-        graph.initializer.remove(unread)
+    used = {name for node in graph.node for name in node.input}
+    for unused in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(unused)
 
 
-def _replace(graph: Any, node: Any, numbers: list[Any]) -> None:
-    gamma, beta, mean, variance = (each.astype(np.float64) for each in numbers)
-    settings = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-    factor = gamma / np.sqrt(variance + settings.get("epsilon", _EPSILON))
+def _replace(graph: Any, node: Any, parameters: list[Any]) -> None:
+    gamma, beta, mean, variance = (parameter.astype(np.float64) for parameter in parameters)
+    factor = gamma / np.sqrt(variance + _attributes(node).get("epsilon", _EPSILON))
     weights = {
         f"{node.output[0]}_factor": factor.reshape(-1, 1, 1, 1),
         f"{node.output[0]}_summand": beta - mean * factor,
@@ -88,10 +87,13 @@ _DEFAULTS: Final[dict[str, Any]] = {"strides": [1, 1], "pads": [0, 0, 0, 0], "au
 
 
 def average_first(graph: bytes) -> bytes:
-    """Return an ONNX file in which each 1 x 1 convolution that only an average reads comes after it.
+    """Move each 1 x 1 convolution that feeds only an average pooling behind it; the result is the same.
 
     Args:
         graph: An ONNX file.
+
+    Returns:
+        The rewritten ONNX file.
     """
     model = onnx.load_model_from_string(graph)
     nodes = model.graph.node
@@ -108,55 +110,55 @@ def average_first(graph: bytes) -> bytes:
 
 
 def _commute(conv: Any, pool: Any) -> bool:
-    """Return whether the two may change places: each output place of the convolution is one input place.
+    """Return whether the two may be swapped: each output of the convolution depends on one location.
 
-    An average that counts a margin of zeros would lose part of the convolution's bias there.
+    A pooling that averages over padding would lose some of the convolution's bias there.
     """
-    settings = _DEFAULTS | _settings(conv)
-    in_place = all(settings[name] == default for name, default in _DEFAULTS.items())
-    pointwise = conv.op_type == "Conv" and settings.get("kernel_shape") == [1, 1] and in_place
-    pooling = _settings(pool)
-    counts_margin = pooling.get("count_include_pad", 0) and (
+    attributes = _DEFAULTS | _attributes(conv)
+    plain = all(attributes[name] == default for name, default in _DEFAULTS.items())
+    pointwise = conv.op_type == "Conv" and attributes.get("kernel_shape") == [1, 1] and plain
+    pooling = _attributes(pool)
+    counts_padding = pooling.get("count_include_pad", 0) and (
         any(pooling.get("pads", ())) or pooling.get("ceil_mode", 0)
     )
-    return pointwise and not counts_margin
+    return pointwise and not counts_padding
 
 
-def _settings(node: Any) -> dict[str, Any]:
-    return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+def _attributes(node: Any) -> dict[str, Any]:
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _swap(nodes: Any, conv: Any, pool: Any) -> None:
-    """Let the average read what the convolution read, and the convolution the average."""
+    """Feed the convolution's input to the pooling, and the pooling's output to the convolution."""
     between, last = f"{conv.output[0]}_averaged", pool.output[0]
     pool.input[0], pool.output[0] = conv.input[0], between
     conv.input[0], conv.output[0] = between, last
-    # Nodes stand in the order of computing.
-    later = onnx.NodeProto()
-    later.CopyFrom(conv)
+    # Nodes must be in topological order.
+    moved = onnx.NodeProto()
+    moved.CopyFrom(conv)
     nodes.remove(conv)
-    nodes.insert(list(nodes).index(pool) + 1, later)
+    nodes.insert(list(nodes).index(pool) + 1, moved)
 
 
 def quantize(graph: Path, target: Path, images: PixelsBatch) -> None:
     """Write a quantized copy of a float32 ONNX graph.
 
-    Each output channel has its own scale. What stands before the net (resize, views, normalization) and the
-    activation map stay float32.
+    Each output channel has its own scale. Everything before the network (resizing, views, normalization) and
+    the activation map stay float32.
 
     Args:
-        graph: The graph that `export.onnx` made.
+        graph: The graph, from `onnx_bytes`.
         target: The file to write.
-        images: Prepared images of the training part; the ranges of their activations become the scales.
+        images: Prepared training images; the ranges of their activations determine the scales.
     """
     model = onnx.load(graph)
     norms_as_convolutions(model)
     onnx.save(model, target)
-    # The parts of the net are named /features/..., what `MemberGraph` itself does /MatMul and so on.
-    own = [node.name for node in model.graph.node if node.name.count("/") <= 1]
+    # Nodes of the network are named /features/..., those of `MemberGraph` itself /MatMul and so on.
+    own_nodes = [node.name for node in model.graph.node if node.name.count("/") <= 1]
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it advises a step for other graphs than these
+    root.setLevel(logging.ERROR)  # it recommends preprocessing that these graphs do not need
     try:
         quantize_static(
             target,
@@ -165,17 +167,17 @@ def quantize(graph: Path, target: Path, images: PixelsBatch) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            # 7 bits of weight: on CPUs without VNNI sums of products of 8 bits overflow, and the same file
-            # would give other numbers there.
+            # 7-bit weights: on CPUs without VNNI, sums of 8-bit products overflow, and the same file would
+            # give other results there.
             reduce_range=True,
-            nodes_to_exclude=own,
+            nodes_to_exclude=own_nodes,
         )
     finally:
         root.setLevel(level)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Hands out images one by one, None at the end."""
+    """Returns one image at a time, then None."""
 
     def __init__(self, images: PixelsBatch) -> None:
         self._images = iter(images)
@@ -186,23 +188,23 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 
 
 OPSET = 18
-"""Known to every onnxruntime since 1.14 (2023)."""
+"""Supported by onnxruntime since 1.14 (2023)."""
 
 _LINES = 32
-"""Lines that are looked at together: 34 MB of float32 at 512 pixels."""
+"""Lines processed together: 34 MB of float32 at 512 pixels."""
 
 
 class MemberGraph(nn.Module):
-    """A classifier with its views: prepared pixels to logits, and to the exact activation map.
+    """A classifier with its views: from prepared pixels to logits and the exact activation map.
 
     Args:
-        classifier: In evaluation mode, on the CPU.
-        side: Of the prepared images.
-        input_size: Side of the net's input.
-        test_time: Which views.
+        classifier: The network, in evaluation mode, on the CPU.
+        side: Side of the prepared images.
+        input_size: Side of the network's input.
+        test_time: Gives the views.
 
     Attributes:
-        cam: Whether there is an exact activation map.
+        cam: Whether the graph has an exact activation map.
     """
 
     rows: Tensor
@@ -213,20 +215,20 @@ class MemberGraph(nn.Module):
         self.classifier = classifier
         self.cam = classifier.exact_cam and test_time.is_plain
         self._size = input_size
-        shown = views(test_time)
-        # Plain numbers: a graph with constant shapes is smaller, and says how many views it has.
-        self._num_views = len(shown)
+        all_views = views(test_time)
+        # Plain numbers, since a graph with constant shapes is smaller and states its number of views.
+        self._num_views = len(all_views)
         self._num_findings = list(classifier.head.parameters())[-1].shape[0]
         lines = cache(lambda view: line_weights(view, side, input_size))
-        rows = [lines(View(view.side, view.y)) for view in shown]
-        columns = [lines(View(view.side, view.x, mirrored=view.mirrored)) for view in shown]
+        rows = [lines(View(view.side, view.y)) for view in all_views]
+        columns = [lines(View(view.side, view.x, mirrored=view.mirrored)) for view in all_views]
         self.register_buffer("rows", torch.stack(rows)[:, None])
         self.register_buffer("columns", torch.stack(columns)[:, None].transpose(2, 3).contiguous())
 
     def forward(self, pixels: PixelsTensor) -> tuple[Tensor, ...]:
-        """Return the logits (view, n, k), and the map (n, k, h, w) where there is one."""
-        shown = self.rows @ (pixels.float() / 255) @ self.columns
-        features = self.classifier.features(shown.reshape(-1, 1, self._size, self._size))
+        """Return the logits (view, n, k), and the map (n, k, h, w) if there is one."""
+        images = self.rows @ (pixels.float() / 255) @ self.columns
+        features = self.classifier.features(images.reshape(-1, 1, self._size, self._size))
         logits = self.classifier.classify(features)
         per_view = logits.reshape(self._num_views, -1, self._num_findings)
         if not self.cam:
@@ -236,38 +238,38 @@ class MemberGraph(nn.Module):
 
 
 def line_weights(view: View, side: int, size: int) -> Tensor:
-    """Return how the pixels of a line become those that the net sees: (size, side).
+    """Return the weights (size, side) that turn the pixels of a line into those of a view.
 
     Args:
-        view: Its `x` says where on the line it lies.
-        side: Pixels of the line.
-        size: Pixels that the net sees of it.
+        view: The view; its `x` is the position on the line.
+        side: Number of pixels of the line.
+        size: Number of pixels of the network's input.
     """
-    single = torch.eye(side, dtype=torch.uint8) * 255
-    found = [
+    impulses = torch.eye(side, dtype=torch.uint8) * 255
+    responses = [
         seen(columns[:, None, :].expand(-1, side, -1), view, size)[:, 0, size // 2]
-        for columns in torch.split(single, _LINES)
+        for columns in torch.split(impulses, _LINES)
     ]
-    return torch.cat(found).T.contiguous()
+    return torch.cat(responses).T.contiguous()
 
 
 def onnx_bytes(graph: MemberGraph) -> bytes:
-    """Return the graph as an ONNX file: input `pixels`, outputs `logits` and, where it is exact, `cam`.
+    """Return the graph as an ONNX file: input `pixels`, outputs `logits` and, if it is exact, `cam`.
 
-    The number of images is open; everything else is constant. The same net gives the same bytes.
+    The number of images is free; everything else is constant. The same network gives the same bytes.
 
     Raises:
-        BundleError: The net does something that ONNX, or torch's exporter, does not know.
+        BundleError: ONNX or torch's exporter does not support an operation of the network.
     """
     side = graph.columns.shape[2]
     outputs = [LOGITS, CAM] if graph.cam else [LOGITS]
-    # Its signature knows no files but those with a name.
+    # Any, because torch.onnx.export is annotated to accept only named files.
     file: Any = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            # Of the exporter that traces: it calls itself old, and each check of a shape in timm a constant,
-            # which it is. The newer one takes ten times as long (8 s for DenseNet-121) and writes paths of
-            # this machine into the file.
+            # The tracing exporter warns that it is deprecated, and that timm's shape checks become constants,
+            # as they should. The newer one takes ten times as long (8 s for DenseNet-121) and writes local
+            # paths into the file.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 graph.eval(),
@@ -281,22 +283,22 @@ def onnx_bytes(graph: MemberGraph) -> bytes:
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise BundleError(
-            f"the net cannot be written as an ONNX graph by torch {torch.__version__} "
-            f"({str(error).partition(chr(10))[0]}); it works with torch all the same"
+            f"the network cannot be exported to ONNX by torch {torch.__version__} "
+            f"({str(error).partition(chr(10))[0]}); use the bundle with torch"
         ) from error
     return average_first(file.getvalue())
 
 
 def convert(graph: Path) -> tuple[Path, Path]:
-    """Write the graph beside the ONNX file, and return the XML file and the weights.
+    """Convert an ONNX file to OpenVINO's files in the same folder; return the XML file and the weights.
 
-    OpenVINO could read the ONNX file each time; its own files open faster.
+    OpenVINO could also read the ONNX file, but opens its own files faster.
 
     Raises:
         MissingExtra: OpenVINO is not installed.
     """
     openvino = import_openvino()
     target = graph.with_suffix(".xml")
-    # The default would round weights to float16.
+    # By default, OpenVINO would round weights to float16.
     openvino.save_model(openvino.convert_model(graph), target, compress_to_fp16=False)
     return target, target.with_suffix(".bin")

@@ -1,4 +1,4 @@
-"""The gate in front of every export: how far its probabilities may be from those it replaces. No torch."""
+"""The parity gate: how far an exported engine may differ from the engine it replaces. Without torch."""
 
 import math
 from collections.abc import Sequence
@@ -28,32 +28,32 @@ __all__ = [
 ]
 
 FLOAT_LIMIT: Final = 1e-4
-"""Of the largest difference of a probability, float32."""
+"""float32: limit for the largest difference of probabilities."""
 
 PERCENTILE_LIMIT: Final = 0.05
-"""Of the 99th percentile of the differences of probabilities, int8."""
+"""int8: limit for the 99th percentile of the differences of probabilities."""
 
 AUC_LIMIT: Final = 0.002
-"""Of the change of the macro AUC, int8."""
+"""int8: limit for the change of the macro AUC."""
 
 POINT_LIMIT: Final = 0.01
-"""Of the change of a sensitivity or specificity at an operating point, int8."""
+"""int8: limit for the change of a sensitivity or specificity at an operating point."""
 
 MIN_POSITIVES: Final = 100
-"""Fewer, and a sensitivity could not even be told to 0.01."""
+"""int8: positives that a finding needs; with fewer, a sensitivity has no resolution of 0.01."""
 
 _REMEDY = "the engine was not added to the bundle"
 
 
 @dataclass(frozen=True, eq=False)
 class EngineComparison:
-    """The calibrated probabilities of one engine beside those of another, on the same images.
+    """Calibrated probabilities of two engines on the same images.
 
     Attributes:
-        expected: Of the engine that is trusted.
-        found: Of the new one.
-        compared_with: What is trusted, in words.
-        compared_on: The part that the images are of.
+        expected: Probabilities from the reference engine.
+        found: Probabilities from the new engine.
+        compared_with: The reference engine, for people.
+        compared_on: Describes the images.
     """
 
     expected: Probabilities
@@ -67,13 +67,13 @@ class EngineComparison:
         return np.asarray(np.abs(self.expected - self.found))
 
     def parity(self) -> Parity:
-        """Return what holds for any engine.
+        """Return the parity with the fields that every engine has.
 
         Raises:
-            BundleError: A probability is not a number.
+            BundleError: A probability is not finite.
         """
         if not np.isfinite(self.differences).all():
-            raise BundleError(f"the exported engine gives probabilities that are no numbers; {_REMEDY}")
+            raise BundleError(f"the exported engine gives probabilities that are not numbers; {_REMEDY}")
         return Parity(
             compared_with=self.compared_with,
             compared_on=self.compared_on,
@@ -102,25 +102,28 @@ def refuse_few_positives(targets: Targets, findings: Findings, gated: Sequence[s
     """Refuse to judge a quantized engine on too little validation data.
 
     Args:
-        targets: Of all validation images.
-        findings: What the columns stand for.
-        gated: Names of the findings to judge it by.
+        targets: Labels of all validation images.
+        findings: The findings of the columns.
+        gated: Names of the findings to judge by.
 
     Raises:
-        BundleError: There is no finding to judge by, the bundle does not give one, or one has too few
+        BundleError: There is no finding to judge by, the bundle does not predict one, or one has too few
             positives.
     """
     names = [finding.name for finding in findings]
     unknown = [name for name in gated if name not in names]
     if unknown or not gated:
-        raise BundleError(f"the bundle gives {', '.join(names)}, not {', '.join(unknown) or 'nothing'}")
+        raise BundleError(
+            f"the bundle predicts {', '.join(names)}, not {', '.join(unknown) or 'nothing'}; name some of "
+            "its findings with `gated`"
+        )
     counts = {name: int((targets[:, names.index(name)] == 1).sum()) for name in gated}
     few = [f"{name} {count}" for name, count in counts.items() if count < MIN_POSITIVES]
     if few:
         raise BundleError(
-            f"the validation part has too few positives to judge a quantized net ({', '.join(few)}; "
-            f"{MIN_POSITIVES} are needed); {_REMEDY}, the float32 one serves; use a larger store, or name "
-            "the findings to judge by with `gated`: the others then have no operating point in that engine"
+            f"the validation part has too few positives to judge a quantized network ({', '.join(few)}; "
+            f"{MIN_POSITIVES} are needed); {_REMEDY}; use the float32 engine or a larger store, or name the "
+            "findings to judge by with `gated`: the others then have no operating point in that engine"
         )
 
 
@@ -134,19 +137,20 @@ def quantized_parity(
 ) -> tuple[Parity, OperatingPoints | None]:
     """Return the parity of a quantized engine, and the operating points refitted for it.
 
-    A threshold is moved to where this engine's sensitivity and specificity come nearest to those that the
-    bundle's own threshold has on the same images: so a point keeps its meaning. Choosing it by its rule
-    again would not: the highest F1 of slightly other numbers is often reached at quite another sensitivity.
+    Each threshold is moved to where this engine's sensitivity and specificity are closest to those of the
+    bundle's own threshold on the same images, so that an operating point keeps its meaning. Applying the rule
+    again would not do that: for slightly different probabilities, the highest F1 is often at quite another
+    sensitivity.
 
     Args:
-        comparison: On all images of a validation part.
+        comparison: The comparison on all images of a validation part.
         targets: Their labels; only 1 and 0 count.
-        findings: What the columns stand for.
-        gated: The findings to judge by; the others get no threshold.
-        points: The bundle's.
+        findings: The findings of the columns.
+        gated: Names of the findings to judge by; the others get no threshold.
+        points: The bundle's operating points.
 
     Raises:
-        BundleError: It is too far from the other engine; the message has the figure.
+        BundleError: The engine differs too much from the other one; the message has the value.
     """
     parity = comparison.parity()
     percentile = float(np.percentile(comparison.differences, 99))
@@ -158,27 +162,28 @@ def quantized_parity(
     _refuse_beyond(
         "the largest change of a sensitivity or specificity at an operating point", point_change, POINT_LIMIT
     )
-    figures = {
+    values = {
         "percentile_99": _rounded_up(percentile),
         "macro_auc_change": None if auc_change is None else _rounded_up(auc_change),
         "operating_point_change": None if point_change is None else _rounded_up(point_change),
         "gated": tuple(gated),
     }
-    return parity.model_copy(update=figures), refitted
+    return parity.model_copy(update=values), refitted
 
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """One gated finding on the images with a sure label."""
+    """One gated finding on the images whose label is known."""
 
     name: str
     target: Bool[np.ndarray, " n"]
     expected: Float64[np.ndarray, " n"]
     found: Float64[np.ndarray, " n"]
 
-    def rates(self, calls: Bool[np.ndarray, " n"]) -> tuple[float, float]:
+    def rates(self, predicted_positive: Bool[np.ndarray, " n"]) -> tuple[float, float]:
         """Return sensitivity and specificity."""
-        return float(calls[self.target].mean()), float(1 - calls[~self.target].mean())
+        sensitivity = predicted_positive[self.target].mean()
+        return float(sensitivity), float(1 - predicted_positive[~self.target].mean())
 
 
 def _columns(
@@ -187,10 +192,10 @@ def _columns(
     columns = []
     for index, finding in enumerate(findings):
         target = targets[:, index]
-        sure = target >= 0
+        known = target >= 0
         if finding.name in gated and (target == 1).any() and (target == 0).any():
-            expected, found = comparison.expected[sure, index], comparison.found[sure, index]
-            columns.append(_Column(finding.name, target[sure] == 1, expected, found))
+            expected, found = comparison.expected[known, index], comparison.found[known, index]
+            columns.append(_Column(finding.name, target[known] == 1, expected, found))
     return columns
 
 
@@ -206,7 +211,7 @@ def _macro_auc_change(columns: Sequence[_Column]) -> float | None:
 def _refitted(
     columns: Sequence[_Column], points: OperatingPoints | None, chosen_on: ImageSet
 ) -> tuple[OperatingPoints | None, float | None]:
-    """Return the thresholds for the new engine, and the largest change of a rate that they leave."""
+    """Return the thresholds for the new engine, and the largest remaining change of a rate."""
     if points is None:
         return None, None
     thresholds: dict[str, float | None] = dict.fromkeys(points.thresholds)
@@ -215,15 +220,15 @@ def _refitted(
         old = points.thresholds.get(column.name)
         if old is not None:
             fixed = old if points.rule == "one-half" else None
-            thresholds[column.name], change = _nearest(column, old, fixed=fixed)
+            thresholds[column.name], change = _nearest_threshold(column, old, fixed=fixed)
             changes.append(change)
-    where = None if points.rule == "one-half" else chosen_on
-    refitted = points.model_copy(update={"thresholds": thresholds, "chosen_on": where})
+    images = None if points.rule == "one-half" else chosen_on
+    refitted = points.model_copy(update={"thresholds": thresholds, "chosen_on": images})
     return refitted, max(changes, default=None)
 
 
-def _nearest(column: _Column, old: float, *, fixed: float | None) -> tuple[float, float]:
-    """Return the threshold whose rates are nearest to those of the old one, and the larger difference."""
+def _nearest_threshold(column: _Column, old: float, *, fixed: float | None) -> tuple[float, float]:
+    """Return the threshold whose rates are closest to those of the old one, and the larger difference."""
     sensitivity, specificity = column.rates(column.expected >= old)
     if fixed is not None:
         rates = column.rates(column.found >= fixed)
@@ -235,7 +240,7 @@ def _nearest(column: _Column, old: float, *, fixed: float | None) -> tuple[float
         np.abs(1 - counts.false_positives / negatives - specificity),
     )
     best = int(np.argmin(changes))
-    # Half-way to the next image on either side; the first threshold is infinite and calls none.
+    # Midway between two images; the first threshold is infinite, with no predicted positive.
     upper = min(float(counts.threshold[best]), 1.0)
     lower = float(counts.threshold[best + 1]) if best + 1 < len(changes) else 0.0
     middle = (upper + lower) / 2
@@ -245,13 +250,13 @@ def _nearest(column: _Column, old: float, *, fixed: float | None) -> tuple[float
 def _refuse_beyond(what: str, value: float | None, limit: float) -> None:
     if value is not None and value > limit:
         raise BundleError(
-            f"{what} is {value:.2g} in the quantized engine, and {limit:g} is allowed; {_REMEDY}, the "
-            "float32 one serves"
+            f"{what} is {value:.2g} in the quantized engine, but {limit:g} is allowed; {_REMEDY}; use the "
+            "float32 engine"
         )
 
 
 def _rounded_up(value: float) -> float:
-    """Return the next number of one digit: what is written must not change with the last bits of a sum."""
+    """Round up to one significant digit, so that what is written does not depend on a sum's last bits."""
     if value == 0:
         return 0.0
     unit = 10.0 ** math.floor(math.log10(value))

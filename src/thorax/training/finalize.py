@@ -14,7 +14,7 @@ import thorax
 from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
 from thorax.calibration import Temperature
 from thorax.evaluation.calibration.fit import fit_temperature
-from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
+from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
 from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.backbones import timm
@@ -88,8 +88,8 @@ def deliver_bundle(
     )
     weights = {_WEIGHTS: weights_as_bytes(delivery.weights)}
     bundle = write_bundle(folder, manifest, weights=weights, patients=_seen_patients(store, plan))
-    pixels = store.pixels(spread(plan.val.rows, CHECKED_IMAGES))
-    return calibration.temperature, export_or_say(bundle, pixels, compared_on=plan.selected_on)[1]
+    pixels = store.pixels(evenly_spaced(plan.val.rows, CHECKED_IMAGES))
+    return calibration.temperature, export_if_possible(bundle, pixels, compared_on=plan.selected_on)[1]
 
 
 def _seen_patients(store: Store, plan: TrainingPlan) -> dict[str, Iterable[str]]:

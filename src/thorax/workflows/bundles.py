@@ -194,11 +194,13 @@ def ensemble(
 
 def _with_engine(bundle: Bundle, part: ValidationPart) -> WrittenBundle:
     """Give a calibrated bundle its engine without torch, or say why it has none."""
-    from thorax.exporting import CHECKED_IMAGES, export_or_say, spread
+    from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
 
     assert bundle.manifest.calibration is not None
-    pixels = part.store.pixels(spread(part.rows, CHECKED_IMAGES))
-    return WrittenBundle(*export_or_say(bundle, pixels, compared_on=bundle.manifest.calibration.fitted_on))
+    pixels = part.store.pixels(evenly_spaced(part.rows, CHECKED_IMAGES))
+    return WrittenBundle(
+        *export_if_possible(bundle, pixels, compared_on=bundle.manifest.calibration.fitted_on)
+    )
 
 
 def export(
@@ -245,10 +247,10 @@ def export(
         refuse_used_folder(Path(out), overwrite=overwrite, sources=[opened])
         opened = copy_bundle(opened, Path(out))
     # Only now: torch takes seconds to import, and what is wrong above is reported at once.
-    from thorax.exporting import CHECKED_IMAGES, export_float32, export_int8, spread
+    from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_float32, export_int8
 
     compared_on = part.split.image_set("val", part.rows, dataset=images.dataset)
-    pixels = images.pixels(spread(part.rows, CHECKED_IMAGES))
+    pixels = images.pixels(evenly_spaced(part.rows, CHECKED_IMAGES))
     opened = export_float32(opened, pixels, to=to, compared_on=compared_on)
     if int8:
         opened = export_int8(opened, part, to=to, gated=gated, progress=progress)
