@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from jaxtyping import config
 
 # How long a case takes says how busy the machine is.
 settings.register_profile("thorax", deadline=None)
@@ -30,6 +31,14 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs real radiographs in ../shared/data, which are not part of the repository")
     return SHARED
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """For long runs of what other tests call with shapes checked: simulations, programs of the docs."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -144,3 +144,15 @@ def test_messages_below_the_command_line_name_settings_and_not_flags():
         if re.search(r"(?<![\w-])--[a-z]", said) and not re.search(r"thorax \w+|gdcmconv", said)
     }
     assert not flags
+
+
+def test_shapes_are_checked_in_every_module_with_arrays():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    checked = settings["addopts"].partition("--jaxtyping-packages=")[2].split(",")
+    unchecked = []
+    for module in MODULES:
+        name = ".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts)
+        uses = re.search(r"^from (thorax\.arrays|jaxtyping) import", module.read_text(), re.MULTILINE)
+        if uses and not any(f"{name}.".startswith(f"{package}.") for package in checked):
+            unchecked.append(name)
+    assert unchecked == ["thorax.arrays"]

@@ -96,6 +96,10 @@ def test_a_chexnet_checkpoint_gives_its_own_logits(as_zip, tmp_path):
     assert "ten crops" in found.notes[0]
     assert not found.classifier.training
     assert found.classifier.exact_cam
+
+
+def test_a_delivered_net_knows_where_its_places_look(tmp_path):
+    found = read_foreign(save({"state_dict": chexnet_state()}, tmp_path / "m.pth.tar"), "chexnet-torchvision")
     (member,) = write_imported(found, tmp_path / "bundle", name="m").manifest.members
     assert member.places.step == 32
     assert member.places.start == pytest.approx(14.5, abs=3)  # as the sizes of its layers say

@@ -235,6 +235,7 @@ def test_resamples_without_a_class_are_counted():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_models_of_equal_worth_are_seldom_told_apart():
     told = 0
     for seed in range(150):
@@ -331,6 +332,7 @@ def drawn_models(seed, *, patients):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_intervals_of_means_and_of_differences_hold_the_truth_as_often_as_they_say():
     """The large simulation is bench/coverage.py; the standard error of a share is .013 here."""
     target, _, scores = drawn_models(2**31, patients=60_000)

@@ -136,6 +136,7 @@ def test_the_estimate_is_where_em_ends(trained, prevalence):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_intervals_cover_with_patients_of_uneven_size():
     random, covered = np.random.default_rng(5), []
     for _ in range(300):

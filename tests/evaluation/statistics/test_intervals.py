@@ -200,6 +200,7 @@ def test_patients_with_many_like_images_make_the_interval_wider():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_intervals_of_few_uneven_patients_hold_the_truth_as_often_as_they_say():
     target, score, _ = cohort(1000, patients=400_000)
     truth = auroc_score(target, score)
