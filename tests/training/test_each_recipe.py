@@ -31,7 +31,7 @@ SMALL = [
 
 FEWER_BLOCKS = ["model.arguments.block_config=[2,2,2,2]"]
 FEWER_LAYERS = {
-    "vit-b16": ["model.arguments.depth=2"],
+    "vit-b16": ["model.arguments={depth=2, embed_dim=96, num_heads=3}"],
     "modern": ["model.arguments={depths=[1,1,2,1], dims=[24,48,96,192]}"],
     **dict.fromkeys(
         ("chestxpert", "custom-densenet121", "dannynet", "densenet121-512", "densenet121-last-block"),
