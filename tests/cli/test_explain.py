@@ -84,7 +84,7 @@ def bundle_at(folder, *, seen=(), model=MODEL, against=None, **changes):
 def work(tmp_path_factory):
     """Phantoms, their store, and a bundle of an untrained net."""
     folder = tmp_path_factory.mktemp("work")
-    write_phantoms(folder / "phantoms", patients=80, size=64)
+    write_phantoms(folder / "phantoms", patients=48, size=64)
     source = read_nih(folder / "phantoms")
     sums = registered_sha256(source.whole, source.dataset)
     build_store(source, folder / "store", Preparation(size=64), split_sha256=sums, workers=1)
