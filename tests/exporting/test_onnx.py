@@ -7,7 +7,7 @@ from thorax.errors import BundleError
 from thorax.exporting.onnx import MemberGraph, line_weights, onnx_bytes
 from thorax.inference.torch_engine import view_logits
 from thorax.models import build_classifier
-from thorax.models.views import View, seen, views
+from thorax.models.views import View, apply_view, views
 from thorax.recipe.sections import Model, TestTime
 
 TINY = {
@@ -118,4 +118,4 @@ def test_two_products_are_what_a_view_shows(side, size):
         rows = line_weights(View(view.side, view.y), side, size)
         columns = line_weights(View(view.side, view.x, mirrored=view.mirrored), side, size)
         found = rows @ (pixels.float() / 255) @ columns.T
-        assert (found - seen(pixels, view, size)[:, 0]).abs().max() < 3e-6
+        assert (found - apply_view(pixels, view, size)[:, 0]).abs().max() < 3e-6

@@ -23,15 +23,15 @@ def test_timm_is_there_whatever_torchvision_is():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"backbone": "resnet5O"}, "'resnet5O' is no model of timm .*; did you mean resnet50"),
-        ({"backbone": "qqqqqqqqq"}, r"is no model of timm .*; timm.list_models\(\) lists them"),
+        ({"backbone": "resnet5O"}, "'resnet5O' is not a model of timm .*; did you mean resnet50"),
+        ({"backbone": "qqqqqqqqq"}, r"is not a model of timm .*; timm.list_models\(\) lists them"),
         (
             {"backbone": "resnet50.a1_in1k"},
             "set model.backbone=resnet50 and model.weights=timm:a1_in1k",
         ),
         (
             {"arguments": {"chanels": (8, 8)}},
-            r"model.arguments.chanels = \(8, 8\): backbone resnet10t takes no argument 'chanels'",
+            r"model.arguments.chanels = \(8, 8\): backbone resnet10t does not take an argument 'chanels'",
         ),
         (
             {"arguments": {"channels": "x"}},
@@ -40,7 +40,7 @@ def test_timm_is_there_whatever_torchvision_is():
         ({"backbone": "densenet121", "drop_path": 0.1}, "has no stochastic depth; set model.drop_path=0"),
         (
             {"arguments": {"pretrained": True}},
-            "model.arguments.pretrained = True is not the backbone's to choose",
+            "model.arguments.pretrained = True is set by other settings",
         ),
         ({"arguments": {"checkpoint_path": "x.pth"}}, "model.arguments.checkpoint_path"),
         ({"arguments": {"channels": (8, 8, 8, -1)}}, "do not fit backbone resnet10t"),
@@ -48,8 +48,8 @@ def test_timm_is_there_whatever_torchvision_is():
             {"weights": "imagenet"},
             "is not understood; give none, timm, timm:TAG, file:PATH .* or bundle:PATH",
         ),
-        ({"weights": "timm:nope"}, "timm publishes no such weights of resnet10t; its tags are c3_in1k"),
-        ({"backbone": "resnet200", "weights": "timm"}, "timm publishes no weights of resnet200"),
+        ({"weights": "timm:nope"}, "timm does not publish such weights of resnet10t; its tags are c3_in1k"),
+        ({"backbone": "resnet200", "weights": "timm"}, "timm does not publish weights of resnet200"),
         ({"weights": "file:/nowhere.safetensors"}, "/nowhere.safetensors cannot be read as safetensors"),
     ],
 )
@@ -62,9 +62,11 @@ def test_weights_without_a_network_name_the_file_to_fetch(monkeypatch, tmp_path)
     # Nobody listens there, so that the test asks nobody, with or without a network.
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(RecipeError, match="cannot be fetched from the Hugging Face hub") as raised:
+    with pytest.raises(RecipeError, match="cannot be downloaded from the Hugging Face hub") as raised:
         backbone(weights="timm:c3_in1k")
-    assert "fetch model.safetensors from https://huggingface.co/timm/resnet10t.c3_in1k" in str(raised.value)
+    assert "download model.safetensors from https://huggingface.co/timm/resnet10t.c3_in1k" in str(
+        raised.value
+    )
     assert "`model.weights=file:PATH`" in str(raised.value)
 
 
@@ -166,9 +168,9 @@ def test_the_backbone_of_a_bundle_is_taken_whatever_its_head(head, tmp_path):
         ),
         (
             {"mean": (0.4,), "std": (0.2,)},
-            r"did not learn with model.mean=\[0.4\], model.std=\[0.2\]; set model.mean=\[0.5\] and ",
+            r"was not trained with model.mean=\[0.4\], model.std=\[0.2\]; set model.mean=\[0.5\] and ",
         ),
-        ({"channels": 3}, "did not learn with model.channels=3, .*; set model.channels=1 and"),
+        ({"channels": 3}, "was not trained with model.channels=3, .*; set model.channels=1 and"),
     ],
 )
 def test_a_bundle_of_another_net_is_refused(changes, text, tmp_path):

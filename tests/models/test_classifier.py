@@ -119,5 +119,5 @@ def test_features_without_pooling_are_refused():
 
 
 def test_features_in_several_parts_are_refused():
-    with pytest.raises(RecipeError, match="backbone efficientvim_m1 gives features in several parts"):
+    with pytest.raises(RecipeError, match="backbone efficientvim_m1 returns several tensors"):
         build("efficientvim_m1")

@@ -8,7 +8,7 @@ from torch import nn
 from thorax.errors import RecipeError
 from thorax.models import build_classifier, feature_map
 from thorax.models.backbones import timm
-from thorax.models.heads import at_each_place, attention_logits, build_head, log_sum_exp
+from thorax.models.heads import at_each_location, attention_logits, build_head, log_sum_exp
 from thorax.recipe.schema import Head, Model
 
 TINY = {
@@ -62,7 +62,7 @@ def test_a_map_of_each_layout_by_hand():
 def test_features_that_are_no_map_are_refused(shape):
     net = Net(num_features=3, num_prefix_tokens=1)
     with pytest.raises(
-        RecipeError, match=r"the features of a Net, of shape .*, are no map of places; set model"
+        RecipeError, match=r"the features of a Net, of shape .*, are not a spatial map; set model"
     ):
         feature_map(net, torch.zeros(shape))
 
@@ -73,25 +73,25 @@ def test_features_that_are_no_map_are_refused(shape):
 def test_a_head_that_only_pools_does_nothing_to_a_place(name):
     backbone = build(name)
     features = features_of(backbone)
-    assert torch.equal(at_each_place(backbone, features), feature_map(backbone, features))
+    assert torch.equal(at_each_location(backbone, features), feature_map(backbone, features))
 
 
-def test_what_a_backbones_head_does_besides_pooling_is_done_at_each_place():
+def test_what_a_backbones_head_does_besides_pooling_is_done_at_each_location():
     with torch.no_grad():
         convnext = build("test_convnext")
         convnext.head.norm.weight.uniform_()
         features = features_of(convnext)
-        torch.testing.assert_close(at_each_place(convnext, features), convnext.head.norm(features))
+        torch.testing.assert_close(at_each_location(convnext, features), convnext.head.norm(features))
 
         mobilenet = build("mobilenetv3_small_050")
         features = features_of(mobilenet)
         expected = mobilenet.act2(mobilenet.norm_head(mobilenet.conv_head(features)))
-        torch.testing.assert_close(at_each_place(mobilenet, features), expected)
+        torch.testing.assert_close(at_each_location(mobilenet, features), expected)
 
         vit = build("test_vit")
         features = features_of(vit)
         expected = vit.fc_norm(features[:, 1:]).transpose(1, 2).reshape(2, -1, 4, 4)
-        torch.testing.assert_close(at_each_place(vit, features), expected)
+        torch.testing.assert_close(at_each_location(vit, features), expected)
 
 
 def test_log_sum_exp_by_hand():
@@ -188,8 +188,8 @@ def test_a_head_that_does_more_than_pool_is_refused():
     with pytest.raises(RecipeError) as raised:
         build_classifier(model, 2)
     assert str(raised.value) == (
-        "model.head.pool = 'lse' does not go with backbone resnet50_clip, whose own head does more with its "
-        "features than pool them; set model.head.pool=backbone, or choose another backbone"
+        "model.head.pool = 'lse' does not work with backbone resnet50_clip, whose own head does more than "
+        "pool its features; set model.head.pool=backbone, or choose another backbone"
     )
 
 

@@ -86,7 +86,7 @@ def test_the_map_of_a_dot_is_highest_at_the_dot():
 
     drawn = peaks()
     assert all(abs(row - dot[0]) >= 3 for (row, _), dot in zip(drawn, dots, strict=True))  # as equal squares
-    classifier.places = measure_feature_grid(classifier, 64)
+    classifier.feature_grid = measure_feature_grid(classifier, 64)
     assert peaks() == dots
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from thorax.models.views import View, seen, to_input, views
+from thorax.models.views import View, apply_view, to_input, views
 from thorax.recipe.schema import TestTime
 
 
@@ -13,14 +13,14 @@ def pixels(side=32, count=2):
 def test_a_plain_pipeline_has_one_view_which_is_the_fixed_step():
     assert views(TestTime()) == [View()]
     images = pixels()
-    assert torch.equal(seen(images, View(), 24), to_input(images, 24))
+    assert torch.equal(apply_view(images, View(), 24), to_input(images, 24))
 
 
 def test_the_mirror_image_moves_pixels_only():
     plain, mirrored = views(TestTime(flip=True))
     assert (plain.mirrored, mirrored.mirrored) == (False, True)
     images = pixels()
-    assert torch.equal(seen(images, mirrored, 32), to_input(images, 32).flip(-1))
+    assert torch.equal(apply_view(images, mirrored, 32), to_input(images, 32).flip(-1))
 
 
 def test_ten_crops_are_the_windows_of_the_image():
@@ -31,20 +31,20 @@ def test_ten_crops_are_the_windows_of_the_image():
     corners = [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)]
     for (top, left), plain, mirrored in zip(corners, found[::2], found[1::2], strict=True):
         window = whole[:, :, top : top + 24, left : left + 24]
-        torch.testing.assert_close(seen(images, plain, 24), window, atol=2e-6, rtol=0)
-        torch.testing.assert_close(seen(images, mirrored, 24), window.flip(-1), atol=2e-6, rtol=0)
+        torch.testing.assert_close(apply_view(images, plain, 24), window, atol=2e-6, rtol=0)
+        torch.testing.assert_close(apply_view(images, mirrored, 24), window.flip(-1), atol=2e-6, rtol=0)
 
 
 def test_a_scale_shows_the_middle():
     images = pixels()
     (view,) = views(TestTime(scales=(2.0,)))
     window = to_input(images, 32)[:, :, 8:24, 8:24]
-    torch.testing.assert_close(seen(images, view, 16), window, atol=2e-6, rtol=0)
+    torch.testing.assert_close(apply_view(images, view, 16), window, atol=2e-6, rtol=0)
 
 
 def test_a_scale_below_one_has_a_black_margin():
     (view,) = views(TestTime(scales=(0.5,)))
-    found = seen(torch.full((1, 32, 32), 255, dtype=torch.uint8), view, 32)[0, 0]
+    found = apply_view(torch.full((1, 32, 32), 255, dtype=torch.uint8), view, 32)[0, 0]
     expected = torch.zeros(32, 32)
     expected[8:24, 8:24] = 1
     assert torch.equal(found, expected)

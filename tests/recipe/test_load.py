@@ -68,14 +68,14 @@ def test_an_optional_part_can_be_taken_out():
         ("training.epochs=0", r"training.epochs = 0: Input should be greater"),
         ("model.std=[0.0]", r"model.std must be above 0"),
         ("model.mean=[0.1, 0.2]", r"model.mean has 2 values for 1 channel"),
-        ("augment.zoom=[1.2, 0.8]", r"augment.zoom must rise"),
+        ("augment.zoom=[1.2, 0.8]", r"augment.zoom must be above 0 and not fall"),
         ("store.size=64", r"model.input_size \(112\) is larger than store.size \(64\)"),
         ("schedule.warmup_epochs=400", r"must be below training.epochs"),
         ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
         ("model.head.pol=lse", r"there is no setting model.head.pol; did you mean model.head.pool\?"),
         ("loss.kind=foca", r"'foca'.*'bce', 'weighted-bce', 'balanced-bce', 'focal'"),
         ("freeze.unfreeze_epochs=[3]", r"needs freeze.trained"),
-        ("augment.crop_area=[0.5, 1.5]", r"more than the image"),
+        ("augment.crop_area=[0.5, 1.5]", r"exceeds the whole image"),
         ("data.findings=['Mass','Mass']", r"Mass stands twice"),
         ("optim.lr=inf", r"optim.lr = inf: Input should be a finite number"),
         ("optim.betas=[0.9, 1.0]", r"optim.betas"),
@@ -100,7 +100,7 @@ def test_a_recipe_is_a_table_of_sections():
 
 
 def test_freezing_must_fit_the_epochs():
-    with pytest.raises(RecipeError, match=r"freeze.unfreeze_epochs must rise"):
+    with pytest.raises(RecipeError, match=r"freeze.unfreeze_epochs must increase"):
         load_recipe("small-cpu", ["freeze.trained=['stage4']", "freeze.unfreeze_epochs=[3, 2]"])
     with pytest.raises(RecipeError, match=r"\[30\] must be below training.epochs"):
         load_recipe("small-cpu", ["freeze.trained=['stage4']", "freeze.unfreeze_epochs=[3, 30]"])
@@ -121,7 +121,7 @@ def test_wrong_recipes_are_named(tmp_path):
     with pytest.raises(RecipeError, match="is not TOML"):
         load_recipe(str(broken))
     broken.write_text('name = "x"\nsummary = "y"\n[training]\nepochs = 1\n')
-    with pytest.raises(RecipeError, match="model is needed and not given"):
+    with pytest.raises(RecipeError, match="model is missing; set it"):
         load_recipe(str(broken))
 
 

@@ -166,7 +166,7 @@ def exact_cam(classifier: Classifier, images: Images, columns: Sequence[int]) ->
         features = feature_map(classifier.backbone, classifier.features(images))
         weight = classifier.head.weight[list(columns)]
         maps = torch.einsum("kc,bchw->bkhw", weight, features)
-        return enlarge_maps(maps, images.shape[-1], classifier.places)
+        return enlarge_maps(maps, images.shape[-1], classifier.feature_grid)
 
 
 def gradient_cam(
@@ -195,7 +195,7 @@ def gradient_cam(
         last = last_feature_map(classifier, images)
         features = last.as_map(last.features)
         maps = [weighted(features, gradient) for gradient in gradients(last, columns)]
-    return enlarge_maps(torch.stack(maps, dim=1), images.shape[-1], classifier.places)
+    return enlarge_maps(torch.stack(maps, dim=1), images.shape[-1], classifier.feature_grid)
 
 
 def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
@@ -223,7 +223,7 @@ def eigen_cam(classifier: Classifier, images: Images) -> MapsTensor:
         strength = (vectors @ directions[:, 0, :, None]).squeeze(-1)
         strength = strength * torch.where(strength.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
         maps = strength.clamp(min=0).float().reshape(len(images), 1, *features.shape[2:])
-        return enlarge_maps(maps, images.shape[-1], classifier.places)
+        return enlarge_maps(maps, images.shape[-1], classifier.feature_grid)
 
 
 def _grad_cam(features: FeatureMap, gradient: FeatureMap) -> OneMap:

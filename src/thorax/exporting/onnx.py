@@ -20,7 +20,7 @@ from thorax.inference.exported_engines import CAM, LOGITS, PIXELS, import_openvi
 from thorax.models import Classifier
 from thorax.models.heads import feature_map
 from thorax.models.tensors import PixelsTensor
-from thorax.models.views import View, seen, views
+from thorax.models.views import View, apply_view, views
 from thorax.recipe.sections import TestTime
 
 __all__ = [
@@ -247,7 +247,7 @@ def line_weights(view: View, side: int, size: int) -> Tensor:
     """
     impulses = torch.eye(side, dtype=torch.uint8) * 255
     responses = [
-        seen(columns[:, None, :].expand(-1, side, -1), view, size)[:, 0, size // 2]
+        apply_view(columns[:, None, :].expand(-1, side, -1), view, size)[:, 0, size // 2]
         for columns in torch.split(impulses, _LINES)
     ]
     return torch.cat(responses).T.contiguous()

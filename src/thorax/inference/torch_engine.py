@@ -13,7 +13,7 @@ from thorax.errors import BundleError, RecipeError
 from thorax.inference.predictor import ViewLogits
 from thorax.models import Classifier, build_classifier, load_weights, pick_device
 from thorax.models.tensors import Images, PixelsTensor, full_float32
-from thorax.models.views import seen, views
+from thorax.models.views import apply_view, views
 from thorax.recipe.schema import TestTime
 
 __all__ = ["TorchEngine", "load_member", "view_logits"]
@@ -76,7 +76,7 @@ def load_member(bundle: Bundle, member: Member) -> Classifier:
             f"the network of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
         ) from error
     load_weights(classifier, bundle.weights[member.weights])
-    classifier.places = member.places
+    classifier.feature_grid = member.places
     return classifier
 
 
@@ -92,6 +92,6 @@ def view_logits(
         test_time: Gives the views.
     """
     with torch.inference_mode():
-        logits = [classifier(seen(pixels, view, input_size)).float() for view in views(test_time)]
+        logits = [classifier(apply_view(pixels, view, input_size)).float() for view in views(test_time)]
         stacked = torch.stack(logits).cpu().numpy()
     return stacked.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Nets: from gray images to logits. Everything from here on needs torch."""
+"""Networks: gray images to logits. This package and everything above it needs torch."""
 
 from thorax.models.classifier import (
     Classifier,

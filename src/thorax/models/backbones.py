@@ -1,4 +1,4 @@
-"""Backbones: any model that timm knows by name, checked before anything else is done."""
+"""Backbones: any timm model, checked and loaded with weights."""
 
 import difflib
 import importlib
@@ -29,7 +29,7 @@ _SCHEMAS = (
 )
 
 _declared: list[Any] = []
-"""The declared schemas; they last only as long as these objects."""
+"""The declared schemas, which exist only as long as these objects."""
 
 
 def _import_timm() -> Any:
@@ -38,13 +38,13 @@ def _import_timm() -> Any:
     except RuntimeError as error:
         if _MISSING not in str(error):
             raise
-        # torch has no types for these two.
+        # torch does not annotate Library.
         declare: Any = torch.library.Library
         library = declare("torchvision", "DEF")
         for schema in _SCHEMAS:
             library.define(schema)
         _declared.append(library)
-        # What the failed import left behind would be taken for whole by the next one.
+        # The next import would take the remains of the failed one for complete modules.
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
     return importlib.import_module("timm")
@@ -54,7 +54,7 @@ timm = _import_timm()
 
 
 def grow_when_compiled(backbone: nn.Module) -> None:
-    """Let the blocks of a DenseNet grow when they are compiled; other backbones stay as they are."""
+    """Make the blocks of a DenseNet concatenate step by step when compiled; leave other backbones alone."""
     for block in backbone.modules():
         if isinstance(block, timm.models.densenet.DenseBlock):
             block.forward = MethodType(_grown, block)
@@ -73,14 +73,14 @@ _OURS = {"checkpoint_path", "cache_dir", "features_only", "in_chans", "num_class
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 _PUBLISHED = "model.safetensors"
 _OF_BACKBONE = "backbone."
-"""What the names of the backbone's weights begin with in a bundle."""
+"""Prefix of the backbone's weights in a bundle."""
 _TIMEOUT_SECONDS = 10
 
 
 def build_backbone(model: Model) -> nn.Module:
     """Build a timm model without its classifier, on the CPU, with the weights that the recipe names.
 
-    First weights are drawn from torch's generator, so the caller's `torch.manual_seed` decides them.
+    Random weights come from torch's generator, so the caller's `torch.manual_seed` determines them.
 
     Args:
         model: Backbone, its arguments, weights, channels and input size.
@@ -90,7 +90,8 @@ def build_backbone(model: Model) -> nn.Module:
         vectors (batch, `head_hidden_size`)).
 
     Raises:
-        RecipeError: timm has no such model, an argument does not fit it, or the weights cannot be had.
+        RecipeError: timm has no such model, an argument does not fit it, or the weights cannot be
+            loaded.
         BundleError: The bundle with the weights cannot be opened.
     """
     _check_name(model.backbone)
@@ -117,20 +118,20 @@ def _check_name(name: str) -> None:
     base, _, tag = name.partition(".")
     if tag and timm.is_model(base):
         raise RecipeError(
-            f"model.backbone = {name!r} holds a tag of weights; set model.backbone={base} and "
+            f"model.backbone = {name!r} includes a tag of weights; set model.backbone={base} and "
             f"model.weights=timm:{tag}"
         )
     near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"
-    raise RecipeError(f"model.backbone = {name!r} is no model of timm {timm.__version__}; {hint}")
+    raise RecipeError(f"model.backbone = {name!r} is not a model of timm {timm.__version__}; {hint}")
 
 
 def _check_arguments(model: Model) -> None:
-    """Refuse what would fetch or open weights past `model.weights`, or change what the head relies on."""
+    """Refuse arguments that would load weights behind `model.weights` or change what the head relies on."""
     for name in model.arguments:
         if name in _OURS or name.startswith("pretrained"):
             raise RecipeError(
-                f"model.arguments.{name} = {model.arguments[name]!r} is not the backbone's to choose; leave "
+                f"model.arguments.{name} = {model.arguments[name]!r} is set by other settings; leave "
                 "it out (weights are named by model.weights, channels by model.channels)"
             )
 
@@ -146,7 +147,7 @@ def _arguments(model: Model) -> dict[str, Any]:
 
 
 def _create(model: Model, **further: Any) -> Any:
-    """Call timm's constructor, and say in a recipe's words what it did not like."""
+    """Call timm's constructor, and translate its errors into the terms of a recipe."""
     try:
         return timm.create_model(model.backbone, **_arguments(model), **further)
     except TypeError as error:
@@ -160,8 +161,8 @@ def _create(model: Model, **further: Any) -> Any:
                 "set model.drop_path=0"
             ) from error
         raise RecipeError(
-            f"model.arguments.{name} = {model.arguments.get(name)!r}: backbone {model.backbone} takes no "
-            f"argument {name!r}; leave it out"
+            f"model.arguments.{name} = {model.arguments.get(name)!r}: backbone {model.backbone} does not "
+            f"take an argument {name!r}; leave it out"
         ) from error
     except (AssertionError, AttributeError, IndexError, KeyError, ValueError) as error:
         raise _wrong_arguments(model, error) from error
@@ -174,7 +175,7 @@ def _create(model: Model, **further: Any) -> Any:
 def _wrong_arguments(model: Model, error: Exception) -> RecipeError:
     return RecipeError(
         f"model.arguments = {dict(model.arguments)!r} do not fit backbone {model.backbone}: "
-        f"{type(error).__name__}: {error}; correct them, or leave them out for the usual net"
+        f"{type(error).__name__}: {error}; correct them, or leave them out for the default net"
     )
 
 
@@ -184,45 +185,45 @@ def _with_published(model: Model) -> nn.Module:
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
-        tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{model.backbone}.*")]
+        tags = [full_name.partition(".")[2] for full_name in timm.list_pretrained(f"{model.backbone}.*")]
         raise RecipeError(
-            f"model.weights = {model.weights!r}: timm publishes no such weights of {model.backbone}; "
+            f"model.weights = {model.weights!r}: timm does not publish such weights of {model.backbone}; "
             f"its tags are {', '.join(tags) or 'none'}"
         ) from error
     if not config.hf_hub_id:
         raise RecipeError(
-            f"model.weights = {model.weights!r}: timm publishes no weights of {model.backbone} on the "
+            f"model.weights = {model.weights!r}: timm does not publish weights of {model.backbone} on the "
             "Hugging Face hub; set model.weights=none, or give a file with model.weights=file:PATH"
         )
     return _with_file(model, _downloaded(model, config.hf_hub_id))
 
 
 def _downloaded(model: Model, hub_id: str) -> Path:
-    """Return the published file from the local cache, or fetch it."""
+    """Return the published file from the local cache, or download it."""
     try:
         return Path(hf_hub_download(hub_id, _PUBLISHED, local_files_only=True))
     except OSError:
         pass
     try:
-        # The download itself would try for three quarters of a minute; this fails at once.
+        # The download itself would retry for 45 seconds; this fails at once.
         HfApi().model_info(hub_id, timeout=_TIMEOUT_SECONDS)
         return Path(hf_hub_download(hub_id, _PUBLISHED))
-    # What a missing network raises depends on the HTTP library of the installed huggingface_hub.
+    # The exception without a network depends on the HTTP library of the installed huggingface_hub.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RecipeError(
-            f"model.weights = {model.weights!r}: {hub_id} cannot be fetched from the Hugging Face hub "
-            f"({reason}); fetch {_PUBLISHED} from https://huggingface.co/{hub_id} on a machine with a "
+            f"model.weights = {model.weights!r}: {hub_id} cannot be downloaded from the Hugging Face hub "
+            f"({reason}); download {_PUBLISHED} from https://huggingface.co/{hub_id} on a machine with a "
             "network and give it as `model.weights=file:PATH`"
         ) from error
 
 
 def _with_file(model: Model, path: Path) -> nn.Module:
-    """Build with weights from a safetensors file, every key matched or refused."""
+    """Build with weights from a safetensors file; every key must match."""
     weights = _read_weights(path)
     config = timm.get_pretrained_cfg(model.backbone)
-    # A published file also holds its classifier: the net is built with one of that size, so that each key
-    # must match, and then loses it.
+    # A published file includes its classifier: the net is built with one of that size, so that every key must
+    # match, and the classifier is then removed.
     names = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())
     sizes = [weights[f"{name}.weight"].shape[0] for name in names if f"{name}.weight" in weights]
     num_classes = sizes[0] if sizes else 0
@@ -235,7 +236,7 @@ def _with_file(model: Model, path: Path) -> nn.Module:
     except RuntimeError as error:
         raise RecipeError(
             f"model.weights: {path} does not fit backbone {model.backbone}: {' '.join(str(error).split())}; "
-            "give the weights of this very net, or correct model.arguments"
+            "give weights of this net, or correct model.arguments"
         ) from error
     if num_classes:
         backbone.reset_classifier(0)
@@ -244,21 +245,25 @@ def _with_file(model: Model, path: Path) -> nn.Module:
 
 
 def _with_bundle(model: Model, path: Path) -> nn.Module:
-    """Build with the backbone of a bundle's net, every key matched or refused."""
+    """Build with the backbone of a bundle's net; every key must match."""
     bundle = load_bundle(path)
     members = bundle.manifest.members
     if len(members) != 1:
         raise RecipeError(
-            f"model.weights: {path} is an ensemble of {len(members)} nets, so which backbone is meant is not "
-            "said; give the bundle of one of them"
+            f"model.weights: {path} is an ensemble of {len(members)} nets, so the backbone is ambiguous; "
+            "give the bundle of one of them"
         )
     _check_same_input(model, members[0].model, path)
-    whole = _read_weights(bundle.weights[members[0].weights])
+    weights = _read_weights(bundle.weights[members[0].weights])
     backbone = _create(model, num_classes=0)
     assert isinstance(backbone, nn.Module)
     try:
         backbone.load_state_dict(
-            {name.removeprefix(_OF_BACKBONE): t for name, t in whole.items() if name.startswith(_OF_BACKBONE)}
+            {
+                name.removeprefix(_OF_BACKBONE): t
+                for name, t in weights.items()
+                if name.startswith(_OF_BACKBONE)
+            }
         )
     except RuntimeError as error:
         raise RecipeError(
@@ -270,15 +275,15 @@ def _with_bundle(model: Model, path: Path) -> nn.Module:
 
 
 def _check_same_input(model: Model, source: Model, path: Path) -> None:
-    """Refuse to show a trained backbone pixels of another range than it learnt on: it would go unnoticed."""
-    asked, learnt = _input_of(model), _input_of(source)
-    changed = [name for name in learnt if asked[name] != learnt[name]]
+    """Refuse pixels in another range than the backbone was trained on, which would otherwise go unnoticed."""
+    requested, trained = _input_of(model), _input_of(source)
+    changed = [name for name in trained if requested[name] != trained[name]]
     if changed:
         raise RecipeError(
-            f"the backbone of {path} did not learn with "
-            + ", ".join(f"model.{name}={asked[name]}" for name in changed)
+            f"the backbone of {path} was not trained with "
+            + ", ".join(f"model.{name}={requested[name]}" for name in changed)
             + "; set "
-            + " and ".join(f"model.{name}={learnt[name]}" for name in changed)
+            + " and ".join(f"model.{name}={trained[name]}" for name in changed)
         )
 
 

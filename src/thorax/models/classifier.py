@@ -1,4 +1,4 @@
-"""The classifier: normalize, backbone, pool, dropout, linear layers. It returns logits."""
+"""The classifier: normalization, backbone, pooling, dropout and linear layers, from images to logits."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from thorax.bundle import FeatureGrid
 from thorax.errors import BundleError, RecipeError
 from thorax.models.backbones import build_backbone, grow_when_compiled, timm
 from thorax.models.heads import (
-    at_each_place,
+    at_each_location,
     attention_logits,
     build_head,
     feature_map,
@@ -43,11 +43,10 @@ __all__ = [
 def stage_names(backbone: nn.Module) -> tuple[str, ...]:
     """Return the names of the stages, from the image to the head.
 
-    They are stem, stage1, stage2 and so on, and norm where the last of timm's groups holds nothing but
-    normalization.
+    They are stem, stage1, stage2 and so on, and norm if the last of timm's groups holds only normalization.
 
     Raises:
-        RecipeError: timm groups no layers of this net.
+        RecipeError: timm does not group the layers of this net.
     """
     groups = _groups(backbone, coarse=True)
     names = ["stem", *(f"stage{index}" for index in range(1, max(groups.values()) + 1))]
@@ -57,15 +56,16 @@ def stage_names(backbone: nn.Module) -> tuple[str, ...]:
 
 
 def trained_stages(backbone: nn.Module, freeze: Freeze, *, epoch: int) -> frozenset[str] | None:
-    """Return the stages that learn in an epoch; None where nothing is frozen and all learn.
+    """Return the stages that learn in an epoch; None if nothing is frozen.
 
     Args:
         backbone: A timm model.
         freeze: The recipe's section.
-        epoch: Counted from 0: the epochs that are finished.
+        epoch: Number of finished epochs, from 0.
 
     Raises:
-        RecipeError: The net has no such stages, or fewer frozen ones than there are epochs to unfreeze one.
+        RecipeError: The net does not have these stages, or fewer stages are frozen than there are epochs to
+            unfreeze one.
     """
     if freeze.trained is None:
         return None
@@ -73,8 +73,8 @@ def trained_stages(backbone: nn.Module, freeze: Freeze, *, epoch: int) -> frozen
     unknown = [name for name in freeze.trained if name not in names]
     if unknown:
         raise RecipeError(
-            f"freeze.trained names {', '.join(unknown)}, which this backbone has not; its stages, from the "
-            f"image to the head, are {', '.join(names)}"
+            f"freeze.trained names {', '.join(unknown)}, which this backbone does not have; its stages, from "
+            f"the image to the head, are {', '.join(names)}"
         )
     frozen = [name for name in names if name not in freeze.trained]
     if len(freeze.unfreeze_epochs) > len(frozen):
@@ -82,28 +82,28 @@ def trained_stages(backbone: nn.Module, freeze: Freeze, *, epoch: int) -> frozen
             f"freeze.unfreeze_epochs has {len(freeze.unfreeze_epochs)} epochs for {len(frozen)} frozen "
             f"stages ({', '.join(frozen) or 'none'}); leave out the last ones"
         )
-    thawed = sum(end <= epoch for end in freeze.unfreeze_epochs)
-    return frozenset(names) - frozenset(frozen[: len(frozen) - thawed])
+    unfrozen = sum(end <= epoch for end in freeze.unfreeze_epochs)
+    return frozenset(names) - frozenset(frozen[: len(frozen) - unfrozen])
 
 
 def names_in_stages(backbone: nn.Module, stages: Collection[str]) -> frozenset[str]:
-    """Return the names of the parameters and of the running statistics of batch norms in some stages.
+    """Return the names of the parameters and batch-norm running statistics in these stages.
 
     Raises:
-        RecipeError: timm groups no layers of this net.
+        RecipeError: timm does not group the layers of this net.
     """
     names = stage_names(backbone)
     return frozenset(name for name, index in _groups(backbone, coarse=True).items() if names[index] in stages)
 
 
 def layer_distances(backbone: nn.Module) -> dict[str, int]:
-    """Return how many layers each parameter is away from the head, by its name in the backbone.
+    """Return the distance of each parameter from the head in layers, by its name in the backbone.
 
-    A normalization of its own before the head counts as a part of the head: 0, as in timm and in BEiT (Bao et
-    al. 2022). All else is 1 or more.
+    A separate normalization before the head belongs to the head and has distance 0, as in timm and in BEiT
+    (Bao et al. 2022). All other distances are 1 or more.
 
     Raises:
-        RecipeError: timm groups no layers of this net.
+        RecipeError: timm does not group the layers of this net.
     """
     groups = _groups(backbone, coarse=False)
     head = max(groups.values()) + (0 if _ends_in_norm(backbone, groups) else 1)
@@ -111,7 +111,7 @@ def layer_distances(backbone: nn.Module) -> dict[str, int]:
 
 
 def is_running_statistic(name: str) -> bool:
-    """Return whether a buffer of this name holds what a norm gathers from batches: a mean or a variance."""
+    """Return whether a buffer of this name is a running mean or variance of a norm."""
     return name.rpartition(".")[2].startswith("running_")
 
 
@@ -120,10 +120,10 @@ def _groups(backbone: nn.Module, *, coarse: bool) -> dict[str, int]:
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is None:
         raise RecipeError(
-            f"timm {timm.__version__} names no stages of a {type(backbone).__name__}; leave out "
+            f"timm {timm.__version__} does not know the stages of a {type(backbone).__name__}; leave out "
             "freeze.trained and optim.layer_decay, or choose another backbone"
         )
-    statistics = (each for each in backbone.named_buffers() if is_running_statistic(each[0]))
+    statistics = (buffer for buffer in backbone.named_buffers() if is_running_statistic(buffer[0]))
     named = chain(backbone.named_parameters(), statistics)
     groups: dict[str, int] = timm.models._manipulate.group_with_matcher(  # noqa: SLF001  (not among its names)
         named, matcher(coarse=coarse), reverse=True
@@ -143,8 +143,8 @@ def _ends_in_norm(backbone: nn.Module, groups: Mapping[str, int]) -> bool:
 
 @contextmanager
 def evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Put a net into evaluation mode, and every part of it back into its own mode afterwards."""
-    # Not eval() and train(): visiting every module of a DenseNet-121 twice takes 2 % of its pass forward.
+    """Put a net into evaluation mode, and restore the mode of every module afterwards."""
+    # Not eval() and train(): visiting every module of a DenseNet-121 twice takes 2 % of its forward pass.
     learning = [module for module in net.modules() if module.training]
     for module in learning:
         module.training = False
@@ -156,12 +156,12 @@ def evaluation_mode(net: nn.Module) -> Iterator[None]:
 
 
 def weights_as_bytes(weights: Mapping[str, Tensor]) -> bytes:
-    """Return a state dict as the content of a safetensors file; the same weights give the same bytes."""
+    """Serialize a state dict as safetensors; the same weights give the same bytes."""
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
 
 
 def load_weights(classifier: "Classifier", path: Path) -> None:
-    """Read weights into a classifier.
+    """Load weights into a classifier.
 
     Args:
         classifier: Built for the same model section and number of findings.
@@ -174,15 +174,15 @@ def load_weights(classifier: "Classifier", path: Path) -> None:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{path} cannot be read as safetensors ({error}); copy it again") from error
-    wanted = classifier.state_dict()
-    missing = sorted(wanted.keys() - weights.keys())
-    unknown = sorted(weights.keys() - wanted.keys())
+    expected = classifier.state_dict()
+    missing = sorted(expected.keys() - weights.keys())
+    unknown = sorted(weights.keys() - expected.keys())
     misshapen = [
-        f"{name} {tuple(weights[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & weights.keys())
-        if weights[name].shape != wanted[name].shape
+        f"{name} {tuple(weights[name].shape)} for {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & weights.keys())
+        if weights[name].shape != expected[name].shape
     ]
-    problems = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
+    problems = {"missing": missing, "unknown": unknown, "wrong shape": misshapen}
     if any(problems.values()):
         listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
         raise BundleError(
@@ -193,15 +193,15 @@ def load_weights(classifier: "Classifier", path: Path) -> None:
 
 
 class Classifier(nn.Module):
-    """Images in [0, 1] to logits, one per finding. There is no sigmoid in it.
+    """Images in [0, 1] to logits, one per finding, without a sigmoid.
 
     Attributes:
         backbone: A timm model without its classifier.
         head: The linear layer, (finding, vector), or several with ReLU and dropout between them.
-        exact_cam: Whether the logits are the mean over places of a linear function of the backbone's
+        exact_cam: Whether the logits are the mean over locations of a linear function of the backbone's
             feature map (batch, channel, h, w), so that a class activation map is exact.
-        places: Where the places of that map look; None: at the middles of equal squares.
-            `measure_feature_grid` measures it.
+        feature_grid: Where in the image the locations of that map look, as `measure_feature_grid` measures
+            it; None means at the centers of equal squares.
     """
 
     mean: Tensor
@@ -212,18 +212,18 @@ class Classifier(nn.Module):
         shape = (1, model.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(model.mean).reshape(1, -1, 1, 1).expand(shape).clone())
         self.register_buffer("std", torch.tensor(model.std).reshape(1, -1, 1, 1).expand(shape).clone())
-        # Parts of the backbone that stay in evaluation mode.
+        # Modules of the backbone that stay in evaluation mode.
         self._frozen_norms: list[nn.Module] = []
-        # timm's models share names, not a type: forward_features, forward_head.
+        # timm's models share methods (forward_features, forward_head), but no type.
         self.backbone: Any = build_backbone(model)
         grow_when_compiled(self.backbone)
-        self.places: FeatureGrid | None = None
+        self.feature_grid: FeatureGrid | None = None
         self._head = model.head
         size, plain_mean = _probe(self.backbone, model)
         self.exact_cam = plain_mean and not model.head.hidden
-        # A vector loses single entries; a map whole channels, as the vector that is pooled from it would.
-        dropped = nn.Dropout2d if model.head.pool == "attention" else nn.Dropout
-        self.dropout = dropped(model.head.dropout)
+        # In a vector single entries are dropped; in a map whole channels, as in the vector pooled from it.
+        dropout_type = nn.Dropout2d if model.head.pool == "attention" else nn.Dropout
+        self.dropout = dropout_type(model.head.dropout)
         self.head = build_head(size, model.head.hidden, num_findings, dropout=model.head.dropout)
 
     def forward(self, images: Images) -> Logits:
@@ -231,31 +231,31 @@ class Classifier(nn.Module):
         return self.classify(self.features(images))
 
     def features(self, images: Images) -> Float[Tensor, "batch ..."]:
-        """Return the backbone's features, in its own layout; `heads.feature_map` makes a map of them."""
+        """Return the backbone's features in its own layout; `heads.feature_map` turns them into a map."""
         normalized = (images - self.mean) / self.std
         features: Tensor = self.backbone.forward_features(normalized)
         return features
 
     def classify(self, features: Float[Tensor, "batch ..."]) -> Logits:
-        """Return the logits of what `features` returned."""
+        """Return the logits for the result of `features`."""
         match self._head.pool:
             case "backbone":
                 vectors = self.backbone.forward_head(features)
             case "lse":
-                vectors = log_sum_exp(at_each_place(self.backbone, features), self._head.lse_r)
+                vectors = log_sum_exp(at_each_location(self.backbone, features), self._head.lse_r)
             case "attention":
-                places = self.dropout(at_each_place(self.backbone, features))
-                return attention_logits(self.head(places.permute(0, 2, 3, 1)))
+                local_features = self.dropout(at_each_location(self.backbone, features))
+                return attention_logits(self.head(local_features.permute(0, 2, 3, 1)))
         logits: Tensor = self.head(self.dropout(vectors))
         return logits
 
     def learn_only(self, stages: Collection[str]) -> None:
         """Let these stages of the backbone learn, and the head; freeze the others.
 
-        What is frozen has no gradient, and its batch norms keep their statistics, also after `train()`.
+        Frozen parameters get no gradient, and frozen batch norms keep their statistics, even after `train()`.
 
         Raises:
-            RecipeError: timm groups no layers of this backbone.
+            RecipeError: timm does not group the layers of this backbone.
         """
         learning = names_in_stages(self.backbone, stages)
         for name, parameter in self.backbone.named_parameters():
@@ -269,7 +269,7 @@ class Classifier(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002  (torch's signature)
-        """Go into training mode, or out of it; what `learn_only` froze keeps its statistics in both."""
+        """Set training or evaluation mode; norms that `learn_only` froze keep their statistics in both."""
         super().train(mode)
         for module in self._frozen_norms:
             module.eval()
@@ -279,7 +279,7 @@ class Classifier(nn.Module):
 def build_classifier(model: Model, num_findings: int) -> Classifier:
     """Build the net of a recipe on the CPU, in training mode.
 
-    First weights are drawn from torch's generator, so the caller's `torch.manual_seed` decides them.
+    Random weights come from torch's generator, so the caller's `torch.manual_seed` determines them.
 
     Args:
         model: The recipe's section.
@@ -293,12 +293,12 @@ def build_classifier(model: Model, num_findings: int) -> Classifier:
 
 
 def _probe(backbone: Any, model: Model) -> tuple[int, bool]:
-    """Run one image through the backbone, to learn about it and to fail here rather than in a run.
+    """Run one image through the backbone, so that errors appear now rather than during a run.
 
     Returns:
-        The length of the vectors that the head gets, and whether they are the plain mean over places.
+        The length of the vectors that the head receives, and whether they are the plain mean over locations.
     """
-    # A ramp, so that no pooling other than the plain mean looks like it by chance.
+    # A ramp, so that no other pooling coincides with the plain mean.
     side = model.input_size
     ramp = torch.linspace(0, 1, side * side).reshape(1, 1, side, side).repeat(1, model.channels, 1, 1)
     backbone.eval()
@@ -307,12 +307,12 @@ def _probe(backbone: Any, model: Model) -> tuple[int, bool]:
             features = backbone.forward_features(ramp)
             if not isinstance(features, Tensor):
                 raise RecipeError(
-                    f"backbone {model.backbone} gives features in several parts, where one tensor is needed; "
+                    f"backbone {model.backbone} returns several tensors, but one is needed; "
                     "choose another backbone"
                 )
             if model.head.pool != "backbone":
                 refuse_unpoolable(backbone, features, model)
-                return at_each_place(backbone, features).shape[1], False
+                return at_each_location(backbone, features).shape[1], False
             pooled = backbone.forward_head(features)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(
@@ -324,7 +324,7 @@ def _probe(backbone: Any, model: Model) -> tuple[int, bool]:
     if not pooled.shape[1:] or pooled.shape != (1, pooled.shape[1]):
         raise RecipeError(
             f"backbone {model.backbone} gives features of shape {tuple(pooled.shape[1:])}, not one vector "
-            "per image; choose another backbone, or leave out what model.arguments say about pooling"
+            "per image; choose another backbone, or leave out the pooling settings of model.arguments"
         )
     return pooled.shape[1], _is_plain_mean(backbone, features, pooled)
 

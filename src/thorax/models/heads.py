@@ -1,8 +1,8 @@
-"""From a backbone's features to what the linear layers of the head take.
+"""Heads: pool a backbone's features and classify them with linear layers.
 
 A backbone's features come in three layouts: maps (batch, channel, h, w), maps with the channel last
-(batch, h, w, channel), and tokens (batch, token, channel), of which some stand for no place (a class token).
-Poolings other than the backbone's own need a map: `feature_map` makes one of each.
+(batch, h, w, channel), and tokens (batch, token, channel), some of which have no location (a class token).
+Pooling other than the backbone's own needs a map: `feature_map` converts each layout.
 """
 
 import math
@@ -18,7 +18,7 @@ from thorax.errors import RecipeError
 from thorax.recipe.schema import Model
 
 __all__ = [
-    "at_each_place",
+    "at_each_location",
     "attention_logits",
     "build_head",
     "feature_map",
@@ -29,19 +29,17 @@ __all__ = [
 FeatureMap = Float[Tensor, "batch channel h w"]
 
 _TOLERANCE = 1e-4
-"""What rounding may do to an average of equal numbers, relative to them."""
+"""Largest relative rounding error of an average of equal numbers."""
 
 
 def build_head(size: int, hidden: tuple[int, ...], num_findings: int, *, dropout: float) -> nn.Module:
-    """Return the linear layers: one, or hidden ones with ReLU and dropout between them.
-
-    Dropout before the first is not in it.
+    """Return one linear layer, or several with ReLU and dropout between them; no dropout before the first.
 
     Args:
-        size: Length of the vectors that go in.
+        size: Length of the input vectors.
         hidden: Sizes of the hidden layers.
-        num_findings: Logits that come out.
-        dropout: Part of each hidden layer that is dropped in training.
+        num_findings: Number of logits.
+        dropout: Fraction of each hidden layer that is dropped in training.
     """
     if not hidden:
         return nn.Linear(size, num_findings)
@@ -52,14 +50,14 @@ def build_head(size: int, hidden: tuple[int, ...], num_findings: int, *, dropout
 
 
 def feature_map(backbone: nn.Module, features: Float[Tensor, "batch ..."]) -> FeatureMap:
-    """Return features as a map, row by row as the image; nothing is computed.
+    """Return features as a map with the rows and columns of the image, without computation.
 
     Args:
-        backbone: The timm model that they are of.
-        features: What its `forward_features` returned for a square image.
+        backbone: The timm model that the features come from.
+        features: The result of its `forward_features` for a square image.
 
     Raises:
-        RecipeError: They are no map.
+        RecipeError: The features are not a map.
     """
     match _layout(backbone, features):
         case "map":
@@ -67,41 +65,41 @@ def feature_map(backbone: nn.Module, features: Float[Tensor, "batch ..."]) -> Fe
         case "channel last":
             return features.permute(0, 3, 1, 2)
         case "tokens":
-            places = features[:, _num_prefix_tokens(backbone) :]
-            side = math.isqrt(places.shape[1])
-            return places.transpose(1, 2).reshape(features.shape[0], -1, side, side)
+            local_tokens = features[:, _num_prefix_tokens(backbone) :]
+            side = math.isqrt(local_tokens.shape[1])
+            return local_tokens.transpose(1, 2).reshape(features.shape[0], -1, side, side)
 
 
-def at_each_place(backbone: Any, features: Float[Tensor, "batch ..."]) -> FeatureMap:
-    """Return what the backbone's own head would make of each place alone, as a map.
+def at_each_location(backbone: Any, features: Float[Tensor, "batch ..."]) -> FeatureMap:
+    """Apply the backbone's own head to each location separately, and return the results as a map.
 
-    That is the map itself where it only pools, and with its normalization or last layer where it has one
-    (LayerNorm in ConvNeXt, a convolution in MobileNetV3): pooled over one place, all that is left is those.
+    If that head only pools, this is the map itself. Otherwise its normalization or last layer is applied
+    (LayerNorm in ConvNeXt, a convolution in MobileNetV3), since pooling over one location does nothing.
 
     Args:
-        backbone: The timm model that the features are of.
-        features: What its `forward_features` returned.
+        backbone: The timm model that the features come from.
+        features: The result of its `forward_features`.
     """
-    places = feature_map(backbone, features)
-    batch, _, height, width = places.shape
-    vectors = places.permute(0, 2, 3, 1).flatten(0, 2)
-    made: Tensor = backbone.forward_head(_single(backbone, features, vectors))
-    return made.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+    maps = feature_map(backbone, features)
+    batch, _, height, width = maps.shape
+    vectors = maps.permute(0, 2, 3, 1).flatten(0, 2)
+    outputs: Tensor = backbone.forward_head(_single(backbone, features, vectors))
+    return outputs.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def refuse_unpoolable(backbone: Any, features: Float[Tensor, "1 ..."], model: Model) -> None:
-    """Refuse a backbone whose own head does more than pool and what it does to a single place.
+    """Refuse a backbone whose own head is more than a pooling and a function of single locations.
 
-    Where all places are alike it must not matter how they are pooled: a head that joins places, or weighs
-    them by where they are, gives another vector there than for one place alone.
+    If all locations are equal, pooling must not matter: a head that combines locations, or weights them by
+    position, returns another vector than for one location alone.
 
     Args:
         backbone: The timm model, in evaluation mode.
-        features: Of one image.
+        features: The features of one image.
         model: The recipe's section.
 
     Raises:
-        RecipeError: There is no map to pool, or the head is such a one.
+        RecipeError: The features are not a map, or the head is of that kind.
     """
     vector = feature_map(backbone, features).mean(dim=(2, 3))
     one = _single(backbone, features, vector)
@@ -115,30 +113,30 @@ def refuse_unpoolable(backbone: Any, features: Float[Tensor, "1 ..."], model: Mo
         fits = False
     if not fits:
         raise RecipeError(
-            f"model.head.pool = {model.head.pool!r} does not go with backbone {model.backbone}, whose own "
-            "head does more with its features than pool them; set model.head.pool=backbone, or choose "
+            f"model.head.pool = {model.head.pool!r} does not work with backbone {model.backbone}, whose own "
+            "head does more than pool its features; set model.head.pool=backbone, or choose "
             "another backbone"
         )
 
 
-def log_sum_exp(places: FeatureMap, r: float) -> Float[Tensor, "batch channel"]:
-    """Return (1/r) log mean exp(r x) over the places of each channel (Pinheiro and Collobert, CVPR 2015).
+def log_sum_exp(maps: FeatureMap, r: float) -> Float[Tensor, "batch channel"]:
+    """Return (1/r) log mean exp(r x) over the locations of each channel (Pinheiro and Collobert, CVPR 2015).
 
-    Computed in float32, and without overflow.
+    The computation is in float32 and does not overflow.
     """
-    each = places.float().flatten(2)
-    return (torch.logsumexp(r * each, dim=2) - math.log(each.shape[2])) / r
+    values = maps.float().flatten(2)
+    return (torch.logsumexp(r * values, dim=2) - math.log(values.shape[2])) / r
 
 
 def attention_logits(evidence: Float[Tensor, "batch h w finding"]) -> Float[Tensor, "batch finding"]:
-    """Return each finding's mean of its evidence, weighted by its probability at each place.
+    """Return the mean evidence of each finding, weighted by its probability at each location.
 
     With evidence l = w . f + b and weights sigmoid(l) / sum of sigmoid(l), this is w . (the weighted mean of
     f) + b: probabilistic class activation map pooling (Ye et al. 2020), without a pooled vector per finding.
-    Computed in float32; the weights are right even where every sigmoid rounds to 0.
+    The computation is in float32; the weights are correct even if every sigmoid rounds to 0.
     """
-    each = evidence.float().flatten(1, 2)
-    return (torch.softmax(functional.logsigmoid(each), dim=1) * each).sum(dim=1)
+    local_logits = evidence.float().flatten(1, 2)
+    return (torch.softmax(functional.logsigmoid(local_logits), dim=1) * local_logits).sum(dim=1)
 
 
 def _layout(
@@ -151,12 +149,12 @@ def _layout(
         case (_, first, _, _) if first == channels:
             return "map"
         case (_, tokens, last) if last == channels:
-            places = tokens - _num_prefix_tokens(backbone)
-            if places == math.isqrt(max(places, 0)) ** 2 > 0:
+            locations = tokens - _num_prefix_tokens(backbone)
+            if locations == math.isqrt(max(locations, 0)) ** 2 > 0:
                 return "tokens"
     raise RecipeError(
-        f"the features of a {type(backbone).__name__}, of shape {tuple(features.shape[1:])}, are no map of "
-        "places; set model.head.pool=backbone, or choose another backbone"
+        f"the features of a {type(backbone).__name__}, of shape {tuple(features.shape[1:])}, are not a "
+        "spatial map; set model.head.pool=backbone, or choose another backbone"
     )
 
 
@@ -167,12 +165,12 @@ def _num_prefix_tokens(backbone: nn.Module) -> int:
 def _single(
     backbone: nn.Module, features: Float[Tensor, "batch ..."], vectors: Float[Tensor, "n channel"]
 ) -> Float[Tensor, "n ..."]:
-    """Return vectors as features of one place each, in the layout of `features`."""
+    """Return vectors as features with a single location each, in the layout of `features`."""
     match _layout(backbone, features):
         case "map":
             return vectors[:, :, None, None]
         case "channel last":
             return vectors[:, None, None, :]
         case "tokens":
-            # A class token has no place: it is taken for the place itself, whichever the head looks at.
+            # Prefix tokens, such as a class token, get the same vector, whichever token the head uses.
             return vectors[:, None, :].expand(-1, _num_prefix_tokens(backbone) + 1, -1)

@@ -1,4 +1,4 @@
-"""Where a net computes."""
+"""Tensor types, and the device and precision of a net's computation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,32 +21,32 @@ __all__ = [
 ]
 
 PixelsTensor = UInt8[Tensor, "batch side side"]
-"""Prepared images, as a store keeps them."""
+"""Prepared images, as in a store."""
 
 Images = Float[Tensor, "batch 1 height width"]
 """Gray images in [0, 1] at the net's input size; larger is brighter."""
 
 Logits = Float[Tensor, "batch finding"]
-"""Outputs before the sigmoid; only `inference` makes probabilities of them."""
+"""Outputs before the sigmoid; only `inference` turns them into probabilities."""
 
 TargetsTensor = Float[Tensor, "batch finding"]
-"""Targets in [0, 1]: 1 present, 0 absent, between them where images were mixed."""
+"""Targets in [0, 1]: 1 present, 0 absent, in between for mixed images."""
 
 KnownTensor = Bool[Tensor, "batch finding"]
-"""Where a target counts."""
+"""Whether each target is known."""
 
 Theta = Float[Tensor, "batch 2 3"]
-"""Affine maps from output to input coordinates, both in [-1, 1] over the whole image, x before y."""
+"""Affine maps from output to input coordinates, both from -1 to 1 across the image, x before y."""
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the GPU where there is one, else the CPU.
+    """Return the device of that name; "auto" is the GPU if there is one, otherwise the CPU.
 
     Args:
         name: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        RecipeError: There is no such device on this machine.
+        RecipeError: This machine does not have such a device.
     """
     available = torch.cuda.is_available()
     if name == "auto":
@@ -57,13 +57,15 @@ def pick_device(name: str) -> torch.device:
         *(f"cuda:{n}" for n in range(torch.cuda.device_count())),
     ]
     if name not in known:
-        raise RecipeError(f"device {name!r} is not on this machine; give auto or one of {', '.join(known)}")
+        raise RecipeError(
+            f"this machine does not have device {name!r}; give auto or one of {', '.join(known)}"
+        )
     return torch.device(name)
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Let float32 mean float32 on a GPU, where cuDNN else rounds what it multiplies to 10 bits (TF32)."""
+    """Compute in full float32 on a GPU, where cuDNN by default rounds factors to 10 bits (TF32)."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

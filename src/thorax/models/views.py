@@ -1,4 +1,4 @@
-"""The views of test-time augmentation: an image whole or in crops, at some scales, and mirrored."""
+"""Views of an image for test-time augmentation (scales, crops, mirror images), and resampling."""
 
 import math
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from torch.nn import functional
 from thorax.models.tensors import Images, PixelsTensor, Theta
 from thorax.recipe.schema import TestTime
 
-__all__ = ["View", "seen", "shrink_factor", "to_input", "views", "warp"]
+__all__ = ["View", "apply_view", "shrink_factor", "to_input", "views", "warp"]
 
 
 def shrink_factor(side: int, size: int) -> int:
-    """Return the side of the areas that are averaged when `side` pixels become `size`: 1 averages none."""
+    """Return the side of the areas to average when `side` pixels become `size`; 1 means no averaging."""
     return max(1, math.ceil(side / size - 0.5))
 
 
 def to_input(pixels: PixelsTensor, size: int) -> Images:
-    """Return images in [0, 1] of `size` pixels a side; the same pixels where that is their size.
+    """Return images in [0, 1] with sides of `size` pixels; pixels of that size are only scaled by 1/255.
 
     Args:
         pixels: Prepared images, 0 to 255, on any device.
@@ -35,23 +35,23 @@ def to_input(pixels: PixelsTensor, size: int) -> Images:
         if covered == size:
             return averaged
         return functional.interpolate(averaged, size=(size, size), mode="bilinear", align_corners=False)
-    # A last area that reaches over the edge makes the averaged image a little larger than the whole one.
+    # A last area that extends beyond the edge makes the averaged image slightly larger than the original.
     return _sampled(averaged, _identity(pixels), covered, size)
 
 
 def warp(pixels: PixelsTensor, theta: Theta, size: int, *, factor: int | None = None) -> Images:
-    """Return images in [0, 1] whose pixels were fetched along one affine map each.
+    """Resample images through one affine map per image.
 
     Args:
         pixels: Prepared images, 0 to 255, on any device.
         theta: From output to input coordinates, both in [-1, 1] from edge to edge (the convention of
             `torch.nn.functional.affine_grid` with `align_corners=False`); on the device of `pixels`.
         size: Side of the net's input.
-        factor: Side of the areas that are averaged first; that of the whole image if None. For maps that show
-            a part of the side only, `shrink_factor` of that part is right.
+        factor: Side of the areas that are averaged first; None takes that of the whole image. For maps that
+            show only a section of the side, use `shrink_factor` of that section.
 
     Returns:
-        Images in which what lies outside the input is 0. The identity gives `to_input` to float32's
+        Images in [0, 1], 0 outside the input. The identity map gives the same as `to_input`, up to float32
         rounding of the coordinates.
     """
     averaged, covered = _averaged(
@@ -71,7 +71,7 @@ def _identity(like: Tensor) -> Theta:
 def _averaged(
     images: Images, side: int, factor: int
 ) -> tuple[Float[Tensor, "batch 1 averaged averaged"], float]:
-    """Average areas; also return the side of the whole image in pixels of the result."""
+    """Average areas; also return the side of the original image in pixels of the result."""
     if factor == 1:
         return images, float(side)
     pooled = functional.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False)
@@ -79,9 +79,9 @@ def _averaged(
 
 
 def _sampled(images: Images, theta: Theta, covered: float, size: int) -> Float[Tensor, "batch 1 size size"]:
-    """Interpolate at the affine map of each output pixel; `covered` of `images` are the whole image."""
+    """Interpolate along affine maps; the original image takes `covered` pixels of each side of `images`."""
     center = (2 * torch.arange(size, device=images.device, dtype=images.dtype) + 1) / size - 1
-    # One plane for x, one for y: a third of the time of `affine_grid` and a mask over its pairs.
+    # Separate planes for x and y take a third of the time of `affine_grid` with a mask over its pairs.
     x, y = (
         (row[:, 0:1] * center)[:, None, :] + (row[:, 1:2] * center + row[:, 2:3])[:, :, None]
         for row in theta.unbind(dim=1)
@@ -90,20 +90,20 @@ def _sampled(images: Images, theta: Theta, covered: float, size: int) -> Float[T
     grid = torch.stack([x, y], dim=-1)
     if covered != images.shape[-1]:
         grid = (grid + 1) * (covered / images.shape[-1]) - 1
-    # The edge pixels reach to the edge, as in the fixed step; beyond it the picture ends sharply.
+    # Edge pixels extend to the edge, as in `to_input`; beyond it the image ends sharply.
     sampled = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return sampled * inside
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A square of the image, as it is or mirrored.
+    """A square of the image, possibly mirrored.
 
     Attributes:
-        side: Of the square, as a part of the image's; above 1 it has a black margin.
-        x: Where its center lies, from -1 (left edge of the image) to 1 (right edge).
-        y: The same from the upper to the lower edge.
-        mirrored: Whether left and right are then exchanged.
+        side: Side of the square as a fraction of the image's; above 1 it has a black margin.
+        x: Position of its center, from -1 (left edge of the image) to 1 (right edge).
+        y: Likewise, from -1 (upper edge) to 1 (lower edge).
+        mirrored: Whether left and right are swapped.
     """
 
     side: float = 1.0
@@ -115,23 +115,23 @@ class View:
 def views(spec: TestTime) -> list[View]:
     """Return the views in order: by scale, by crop (corners by rows, then the center), the mirror image last.
 
-    A magnification of m shows the middle 1/m of the image. Five crops are taken of what a scale shows.
+    A magnification of m shows the central 1/m of the image. Five crops are taken from the magnified image.
     """
-    part = spec.crop_part if spec.five_crops else 1.0
-    aside = 1 - part
-    corners = [(x, y) for y in (-aside, aside) for x in (-aside, aside)] if spec.five_crops else []
+    crop_fraction = spec.crop_part if spec.five_crops else 1.0
+    offset = 1 - crop_fraction
+    corners = [(x, y) for y in (-offset, offset) for x in (-offset, offset)] if spec.five_crops else []
     return [
-        View(part / scale, x / scale, y / scale, mirrored)
+        View(crop_fraction / scale, x / scale, y / scale, mirrored)
         for scale in spec.scales
         for x, y in [*corners, (0.0, 0.0)]
         for mirrored in ((False, True) if spec.flip else (False,))
     ]
 
 
-def seen(pixels: PixelsTensor, view: View, input_size: int) -> Images:
-    """Return what a net of this input size sees of prepared images.
+def apply_view(pixels: PixelsTensor, view: View, input_size: int) -> Images:
+    """Return a view of prepared images at the net's input size.
 
-    The whole image is exactly what `to_input` makes of it, and mirroring moves pixels without changing them.
+    A view of the whole image is exactly `to_input`, and mirroring moves pixels without changing them.
     """
     if (view.side, view.x, view.y) == (1.0, 0.0, 0.0):
         images = to_input(pixels, input_size)

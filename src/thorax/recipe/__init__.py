@@ -1,1 +1,1 @@
-"""Recipes: everything a training run depends on, in one TOML file."""
+"""Recipes: every setting of a training run, in one TOML file."""

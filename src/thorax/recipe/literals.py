@@ -1,4 +1,4 @@
-"""Closed choices of recipes and commands. They stand alone, so that the command line knows them at once."""
+"""The closed choices of recipes and commands, in a module that the command line imports quickly."""
 
 from typing import Literal
 
@@ -13,14 +13,14 @@ __all__ = [
 ]
 
 CalibrationKind = Literal["temperature", "platt"]
-"""One temperature for all findings (Guo et al. 2017), or slope and intercept of each (Platt 1999)."""
+"""One temperature for all findings (Guo et al. 2017), or a slope and intercept per finding (Platt 1999)."""
 
 EngineName = Literal["auto", "torch", "onnx", "onnx-int8", "openvino", "openvino-int8"]
-"""auto: on a GPU torch; on a CPU the exported ONNX nets in float32, where the bundle has them, else torch.
-The quantized ones, whose probabilities differ a little, are used only by name."""
+"""auto: torch on a GPU; on a CPU the exported float32 ONNX nets if the bundle has them, otherwise torch.
+Quantized nets, whose probabilities differ slightly, are used only if named."""
 
 Fit = Literal["pad", "crop", "stretch"]
-"""How a radiograph that is not square becomes one: black bars, the center, or distortion."""
+"""How a radiograph that is not square is made square: black bars, the central square, or distortion."""
 
 ForeignKind = Literal["chexnet-torchvision", "torchxrayvision", "torchvision", "timm", "mae", "eva-x"]
 """Where a foreign checkpoint comes from."""

@@ -1,4 +1,4 @@
-"""From a recipe's name or TOML file, and changes of its settings, to a checked `Recipe`; and back to TOML."""
+"""Load and check recipes, by name or from TOML files, with overrides; write them as TOML."""
 
 import difflib
 import hashlib
@@ -46,28 +46,28 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: Settings such as "optim.lr=3e-4", each a dotted key and a TOML value; a bare word is text.
 
     Raises:
-        RecipeError: No such recipe, no TOML, an unknown key (with the nearest right one) or a wrong value.
+        RecipeError: There is no such recipe, the file is not TOML, a key is unknown (the message suggests the
+            nearest one), or a value is invalid.
     """
     text, where = _recipe_text(name)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not TOML: {error}; correct that place") from error
+        raise RecipeError(f"{where} is not TOML: {error}; correct it there") from error
     for override in overrides:
         _override(values, override)
     try:
         recipe = Recipe.model_validate(values)
         recipe.data.finding_tuple()
     except ValidationError as error:
-        problems = "; ".join(_explained(problem) for problem in error.errors())
-        raise RecipeError(f"{where}: {problems}") from error
+        raise RecipeError(f"{where}: {_explain(error)}") from error
     except DataError as error:
         raise RecipeError(f"{where}: {error}") from error
     return recipe
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Write every setting of a recipe as TOML, whole or not at all; `load_recipe` reads it back equal."""
+    """Write every setting of a recipe as TOML, atomically; `load_recipe` reads back an equal recipe."""
     write_text(path, recipe_as_toml(recipe))
 
 
@@ -77,7 +77,7 @@ def recipe_as_toml(recipe: Recipe) -> str:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Return the SHA-256 of a recipe's values, independent of how its file is written."""
+    """Return the SHA-256 of a recipe's values, independent of the file's formatting."""
     return hashlib.sha256(canonical_json(recipe.model_dump(mode="json"))).hexdigest()
 
 
@@ -89,7 +89,7 @@ def _recipe_text(name: str) -> tuple[str, str]:
     if path.suffix != ".toml" and not path.is_file():
         near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.4) or list(shipped)
         raise RecipeError(
-            f"there is no recipe {name!r}; did you mean {', '.join(near)}? A file ends in .toml"
+            f"there is no recipe {name!r}; did you mean {', '.join(near)}? A file name must end in .toml"
         )
     try:
         return path.read_text(encoding="utf-8"), str(path)
@@ -98,7 +98,7 @@ def _recipe_text(name: str) -> tuple[str, str]:
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key; another kind of optimizer or schedule drops the settings of the old one."""
+    """Set one dotted key; changing the kind of optimizer or schedule drops the settings of the old one."""
     key, equals, text = override.partition("=")
     if not (equals and key.strip()):
         raise RecipeError(
@@ -109,21 +109,24 @@ def _override(values: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text.strip()
     *sections, last = key.strip().split(".")
-    place = values
+    table = values
     for section in sections:
-        place = place.setdefault(section, {})
-        if not isinstance(place, dict):
-            raise RecipeError(f"the setting {override!r} cannot be: {section} is a value and has no keys")
-    if last == "kind" and place.get("kind", value) != value:
-        place.clear()
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise RecipeError(
+                f"the setting {override!r} is invalid: {section} is a value and has no keys; "
+                f"set {section} itself"
+            )
+    if last == "kind" and table.get("kind", value) != value:
+        table.clear()
     if value == "none" and _may_be_none(sections, last):
-        place[last] = None
+        table[last] = None
         return
-    place[last] = value
+    table[last] = value
 
 
 def _may_be_none(sections: list[str], last: str) -> bool:
-    """Tell whether "none" means that a setting is switched off, rather than being its text."""
+    """Return whether "none" switches a setting off, rather than being its text."""
     owners: list[type[Section]] = [Recipe]
     for section in sections:
         owners = [inner for owner in owners for inner in _choices(owner, section)]
@@ -131,16 +134,19 @@ def _may_be_none(sections: list[str], last: str) -> bool:
     return any(field is not None and field.default is None for field in fields)
 
 
-def _explained(problem: ErrorDetails) -> str:
-    """Say one of pydantic's complaints in the words of a recipe."""
-    place = [part for part in problem["loc"] if part not in _kinds()]
-    key = ".".join(str(part) for part in place)
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_problem(problem) for problem in error.errors())
+
+
+def _explain_problem(problem: ErrorDetails) -> str:
+    """Translate one of pydantic's error messages into the terms of a recipe."""
+    key = ".".join(str(name) for name in problem["loc"] if name not in _kinds())
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.5)
         return f"there is no setting {key}" + (f"; did you mean {near[0]}?" if near else "")
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
-        return f"{key} is needed and not given"
+        return f"{key} is missing; set it"
     return f"{key} = {problem['input']!r}: {message}" if key else message
 
 
@@ -151,14 +157,14 @@ def _sections() -> Iterator[type[Section]]:
 
 
 def _kinds() -> set[str]:
-    """Names of the tagged choices, which pydantic puts into the place of an error."""
+    """Return the names of the tagged choices, which pydantic inserts into the location of an error."""
     return {
         str(section.model_fields["kind"].default) for section in _sections() if "kind" in section.model_fields
     }
 
 
 def _all_keys(owner: type[Section] = Recipe, prefix: str = "") -> list[str]:
-    """Every dotted key that a recipe can have."""
+    """Return every dotted key that a recipe can have."""
     keys = [f"{prefix}{name}" for name in owner.model_fields]
     for name in owner.model_fields:
         for section in _choices(owner, name):
@@ -173,11 +179,11 @@ def _choices(owner: type[Section], name: str) -> list[type[Section]]:
         return []
     annotation = field.annotation
     candidates = getattr(annotation, "__args__", (annotation,))
-    return [each for each in candidates if isinstance(each, type) and issubclass(each, Section)]
+    return [kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section)]
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is None: TOML has no word for it, and absence means the same."""
+    """Drop values that are None: TOML has no null, and absence means the same."""
     return {
         key: _without_none(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
@@ -186,24 +192,24 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_preparation(recipe: str | None, *, size: int | None, fit: Fit | None) -> Preparation:
-    """Return the preparation that a recipe wants, or the default one, with what was asked for otherwise.
+    """Return a recipe's preparation, or the default one, with `size` and `fit` replaced if they are given.
 
     Raises:
-        RecipeError: No such recipe, or a size that no store can have.
+        RecipeError: There is no such recipe, or a store cannot have this size.
     """
-    wanted = load_recipe(recipe).store if recipe else Preparation()
-    asked = {key: value for key, value in (("size", size), ("fit", fit)) if value is not None}
+    preparation = load_recipe(recipe).store if recipe else Preparation()
+    changes = {key: value for key, value in (("size", size), ("fit", fit)) if value is not None}
     try:
-        return Preparation.model_validate(wanted.model_dump() | asked)
+        return Preparation.model_validate(preparation.model_dump() | changes)
     except ValidationError as error:
-        raise RecipeError("; ".join(_explained(problem) for problem in error.errors())) from error
+        raise RecipeError(_explain(error)) from error
 
 
 def load_test_time(current: TestTime, overrides: Sequence[str]) -> TestTime:
-    """Return the views of test-time augmentation with settings changed, such as "flip=true".
+    """Return settings of test-time augmentation with overrides such as "flip=true".
 
     Raises:
-        RecipeError: There is no such setting, or its value cannot be.
+        RecipeError: There is no such setting, or its value is invalid.
     """
     values = current.model_dump()
     for override in overrides:
@@ -212,5 +218,4 @@ def load_test_time(current: TestTime, overrides: Sequence[str]) -> TestTime:
         return TestTime.model_validate(values)
     except ValidationError as error:
         known = ", ".join(TestTime.model_fields)
-        problems = "; ".join(_explained(problem) for problem in error.errors())
-        raise RecipeError(f"test time: {problems}; its settings are {known}") from error
+        raise RecipeError(f"test time: {_explain(error)}; its settings are {known}") from error

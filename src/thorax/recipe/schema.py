@@ -1,7 +1,7 @@
-"""What a recipe can say: frozen, typed sections.
+"""The schema of recipes: frozen, typed sections.
 
-The text under a field is its help. Unknown keys are errors, and what must fit together is checked
-once, here. A component takes its own section, or plain numbers; never the whole recipe.
+The text under a field is its help. Unknown keys are errors, and constraints between settings are checked
+here, once. A component takes its own section or plain numbers, never the whole recipe.
 """
 
 from typing import Annotated, Any, Literal
@@ -69,19 +69,19 @@ __all__ = [
 
 
 class Data(Section):
-    """Which images and labels are used."""
+    """Images and labels to use."""
 
     findings: Literal["NIH14", "NIH15"] | tuple[str, ...] = "NIH14"
     """The findings to learn, by name, in the order of the model's outputs."""
     split: str = "nih-official"
     """Name of a registered split, or file:PATH."""
     views: tuple[Literal["PA", "AP"], ...] = ()
-    """Keep only these views; empty keeps every image."""
+    """Keep only these view positions; empty keeps every image."""
     uncertain: Literal["ignore", "positive", "negative"] = "ignore"
-    """What an uncertain label means to training."""
+    """How training treats an uncertain label."""
     sample: int | None = Field(None, ge=1)
-    """Learn from this many images of the data set (training and validation keep those of them that are
-    theirs; the test part stays whole). Which ones is decided by a hash of their names, never by labels."""
+    """Use this many images of the data set (training and validation keep their share of them; the test part
+    stays whole). A hash of their names selects them, never their labels."""
 
     def finding_tuple(self) -> Findings:
         """Return the findings of this section in order."""
@@ -89,64 +89,68 @@ class Data(Section):
 
 
 class Freeze(Section):
-    """Which parts of the backbone learn, and from when. The head always does.
+    """Which stages of the backbone learn, and from which epoch on. The head always learns.
 
-    Stages are named as the net has them: stem, stage1, stage2 ... from the image to the head, and norm where
-    a normalization of its own follows. What is frozen keeps its weights and its batch statistics.
+    Stages are named from the image to the head: stem, stage1, stage2 ..., and norm if a separate
+    normalization follows. Frozen stages keep their weights and their batch statistics.
     """
 
     trained: tuple[str, ...] | None = None
-    """Stages that learn from the start; none given: all of them."""
+    """Stages that learn from the start; all of them if unset."""
     unfreeze_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """At the end of each of these epochs the frozen stage nearest to the head begins to learn."""
+    """At the end of each of these epochs the frozen stage nearest to the head is unfrozen."""
 
     @model_validator(mode="after")
     def _epochs_rise(self) -> "Freeze":
         if list(self.unfreeze_epochs) != sorted(set(self.unfreeze_epochs)):
-            raise ValueError(f"freeze.unfreeze_epochs must rise, not be {list(self.unfreeze_epochs)}")
+            raise ValueError(f"freeze.unfreeze_epochs must increase, not be {list(self.unfreeze_epochs)}")
         if self.unfreeze_epochs and self.trained is None:
             raise ValueError("freeze.unfreeze_epochs needs freeze.trained: without it nothing is frozen")
         return self
 
 
 class Augment(Section):
-    """What is drawn for each training image: one affine map, then gray values. All zero: none."""
+    """Random changes to each training image: one affine map, then gray values. All off by default."""
 
     flip: Fraction = 0.0
     """Probability of a left-right mirror image."""
     rotate: float = Field(0.0, ge=0, le=180)
     """Largest rotation in degrees, either way."""
     translate: Fraction = 0.0
-    """Largest shift along each axis, as a part of the side."""
+    """Largest shift along each axis, as a fraction of the side."""
     shear: float = Field(0.0, ge=0, le=60)
     """Largest shear of the columns in degrees, either way."""
     zoom: Range = (1.0, 1.0)
-    """Range of the magnification, drawn evenly in its logarithm."""
+    """Range of the magnification, drawn log-uniformly."""
     crop_area: Range = (1.0, 1.0)
-    """Range of the part of the image's area that is cropped and resized to the net's input."""
+    """Range of the fraction of the image's area that is cropped and resized to the net's input."""
     crop_aspect: Range = (1.0, 1.0)
-    """Range of the crop's width over its height, drawn evenly in its logarithm."""
+    """Range of the crop's width over its height, drawn log-uniformly."""
     gain: Fraction = 0.0
     """Largest relative change of all pixels, either way (torchvision's brightness jitter)."""
     brightness: Fraction = 0.0
     """Largest change added to pixels in [0, 1], either way."""
     contrast: Fraction = 0.0
-    """Largest relative change of contrast about the image's mean, either way."""
+    """Largest relative change of the contrast around the image's mean, either way."""
     gamma: Range = (1.0, 1.0)
-    """Range of the exponent on pixels in [0, 1], drawn evenly in its logarithm."""
+    """Range of the exponent on pixels in [0, 1], drawn log-uniformly."""
     erase: Fraction = 0.0
-    """Probability that one rectangle of 2 to 20 % of the area becomes the image's mean."""
+    """Probability that one rectangle of 2 to 20 % of the area is filled with the image's mean."""
     mixup: Fraction = 0.0
-    """Alpha of the beta distribution that mixes pairs of images and their targets; 0 mixes none."""
+    """Alpha of the beta distribution that mixes pairs of images and their targets; 0 turns it off."""
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> "Augment":
         for name in ("zoom", "crop_area", "crop_aspect", "gamma"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
-                raise ValueError(f"augment.{name} must rise from above 0, not go from {low} to {high}")
+                raise ValueError(
+                    f"augment.{name} must be above 0 and not fall, but goes from {low} to {high}"
+                )
         if self.crop_area[1] > 1:
-            raise ValueError(f"augment.crop_area = {list(self.crop_area)} is more than the image; end at 1")
+            raise ValueError(
+                f"augment.crop_area = {list(self.crop_area)} exceeds the whole image; end it at 1"
+            )
         return self
 
 
@@ -154,63 +158,64 @@ Metric = Literal["macro-auc", "loss"]
 
 
 class Selection(Section):
-    """Which weights become the bundle. Only validation data is ever looked at."""
+    """Which weights become the bundle. Only validation data is used to choose them."""
 
     checkpoint: Literal["best", "last"] = "best"
     """The best epoch by `metric`, or the last one."""
     metric: Metric = "macro-auc"
-    """Validation metric that orders the epochs."""
+    """Validation metric by which epochs are ranked."""
     operating_point: OperatingPointRule = "f1-optimal"
-    """How the thresholds of the bundle are chosen."""
+    """Rule that chooses the thresholds of the bundle."""
 
 
 class EarlyStopping(Section):
-    """Stops when the validation metric has not improved for `patience` epochs."""
+    """Stop training when the validation metric has not improved for `patience` epochs."""
 
     metric: Metric = "macro-auc"
-    """Validation metric that is watched."""
+    """Validation metric to monitor."""
     patience: int = Field(5, ge=1)
-    """Epochs without improvement that are borne."""
+    """Epochs without improvement after which training stops."""
 
 
 class Training(Section):
-    """The loop."""
+    """The training loop."""
 
     epochs: int = Field(ge=1)
     """Passes over the training part, at most."""
     batch_size: int = Field(32, ge=2)
-    """Images per step. The last, smaller batch of an epoch is left out (and drawn anew in the next)."""
+    """Images per step. The last, smaller batch of an epoch is skipped (each epoch is shuffled anew)."""
     seed: int = 0
-    """Seed of every draw and of the first weights."""
+    """Seed of every random draw and of the initial weights."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the forward pass; auto is float32 on a CPU, on a GPU the best it has."""
+    """Arithmetic of the forward pass; auto is float32 on a CPU, and bfloat16 or float16 on a GPU."""
     determinism: Literal["exact", "fast"] = "exact"
-    """exact: same seed, same bytes on the same kind of machine. fast: as the libraries like it."""
+    """exact: the same seed gives the same bytes on the same kind of machine. fast: the libraries' fastest
+    algorithms."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Whether torch.compile makes few kernels of net and augmentation, which takes minutes at the start;
-    auto: on a GPU, where the run is long enough to gain by it."""
+    """Whether net and augmentation are compiled with torch.compile, which takes minutes at the start; auto:
+    on a GPU, if the run is long enough to benefit."""
     gradient_clip: float | None = Field(None, gt=0)
-    """Largest norm of the gradient; longer ones are shortened."""
+    """Largest norm of the gradient; a larger one is scaled down to it."""
     ema: float | None = Field(None, gt=0, lt=1)
-    """Decay per step of the exponential moving average of the weights that is validated and kept."""
+    """Decay per step of the exponential moving average of the weights, which is validated and kept."""
     checkpoint_minutes: float = Field(5.0, ge=0)
     """Longest time between checkpoints inside an epoch."""
 
 
 class Recipe(Section):
-    """Everything that a training run depends on, apart from the images."""
+    """Every setting of a training run; everything it depends on apart from the images."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    """What `thorax train NAME` calls it."""
+    """The NAME of `thorax train NAME`."""
     summary: str
     """One line for the list of recipes."""
     source: str = ""
     """Where the settings come from."""
     cost: str = ""
-    """What a run takes, and on which machine that was measured."""
+    """Time that a run takes, and the machine on which it was measured."""
     data: Data = Data()
     store: Preparation = Preparation()
-    """The store that the recipe wants."""
+    """The preparation of the store that the recipe needs."""
     model: Model
     augment: Augment = Augment()
     freeze: Freeze = Freeze()
@@ -221,12 +226,12 @@ class Recipe(Section):
     selection: Selection = Selection()
     early_stopping: EarlyStopping | None = None
     test_time: TestTime = TestTime()
-    """How the trained net is asked."""
+    """Test-time augmentation of the trained net."""
 
     @model_validator(mode="before")
     @classmethod
     def _kinds_by_default(cls, values: Any) -> Any:
-        """Let `optim.lr` alone mean the default optimizer's, and so for losses and schedules."""
+        """Let `optim.lr` without a kind apply to the default optimizer; likewise for loss and schedule."""
         if not isinstance(values, dict):
             return values
         sections = {name: values.get(name) for name in ("loss", "optim", "schedule")}

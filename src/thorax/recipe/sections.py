@@ -1,4 +1,4 @@
-"""Typed, frozen sections of a recipe: the net, its losses, its optimizer and schedule."""
+"""Frozen, typed sections of a recipe: preparation, model, test time, loss, optimizer and schedule."""
 
 from typing import Annotated, Literal
 
@@ -33,36 +33,36 @@ __all__ = [
 ]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-"""A part of a whole, or a probability."""
+"""A fraction or a probability."""
 
 Range = tuple[float, float]
-"""From, to."""
+"""Lower and upper end."""
 
 
 class Section(BaseModel):
-    """A part of a recipe or manifest. The text under a field is its help."""
+    """A section of a recipe or manifest. The text under a field is its help."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Preparation(Section):
-    """How a radiograph becomes a square of uint8: travels with every store and bundle."""
+    """How a radiograph becomes a square of uint8; recorded in every store and bundle."""
 
     size: int = Field(256, ge=32, le=2048)
     """Side of the prepared square in pixels."""
     fit: Fit = "pad"
-    """What happens to a radiograph that is not square."""
+    """How a radiograph that is not square is fitted."""
 
 
 class Head(Section):
-    """From the backbone's features to one logit per finding."""
+    """The head: from the backbone's features to one logit per finding."""
 
     pool: Literal["backbone", "lse", "attention"] = "backbone"
-    """backbone: as the backbone pools (mostly the mean over places); lse: log-sum-exp (Pinheiro and
-    Collobert 2015); attention: each finding weighs places by its own probability there (PCAM, Ye et al.
+    """backbone: the backbone's own pooling (mostly the mean over locations); lse: log-sum-exp (Pinheiro and
+    Collobert 2015); attention: each finding weights locations by its own probability there (PCAM, Ye et al.
     2020)."""
     lse_r: float = Field(10.0, gt=0)
-    """Sharpness of log-sum-exp pooling: towards 0 it is the mean, towards infinity the maximum."""
+    """Sharpness of log-sum-exp pooling: approaches the mean towards 0, the maximum towards infinity."""
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Sizes of hidden layers, each followed by ReLU."""
     dropout: Fraction = 0.0
@@ -72,103 +72,106 @@ class Head(Section):
     def _attention_is_linear(self) -> "Head":
         if self.pool == "attention" and self.hidden:
             raise ValueError(
-                f"model.head.hidden = {list(self.hidden)} does not go with pool attention, whose weights are "
-                "those of its one linear layer; set model.head.hidden=[]"
+                f"model.head.hidden = {list(self.hidden)} does not go with model.head.pool = attention, "
+                "whose weights come from its single linear layer; set model.head.hidden=[]"
             )
         return self
 
 
 class Model(Section):
-    """Backbone, head and the net's input."""
+    """Backbone, head and input of the net."""
 
     backbone: str
-    """Any model name that timm knows."""
+    """Name of a timm model."""
     arguments: dict[str, bool | int | float | str | tuple[int, ...]] = Field(default_factory=dict)
-    """Further keyword arguments of the backbone's constructor, for example layers and channels."""
+    """Further keyword arguments of the backbone's constructor, such as layers and channels."""
     weights: str = "none"
-    """none; timm (what timm publishes under the backbone's name); timm:TAG; file:PATH (safetensors); or
+    """Initial weights: none; timm (timm's default for the backbone); timm:TAG; file:PATH (safetensors); or
     bundle:PATH (the backbone of a bundle, whose patients then count as seen)."""
     channels: Literal[1, 3] = 1
-    """Input channels; a gray image is repeated for three."""
+    """Input channels; for three, the gray image is repeated."""
     input_size: int = Field(224, ge=32, le=1024)
     """Side of the net's input in pixels; at most the store's."""
     mean: tuple[float, ...] = (0.5,)
-    """Mean of each input channel, for pixels in [0, 1]; one value serves all channels."""
+    """Mean of each input channel, for pixels in [0, 1]; a single value applies to all channels."""
     std: tuple[float, ...] = (0.25,)
     """Standard deviation of each input channel, for pixels in [0, 1]."""
     drop_path: Fraction = 0.0
-    """Stochastic depth, where the backbone has it."""
+    """Rate of stochastic depth, if the backbone supports it."""
     head: Head = Head()
-    """What follows the backbone."""
+    """The layers after the backbone."""
 
     @model_validator(mode="after")
     def _constants_fit_channels(self) -> "Model":
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in {1, self.channels}:
-                raise ValueError(f"model.{name} has {len(values)} values for {self.channels} channel(s)")
+                raise ValueError(
+                    f"model.{name} has {len(values)} values for {self.channels} channel(s); give one value, "
+                    "or one per channel"
+                )
         if min(self.std) <= 0:
             raise ValueError(f"model.std must be above 0, not {min(self.std)}")
         return self
 
 
 class TestTime(Section):
-    """Views of one image whose outputs are averaged: each scale, of it each crop, of it the mirror image."""
+    """Views of one image whose outputs are averaged: every scale, every crop of it, and its mirror image."""
 
-    __test__ = False  # no class of tests, whatever its name begins with
+    __test__ = False  # not a test class, despite its name
 
     flip: bool = False
-    """Whether each view is also seen mirrored."""
+    """Whether each view is also mirrored."""
     five_crops: bool = False
-    """Whether the four corners and the center are seen instead of the whole (with `flip`: ten-crop)."""
+    """Whether the four corners and the center replace the whole image (with `flip`: ten-crop)."""
     crop_part: float = Field(0.875, gt=0, lt=1)
-    """Side of such a crop as a part of the image's (224 of 256 pixels)."""
+    """Side of such a crop as a fraction of the image's (224 of 256 pixels)."""
     scales: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field((1.0,), min_length=1, max_length=8)
-    """Magnifications about the center; below 1 the image gets a black margin."""
+    """Magnifications around the center; below 1 the image gets a black margin."""
     mean_of: MeanOf = "probabilities"
-    """What is averaged over the views."""
+    """Whether probabilities or logits are averaged over the views."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is one view: the whole image as it is."""
+        """Whether the only view is the unchanged image."""
         return not self.flip and not self.five_crops and self.scales == (1.0,)
 
 
 class Bce(Section):
-    """Binary cross-entropy, the mean over the labels that are known."""
+    """Binary cross-entropy, averaged over the known labels."""
 
     kind: Literal["bce"] = "bce"
 
 
 class WeightedBce(Section):
-    """Binary cross-entropy whose positives weigh as many times more as negatives are more frequent."""
+    """Binary cross-entropy with positives weighted by the ratio of negatives to positives."""
 
     kind: Literal["weighted-bce"] = "weighted-bce"
     max_weight: float = Field(100.0, ge=1)
-    """Largest weight of a positive; else it is negatives / positives of the finding among training rows."""
+    """Upper limit of the weight, which is negatives / positives of the finding among training rows."""
 
 
 class BalancedBce(Section):
     """The sum over findings of the mean over images of -[w+ y log p + w- (1 - y) log(1 - p)].
 
-    w+ is the part of negatives and w- the part of positives of the finding among training rows, so that both
-    classes weigh the same (ChestXpert).
+    w+ is the share of negatives and w- that of positives of the finding among training rows, so that both
+    classes have equal total weight (ChestXpert).
     """
 
     kind: Literal["balanced-bce"] = "balanced-bce"
 
 
 class Focal(Section):
-    """Cross-entropy times alpha (1 - p_t)^gamma: what is easy counts less (Lin et al., ICCV 2017)."""
+    """Cross-entropy times alpha (1 - p_t)^gamma, so that easy labels count less (Lin et al., ICCV 2017)."""
 
     kind: Literal["focal"] = "focal"
     alpha: float = Field(1.0, gt=0)
-    """Factor on every label, positive or negative."""
+    """Factor on all labels, positive or negative."""
     gamma: float = Field(2.0, ge=0)
     """How fast easy labels lose weight; 0 is plain cross-entropy."""
 
 
 class Asymmetric(Section):
-    """Focal loss with its own gamma for negatives, the easiest of which count nothing.
+    """Focal loss with a separate gamma for negatives, the easiest of which are ignored.
 
     Ridnik et al., ICCV 2021.
     """
@@ -179,26 +182,26 @@ class Asymmetric(Section):
     gamma_negative: float = Field(4.0, ge=0)
     """How fast easy negatives lose weight."""
     clip: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Taken from the probability of negatives: those below it count nothing."""
+    """Subtracted from the probability of negatives; those below it are ignored."""
 
 
 class AucMargin(Section):
-    """A surrogate of one minus the AUC: the squared-margin loss of Yuan et al. (ICCV 2021) in closed form.
+    """A surrogate for one minus the AUC: the squared-margin loss of Yuan et al. (ICCV 2021) in closed form.
 
-    A finding without both classes in a batch adds nothing to this part.
+    Findings without both classes in a batch do not contribute to this term.
     """
 
     kind: Literal["auc-margin"] = "auc-margin"
     margin: float = Field(1.0, gt=0)
-    """How far the mean probability of positives should lie above that of negatives."""
+    """Desired distance between the mean probabilities of positives and negatives."""
     bce_part: Fraction = 0.5
-    """Part of binary cross-entropy in the loss, from which findings learn that the batch has one class of."""
+    """Weight of binary cross-entropy in the loss, from which findings with one class in the batch learn."""
 
 
 Loss = Annotated[
     Bce | WeightedBce | BalancedBce | Focal | Asymmetric | AucMargin, Field(discriminator="kind")
 ]
-"""One of the losses."""
+"""Any loss."""
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -209,13 +212,13 @@ class _Optimizer(Section):
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay."""
     decay_norms: bool = False
-    """Whether biases and norms decay too, as torch's optimizers have it by default."""
+    """Whether biases and norms decay too, as in torch's optimizers by default."""
     layer_decay: float = Field(1.0, gt=0, le=1)
-    """Factor on the learning rate for each layer further from the head."""
+    """Factor on the learning rate for each layer away from the head."""
 
 
 class Adam(_Optimizer):
-    """Adam, its weight decay added to the gradient (L2)."""
+    """Adam, with weight decay added to the gradient (L2)."""
 
     kind: Literal["adam"] = "adam"
     betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -237,53 +240,53 @@ class Sgd(_Optimizer):
     momentum: Fraction = 0.9
     """Momentum."""
     nesterov: bool = True
-    """Nesterov's variant."""
+    """Whether to use Nesterov momentum."""
 
 
 Optim = Annotated[Adam | AdamW | Sgd, Field(discriminator="kind")]
-"""One of the optimizers."""
+"""Any optimizer."""
 
 
 class _Schedule(Section):
     warmup_epochs: float = Field(0.0, ge=0)
-    """Linear warm-up from 0, in epochs (parts of one are fine)."""
+    """Length of the linear warm-up from 0, in epochs (may be fractional)."""
 
 
 class Constant(_Schedule):
-    """The peak learning rate throughout."""
+    """A constant learning rate."""
 
     kind: Literal["constant"] = "constant"
 
 
 class Cosine(_Schedule):
-    """Half a cosine from the peak down to `final` of it at the last step."""
+    """Half a cosine, from the peak down to `final` times the peak at the last step."""
 
     kind: Literal["cosine"] = "cosine"
     final: Fraction = 0.0
-    """Learning rate at the end as a part of the peak."""
+    """Learning rate at the end as a fraction of the peak."""
 
 
 class WarmRestarts(_Schedule):
-    """Cosines that start again, each `factor` times as long as the one before (SGDR)."""
+    """Cosines with restarts, each `factor` times as long as the previous one (SGDR)."""
 
     kind: Literal["warm-restarts"] = "warm-restarts"
     first_epochs: int = Field(10, ge=1)
     """Length of the first cosine in epochs (T_0)."""
     factor: int = Field(2, ge=1)
-    """How much longer each next one is (T_mult)."""
+    """Length of each cosine relative to the previous one (T_mult)."""
     final: Fraction = 0.0
-    """Learning rate at the end of each cosine as a part of the peak."""
+    """Learning rate at the end of each cosine as a fraction of the peak."""
 
 
 class Plateau(_Schedule):
-    """Times `factor` after more than `patience` epochs without a better validation loss."""
+    """Multiply the rate by `factor` after more than `patience` epochs without a better validation loss."""
 
     kind: Literal["plateau"] = "plateau"
     patience: int = Field(1, ge=0)
-    """Epochs without improvement that are borne."""
+    """Epochs without improvement that are tolerated."""
     factor: float = Field(0.1, gt=0, lt=1)
-    """What the learning rate is then multiplied by."""
+    """Factor on the learning rate."""
 
 
 Schedule = Annotated[Constant | Cosine | WarmRestarts | Plateau, Field(discriminator="kind")]
-"""One of the schedules."""
+"""Any schedule."""
