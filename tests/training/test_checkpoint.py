@@ -67,7 +67,7 @@ def test_a_checkpoint_is_due_by_time_and_by_epoch_but_never_above_one_per_cent(t
 @pytest.mark.parametrize("content", [b"", b"\x10\x00\x00\x00\x00\x00\x00\x00{}", b"\xff" * 100])
 def test_hostile_bytes_are_refused(content, tmp_path):
     (tmp_path / "last.safetensors").write_bytes(content)
-    with pytest.raises(DataError, match="is damaged or no checkpoint of this version"):
+    with pytest.raises(DataError, match="is damaged or not a checkpoint of this version"):
         load_checkpoint(tmp_path)
 
 
@@ -90,7 +90,7 @@ def test_the_log_is_cut_to_the_events_that_stand(tmp_path):
     assert (events[0]["name"], events[0]["value"], events[0]["nested"]) == ("é", None, {"a": None, "b": 1.5})
     assert all("time" in event for event in events)
     assert "time" in TIME_FIELDS
-    with pytest.raises(DataError, match="has 3 events, and the checkpoint beside it was written after 4"):
+    with pytest.raises(DataError, match="has 3 events, but the checkpoint beside it was written after 4"):
         Logbook(path, keep=4)
     Logbook(path).close()
     assert path.read_bytes() == b""
@@ -98,7 +98,7 @@ def test_the_log_is_cut_to_the_events_that_stand(tmp_path):
 
 def test_a_log_that_was_changed_is_named(tmp_path):
     (tmp_path / "log.jsonl").write_text(json.dumps({"event": "start"}) + "\nnonsense\n")
-    with pytest.raises(DataError, match=r"log.jsonl, line 2 is no JSON"):
+    with pytest.raises(DataError, match=r"log.jsonl, line 2 is not JSON"):
         read_log(tmp_path / "log.jsonl")
 
 

@@ -90,7 +90,7 @@ def test_without_a_network_a_pretrained_recipe_stops_at_once_and_names_the_file(
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     recipe = load_recipe(name, [*(each for each in SMALL if each != "model.weights=none"), *split])
     with pytest.raises(
-        RecipeError, match=r"fetch model.safetensors from https://huggingface.co/timm/.*file:PATH"
+        RecipeError, match=r"download model.safetensors from https://huggingface.co/timm/.*file:PATH"
     ):
         train(recipe, store, tmp_path / "run")
     # Nothing stands in the way of the same command with the file.

@@ -13,8 +13,8 @@ TWO = np.array([3.0, 5.0])
 
 
 def learner(recipe, **settings):
-    machine = pick_compute("cpu", "auto")
-    return Learner(recipe, positives=TWO, negatives=2 * TWO, steps=STEPS, machine=machine, **settings)
+    compute = pick_compute("cpu", "auto")
+    return Learner(recipe, positives=TWO, negatives=2 * TWO, steps=STEPS, compute=compute, **settings)
 
 
 def train(subject, epochs, *, lr=0.01):
@@ -131,5 +131,5 @@ def test_the_loss_knows_the_frequencies_of_the_findings(make_recipe):
 
 
 def test_a_stage_that_is_not_there_is_refused_before_the_first_step(make_recipe):
-    with pytest.raises(RecipeError, match=r"freeze.trained names block4, which this backbone has not"):
+    with pytest.raises(RecipeError, match=r"freeze.trained names block4, which this backbone does not have"):
         learner(make_recipe(freeze={"trained": ["block4"]}))

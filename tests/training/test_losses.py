@@ -181,17 +181,17 @@ def test_asymmetric_by_hand():
 
 def test_auc_margin_by_hand():
     # Mean of positives 3/4; of negatives 3/8, variance 1/64; margin 1 is missed by 5/8.
-    found = auc_margin(*THREE, ALL, margin=1.0, bce_part=0.0)
+    found = auc_margin(*THREE, ALL, margin=1.0, bce_weight=0.0)
     assert float(found) == pytest.approx(1 / 64 + (5 / 8) ** 2)
     # A margin of 3/8 is met.
-    assert float(auc_margin(*THREE, ALL, margin=3 / 8, bce_part=0.0)) == pytest.approx(1 / 64)
+    assert float(auc_margin(*THREE, ALL, margin=3 / 8, bce_weight=0.0)) == pytest.approx(1 / 64)
 
 
 def test_auc_margin_without_both_classes_is_its_part_of_cross_entropy():
     logits, _ = THREE
     none = torch.zeros(3, 1)
     expected = 0.25 * float(masked_bce(logits, none, ALL))
-    assert float(auc_margin(logits, none, ALL, margin=1.0, bce_part=0.25)) == pytest.approx(expected)
+    assert float(auc_margin(logits, none, ALL, margin=1.0, bce_weight=0.25)) == pytest.approx(expected)
 
 
 # ---- what holds for all -----------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ def test_a_finding_without_a_positive_is_announced(toy_store, make_recipe):
 
     notices = plan_run(make_recipe(), relabeled(toy_store, without_mass)).notices
     notice = (
-        "Mass: no positive among the 96 training images, so the net can only learn to say no; prepare more "
-        "images, or leave it out of data.findings"
+        "Mass: no positive among the 96 training images, so the net can only learn to predict its absence; "
+        "prepare more images, or leave it out of data.findings"
     )
     assert notices == (notice,)
     assert plan_run(make_recipe(), toy_store).notices == ()
@@ -48,7 +48,7 @@ def test_a_validation_part_without_labels_is_refused(toy_store, make_recipe):
         frame.loc[frame["official"] == "val", ["Effusion", "Mass"]] = -1
 
     with pytest.raises(
-        DataError, match=r"none of the 40 validation images .* has a sure label for Effusion, Mass"
+        DataError, match=r"none of the 40 validation images .* has a certain label for Effusion, Mass"
     ):
         plan_run(make_recipe(), relabeled(toy_store, unlabeled))
 

@@ -6,7 +6,7 @@ from thorax.errors import DataError
 from thorax.training import train
 from thorax.training.logbook import read_log
 from thorax.training.plan import plan_run
-from thorax.training.selection_bias import SelectionBias, read_premium
+from thorax.training.selection_bias import SelectionBias, read_selection_bias
 
 
 def curve(*scores):
@@ -17,19 +17,19 @@ def curve(*scores):
 
 
 def test_the_premium_by_hand():
-    found = read_premium([{"event": "epoch", "epoch": 1}, *curve(0.6, 0.8, 0.7)], selected_epoch=3)
+    found = read_selection_bias([{"event": "epoch", "epoch": 1}, *curve(0.6, 0.8, 0.7)], selected_epoch=3)
     assert found == SelectionBias(epoch=3, macro_auc=0.7, best_epoch=2, best_macro_auc=0.8)
     assert found.excess == pytest.approx(0.1)
 
 
 def test_the_first_of_equal_epochs_is_the_one_that_would_have_been_chosen():
-    assert read_premium(curve(0.7, 0.7), selected_epoch=2).best_epoch == 1
-    assert read_premium(curve(0.7, 0.7), selected_epoch=2).excess == 0
+    assert read_selection_bias(curve(0.7, 0.7), selected_epoch=2).best_epoch == 1
+    assert read_selection_bias(curve(0.7, 0.7), selected_epoch=2).excess == 0
 
 
 def test_without_a_curve_there_is_no_premium():
-    assert read_premium([{"event": "epoch", "epoch": 1}], selected_epoch=1) is None
-    assert read_premium(curve(None, 0.5), selected_epoch=1) is None
+    assert read_selection_bias([{"event": "epoch", "epoch": 1}], selected_epoch=1) is None
+    assert read_selection_bias(curve(None, 0.5), selected_epoch=1) is None
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_curve_is_in_the_log_and_the_premium_in_the_summary(both, toy_store,
     _, recorded = both
     events = [event for event in read_log(recorded.folder / "log.jsonl") if event["event"] == "test-curve"]
     assert [event["epoch"] for event in events] == [1, 2, 3]
-    assert recorded.premium == read_premium(events, selected_epoch=recorded.selected_epoch)
+    assert recorded.premium == read_selection_bias(events, selected_epoch=recorded.selected_epoch)
     assert recorded.premium.excess >= 0
     # A finished run tells the same again.
     recipe = make_recipe(training={"epochs": 3})

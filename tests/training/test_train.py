@@ -212,7 +212,7 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(number, toy_store, make_recip
         train(make_recipe(), toy_store, tmp_path / "run", device="cpu", progress=progress)
     assert str(raised.value) == (
         "training was stopped after step 3 of 12; nothing is lost: set `resume` and train with the same "
-        f"recipe and store to go on in {tmp_path / 'run'}"
+        f"recipe and store to continue in {tmp_path / 'run'}"
     )
     assert raised.value.exit_code == 130
     assert train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu").epochs == 2
@@ -266,22 +266,20 @@ def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
     recipe = make_recipe()
     with pytest.raises(TrainingInterrupted):
         train(recipe, toy_store, tmp_path / "run", device="cpu", progress=stop_at(2))
-    with pytest.raises(DataError, match=r"run holds a run already; set `resume` to go on with it"):
+    with pytest.raises(DataError, match=r"run already holds a run; set `resume` to continue it"):
         train(recipe, toy_store, tmp_path / "run", device="cpu")
     other = make_recipe(optim={"lr": 0.5})
-    with pytest.raises(
-        DataError, match=r"cannot be resumed: the recipe is another one \(.{12}\.\.\. when it"
-    ):
+    with pytest.raises(DataError, match=r"cannot be resumed: the recipe has changed \(.{12}\.\.\. when it"):
         train(other, toy_store, tmp_path / "run", resume=True, device="cpu")
     log = tmp_path / "run/log.jsonl"
     log.write_bytes(log.read_bytes().replace(toy_store.fingerprint.encode(), b"0" * 64))
-    with pytest.raises(DataError, match="the store is another one"):
+    with pytest.raises(DataError, match="the store has changed"):
         train(recipe, toy_store, tmp_path / "run", resume=True, device="cpu")
 
 
 def test_a_folder_of_something_else_is_refused(toy_store, make_recipe, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"is not empty and holds no run, but notes.txt"):
+    with pytest.raises(DataError, match=r"is not empty and does not hold a run, but notes.txt"):
         train(make_recipe(), toy_store, tmp_path, resume=True, device="cpu")
     with pytest.raises(DataError, match="is a file; give a folder"):
         train(make_recipe(), toy_store, tmp_path / "notes.txt", device="cpu")
@@ -296,7 +294,7 @@ def test_what_a_kill_left_behind_is_cleared_away_in_a_run_only(toy_store, make_r
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
     (tmp_path / "other" / ".mine.partial").touch()
-    with pytest.raises(DataError, match="is not empty and holds no run"):
+    with pytest.raises(DataError, match="is not empty and does not hold a run"):
         train(make_recipe(), toy_store, tmp_path / "other", resume=True, device="cpu")
     assert (tmp_path / "other" / ".mine.partial").exists()
 
@@ -310,7 +308,7 @@ def test_a_lost_best_epoch_is_named(toy_store, make_recipe, tmp_path):
     with pytest.raises(TrainingInterrupted):
         train(make_recipe(), toy_store, tmp_path / "run", device="cpu", progress=stop_at(8))
     (tmp_path / "run" / "checkpoints" / "best.safetensors").unlink()
-    with pytest.raises(DataError, match=r"best\.safetensors is damaged or no checkpoint"):
+    with pytest.raises(DataError, match=r"best\.safetensors is damaged or not a checkpoint"):
         train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu")
 
 
@@ -319,14 +317,14 @@ def test_a_damaged_checkpoint_is_named(toy_store, make_recipe, tmp_path):
         train(make_recipe(), toy_store, tmp_path / "run", device="cpu", progress=stop_at(2))
     last = tmp_path / "run/checkpoints/last.safetensors"
     last.write_bytes(last.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"last.safetensors is damaged or no checkpoint of this version"):
+    with pytest.raises(DataError, match=r"last.safetensors is damaged or not a checkpoint of this version"):
         train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu")
 
 
 @pytest.mark.parametrize(
     ("sections", "kind", "text"),
     [
-        ({"store": {"size": 64}}, DataError, r"32 pixels \(fit pad\), and recipe toy wants 64 \(fit pad\)"),
+        ({"store": {"size": 64}}, DataError, r"32 pixels \(fit pad\), but recipe toy needs 64 \(fit pad\)"),
         ({"store": {"fit": "crop"}}, DataError, "thorax prepare SOURCE --recipe toy --out STORE"),
         ({"training": {"batch_size": 97}}, RecipeError, "batch_size = 97 is more than the 96 images"),
         ({"data": {"findings": ["Hernia"]}}, DataError, "Hernia is not labelled in this data set"),
@@ -347,7 +345,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_an_unknown_device_is_refused(toy_store, make_recipe, tmp_path):
-    with pytest.raises(RecipeError, match="device 'tpu' is not on this machine; give auto or one of cpu"):
+    with pytest.raises(RecipeError, match="this machine does not have device 'tpu'; give auto or one of cpu"):
         train(make_recipe(), toy_store, tmp_path / "run", device="tpu")
 
 

@@ -80,7 +80,7 @@ def test_seeds_follow_the_recipe_and_their_mean_has_an_sd(store, tmp_path):
 def test_a_run_is_that_of_its_seed_and_is_resumed_only_when_asked(store, tmp_path):
     run = train("small-cpu", store, tmp_path / "run", settings=TINY, device="cpu")
     assert run.bundle == tmp_path / "run" / "bundle"
-    with pytest.raises(DataError, match=r"holds a run already; .* `resume`"):
+    with pytest.raises(DataError, match=r"already holds a run; .* `resume`"):
         train("small-cpu", store, tmp_path / "run", settings=TINY, device="cpu")
     assert train("small-cpu", store, run, settings=TINY, device="cpu", resume=True) == run
 

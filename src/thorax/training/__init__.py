@@ -1,4 +1,4 @@
-"""Training: recipes and stores to bundles."""
+"""Train a recipe on a store, from first weights to a bundle."""
 
 from thorax.training.learner import NonFiniteLoss
 from thorax.training.loop import TrainingInterrupted, train

@@ -1,11 +1,11 @@
-"""Augmentation: draw, then apply.
+"""Augmentation in two steps: draw parameters, then apply them.
 
-What is drawn for an image is a pure function of (seed, epoch, position of the image in the epoch), made on
-the CPU; applying it is a pure function of pixels and draw, for a whole batch at once, on the device.
+Parameters are a pure function of (seed, epoch, position of the image in the epoch), computed on the CPU.
+Applying them is a pure function of pixels and parameters, for a whole batch at once, on the device.
 
-All that moves pixels is one affine map, so that they are interpolated once. In the order in which an image
-meets them: it is sheared and shifted, then rotated and zoomed about the center of the frame; a box is cropped
-from the result and stretched to the net's input; that may be mirrored. Gray values follow in the order of the
+All geometric changes are combined into one affine map, so that pixels are interpolated only once. In order,
+the image is sheared and shifted, then rotated and zoomed around the center of the frame; a box is cropped
+from the result, stretched to the net's input and possibly mirrored. Gray values change in the order of the
 fields of `AugmentParams`.
 """
 
@@ -25,7 +25,7 @@ from thorax.recipe.schema import Augment
 __all__ = ["AugmentParams", "apply_augment", "draw_augment", "draw_mixup", "mix_images", "mix_targets"]
 
 _AREA = (0.02, 0.2)
-"""Part of the image that an erased rectangle takes."""
+"""Fraction of the image's area that an erased rectangle covers."""
 
 _ASPECT = (0.5, 2.0)
 """Height over width of an erased rectangle."""
@@ -34,26 +34,26 @@ _NONE = (1.0, 1.0)
 """A range of factors that changes nothing."""
 
 _TRIES = 32
-"""Draws from which mixup takes the first that Joehnk's method accepts; none is, once in 2**32 at most."""
+"""Draws from which mixup takes the first that Joehnk's method accepts; all fail at most once in 2**32."""
 
 _COLUMNS = 19
-"""Numbers drawn for an image. Each draw has its own column for ever: a new one is added at the end, so that
-recipes without it draw what they always drew."""
+"""Random numbers per image. Each use keeps its column forever: new ones are added at the end, so that recipes
+without them draw the same numbers as before."""
 
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """What was drawn for a batch, one entry per image; drawn on the CPU.
+    """Augmentation parameters of a batch, one entry per image; drawn on the CPU.
 
     Attributes:
-        theta: Affine map from output to input, as `models.resample.warp` takes it.
+        theta: Affine map from output to input, as `models.views.warp` takes it.
         flip: Whether the result is then mirrored left to right.
-        gain: Factor on all pixels, clamped to [0, 1] after.
+        gain: Factor on all pixels, which are then clamped to [0, 1].
         contrast: Factor on the distance from the image's mean.
-        brightness: What is then added.
-        gamma: Exponent on the result, clamped to [0, 1] before.
-        erased: Top, left, bottom and right of the rectangle that then becomes the image's mean, as parts of
-            the side; all 0 for none.
+        brightness: Offset added next; the result is clamped to [0, 1].
+        gamma: Exponent on that.
+        erased: Top, left, bottom and right of the rectangle that is then filled with the image's mean, as
+            fractions of the side; all 0 for none.
     """
 
     theta: Theta
@@ -65,7 +65,7 @@ class AugmentParams:
     erased: Float[Tensor, "batch 4"]
 
     def to(self, device: torch.device) -> "AugmentParams":
-        """Return the same on a device; a GPU fetches it in one piece while the CPU goes on."""
+        """Return the parameters on a device; a GPU copies them in one piece while the CPU continues."""
         if device.type == "cpu":
             return self
         columns = [
@@ -88,13 +88,13 @@ class AugmentParams:
 
 
 def draw_augment(spec: Augment, *, seed: int, epoch: int, positions: Rows) -> AugmentParams:
-    """Draw for the images at these positions of an epoch."""
+    """Draw parameters for the images at these positions of an epoch."""
     columns = uniform(seed, "augment", epoch=epoch, positions=positions, count=_COLUMNS).T
     flip, turn, right, down, zoom, contrast, brightness, gamma = columns[:8]
     shear, *box, gain = columns[13:]
-    moved = _affine(spec, np.stack([turn, right, down, zoom, shear]))
+    theta = _affine(spec, np.stack([turn, right, down, zoom, shear]))
     return AugmentParams(
-        theta=_tensor(_cropped(moved, spec, np.stack(box))),
+        theta=_tensor(_cropped(theta, spec, np.stack(box))),
         flip=torch.from_numpy(flip < spec.flip),
         gain=_tensor(1 + _either_way(gain, spec.gain)),
         contrast=_tensor(1 + _either_way(contrast, spec.contrast)),
@@ -107,15 +107,15 @@ def draw_augment(spec: Augment, *, seed: int, epoch: int, positions: Rows) -> Au
 def apply_augment(pixels: PixelsTensor, params: AugmentParams, *, spec: Augment, input_size: int) -> Images:
     """Return images in [0, 1] at the net's input size.
 
-    The recipe's section alone decides which operations there are, never what was drawn: so nothing is asked
-    of the device, and the operations can be compiled into few kernels. With nothing to draw it is `to_input`,
-    to the bit. What the section can draw but did not changes nothing, except that an image that might have
-    been moved is fetched along the identity, which rounds its coordinates.
+    Which operations run depends only on the recipe's section, never on the drawn parameters, so that no value
+    has to be read from the device and the operations can be compiled into few kernels. Without any
+    augmentation the result is bit for bit that of `to_input`. Neutral parameters change nothing, except that
+    an image that could have been moved is resampled along the identity, which rounds its coordinates.
 
     Args:
         pixels: Prepared images, on any device.
-        params: What was drawn for each of them, on the same device.
-        spec: The section that it was drawn from.
+        params: Parameters of each image, on the same device.
+        spec: The section from which the parameters were drawn.
         input_size: Side of the net's input.
     """
     images = _resampled(pixels, params.theta, spec, input_size)
@@ -135,7 +135,7 @@ def apply_augment(pixels: PixelsTensor, params: AugmentParams, *, spec: Augment,
 
 
 def draw_mixup(alpha: float, *, seed: int, epoch: int, positions: Rows) -> Float[Tensor, " batch"]:
-    """Draw each image's own share of its mixture, from the beta distribution with both parameters `alpha`.
+    """Draw each image's share of its own mixture from the beta distribution with both parameters `alpha`.
 
     Joehnk's method (Metrika 8, 1964): of two uniform numbers u and v, with x = u**(1/alpha) and
     y = v**(1/alpha), the first pair with x + y <= 1 gives x / (x + y).
@@ -159,7 +159,7 @@ def mix_images(images: Images, share: Float[Tensor, " batch"]) -> Images:
 
     Args:
         images: A batch in random order.
-        share: Each image's own part.
+        share: The share of each image in its own mixture.
     """
     return _mixed(images, share)
 
@@ -167,7 +167,7 @@ def mix_images(images: Images, share: Float[Tensor, " batch"]) -> Images:
 def mix_targets(
     targets: TargetsTensor, known: KnownTensor, share: Float[Tensor, " batch"]
 ) -> tuple[TargetsTensor, KnownTensor]:
-    """Return the targets of `mix_images`; a mixed target is known where both are."""
+    """Return the targets of `mix_images`; a mixed target is known if both are."""
     return _mixed(targets, share), known & known.roll(1, dims=0)
 
 
@@ -177,7 +177,7 @@ def _mixed(values: Tensor, share: Float[Tensor, " batch"]) -> Tensor:
 
 
 def _affine(spec: Augment, drawn: Float64[np.ndarray, "5 n"]) -> Float64[np.ndarray, "n 2 3"]:
-    """Return the maps from the moved image back to the image: turn and scale, then shift, then shear."""
+    """Return maps from the transformed to the original image: rotate and scale, then shift, then shear."""
     turn, right, down, zoom, shear = drawn
     angle = np.deg2rad(_either_way(turn, spec.rotate))
     scale = 1 / _log_range(zoom, spec.zoom)
@@ -192,11 +192,11 @@ def _affine(spec: Augment, drawn: Float64[np.ndarray, "5 n"]) -> Float64[np.ndar
 def _cropped(
     theta: Float64[np.ndarray, "n 2 3"], spec: Augment, drawn: Float64[np.ndarray, "4 n"]
 ) -> Float64[np.ndarray, "n 2 3"]:
-    """Return the maps from a box drawn in the moved image.
+    """Return the maps from a box drawn in the transformed image.
 
-    As torchvision's RandomResizedCrop: the area is drawn evenly, the aspect in its logarithm, the place
-    evenly among those inside; but a side longer than the image's is shortened to it, where torchvision draws
-    again.
+    As in torchvision's RandomResizedCrop, the area is drawn uniformly, the aspect log-uniformly, and the
+    position uniformly among those inside. A side longer than the image's is shortened to it; torchvision
+    draws again.
     """
     area, aspect, x, y = drawn
     area = spec.crop_area[0] + area * (spec.crop_area[1] - spec.crop_area[0])
@@ -218,13 +218,13 @@ def _log_range(drawn: Float64[np.ndarray, " n"], limits: tuple[float, float]) ->
 
 
 def _rectangles(drawn: Float64[np.ndarray, "5 n"], probability: float) -> Float64[np.ndarray, "n 4"]:
-    chosen, area, aspect, down, right = drawn
+    erases, area, aspect, down, right = drawn
     area = _AREA[0] + area * (_AREA[1] - _AREA[0])
     aspect = _log_range(aspect, _ASPECT)
     height, width = np.sqrt(area * aspect), np.sqrt(area / aspect)
     top, left = down * (1 - height), right * (1 - width)
     rectangles = np.stack([top, left, top + height, left + width], axis=1)
-    return np.where((chosen < probability)[:, None], rectangles, 0.0)
+    return np.where((erases < probability)[:, None], rectangles, 0.0)
 
 
 def _tensor(values: Float64[np.ndarray, "..."]) -> Tensor:
@@ -238,34 +238,35 @@ def _resampled(pixels: PixelsTensor, theta: Theta, spec: Augment, size: int) -> 
     first, *others = _possible_factors(spec, side, size)
     images = warp(pixels, theta, size, factor=first)
     if others:
-        # A crop is not blurred as if the whole image shrank; each image takes the factor of what it shows.
+        # Each image is averaged according to the region that it shows, so that crops are not blurred too
+        # much.
         (a, b), (c, d) = theta[:, 0, :2].unbind(1), theta[:, 1, :2].unbind(1)
         shown = torch.round(side * (a * d - b * c).abs().sqrt())
         factors = (shown / size - 0.5).ceil()
         for factor in others:
-            chosen = _per_image(factors >= factor)
-            images = torch.where(chosen, warp(pixels, theta, size, factor=factor), images)
+            applies = _per_image(factors >= factor)
+            images = torch.where(applies, warp(pixels, theta, size, factor=factor), images)
     return images
 
 
 def _moves(spec: Augment) -> bool:
     """Return whether any pixel can move."""
     ranges = (spec.zoom, spec.crop_area, spec.crop_aspect)
-    return bool(spec.rotate or spec.translate or spec.shear) or any(each != _NONE for each in ranges)
+    return bool(spec.rotate or spec.translate or spec.shear) or any(limits != _NONE for limits in ranges)
 
 
 def _possible_factors(spec: Augment, side: int, size: int) -> range:
-    """Return the sides of the areas that are averaged, from the smallest crop's to the largest's."""
+    """Return the possible sides of averaged areas, from the smallest crop to the largest."""
     area, (low, high) = spec.crop_area[0], spec.crop_aspect
-    # A side that would be longer than the image's is shortened, so the area may be less than was drawn.
+    # A side longer than the image's is shortened, so the area may be smaller than the drawn one.
     smallest = min(min((area * r) ** 0.5, 1) * min((area / r) ** 0.5, 1) for r in (low, high)) ** 0.5
-    parts = (smallest / spec.zoom[1], spec.crop_area[1] ** 0.5 / spec.zoom[0])
-    least, most = (shrink_factor(round(side * part), size) for part in parts)
+    fractions = (smallest / spec.zoom[1], spec.crop_area[1] ** 0.5 / spec.zoom[0])
+    least, most = (shrink_factor(round(side * fraction), size) for fraction in fractions)
     return range(least, most + 1)
 
 
 def _per_image(values: Tensor) -> Tensor:
-    """Shape one value per image so that it broadcasts over images."""
+    """Reshape one value per image so that it broadcasts over pixels."""
     return values.reshape(-1, 1, 1, 1)
 
 

@@ -1,9 +1,10 @@
-"""Batches: which images each step sees, as a pure function of seed, epoch and step; and their pixels.
+"""Batches: the images of each step, as a pure function of seed, epoch and step, and their pixels.
 
-On a GPU the pixels of a part lie on the device where they fit (112,120 images of 224 pixels are 5.6 GB);
-else, and on a CPU, the training thread itself reads them from the memory-mapped store, having told the kernel
-some steps before what it will want. A second thread was measured and left out: reading a batch takes about a
-hundredth of a step on a CPU, and on a GPU, whose work is queued, it happens while the device computes.
+On a GPU the pixels of a part are kept on the device if they fit (112,120 images of 224 pixels are 5.6 GB).
+Otherwise, and on a CPU, the training thread itself reads them from the memory-mapped store, after announcing
+them to the kernel a few steps earlier. Measurements showed no need for a second thread: reading a batch takes
+about a hundredth of a step on a CPU, and on a GPU, whose work is queued, it happens while the device
+computes.
 """
 
 from collections.abc import Iterator
@@ -24,13 +25,13 @@ from thorax.store import Store
 __all__ = ["Batch", "Part", "PartPixels", "known_labels", "steps_per_epoch", "to_device", "training_batches"]
 
 _RESIDENT = 0.4
-"""Part of a GPU's free memory that the pixels of a part may take; the rest is for the net."""
+"""Fraction of a GPU's free memory that the pixels of a part may take; the rest is for the net."""
 
 _CHUNK = 4096
-"""Images that are sent at once when a part moves to the device."""
+"""Images per transfer when a part is copied to the device."""
 
 _STEPS_AHEAD = 4
-"""Steps between saying that an image will be wanted and fetching it; 2 to 8 were as good."""
+"""Steps between announcing an image and fetching it; 2 to 8 were equally fast."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Part:
     """The images of one part of a split, with their labels.
 
     Attributes:
-        store: Where the pixels are.
+        store: The store with the pixels.
         rows: Row numbers in the store's table.
-        targets: Labels of these rows, int8 (n, k).
+        targets: Labels of these rows, int8 of shape (n, k).
     """
 
     store: Store
@@ -56,10 +57,10 @@ class Batch:
     """Images of one step.
 
     Attributes:
-        positions: Where in the epoch they stand.
-        pixels: As the store keeps them, on the device.
-        targets: 1 or 0; 0 where not known; on the device, as is `known`.
-        known: Where a target counts.
+        positions: Their positions in the epoch.
+        pixels: Prepared images as in the store, on the device.
+        targets: 1 or 0, with 0 for unknown labels; on the device.
+        known: Whether each target is known; on the device.
     """
 
     positions: Rows
@@ -69,16 +70,16 @@ class Batch:
 
 
 class PartPixels:
-    """The pixels of a part for a device: all of them there, or fetched from the store when they are wanted.
+    """The pixels of a part for a device, either all kept there or fetched from the store when needed.
 
     Args:
-        part: Whose pixels.
-        device: Where they are wanted.
-        resident: Whether they are all kept there; None: on a GPU, where they take no more than two fifths of
-            the memory that is free.
+        part: The images.
+        device: Where the net computes.
+        resident: Whether all pixels are kept on the device; None keeps them on a GPU if they take no more
+            than two fifths of its free memory.
 
     Attributes:
-        device: Where they are wanted.
+        device: Where the net computes.
     """
 
     def __init__(self, part: Part, device: torch.device, *, resident: bool | None = None) -> None:
@@ -98,17 +99,17 @@ class PartPixels:
 
     @property
     def resident(self) -> bool:
-        """Whether all of them lie on the device."""
+        """Whether all pixels are on the device."""
         return self._resident is not None
 
     def fetch(self, members: Rows) -> PixelsTensor:
-        """Return the images at these places of the part, on the device."""
+        """Return the images at these indices of the part, on the device."""
         if self._resident is not None:
             return self._resident[to_device(torch.from_numpy(members), self.device)]
         return to_device(torch.from_numpy(self._part.store.pixels(self._part.rows[members])), self.device)
 
     def expect(self, members: Rows) -> None:
-        """Say that these places are fetched soon."""
+        """Announce that these indices of the part will be fetched soon."""
         if self._resident is None:
             self._part.store.expect(self._part.rows[members])
 
@@ -119,7 +120,7 @@ def _free_bytes(device: torch.device) -> int:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor to the device; from pinned memory, so that a GPU fetches it while the CPU goes on."""
+    """Copy a tensor to the device; through pinned memory, so that the CPU continues during a GPU's copy."""
     if device.type == "cpu":
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
@@ -128,15 +129,15 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def known_labels(
     targets: Int8[Tensor, "n k"], uncertain: str
 ) -> tuple[Bool[Tensor, "n k"], Bool[Tensor, "n k"]]:
-    """Return which findings are present, and which of the labels count; what is not known is not present.
+    """Return which findings are present and which labels are known; unknown findings are not present.
 
     Args:
-        targets: Labels as the table has them.
-        uncertain: "ignore", "positive" or "negative": what a recipe makes of an uncertain label.
+        targets: Labels as in the store's table.
+        uncertain: How to treat an uncertain label: "ignore", "positive" or "negative".
     """
-    hedged = targets == UNCERTAIN
-    known = targets >= 0 if uncertain == "ignore" else (targets >= 0) | hedged
-    present = targets == 1 if uncertain != "positive" else (targets == 1) | hedged
+    is_uncertain = targets == UNCERTAIN
+    known = targets >= 0 if uncertain == "ignore" else (targets >= 0) | is_uncertain
+    present = targets == 1 if uncertain != "positive" else (targets == 1) | is_uncertain
     return present, known
 
 
@@ -144,7 +145,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     """Return the number of whole batches in an epoch.
 
     Raises:
-        RecipeError: There is none.
+        RecipeError: There are fewer images than a batch needs.
     """
     if num_images < batch_size:
         raise RecipeError(
@@ -154,7 +155,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return num_images // batch_size
 
 
-def training_batches(  # noqa: PLR0913  (which images, in which order, from where on)
+def training_batches(  # noqa: PLR0913  (images, order, and first step)
     part: Part,
     pixels: PartPixels,
     data: Data,
@@ -164,16 +165,16 @@ def training_batches(  # noqa: PLR0913  (which images, in which order, from wher
     batch_size: int,
     first_step: int = 0,
 ) -> Iterator[Batch]:
-    """Yield the batches of an epoch from `first_step` on; a last, smaller batch is left out.
+    """Yield the batches of an epoch from `first_step` on; a last, smaller batch is skipped.
 
     Args:
         part: Training images.
         pixels: Their pixels, on the device.
-        data: What an uncertain label means.
+        data: How to treat uncertain labels.
         seed: The run's seed.
-        epoch: Which pass over the data; each has its own order.
+        epoch: Number of the pass over the data, from 0; each has its own order.
         batch_size: Images per batch.
-        first_step: How many batches to leave out at the start, for a resumed run.
+        first_step: How many batches to skip at the start, for a resumed run.
     """
     order = permutation(seed, "order", epoch=epoch, length=len(part))
     steps = len(part) // batch_size

@@ -1,8 +1,8 @@
-"""Checkpoints: everything that a run needs to go on, as safetensors with a JSON state in the file's metadata.
+"""Checkpoints: everything needed to resume a run, as safetensors with a JSON state in the file's metadata.
 
-`last.safetensors` is where the run is; `best.safetensors` holds the weights of its best epoch. Both are
-written in one go, the best first: whatever is in `last` is then true of `best`, or becomes so again when the
-run goes on. Nothing in them depends on the clock.
+`last.safetensors` holds the current state of the run, `best.safetensors` the weights of its best epoch. They
+are written together, the best first: `best` then agrees with `last`, or will again once the run is resumed.
+Nothing in them depends on the clock.
 """
 
 import json
@@ -22,25 +22,25 @@ from thorax.training.learner import PlateauState
 
 __all__ = ["Best", "Checkpoint", "Checkpointer", "RunState", "load_checkpoint"]
 
-_MAX_PART_OF_TIME: Final = 0.01
-"""A checkpoint that is due waits until it costs at most this part of the time since the one before."""
+_MAX_TIME_FRACTION: Final = 0.01
+"""A checkpoint that is due waits until writing takes at most this fraction of the time since the last one."""
 
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Where a run is, between two steps.
+    """The progress of a run, between two steps. Checkpoints store the fields under these names.
 
     Attributes:
-        epoch: Epochs that are finished, validation included.
-        step: Steps of the current epoch that are finished.
-        plateau: What a plateau schedule remembers.
-        watched: Best value of the metric that early stopping watches, larger is better; None before any.
-        waited: Epochs since then.
-        best: Best value of the selection metric, larger is better; None before any.
+        epoch: Finished epochs, including validation.
+        step: Finished steps of the current epoch.
+        plateau: State of a plateau schedule.
+        watched: Best value of the metric that early stopping monitors, larger is better; None at first.
+        waited: Epochs without improvement of that metric.
+        best: Best value of the selection metric, larger is better; None at first.
         stopped: Whether early stopping ended the run.
-        events: Events in the log up to here.
+        events: Events in the log so far.
     """
 
     epoch: int = 0
@@ -55,7 +55,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class Best:
-    """Weights of the best epoch, on the CPU.
+    """The weights of the best epoch, on the CPU.
 
     Attributes:
         epoch: Counted from 1.
@@ -68,7 +68,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `load_checkpoint` found."""
+    """The result of `load_checkpoint`."""
 
     state: RunState
     extra: Mapping[str, Any]
@@ -77,11 +77,11 @@ class Checkpoint:
 
 
 class Checkpointer:
-    """Writes the checkpoints of a run, seldom enough.
+    """Writes the checkpoints of a run, at a limited cost in time.
 
     Args:
-        folder: Where to; made if it is not there.
-        minutes: Longest time between checkpoints inside an epoch. 0 asks for one at every step, whatever it
+        folder: The folder of the checkpoints; created if missing.
+        minutes: Longest time between checkpoints inside an epoch. 0 writes one at every step, whatever it
             costs.
     """
 
@@ -94,20 +94,20 @@ class Checkpointer:
         self._best_on_disk: int | None = None
 
     def is_due(self, *, epoch_ended: bool) -> bool:
-        """Return whether to write now."""
+        """Return whether a checkpoint should be written now."""
         if self._seconds == 0:
             return True
         since = time.monotonic() - self._written_at
-        return (epoch_ended or since >= self._seconds) and self._cost <= _MAX_PART_OF_TIME * since
+        return (epoch_ended or since >= self._seconds) and self._cost <= _MAX_TIME_FRACTION * since
 
     def write(self, state: RunState, extra: Mapping[str, Any], tensors: Tensors, best: Best | None) -> None:
-        """Write both files, each whole or not at all.
+        """Write both files, each atomically.
 
         Args:
-            state: Where the run is.
+            state: Progress of the run.
             extra: Further plain values.
-            tensors: Everything else.
-            best: The best epoch so far; written only when it is another one than before.
+            tensors: Tensors of net, averages and optimizer.
+            best: The best epoch so far; written only if it has changed.
         """
         start = time.monotonic()
         if best is not None and best.epoch != self._best_on_disk:
@@ -119,7 +119,7 @@ class Checkpointer:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the checkpoint of a run, or None where it has not written one yet.
+    """Read the checkpoint of a run; None if it has not written one yet.
 
     Raises:
         DataError: A file is damaged.
@@ -133,7 +133,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         state = RunState(**plain | {"plateau": PlateauState(**plain["plateau"])})
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{last} is no checkpoint of this version ({error}); start again in a new folder"
+            f"{last} is not a checkpoint of this version ({error}); start again in a new folder"
         ) from error
     best = None
     if state.best is not None:
@@ -143,7 +143,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _save(path: Path, tensors: Tensors, values: Mapping[str, Any]) -> None:
-    # JSON's Infinity is Python's own dialect, and only Python reads it back.
+    # Infinity is an extension of JSON by Python; only Python reads these files.
     metadata = {"thorax": json.dumps(values, sort_keys=True)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
@@ -153,10 +153,10 @@ def _save(path: Path, tensors: Tensors, values: Mapping[str, Any]) -> None:
 def _load(path: Path) -> tuple[Tensors, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
             values: dict[str, Any] = json.loads(file.metadata()["thorax"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is damaged or no checkpoint of this version ({error}); start again in a new folder"
+            f"{path} is damaged or not a checkpoint of this version ({error}); start again in a new folder"
         ) from error
     return tensors, values

@@ -1,4 +1,4 @@
-"""What a run computes on, in which arithmetic, and how exactly again."""
+"""Device, precision, compilation and determinism of a run."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ __all__ = ["ComputeConfig", "compiled", "deterministic", "pick_compute"]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
-_WORTH_COMPILING = 300_000
-"""Images of a run from which on compiling is likely to pay on a GPU: it takes a minute or two, and may save
-half of the time of DenseNet-121, which sees some thousand images/s."""
+_MIN_IMAGES_TO_COMPILE = 300_000
+"""Images of a run above which compiling is likely to pay off on a GPU: it takes a minute or two, and may
+halve the time of DenseNet-121, which processes a few thousand images/s."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class ComputeConfig:
 
     Attributes:
         device: Where the net computes.
-        dtype: Arithmetic of the forward pass; parameters are float32 always.
-        threads: Threads that torch uses on the CPU; sums are split among them, so they are part of what
-            makes a run repeatable.
+        dtype: Arithmetic of the forward pass; parameters are always float32.
+        threads: Threads that torch uses on the CPU; sums are split among them, so a run is reproducible only
+            with the same number.
         compiled: Whether net and augmentation are compiled.
     """
 
@@ -46,32 +46,35 @@ class ComputeConfig:
 def pick_compute(
     device: str, precision: Precision, *, compiling: Literal["auto", "on", "off"] = "off", images: int = 0
 ) -> ComputeConfig:
-    """Return the machine for a recipe's settings.
+    """Return device and arithmetic for a recipe's settings.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto" is float32 on a CPU, bfloat16 or float16 on a GPU.
         compiling: "auto" compiles on a GPU, for long runs.
-        images: Images of the whole run, each counted as often as it is seen.
+        images: Images of the whole run, counted once per epoch.
 
     Raises:
-        RecipeError: There is no such device, or it cannot compute in this precision.
+        RecipeError: The device does not exist, or it does not support this precision.
     """
-    place = pick_device(device)
+    torch_device = pick_device(device)
     if precision != "auto":
         dtype: torch.dtype = getattr(torch, precision)
-    elif place.type == "cuda":
+    elif torch_device.type == "cuda":
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     else:
         dtype = torch.float32
-    if dtype == torch.float16 and place.type == "cpu":
+    if dtype == torch.float16 and torch_device.type == "cpu":
         raise RecipeError(
             "training.precision = 'float16' needs a GPU, and this run is on the CPU; "
             "set training.precision=auto"
         )
-    worth = place.type == "cuda" and images >= _WORTH_COMPILING
+    pays_off = torch_device.type == "cuda" and images >= _MIN_IMAGES_TO_COMPILE
     return ComputeConfig(
-        place, dtype, torch.get_num_threads(), compiled=worth if compiling == "auto" else compiling == "on"
+        torch_device,
+        dtype,
+        torch.get_num_threads(),
+        compiled=pays_off if compiling == "auto" else compiling == "on",
     )
 
 
@@ -79,36 +82,36 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F, *, graphs: bool = False) -> F:
-    """Compile a net or a function of tensors; in an exact run it computes the same each time, to the bit.
+    """Compile a net or a function of tensors; in an exact run its results are the same bits every time.
 
-    Inductor measures variants of a kernel and takes the fastest, which may add in another order the next
-    time. Its deterministic mode measures nothing.
+    Inductor times variants of a kernel and takes the fastest, which may sum in another order the next time.
+    Its deterministic mode does not time variants.
 
     Args:
-        function: What to compile, for tensors of the same shapes each time.
-        graphs: Whether a GPU replays its kernels as one CUDA graph: DenseNet-121 has thousands of them in a
-            step, which a CPU cannot start as fast as an H200 is done with them.
+        function: What to compile; always called with tensors of the same shapes.
+        graphs: Whether a GPU replays its kernels as one CUDA graph: a step of DenseNet-121 has thousands of
+            kernels, which a CPU cannot launch as fast as an H200 runs them.
     """
     options: dict[str, str | int | bool | Callable[..., Any]]
     options = {"deterministic": torch.are_deterministic_algorithms_enabled(), "triton.cudagraphs": graphs}
-    # The types of torch.compile forget what they are given.
+    # The annotation of torch.compile loses the type of the function.
     wrapped: F = torch.compile(function, dynamic=False, options=options)  # type: ignore[assignment]
     return wrapped
 
 
 @contextmanager
 def deterministic(determinism: Literal["exact", "fast"], *, threads: int) -> Iterator[None]:
-    """Set torch up for the same bytes each time, or for speed; everything is put back at the end.
+    """Set torch up for reproducible bytes or for speed; the earlier settings are restored at the end.
 
     Args:
-        determinism: "exact" allows only operations that give the same result each time.
+        determinism: "exact" allows only operations that give the same result every time.
         threads: Threads on the CPU.
 
     Raises:
-        RecipeError: In an exact run, an operation has no exact implementation on this device.
+        RecipeError: In an exact run, an operation has no deterministic implementation on this device.
     """
     exact = determinism == "exact"
-    memory: Any = torch.utils.deterministic  # torch has no types for its one setting
+    memory: Any = torch.utils.deterministic  # torch does not annotate its setting
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -121,11 +124,11 @@ def deterministic(determinism: Literal["exact", "fast"], *, threads: int) -> Ite
     )
     try:
         torch.use_deterministic_algorithms(exact)
-        # Filling new memory is a debugging aid and would cost a pass over every activation.
+        # Filling new memory is a debugging aid that would cost a pass over every activation.
         memory.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = not exact
         torch.set_num_threads(threads)
-        # cuBLAS reads it when a process first uses the GPU; without it, it adds in any order.
+        # cuBLAS reads this when a process first uses the GPU; without it, its order of summation varies.
         os.environ.setdefault(_WORKSPACE, ":4096:8")
         with full_float32():
             yield

@@ -1,4 +1,4 @@
-"""The exponential moving average of a net's weights."""
+"""Exponential moving average of a net's weights."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,13 @@ __all__ = ["MovingAverage"]
 
 
 class MovingAverage:
-    """Averaged weights and buffers of a module; whole numbers among them are copied.
+    """Averaged weights and buffers of a module; integer buffers are copied.
 
-    The decay of update t (from 0) is min(decay, (1 + t) / (10 + t)), so that the first weights, which are
-    random, are soon forgotten (as in TensorFlow's ExponentialMovingAverage with `num_updates`).
+    The decay of update t (from 0) is min(decay, (1 + t) / (10 + t)), so that the random first weights
+    are soon forgotten (as in TensorFlow's ExponentialMovingAverage with `num_updates`).
 
     Attributes:
-        weights: The average as a state dict of the module.
+        weights: The average, as a state dict of the module.
     """
 
     def __init__(self, module: nn.Module, *, decay: float) -> None:
@@ -23,7 +23,7 @@ class MovingAverage:
         self.weights: dict[str, Tensor] = {
             name: t.detach().clone() for name, t in module.state_dict().items()
         }
-        # The module's own tensors, which only ever change in place: no state dict is made in a step.
+        # The module's own tensors, which only change in place, so that no step needs a state dict.
         current = module.state_dict()
         averaged = [name for name, tensor in self.weights.items() if tensor.is_floating_point()]
         self._averages = [self.weights[name] for name in averaged]
@@ -39,6 +39,6 @@ class MovingAverage:
             count.copy_(current)
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Take up an average that was written down."""
+        """Load an average that was saved."""
         for name, tensor in self.weights.items():
             tensor.copy_(weights[name])

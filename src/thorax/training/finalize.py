@@ -1,4 +1,4 @@
-"""From chosen weights to a bundle: calibration and operating points, fitted on validation data."""
+"""Turn chosen weights into a bundle, with calibration and operating points fitted on validation data."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -25,19 +25,19 @@ from thorax.store import Store
 from thorax.training.batches import Part
 from thorax.training.plan import TrainingPlan
 
-__all__ = ["Finalization", "deliver_bundle"]
+__all__ = ["Finalization", "write_final_bundle"]
 
 _WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
 class Finalization:
-    """What is delivered, apart from where.
+    """The chosen weights and their validation logits.
 
     Attributes:
         weights: State dict of the classifier.
         epoch: The epoch of the weights, counted from 1.
-        logits: Of the validation images, by these weights, as the bundle will give them.
+        logits: Logits of the validation images with these weights, as the bundle will compute them.
     """
 
     weights: Mapping[str, Tensor]
@@ -45,28 +45,28 @@ class Finalization:
     logits: Float64[np.ndarray, "n k"]
 
 
-def deliver_bundle(
-    folder: Path, recipe: Recipe, store: Store, plan: TrainingPlan, *, delivery: Finalization
+def write_final_bundle(
+    folder: Path, recipe: Recipe, store: Store, plan: TrainingPlan, *, final: Finalization
 ) -> tuple[float, tuple[str, ...]]:
-    """Write the bundle with an engine that needs no torch.
+    """Write the bundle, and export it for an engine that does not need torch.
 
     Returns:
-        The fitted temperature, and what a user should know, one sentence each.
+        The fitted temperature, and notices to the user, one sentence each.
     """
     targets = plan.val.targets
     calibration = Temperature(
-        temperature=fit_temperature(targets, targets >= 0, delivery.logits), fitted_on=plan.selected_on
+        temperature=fit_temperature(targets, targets >= 0, final.logits), fitted_on=plan.selected_on
     )
     points = fit_operating_points(
         targets,
-        calibration.apply(delivery.logits, [finding.name for finding in plan.findings]),
+        calibration.apply(final.logits, [finding.name for finding in plan.findings]),
         findings=plan.findings,
         rule=recipe.selection.operating_point,
         chosen_on=plan.selected_on,
     )
     names = tuple(finding.name for finding in plan.findings)
     classifier = build_classifier(recipe.model.model_copy(update={"weights": "none"}), len(names))
-    classifier.load_state_dict(dict(delivery.weights))
+    classifier.load_state_dict(dict(final.weights))
     member = Member(
         weights=_WEIGHTS,
         sha256="",
@@ -75,7 +75,7 @@ def deliver_bundle(
         exact_cam=classifier.exact_cam,
         places=measure_feature_grid(classifier, recipe.model.input_size),
         test_time=recipe.test_time,
-        provenance=_provenance(recipe, store, plan, epoch=delivery.epoch),
+        provenance=_provenance(recipe, store, plan, epoch=final.epoch),
     )
     manifest = Manifest(
         name=recipe.name,
@@ -86,27 +86,27 @@ def deliver_bundle(
         operating_points=points,
         patients_sha256="",
     )
-    weights = {_WEIGHTS: weights_as_bytes(delivery.weights)}
+    weights = {_WEIGHTS: weights_as_bytes(final.weights)}
     bundle = write_bundle(folder, manifest, weights=weights, patients=_seen_patients(store, plan))
     pixels = store.pixels(evenly_spaced(plan.val.rows, CHECKED_IMAGES))
     return calibration.temperature, export_if_possible(bundle, pixels, compared_on=plan.selected_on)[1]
 
 
 def _seen_patients(store: Store, plan: TrainingPlan) -> dict[str, Iterable[str]]:
-    """Return the hashes of the patients that this run saw, and those that the backbone saw before.
+    """Return the hashed patients that this run has seen, and those that its backbone had seen before.
 
-    Whom the backbone only chose by before stays among those that chose: they may choose and calibrate again.
+    The backbone's validation patients remain validation patients, who may choose and calibrate again.
     """
 
-    def own(part: Part) -> set[str]:
+    def hashes_of(part: Part) -> set[str]:
         return set(hashed_patients(store.dataset, plan.patients(part)).values())
 
-    train, val = own(plan.train), own(plan.val)
+    train, val = hashes_of(plan.train), hashes_of(plan.val)
     if plan.origin is None:
         return {"train": train, "val": val}
     before = plan.origin.patients
-    learnt = before.get("train", frozenset()) | before.get("pretrain", frozenset())
-    return {"train": train, "val": val | before.get("val", frozenset()), "pretrain": learnt}
+    pretrain = before.get("train", frozenset()) | before.get("pretrain", frozenset())
+    return {"train": train, "val": val | before.get("val", frozenset()), "pretrain": pretrain}
 
 
 def _provenance(recipe: Recipe, store: Store, plan: TrainingPlan, *, epoch: int) -> Trained:

@@ -1,4 +1,4 @@
-"""The learner: net, optimizer and averages, and the one step that changes them."""
+"""The learner: net, optimizer and moving average, and the training step that updates them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -36,16 +36,16 @@ __all__ = ["Learner", "NonFiniteLoss", "PlateauState", "build_optimizer", "learn
 def build_optimizer(
     spec: Optim, module: nn.Module, *, distances: Mapping[str, int] | None = None
 ) -> torch.optim.Optimizer:
-    """Return the optimizer that a recipe names, over every parameter that may learn.
+    """Return the optimizer of a recipe, for every parameter that requires a gradient.
 
-    Each of its groups has an `lr_scale`, by which whoever sets the learning rate multiplies it: the recipe's
-    `layer_decay` to the power of the distance from the head. Biases, norms and other vectors get no weight
-    decay unless the recipe says so.
+    Each parameter group has an `lr_scale`, by which the caller multiplies the learning rate: the recipe's
+    `layer_decay` to the power of the distance from the head. Biases, norms and other vectors have no weight
+    decay unless the recipe sets `decay_norms`.
 
     Args:
         spec: The recipe's section.
-        module: What learns.
-        distances: How many layers each parameter is away from the head, by name; 0 for those not named.
+        module: The net.
+        distances: Distance of each parameter from the head in layers, by name; 0 for those not named.
     """
     members: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
@@ -60,7 +60,7 @@ def build_optimizer(
         }
         for (distance, no_decay), parameters in sorted(members.items(), key=lambda item: item[0])
     ]
-    # One kernel for many tensors, on a CPU too.
+    # Fused: one kernel for many tensors, on a CPU too.
     match spec:
         case Adam():
             return torch.optim.Adam(groups, lr=spec.lr, betas=spec.betas, fused=True)
@@ -68,14 +68,14 @@ def build_optimizer(
             return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, fused=True)
         case Sgd():
             nesterov = spec.nesterov and spec.momentum > 0
-            # torch 2.13's fused SGD cannot begin to move weights that others were frozen beside.
+            # torch 2.13's fused SGD fails on weights that are unfrozen later than others in their group.
             return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov)
         case _:
             assert_never(spec)
 
 
 def learning_rate(spec: Schedule, *, peak: float, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return the learning rate of a step; what a plateau does to it is `PlateauState.scale`.
+    """Return the learning rate of a step, without the factor `PlateauState.scale`.
 
     Args:
         spec: The recipe's schedule.
@@ -99,7 +99,7 @@ def learning_rate(spec: Schedule, *, peak: float, step: int, steps_per_epoch: in
                 if since < length:
                     return peak * _half_cosine(since / length, spec.final)
                 since -= length
-            raise AssertionError("cycles never end")
+            raise AssertionError("the cycles are infinite")
         case _:
             assert_never(spec)
 
@@ -118,12 +118,12 @@ def _cycles(first: int, factor: int) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class PlateauState:
-    """What a plateau schedule remembers.
+    """The state of a plateau schedule. Checkpoints store the fields under these names.
 
     Attributes:
         best: Lowest validation loss so far.
         waited: Epochs since it was reached, or since the learning rate was last lowered.
-        scale: What the learning rate is multiplied by.
+        scale: Factor on the learning rate.
     """
 
     best: float = math.inf
@@ -131,7 +131,7 @@ class PlateauState:
     scale: float = 1.0
 
     def after_epoch(self, spec: Schedule, loss: float) -> "PlateauState":
-        """Return the state after an epoch of this validation loss; only a plateau schedule changes it."""
+        """Return the state after an epoch with this validation loss; only a plateau schedule changes it."""
         if not isinstance(spec, Plateau):
             return self
         if loss < self.best:
@@ -144,23 +144,23 @@ class PlateauState:
 Counts = Float64[np.ndarray, " finding"]
 
 
-class NonFiniteLoss(ThoraxError):  # noqa: N818  (it says what happened)
+class NonFiniteLoss(ThoraxError):  # noqa: N818  (named after the event)
     """The loss became infinite or not a number."""
 
 
 class Learner:
-    """Everything that a step changes.
+    """Everything that a training step changes.
 
     Args:
-        recipe: What to learn, and how. Its first weights are a pure function of its seed, on any device.
-        positives: How many known labels of each finding are positive among the training rows.
-        negatives: How many are negative.
+        recipe: The recipe. Its initial weights are a pure function of its seed, on any device.
+        positives: Number of positive known labels of each finding among the training rows.
+        negatives: Number of negative ones.
         steps: Steps of an epoch.
-        machine: Where, in which arithmetic.
-        pretrained: False where a checkpoint will replace the weights: none are then looked for.
+        compute: Device and arithmetic.
+        pretrained: False if a checkpoint will replace the weights, so that none are loaded.
 
     Raises:
-        RecipeError: Backbone, weights or stages are not as the recipe names them.
+        RecipeError: The backbone, its weights or its stages do not fit the recipe.
     """
 
     def __init__(
@@ -170,21 +170,21 @@ class Learner:
         positives: Counts,
         negatives: Counts,
         steps: int,
-        machine: ComputeConfig,
+        compute: ComputeConfig,
         pretrained: bool = True,
     ) -> None:
         self._seed = recipe.training.seed
         self._clip = recipe.training.gradient_clip
-        self._machine = machine
+        self._compute = compute
         model = recipe.model if pretrained else recipe.model.model_copy(update={"weights": "none"})
         torch.manual_seed(integer_seed(self._seed, "weights", step=0))
-        # torch has no type for `to` with a memory format.
+        # torch does not annotate `to` with a memory format.
         net: Any = build_classifier(model, len(positives))
-        self.classifier: Classifier = net.to(machine.device, memory_format=torch.channels_last)
+        self.classifier: Classifier = net.to(compute.device, memory_format=torch.channels_last)
         self.classifier.train()
-        graphs = machine.device.type == "cuda"
-        self._net = compiled(self.classifier, graphs=graphs) if machine.compiled else self.classifier
-        # It knows every parameter from the start: what is frozen has no gradient, and is passed by.
+        graphs = compute.device.type == "cuda"
+        self._net = compiled(self.classifier, graphs=graphs) if compute.compiled else self.classifier
+        # It has every parameter from the start, and skips frozen ones because they have no gradient.
         self.optimizer = build_optimizer(
             recipe.optim, self.classifier, distances=_distances(recipe.optim, self.classifier)
         )
@@ -194,16 +194,16 @@ class Learner:
         self.average = MovingAverage(self.classifier, decay=ema) if ema is not None else None
         self._loss = loss_function(
             recipe.loss,
-            positives=torch.tensor(positives, dtype=torch.float32, device=machine.device),
-            negatives=torch.tensor(negatives, dtype=torch.float32, device=machine.device),
+            positives=torch.tensor(positives, dtype=torch.float32, device=compute.device),
+            negatives=torch.tensor(negatives, dtype=torch.float32, device=compute.device),
         )
-        self._scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.dtype == torch.float16)
-        self.losses = torch.zeros(steps, device=machine.device)
+        self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
+        self.losses = torch.zeros(steps, device=compute.device)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Let those stages learn that the recipe lets learn in this epoch, counted from 0.
+        """Unfreeze the stages that learn in this epoch, counted from 0.
 
-        Called before the first step of an epoch, and before the rest of one that is resumed.
+        Called before the first step of an epoch, or of the rest of a resumed one.
         """
         trained = trained_stages(self.classifier.backbone, self._freeze, epoch=epoch)
         if trained is not None:
@@ -219,24 +219,24 @@ class Learner:
         epoch_step: int,
         step: int,
     ) -> None:
-        """Take one step, and note its loss in `losses[epoch_step]` without waiting for the device.
+        """Take one step, and write its loss to `losses[epoch_step]` without waiting for the device.
 
         Args:
             images: The batch, at the net's input size.
             targets: Their targets.
-            known: Where they count.
-            lr: Learning rate of the head; layers away from it have theirs in proportion.
+            known: Whether each target is known.
+            lr: Learning rate of the head; other layers scale it.
             epoch_step: Step of the epoch, from 0.
-            step: Step of the run, from 0; decides what dropout draws.
+            step: Step of the run, from 0; seeds dropout.
         """
         torch.manual_seed(integer_seed(self._seed, "torch", step=step))
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
-        # The last step's gradients lie where a CUDA graph will write: they are let go before it runs again.
+        # The CUDA graph will overwrite the last step's gradients, so they are released first.
         self.optimizer.zero_grad()
-        if self._machine.compiled:  # it imports the compiler
+        if self._compute.compiled:  # the call imports the compiler
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        device, dtype = self._machine.device.type, self._machine.dtype
+        device, dtype = self._compute.device.type, self._compute.dtype
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             logits = self._net(images)
         loss = self._loss(logits, targets, known)
@@ -251,39 +251,39 @@ class Learner:
         self.losses[epoch_step] = loss.detach()
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Return the weights that are validated and kept: the average where there is one."""
+        """Return the weights that are validated and kept: the moving average if there is one."""
         return self.classifier.state_dict() if self.average is None else self.average.weights
 
     def first_bad_step(self, steps: int) -> int | None:
-        """Return the first of the epoch's first `steps` steps whose loss is not finite, or None.
+        """Return the first of the epoch's first `steps` steps with a non-finite loss, or None.
 
-        A step can ruin the weights while its own loss is still finite; then it is the one to blame.
+        If all losses are finite but a weight is not, the last step is returned.
         """
         bad = (~torch.isfinite(self.losses[:steps])).nonzero()
         if len(bad):
             return int(bad[0])
-        # One question to the device, not one for each tensor: the largest entry of any, if all are numbers.
+        # The largest entry of all tensors: one synchronization with the device rather than one per tensor.
         weights = [parameter.detach() for parameter in self.classifier.parameters()]
-        ruined = steps and not bool(torch.isfinite(nn.utils.get_total_norm(weights, torch.inf)))
-        return steps - 1 if ruined else None
+        diverged = steps and not bool(torch.isfinite(nn.utils.get_total_norm(weights, torch.inf)))
+        return steps - 1 if diverged else None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the next step depends on."""
-        found = {f"net.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
+        tensors = {f"net.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
         if self.average is not None:
-            found |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.weights.items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
-            found |= {
+            tensors |= {
                 f"optimiser.{index}.{key}": value for key, value in moments.items() if value is not None
             }
-        return found | {"losses": self.losses}
+        return tensors | {"losses": self.losses}
 
     def extra(self) -> dict[str, Any]:
         """Return the plain values that the next step depends on."""
         return {"scaler": self._scaler.state_dict()}
 
     def restore(self, tensors: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
-        """Take up what `tensors` and `extra` returned."""
+        """Restore what `tensors` and `extra` returned."""
         self.classifier.load_state_dict(_under(tensors, "net."))
         if self.average is not None:
             self.average.restore(_under(tensors, "average."))
@@ -293,16 +293,17 @@ class Learner:
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, "optimiser.").items():
             index, key = name.split(".")
-            like = parameters[int(index)]
-            # A moment lies in memory as its parameter does (channels last), as in a run that never stopped.
-            value = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            parameter = parameters[int(index)]
+            # A moment has the memory format of its parameter (channels last), as in an uninterrupted run.
+            same_shape = tensor.shape == parameter.shape
+            value = torch.empty_like(parameter).copy_(tensor) if same_shape else tensor
             state.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _distances(spec: Optim, classifier: Classifier) -> dict[str, int] | None:
-    """Return how far each parameter is from the head, where that matters."""
+    """Return the distance of each parameter from the head, or None if layers do not differ."""
     if spec.layer_decay == 1:
         return None
     return {f"backbone.{name}": count for name, count in layer_distances(classifier.backbone).items()}

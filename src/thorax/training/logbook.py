@@ -1,6 +1,6 @@
 """The log of a run: one JSON line per event in `log.jsonl`.
 
-Every field that depends on the clock is in `TIME_FIELDS`; without those, the log of a resumed run is that
+`TIME_FIELDS` lists every field that depends on the clock; without these, the log of a resumed run equals that
 of an uninterrupted one.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["TIME_FIELDS", "Logbook", "Throughput", "read_log"]
 
 
 class Throughput:
-    """Measures images per second between marks, and the time left from all steps of this process."""
+    """Measures images per second between marks, and the remaining time from all steps of this process."""
 
     def __init__(self) -> None:
         self._started = self._marked = time.monotonic()
@@ -32,18 +32,18 @@ class Throughput:
         self._images += images
 
     def mark(self) -> float:
-        """Return images per second since the last mark, and begin anew."""
+        """Return images per second since the last mark, and start again."""
         now = time.monotonic()
         self.images_per_second = self._images / max(now - self._marked, 1e-9)
         self.rest()
         return self.images_per_second
 
     def rest(self) -> None:
-        """Leave out the time and images since the last mark: something else was done."""
+        """Discard the time and images since the last mark, which were spent on something else."""
         self._marked, self._images = time.monotonic(), 0
 
     def seconds_left(self, steps: int) -> float | None:
-        """Return how long `steps` more steps will take, validation and checkpoints between them included."""
+        """Return the seconds for `steps` more steps, with validation and checkpoints; None at the start."""
         if not self._steps:
             return None
         return (time.monotonic() - self._started) / self._steps * steps
@@ -54,12 +54,12 @@ TIME_FIELDS = frozenset({"time", "seconds", "images_per_second"})
 
 
 class Logbook:
-    """An open log; events are appended.
+    """An open log, to which events are appended.
 
     Args:
         path: The file.
-        keep: Events that stand; what follows them is cut off, because a run that goes on from a checkpoint
-            writes it again. 0 begins a new log.
+        keep: Number of events to keep. Later ones are cut off, because a run resumed from a checkpoint writes
+            them again. 0 starts a new log.
 
     Raises:
         DataError: The file has fewer events than `keep`.
@@ -69,8 +69,8 @@ class Logbook:
         lines = path.read_bytes().split(b"\n")[:-1] if keep else []
         if len(lines) < keep:
             raise DataError(
-                f"{path} has {len(lines)} events, and the checkpoint beside it was written after {keep}; "
-                "put the log back, or start again in a new folder"
+                f"{path} has {len(lines)} events, but the checkpoint beside it was written after {keep}; "
+                "restore the log, or start again in a new folder"
             )
         self._events = keep
         self._file = path.open("ab")
@@ -88,13 +88,13 @@ class Logbook:
         self._events += 1
 
     def secure(self) -> int:
-        """Make what was written survive a power cut, and return the number of events."""
+        """Flush the log to disk, so that it survives a power failure, and return the number of events."""
         os.fsync(self._file.fileno())
         return self._events
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the events of a log; a last line that was not finished is left out.
+    """Return the events of a log without an unfinished last line.
 
     Raises:
         DataError: A line is not a JSON object.
@@ -106,17 +106,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             event = json.loads(line)
         except ValueError as error:
             raise DataError(
-                f"{path}, line {number} is no JSON ({error}); start again in a new folder"
+                f"{path}, line {number} is not JSON ({error}); start again in a new folder"
             ) from error
         if not isinstance(event, dict):
-            raise DataError(f"{path}, line {number} is no JSON object; start again in a new folder")
+            raise DataError(f"{path}, line {number} is not a JSON object; start again in a new folder")
         events.append(event)
     return events
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

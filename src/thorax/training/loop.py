@@ -1,4 +1,4 @@
-"""Training: one straight function from a recipe and a store to a bundle."""
+"""The training loop: one function from a recipe and a store to a bundle."""
 
 import math
 import signal
@@ -15,7 +15,7 @@ from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
 from thorax.training.compute import deterministic, pick_compute
-from thorax.training.finalize import Finalization, deliver_bundle
+from thorax.training.finalize import Finalization, write_final_bundle
 from thorax.training.logbook import Logbook, read_log
 from thorax.training.plan import plan_run
 from thorax.training.run import Run
@@ -28,35 +28,35 @@ from thorax.training.run_folder import (
     lock_run,
     open_run,
 )
-from thorax.training.selection_bias import read_premium
+from thorax.training.selection_bias import read_selection_bias
 from thorax.training.validation import measure
 
 __all__ = ["StopSignal", "TrainingInterrupted", "stop_signal", "train"]
 
 
-class TrainingInterrupted(ThoraxError):  # noqa: N818  (it says what happened; nothing went wrong)
+class TrainingInterrupted(ThoraxError):  # noqa: N818  (named after the event)
     """The run was stopped by Ctrl-C or SIGTERM, and can be resumed."""
 
     exit_code = 130
 
 
 class StopSignal:
-    """Whether somebody asked the run to stop."""
+    """Whether the run was asked to stop."""
 
     def __init__(self) -> None:
         self._asked = False
 
     def ask(self, number: int, _frame: FrameType | None) -> None:
-        """Note a signal; the second one ends the process at once."""
+        """Handle a signal: the first one is noted, the second ends the process at once."""
         if self._asked:
             raise SystemExit(128 + number)
         self._asked = True
 
     def check(self) -> None:
-        """Stop here if asked to: called where the state of the run is whole.
+        """Stop if asked to; called where the state of the run is consistent.
 
         Raises:
-            KeyboardInterrupt: Somebody asked.
+            KeyboardInterrupt: A signal arrived.
         """
         if self._asked:
             raise KeyboardInterrupt
@@ -64,7 +64,7 @@ class StopSignal:
 
 @contextmanager
 def stop_signal() -> Iterator[StopSignal]:
-    """Catch SIGINT and SIGTERM until the end; outside the main thread, where Python cannot, catch nothing."""
+    """Catch SIGINT and SIGTERM until the end; in other threads than the main one, catch nothing."""
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -77,7 +77,7 @@ def stop_signal() -> Iterator[StopSignal]:
             signal.signal(number, handler)
 
 
-def train(  # noqa: PLR0913  (what a run is, and four plain switches)
+def train(  # noqa: PLR0913  (a recipe, a store, a folder, and four options)
     recipe: Recipe,
     store: Store,
     out: Path,
@@ -87,64 +87,65 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
     record_test_curve: bool = False,
     progress: ProgressCallback | None = None,
 ) -> RunSummary:
-    """Train a recipe on the training part of its split; validation alone chooses.
+    """Train a recipe on the training part of its split; only validation chooses.
 
     The run's folder gets `recipe.toml`, `log.jsonl`, `checkpoints/` and, at the end, `bundle/`. With exact
-    determinism, a run that was killed anywhere and resumed ends with the same bytes of weights and bundle as
-    one that was not, and with the same log but for times.
+    determinism, a run that was killed at any point and resumed ends with the same bytes of weights and bundle
+    as an uninterrupted one, and with the same log except for times.
 
     Args:
-        recipe: What to do.
+        recipe: The recipe.
         store: Images and labels.
         out: The run's folder: a new or empty one, unless `resume`.
-        resume: Go on where the run in `out` was; a finished one is left as it is.
+        resume: Resume the run in `out`; a finished run is left unchanged.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        record_test_curve: Measure each epoch on the test part too, for the log alone: nothing chooses by it.
-        progress: Called after each step, each epoch being a stage. It may raise KeyboardInterrupt to stop the
+        record_test_curve: Also measure each epoch on the test part, only for the log; it never affects a
+            choice.
+        progress: Called after each step; each epoch is a stage. It may raise KeyboardInterrupt to stop the
             run.
 
     Raises:
         RecipeError: The recipe does not fit the data, the backbone or the device.
-        DataError: The store is not what the recipe wants, or `out` holds something else.
+        DataError: The store does not fit the recipe, or `out` holds something else.
         NonFiniteLoss: The loss became infinite or not a number.
         TrainingInterrupted: Ctrl-C, SIGTERM or `progress` stopped the run; it can be resumed.
     """
-    # ---- data, machine, folder ----------------------------------------------------------------------
+    # ---- data, device, folder -----------------------------------------------------------------------
     plan = plan_run(recipe, store, record_test_curve=record_test_curve)
     training = recipe.training
-    machine = pick_compute(
+    compute = pick_compute(
         device,
         training.precision,
         compiling=training.compile,
         images=training.epochs * plan.steps * training.batch_size,
     )
-    same = identity(recipe, store, plan, machine)
+    same = identity(recipe, store, plan, compute)
     with lock_run(out):
         folder = open_run(out, recipe, same, resume=resume)
         if folder.finished is not None:
             return folder.finished
-        # A resumed run takes the threads of the one it goes on with: sums are split among them.
-        machine = replace(machine, threads=folder.threads or machine.threads)
+        # A resumed run keeps its number of threads, because sums are split among them.
+        compute = replace(compute, threads=folder.threads or compute.threads)
 
         with (
-            deterministic(training.determinism, threads=machine.threads),
+            deterministic(training.determinism, threads=compute.threads),
             closing(
                 Logbook(out / LOG, keep=folder.checkpoint.state.events if folder.checkpoint else 0)
             ) as log,
             stop_signal() as stop,
         ):
-            # ---- net and optimizer, new or as the checkpoint has them --------------------------------
+            # ---- net and optimizer, new or from the checkpoint ---------------------------------------
             checkpointer = Checkpointer(out / CHECKPOINTS, minutes=training.checkpoint_minutes)
             run = Run(
                 recipe,
                 plan,
-                machine=machine,
+                compute=compute,
                 log=log,
                 checkpointer=checkpointer,
                 checkpoint=folder.checkpoint,
             )
             if folder.checkpoint is None:
-                log.write("start", **describe_start(recipe, plan, machine, same))
+                log.write("start", **describe_start(recipe, plan, compute, same))
 
             # ---- loop --------------------------------------------------------------------------------
             try:
@@ -162,15 +163,15 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
                 raise TrainingInterrupted(
                     f"training was stopped after step {run.steps_done} of "
                     f"{training.epochs * plan.steps}; nothing is lost: set `resume` and train "
-                    f"with the same recipe and store to go on in {out}"
+                    f"with the same recipe and store to continue in {out}"
                 ) from None
             run.save()
 
-            # ---- choice, calibration, operating points, bundle ---------------------------------------
+            # ---- selection, calibration, operating points, bundle ------------------------------------
             epoch, weights = run.select()
             logits = run.pipeline_logits()
-            delivery = Finalization(weights, epoch=epoch, logits=logits)
-            temperature, refused = deliver_bundle(out / "bundle", recipe, store, plan, delivery=delivery)
+            final = Finalization(weights, epoch=epoch, logits=logits)
+            temperature, refused = write_final_bundle(out / "bundle", recipe, store, plan, final=final)
             validation = measure(logits, plan.val.targets, plan.findings)
             summary = RunSummary(
                 folder=out,
@@ -182,7 +183,7 @@ def train(  # noqa: PLR0913  (what a run is, and four plain switches)
                 loss=validation.loss,
                 temperature=temperature,
                 notices=(*plan.notices, *refused),
-                premium=read_premium(read_log(out / LOG), selected_epoch=epoch),
+                premium=read_selection_bias(read_log(out / LOG), selected_epoch=epoch),
             )
             log.write("end", **summary.as_fields())
             log.secure()

@@ -1,4 +1,4 @@
-"""What a run trains and validates on, checked before anything is computed."""
+"""The images that a run trains and validates on, checked before anything is computed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +20,18 @@ __all__ = ["TrainingPlan", "plan_run"]
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Images, labels and their names for the record.
+    """The images and labels of a run, and their provenance.
 
     Attributes:
         findings: In the order of the outputs.
         train: Training images.
         val: Validation images.
-        trained_on: What the bundle says of the training images.
-        selected_on: What the bundle says of the validation images.
-        test: Test images, only where the run is to write down what they would have chosen.
-        origin: The bundle whose backbone the run begins with.
+        trained_on: Identity of the training images, for the bundle.
+        selected_on: Identity of the validation images, for the bundle.
+        test: Test images, only if their score is recorded for each epoch.
+        origin: The bundle whose backbone the run starts from.
         steps: Steps of an epoch.
-        notices: What a user should know before the run, one sentence each.
+        notices: Notices to the user before the run, one sentence each.
     """
 
     findings: Findings
@@ -53,16 +53,17 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
     """Find the images of a recipe in a store.
 
     Args:
-        recipe: What to do.
+        recipe: The recipe.
         store: Images and labels.
-        record_test_curve: Whether the test part is measured too, for the record alone.
+        record_test_curve: Whether the test part is also measured, only for the log.
 
     Raises:
-        DataError: The store is not as the recipe wants it, a part is empty, or validation has no labels that
-            the recipe's metrics need.
+        DataError: The store does not fit the recipe, a part is empty, or validation lacks labels that the
+            recipe's metrics need.
         RecipeError: A batch is larger than the training part.
-        BundleError: The bundle that the run begins with cannot be opened.
-        LeakError: Its training saw patients that this run validates on, or anything of it saw test patients.
+        BundleError: The bundle that the run starts from cannot be opened.
+        LeakError: That bundle was trained on this run's validation patients, or has seen test patients at
+            all.
     """
     _check_store(recipe, store)
     findings = recipe.data.finding_tuple()
@@ -72,12 +73,12 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
     origin = _origin(recipe, store, split)
     targets = store.table.targets(findings)
 
-    def part(name: str, drawn: Split) -> Part:
-        rows = drawn.rows(name, views=recipe.data.views)
+    def part(name: str, split: Split) -> Part:
+        rows = split.rows(name, views=recipe.data.views)
         return Part(store, rows, targets[rows])
 
-    learnt = split if recipe.data.sample is None else split.sampled(recipe.data.sample)
-    train, val = part("train", learnt), part("val", learnt)
+    sampled = split if recipe.data.sample is None else split.sampled(recipe.data.sample)
+    train, val = part("train", sampled), part("val", sampled)
     _check_validation(recipe, split, val, findings)
     return TrainingPlan(
         findings=findings,
@@ -93,7 +94,7 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
 
 
 def _origin(recipe: Recipe, store: Store, split: Split) -> Bundle | None:
-    """Open the bundle that the run begins with, and refuse one that saw what must stay unseen."""
+    """Open the bundle that the run starts from; refuse one that has seen patients it must not have seen."""
     kind, _, path = recipe.model.weights.partition(":")
     if kind != "bundle":
         return None
@@ -101,16 +102,16 @@ def _origin(recipe: Recipe, store: Store, split: Split) -> Bundle | None:
     patients = store.table.frame["patient"].to_numpy()
     for part, by in (("val", ("train", "pretrain")), ("test", None)):
         rows = split.parts.get(part, ())
-        refuse_seen_patients(bundle, store.dataset, (str(each) for each in patients[rows]), by=by)
+        refuse_seen_patients(bundle, store.dataset, (str(patient) for patient in patients[rows]), by=by)
     return bundle
 
 
 def _check_store(recipe: Recipe, store: Store) -> None:
-    wanted, found = recipe.store, store.preparation
-    if found.size < wanted.size or found.fit != wanted.fit:
+    needed, actual = recipe.store, store.preparation
+    if actual.size < needed.size or actual.fit != needed.fit:
         raise DataError(
-            f"the store {store.path} holds images of {found.size} pixels (fit {found.fit}), and recipe "
-            f"{recipe.name} wants {wanted.size} (fit {wanted.fit}); prepare one for this "
+            f"the store {store.path} holds images of {actual.size} pixels (fit {actual.fit}), but recipe "
+            f"{recipe.name} needs {needed.size} (fit {needed.fit}); prepare one for this "
             f"recipe: thorax prepare SOURCE --recipe {recipe.name} --out STORE"
         )
 
@@ -118,8 +119,8 @@ def _check_store(recipe: Recipe, store: Store) -> None:
 def _check_validation(recipe: Recipe, split: Split, val: Part, findings: Findings) -> None:
     if not (val.targets >= 0).any():
         raise DataError(
-            f"none of the {len(val)} validation images of split {split.name} has a sure label for "
-            f"{', '.join(map(str, findings))}; nothing could be chosen on them: take another "
+            f"none of the {len(val)} validation images of split {split.name} has a certain label for "
+            f"{', '.join(map(str, findings))}, so nothing can be chosen on them; take another "
             "split with `data.split`, or other findings with `data.findings`"
         )
     metrics = [recipe.selection.metric] if recipe.selection.checkpoint == "best" else []
@@ -127,7 +128,7 @@ def _check_validation(recipe: Recipe, split: Split, val: Part, findings: Finding
     if "macro-auc" in metrics and not any(macro_findings(val.targets, findings)):
         raise DataError(
             f"no finding has both positives and negatives among the {len(val)} validation images of split "
-            f"{split.name}, so the metric macro-auc does not exist; use `selection.metric=loss` (and "
+            f"{split.name}, so the metric macro-auc is undefined; use `selection.metric=loss` (and "
             "`early_stopping.metric=loss`), or prepare more images"
         )
 
@@ -136,14 +137,15 @@ def _notices(recipe: Recipe, train: Part, findings: Findings) -> tuple[str, ...]
     notices = []
     if recipe.freeze.trained is not None and recipe.model.weights == "none":
         notices.append(
-            "parts of the backbone are frozen at random first weights, since model.weights = none: they "
-            "will learn nothing; give weights, or set freeze.trained=none"
+            "stages of the backbone are frozen at random weights, since model.weights = none, and will not "
+            "learn anything; give weights, or set freeze.trained=none"
         )
     present, _ = known_labels(torch.from_numpy(train.targets), recipe.data.uncertain)
-    absent = [str(finding) for finding, there in zip(findings, present.any(dim=0), strict=True) if not there]
+    has_positives = present.any(dim=0)
+    absent = [str(finding) for finding, any_ in zip(findings, has_positives, strict=True) if not any_]
     if absent:
         notices.append(
             f"{', '.join(absent)}: no positive among the {len(train)} training images, so the net can only "
-            "learn to say no; prepare more images, or leave it out of data.findings"
+            "learn to predict its absence; prepare more images, or leave it out of data.findings"
         )
     return tuple(notices)

@@ -1,4 +1,4 @@
-"""A run between its first and its last step: what it holds, and the moves that the loop makes."""
+"""One training run: its state, and the steps of the training loop."""
 
 import copy
 import time
@@ -35,23 +35,23 @@ from thorax.training.validation import PLAIN, ValidationMetrics, measure, predic
 __all__ = ["Run"]
 
 _SUMMARY_STEPS = 20
-"""Steps between two summaries in the log. Only there, and for a checkpoint, does the CPU wait for a GPU."""
+"""Steps between summaries in the log. The CPU waits for a GPU only for these and for checkpoints."""
 
 
 class Run:
-    """A run: its net, its place, its log and its checkpoints.
+    """A training run: its learner, progress, log and checkpoints.
 
     Args:
-        recipe: What to do.
-        plan: On which images.
-        machine: Where.
+        recipe: The recipe.
+        plan: The images.
+        compute: Device and arithmetic.
         log: The open log, cut to where `checkpoint` was written.
-        checkpointer: Where checkpoints go.
-        checkpoint: Where to go on; None begins anew.
+        checkpointer: Writes checkpoints.
+        checkpoint: The checkpoint to resume from; None starts a new run.
 
     Attributes:
-        learner: Net, optimizer and averages.
-        state: How far the run is.
+        learner: Net, optimizer and moving average.
+        state: Progress of the run.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class Run:
         recipe: Recipe,
         plan: TrainingPlan,
         *,
-        machine: ComputeConfig,
+        compute: ComputeConfig,
         log: Logbook,
         checkpointer: Checkpointer,
         checkpoint: Checkpoint | None,
     ) -> None:
         self._recipe = recipe
         self._plan = plan
-        self._machine = machine
+        self._compute = compute
         self._log = log
         self._checkpointer = checkpointer
-        # Before the net takes memory: whether they fit is then the same when a run is resumed.
+        # Before the net takes memory, so that a resumed run decides alike whether they fit.
         self._pixels = {
-            name: PartPixels(part, machine.device)
+            name: PartPixels(part, compute.device)
             for name, part in (("train", plan.train), ("val", plan.val), ("test", plan.test))
             if part is not None
         }
@@ -81,7 +81,7 @@ class Run:
             positives=present.sum(dim=0).double().numpy(),
             negatives=(known & ~present).sum(dim=0).double().numpy(),
             steps=plan.steps,
-            machine=machine,
+            compute=compute,
             pretrained=checkpoint is None,
         )
         self.state = RunState()
@@ -89,13 +89,13 @@ class Run:
         if checkpoint is not None:
             self.state, self._best = checkpoint.state, checkpoint.best
             self.learner.restore(checkpoint.tensors, checkpoint.extra)
-        # A net of its own for looking at validation, whose weights are laid into it; not compiled, which
-        # would take longer than it saves in most runs.
+        # A second net for validation, into which weights are copied. It is not compiled, which would take
+        # longer than it saves in most runs.
         self._eval_net = copy.deepcopy(self.learner.classifier).eval()
-        self._augment = compiled(self._augmented) if machine.compiled else self._augmented
-        self._pace = Throughput()
+        self._augment = compiled(self._augment_batch) if compute.compiled else self._augment_batch
+        self._throughput = Throughput()
         self._recent_loss: float | None = None
-        self._epoch_began = time.monotonic()
+        self._epoch_start = time.monotonic()
 
     @property
     def is_over(self) -> bool:
@@ -104,15 +104,15 @@ class Run:
 
     @property
     def steps_done(self) -> int:
-        """Steps of the run that are finished."""
+        """Finished steps of the run."""
         return self.state.epoch * self._plan.steps + self.state.step
 
     def batches(self) -> Iterator[Batch]:
-        """Yield what is left of the current epoch."""
+        """Yield the remaining batches of the current epoch."""
         training = self._recipe.training
         self.learner.begin_epoch(self.state.epoch)
-        self._epoch_began = time.monotonic()
-        self._pace.rest()
+        self._epoch_start = time.monotonic()
+        self._throughput.rest()
         return training_batches(
             self._plan.train,
             self._pixels["train"],
@@ -124,12 +124,12 @@ class Run:
         )
 
     def step(self, batch: Batch) -> None:
-        """Take one step; now and then, sum up the latest in the log.
+        """Take one step; every 20 steps, write a summary to the log.
 
         Raises:
             NonFiniteLoss: The loss of this or a recent step is not finite.
         """
-        images, targets, known = self._drawn(batch)
+        images, targets, known = self._augmented(batch)
         step = self.state.step
         self.learner.step(
             images,
@@ -140,16 +140,16 @@ class Run:
             step=self.steps_done,
         )
         self.state = replace(self.state, step=step + 1)
-        self._pace.count(len(batch.positions))
+        self._throughput.count(len(batch.positions))
         if (step + 1) % _SUMMARY_STEPS == 0 or step + 1 == self._plan.steps:
-            self._sum_up()
+            self._log_summary()
 
     def progress(self) -> Progress:
-        """Return where the run is: each epoch is a stage, whose detail has loss and time left of the run."""
+        """Return the progress: each epoch is a stage; the detail shows loss and remaining time of the run."""
         epochs, batch_size = self._recipe.training.epochs, self._recipe.training.batch_size
-        rate = self._pace.images_per_second
+        rate = self._throughput.images_per_second
         left = (self._plan.steps - self.state.step) * batch_size
-        run_left = self._pace.seconds_left(epochs * self._plan.steps - self.steps_done)
+        run_left = self._throughput.seconds_left(epochs * self._plan.steps - self.steps_done)
         details = [
             *([] if self._recent_loss is None else [f"loss {self._recent_loss:.4f}"]),
             *([] if run_left is None else [f"all epochs: {timedelta(seconds=round(run_left))} left"]),
@@ -164,17 +164,17 @@ class Run:
         )
 
     def end_epoch(self, check: Callable[[], None]) -> None:
-        """Validate, choose, and go on to the next epoch.
+        """Validate, choose, and move to the next epoch.
 
         Args:
-            check: Called during validation where the run may be stopped; the epoch is then not ended.
+            check: Called during validation; it may raise to stop the run, and the epoch then remains open.
         """
         self._refuse_bad_loss()
         logits = self._logits("val", self.learner.weights(), check)
         validation = measure(logits, self._plan.val.targets, self._plan.findings)
         lr = self._learning_rate(self.steps_done - 1)
-        # Before the epoch is closed: stopped here, it is measured again.
-        on_test = self._measured_on_test(check)
+        # Before the epoch is closed, so that a run stopped here measures it again.
+        test_macro_auc = self._test_macro_auc(check)
         self._conclude(validation)
         self._log.write(
             "epoch",
@@ -184,13 +184,13 @@ class Run:
             macro_auc=validation.macro_auc,
             auc=dict(zip(map(str, self._plan.findings), validation.auc, strict=True)),
             lr=lr,
-            seconds=round(time.monotonic() - self._epoch_began, 3),
+            seconds=round(time.monotonic() - self._epoch_start, 3),
         )
-        if on_test is not None:
-            self._log.write(TEST_CURVE, epoch=self.state.epoch, macro_auc=on_test)
+        if test_macro_auc is not None:
+            self._log.write(TEST_CURVE, epoch=self.state.epoch, macro_auc=test_macro_auc)
 
-    def _measured_on_test(self, check: Callable[[], None]) -> float | None:
-        """Return the epoch's mean AUC on the test part, if that is recorded; it goes nowhere but the log."""
+    def _test_macro_auc(self, check: Callable[[], None]) -> float | None:
+        """Return the epoch's mean AUC on the test part if it is recorded; it is used only in the log."""
         test = self._plan.test
         if test is None:
             return None
@@ -198,7 +198,7 @@ class Run:
         return measure(logits, test.targets, self._plan.findings).macro_auc
 
     def save_if_due(self, *, epoch_ended: bool = False) -> None:
-        """Write a checkpoint if it is time for one."""
+        """Write a checkpoint if one is due."""
         if self._checkpointer.is_due(epoch_ended=epoch_ended):
             self.save()
 
@@ -206,14 +206,14 @@ class Run:
         """Write a checkpoint.
 
         Raises:
-            NonFiniteLoss: The state is not worth keeping; the checkpoint before it stays.
+            NonFiniteLoss: The weights have diverged; the previous checkpoint is kept.
         """
         self._refuse_bad_loss()
         self.state = replace(self.state, events=self._log.secure())
         self._checkpointer.write(self.state, self.learner.extra(), self.learner.tensors(), self._best)
 
     def select(self) -> tuple[int, Mapping[str, Tensor]]:
-        """Put the chosen weights into the net; return their epoch, counted from 1, and the weights."""
+        """Load the chosen weights into the net; return their epoch, counted from 1, and the weights."""
         by_metric = self._recipe.selection.checkpoint == "best"
         best = self._best if by_metric else None
         weights = self.learner.weights() if best is None else best.weights
@@ -221,14 +221,14 @@ class Run:
         return self.state.epoch if best is None else best.epoch, self.learner.classifier.state_dict()
 
     def pipeline_logits(self) -> Float64[np.ndarray, "n k"]:
-        """Return the logits of the validation images by the chosen weights, as the bundle will give them."""
+        """Return the validation logits with the chosen weights, as the bundle will compute them."""
         self._eval_net.load_state_dict(self.learner.classifier.state_dict())
         return self._predict("val", lambda: None, self._recipe.test_time)
 
     def _logits(
         self, part: str, weights: Mapping[str, Tensor], check: Callable[[], None]
     ) -> Float64[np.ndarray, "n k"]:
-        """Return the logits of a part by these weights; `check` is called after each batch."""
+        """Return the logits of a part with these weights; `check` is called after each batch."""
         self._eval_net.load_state_dict(weights)
         return self._predict(part, check, PLAIN)
 
@@ -244,20 +244,20 @@ class Run:
             test_time=test_time,
         )
 
-    def _drawn(self, batch: Batch) -> tuple[Images, TargetsTensor, KnownTensor]:
+    def _augmented(self, batch: Batch) -> tuple[Images, TargetsTensor, KnownTensor]:
         """Augment a batch on the device."""
         spec, seed, epoch = self._recipe.augment, self._recipe.training.seed, self.state.epoch
         params = draw_augment(spec, seed=seed, epoch=epoch, positions=batch.positions)
         share = None
         targets, known = batch.targets, batch.known
         if spec.mixup:
-            drawn = draw_mixup(spec.mixup, seed=seed, epoch=epoch, positions=batch.positions)
-            share = to_device(drawn, self._machine.device)
+            shares = draw_mixup(spec.mixup, seed=seed, epoch=epoch, positions=batch.positions)
+            share = to_device(shares, self._compute.device)
             targets, known = mix_targets(targets, known, share)
-        return self._augment(batch.pixels, params.to(self._machine.device), share), targets, known
+        return self._augment(batch.pixels, params.to(self._compute.device), share), targets, known
 
-    def _augmented(self, pixels: PixelsTensor, params: AugmentParams, share: Tensor | None) -> Images:
-        """Return the images that the net learns from: what is compiled."""
+    def _augment_batch(self, pixels: PixelsTensor, params: AugmentParams, share: Tensor | None) -> Images:
+        """Return the images that the net learns from; this function is compiled."""
         size = self._recipe.model.input_size
         images = apply_augment(pixels, params, spec=self._recipe.augment, input_size=size)
         return images if share is None else mix_images(images, share)
@@ -272,7 +272,7 @@ class Run:
         )
         return scheduled * self.state.plateau.scale
 
-    def _sum_up(self) -> None:
+    def _log_summary(self) -> None:
         self._refuse_bad_loss()
         step = self.state.step
         latest = self.learner.losses[(step - 1) // _SUMMARY_STEPS * _SUMMARY_STEPS : step]
@@ -283,7 +283,7 @@ class Run:
             step=self.steps_done,
             loss=self._recent_loss,
             lr=self._learning_rate(self.steps_done - 1),
-            images_per_second=round(self._pace.mark(), 1),
+            images_per_second=round(self._throughput.mark(), 1),
         )
 
     def _refuse_bad_loss(self) -> None:
@@ -294,13 +294,13 @@ class Run:
         raise NonFiniteLoss(
             f"the loss is not finite at step {bad + 1} of epoch {self.state.epoch + 1} "
             f"(step {step + 1} of the run), with learning rate {self._learning_rate(step):.3g}; "
-            "the last checkpoint is from before. "
+            "the last checkpoint was written before that. "
             "Start again with a lower optim.lr, a longer schedule.warmup_epochs or "
             "training.gradient_clip=1, and training.precision=float32 on a GPU"
         )
 
     def _conclude(self, validation: ValidationMetrics) -> None:
-        """Bring what was measured into the state, and close the epoch."""
+        """Update the state with the validation metrics, and close the epoch."""
         state, stopping = self.state, self._recipe.early_stopping
         epoch = state.epoch + 1
         changes: dict[str, Any] = {
@@ -312,9 +312,10 @@ class Run:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.learner.weights().items()}
             self._best = Best(epoch, weights)
         if stopping is not None:
-            watched = validation.score(stopping.metric)
-            if state.watched is None or watched > state.watched:
-                changes |= {"watched": watched, "waited": 0}
+            monitored = validation.score(stopping.metric)
+            if state.watched is None or monitored > state.watched:
+                changes |= {"watched": monitored, "waited": 0}
             else:
-                changes |= {"waited": state.waited + 1, "stopped": state.waited + 1 >= stopping.patience}
+                epochs = state.waited + 1
+                changes |= {"waited": epochs, "stopped": epochs >= stopping.patience}
         self.state = replace(state, epoch=epoch, step=0, **changes)

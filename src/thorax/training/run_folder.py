@@ -1,4 +1,4 @@
-"""The folder of a run: what it is of, how far it came, and whether one may go on in it."""
+"""The folder of a run: its identity, its summary, and the checks before a run is resumed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,19 +41,19 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunSummary:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
         folder: The run's folder.
         bundle: The bundle's folder.
-        epochs: Epochs that were trained.
-        stopped_early: Whether early stopping ended it.
-        selected_epoch: The epoch whose weights the bundle has, counted from 1.
-        macro_auc: Of these weights on validation; None where no finding has an AUC there.
-        loss: Of these weights on validation, in nats, before calibration.
+        epochs: Number of trained epochs.
+        stopped_early: Whether early stopping ended the run.
+        selected_epoch: The epoch of the bundle's weights, counted from 1.
+        macro_auc: Mean AUC of these weights on validation; None if no finding has an AUC there.
+        loss: Loss of these weights on validation, in nats, before calibration.
         temperature: The fitted temperature.
-        notices: What a user should know, one sentence each.
-        premium: What choosing by the test part would have pretended, where that was recorded.
+        notices: Notices to the user, one sentence each.
+        premium: How optimistic selection on the test part would have been, if recorded.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ class RunSummary:
     premium: SelectionBias | None = None
 
     def __fspath__(self) -> str:
-        """Return the run's folder, so that a summary may be given wherever a bundle's path may."""
+        """Return the run's folder, so that a summary can be passed wherever a bundle's path can."""
         return str(self.folder)
 
     def __repr__(self) -> str:
@@ -91,13 +91,13 @@ class RunSummary:
                     "The dotted line is the chosen epoch.",
                     "Validation chose and calibrated, so evaluate on the test part for a result.",
                     *self.notices,
-                    f"Choosing by the test part would have pretended {bias.excess:.3f} more." if bias else "",
+                    f"Selection on the test part would have reported {bias.excess:.3f} more." if bias else "",
                 ]
             ),
         )
 
     def as_fields(self) -> dict[str, Any]:
-        """Return what the log's last event holds: all but the folders."""
+        """Return the fields of the log's last event: everything except the folders."""
         fields = asdict(self)
         del fields["folder"], fields["bundle"]
         return fields
@@ -105,13 +105,13 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder to train in.
+    """A folder to train in, after the checks.
 
     Attributes:
-        path: Where it is.
-        checkpoint: Where to go on, None for a new run.
-        threads: Threads of the run that is gone on with, None for a new run.
-        finished: The summary of a run that needs nothing more.
+        path: The folder.
+        checkpoint: The checkpoint to resume from, or None.
+        threads: Threads of the run to resume; None for a new run.
+        finished: The summary of a run that has finished, or None.
     """
 
     path: Path
@@ -120,8 +120,8 @@ class RunFolder:
     finished: RunSummary | None = None
 
 
-def identity(recipe: Recipe, store: Store, plan: TrainingPlan, machine: ComputeConfig) -> dict[str, Any]:
-    """Return what must be equal for a run to go on, by its name in the log's first event."""
+def identity(recipe: Recipe, store: Store, plan: TrainingPlan, compute: ComputeConfig) -> dict[str, Any]:
+    """Return what must be unchanged to resume a run, by its key in the log's first event."""
     same = {
         "recipe_sha256": recipe_sha256(recipe),
         "store_fingerprint": store.fingerprint,
@@ -133,7 +133,7 @@ def identity(recipe: Recipe, store: Store, plan: TrainingPlan, machine: ComputeC
     }
     if recipe.training.determinism == "exact":
         same |= {
-            "device": machine.name,
+            "device": compute.name,
             "torch": torch.__version__,
             "timm": version("timm"),
             "thorax": thorax.__version__,
@@ -142,9 +142,9 @@ def identity(recipe: Recipe, store: Store, plan: TrainingPlan, machine: ComputeC
 
 
 def describe_start(
-    recipe: Recipe, plan: TrainingPlan, machine: ComputeConfig, same: Mapping[str, Any]
+    recipe: Recipe, plan: TrainingPlan, compute: ComputeConfig, same: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what the log's first event says."""
+    """Return the fields of the log's first event."""
     return {
         "recipe": recipe.name,
         **same,
@@ -153,19 +153,19 @@ def describe_start(
         "val_images": len(plan.val),
         "steps_per_epoch": plan.steps,
         "findings": [finding.name for finding in plan.findings],
-        "device": machine.name,
-        "threads": machine.threads,
-        "precision": str(machine.dtype).removeprefix("torch."),
+        "device": compute.name,
+        "threads": compute.threads,
+        "precision": str(compute.dtype).removeprefix("torch."),
         "notices": list(plan.notices),
     }
 
 
 @contextmanager
 def lock_run(path: Path) -> Iterator[None]:
-    """Make the folder of a run if it is not there, and hold it: two runs never write to it at once.
+    """Create the folder of a run if it is missing, and lock it against other runs.
 
     Raises:
-        DataError: It is a file, or another process trains in it.
+        DataError: The path is a file, or another process is training in the folder.
     """
     if path.exists() and not path.is_dir():
         raise DataError(f"{path} is a file; give a folder for the run, `out`")
@@ -175,29 +175,30 @@ def lock_run(path: Path) -> Iterator[None]:
 
 
 def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: bool) -> RunFolder:
-    """Make the folder of a new run, or find out where an old one is.
+    """Prepare the folder of a new run, or load the state of an earlier one.
 
     Args:
-        path: The folder, which must be there; `lock_run` makes it.
+        path: The folder, which must exist; `lock_run` creates it.
         recipe: Written into it.
         same: The run's `identity`.
-        resume: Whether a run that is there may be gone on with.
+        resume: Whether a run in the folder may be resumed.
 
     Raises:
-        DataError: The folder holds a run and `resume` is false, or something else, or another run, or it is
+        DataError: The folder holds a run and `resume` is false, a different run, or something else; or it is
             damaged.
     """
-    found = sorted(each.name for each in path.iterdir())
+    names = sorted(entry.name for entry in path.iterdir())
     events = read_log(path / LOG) if (path / LOG).exists() else []
     if not events:
-        # A run that ended before its first event, killed or for want of weights: nothing is lost.
-        _refuse_foreign(path, found)
+        # New, or a run that ended before its first event (killed, or its weights were missing): nothing is
+        # lost.
+        _refuse_foreign(path, names)
         _remove_partial(path)
         write_recipe(recipe, path / "recipe.toml")
         return RunFolder(path)
     if not resume:
         raise DataError(
-            f"{path} holds a run already; set `resume` to go on with it, or give another folder as `out`"
+            f"{path} already holds a run; set `resume` to continue it, or give another folder as `out`"
         )
     start = events[0]
     _refuse_other(path, start, same)
@@ -208,19 +209,19 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
 
 
 def _remove_partial(path: Path) -> None:
-    """Remove what a write left that a kill cut short."""
+    """Remove what interrupted writes left behind."""
     for folder in (path, path / CHECKPOINTS, path / "bundle"):
-        for left in folder.glob(".*.partial"):
-            left.unlink()
+        for partial in folder.glob(".*.partial"):
+            partial.unlink()
 
 
-def _refuse_foreign(path: Path, found: list[str]) -> None:
+def _refuse_foreign(path: Path, names: list[str]) -> None:
     ours = {"recipe.toml", LOG, CHECKPOINTS}
-    foreign = [name for name in found if name not in ours and not fnmatch(name, ".*.partial")]
+    foreign = [name for name in names if name not in ours and not fnmatch(name, ".*.partial")]
     if foreign:
         raise DataError(
-            f"{path} is not empty and holds no run, but {foreign[0]}; give an empty folder, or with "
-            "`resume` that of a run"
+            f"{path} is not empty and does not hold a run, but {foreign[0]}; give an empty folder, or the "
+            "folder of a run with `resume`"
         )
 
 
@@ -241,8 +242,8 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any])
     for key, value in same.items():
         if start.get(key) != value:
             raise DataError(
-                f"{path} cannot be resumed: {names[key]} is another one ({_short(start.get(key))} when "
-                f"it began, now {_short(value)}); give what it began with, or start anew in another folder"
+                f"{path} cannot be resumed: {names[key]} has changed ({_short(start.get(key))} when "
+                f"it started, now {_short(value)}); use the original one, or start again in another folder"
             )
 
 
@@ -253,11 +254,11 @@ def _short(value: Any) -> str:
 
 def _summary(path: Path, end: Mapping[str, Any]) -> RunSummary:
     fields = {key: value for key, value in end.items() if key not in {"event", "time"}}
-    found = fields.pop("premium")
+    bias = fields.pop("premium")
     return RunSummary(
         folder=path,
         bundle=path / "bundle",
         notices=tuple(fields.pop("notices")),
-        premium=SelectionBias(**found) if found else None,
+        premium=SelectionBias(**bias) if bias else None,
         **fields,
     )

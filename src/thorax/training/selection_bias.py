@@ -1,22 +1,22 @@
-"""What choosing the checkpoint on the test part would have pretended.
+"""How optimistic selecting the checkpoint on the test part would have been.
 
-Many published figures are those of the epoch with the best test AUC. A run that is asked to writes down each
-epoch's test AUC, in its log and nowhere else: nothing reads it before the end, when the difference is told.
+Many published results are those of the epoch with the best test AUC. On request, a run records each epoch's
+test AUC in its log, and nowhere else: it is read only at the end, to report the difference.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["TEST_CURVE", "SelectionBias", "read_premium"]
+__all__ = ["TEST_CURVE", "SelectionBias", "read_selection_bias"]
 
 TEST_CURVE = "test-curve"
-"""The log's event with an epoch's test AUC."""
+"""The log event with an epoch's test AUC."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelectionBias:
-    """The honest score beside the one that selection on the test part would have reported.
+    """The honest score, and the one that selection on the test part would have reported.
 
     Attributes:
         epoch: The epoch that validation chose, counted from 1.
@@ -36,8 +36,8 @@ class SelectionBias:
         return self.best_macro_auc - self.macro_auc
 
 
-def read_premium(events: Iterable[Mapping[str, Any]], *, selected_epoch: int) -> SelectionBias | None:
-    """Read the test curve from a run's log; None where none was recorded or no AUC exists there."""
+def read_selection_bias(events: Iterable[Mapping[str, Any]], *, selected_epoch: int) -> SelectionBias | None:
+    """Return the selection bias from a run's log; None if no test curve was recorded or it has no AUC."""
     curve = {
         int(event["epoch"]): float(event["macro_auc"])
         for event in events

@@ -1,4 +1,4 @@
-"""Measuring the net on validation images, in float32 as it will be used."""
+"""Measure the net on validation images, in float32, as in later use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from thorax.training.batches import PartPixels
 __all__ = ["PLAIN", "ValidationMetrics", "macro_findings", "measure", "predict_logits"]
 
 PLAIN = TestTime()
-"""The whole image as it is."""
+"""Only the unchanged image."""
 
 
 @dataclass(frozen=True)
 class ValidationMetrics:
-    """What an epoch is worth on validation data.
+    """The performance of an epoch on validation data.
 
     Attributes:
         loss: Mean binary cross-entropy over the known labels, in nats.
-        auc: Area under the ROC curve of each finding, in order; NaN where it has none.
-        macro_auc: Mean over the findings that have one, without No Finding; NaN if none has.
+        auc: Area under the ROC curve of each finding, in order; NaN if undefined.
+        macro_auc: Mean over the findings with an AUC, without No Finding; NaN if there are none.
     """
 
     loss: float
@@ -51,26 +51,26 @@ def predict_logits(
     check: Callable[[], None],
     test_time: TestTime = PLAIN,
 ) -> Float64[np.ndarray, "n k"]:
-    """Return the logits of all images of a part, in its order; over several views, that of their mean.
+    """Return the logits of all images of a part, in order; with several views, the logit of their mean.
 
     Args:
-        net: In evaluation mode.
+        net: The net, in evaluation mode.
         pixels: Images of the part, on the net's device.
         input_size: Side of the net's input.
-        batch_size: Images at once, at most.
+        batch_size: Most images per forward pass.
         check: Called after each batch; may raise.
-        test_time: Which views of each image.
+        test_time: The views of each image.
     """
-    found = []
+    batches = []
     for members in np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size)):
         logits = view_logits(net, pixels.fetch(members), input_size=input_size, test_time=test_time)
-        found.append(mean_logit(logits, mean_of=test_time.mean_of))
+        batches.append(mean_logit(logits, mean_of=test_time.mean_of))
         check()
-    return np.concatenate(found)
+    return np.concatenate(batches)
 
 
 def macro_findings(targets: Targets, findings: Findings) -> list[bool]:
-    """Return for each finding whether a macro mean includes it: it has positives and negatives here."""
+    """Return for each finding whether the macro mean includes it, that is, has positives and negatives."""
     return [
         finding != NO_FINDING and bool((column == 1).any()) and bool((column == 0).any())
         for finding, column in zip(findings, targets.T, strict=True)
@@ -78,7 +78,7 @@ def macro_findings(targets: Targets, findings: Findings) -> list[bool]:
 
 
 def measure(logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Findings) -> ValidationMetrics:
-    """Compare logits with the labels that are sure; uncertain ones are no measure of anything.
+    """Compare logits with the certain labels; uncertain ones are ignored.
 
     Raises:
         DataError: A logit is not finite.
@@ -86,8 +86,8 @@ def measure(logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Find
     known: Known = targets >= 0
     loss = negative_log_likelihood(targets, known, logits)
     auc = tuple(
-        auroc_score(target[sure] == 1, logit[sure])
-        for target, sure, logit in zip(targets.T, known.T, logits.T, strict=True)
+        auroc_score(target[is_known] == 1, logit[is_known])
+        for target, is_known, logit in zip(targets.T, known.T, logits.T, strict=True)
     )
     counted = [a for a, included in zip(auc, macro_findings(targets, findings), strict=True) if included]
     return ValidationMetrics(loss, auc, float(np.mean(counted)) if counted else float("nan"))
