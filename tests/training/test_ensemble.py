@@ -162,7 +162,7 @@ def imported(bundle):
 def test_an_imported_net_is_calibrated_on_a_split_that_is_named(runs, toy_store, tmp_path):
     foreign = imported(runs[0])
     assert not foreign.all_trained
-    with pytest.raises(BundleError, match="name a split with --split"):
+    with pytest.raises(BundleError, match="name a split with `split`"):
         validation_part(foreign, toy_store, None)
     fitted = write_calibrated(
         at_work(foreign), validation_part(foreign, toy_store, "folder-official"), tmp_path / "b"
@@ -222,7 +222,7 @@ def test_what_cannot_be_united_is_refused(runs, tmp_path):
     manifest = runs[0].manifest
     other_fit = manifest.preparation.model_copy(update={"fit": "crop"})
     refused(
-        "fitted in different ways",
+        "are not square in different ways",
         runs[0],
         replace(runs[0], manifest=manifest.model_copy(update={"preparation": other_fit})),
     )
