@@ -115,7 +115,7 @@ def scores(
     readings = LabeledPredictions(
         targets=target.astype(np.int8)[:, None],
         probabilities=probability(score)[:, None],
-        calls=np.zeros((len(target), 1), np.int8),
+        decisions=np.zeros((len(target), 1), np.int8),
         patients=patient,
         findings=NIH14[:1],
     )

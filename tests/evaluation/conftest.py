@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from thorax.evaluation.inputs.join import Labels, Measured, join_predictions, read_labels
-from thorax.evaluation.inputs.prediction_csv import read_predictions, sound_predictions
+from thorax.evaluation.inputs.join import JoinedPredictions, Labels, join_predictions, read_labels
+from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,6 @@ def nih_labels(shared_data: Path) -> Labels:
 
 
 @pytest.fixture(scope="session")
-def chexnet(chexnet_file: Path, nih_labels: Labels) -> Measured:
+def chexnet(chexnet_file: Path, nih_labels: Labels) -> JoinedPredictions:
     """These predictions beside their labels."""
-    return join_predictions(sound_predictions(read_predictions(chexnet_file))[0], nih_labels)
+    return join_predictions(usable_predictions(read_predictions(chexnet_file))[0], nih_labels)

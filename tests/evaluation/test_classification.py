@@ -15,7 +15,7 @@ from thorax.evaluation.classification import (
     RATES,
     Confusion,
     LabeledPredictions,
-    call,
+    binarize,
     classify,
     rates_of,
 )
@@ -44,14 +44,14 @@ def readings(seed=0, *, images=60, findings=THREE, unsure=False):
     return LabeledPredictions(
         targets=targets,
         probabilities=probabilities,
-        calls=call(probabilities, [0.5] * len(findings)),
+        decisions=binarize(probabilities, [0.5] * len(findings)),
         patients=[f"p{number}" for number in random.integers(0, images // 3, images)],
         findings=findings,
     )
 
 
 def replaced(these, **changes):
-    fields = ("targets", "probabilities", "calls", "patients", "findings")
+    fields = ("targets", "probabilities", "decisions", "patients", "findings")
     return LabeledPredictions(**{name: getattr(these, name) for name in fields} | changes)
 
 
@@ -63,7 +63,7 @@ def repeated(these, counts):
         these,
         targets=these.targets[rows],
         probabilities=these.probabilities[rows],
-        calls=these.calls[rows],
+        decisions=these.decisions[rows],
         patients=patients,
     )
 
@@ -108,11 +108,11 @@ def test_the_report_is_that_of_scikit_learn(seed, images):
     these = readings(seed, images=images)
     report = classify(these, resamples=1)
     alone = sklearn_metrics.precision_recall_fscore_support(
-        these.targets, these.calls, average=None, zero_division=np.nan
+        these.targets, these.decisions, average=None, zero_division=np.nan
     )
     for average in AVERAGES:
         expected = sklearn_metrics.precision_recall_fscore_support(
-            these.targets, these.calls, average=average, zero_division=np.nan
+            these.targets, these.decisions, average=average, zero_division=np.nan
         )
         for rate, column in AS_SCIKIT_LEARN.items():
             if average == "weighted" and these.targets[:, ~np.isnan(alone[column])].sum() == 0:
@@ -123,16 +123,16 @@ def test_the_report_is_that_of_scikit_learn(seed, images):
         for rate, column in AS_SCIKIT_LEARN.items():
             assert finding.rates[rate].interval.value == pytest.approx(alone[column][k], nan_ok=True)
         assert finding.rates["accuracy"].interval.value == pytest.approx(
-            sklearn_metrics.accuracy_score(these.targets[:, k], these.calls[:, k])
+            sklearn_metrics.accuracy_score(these.targets[:, k], these.decisions[:, k])
         )
         assert finding.rates["all_negative_accuracy"].interval.value == pytest.approx(
             1 - np.mean(these.targets[:, k])
         )
     assert report.exact_match.interval.value == pytest.approx(
-        sklearn_metrics.accuracy_score(these.targets, these.calls)
+        sklearn_metrics.accuracy_score(these.targets, these.decisions)
     )
     assert report.hamming_loss.interval.value == pytest.approx(
-        sklearn_metrics.hamming_loss(these.targets, these.calls)
+        sklearn_metrics.hamming_loss(these.targets, these.decisions)
     )
     assert report.support == these.targets.sum()
 
@@ -141,16 +141,16 @@ def test_the_report_is_that_of_scikit_learn(seed, images):
 @given(st.integers(0, 2**16))
 def test_only_sure_labels_and_calls_count(seed):
     these = readings(seed, unsure=True)
-    these = replaced(these, calls=call(these.probabilities, [0.5, None, 0.4]))
+    these = replaced(these, decisions=binarize(these.probabilities, [0.5, None, 0.4]))
     report = classify(these, resamples=1)
     for k, finding in enumerate(report.findings):
-        rows = (these.targets[:, k] >= 0) & (these.calls[:, k] >= 0)
-        slow = slow_rates(these.targets[rows, k], these.calls[rows, k])
+        rows = (these.targets[:, k] >= 0) & (these.decisions[:, k] >= 0)
+        slow = slow_rates(these.targets[rows, k], these.decisions[rows, k])
         assert {name: measure.interval.value for name, measure in finding.rates.items()} == pytest.approx(
             slow, nan_ok=True
         )
     complete = np.all(these.targets[:, [0, 2]] >= 0, axis=1)
-    right = np.all(these.targets[:, [0, 2]] == these.calls[:, [0, 2]], axis=1)
+    right = np.all(these.targets[:, [0, 2]] == these.decisions[:, [0, 2]], axis=1)
     assert report.exact_match.over == complete.sum()
     assert report.exact_match.interval.value == pytest.approx(np.mean(right[complete]))
     assert report.averages["macro"]["sensitivity"].over == 2
@@ -191,7 +191,7 @@ def test_intervals_of_rates_count_each_patients_images():
     for k, finding in enumerate(report.findings):
         hits, positives, called_or_ill = (dict.fromkeys(names, 0.0) for _ in range(3))
         for patient, target, called in zip(
-            these.patients, these.targets[:, k], these.calls[:, k], strict=True
+            these.patients, these.targets[:, k], these.decisions[:, k], strict=True
         ):
             if target in (0, 1):
                 hits[patient] += target == 1 and called == 1
@@ -215,7 +215,7 @@ def test_worked_by_hand():
     these = LabeledPredictions(
         targets=np.array([[1, 0], [1, 1], [0, 0], [0, 0]], dtype=np.int8),
         probabilities=np.array([[0.9, 0.1], [0.2, 0.2], [0.8, 0.1], [0.1, 0.1]]),
-        calls=np.array([[1, 0], [0, 0], [1, 0], [0, 0]], dtype=np.int8),
+        decisions=np.array([[1, 0], [0, 0], [1, 0], [0, 0]], dtype=np.int8),
         patients=["a", "a", "b", "c"],
         findings=(EDEMA, HERNIA),
     )
@@ -249,7 +249,7 @@ def test_no_finding_is_in_no_average():
             these,
             targets=these.targets[:, two],
             probabilities=these.probabilities[:, two],
-            calls=these.calls[:, two],
+            decisions=these.decisions[:, two],
             findings=(EDEMA, MASS),
         ),
         resamples=30,
@@ -265,7 +265,7 @@ def test_no_finding_is_in_no_average():
 
 def test_without_calls_everything_is_undefined():
     these = readings(6)
-    report = classify(replaced(these, calls=call(these.probabilities, [None] * 3)), resamples=5)
+    report = classify(replaced(these, decisions=binarize(these.probabilities, [None] * 3)), resamples=5)
     assert all(math.isnan(value) for value in values(report).values())
     assert report.averages["macro"]["f1"].over == 0
     assert report.averages["macro"]["f1"].undefined_resamples == 5
@@ -280,13 +280,13 @@ def test_neither_order_nor_labels_turned_round_surprise(seed):
         these,
         targets=these.targets[order],
         probabilities=these.probabilities[order],
-        calls=these.calls[order],
+        decisions=these.decisions[order],
         patients=[these.patients[row] for row in order],
     )
     first, second = classify(these, resamples=20), classify(moved, resamples=20)
     assert values(first) == pytest.approx(values(second), abs=1e-12)
     assert first.findings == second.findings
-    turned = classify(replaced(these, targets=1 - these.targets, calls=1 - these.calls), resamples=20)
+    turned = classify(replaced(these, targets=1 - these.targets, decisions=1 - these.decisions), resamples=20)
     for one, other in zip(first.findings, turned.findings, strict=True):
         assert one.rates["sensitivity"] == other.rates["specificity"]
         assert one.rates["ppv"] == other.rates["npv"]
@@ -299,7 +299,7 @@ def test_twice_each_image_changes_no_number():
         these,
         targets=np.tile(these.targets, (2, 1)),
         probabilities=np.tile(these.probabilities, (2, 1)),
-        calls=np.tile(these.calls, (2, 1)),
+        decisions=np.tile(these.decisions, (2, 1)),
         patients=[*these.patients, *these.patients],
     )
     one, two = classify(these, resamples=20), classify(twice, resamples=20)
@@ -319,11 +319,11 @@ def test_rates_of_nothing_are_undefined():
 
 def test_calls_reach_their_thresholds():
     probabilities = np.array([[0.5, 0.2, 0.9], [0.4, 0.3, 0.8]])
-    assert call(probabilities, [0.5, 0.25, None]).tolist() == [[1, 0, NOT_LABELED], [0, 1, NOT_LABELED]]
+    assert binarize(probabilities, [0.5, 0.25, None]).tolist() == [[1, 0, NOT_LABELED], [0, 1, NOT_LABELED]]
     with pytest.raises(DataError, match=r"^2 thresholds do not fit 3 findings; give one for each"):
-        call(probabilities, [0.5, 0.5])
+        binarize(probabilities, [0.5, 0.5])
     with pytest.raises(DataError, match=r"^threshold 1 of 3 is not a number; give None for none"):
-        call(probabilities, [0.5, math.nan, 0.5])
+        binarize(probabilities, [0.5, math.nan, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_calls_reach_their_thresholds():
     [
         (
             {"patients": ["a"]},
-            r"^targets, probabilities and calls of shape \(60, 3\), .* do not fit 1 im",
+            r"^targets, probabilities and decisions of shape \(60, 3\), .* do not fit 1 im",
         ),
         (
             {"probabilities": np.full((60, 3), 2.5)},
@@ -350,7 +350,7 @@ def test_nothing_to_measure_is_refused():
         LabeledPredictions(
             targets=np.zeros((0, 1), dtype=np.int8),
             probabilities=np.zeros((0, 1)),
-            calls=np.zeros((0, 1), dtype=np.int8),
+            decisions=np.zeros((0, 1), dtype=np.int8),
             patients=[],
             findings=(EDEMA,),
         )
@@ -366,14 +366,14 @@ def test_a_real_chexnet_at_a_tenth(shared_data):
     these = LabeledPredictions(
         targets=np.array([[finding.name in names for finding in NIH14] for names in present], dtype=np.int8),
         probabilities=probabilities,
-        calls=call(probabilities, [0.1] * 14),
+        decisions=binarize(probabilities, [0.1] * 14),
         patients=[labels[row["Image Index"]]["Patient ID"] for row in rows],
         findings=NIH14,
     )
     report = classify(these, resamples=200)
     assert (report.num_images, report.num_patients) == (11_516, 3_093)
     text = sklearn_metrics.classification_report(
-        these.targets, these.calls, output_dict=True, zero_division=np.nan
+        these.targets, these.decisions, output_dict=True, zero_division=np.nan
     )
     names = {"sensitivity": "recall", "ppv": "precision", "f1": "f1-score"}
     for average in AVERAGES:

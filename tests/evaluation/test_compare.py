@@ -277,10 +277,10 @@ def test_values_are_valid_from_birth():
     labeled = labeled_images()
     one = model("one", labeled)
     with pytest.raises(
-        DataError, match=r"images of model one stand there twice or more \(first: 00000000\.png"
+        DataError, match=r"images of model one are listed more than once \(first: 00000000\.png"
     ):
         replace(one, images=[labeled.images[0], *labeled.images[:-1]])
-    with pytest.raises(DataError, match=r"images of the labels stand there twice"):
+    with pytest.raises(DataError, match=r"images of the labels are listed more than once"):
         replace(labeled, images=["a"] * len(labeled.images))
     with pytest.raises(
         DataError, match=r"^scores of shape .* of model one do not fit .* and 2 findings; give"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thorax.errors import DataError
-from thorax.evaluation.classification import rates_of, tally
+from thorax.evaluation.classification import confusion_cells, rates_of
 from thorax.evaluation.prevalence import (
     LabelShift,
     estimate_prevalence,
@@ -74,7 +74,9 @@ def test_predictive_values_of_nothing_are_undefined():
     ppv, npv = predictive_values(np.array([0.0, 1.0, np.nan]), np.array([1.0, 0.0, 0.5]), prevalence=0.2)
     assert np.isnan(ppv).tolist() == [True, False, True]  # the first calls nothing
     assert np.isnan(npv).tolist() == [False, True, True]  # the second calls everything
-    with pytest.raises(DataError, match=r"^a prevalence of 3.0 is none; give a share in \[0, 1\], such as"):
+    with pytest.raises(
+        DataError, match=r"^a prevalence of 3.0 is not a share; give a share in \[0, 1\], such as"
+    ):
         predictive_values(one(0.5), one(0.5), prevalence=3.0)
 
 
@@ -82,7 +84,7 @@ def test_at_their_own_prevalence_predictive_values_are_those_measured():
     random = np.random.default_rng(0)
     target, called = random.random(500) < 0.2, random.random(500) < 0.3
     patient = random.integers(0, 100, 500)
-    rates = rates_of(tally(target, called).sum(axis=0))
+    rates = rates_of(confusion_cells(target, called).sum(axis=0))
     found = predictive_values_at(
         target, called, patient=patient, prevalence=float(np.mean(target)), resamples=20
     )
@@ -97,7 +99,7 @@ def test_intervals_are_those_of_a_loop_over_resamples():
     ppv = []
     for row in resample_counts(15, resamples=40, seed=3):
         rows = np.repeat(np.arange(60), row[patient])
-        rates = rates_of(tally(target[rows], called[rows]).sum(axis=0))
+        rates = rates_of(confusion_cells(target[rows], called[rows]).sum(axis=0))
         ppv.append(predictive_values(one(rates[0]), one(rates[1]), prevalence=0.05)[0][0])
     few = percentile_interval(
         found.ppv.value, np.array(ppv), patients=effective_patients(np.bincount(patient))
@@ -163,8 +165,8 @@ def test_nobody_or_everybody_is_an_answer():
     ("probability", "trained", "why"),
     [
         ([], 0.5, "there are no images"),
-        ([0.2, 0.3], 0.0, "the prevalence in training is 0, from which no other can be told"),
-        ([0.2, 0.3], math.nan, "the prevalence in training is nan, from which no other can be told"),
+        ([0.2, 0.3], 0.0, "the prevalence in training is 0, from which no other can be estimated"),
+        ([0.2, 0.3], math.nan, "the prevalence in training is nan, from which no other can be estimated"),
         ([0.2, 0.2], 0.5, "all 2 probabilities are equal"),
     ],
 )

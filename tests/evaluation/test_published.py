@@ -69,7 +69,8 @@ def test_each_kind_of_split_has_its_column():
 def test_a_mixed_column_cannot_be_made():
     chexnet, wang = BY_NAME["CheXNet", "random"], BY_NAME["Wang 2017", "official"]
     with pytest.raises(
-        DataError, match=r"^CheXNet was measured on a split of kind 'random' and cannot stand in a column of"
+        DataError,
+        match=r"^CheXNet was measured on a split of kind 'random' and cannot be listed with results of",
     ):
         ComparableResults("official", (wang, chexnet))
     with pytest.raises(DataError, match=r"^Wang 2017 was measured"):

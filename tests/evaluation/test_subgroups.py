@@ -10,7 +10,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
-from thorax.evaluation.classification import LabeledPredictions, call
+from thorax.evaluation.classification import LabeledPredictions, binarize
 from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.subgroups import (
     AGE_BANDS,
@@ -25,7 +25,7 @@ from thorax.evaluation.subgroups import (
 from thorax.findings import NIH14, NO_FINDING, find_finding
 
 EDEMA, MASS = find_finding("Edema"), find_finding("Mass")
-FIELDS = ("targets", "probabilities", "calls", "patients", "findings")
+FIELDS = ("targets", "probabilities", "decisions", "patients", "findings")
 
 
 def cohort(seed=0, *, images=400, groups=2, findings=(EDEMA, MASS)):
@@ -37,7 +37,7 @@ def cohort(seed=0, *, images=400, groups=2, findings=(EDEMA, MASS)):
     readings = LabeledPredictions(
         targets=targets,
         probabilities=probabilities,
-        calls=call(probabilities, [0.5] * len(findings)),
+        decisions=binarize(probabilities, [0.5] * len(findings)),
         patients=np.concatenate([np.arange(80), random.integers(0, 80, images - 80)]),
         findings=findings,
     )
@@ -59,7 +59,7 @@ def slow(readings, rows, k):
         return math.nan, math.nan
     return (
         roc_auc_score(target, readings.probabilities[rows, k]),
-        recall_score(target, readings.calls[rows, k]),
+        recall_score(target, readings.decisions[rows, k]),
     )
 
 
@@ -127,7 +127,7 @@ def test_gaps_are_paired_on_the_same_resamples(groups):
 def test_a_side_of_exactly_one_has_an_interval_and_so_has_the_gap():
     readings, axis = cohort(4, findings=(EDEMA,))
     own, sick = axis.group == 0, readings.targets[:, 0] == 1
-    readings.calls[own & sick, 0] = 1
+    readings.decisions[own & sick, 0] = 1
     readings.probabilities[own, 0] = np.where(sick, 0.9, 0.1)[own]
     group = evaluate_subgroups(readings, axis, resamples=20)[0]
     (finding,) = group.findings
@@ -190,9 +190,11 @@ def test_too_few_patients_are_not_available_but_counted():
 
 def test_without_an_operating_point_there_is_no_sensitivity():
     readings, axis = cohort(6)
-    calls = readings.calls.copy()
-    calls[:, 0] = NOT_LABELED
-    changed = LabeledPredictions(**{name: getattr(readings, name) for name in FIELDS} | {"calls": calls})
+    decisions = readings.decisions.copy()
+    decisions[:, 0] = NOT_LABELED
+    changed = LabeledPredictions(
+        **{name: getattr(readings, name) for name in FIELDS} | {"decisions": decisions}
+    )
     group = evaluate_subgroups(changed, axis, resamples=5)[0]
     assert not group.findings[0].sensitivity.exists
     assert group.findings[0].auc.exists
@@ -227,7 +229,9 @@ def test_nothing_known_gives_no_groups():
 
 def test_another_number_of_images_is_refused():
     readings, _ = cohort(9)
-    with pytest.raises(DataError, match=r"^3 images are divided by sex, and 400 were read; give both in"):
+    with pytest.raises(
+        DataError, match=r"^3 images are divided by sex, but 400 were predicted; give both for"
+    ):
         evaluate_subgroups(readings, sex_axis(["F", "M", "F"]))
 
 
@@ -244,7 +248,7 @@ def test_a_real_chexnet_by_view_and_age(shared_data):
             dtype=np.int8,
         ),
         probabilities=probabilities,
-        calls=call(probabilities, [0.1] * 14),
+        decisions=binarize(probabilities, [0.1] * 14),
         patients=[row["Patient ID"] for row in rows],
         findings=NIH14,
     )

@@ -44,7 +44,7 @@ def test_thresholds_of_validation_are_reported_on_test_as_they_are():
     chosen = points(VALIDATION)
     assert refuse_tuned(chosen, TEST, allow=False) == chosen
     assert chosen.name == "youden"
-    assert chosen.told == (
+    assert chosen.describe() == (
         "thresholds by the rule youden, chosen on the val part of nih-official "
         "(8,000 images of 2,800 patients)"
     )
@@ -66,7 +66,7 @@ def test_thresholds_of_the_reported_part_are_refused_or_marked(chosen_on):
     marked = refuse_tuned(chosen, TEST, allow=True)
     assert marked.test_tuned
     assert TUNED_MARK in marked.name
-    assert TUNED_MARK in marked.told
+    assert TUNED_MARK in marked.describe()
 
 
 def test_one_half_is_nobodys_choice():
@@ -88,7 +88,7 @@ def test_a_file_gives_thresholds_and_their_origin(tmp_path):
     assert read_threshold_set(path, (MASS, EDEMA)).chosen_on == VALIDATION
     path.write_text(json.dumps({**value, "chosen_on": None}))
     unknown = read_threshold_set(path, (MASS, EDEMA))
-    assert unknown.told == "thresholds of thresholds.json, which does not say what chose them"
+    assert unknown.describe() == "thresholds of thresholds.json, which does not say what chose them"
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Evaluation: statistics of predictions, with intervals. NumPy only."""
+"""Statistics of predictions, with confidence intervals; needs only NumPy and SciPy."""

@@ -1,11 +1,11 @@
-"""What yes and no are worth: confusion counts, and every rate that is made of them, with intervals.
+"""Confusion counts and the rates computed from them, with intervals.
 
-Everything is a sum over patients. The counts of each patient stand in one row of a matrix, so that a
-resample of patients is a product with its weights, and thousands of resamples are a few matrix products.
+Everything is a sum over patients. The counts of each patient are one row of a matrix, so that thousands of
+resamples of patients are a few matrix products.
 
 Rates of one finding, micro averages, exact match and Hamming loss are shares of images, often near 0 or 1,
-where resampling fails: they have Wilson's interval with patients as the unit (see `proportions`). The other
-averages are no shares and have the bootstrap's.
+where resampling fails: they have Wilson's interval with patients as the unit (`share_interval`). The other
+averages are not shares, and have bootstrap intervals.
 """
 
 import math
@@ -33,70 +33,70 @@ __all__ = [
     "AVERAGES",
     "RATES",
     "Average",
-    "Calls",
     "Classification",
     "Confusion",
+    "Decisions",
     "FindingClassification",
     "LabeledPredictions",
     "Measure",
     "Rate",
-    "call",
+    "binarize",
     "classify",
+    "confusion_cells",
     "rates_of",
     "resampled_sums",
-    "tally",
 ]
 
-Calls = Int8[np.ndarray, "n k"]
-"""What is said of each image: 1 called positive, 0 called negative, `NOT_LABELED` not said."""
+Decisions = Int8[np.ndarray, "n k"]
+"""The decision for each image and finding: 1 positive, 0 negative, `NOT_LABELED` without a threshold."""
 
 Rate = Literal["sensitivity", "specificity", "ppv", "npv", "f1", "accuracy", "all_negative_accuracy"]
 """A quotient of confusion counts. Recall is sensitivity, precision is PPV (positive predictive value)."""
 
 RATES: Final[tuple[Rate, ...]] = get_args(Rate)
-"""The rates in the order in which arrays hold them."""
+"""The rates, in their order in arrays."""
 
 Average = Literal["micro", "macro", "weighted", "samples"]
-"""How rates become one: over all labels pooled, over findings, over findings weighted by their positives,
-over images."""
+"""Averages of a rate: over all labels pooled, over findings, over findings weighted by their positives, over
+images."""
 
 AVERAGES: Final[tuple[Average, ...]] = get_args(Average)
 """The averages, in the order of scikit-learn's classification report."""
 
-Tally = Float64[np.ndarray, "*any 4"]
+ConfusionCounts = Float64[np.ndarray, "*any 4"]
 """True positives, false positives, false negatives and true negatives, in this order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LabeledPredictions:
-    """What a model said of some images, and what is true of them, to be measured.
+    """A model's predictions for some images, with their labels.
 
     Attributes:
         targets: Labels; only 1 and 0 count.
         probabilities: In [0, 1].
-        calls: What the operating points make of them; see `call`.
-        patients: Which patient each image is of.
-        findings: What the columns stand for.
+        decisions: The probabilities at the thresholds of an operating point; see `binarize`.
+        patients: The patient of each image.
+        findings: The findings of the columns.
     """
 
     targets: Targets
     probabilities: Probabilities
-    calls: Calls
+    decisions: Decisions
     patients: Sequence[str] | Int64[np.ndarray, " n"]
     findings: Findings
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit, and probabilities that are none."""
+        """Refuse arrays of different shapes, and probabilities outside [0, 1]."""
         check_shapes(
             len(self.patients),
             self.findings,
             targets=self.targets,
             probabilities=self.probabilities,
-            calls=self.calls,
+            decisions=self.decisions,
         )
         outside = ~((self.probabilities >= 0) & (self.probabilities <= 1))
         if np.any(outside):
-            row, column = (int(each[0]) for each in np.nonzero(outside))
+            row, column = (int(indices[0]) for indices in np.nonzero(outside))
             raise DataError(
                 f"{self.findings[column]}: {int(np.sum(outside))} probabilities are not in [0, 1] (first: "
                 f"{self.probabilities[row, column]} in row {row}); give probabilities, not logits"
@@ -104,24 +104,24 @@ class LabeledPredictions:
 
     @property
     def known(self) -> Bool[np.ndarray, "n k"]:
-        """Which labels are sure."""
+        """Which labels are known: present or absent."""
         return np.asarray((self.targets == 0) | (self.targets == 1))
 
     @property
     def patient_numbers(self) -> Int64[np.ndarray, " n"]:
-        """The number of each image's patient, from 0, in the order of their names."""
+        """The number of each image's patient, from 0 in the order of names."""
         _, number = np.unique(np.asarray(self.patients), return_inverse=True)
         return np.asarray(number, dtype=np.int64)
 
     @property
     def in_mean(self) -> Bool[np.ndarray, " k"]:
-        """Which findings averages are taken over: No Finding, the absence of the others, never."""
+        """Which findings enter averages: all except No Finding, which is the absence of the others."""
         return np.array([finding != NO_FINDING for finding in self.findings])
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How many images were called what, and were what."""
+    """Counts of images by decision and label."""
 
     true_positives: int
     false_positives: int
@@ -131,14 +131,14 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number with its interval, and what it is taken over.
+    """A number with its interval and its denominator.
 
     Attributes:
-        interval: NaN where it does not exist.
+        interval: NaN where the number does not exist.
         over: The denominator: images for a rate of one finding, labels for a micro average, findings or
-            images for the other averages. Only what is defined is counted.
-        undefined_resamples: Resamples in which it does not exist; for an average over findings, those in
-            which it is over fewer findings.
+            images with a defined rate for the other averages.
+        undefined_resamples: Resamples in which the number does not exist; for an average over findings, those
+            in which one of the findings is undefined.
     """
 
     interval: Interval
@@ -148,12 +148,12 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class FindingClassification:
-    """One finding's calls against its labels.
+    """One finding's decisions compared with its labels.
 
     Attributes:
         finding: The finding.
-        confusion: Over the images that have a sure label and a call.
-        rates: By name. `all_negative_accuracy` is the accuracy of calling every image negative.
+        confusion: Over the images with a known label and a decision.
+        rates: By name. `all_negative_accuracy` is the accuracy of deciding negative for every image.
     """
 
     finding: Finding
@@ -163,19 +163,19 @@ class FindingClassification:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What the calls of a model are worth on some images.
+    """How well a model's decisions agree with the labels of some images.
 
     Attributes:
-        findings: One entry per finding, in the order of the readings.
-        averages: Over the findings other than No Finding. What is undefined stays out, and `Measure.over`
-            says how much went in. Precision, recall and F1 equal those of scikit-learn's classification
-            report with `zero_division=nan`.
-        support: Labels that are present, over the findings of the averages.
-        exact_match: Share of images of which every finding is called as labelled, over the images of which
-            all findings that have calls are labelled.
-        hamming_loss: Share of labels that are called wrong.
-        num_images: Images.
-        num_patients: Patients.
+        findings: One entry per finding, in the order of the predictions.
+        averages: Over the findings other than No Finding. Undefined rates are left out; `Measure.over` says
+            how many are left. Precision, recall and F1 equal those of scikit-learn's classification report
+            with `zero_division=nan`.
+        support: The number of present labels, over the findings of the averages.
+        exact_match: Share of images with every decision correct, among the images on which every finding with
+            decisions has a known label.
+        hamming_loss: Share of labels with a wrong decision.
+        num_images: The number of images.
+        num_patients: The number of patients.
     """
 
     findings: tuple[FindingClassification, ...]
@@ -187,12 +187,12 @@ class Classification:
     num_patients: int
 
 
-def call(probabilities: Probabilities, thresholds: Sequence[float | None]) -> Calls:
-    """Call positive what reaches its finding's threshold.
+def binarize(probabilities: Probabilities, thresholds: Sequence[float | None]) -> Decisions:
+    """Decide positive where a probability is at or above its finding's threshold, and negative below it.
 
     Args:
         probabilities: One column per finding.
-        thresholds: One per finding; None where there is none, and nothing is called.
+        thresholds: One per finding; None leaves the column without decisions.
 
     Raises:
         DataError: There is not one threshold per finding, or one is not a number.
@@ -200,46 +200,48 @@ def call(probabilities: Probabilities, thresholds: Sequence[float | None]) -> Ca
     if len(thresholds) != probabilities.shape[1]:
         raise DataError(
             f"{len(thresholds)} thresholds do not fit {probabilities.shape[1]} findings; "
-            "give one for each, None where there is none"
+            "give one per finding, None where there is none"
         )
-    calls = np.full(probabilities.shape, NOT_LABELED, dtype=np.int8)
+    decisions = np.full(probabilities.shape, NOT_LABELED, dtype=np.int8)
     for column, threshold in enumerate(thresholds):
         if threshold is None:
             continue
         if math.isnan(threshold):
-            raise DataError(f"threshold {column} of {len(thresholds)} is not a number; give None for none")
-        calls[:, column] = probabilities[:, column] >= threshold
-    return calls
+            raise DataError(
+                f"threshold {column} of {len(thresholds)} is not a number; give None where there is none"
+            )
+        decisions[:, column] = probabilities[:, column] >= threshold
+    return decisions
 
 
-def classify(readings: LabeledPredictions, *, resamples: int = 1000, seed: int = 0) -> Classification:
-    """Measure the calls for each finding and on average, with intervals by patient.
+def classify(predictions: LabeledPredictions, *, resamples: int = 1000, seed: int = 0) -> Classification:
+    """Measure the decisions for each finding and on average, with intervals by patient.
 
     Args:
-        readings: The calls and the labels.
-        resamples: How many resamples of the patients, at least 1; the first of those of `evaluate`.
-        seed: Which ones.
+        predictions: Decisions and labels.
+        resamples: The number of resamples of the patients, at least 1; the same as those of `evaluate`.
+        seed: The seed of the resamples.
     """
-    cells = _cells(readings)
-    images = _image_columns(readings, cells)
+    cells = _cells(predictions)
+    images = _image_columns(predictions, cells)
     columns = np.concatenate([cells.reshape(len(cells), -1), images], axis=1)
-    by_patient = _by_patient(columns, readings.patient_numbers)
+    by_patient = _by_patient(columns, predictions.patient_numbers)
     split = cells.shape[1] * 4
     counted = by_patient[:, :split].reshape(len(by_patient), -1, 4)
     sums = resampled_sums(by_patient, resamples=resamples, seed=seed)
-    tallies = sums[:, :split].reshape(len(sums), -1, 4)
-    used = readings.in_mean
-    images_with = effective_patients(np.bincount(readings.patient_numbers))
+    counts = sums[:, :split].reshape(len(sums), -1, 4)
+    used = predictions.in_mean
+    patients = effective_patients(np.bincount(predictions.patient_numbers))
     return Classification(
         findings=tuple(
-            _finding(finding, tallies[:, column], counted[:, column])
-            for column, finding in enumerate(readings.findings)
+            _finding(finding, counts[:, column], counted[:, column])
+            for column, finding in enumerate(predictions.findings)
         ),
         averages={
-            "micro": _rates(np.sum(tallies[:, used], axis=1), np.sum(counted[:, used], axis=1)),
-            **_averages(tallies[:, used], sums[:, split:-4], patients=images_with),
+            "micro": _rates(np.sum(counts[:, used], axis=1), np.sum(counted[:, used], axis=1)),
+            **_averages(counts[:, used], sums[:, split:-4], patients=patients),
         },
-        support=int(np.sum(tallies[0][used][:, [0, 2]])),
+        support=int(np.sum(counts[0][used][:, [0, 2]])),
         exact_match=_share(sums[:, -4:-2], by_patient[:, -4:-2]),
         hamming_loss=_share(sums[:, -2:], by_patient[:, -2:]),
         num_images=len(cells),
@@ -247,15 +249,18 @@ def classify(readings: LabeledPredictions, *, resamples: int = 1000, seed: int =
     )
 
 
-def tally(present: Bool[np.ndarray, "*any"], called: Bool[np.ndarray, "*any"]) -> Tally:
-    """Return 1 in the one of the four cells that each label falls into."""
-    cells = (present & called, ~present & called, present & ~called, ~present & ~called)
+def confusion_cells(
+    present: Bool[np.ndarray, "*any"], predicted_positive: Bool[np.ndarray, "*any"]
+) -> ConfusionCounts:
+    """Return the one-hot confusion cell of each label, in the order of `ConfusionCounts`."""
+    positive, negative = predicted_positive, ~predicted_positive
+    cells = (present & positive, ~present & positive, present & negative, ~present & negative)
     return np.stack(cells, axis=-1).astype(np.float64)
 
 
-def rates_of(tallies: Tally) -> Float64[np.ndarray, "*any 7"]:
+def rates_of(counts: ConfusionCounts) -> Float64[np.ndarray, "*any 7"]:
     """Return the rates of confusion counts, in the order of `RATES`; NaN where one is undefined."""
-    numerator, denominator = _quotients(tallies)
+    numerator, denominator = _quotients(counts)
     with np.errstate(invalid="ignore"):
         return np.asarray(numerator / np.where(denominator > 0, denominator, np.nan))
 
@@ -263,7 +268,7 @@ def rates_of(tallies: Tally) -> Float64[np.ndarray, "*any 7"]:
 def resampled_sums(
     columns: Float64[np.ndarray, "patient column"], *, resamples: int, seed: int
 ) -> Float64[np.ndarray, "sample column"]:
-    """Return the sums over patients, first as they are, then on each resample of the patients."""
+    """Return the sums over patients, first of the original sample, then of each resample."""
     samples = over_resamples(
         lambda counts: counts.astype(np.float64) @ columns,
         num_patients=len(columns),
@@ -274,41 +279,34 @@ def resampled_sums(
 
 
 def _quotients(
-    tallies: Tally,
+    counts: ConfusionCounts,
 ) -> tuple[Float64[np.ndarray, "*any 7"], Float64[np.ndarray, "*any 7"]]:
-    hit, alarm, miss, clear = np.moveaxis(tallies, -1, 0)
-    every = hit + alarm + miss + clear
-    numerators = (hit, clear, hit, clear, 2 * hit, hit + clear, alarm + clear)
-    denominators = (
-        hit + miss,
-        clear + alarm,
-        hit + alarm,
-        clear + miss,
-        2 * hit + alarm + miss,
-        every,
-        every,
-    )
+    """Return numerator and denominator of each rate, in the order of `RATES`."""
+    tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
+    total = tp + fp + fn + tn
+    numerators = (tp, tn, tp, tn, 2 * tp, tp + tn, fp + tn)
+    denominators = (tp + fn, tn + fp, tp + fp, tn + fn, 2 * tp + fp + fn, total, total)
     return np.stack(numerators, axis=-1), np.stack(denominators, axis=-1)
 
 
-def _cells(readings: LabeledPredictions) -> Float64[np.ndarray, "n k 4"]:
-    counted = readings.known & (readings.calls >= 0)
-    return tally(readings.targets == 1, readings.calls == 1) * counted[:, :, None]
+def _cells(predictions: LabeledPredictions) -> Float64[np.ndarray, "n k 4"]:
+    counted = predictions.known & (predictions.decisions >= 0)
+    return confusion_cells(predictions.targets == 1, predictions.decisions == 1) * counted[:, :, None]
 
 
 def _image_columns(
-    readings: LabeledPredictions, cells: Float64[np.ndarray, "n k 4"]
+    predictions: LabeledPredictions, cells: Float64[np.ndarray, "n k 4"]
 ) -> Float64[np.ndarray, "n column"]:
-    """Return for each image: its rates (0 if undefined), whether each is defined, and four counts.
+    """Return for each image its rates (0 if undefined), whether each is defined, and four counts.
 
-    The counts are: all right, all labelled, labels called wrong, labels.
+    The counts: all decisions correct (0 or 1), all labeled (0 or 1), wrong decisions, labels.
     """
-    cells = cells[:, readings.in_mean]
+    cells = cells[:, predictions.in_mean]
     rates = rates_of(np.sum(cells, axis=1))
-    asked = np.any(readings.calls[:, readings.in_mean] >= 0, axis=0)  # findings that are called at all
+    decided = np.any(predictions.decisions[:, predictions.in_mean] >= 0, axis=0)
     labels = np.sum(cells, axis=(1, 2))
     wrong = np.sum(cells[:, :, 1:3], axis=(1, 2))
-    complete = (labels == np.sum(asked)) & (labels > 0)
+    complete = (labels == np.sum(decided)) & (labels > 0)
     counts = np.stack([complete & (wrong == 0), complete, wrong, labels], axis=1)
     return np.concatenate([np.nan_to_num(rates), ~np.isnan(rates), counts], axis=1)
 
@@ -320,25 +318,25 @@ def _by_patient(
 
 
 def _finding(
-    finding: Finding, tallies: Float64[np.ndarray, "sample 4"], counted: Float64[np.ndarray, "patient 4"]
+    finding: Finding, counts: Float64[np.ndarray, "sample 4"], counted: Float64[np.ndarray, "patient 4"]
 ) -> FindingClassification:
     return FindingClassification(
         finding=finding,
-        confusion=Confusion(*(int(count) for count in tallies[0])),
-        rates=_rates(tallies, counted),
+        confusion=Confusion(*(int(count) for count in counts[0])),
+        rates=_rates(counts, counted),
     )
 
 
 def _rates(
-    tallies: Float64[np.ndarray, "sample 4"], counted: Float64[np.ndarray, "patient 4"]
+    counts: Float64[np.ndarray, "sample 4"], counted: Float64[np.ndarray, "patient 4"]
 ) -> dict[Rate, Measure]:
-    """Return every rate of confusion counts, from the sums of each sample and from each patient's own."""
-    values, (numerator, denominator) = rates_of(tallies), _quotients(counted)
-    either = denominator - numerator / 2  # of F1, whose quotient counts a hit twice: TP + FP + FN
+    """Return every rate from the confusion counts of each sample and of each patient."""
+    values, (numerator, denominator) = rates_of(counts), _quotients(counted)
+    union = denominator - numerator / 2  # of F1, whose quotient counts TP twice: TP + FP + FN
     measures: dict[Rate, Measure] = {}
     for k, rate in enumerate(RATES):
         if rate == "f1":
-            over, interval = either[:, k], f1_interval(numerator[:, k] / 2, either[:, k])
+            over, interval = union[:, k], f1_interval(numerator[:, k] / 2, union[:, k])
         else:
             over, interval = denominator[:, k], share_interval(numerator[:, k], denominator[:, k])
         measures[rate] = Measure(interval, int(np.sum(over)), int(np.sum(np.isnan(values[1:, k]))))
@@ -346,14 +344,14 @@ def _rates(
 
 
 def _averages(
-    tallies: Float64[np.ndarray, "sample k 4"],
+    counts: Float64[np.ndarray, "sample k 4"],
     images: Float64[np.ndarray, "sample column"],
     *,
     patients: float,
 ) -> dict[Average, dict[Rate, Measure]]:
-    """Return the averages that are no shares, with intervals by the bootstrap, for so many patients."""
-    rates = rates_of(tallies)
-    support = tallies[:, :, 0] + tallies[:, :, 2]
+    """Return the averages that are not shares, with bootstrap intervals for `patients` effective patients."""
+    rates = rates_of(counts)
+    support = counts[:, :, 0] + counts[:, :, 2]
     summed, defined = images[:, : len(RATES)], images[:, len(RATES) :]
     averages: dict[Average, dict[Rate, Measure]] = {"macro": {}, "weighted": {}, "samples": {}}
     for k, rate in enumerate(RATES):
@@ -372,7 +370,7 @@ def _averages(
 def _mean(
     values: Float64[np.ndarray, "sample k"], weights: Float64[np.ndarray, "sample k"], *, patients: float
 ) -> Measure:
-    """Average over the findings that are defined; count the resamples in which one of them is not."""
+    """Average over the defined findings; count the resamples in which one of them is undefined."""
     defined = ~np.isnan(values)
     total = np.sum(weights * defined, axis=1)
     with np.errstate(invalid="ignore"):
@@ -383,7 +381,7 @@ def _mean(
 
 
 def _share(sums: Float64[np.ndarray, "sample 2"], counted: Float64[np.ndarray, "patient 2"]) -> Measure:
-    """Return the share of the second column's sum that the first one's is."""
+    """Return the first column's sum as a share of the second column's."""
     return Measure(
         share_interval(counted[:, 0], counted[:, 1]), int(sums[0, 1]), int(np.sum(sums[1:, 1] == 0))
     )

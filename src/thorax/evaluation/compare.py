@@ -1,9 +1,9 @@
-"""Comparison: how models differ on the same images, with paired intervals and p values.
+"""Differences between models on the same images, with paired intervals and p values.
 
-Every model meets the same resamples of the patients, so that what makes a resample easy or hard for all
-of them cancels in the difference. DeLong's test with patients as the unit stands beside it as a second
-opinion. With 14 findings one in two tables of equal models has a p value below .05 by chance: the values
-adjusted after Holm (Scandinavian Journal of Statistics 1979) hold for all differences shown together.
+All models are scored on the same resamples of the patients, so that what makes a resample easy or hard for
+all of them cancels in the difference. DeLong's test with patients as the unit serves as a cross-check. With
+14 findings, every second comparison of equal models has a p value below .05 by chance; values adjusted by
+Holm's method (Scandinavian Journal of Statistics 1979) account for all differences shown together.
 """
 
 import itertools
@@ -39,19 +39,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How far one model's AUC, or mean AUC, lies above another's; NaN throughout where one does not exist.
+    """A model's AUC, or mean AUC, minus the baseline's; all NaN where one of them does not exist.
 
     Attributes:
-        baseline_auc: The one's.
-        model_auc: The other's.
-        difference: The other's less the one's, with the paired bootstrap's interval.
-        p: Two-sided bootstrap p value: twice the share of resamples on the rarer side of no difference, the
-            data themselves counted as one more resample, so that it is never 0.
-        p_adjusted: The same after Holm, over all differences of its kind in the comparison.
-        delong: The same difference after DeLong, patients as units, with its own p value.
-        delong_p_adjusted: That p value after Holm.
-        undefined_resamples: Resamples that held only one class of the finding, and do not count; for a mean,
-            those in which some of its findings was undefined, so that the mean is over fewer.
+        baseline_auc: The baseline's AUC.
+        model_auc: The model's AUC.
+        difference: `model_auc` minus `baseline_auc`, with the paired bootstrap's interval.
+        p: Two-sided bootstrap p value: twice the share of resamples on the rarer side of no difference, where
+            the original sample counts as one more resample, so that it is never 0.
+        p_adjusted: The same after Holm's correction, over all differences of its kind in the comparison.
+        delong: The same difference by DeLong's method with patients as units, and its p value.
+        delong_p_adjusted: That p value after Holm's correction.
+        undefined_resamples: Resamples with only one class of the finding, which are left out; for a mean,
+            those in which one of its findings is undefined, so that the mean is over fewer.
     """
 
     baseline_auc: float
@@ -66,13 +66,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingDifference:
-    """One finding's difference.
+    """The difference for one finding.
 
     Attributes:
         finding: The finding.
-        num_known: Images labelled present or absent.
-        num_positive: Those labelled present.
-        auc: Does not exist where a class is absent, or where one of the two models lacks the finding.
+        num_known: Images labeled present or absent.
+        num_positive: Images labeled present.
+        auc: The difference of AUCs; NaN where a class is absent, or where a model lacks the finding.
     """
 
     finding: Finding
@@ -83,15 +83,15 @@ class FindingDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairComparison:
-    """Two models.
+    """A model compared with a baseline.
 
     Attributes:
-        baseline: Name of the one.
-        model: Name of the other.
-        findings: One entry for each labelled finding, in the labels' order.
-        macro: Difference of the plain means over the findings for which both AUCs exist, No Finding never
-            among them.
-        num_findings: How many findings the means are taken over.
+        baseline: Name of the baseline.
+        model: Name of the model.
+        findings: One entry per labeled finding, in the labels' order.
+        macro: Difference of the unweighted means over the findings, without No Finding, for which both AUCs
+            exist.
+        num_findings: The number of findings in the means.
     """
 
     baseline: str
@@ -103,15 +103,15 @@ class PairComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All pairs that were asked for.
+    """All compared pairs of models.
 
     Attributes:
-        pairs: Each model against the baseline, or each against each.
-        correction: How p values were adjusted, for people.
-        num_images: Images.
-        num_patients: Patients.
-        resamples: How many resamples of the patients the intervals rest on.
-        seed: Which ones.
+        pairs: Each model against the baseline, or all pairs.
+        correction: How p values were adjusted, as text.
+        num_images: The number of images.
+        num_patients: The number of patients.
+        resamples: The number of resamples of the patients.
+        seed: The seed of the resamples.
     """
 
     pairs: tuple[PairComparison, ...]
@@ -133,11 +133,11 @@ def compare(
     """Compare models on the same images.
 
     Args:
-        labeled: The images, all of which each model must have scored, and no others.
-        models: At least two, of different names. Findings that have no labels are left out.
-        baseline: The model that the others are compared with; None compares each with each.
-        resamples: How many resamples of the patients, at least 1.
-        seed: Which ones.
+        labeled: The images; each model must have scored exactly these.
+        models: At least two, with different names. Findings without labels are left out.
+        baseline: The model with which the others are compared; None compares all pairs.
+        resamples: The number of resamples of the patients, at least 1.
+        seed: The seed of the resamples.
 
     Raises:
         DataError: The models were not evaluated on the same images, a score is not a number, or there is
@@ -145,13 +145,13 @@ def compare(
     """
     _check(models, baseline=baseline, resamples=resamples)
     measured = _measure(labeled, models, resamples=resamples, seed=seed)
-    names = [each.model for each in models]
-    asked = (
+    names = [model.model for model in models]
+    compared = (
         list(itertools.combinations(names, 2))
         if baseline is None
         else [(baseline, name) for name in names if name != baseline]
     )
-    pairs = [_pair(labeled, measured, one=one, other=other) for one, other in asked]
+    pairs = [_pair(labeled, measured, baseline=first, model=second) for first, second in compared]
     return Comparison(
         pairs=_adjusted(pairs),
         correction=(
@@ -167,10 +167,10 @@ def compare(
 
 
 def holm(p: Float64[np.ndarray, " test"]) -> Float64[np.ndarray, " test"]:
-    """Return p values that hold for all tests together; NaN stays NaN and counts as no test.
+    """Return p values adjusted for multiple tests; NaN stays NaN and does not count as a test.
 
-    The smallest is multiplied by the number of tests, the next by one less, and so on; none falls below
-    one before it, none exceeds 1.
+    The smallest is multiplied by the number of tests, the next by one less, and so on; none is smaller than
+    the one before it, and none exceeds 1.
     """
     adjusted = np.full(len(p), np.nan)
     order = np.argsort(p, kind="stable")[: np.sum(~np.isnan(p))]  # NaN sorts last
@@ -181,7 +181,7 @@ def holm(p: Float64[np.ndarray, " test"]) -> Float64[np.ndarray, " test"]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measured:
-    """All AUCs, a column for each model and finding that the model has."""
+    """All AUCs, with one column for each model and each of its findings."""
 
     ranked: Sequence[Ranked]
     column: Mapping[tuple[str, Finding], int]
@@ -194,7 +194,7 @@ def _measure(
     labeled: LabeledImages, models: Sequence[ScoredImages], *, resamples: int, seed: int
 ) -> _Measured:
     patient_names, patient = np.unique(np.asarray(labeled.patients), return_inverse=True)
-    known = (labeled.targets == 0) | (labeled.targets == 1)  # the rest is uncertain or not labelled
+    known = (labeled.targets == 0) | (labeled.targets == 1)  # the others are uncertain or not labeled
     ranked: dict[tuple[str, Finding], Ranked] = {}
     for model in models:
         scores = aligned_scores(labeled, model)
@@ -203,7 +203,7 @@ def _measure(
                 row, score = known[:, k], scores[known[:, k], model.findings.index(finding)]
                 ranked[model.model, finding] = rank(labeled.targets[row, k] == 1, score, patient[row])
     samples = over_resamples(
-        lambda counts: np.stack([weighted_auroc(each, counts) for each in ranked.values()], axis=1),
+        lambda counts: np.stack([weighted_auroc(ranking, counts) for ranking in ranked.values()], axis=1),
         num_patients=len(patient_names),
         resamples=resamples,
         seed=seed,
@@ -217,11 +217,11 @@ def _measure(
     )
 
 
-def _pair(labeled: LabeledImages, measured: _Measured, *, one: str, other: str) -> PairComparison:
+def _pair(labeled: LabeledImages, measured: _Measured, *, baseline: str, model: str) -> PairComparison:
     both: dict[Finding, tuple[int, int]] = {
-        finding: (measured.column[one, finding], measured.column[other, finding])
+        finding: (measured.column[baseline, finding], measured.column[model, finding])
         for finding in labeled.findings
-        if (one, finding) in measured.column and (other, finding) in measured.column
+        if (baseline, finding) in measured.column and (model, finding) in measured.column
     }
     defined = [
         columns
@@ -229,8 +229,8 @@ def _pair(labeled: LabeledImages, measured: _Measured, *, one: str, other: str) 
         if finding != NO_FINDING and not math.isnan(measured.asymptotic.auc[columns[0]])
     ]
     return PairComparison(
-        baseline=one,
-        model=other,
+        baseline=baseline,
+        model=model,
         findings=tuple(
             FindingDifference(
                 finding=finding,
@@ -246,23 +246,23 @@ def _pair(labeled: LabeledImages, measured: _Measured, *, one: str, other: str) 
 
 
 def _difference(measured: _Measured, columns: Sequence[tuple[int, int]]) -> Difference:
-    """Return the difference of the means over these pairs of columns, one of each model."""
+    """Return the difference of the means over these pairs of columns: the baseline's, the model's."""
     if not columns:
-        nothing = Interval(math.nan, math.nan, math.nan)
-        return _raw_difference((math.nan, math.nan), nothing, AucContrast(nothing, *[math.nan] * 3))
-    ones, others = (list(each) for each in zip(*columns, strict=True))
+        undefined = Interval(math.nan, math.nan, math.nan)
+        return _raw_difference((math.nan, math.nan), undefined, AucContrast(undefined, *[math.nan] * 3))
+    baseline, model = (list(side) for side in zip(*columns, strict=True))
     weights = np.zeros(len(measured.ranked))
-    weights[others], weights[ones] = 1 / len(columns), -1 / len(columns)
-    samples = measured.samples[:, others] - measured.samples[:, ones]
+    weights[model], weights[baseline] = 1 / len(columns), -1 / len(columns)
+    samples = measured.samples[:, model] - measured.samples[:, baseline]
     means = _defined_mean(samples)
     auc = measured.asymptotic.auc
-    value = float(np.mean(auc[others] - auc[ones]))
-    patients = mean_patients([measured.ranked[one] for one in ones])
+    value = float(np.mean(auc[model] - auc[baseline]))
+    patients = mean_patients([measured.ranked[column] for column in baseline])
     interval = percentile_interval(value, means, patients=patients, difference=True)
-    if np.isin(auc[[*ones, *others]], (0.0, 1.0)).all():  # no resample can change them
+    if np.isin(auc[[*baseline, *model]], (0.0, 1.0)).all():  # no resample can change them
         interval = Interval(value, math.nan, math.nan)
     return _raw_difference(
-        (float(np.mean(auc[ones])), float(np.mean(auc[others]))),
+        (float(np.mean(auc[baseline])), float(np.mean(auc[model]))),
         interval,
         auc_contrast(measured.asymptotic, weights, patients=patients),
         p=_bootstrap_p(means) if not math.isnan(value) else math.nan,
@@ -278,7 +278,7 @@ def _raw_difference(
     p: float = math.nan,
     undefined_resamples: int = 0,
 ) -> Difference:
-    """Return a difference whose p values are not adjusted yet."""
+    """Return a difference with p values not yet adjusted."""
     return Difference(
         baseline_auc=aucs[0],
         model_auc=aucs[1],
@@ -292,7 +292,7 @@ def _raw_difference(
 
 
 def _defined_mean(samples: Float64[np.ndarray, "resample column"]) -> Float64[np.ndarray, " resample"]:
-    """Return the mean of each row over what is defined in it; NaN where nothing is."""
+    """Return the mean of the defined values of each row; NaN where there are none."""
     count = np.sum(~np.isnan(samples), axis=1)
     return np.where(count > 0, np.nansum(samples, axis=1) / np.maximum(count, 1), np.nan)
 
@@ -307,13 +307,13 @@ def _bootstrap_p(samples: Float64[np.ndarray, " resample"]) -> float:
 
 
 def _adjusted(pairs: Sequence[PairComparison]) -> tuple[PairComparison, ...]:
-    """Return the pairs with p values after Holm: findings of all pairs as one family, means as another."""
-    findings = iter(_adjust([each.auc for pair in pairs for each in pair.findings]))
+    """Return the pairs with Holm-adjusted p values: findings of all pairs as one family, means as another."""
+    aucs = iter(_adjust([finding.auc for pair in pairs for finding in pair.findings]))
     means = _adjust([pair.macro for pair in pairs])
     return tuple(
         replace(
             pair,
-            findings=tuple(replace(each, auc=next(findings)) for each in pair.findings),
+            findings=tuple(replace(finding, auc=next(aucs)) for finding in pair.findings),
             macro=macro,
         )
         for pair, macro in zip(pairs, means, strict=True)
@@ -321,16 +321,16 @@ def _adjusted(pairs: Sequence[PairComparison]) -> tuple[PairComparison, ...]:
 
 
 def _adjust(family: Sequence[Difference]) -> list[Difference]:
-    p = holm(np.array([each.p for each in family]))
-    delong_p = holm(np.array([each.delong.p for each in family]))
+    p = holm(np.array([difference.p for difference in family]))
+    delong_p = holm(np.array([difference.delong.p for difference in family]))
     return [
-        replace(each, p_adjusted=float(p[place]), delong_p_adjusted=float(delong_p[place]))
-        for place, each in enumerate(family)
+        replace(difference, p_adjusted=float(p[k]), delong_p_adjusted=float(delong_p[k]))
+        for k, difference in enumerate(family)
     ]
 
 
 def _check(models: Sequence[ScoredImages], *, baseline: str | None, resamples: int) -> None:
-    names = [each.model for each in models]
+    names = [model.model for model in models]
     if len(names) <= 1 or len(set(names)) < len(names):
         raise DataError(
             f"a comparison needs at least two models, each of its own name; got {', '.join(names) or 'none'}"

@@ -1,7 +1,7 @@
-"""Curves with bands: where a ROC or precision-recall curve would lie with other patients.
+"""ROC and precision-recall curves with pointwise confidence bands.
 
-A band is pointwise: at each false positive rate (or recall) it is the interval of the sensitivity (or
-precision) over resamples of the patients. The curve as a whole leaves it more often than in 5 % of them.
+At each false positive rate (or recall) a band is the interval of the sensitivity (or precision) over
+resamples of the patients. It holds pointwise: the curve as a whole leaves it in more than 5 % of samples.
 """
 
 import math
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from thorax.evaluation.statistics.intervals import over_resamples, percentile_interval
 from thorax.evaluation.statistics.ranking import (
     compact_points,
-    count_calls,
+    count_by_threshold,
     precision_recall_curve,
     roc_curve,
 )
@@ -25,27 +25,27 @@ __all__ = ["Band", "Curves", "ScoredFinding", "draw_curves"]
 Points = tuple[tuple[float, float], ...]
 
 Band = tuple[tuple[float, float, float], ...]
-"""Points (x, lower end, upper end), x rising."""
+"""Points (x, lower end, upper end) with increasing x."""
 
 _ALONG: Final = 40
-"""Thresholds that are spread evenly along the ROC curve."""
+"""Thresholds spaced evenly along the ROC curve."""
 
 _AT_TOP: Final = 24
-"""Further thresholds, at 1, 2, 4... called images: precision moves where few are called."""
+"""Further thresholds, at about 1, 2, 4... positive decisions: there precision changes most."""
 
 _RATES: Final = np.linspace(0.0, 1.0, 51)
-_RECALLS: Final = np.linspace(0.02, 1.0, 50)  # at a recall of 0 nothing is called, and precision is undefined
+_RECALLS: Final = np.linspace(0.02, 1.0, 50)  # precision is undefined at a recall of 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredFinding:
-    """The images of one finding whose label is known.
+    """The images with a known label for one finding.
 
     Attributes:
-        target: Whether each has the finding.
+        target: Whether each image has the finding.
         score: Larger means more likely.
         patient: The number of each image's patient.
-        patients: `ranked_patients` of them, by which intervals are widened.
+        patients: `ranked_patients` of the images, for the width of intervals.
     """
 
     target: Bool[np.ndarray, " n"]
@@ -61,8 +61,8 @@ class Curves:
     Attributes:
         roc: At most 200 points (false positive rate, sensitivity).
         precision_recall: At most 200 points (recall, precision).
-        roc_band: Where sensitivity lies at each false positive rate.
-        precision_recall_band: Where precision lies at each recall.
+        roc_band: Interval of the sensitivity at each false positive rate.
+        precision_recall_band: Interval of the precision at each recall.
     """
 
     roc: Points = ()
@@ -77,87 +77,87 @@ def draw_curves(
     """Return the curves of each finding, all on the same resamples of the patients.
 
     Args:
-        findings: Their images.
-        num_patients: How many patients there are in all.
-        resamples: How many resamples, at least 1.
-        seed: Which ones.
+        findings: The images of each finding.
+        num_patients: The number of patients in all.
+        resamples: The number of resamples, at least 1.
+        seed: The seed of the resamples.
     """
-    defined = [each for each in findings if np.any(each.target) and not np.all(each.target)]
+    defined = [finding for finding in findings if np.any(finding.target) and not np.all(finding.target)]
     if not defined:
         return tuple(Curves() for _ in findings)
-    stairs = [_Stairs.of(each, num_patients) for each in defined]
+    steps = [_PatientSteps.of(finding, num_patients) for finding in defined]
 
     def measure(counts: Int32[np.ndarray, "resample patient"]) -> Float64[np.ndarray, "resample k point"]:
         weights = counts.astype(np.float32)
-        return np.stack([each.climb(weights) for each in stairs], axis=1)
+        return np.stack([one.points(weights) for one in steps], axis=1)
 
     value = measure(np.ones((1, num_patients), np.int32))
     samples = over_resamples(measure, num_patients=num_patients, resamples=resamples, seed=seed)
-    drawn = {id(each): _curves(each, value[0, k], samples[:, k]) for k, each in enumerate(defined)}
-    return tuple(drawn.get(id(each), Curves()) for each in findings)
+    curves = {id(finding): _curves(finding, value[0, k], samples[:, k]) for k, finding in enumerate(defined)}
+    return tuple(curves.get(id(finding), Curves()) for finding in findings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Stairs:
-    """What some falling thresholds call of each patient.
+class _PatientSteps:
+    """Counts of each patient's positive decisions at some decreasing thresholds.
 
     Attributes:
-        hits: Images with the finding that each threshold calls.
-        alarms: Images without it that each threshold calls.
+        true_positives: Images with the finding at or above each threshold.
+        false_positives: Images without it at or above each threshold.
     """
 
-    hits: Float32[np.ndarray, "patient step"]
-    alarms: Float32[np.ndarray, "patient step"]
+    true_positives: Float32[np.ndarray, "patient step"]
+    false_positives: Float32[np.ndarray, "patient step"]
 
     @classmethod
-    def of(cls, finding: ScoredFinding, num_patients: int) -> "_Stairs":
+    def of(cls, finding: ScoredFinding, num_patients: int) -> "_PatientSteps":
         thresholds = _thresholds(finding)
-        # The step at which a falling threshold first calls each image.
+        # The first step at which each image is positive.
         step = len(thresholds) - np.searchsorted(thresholds[::-1], finding.score, side="right")
         cell = finding.patient * len(thresholds) + step
         size = num_patients * len(thresholds)
-        called = [
+        counts = [
             np.bincount(cell[rows], minlength=size).reshape(num_patients, -1).cumsum(axis=1)
             for rows in (finding.target, ~finding.target)
         ]
-        return cls(*(each.astype(np.float32) for each in called))
+        return cls(*(count.astype(np.float32) for count in counts))
 
-    def climb(
+    def points(
         self, weights: Float32[np.ndarray, "resample patient"]
     ) -> Float64[np.ndarray, "resample point"]:
         """Return sensitivity at `_RATES`, then precision at `_RECALLS`; NaN where a class is absent."""
         points = np.full((len(weights), len(_RATES) + len(_RECALLS)), np.nan)
-        called = zip(weights @ self.hits, weights @ self.alarms, strict=True)
-        for number, (hits, alarms) in enumerate(called):
-            if hits[-1] > 0 and alarms[-1] > 0:
-                points[number] = _on_grids(hits, alarms)
+        counts = zip(weights @ self.true_positives, weights @ self.false_positives, strict=True)
+        for number, (tp, fp) in enumerate(counts):
+            if tp[-1] > 0 and fp[-1] > 0:
+                points[number] = _on_grids(tp, fp)
         return points
 
 
 def _on_grids(
-    hits: Float32[np.ndarray, " step"], alarms: Float32[np.ndarray, " step"]
+    tp: Float32[np.ndarray, " step"], fp: Float32[np.ndarray, " step"]
 ) -> Float64[np.ndarray, " point"]:
     """Return sensitivity at each rate, then precision at each recall.
 
-    Between two thresholds hits and alarms grow together, in a straight line: in the plane of precision and
-    recall that is a curve (Davis and Goadrich, ICML 2006).
+    True and false positives are interpolated linearly between two thresholds, which is a curve in the plane
+    of precision and recall (Davis and Goadrich, ICML 2006).
     """
-    hits, alarms = (np.concatenate([[0.0], each]) for each in (hits, alarms))
-    sensitivity = np.interp(_RATES * alarms[-1], alarms, hits) / hits[-1]
-    wanted = _RECALLS * hits[-1]
-    precision = wanted / (wanted + np.interp(wanted, hits, alarms))
+    tp, fp = (np.concatenate([[0.0], counts]) for counts in (tp, fp))
+    sensitivity = np.interp(_RATES * fp[-1], fp, tp) / tp[-1]
+    tp_at_recall = _RECALLS * tp[-1]
+    precision = tp_at_recall / (tp_at_recall + np.interp(tp_at_recall, tp, fp))
     return np.concatenate([sensitivity, precision])
 
 
 def _thresholds(finding: ScoredFinding) -> Float64[np.ndarray, " step"]:
-    """Return falling thresholds, the last of which calls every image."""
-    counts = count_calls(finding.target, finding.score)
-    called = counts.true_positives + counts.false_positives
+    """Return decreasing thresholds, the last of which makes every image positive."""
+    counts = count_by_threshold(finding.target, finding.score)
+    positives = counts.true_positives + counts.false_positives
     along = counts.true_positives / counts.true_positives[-1]
     along = along + counts.false_positives / counts.false_positives[-1]
     spread = np.searchsorted(along, np.linspace(0.0, 2.0, _ALONG))
-    top = np.searchsorted(called, np.geomspace(1, called[-1], _AT_TOP))
-    steps = np.unique(np.concatenate([spread, top, [len(called) - 1]]).clip(1, len(called) - 1))
+    top = np.searchsorted(positives, np.geomspace(1, positives[-1], _AT_TOP))
+    steps = np.unique(np.concatenate([spread, top, [len(positives) - 1]]).clip(1, len(positives) - 1))
     return np.asarray(counts.threshold[steps])
 
 
@@ -183,10 +183,10 @@ def _band(
     samples: Float64[np.ndarray, "resample x"],
     patients: float,
 ) -> Band:
-    columns = [
-        percentile_interval(float(at), column, patients=patients)
-        for at, column in zip(value, samples.T, strict=True)
+    intervals = [
+        percentile_interval(float(at_point), column, patients=patients)
+        for at_point, column in zip(value, samples.T, strict=True)
     ]
-    if any(math.isnan(each.low) for each in columns):
+    if any(math.isnan(interval.low) for interval in intervals):
         return ()
-    return tuple((float(x), each.low, each.high) for x, each in zip(grid, columns, strict=True))
+    return tuple((float(x), interval.low, interval.high) for x, interval in zip(grid, intervals, strict=True))

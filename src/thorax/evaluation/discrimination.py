@@ -1,4 +1,4 @@
-"""Evaluation: what a model's probabilities are worth on one part of one split, with intervals."""
+"""How well a model's probabilities rank the images of one part: AUC and average precision, with intervals."""
 
 import math
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ class FindingDiscrimination:
 
     Attributes:
         finding: The finding.
-        num_known: Images labelled present or absent; uncertain and missing labels are left out.
-        num_positive: Those labelled present.
-        auc: Area under the ROC curve; does not exist without a positive or without a negative.
-        auc_delong: The same with DeLong's interval, patients as units: a second opinion.
-        partial_auc: Standardised area up to a false positive rate of `PARTIAL_RATE`; 0.5 is chance.
+        num_known: Images labeled present or absent; uncertain and missing labels are left out.
+        num_positive: Images labeled present.
+        auc: Area under the ROC curve; exists only with both positives and negatives.
+        auc_delong: The same AUC with DeLong's interval, patients as units, as a cross-check.
+        partial_auc: Standardized area up to a false positive rate of `PARTIAL_RATE`; 0.5 is chance.
         average_precision: Area under the precision-recall curve; exists where the AUC does.
-        undefined_resamples: Resamples that held only one class, and are not in the intervals.
-        curves: ROC and precision-recall curve with bands.
+        undefined_resamples: Resamples with only one class, which the intervals leave out.
+        curves: ROC and precision-recall curves with bands.
     """
 
     finding: Finding
@@ -59,21 +59,21 @@ class Discrimination:
 
     Attributes:
         findings: One entry per finding, in the model's order.
-        macro_auc: Plain mean of the AUCs that exist, No Finding never among them.
+        macro_auc: Unweighted mean of the AUCs that exist, without No Finding.
         macro_auc_delong: The same with DeLong's interval.
         macro_partial_auc: The mean of the partial AUCs.
         macro_average_precision: The mean of average precision.
-        micro_auc: AUC over all pairs of an image and a finding, No Finding left out: it compares scores
-            across findings, and is high where common findings merely score above rare ones.
-        micro_partial_auc: The same of the partial AUC.
-        micro_average_precision: The same of average precision.
-        num_findings: How many findings the macro means are taken over.
-        incomplete_resamples: Resamples in which one of these findings was undefined, so that their mean is
+        micro_auc: AUC over all pairs of an image and a finding, without No Finding: it compares scores across
+            findings, and is high where common findings merely score above rare ones.
+        micro_partial_auc: The partial AUC over these pairs.
+        micro_average_precision: The average precision over these pairs.
+        num_findings: The number of findings in the macro means.
+        incomplete_resamples: Resamples in which one of these findings is undefined, so that their mean is
             over fewer.
-        num_images: Images.
-        num_patients: Patients.
-        resamples: How many resamples of the patients the intervals rest on.
-        seed: Which ones.
+        num_images: The number of images.
+        num_patients: The number of patients.
+        resamples: The number of resamples of the patients.
+        seed: The seed of the resamples.
     """
 
     findings: tuple[FindingDiscrimination, ...]
@@ -106,21 +106,21 @@ def evaluate_discrimination(
     Args:
         targets: Labels, one row per image; only 1 and 0 count.
         probabilities: In [0, 1], in the same order.
-        patients: Which patient each image is of.
-        findings: What the columns stand for.
-        resamples: How many resamples of the patients, at least 1.
-        seed: Which ones.
+        patients: The patient of each image.
+        findings: The findings of the columns.
+        resamples: The number of resamples of the patients, at least 1.
+        seed: The seed of the resamples.
 
     Raises:
-        DataError: Nothing to evaluate, lengths differ, or a probability is not in [0, 1].
+        DataError: There is nothing to evaluate, lengths differ, or a probability is not in [0, 1].
     """
     _check(targets, probabilities, patients=patients, findings=findings, resamples=resamples)
     patient_names, patient = np.unique(np.asarray(patients), return_inverse=True)
-    known = (targets == 0) | (targets == 1)  # the rest is uncertain or not labelled
+    known = (targets == 0) | (targets == 1)  # the others are uncertain or not labeled
     ranked = [
         rank(targets[rows, k] == 1, probabilities[rows, k], patient[rows]) for k, rows in enumerate(known.T)
     ]
-    counted = np.array([each != NO_FINDING for each in findings])
+    counted = np.array([finding != NO_FINDING for finding in findings])
     pooled = rank_pooled(targets == 1, probabilities, known=known & counted, unit=patient)
     draw = _Draw(num_patients=len(patient_names), resamples=resamples, seed=seed)
     scores = _score([*ranked, pooled], draw)
@@ -128,16 +128,18 @@ def evaluate_discrimination(
     in_mean = np.append(counted & ~np.isnan(scores.auc[0, :-1]), False)
     curves = draw_curves(
         [
-            ScoredFinding(targets[rows, k] == 1, probabilities[rows, k], patient[rows], ranked_patients(each))
-            for k, (rows, each) in enumerate(zip(known.T, ranked, strict=True))
+            ScoredFinding(
+                targets[rows, k] == 1, probabilities[rows, k], patient[rows], ranked_patients(ranked[k])
+            )
+            for k, rows in enumerate(known.T)
         ],
         num_patients=draw.num_patients,
         resamples=resamples,
         seed=seed,
     )
     means = [
-        _mean_interval(each, in_mean, [*ranked, pooled])
-        for each in (scores.auc, scores.partial, scores.precision)
+        _mean_interval(samples, in_mean, [*ranked, pooled])
+        for samples in (scores.auc, scores.partial, scores.precision)
     ]
     return Discrimination(
         findings=tuple(
@@ -176,7 +178,7 @@ def evaluate_discrimination(
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """Which resamples of how many patients."""
+    """The resamples to draw."""
 
     num_patients: int
     resamples: int
@@ -185,7 +187,7 @@ class _Draw:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scores:
-    """Scores of each ranking: in the first row as the images are, then on each resample."""
+    """Scores of each ranking, in the first row on the original sample, then on each resample."""
 
     auc: Float64[np.ndarray, "sample k"]
     partial: Float64[np.ndarray, "sample k"]
@@ -195,11 +197,13 @@ class _Scores:
 def _score(ranked: Sequence[Ranked], draw: _Draw) -> _Scores:
     samples = bootstrap(ranked, num_patients=draw.num_patients, resamples=draw.resamples, seed=draw.seed)
     once = np.ones((1, draw.num_patients), dtype=np.int32)
-    whole = [weighted_scores(each, once) for each in ranked]
+    originals = [weighted_scores(ranking, once) for ranking in ranked]
     return _Scores(
-        auc=np.vstack([[each.auroc[0] for each in whole], samples.auroc]),
-        partial=np.vstack([[each.partial_auroc[0] for each in whole], samples.partial_auroc]),
-        precision=np.vstack([[each.average_precision[0] for each in whole], samples.average_precision]),
+        auc=np.vstack([[scores.auroc[0] for scores in originals], samples.auroc]),
+        partial=np.vstack([[scores.partial_auroc[0] for scores in originals], samples.partial_auroc]),
+        precision=np.vstack(
+            [[scores.average_precision[0] for scores in originals], samples.average_precision]
+        ),
     )
 
 
@@ -214,14 +218,16 @@ def _interval(samples: Float64[np.ndarray, " sample"], ranked: Ranked) -> Interv
 def _mean_interval(
     samples: Float64[np.ndarray, "sample k"], in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
 ) -> Interval:
-    """Return the mean over the chosen findings; on each resample, over those defined in it."""
+    """Return the mean over the findings in `in_mean`; on each resample, over those defined in it."""
     if not np.any(in_mean):
         return Interval(math.nan, math.nan, math.nan)
     chosen = samples[:, in_mean]
     count = np.sum(~np.isnan(chosen), axis=1)
     means = np.where(count > 0, np.nansum(chosen, axis=1) / np.maximum(count, 1), np.nan)
-    # A finding that one patient alone has leaves the mean the widest interval of its resamples, not none.
-    patients = max(mean_patients([each for each, used in zip(ranked, in_mean, strict=True) if used]), 2.0)
+    # With a finding that only one patient has, the mean gets its widest interval instead of none.
+    patients = max(
+        mean_patients([ranking for ranking, used in zip(ranked, in_mean, strict=True) if used]), 2.0
+    )
     return resampled_interval(float(means[0]), means[1:], patients=patients)
 
 
@@ -231,7 +237,7 @@ def _delong_mean(
     if not np.any(in_mean):
         return Interval(math.nan, math.nan, math.nan)
     contrast = auc_contrast(measured, in_mean / np.sum(in_mean))
-    patients = mean_patients([each for each, used in zip(ranked, in_mean, strict=True) if used])
+    patients = mean_patients([ranking for ranking, used in zip(ranked, in_mean, strict=True) if used])
     return auc_interval(contrast.interval.value, contrast.variance, patients=patients)
 
 

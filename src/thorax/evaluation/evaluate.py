@@ -1,4 +1,4 @@
-"""Assessment: everything that is measured of one model on one part, on the same resamples of patients."""
+"""The full evaluation of one model on one part, all of it on the same resamples of patients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from thorax.arrays import Probabilities
 from thorax.evaluation.calibration.fit import Recalibrated, Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, measure_calibration
-from thorax.evaluation.classification import Classification, LabeledPredictions, call, classify
+from thorax.evaluation.classification import Classification, LabeledPredictions, binarize, classify
 from thorax.evaluation.discrimination import Discrimination, evaluate_discrimination
 from thorax.evaluation.inputs.radiologists import (
     RadiologistLabels,
@@ -49,19 +49,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a number must travel with, or it is not shown.
+    """The facts without which no number of an evaluation is shown.
 
     Attributes:
-        split: Name of the split; "" where it is not stated.
+        split: Name of the split; "" if not stated.
         part: "train", "val" or "test"; "" without a split.
-        split_sha256: SHA-256 of the whole list of the split, whichever images are at hand; "" without one.
-        images_sha256: SHA-256 of the names of the images that were evaluated.
-        dataset: What the images are, for people.
-        model: Which model spoke.
-        whole_part: Whether these are all images of the part, so that published figures may stand beside.
-        num_official_test: How many of the images are in NIH's official test; None for other data.
-        versions: Version of each program that the numbers rest on.
-        made: How the model was made, as pairs of a name and what is to be said.
+        split_sha256: SHA-256 of the whole list of the split, whichever images are available; "" without a
+            split.
+        images_sha256: SHA-256 of the names of the evaluated images.
+        dataset: Name of the data set.
+        model: The identity of the model.
+        whole_part: Whether these are all images of the part, so that published results compare.
+        num_official_test: How many of the images are in NIH's official test part; None for other data.
+        versions: Version of each program that computed the numbers.
+        made: How the model was made, as pairs of a heading and a text.
         warnings: What a reader must know before trusting the numbers.
     """
 
@@ -79,23 +80,23 @@ class Context:
 
     @property
     def where(self) -> str:
-        """The part in words, such as "nih-official, test part"; or that it is not stated."""
+        """The part as text, such as "nih-official, test part", or "split not stated"."""
         return f"{self.split}, {self.part} part" if self.split else "split not stated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPlan:
-    """What to measure beyond the ranking.
+    """What an evaluation measures besides the ranking.
 
     Attributes:
-        points: Operating points beside 0.5. The first is the one that subgroups and radiologists are at.
-        prevalence: For predictive values: a stated prevalence for some findings.
-        trained: Prevalence in training, from which that of these images is estimated.
-        radiologists: Another reference standard, if there is one.
-        recalibrated: The same probabilities after calibrations on trial.
-        not_recalibrated: Why there are none, "" if there are.
-        resamples: How many resamples of the patients, at least 1.
-        seed: Which ones.
+        points: Operating points besides 0.5. The first is used for subgroups and radiologists.
+        prevalence: Stated prevalence of some findings, for predictive values.
+        trained: Prevalence in training, from which the prevalence in these images is estimated.
+        radiologists: Radiologists' labels, if there are any.
+        recalibrated: The same probabilities after trial calibrations.
+        not_recalibrated: Why there are no trial calibrations; "" if there are.
+        resamples: The number of resamples of the patients, at least 1.
+        seed: The seed of the resamples.
     """
 
     points: tuple[ThresholdSet, ...] = ()
@@ -110,13 +111,12 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtOperatingPoint:
-    """What the model's calls are worth at one set of thresholds.
+    """The performance of the model's decisions at one set of thresholds.
 
     Attributes:
         points: The thresholds and where they come from.
         classification: Rates, averages and confusion counts.
-        predictive_values: At each finding's stated prevalence; None where none is stated, or without a
-            threshold.
+        predictive_values: At the stated prevalence of each finding; None without one, or without a threshold.
     """
 
     points: ThresholdSet
@@ -126,13 +126,13 @@ class AtOperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RadiologistEvaluation:
-    """The model against radiologists' labels.
+    """The model compared with radiologists' labels.
 
     Attributes:
-        reference: Which images and findings, and by what they are scored.
+        reference: The images and findings, and how they are scored.
         ranking: AUC and average precision; None where no image is covered.
-        classification: At the operating point; None likewise.
-        points: Which operating point.
+        classification: Rates at the operating point; None where no image is covered.
+        points: The operating point.
     """
 
     reference: RadiologistReference
@@ -143,22 +143,21 @@ class RadiologistEvaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """Everything about one model on one part.
+    """All results of one model on one part.
 
     Attributes:
-        ranking: How well it ranks.
-        points: What its calls are worth: at the operating points of the plan, then at 0.5.
-        calibration: How far its probabilities are from shares.
-        recalibrated: What calibrations on trial make of that, each with what it is.
-        not_recalibrated: Why there are none, "" if there are.
-        shift: For each finding the prevalence that the probabilities point to; None where that in training
-            is not known.
-        stated: The prevalence that predictive values are at, by finding.
+        ranking: AUC and average precision.
+        points: Rates at the operating points of the plan, then at 0.5.
+        calibration: Calibration error of the probabilities.
+        recalibrated: Trial calibrations, each with the calibration error after it.
+        not_recalibrated: Why there are no trial calibrations; "" if there are.
+        shift: Estimated prevalence of each finding; None where the prevalence in training is unknown.
+        stated: The prevalence of each finding for which predictive values are computed.
         trained: The prevalence in training, by finding.
-        subgroups: Each group of each axis that is known of the images.
-        radiologists: Against another reference standard.
-        published: Published results that may stand beside; none where the part is not whole.
-        pneumonia: Published F1 of pneumonia, ours not to beat.
+        subgroups: The groups of each axis known for the images.
+        radiologists: The comparison with radiologists' labels, if there are any.
+        published: Published results that compare; none unless the whole part was evaluated.
+        published_f1: Published F1 of pneumonia, which does not compare with ours.
     """
 
     ranking: Discrimination
@@ -176,26 +175,26 @@ class Evaluation:
 
     @property
     def primary(self) -> AtOperatingPoint:
-        """The operating point that stands first."""
+        """The first operating point."""
         return self.points[0]
 
     @property
     def test_tuned(self) -> bool:
-        """Whether any thresholds, or a calibration, were chosen on the reported images."""
-        chosen = [each.points.test_tuned for each in self.points]
-        return any(chosen) or any(how.test_tuned for how, _ in self.recalibrated)
+        """Whether any thresholds or calibrations were chosen on the reported images."""
+        tuned_points = any(point.points.test_tuned for point in self.points)
+        return tuned_points or any(recalibration.test_tuned for recalibration, _ in self.recalibrated)
 
 
 def evaluate(
     cohort: LabeledImages, probabilities: Probabilities, context: Context, *, plan: EvaluationPlan
 ) -> Evaluation:
-    """Measure everything.
+    """Evaluate a model's probabilities on labeled images.
 
     Args:
         cohort: The images with their labels.
-        probabilities: In [0, 1], a column for each finding of the cohort.
-        context: What the numbers travel with; says which published results may stand beside.
-        plan: At which thresholds, prevalences and resamples.
+        probabilities: In [0, 1], one column per finding of the cohort.
+        context: The facts about split, part and model; they decide which published results compare.
+        plan: Thresholds, prevalences and resamples.
 
     Raises:
         DataError: There is nothing to measure, lengths differ, or a probability is not in [0, 1].
@@ -209,81 +208,87 @@ def evaluate(
         seed=plan.seed,
     )
     points = (*plan.points, one_half(cohort.findings))
-    readings = [_readings(cohort, probabilities, each) for each in points]
+    predictions = [_labeled_predictions(cohort, probabilities, point) for point in points]
     whole = context.split if context.whole_part else ""
     return Evaluation(
         ranking=ranking,
-        points=tuple(_at_point(each, called, plan) for each, called in zip(points, readings, strict=True)),
-        calibration=measure_calibration(readings[0], resamples=plan.resamples, seed=plan.seed),
+        points=tuple(
+            _at_point(point, at_point, plan) for point, at_point in zip(points, predictions, strict=True)
+        ),
+        calibration=measure_calibration(predictions[0], resamples=plan.resamples, seed=plan.seed),
         recalibrated=tuple(
             (
-                each.how,
+                recalibrated.recalibration,
                 measure_calibration(
-                    _readings(cohort, each.probabilities, points[0]), resamples=plan.resamples, seed=plan.seed
+                    _labeled_predictions(cohort, recalibrated.probabilities, points[0]),
+                    resamples=plan.resamples,
+                    seed=plan.seed,
                 ),
             )
-            for each in plan.recalibrated
+            for recalibrated in plan.recalibrated
         ),
         not_recalibrated=plan.not_recalibrated,
-        shift=_shift(readings[0], plan),
+        shift=_shift(predictions[0], plan),
         stated=plan.prevalence,
         trained=plan.trained,
-        subgroups=_subgroups(cohort, readings[0], plan),
-        radiologists=_against_radiologists(cohort, readings[0], points[0], plan),
+        subgroups=_subgroups(cohort, predictions[0], plan),
+        radiologists=_against_radiologists(cohort, predictions[0], points[0], plan),
         published=comparable_results(whole, dataset=context.dataset, part=context.part),
-        published_f1=PNEUMONIA_F1 if any(PNEUMONIA_F1[0].finding == each for each in cohort.findings) else (),
+        published_f1=PNEUMONIA_F1 if PNEUMONIA_F1[0].finding in cohort.findings else (),
     )
 
 
-def _readings(
+def _labeled_predictions(
     cohort: LabeledImages, probabilities: Probabilities, points: ThresholdSet
 ) -> LabeledPredictions:
     return LabeledPredictions(
         targets=cohort.targets,
         probabilities=probabilities,
-        calls=call(probabilities, points.thresholds),
+        decisions=binarize(probabilities, points.thresholds),
         patients=cohort.patients,
         findings=cohort.findings,
     )
 
 
-def _at_point(points: ThresholdSet, readings: LabeledPredictions, plan: EvaluationPlan) -> AtOperatingPoint:
+def _at_point(
+    points: ThresholdSet, predictions: LabeledPredictions, plan: EvaluationPlan
+) -> AtOperatingPoint:
     return AtOperatingPoint(
         points=points,
-        classification=classify(readings, resamples=plan.resamples, seed=plan.seed),
-        predictive_values=tuple(_predictive(readings, k, plan) for k in range(len(readings.findings))),
+        classification=classify(predictions, resamples=plan.resamples, seed=plan.seed),
+        predictive_values=tuple(_predictive(predictions, k, plan) for k in range(len(predictions.findings))),
     )
 
 
-def _predictive(readings: LabeledPredictions, k: int, plan: EvaluationPlan) -> PredictiveValues | None:
-    stated = plan.prevalence.get(readings.findings[k])
-    rows = readings.known[:, k] & (readings.calls[:, k] >= 0)
+def _predictive(predictions: LabeledPredictions, k: int, plan: EvaluationPlan) -> PredictiveValues | None:
+    stated = plan.prevalence.get(predictions.findings[k])
+    rows = predictions.known[:, k] & (predictions.decisions[:, k] >= 0)
     if stated is None or not np.any(rows):
         return None
     return predictive_values_at(
-        readings.targets[rows, k] == 1,
-        readings.calls[rows, k] == 1,
-        patient=_numbered(readings.patient_numbers[rows]),
+        predictions.targets[rows, k] == 1,
+        predictions.decisions[rows, k] == 1,
+        patient=_renumbered(predictions.patient_numbers[rows]),
         prevalence=stated.value,
         resamples=plan.resamples,
         seed=plan.seed,
     )
 
 
-def _shift(readings: LabeledPredictions, plan: EvaluationPlan) -> tuple[LabelShift | None, ...]:
+def _shift(predictions: LabeledPredictions, plan: EvaluationPlan) -> tuple[LabelShift | None, ...]:
     shifts: list[LabelShift | None] = []
-    for finding, probability in zip(readings.findings, readings.probabilities.T, strict=True):
+    for finding, probability in zip(predictions.findings, predictions.probabilities.T, strict=True):
         trained = plan.trained.get(finding)
         shifts.append(
             None
             if trained is None
-            else estimate_prevalence(probability, trained=trained.value, patient=readings.patient_numbers)
+            else estimate_prevalence(probability, trained=trained.value, patient=predictions.patient_numbers)
         )
     return tuple(shifts)
 
 
 def _subgroups(
-    cohort: LabeledImages, readings: LabeledPredictions, plan: EvaluationPlan
+    cohort: LabeledImages, predictions: LabeledPredictions, plan: EvaluationPlan
 ) -> tuple[Subgroup, ...]:
     axes = (
         None if cohort.sexes is None else sex_axis(cohort.sexes),
@@ -295,20 +300,20 @@ def _subgroups(
         subgroup
         for axis in axes
         if axis is not None
-        for subgroup in evaluate_subgroups(readings, axis, resamples=plan.resamples, seed=plan.seed)
+        for subgroup in evaluate_subgroups(predictions, axis, resamples=plan.resamples, seed=plan.seed)
     )
 
 
 def _against_radiologists(
-    cohort: LabeledImages, readings: LabeledPredictions, points: ThresholdSet, plan: EvaluationPlan
+    cohort: LabeledImages, predictions: LabeledPredictions, points: ThresholdSet, plan: EvaluationPlan
 ) -> RadiologistEvaluation | None:
     if plan.radiologists is None:
         return None
     reference = against_radiologists(
         plan.radiologists,
         cohort.images,
-        probabilities=readings.probabilities,
-        calls=readings.calls,
+        probabilities=predictions.probabilities,
+        decisions=predictions.decisions,
         findings=cohort.findings,
     )
     if not reference.num_covered or not reference.findings:
@@ -325,7 +330,7 @@ def _against_radiologists(
     covered = LabeledPredictions(
         targets=reference.targets,
         probabilities=reference.scores,
-        calls=reference.calls,
+        decisions=reference.decisions,
         patients=patients,
         findings=reference.findings,
     )
@@ -337,5 +342,5 @@ def _against_radiologists(
     )
 
 
-def _numbered(patient: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+def _renumbered(patient: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     return np.unique(patient, return_inverse=True)[1].astype(np.int64)

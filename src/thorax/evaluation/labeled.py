@@ -19,17 +19,17 @@ class LabeledImages:
     """Images with their labels, one row each.
 
     Attributes:
-        images: Their names, each once.
-        patients: Which patient each is of.
+        images: Names, without repeats.
+        patients: The patient of each image.
         targets: One row per image, one column per finding; only 1 and 0 count.
-        findings: What the columns stand for.
-        sexes: "F", "M", "O"; "" where not known, and None where nothing is known. So are the following.
-        ages: Years; NaN where not known.
-        views: "PA", "AP", "LL"; "" where not known.
-        follow_ups: Number of the image among the patient's, from 0; NaN where not known.
+        findings: The findings of the columns.
+        sexes: "F", "M" or "O", "" where unknown. None, like the columns below, where all are unknown.
+        ages: In years; NaN where unknown.
+        views: "PA", "AP" or "LL"; "" where unknown.
+        follow_ups: Number of the image among those of its patient, from 0; NaN where unknown.
 
     Raises:
-        DataError: There is nothing, the lengths differ, or an image is listed twice.
+        DataError: There are no images or no findings, lengths differ, or an image is listed twice.
     """
 
     images: Sequence[str]
@@ -42,7 +42,7 @@ class LabeledImages:
     follow_ups: Float64[np.ndarray, " n"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse columns of different lengths, and repeated images."""
         check_shapes(len(self.images), self.findings, targets=self.targets)
         columns = (self.patients, self.sexes, self.ages, self.views, self.follow_ups)
         lengths = [len(column) for column in columns if column is not None]
@@ -54,7 +54,7 @@ class LabeledImages:
         _check_unique("the labels", self.images)
 
     def take(self, rows: Rows) -> "LabeledImages":
-        """Return some of the images, in the order of `rows`."""
+        """Return the images of these rows, in their order."""
 
         def texts(values: Sequence[str]) -> list[str]:
             return [values[row] for row in rows]
@@ -73,16 +73,16 @@ class LabeledImages:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScoredImages:
-    """What one model says about images.
+    """One model's scores for some images.
 
     Attributes:
-        model: Its name.
-        images: Names of the images, each once, in any order.
+        model: The name of the model.
+        images: Names, without repeats, in any order.
         scores: One row per image; larger means more likely.
-        findings: What the columns stand for, in the model's order.
+        findings: The findings of the columns, in the model's order.
 
     Raises:
-        DataError: The shapes differ, an image stands twice, or a score is not a number.
+        DataError: Shapes differ, an image is listed twice, or a score is not a number.
     """
 
     model: str
@@ -91,7 +91,7 @@ class ScoredImages:
     findings: Findings
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse a score array of another shape, repeated images and NaN."""
         check_shapes(len(self.images), self.findings, whose=f" of model {self.model}", scores=self.scores)
         _check_unique(f"model {self.model}", self.images)
         bad = np.isnan(self.scores)
@@ -104,10 +104,10 @@ class ScoredImages:
 
 
 def aligned_scores(labeled: LabeledImages, model: ScoredImages) -> Scores:
-    """Return the model's scores in the order of the labelled images.
+    """Return the model's scores in the order of the labeled images.
 
     Raises:
-        DataError: The model scored other images than those that are labelled.
+        DataError: The model did not score exactly the labeled images.
     """
     wanted, given = set(labeled.images), set(model.images)
     if wanted != given:
@@ -122,7 +122,7 @@ def aligned_scores(labeled: LabeledImages, model: ScoredImages) -> Scores:
 
 
 def check_shapes(num_images: int, findings: Findings, *, whose: str = "", **arrays: np.ndarray) -> None:
-    """Refuse arrays that do not have one row per image and one column per finding, and having none of these.
+    """Refuse arrays without one row per image and one column per finding, or without any rows or columns.
 
     Raises:
         DataError: There are no images or no findings, or an array has another shape.
@@ -130,10 +130,10 @@ def check_shapes(num_images: int, findings: Findings, *, whose: str = "", **arra
     shape = (num_images, len(findings))
     if any(array.shape != shape for array in arrays.values()):
         *names, last = arrays
-        said = f"{', '.join(names)} and {last}" if names else last
+        listed = f"{', '.join(names)} and {last}" if names else last
         shapes = ", ".join(str(array.shape) for array in arrays.values())
         raise DataError(
-            f"{said} of shape {shapes}{whose} do not fit {num_images} images and {len(findings)} "
+            f"{listed} of shape {shapes}{whose} do not fit {num_images} images and {len(findings)} "
             "findings; give one row per image, one column per finding"
         )
     if 0 in shape:
@@ -147,6 +147,6 @@ def _check_unique(whose: str, images: Sequence[str]) -> None:
     repeated = [image for image, count in Counter(images).items() if count > 1]
     if repeated:
         raise DataError(
-            f"{len(repeated)} of {len(images)} images of {whose} stand there twice or more (first: "
+            f"{len(repeated)} of {len(images)} images of {whose} are listed more than once (first: "
             f"{repeated[0]}); keep one row of each"
         )

@@ -1,8 +1,8 @@
-"""Prevalence: what the numbers become where a finding is more or less common than where they were measured.
+"""Predictive values at another prevalence, and estimates of prevalence from probabilities.
 
-Sensitivity and specificity stay (what the finding looks like is the same, only how many have it differs);
-predictive values and probabilities do not. The official NIH test has 3.5 times the Pneumothorax of its
-training part, so that neither part's predictive values say what a clinic would meet.
+Sensitivity and specificity do not depend on prevalence if the finding looks the same in both populations;
+predictive values and probabilities do. Pneumothorax is 3.5 times as common in NIH's official test part as in
+its training part, so that the predictive values of neither part apply to a clinic.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from thorax.errors import DataError
-from thorax.evaluation.classification import RATES, rates_of, resampled_sums, tally
+from thorax.evaluation.classification import RATES, confusion_cells, rates_of, resampled_sums
 from thorax.evaluation.statistics.intervals import (
     LEVEL,
     Interval,
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 _HALVINGS = 60
-"""Halvings of [0, 1] that find a prevalence to the last bit of a float64."""
+"""Bisections of [0, 1] that find a prevalence to the last bit of a float64."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatedPrevalence:
-    """How common a finding is stated to be.
+    """A stated prevalence and its source.
 
     Attributes:
-        value: Share of images that have it, in [0, 1].
-        source: Who states it, or where it was counted, for people.
+        value: Share of images that have the finding, in [0, 1].
+        source: Who states it or where it was counted, as text.
     """
 
     value: float
@@ -50,13 +50,14 @@ class StatedPrevalence:
 
 @dataclass(frozen=True, slots=True)
 class PredictiveValues:
-    """What a call means at a stated prevalence.
+    """Predictive values at a stated prevalence.
 
     Attributes:
-        prevalence: The stated one.
-        ppv: Share of the called that have the finding.
-        npv: Share of those not called that do not.
-        undefined_resamples: Resamples without a positive or without a negative image, or without a call.
+        prevalence: The stated prevalence.
+        ppv: Share of images with the finding among those with a positive decision.
+        npv: Share of images without it among those with a negative decision.
+        undefined_resamples: Resamples in which PPV or NPV is undefined: without an image of one class, or
+            without a decision of one kind.
     """
 
     prevalence: float
@@ -67,11 +68,11 @@ class PredictiveValues:
 
 @dataclass(frozen=True, slots=True)
 class LabelShift:
-    """How common a finding is in images whose labels were not looked at.
+    """Prevalence of a finding, estimated without labels.
 
     Attributes:
-        prevalence: Where the images are likeliest, with an interval by patient; NaN where `undefined` says
-            why. The interval does not hold how uncertain the model's calibration is.
+        prevalence: The maximum likelihood estimate, with an interval by patient; NaN where `undefined` gives
+            a reason. The interval does not include the uncertainty of the model's calibration.
         undefined: Why there is no estimate, or "".
     """
 
@@ -82,52 +83,52 @@ class LabelShift:
 def predictive_values(
     sensitivity: Float64[np.ndarray, " n"], specificity: Float64[np.ndarray, " n"], *, prevalence: float
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-    """Return positive and negative predictive values by Bayes' theorem; NaN where nothing is called so.
+    """Return positive and negative predictive values by Bayes' theorem; NaN where there is no such decision.
 
     Raises:
         DataError: The prevalence is not in [0, 1].
     """
     _check_prevalence(prevalence)
-    hit, miss = prevalence * sensitivity, prevalence * (1 - sensitivity)
-    alarm, clear = (1 - prevalence) * (1 - specificity), (1 - prevalence) * specificity
-    return _share(hit, hit + alarm), _share(clear, clear + miss)
+    tp, fn = prevalence * sensitivity, prevalence * (1 - sensitivity)
+    fp, tn = (1 - prevalence) * (1 - specificity), (1 - prevalence) * specificity
+    return _share(tp, tp + fp), _share(tn, tn + fn)
 
 
 def predictive_values_at(
     target: Bool[np.ndarray, " n"],
-    called: Bool[np.ndarray, " n"],
+    predicted_positive: Bool[np.ndarray, " n"],
     *,
     patient: Int64[np.ndarray, " n"],
     prevalence: float,
     resamples: int = 1000,
     seed: int = 0,
 ) -> PredictiveValues:
-    """Return the predictive values that these calls would have at a stated prevalence.
+    """Return the predictive values that these decisions would have at a stated prevalence.
 
-    Sensitivity and specificity are resampled together, by patient; the prevalence is taken as it is. Where
-    one of them is exactly 0 or 1, the interval also holds the predictive values at the end of its own.
+    Sensitivity and specificity are resampled together, by patient; the prevalence is taken as exact. Where
+    one of them is exactly 0 or 1, the interval also covers the predictive values at the ends of its interval.
 
     Args:
         target: Whether each image has the finding.
-        called: Whether it is called positive.
+        predicted_positive: Whether its decision is positive.
         patient: The number of each image's patient, from 0.
         prevalence: In [0, 1].
-        resamples: How many resamples of the patients, at least 1.
-        seed: Which ones.
+        resamples: The number of resamples of the patients, at least 1.
+        seed: The seed of the resamples.
 
     Raises:
         DataError: The prevalence is not in [0, 1].
     """
-    cells = tally(target, called)
+    cells = confusion_cells(target, predicted_positive)
     num_patients = int(patient.max(initial=-1)) + 1
     columns = [np.bincount(patient, weights=cell, minlength=num_patients) for cell in cells.T]
-    # An empty bincount is of whole numbers.
+    # An empty bincount has an integer type.
     counts = np.stack(columns, axis=1).astype(np.float64)
     rates = rates_of(resampled_sums(counts, resamples=resamples, seed=seed))
     pair = [rates[:, RATES.index(name)] for name in ("sensitivity", "specificity")]
     ppv, npv = predictive_values(pair[0], pair[1], prevalence=prevalence)
-    hit, alarm, miss, clear = counts.T
-    edges = _at_the_edge(share_interval(hit, hit + miss), share_interval(clear, clear + alarm), prevalence)
+    tp, fp, fn, tn = counts.T
+    edges = _at_the_edge(share_interval(tp, tp + fn), share_interval(tn, tn + fp), prevalence)
     patients = effective_patients(np.bincount(patient))
     return PredictiveValues(
         prevalence=prevalence,
@@ -153,8 +154,8 @@ def _ends_of_edge(rate: Interval) -> tuple[float, ...]:
 
 
 def _hull(interval: Interval, more: Float64[np.ndarray, " end"]) -> Interval:
-    """Return the interval, made wide enough for more ends; NaN among them and in it count as none."""
-    ends = [each for each in (interval.low, interval.high, *more.tolist()) if not math.isnan(each)]
+    """Return the interval, widened to include more ends; NaN ends are ignored."""
+    ends = [end for end in (interval.low, interval.high, *more.tolist()) if not math.isnan(end)]
     if not ends or not interval.exists:
         return interval
     return Interval(interval.value, min(*ends, interval.value), max(*ends, interval.value))
@@ -163,16 +164,16 @@ def _hull(interval: Interval, more: Float64[np.ndarray, " end"]) -> Interval:
 def estimate_prevalence(
     probability: Float[np.ndarray, " n"], *, trained: float, patient: Int64[np.ndarray, " n"]
 ) -> LabelShift:
-    """Estimate how common a finding is in these images from its probabilities alone.
+    """Estimate the prevalence of a finding in these images from its probabilities alone.
 
-    The prevalence under which the images are likeliest, to which the EM of Saerens et al. (Neural Computation
-    2002) climbs step by step. The log likelihood is concave, so that halving finds its maximum, always. It
-    asks for probabilities that are calibrated at `trained`, and for images of the finding that look alike in
-    both places (label shift); where either fails the estimate is off, and no interval says so.
+    This is the maximum likelihood estimate, to which the EM algorithm of Saerens et al. (Neural Computation
+    2002) converges. The log likelihood is concave, so that bisection always finds its maximum. The estimate
+    assumes probabilities that are calibrated at `trained`, and a finding that looks the same in both
+    populations (label shift); where either fails it is wrong, and the interval does not show that.
 
     Args:
         probability: In [0, 1].
-        trained: Prevalence where the probabilities are calibrated.
+        trained: The prevalence at which the probabilities are calibrated.
         patient: The number of each image's patient.
     """
     undefined = _why_undefined(probability, trained)
@@ -186,8 +187,8 @@ def estimate_prevalence(
         low, high = (middle, high) if np.mean(_slopes(present, absent, middle)) > 0 else (low, middle)
     best = (low + high) / 2
     slopes = _slopes(present, absent, best)
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * _standard_error(slopes, patient)
-    return LabelShift(Interval(best, max(best - half, 0.0), min(best + half, 1.0)))
+    half_width = NormalDist().inv_cdf((1 + LEVEL) / 2) * _standard_error(slopes, patient)
+    return LabelShift(Interval(best, max(best - half_width, 0.0), min(best + half_width, 1.0)))
 
 
 def _why_undefined(probability: Float[np.ndarray, " n"], trained: float) -> str:
@@ -199,7 +200,7 @@ def _why_undefined(probability: Float[np.ndarray, " n"], trained: float) -> str:
     if len(probability) == 0:
         return "there are no images"
     if not 0 < trained < 1:
-        return f"the prevalence in training is {trained:g}, from which no other can be told"
+        return f"the prevalence in training is {trained:g}, from which no other can be estimated"
     if np.ptp(probability) == 0:
         return f"all {len(probability)} probabilities are equal"
     return ""
@@ -208,24 +209,26 @@ def _why_undefined(probability: Float[np.ndarray, " n"], trained: float) -> str:
 def _slopes(
     present: Float64[np.ndarray, " n"], absent: Float64[np.ndarray, " n"], prevalence: float
 ) -> Float64[np.ndarray, " n"]:
-    """Return the derivative of each image's log likelihood by the prevalence."""
+    """Return the derivative of each image's log likelihood with respect to the prevalence."""
     return np.asarray((present - absent) / (prevalence * present + (1 - prevalence) * absent))
 
 
 def _standard_error(slopes: Float64[np.ndarray, " n"], patient: Int64[np.ndarray, " n"]) -> float:
-    """Return the sandwich estimate with the slopes of each patient's images added up first."""
+    """Return the sandwich estimate, with slopes summed within each patient first."""
     _, number = np.unique(patient, return_inverse=True)
     by_patient = np.bincount(number, weights=slopes - np.mean(slopes))
     return float(np.sqrt(np.sum(by_patient**2)) / np.sum(slopes**2))  # minus the second derivative
 
 
 def _share(
-    part: Float64[np.ndarray, "*any"], whole: Float64[np.ndarray, "*any"]
+    numerator: Float64[np.ndarray, "*any"], denominator: Float64[np.ndarray, "*any"]
 ) -> Float64[np.ndarray, "*any"]:
     with np.errstate(invalid="ignore"):
-        return np.asarray(part / np.where(whole > 0, whole, np.nan))
+        return np.asarray(numerator / np.where(denominator > 0, denominator, np.nan))
 
 
 def _check_prevalence(prevalence: float) -> None:
     if not 0 <= prevalence <= 1:
-        raise DataError(f"a prevalence of {prevalence} is none; give a share in [0, 1], such as 0.03 for 3 %")
+        raise DataError(
+            f"a prevalence of {prevalence} is not a share; give a share in [0, 1], such as 0.03 for 3 %"
+        )

@@ -1,7 +1,7 @@
-"""Published results on NIH ChestX-ray14, each with its split, its source and how well we know it.
+"""Published results on NIH ChestX-ray14, each with its split, its source and how well the source is known.
 
-The same model scores about 3 points more on a random split than on the official one, so that figures of the
-two never stand in one column: a `ComparableResults` with both cannot be made.
+The same model scores about 3 points higher on a random split than on the official one. Their results are
+therefore never listed together: a `ComparableResults` with both cannot be constructed.
 """
 
 import math
@@ -28,27 +28,27 @@ __all__ = [
 ]
 
 SplitKind = Literal["official", "random", "other"]
-"""The published test list; patients drawn at random; anything else, with which nothing published compares."""
+"""The published test list; patients drawn at random; anything else, which no published result matches."""
 
 _NIH: Final = "nih-chestxray14"
-"""The data set of all these results, as `datasets` names it."""
+"""The data set of all these results, by its name in `datasets`."""
 
 Grade = Literal["read", "excerpt"]
-"""Read in the source's own files, or in an excerpt of it."""
+"""Whether the source itself was read, or only an excerpt of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedResult:
-    """What somebody reported.
+    """A published mean AUC.
 
     Attributes:
         name: The model.
-        split: On which kind of split.
-        auc: Mean AUC over the 14 findings; without ends where none were reported, or found.
+        split: The kind of split.
+        auc: Mean AUC over the 14 findings; without ends where no interval is known.
         source: Where it is published.
-        grade: How well we know that it says so.
-        by_finding: AUC of each finding, where we have them.
-        remark: What a reader must know to compare, "" if nothing.
+        grade: How the source was read.
+        by_finding: AUC of each finding, where known.
+        remark: What a reader must know to compare, or "".
     """
 
     name: str
@@ -62,16 +62,16 @@ class PublishedResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedF1:
-    """An F1 of pneumonia, by a model or by radiologists, and why it is not ours to beat.
+    """A published F1 of pneumonia, by a model or by radiologists, and why ours does not compare with it.
 
     Attributes:
         reader: Who read the images.
         finding: Pneumonia.
-        f1: With the interval that was published.
-        num_images: Images read.
+        f1: F1 with its published interval.
+        num_images: The number of images read.
         source: Where it is published.
-        grade: How well we know that it says so.
-        differs: What differs from an F1 measured on NIH labels, each in a sentence.
+        grade: How the source was read.
+        differs: How it differs from an F1 measured on NIH labels, in sentences.
     """
 
     reader: str
@@ -85,11 +85,11 @@ class PublishedF1:
 
 @dataclass(frozen=True, slots=True)
 class ComparableResults:
-    """Results that may stand beside one another.
+    """Published results that compare with each other.
 
     Attributes:
-        split: The kind of split of all of them.
-        results: The results, from the lowest mean AUC to the highest.
+        split: The kind of split that all of them share.
+        results: The results by increasing mean AUC.
     """
 
     split: SplitKind
@@ -97,11 +97,11 @@ class ComparableResults:
 
     def __post_init__(self) -> None:
         """Refuse a result of another kind of split."""
-        strangers = [result for result in self.results if result.split != self.split]
-        if strangers:
+        others = [result for result in self.results if result.split != self.split]
+        if others:
             raise DataError(
-                f"{strangers[0].name} was measured on a split of kind {strangers[0].split!r} and cannot "
-                f"stand in a column of kind {self.split!r}; give it a column of its own"
+                f"{others[0].name} was measured on a split of kind {others[0].split!r} and cannot "
+                f"be listed with results of kind {self.split!r}; list it separately"
             )
 
 
@@ -112,7 +112,7 @@ def split_kind(split: str, *, dataset: str) -> SplitKind:
 
     Args:
         split: Name of the split.
-        dataset: Name of the data set that it divides.
+        dataset: Name of the data set.
     """
     if dataset != _NIH or "/" in split:
         return "other"
@@ -122,15 +122,17 @@ def split_kind(split: str, *, dataset: str) -> SplitKind:
 
 
 def comparable_results(split: str, *, dataset: str, part: str) -> ComparableResults:
-    """Return the published results that a measurement may stand beside, if it is of the whole part.
+    """Return the published results that compare with an evaluation of the whole part.
 
     Args:
         split: Name of the split.
-        dataset: Name of the data set that it divides.
-        part: Only "test" has any; validation is what models are chosen on.
+        dataset: Name of the data set.
+        part: Only "test" has published results; validation is used to choose models.
     """
     kind = split_kind(split, dataset=dataset) if part == "test" else "other"
-    results = sorted((each for each in PUBLISHED if each.split == kind), key=lambda each: each.auc.value)
+    results = sorted(
+        (result for result in PUBLISHED if result.split == kind), key=lambda result: result.auc.value
+    )
     return ComparableResults(kind, tuple(results))
 
 
@@ -145,8 +147,8 @@ def _result(
     by_finding: Sequence[float] = (),
     **rest: Any,
 ) -> PublishedResult:
-    named = dict(zip(NIH14, by_finding, strict=True)) if by_finding else {}
-    return PublishedResult(auc=_interval(auc, interval), by_finding=named, **rest)
+    aucs = dict(zip(NIH14, by_finding, strict=True)) if by_finding else {}
+    return PublishedResult(auc=_interval(auc, interval), by_finding=aucs, **rest)
 
 
 def _pneumonia_f1(f1: float, interval: Sequence[float], differs: Sequence[str], **rest: Any) -> PublishedF1:
@@ -157,7 +159,7 @@ def _pneumonia_f1(f1: float, interval: Sequence[float], differs: Sequence[str], 
 _TABLES: Final = tomllib.loads(files("thorax.evaluation").joinpath("published.toml").read_text("utf-8"))
 
 PUBLISHED: Final = tuple(_result(**table) for table in _TABLES["results"])
-"""Every result we know well enough to print."""
+"""Every published result whose source is known well enough to print."""
 
 PNEUMONIA_F1: Final = tuple(_pneumonia_f1(**table) for table in _TABLES["pneumonia_f1"])
 """Radiologists and CheXNet on pneumonia, as the CheXNet paper reports them."""

@@ -1,7 +1,7 @@
-"""Thresholds with their origin: which images chose them, or that nothing did.
+"""Sets of thresholds with their provenance: the images on which they were chosen, if any.
 
-A threshold that was chosen on the images that are reported flatters every rate at it. Such a set is refused,
-or, where somebody insists, marked for good.
+A threshold chosen on the reported images inflates every rate at it. Such a set is refused or, with
+`allow_test_tuning`, marked permanently.
 """
 
 import json
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 TUNED_MARK: Final = "TUNED ON THE REPORTED PART"
-"""What stands beside every number at thresholds that the reported images chose."""
+"""The mark on every number at thresholds that were chosen on the reported images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +38,10 @@ class ThresholdSet:
     Attributes:
         rule: How they were chosen, for example "f1-optimal".
         findings: The findings, in the order of the thresholds.
-        thresholds: None where there is none.
-        chosen_on: The images that chose them; None where no image of ours did.
-        origin: Where they come from, for people.
-        test_tuned: Whether the reported images chose them.
+        thresholds: One per finding; None where there is none.
+        chosen_on: The images on which they were chosen; None if no images that we know of.
+        origin: Where they come from, as text.
+        test_tuned: Whether they were chosen on the reported images.
     """
 
     rule: str
@@ -53,12 +53,11 @@ class ThresholdSet:
 
     @property
     def name(self) -> str:
-        """The rule, with the mark where the reported images chose the thresholds."""
+        """The rule, marked if the thresholds were chosen on the reported images."""
         return f"{self.rule}, {TUNED_MARK}" if self.test_tuned else self.rule
 
-    @property
-    def told(self) -> str:
-        """Where the thresholds come from, in a sentence without its full stop."""
+    def describe(self) -> str:
+        """Return where the thresholds come from, as a sentence without its period."""
         if self.chosen_on is None:
             return self.origin
         mark = f"{TUNED_MARK}: " if self.test_tuned else ""
@@ -66,7 +65,7 @@ class ThresholdSet:
 
 
 def one_half(findings: Findings) -> ThresholdSet:
-    """Return 0.5 for each finding: what nobody chose."""
+    """Return a threshold of 0.5 for each finding, chosen on no images."""
     return ThresholdSet(
         rule="one-half",
         findings=findings,
@@ -84,7 +83,7 @@ def choose_threshold_set(
     findings: Findings,
     chosen_on: ImageSet,
 ) -> ThresholdSet:
-    """Choose thresholds on these images; `refuse_tuned` looks whether they may be reported on others."""
+    """Choose thresholds on these images; `refuse_tuned` checks on which others they may be reported."""
     return ThresholdSet(
         rule=rule.name,
         findings=findings,
@@ -97,11 +96,11 @@ def choose_threshold_set(
 def read_threshold_set(path: Path, findings: Findings) -> ThresholdSet:
     """Read thresholds from JSON: `rule`, `thresholds` by finding, and `chosen_on`, as in a bundle's manifest.
 
-    `chosen_on` has split, part, sha256, images_sha256, num_images and num_patients; null says that nobody
-    knows, or that no image chose them. Findings that the file does not name get no threshold.
+    `chosen_on` has split, part, sha256, images_sha256, num_images and num_patients; null means that the
+    images are unknown, or that there are none. Findings that the file does not name get no threshold.
 
     Raises:
-        DataError: The file cannot be read, or something in it is not as it must be.
+        DataError: The file cannot be read, or is malformed.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -112,26 +111,26 @@ def read_threshold_set(path: Path, findings: Findings) -> ThresholdSet:
         raise DataError(f"{path} needs the keys {', '.join(needed)}; say with chosen_on where they come from")
     by_finding = _thresholds(value["thresholds"], path)
     chosen_on = None if value["chosen_on"] is None else _chosen_on(value["chosen_on"], path)
-    unknown = f"thresholds of {path.name}, which does not say what chose them"
+    unknown_origin = f"thresholds of {path.name}, which does not say what chose them"
     return ThresholdSet(
         rule=str(value["rule"]),
         findings=findings,
         thresholds=tuple(by_finding.get(finding) for finding in findings),
         chosen_on=chosen_on,
-        origin=f"thresholds of {path.name}" if chosen_on else unknown,
+        origin=f"thresholds of {path.name}" if chosen_on else unknown_origin,
     )
 
 
 def refuse_tuned(
     points: ThresholdSet, reported: ImageSet, *, allow: bool, patients_shared: int = 0
 ) -> ThresholdSet:
-    """Refuse thresholds that the reported images chose; or mark them, where `allow` says so.
+    """Refuse thresholds that were chosen on the reported images, or mark them if `allow` is set.
 
     Args:
         points: The thresholds.
-        reported: The images that are reported.
+        reported: The reported images.
         allow: Whether to mark instead of refusing.
-        patients_shared: Patients of the reported images that are among those that chose, where it is known.
+        patients_shared: How many patients of the reported images are among those of `chosen_on`, if known.
 
     Raises:
         DataError: They were chosen on the reported part, on some of its images, or on any test part.

@@ -8,7 +8,7 @@ import numpy as np
 
 from thorax.arrays import Attribution
 from thorax.boxes import Box
-from thorax.evaluation.localization.regions import box_around, highest_places, region
+from thorax.evaluation.localization.regions import box_around, highest_pixels, region
 from thorax.explain.geometry import box_on_radiograph, map_on_radiograph
 from thorax.explain.methods import Explainer, Method
 from thorax.explain.overlay import Panel
@@ -122,7 +122,7 @@ def side_by_side(explanations: Sequence[Explained]) -> tuple[list[Panel], int]:
 
 def _peak(attribution: Attribution) -> tuple[float, float]:
     """Return x and y of the maximum; of several, those of the one closest to their mean."""
-    maxima = highest_places(attribution)
+    maxima = highest_pixels(attribution)
     distances = np.hypot(*(maxima - np.mean(maxima, axis=0)).T)
     x, y = maxima[int(np.argmin(distances))].tolist()
     return x, y

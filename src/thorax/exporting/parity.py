@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64
 from thorax.arrays import Probabilities, Targets
 from thorax.bundle.manifest import OperatingPoints, Parity
 from thorax.errors import BundleError
-from thorax.evaluation.statistics.ranking import auroc_score, count_calls
+from thorax.evaluation.statistics.ranking import auroc_score, count_by_threshold
 from thorax.findings import NO_FINDING, Findings
 from thorax.image_set import ImageSet
 
@@ -233,7 +233,7 @@ def _nearest_threshold(column: _Column, old: float, *, fixed: float | None) -> t
     if fixed is not None:
         rates = column.rates(column.found >= fixed)
         return fixed, max(abs(rates[0] - sensitivity), abs(rates[1] - specificity))
-    counts = count_calls(column.target, column.found)
+    counts = count_by_threshold(column.target, column.found)
     positives, negatives = int(column.target.sum()), int((~column.target).sum())
     changes = np.maximum(
         np.abs(counts.true_positives / positives - sensitivity),

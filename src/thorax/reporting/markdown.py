@@ -131,7 +131,7 @@ def _at_point(each: AtOperatingPoint) -> str:
         f"Hamming loss {short(measured.hamming_loss.interval)}.\n"
     )
     return (
-        f"## At {markdown_cell(each.points.name)}\n\n{markdown_cell(each.points.told)}.\n\n"
+        f"## At {markdown_cell(each.points.name)}\n\n{markdown_cell(each.points.describe())}.\n\n"
         f"{markdown_table(header, rows)}\n{shares}"
     )
 
@@ -234,7 +234,7 @@ def _radiologists(them: RadiologistEvaluation | None) -> str:
             them.ranking.findings, them.classification.findings, them.reference.scored_by, strict=True
         )
     ]
-    rows += [(each.finding.label, each.why, *["n/a"] * 5) for each in them.reference.unscored]
+    rows += [(each.finding.label, each.reason, *["n/a"] * 5) for each in them.reference.unscored]
     header = ("Finding", "Scored by", "Positives", "AUC", "Sensitivity", "Specificity", "F1")
     return heading + markdown_table(header, rows)
 

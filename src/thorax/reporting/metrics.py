@@ -169,7 +169,7 @@ def _calibration(each: FindingCalibrationError, shift: LabelShift | None) -> dic
         "share_positive": interval_json(each.share_positive),
         "mean_probability": interval_json(each.mean_probability),
         "brier": interval_json(each.brier),
-        "brier_parts": {name: number_json(value) for name, value in asdict(each.parts).items()},
+        "brier_parts": {name: number_json(value) for name, value in asdict(each.decomposition).items()},
         "ece": interval_json(each.ece),
         "reliability": _reliability(each),
         "estimated_prevalence": shift
@@ -276,7 +276,7 @@ def _radiologists(each: RadiologistEvaluation) -> dict[str, Any]:
             for finding, by in zip(reference.findings, reference.scored_by, strict=True)
         },
         "our_mapping": [finding.name for finding in reference.mapped],
-        "not_scored": {each.finding.name: each.why for each in reference.unscored},
+        "not_scored": {each.finding.name: each.reason for each in reference.unscored},
         "findings": each.ranking
         and {ranked.finding.name: _ranked(ranked) for ranked in each.ranking.findings},
         "at_operating_point": each.classification

@@ -181,7 +181,7 @@ def summary_rows(evaluation: Discrimination) -> list[tuple[str, ...]]:
 
 def calls_title(each: AtOperatingPoint) -> str:
     """Return the name of an operating point and where its thresholds come from."""
-    return f"At {each.points.name} ({each.points.told})"
+    return f"At {each.points.name} ({each.points.describe()})"
 
 
 def call_rows(each: AtOperatingPoint) -> list[tuple[str, ...]]:

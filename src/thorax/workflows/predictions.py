@@ -21,7 +21,7 @@ from thorax.evaluation.inputs.join import (
     read_labels,
     trained_prevalence,
 )
-from thorax.evaluation.inputs.prediction_csv import read_predictions, sound_predictions
+from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
 from thorax.evaluation.labeled import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import Finding
@@ -277,10 +277,10 @@ def read_part(
         labels_from: Where the labels are from, for people.
 
     Raises:
-        DataError: See `read_predictions`, `sound_predictions` and `join_predictions`.
+        DataError: See `read_predictions`, `usable_predictions` and `join_predictions`.
     """
     read = read_predictions(file, findings=labels.table.findings)
-    scored, omitted = sound_predictions(read, logits=logits)
+    scored, omitted = usable_predictions(read, logits=logits)
     measured = join_predictions(scored, labels, split=selection.split, part=selection.part)
     cohort, probabilities, split = measured.cohort, measured.probabilities, measured.split
     if selection.view:
@@ -340,7 +340,7 @@ def file_validation(
     Raises:
         DataError: The findings differ from the reported ones; or see `read_part`.
     """
-    scored, _ = sound_predictions(read_predictions(file, findings=labels.table.findings), logits=logits)
+    scored, _ = usable_predictions(read_predictions(file, findings=labels.table.findings), logits=logits)
     measured = join_predictions(scored, labels, split=split, part="val")
     given, wanted = measured.cohort.findings, reported.cohort.findings
     if given != wanted:

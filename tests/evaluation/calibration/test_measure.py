@@ -8,7 +8,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from thorax.evaluation.calibration.fit import brier_loss
-from thorax.evaluation.calibration.measure import brier_parts, reliability_curve
+from thorax.evaluation.calibration.measure import decompose_brier, reliability_curve
 from thorax.evaluation.statistics.intervals import wilson_interval
 
 ONE_EACH = {"equal-width": "uniform", "equal-mass": "quantile"}
@@ -96,7 +96,7 @@ def test_patients_whose_images_are_alike_count_once():
 
 def test_brier_parts_add_up():
     target, probability, _ = calibrated(4)
-    parts = brier_parts(target, probability)
+    parts = decompose_brier(target, probability)
     assert parts.loss == pytest.approx(brier_score_loss(target, probability))
     assert parts.uncertainty == pytest.approx(np.var(target))
     assert parts.loss == pytest.approx(
@@ -111,15 +111,15 @@ def test_brier_parts_by_hand():
     # Two values, nothing hidden within bins. .2: 1 of 4; .8: 4 of 4.
     target = np.array([True, False, False, False, True, True, True, True])
     probability = np.array([0.2] * 4 + [0.8] * 4)
-    parts = brier_parts(target, probability, bins=10)
+    parts = decompose_brier(target, probability, bins=10)
     assert parts.reliability_loss == pytest.approx((0.05**2 + 0.2**2) / 2)
     assert parts.resolution == pytest.approx(0.375**2)
     assert parts.uncertainty == pytest.approx(5 / 8 * 3 / 8)
     assert parts.within_bins == pytest.approx(0, abs=1e-15)
-    assert math.isnan(brier_parts(np.ones(3, dtype=bool), np.full(3, 0.4)).skill)
+    assert math.isnan(decompose_brier(np.ones(3, dtype=bool), np.full(3, 0.4)).skill)
 
 
 def test_nothing_has_no_reliability():
     nothing = np.zeros(0, dtype=bool), np.zeros(0)
     assert reliability_curve(*nothing, patient=np.zeros(0, dtype=np.int64)) == ()
-    assert math.isnan(brier_parts(*nothing).loss)
+    assert math.isnan(decompose_brier(*nothing).loss)

@@ -81,7 +81,7 @@ def test_the_temperature_equals_a_search_by_another_program():
 def test_without_a_calibration_nothing_is_done():
     _, probabilities = overconfident(3, images=50)
     (nothing,) = recalibrate(probabilities, [Recalibration(None)], findings=FINDINGS)
-    assert nothing.how.name == "Not calibrated"
+    assert nothing.recalibration.name == "Not calibrated"
     np.testing.assert_allclose(nothing.probabilities, probabilities, atol=1e-9)
 
 

@@ -15,7 +15,7 @@ from thorax.evaluation.inputs.join import (
     read_labels,
     trained_prevalence,
 )
-from thorax.evaluation.inputs.prediction_csv import finding_of_column, read_predictions, sound_predictions
+from thorax.evaluation.inputs.prediction_csv import finding_of_column, read_predictions, usable_predictions
 from thorax.evaluation.labeled import LabeledImages
 from thorax.findings import NIH14, Finding, find_finding
 
@@ -29,7 +29,7 @@ def written(folder, text, name="predictions.csv"):
 
 
 def sound(folder, text, **options):
-    return sound_predictions(read_predictions(written(folder, text)), **options)[0]
+    return usable_predictions(read_predictions(written(folder, text)), **options)[0]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_file_is_read_as_it_is(tmp_path, packed):
 
 def test_what_is_left_out_is_counted_and_named(tmp_path):
     text = "Image Index,Edema\na.png,.5\nb.png,\nc.png,.25\na.png,0.50\nd.png,nan\n"
-    found, warnings = sound_predictions(read_predictions(written(tmp_path, text)))
+    found, warnings = usable_predictions(read_predictions(written(tmp_path, text)))
     assert found.images == ("a.png", "c.png")
     np.testing.assert_array_equal(found.scores, [[0.5], [0.25]])
     assert warnings == (

@@ -7,13 +7,13 @@ from sklearn.metrics import roc_auc_score
 
 from thorax.arrays import NOT_LABELED
 from thorax.errors import DataError
-from thorax.evaluation.classification import LabeledPredictions, call, classify
+from thorax.evaluation.classification import LabeledPredictions, binarize, classify
 from thorax.evaluation.discrimination import evaluate_discrimination
 from thorax.evaluation.inputs.radiologists import (
     MAPPING,
     RADIOLOGIST_FINDINGS,
     RadiologistLabels,
-    Unscored,
+    UnscoredFinding,
     against_radiologists,
     read_radiologist_labels,
 )
@@ -101,7 +101,7 @@ def test_worked_by_hand():
         LABELS,
         images,
         probabilities=probabilities,
-        calls=call(probabilities, [0.15, 0.5, None]),
+        decisions=binarize(probabilities, [0.15, 0.5, None]),
         findings=findings,
     )
     assert found.findings == (PNEUMOTHORAX, NODULE_OR_MASS)
@@ -111,11 +111,11 @@ def test_worked_by_hand():
     assert found.targets.tolist() == [[0, 0], [1, 1]]
     assert found.scores.tolist() == [[0.4, 0.3], [0.8, 0.1]]
     # Nodule has no threshold: Mass alone can call, but not rule out.
-    assert found.calls.tolist() == [[0, 1], [1, NOT_LABELED]]
+    assert found.decisions.tolist() == [[0, 1], [1, NOT_LABELED]]
     assert (found.num_covered, found.num_not_covered, found.num_elsewhere) == (2, 1, 1)
     assert found.unscored == (
-        Unscored(FRACTURE, "the model does not give Fracture, and none of its findings stands for it"),
-        Unscored(
+        UnscoredFinding(FRACTURE, "the model does not give Fracture, and none of its findings stands for it"),
+        UnscoredFinding(
             OPACITY,
             "our mapping needs Infiltration, Consolidation, Pneumonia, Edema, Atelectasis, which the model "
             "does not give",
@@ -129,7 +129,7 @@ def test_a_model_of_the_same_findings_needs_no_mapping():
         LABELS,
         ["a.png", "b.png", "c.png"],
         probabilities=probabilities,
-        calls=call(probabilities, [0.5] * 4),
+        decisions=binarize(probabilities, [0.5] * 4),
         findings=RADIOLOGIST_FINDINGS,
     )
     assert found.findings == RADIOLOGIST_FINDINGS
@@ -141,15 +141,19 @@ def test_a_model_of_the_same_findings_needs_no_mapping():
 def test_nothing_covered_is_no_error():
     probabilities = np.full((1, 14), 0.5)
     found = against_radiologists(
-        LABELS, ["z.png"], probabilities=probabilities, calls=call(probabilities, [0.5] * 14), findings=NIH14
+        LABELS,
+        ["z.png"],
+        probabilities=probabilities,
+        decisions=binarize(probabilities, [0.5] * 14),
+        findings=NIH14,
     )
     assert (found.num_covered, found.num_not_covered, found.num_elsewhere) == (0, 1, 3)
-    assert found.targets.shape == found.scores.shape == found.calls.shape == (0, 3)
+    assert found.targets.shape == found.scores.shape == found.decisions.shape == (0, 3)
     only = against_radiologists(
         LABELS,
         ["a.png"],
         probabilities=np.ones((1, 1)),
-        calls=np.ones((1, 1), dtype=np.int8),
+        decisions=np.ones((1, 1), dtype=np.int8),
         findings=(MASS,),
     )
     assert only.findings == ()
@@ -158,13 +162,13 @@ def test_nothing_covered_is_no_error():
 
 def test_arrays_that_do_not_fit_are_refused():
     with pytest.raises(
-        DataError, match=r"^probabilities and calls of shape \(2, 1\), .* do not fit 1 images and 1 find"
+        DataError, match=r"^probabilities and decisions of shape \(2, 1\), .* do not fit 1 images and 1 find"
     ):
         against_radiologists(
             LABELS,
             ["a.png"],
             probabilities=np.ones((2, 1)),
-            calls=np.ones((2, 1), dtype=np.int8),
+            decisions=np.ones((2, 1), dtype=np.int8),
             findings=(MASS,),
         )
 
@@ -187,7 +191,7 @@ def test_a_real_chexnet_against_radiologists(shared_data):
         read_radiologist_labels(path),
         images,
         probabilities=probabilities,
-        calls=call(probabilities, [0.2] * 14),
+        decisions=binarize(probabilities, [0.2] * 14),
         findings=NIH14,
     )
     assert (found.num_covered, found.num_not_covered, found.num_elsewhere) == (528, 10_988, 3_848)
@@ -202,7 +206,7 @@ def test_a_real_chexnet_against_radiologists(shared_data):
     readings = LabeledPredictions(
         targets=found.targets,
         probabilities=found.scores,
-        calls=found.calls,
+        decisions=found.decisions,
         patients=patients,
         findings=found.findings,
     )

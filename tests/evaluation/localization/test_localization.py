@@ -16,7 +16,7 @@ from thorax.evaluation.localization.regions import (
     MapOverlap,
     box_around,
     center_overlap,
-    highest_places,
+    highest_pixels,
     map_overlap,
     mean_box_overlap,
     mean_boxes,
@@ -103,7 +103,7 @@ def test_regions_do_not_touch_at_corners_and_hold_the_highest_place():
 
 def test_all_highest_places_are_told():
     attribution = np.array([[0.0, 3, 3], [1, 2, 3]])
-    assert highest_places(attribution).tolist() == [[1.5, 0.5], [2.5, 0.5], [2.5, 1.5]]
+    assert highest_pixels(attribution).tolist() == [[1.5, 0.5], [2.5, 0.5], [2.5, 1.5]]
 
 
 BOX = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.integers(1, 6))

@@ -188,7 +188,7 @@ def test_what_does_not_exist_is_nan_and_spoils_nothing_else():
 def test_a_unit_that_does_not_exist_is_refused():
     ranked = rank(np.array([True, False]), np.array([1.0, 0.0]), np.array([0, 5]))
     with pytest.raises(
-        DataError, match=r"^a ranked image is of unit 5, but there are 5 units, from 0; number"
+        DataError, match=r"^a ranked image belongs to unit 5, but there are 5 units, numbered from 0; number"
     ):
         auc_covariance([ranked], num_units=5)
 

@@ -12,7 +12,7 @@ from thorax.evaluation.statistics.ranking import (
     auroc_score,
     average_precision_score,
     compact_points,
-    count_calls,
+    count_by_threshold,
     partial_auroc_score,
     precision_recall_curve,
     rank,
@@ -280,7 +280,7 @@ def test_areas_under_the_curves_are_the_scores(pair):
 @given(labels_and_scores())
 def test_calls_are_what_the_threshold_says(pair):
     target, score = pair
-    counts = count_calls(target, score)
+    counts = count_by_threshold(target, score)
     for threshold, true_positives, false_positives in zip(
         counts.threshold, counts.true_positives, counts.false_positives, strict=True
     ):

@@ -1,1 +1,1 @@
-"""Calibration: fitted, and measured."""
+"""Fitting calibrations, and measuring calibration error."""

@@ -1,7 +1,7 @@
-"""Calibration on trial: what one temperature, or Platt's scaling of each finding, makes of probabilities.
+"""Fitting temperatures and Platt scaling, and trial calibrations of an evaluation.
 
-Both are fitted on validation and looked at on the part that is reported, beside the probabilities as they
-are. Fitted on the reported part itself they would seem to help whatever they are: that is refused, or marked.
+Trial calibrations are fitted on validation and evaluated on the reported part, beside the original
+probabilities. Fitted on the reported part itself they would always seem to help: that is refused or marked.
 """
 
 import math
@@ -35,25 +35,25 @@ __all__ = [
 ]
 
 MIN_TEMPERATURE = 0.05
-"""Lowest temperature that is fitted: scores that separate the classes have no best one above 0."""
+"""Lowest fitted temperature: for scores that separate the classes the optimum is 0."""
 
 MAX_TEMPERATURE = 20.0
-"""Highest temperature that is fitted: scores that say nothing, or the opposite, have no finite best one."""
+"""Highest fitted temperature: for uninformative or inverted scores there is no finite optimum."""
 
 _MAX_STEPS = 100
 _CONVERGED = 1e-12
-"""The step after which Newton's method ends."""
+"""The step size at which Newton's method ends."""
 
 _ROUNDING = 1e-14
-"""A rise of the loss, as a share of it, that is none: the last steps change less than float64 can tell."""
+"""Relative increase of the loss that counts as rounding: the last steps change less than float64 resolves."""
 
 
 def fit_temperature(targets: Targets, known: Known, logits: Scores) -> float:
-    """Return the temperature T for which sigmoid(logit / T) has the least negative log likelihood.
+    """Return the temperature T for which sigmoid(logit / T) has the lowest negative log likelihood.
 
-    One T for all findings (Guo et al., ICML 2017), fitted over the known labels of a validation part. The
-    loss is convex in 1 / T and its minimum is where the derivative is 0, which is found to the last digits
-    by Newton's method inside a bracket: no step size, no random number, the same result each time.
+    One T serves all findings (Guo et al., ICML 2017), fitted on the known labels of a validation part. The
+    loss is convex in 1 / T. Newton's method inside a bracket finds the zero of its derivative to the last
+    digits, without a step size or random numbers: the result is always the same.
 
     Args:
         targets: 1 and 0 where `known`; anything elsewhere.
@@ -61,7 +61,7 @@ def fit_temperature(targets: Targets, known: Known, logits: Scores) -> float:
         logits: Before the sigmoid.
 
     Returns:
-        T in [`MIN_TEMPERATURE`, `MAX_TEMPERATURE`]; above 1 makes probabilities more cautious.
+        T in [`MIN_TEMPERATURE`, `MAX_TEMPERATURE`]; above 1 moves probabilities towards 0.5.
 
     Raises:
         DataError: No label is known, a known one is neither 1 nor 0, or a logit is not finite.
@@ -76,34 +76,34 @@ def fit_temperature(targets: Targets, known: Known, logits: Scores) -> float:
     for _ in range(_MAX_STEPS):
         slope = _slope(present, logit, scale)
         low, high = (low, scale) if slope > 0 else (scale, high)
-        following = scale - slope / _curvature(logit, scale)
-        if not low < following < high:
-            following = (low + high) / 2
-        if abs(following - scale) <= 1e-12 * scale:
+        proposal = scale - slope / _curvature(logit, scale)
+        if not low < proposal < high:
+            proposal = (low + high) / 2
+        if abs(proposal - scale) <= 1e-12 * scale:
             break
-        scale = following
+        scale = proposal
     return 1 / scale
 
 
 def fit_platt(
     targets: Targets, known: Known, logits: Scores, *, findings: Findings, fitted_on: ImageSet
 ) -> Platt:
-    """Return slope and intercept of each finding that fit its known labels of a validation part best.
+    """Return the slope and intercept of each finding that best fit its known labels of a validation part.
 
     Logistic regression of the labels on the logit, with Platt's targets (N1 + 1) / (N1 + 2) and
     1 / (N0 + 2) instead of 1 and 0, which keep it finite where logits separate the classes (Platt 1999;
-    Lin, Lin and Weng, Machine Learning 2007). Newton's method with halved steps: the same result each time.
+    Lin, Lin and Weng, Machine Learning 2007). Newton's method with step halving always gives the same result.
 
-    A finding keeps its logits, and `Platt.kept` says why, where its known labels are of one class or its
-    logits all equal, and where the best slope is not above 0: it would call the model's ranking wrong on
-    the word of the validation part, and turn it round.
+    A finding keeps its logits, for the reason in `Platt.kept`, where its known labels are all of one class,
+    where its logits are all equal, and where the best slope is not above 0, which would invert the model's
+    ranking on the evidence of the validation part alone.
 
     Args:
         targets: 1 and 0 where `known`; anything elsewhere.
         known: Which labels count.
         logits: Before the sigmoid.
-        findings: What the columns stand for.
-        fitted_on: What the images are.
+        findings: The findings of the columns.
+        fitted_on: The identity of the images.
 
     Raises:
         DataError: No label is known, a known one is neither 1 nor 0, or a logit is not finite.
@@ -116,7 +116,7 @@ def fit_platt(
     return Platt(
         slopes={name: slope for name, (slope, _, _) in fitted.items()},
         intercepts={name: intercept for name, (_, intercept, _) in fitted.items()},
-        kept={name: kept for name, (_, _, kept) in fitted.items() if kept},
+        kept={name: reason for name, (_, _, reason) in fitted.items() if reason},
         fitted_on=fitted_on,
     )
 
@@ -124,13 +124,13 @@ def fit_platt(
 def negative_log_likelihood(
     targets: Targets, known: Known, logits: Scores, *, temperature: float = 1.0
 ) -> float:
-    """Return the mean of -log(probability given to the label) over the known labels, in nats.
+    """Return the mean of -log(probability of the label) over the known labels, in nats.
 
     Args:
         targets: 1 and 0 where `known`; anything elsewhere.
         known: Which labels count.
         logits: Before the sigmoid.
-        temperature: What the logits are divided by.
+        temperature: The divisor of the logits.
 
     Raises:
         DataError: No label is known, a known one is neither 1 nor 0, or a logit is not finite.
@@ -141,7 +141,7 @@ def negative_log_likelihood(
 
 
 def brier_loss(target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"]) -> float:
-    """Return the mean squared distance of probability and label (Brier 1950), in [0, 1]; NaN if empty."""
+    """Return the mean squared difference of probability and label (Brier 1950), in [0, 1]; NaN if empty."""
     if len(target) == 0:
         return float("nan")
     return float(np.mean((probability.astype(np.float64) - target) ** 2))
@@ -150,11 +150,11 @@ def brier_loss(target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " 
 def expected_calibration_error(
     target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"], *, bins: int = 15
 ) -> float:
-    """Return how far the share of positives lies from the mean probability, averaged over images.
+    """Return the mean absolute difference of share of positives and mean probability, in bins, over images.
 
-    Images are put into `bins` bins of equal width over [0, 1], the last one closed (Naeini et al., AAAI
-    2015; 15 bins as in Guo et al. 2017). In [0, 1]; NaN if empty. With few images it is too large: noise in
-    a bin counts as miscalibration.
+    The `bins` bins have equal width over [0, 1], the last one closed (Naeini et al., AAAI 2015; 15 bins as in
+    Guo et al. 2017). In [0, 1]; NaN if empty. With few images it is biased upwards: noise in a bin counts as
+    miscalibration.
     """
     if len(target) == 0:
         return float("nan")
@@ -164,7 +164,7 @@ def expected_calibration_error(
 
 
 def _fit_platt(present: Bool[np.ndarray, " n"], logit: Float64[np.ndarray, " n"]) -> tuple[float, float, str]:
-    """Return slope, intercept, and why the logits are left as they are ("" where they were fitted)."""
+    """Return slope, intercept, and the reason for keeping the logits unchanged ("" if fitted)."""
     positives, negatives = int(np.sum(present)), int(np.sum(~present))
     if positives == 0 or negatives == 0:
         return 1.0, 0.0, f"{positives} of {len(present)} known labels are present"
@@ -174,14 +174,14 @@ def _fit_platt(present: Bool[np.ndarray, " n"], logit: Float64[np.ndarray, " n"]
     goal = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     slope, intercept = _logistic_regression(goal, (logit - center) / spread)
     if slope <= 0:
-        return 1.0, 0.0, f"the best slope is {slope / spread:.3g}, and would turn the ranking round"
+        return 1.0, 0.0, f"the best slope is {slope / spread:.3g}, which would invert the ranking"
     return slope / spread, intercept - slope * center / spread, ""
 
 
 def _logistic_regression(
     goal: Float64[np.ndarray, " n"], x: Float64[np.ndarray, " n"]
 ) -> tuple[float, float]:
-    """Return slope and intercept with the least cross-entropy to goals in (0, 1); `x` has mean 0, sd 1."""
+    """Return slope and intercept with the lowest cross-entropy to goals in (0, 1); `x` is standardized."""
     design = np.stack([x, np.ones_like(x)])
     weights = np.array([0.0, math.log(np.mean(goal) / (1 - np.mean(goal)))])
     loss = _cross_entropy(goal, weights @ design)
@@ -206,7 +206,7 @@ def _cross_entropy(goal: Float64[np.ndarray, " n"], logit: Float64[np.ndarray, "
 def _known_labels(
     targets: Targets, known: Known, logits: Scores
 ) -> tuple[Bool[np.ndarray, " label"], Float64[np.ndarray, " label"]]:
-    """Return the known labels and their logits, one after the other."""
+    """Return the known labels and their logits, flattened."""
     target, logit = targets[known], logits[known].astype(np.float64)
     if len(target) == 0:
         raise DataError(
@@ -214,9 +214,9 @@ def _known_labels(
             "is known; calibrate on a part that has labels"
         )
     if not np.all((target == 0) | (target == 1)):
-        strange = target[(target != 0) & (target != 1)]
+        invalid = target[(target != 0) & (target != 1)]
         raise DataError(
-            f"{len(strange)} of {len(target)} known labels are neither 1 nor 0 (first: {strange[0]}); "
+            f"{len(invalid)} of {len(target)} known labels are neither 1 nor 0 (first: {invalid[0]}); "
             "mark uncertain and missing labels as unknown"
         )
     if not np.all(np.isfinite(logit)):
@@ -228,23 +228,23 @@ def _known_labels(
 
 
 def _slope(present: Bool[np.ndarray, " label"], logit: Float64[np.ndarray, " label"], scale: float) -> float:
-    """Return the derivative of the mean loss by the scale 1 / T; it never falls as the scale grows."""
+    """Return the derivative of the mean loss in the scale 1 / T, which never decreases with the scale."""
     return float(np.mean(logit * (sigmoid(scale * logit) - present)))
 
 
 def _curvature(logit: Float64[np.ndarray, " label"], scale: float) -> float:
-    """Return the second derivative of the mean loss by the scale; the floor keeps Newton's step finite."""
+    """Return the second derivative of the mean loss; the lower bound keeps Newton's step finite."""
     probability = sigmoid(scale * logit)
     return max(float(np.mean(logit * logit * probability * (1 - probability))), 1e-300)
 
 
 @dataclass(frozen=True, slots=True)
 class Recalibration:
-    """A calibration on trial.
+    """A trial calibration.
 
     Attributes:
-        calibration: What was fitted; None takes a bundle's own calibration back, and does nothing else.
-        test_tuned: Whether the images that it was fitted on are those that are reported.
+        calibration: The fitted calibration; None only undoes a bundle's own calibration.
+        test_tuned: Whether it was fitted on the reported images.
     """
 
     calibration: Temperature | Platt | None
@@ -252,7 +252,7 @@ class Recalibration:
 
     @property
     def name(self) -> str:
-        """What it is called in a table, with the mark where the reported images fitted it."""
+        """The name in tables, marked if the calibration was fitted on the reported images."""
         match self.calibration:
             case None:
                 return "Not calibrated"
@@ -265,7 +265,7 @@ class Recalibration:
         return f"{name}, {TUNED_MARK}" if self.test_tuned else name
 
     def apply(self, probabilities: Probabilities, findings: Findings) -> Probabilities:
-        """Return the probabilities that it makes of others, of images in rows and findings in columns."""
+        """Return calibrated probabilities; images in rows, findings in columns."""
         logits = logit(probabilities)
         if self.calibration is None:
             return sigmoid(logits)
@@ -274,9 +274,9 @@ class Recalibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recalibrated:
-    """Probabilities of the reported images, and what was done to them."""
+    """Recalibrated probabilities of the reported images."""
 
-    how: Recalibration
+    recalibration: Recalibration
     probabilities: Probabilities
 
 
@@ -289,19 +289,19 @@ def fit_recalibrations(
     allow: bool,
     patients_shared: int = 0,
 ) -> tuple[Recalibration, Recalibration]:
-    """Fit one temperature, and Platt's scaling of each finding, on these images.
+    """Fit one temperature, and Platt scaling of each finding, on these images.
 
     Args:
         labeled: Validation images.
-        probabilities: What the model says of them, not calibrated.
-        fitted_on: What the images are.
-        reported: The images that are reported.
+        probabilities: The model's uncalibrated probabilities for them.
+        fitted_on: The identity of the images.
+        reported: The reported images.
         allow: Whether to mark instead of refusing.
-        patients_shared: Patients of the reported images among those of `fitted_on`, where it is known.
+        patients_shared: How many patients of the reported images are among those of `fitted_on`, if known.
 
     Raises:
-        DataError: The images are the reported ones, or of a test part, and `allow` does not say so; or none
-            is labelled.
+        DataError: The images are the reported ones or belong to a test part, and `allow` is not set; or none
+            is labeled.
     """
     tuned = is_tuned(fitted_on, reported, patients_shared=patients_shared)
     if tuned and not allow:
@@ -319,5 +319,5 @@ def fit_recalibrations(
 def recalibrate(
     probabilities: Probabilities, recalibrations: Sequence[Recalibration], *, findings: Findings
 ) -> tuple[Recalibrated, ...]:
-    """Return what each makes of the probabilities of the reported images, which are not calibrated."""
-    return tuple(Recalibrated(each, each.apply(probabilities, findings)) for each in recalibrations)
+    """Apply each recalibration to the uncalibrated probabilities of the reported images."""
+    return tuple(Recalibrated(one, one.apply(probabilities, findings)) for one in recalibrations)

@@ -1,4 +1,4 @@
-"""How far probabilities are from shares, for each finding, with intervals by patient."""
+"""Calibration error of each finding's probabilities, with intervals by patient."""
 
 import math
 from dataclasses import dataclass
@@ -18,31 +18,31 @@ from thorax.evaluation.statistics.intervals import (
 from thorax.findings import Finding
 
 __all__ = [
-    "BrierParts",
+    "BrierDecomposition",
     "CalibrationError",
     "FindingCalibrationError",
     "ReliabilityBin",
     "Spacing",
-    "brier_parts",
+    "decompose_brier",
     "measure_calibration",
     "reliability_curve",
 ]
 
 Spacing = Literal["equal-width", "equal-mass"]
-"""How bins of a reliability curve are laid: over [0, 1], or with as many images each as ties allow."""
+"""Bins of a reliability curve: equal width over [0, 1], or equally many images as far as ties allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Images of similar probability, and how many of them have the finding.
+    """Images of similar probability, and the share of them with the finding.
 
     Attributes:
-        low: Lowest probability of the bin; in bins of equal mass, that of its first image.
+        low: Lower end; in bins of equal mass, the probability of the first image.
         high: Upper end, which belongs to the next bin, except in the last.
-        num_images: Images in it.
-        num_patients: Their patients.
-        mean_probability: Of these images.
-        share_positive: Share that has the finding, with its `share_interval`.
+        num_images: The number of images in the bin.
+        num_patients: The number of their patients.
+        mean_probability: Mean probability of these images.
+        share_positive: Share of these images with the finding, with its `share_interval`.
     """
 
     low: float
@@ -54,15 +54,16 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True, slots=True)
-class BrierParts:
-    """What a Brier loss is made of: loss = reliability_loss - resolution + uncertainty + within_bins.
+class BrierDecomposition:
+    """Decomposition of a Brier loss: loss = reliability_loss - resolution + uncertainty + within_bins.
 
     Attributes:
         loss: The Brier loss.
-        reliability_loss: Squared distance of probability and share of positives, averaged over bins.
-        resolution: Squared distance of each bin's share of positives from that of all; larger is better.
-        uncertainty: Loss of giving every image the share of positives of all; no model changes it.
-        within_bins: What bins hide (Stephenson, Coelho and Jolliffe, Weather and Forecasting 2008).
+        reliability_loss: Squared difference of mean probability and share of positives, averaged over bins.
+        resolution: Squared difference of each bin's share of positives and the overall share; larger is
+            better.
+        uncertainty: Loss of predicting the overall share for every image; independent of the model.
+        within_bins: Variation within bins (Stephenson, Coelho and Jolliffe, Weather and Forecasting 2008).
         skill: 1 - loss / uncertainty: 0 is no better than the prevalence; NaN where a class is absent.
     """
 
@@ -82,14 +83,14 @@ def reliability_curve(
     bins: int = 10,
     spacing: Spacing = "equal-width",
 ) -> tuple[ReliabilityBin, ...]:
-    """Return the share of positives where the probability is low, higher, ..., with intervals by patient.
+    """Return the share of positives in bins of increasing probability, with intervals by patient.
 
     Args:
         target: Whether each image has the finding.
         probability: In [0, 1].
         patient: The number of each image's patient.
-        bins: At most how many. Bins without an image are left out.
-        spacing: How they are laid. Images of equal probability are always in one bin.
+        bins: The largest number of bins. Empty bins are left out.
+        spacing: How bins are spaced. Images of equal probability always share a bin.
     """
     if len(target) == 0:
         return ()
@@ -117,12 +118,12 @@ def reliability_curve(
     return tuple(curve)
 
 
-def brier_parts(
+def decompose_brier(
     target: Bool[np.ndarray, " n"], probability: Float[np.ndarray, " n"], *, bins: int = 15
-) -> BrierParts:
-    """Split the Brier loss over bins of equal width (Murphy 1973); all NaN if there is no image."""
+) -> BrierDecomposition:
+    """Decompose the Brier loss over bins of equal width (Murphy 1973); all NaN if there is no image."""
     if len(target) == 0:
-        return BrierParts(*([math.nan] * 6))
+        return BrierDecomposition(*([math.nan] * 6))
     score = probability.astype(np.float64)
     bin_of_image = _equal_width_bins(score, bins)
     count = np.bincount(bin_of_image)
@@ -133,7 +134,7 @@ def brier_parts(
     loss, uncertainty = brier_loss(target, score), all_share * (1 - all_share)
     reliability = float(np.sum(weight * (mean - share) ** 2))
     resolution = float(np.sum(weight * (share - all_share) ** 2))
-    return BrierParts(
+    return BrierDecomposition(
         loss=loss,
         reliability_loss=reliability,
         resolution=resolution,
@@ -158,18 +159,17 @@ _BINS: Final = 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingCalibrationError:
-    """One finding's probabilities against its labels; NaN without a known label.
+    """Calibration of one finding's probabilities; NaN without a known label.
 
     Attributes:
         finding: The finding.
-        num_known: Images labelled present or absent.
-        share_positive: Share of them that has the finding.
-        mean_probability: What the model says of them, averaged: calibrated on the whole where it equals the
-            share.
-        brier: Mean squared distance of probability and label.
-        parts: What the Brier loss is made of.
-        ece: Expected calibration error over 15 bins of equal width. A resample adds noise of its own, so
-            that intervals of few patients lie a little high: they hold the truth in 90 to 94 of 100 trials.
+        num_known: Images labeled present or absent.
+        share_positive: Share of these images with the finding.
+        mean_probability: Mean probability of these images: calibrated on average if it equals the share.
+        brier: Mean squared difference of probability and label.
+        decomposition: The terms of the Brier loss.
+        ece: Expected calibration error over 15 bins of equal width. Resampling adds noise, so that intervals
+            of few patients are slightly high: they cover the truth in 90 to 94 of 100 trials.
         curve: Reliability curve over 10 bins of equal mass.
     """
 
@@ -178,20 +178,20 @@ class FindingCalibrationError:
     share_positive: Interval
     mean_probability: Interval
     brier: Interval
-    parts: BrierParts
+    decomposition: BrierDecomposition
     ece: Interval
     curve: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationError:
-    """All findings, and their plain means, No Finding not among them.
+    """Calibration error of all findings, and their unweighted means without No Finding.
 
     Attributes:
-        findings: One entry per finding, in the order of the readings.
-        macro_brier: Mean over the findings with a known label.
-        macro_ece: The same.
-        num_findings: How many these are.
+        findings: One entry per finding, in the order of the predictions.
+        macro_brier: Mean Brier loss over the findings with a known label.
+        macro_ece: Mean expected calibration error over the same findings.
+        num_findings: The number of these findings.
     """
 
     findings: tuple[FindingCalibrationError, ...]
@@ -201,21 +201,21 @@ class CalibrationError:
 
 
 def measure_calibration(
-    readings: LabeledPredictions, *, resamples: int = 1000, seed: int = 0
+    predictions: LabeledPredictions, *, resamples: int = 1000, seed: int = 0
 ) -> CalibrationError:
-    """Measure how far each finding's probabilities are from the shares of images that have it.
+    """Measure the calibration error of each finding's probabilities.
 
     Args:
-        readings: Labels and probabilities; calls are not looked at.
-        resamples: How many resamples of the patients, at least 1; the first of those of `evaluate`.
-        seed: Which ones.
+        predictions: Labels and probabilities; decisions are ignored.
+        resamples: The number of resamples of the patients, at least 1; the same as those of `evaluate`.
+        seed: The seed of the resamples.
     """
-    patient = readings.patient_numbers
+    patient = predictions.patient_numbers
     measured = [
-        _finding(readings, k, patient=patient, resamples=resamples, seed=seed)
-        for k in range(len(readings.findings))
+        _finding(predictions, k, patient=patient, resamples=resamples, seed=seed)
+        for k in range(len(predictions.findings))
     ]
-    in_mean = [k for k, used in enumerate(readings.in_mean) if used and measured[k][0].num_known]
+    in_mean = [k for k, used in enumerate(predictions.in_mean) if used and measured[k][0].num_known]
     brier, ece = (
         np.stack(samples, axis=1) if samples else np.full((1, 1), math.nan)
         for samples in ([measured[k][1] for k in in_mean], [measured[k][2] for k in in_mean])
@@ -229,16 +229,17 @@ def measure_calibration(
 
 
 def _finding(
-    readings: LabeledPredictions, k: int, *, patient: Int64[np.ndarray, " n"], resamples: int, seed: int
+    predictions: LabeledPredictions, k: int, *, patient: Int64[np.ndarray, " n"], resamples: int, seed: int
 ) -> tuple[FindingCalibrationError, Float64[np.ndarray, " sample"], Float64[np.ndarray, " sample"]]:
-    """Return what is measured, and Brier loss and calibration error on each resample."""
-    known = readings.known[:, k]
-    target, probability = readings.targets[known, k] == 1, readings.probabilities[known, k]
+    """Return the calibration error of one finding, and its Brier loss and ECE on each sample."""
+    known = predictions.known[:, k]
+    target, probability = predictions.targets[known, k] == 1, predictions.probabilities[known, k]
     columns = _columns(target.astype(np.float64), probability)
     by_patient = np.stack(
-        [np.bincount(patient[known], weights=each, minlength=patient.max() + 1) for each in columns], axis=1
+        [np.bincount(patient[known], weights=column, minlength=patient.max() + 1) for column in columns],
+        axis=1,
     )
-    # An empty bincount is of whole numbers.
+    # An empty bincount has an integer type.
     sums = resampled_sums(by_patient.astype(np.float64), resamples=resamples, seed=seed)
     with np.errstate(invalid="ignore"):
         means = sums[:, 1:4] / np.where(sums[:, :1] > 0, sums[:, :1], math.nan)
@@ -246,19 +247,19 @@ def _finding(
     brier, patients = means[:, 2], effective_patients(np.bincount(patient[known]))
 
     def interval(value: float, samples: Float64[np.ndarray, " sample"]) -> Interval:
-        """Return the interval of a value whose first sample is the value itself."""
+        """Return the interval of a value, of which the first sample is the original one."""
         return resampled_interval(value, samples[1:], patients=patients)
 
     return (
         FindingCalibrationError(
-            finding=readings.findings[k],
+            finding=predictions.findings[k],
             num_known=len(target),
             share_positive=share_interval(
                 by_patient[:, 1].astype(np.float64), by_patient[:, 0].astype(np.float64)
             ),
             mean_probability=interval(float(means[0, 1]), means[:, 1]),
             brier=interval(brier_loss(target, probability), brier),
-            parts=brier_parts(target, probability),
+            decomposition=decompose_brier(target, probability),
             ece=interval(expected_calibration_error(target, probability, bins=_BINS), ece),
             curve=reliability_curve(target, probability, patient=patient[known], spacing="equal-mass"),
         ),
@@ -270,14 +271,14 @@ def _finding(
 def _columns(
     target: Float64[np.ndarray, " n"], probability: Float64[np.ndarray, " n"]
 ) -> list[Float64[np.ndarray, " n"]]:
-    """Return count, label, probability and squared distance of each image, then its excess in each bin."""
-    number = np.minimum((probability * _BINS).astype(np.int64), _BINS - 1)
-    excess = [(number == each) * (probability - target) for each in range(_BINS)]
+    """Return count, label, probability and squared difference of each image, then its excess in each bin."""
+    bin_of_image = _equal_width_bins(probability, _BINS)
+    excess = [(bin_of_image == number) * (probability - target) for number in range(_BINS)]
     return [np.ones_like(target), target, probability, (probability - target) ** 2, *excess]
 
 
 def _mean(samples: Float64[np.ndarray, "sample k"], *, patients: float) -> Interval:
-    """Return the mean over findings; on a resample without a label of one, over the others."""
+    """Return the mean over the findings that have labels in a sample."""
     count = np.sum(~np.isnan(samples), axis=1)
     means = np.where(count > 0, np.nansum(samples, axis=1) / np.maximum(count, 1), math.nan)
     return resampled_interval(float(means[0]), means[1:], patients=patients)

@@ -27,8 +27,8 @@ from thorax.findings import NIH15, Finding, Findings
 from thorax.image_set import ImageSet
 
 __all__ = [
+    "JoinedPredictions",
     "Labels",
-    "Measured",
     "chosen_on",
     "count_official_test",
     "is_whole_part",
@@ -60,7 +60,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Measured:
+class JoinedPredictions:
     """Predictions beside their labels, the rows of one part or all that have labels.
 
     Attributes:
@@ -100,7 +100,7 @@ def read_labels(path: Path) -> Labels:
 
 def join_predictions(
     predictions: ScoredImages, labels: Labels, *, split: str = "", part: str = "test"
-) -> Measured:
+) -> JoinedPredictions:
     """Put labels beside predictions, for the images of a part.
 
     Args:
@@ -133,13 +133,13 @@ def join_predictions(
     ]
     labeled = labeled_images(labels.table.take(rows), findings)
     if not split:
-        return Measured(labeled, values, None, "", None, tuple(each for each in warnings if each))
+        return JoinedPredictions(labeled, values, None, "", None, tuple(each for each in warnings if each))
     return _of_part(labeled, values, labels.split(split), part, warnings=warnings)
 
 
 def _of_part(
     labeled: LabeledImages, values: Probabilities, split: Split, part: str, *, warnings: Sequence[str]
-) -> Measured:
+) -> JoinedPredictions:
     images = split.table.images
     wanted = [images[row] for row in split.rows(part)]
     inside = np.isin(labeled.images, wanted)
@@ -165,7 +165,7 @@ def _of_part(
             "whole part",
         ),
     )
-    return Measured(
+    return JoinedPredictions(
         cohort=labeled.take(rows),
         probabilities=values[rows],
         split=split,

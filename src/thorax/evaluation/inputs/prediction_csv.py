@@ -1,6 +1,6 @@
 """Anybody's predictions as a CSV: a column of images, and one per finding with or without a prefix.
 
-Read as they are first, with repeats and gaps; `sound_predictions` then says what cannot be measured, and
+Read as they are first, with repeats and gaps; `usable_predictions` then says what cannot be measured, and
 counts and names what is left out.
 """
 
@@ -21,7 +21,7 @@ from thorax.evaluation.labeled import ScoredImages
 from thorax.findings import Finding, Findings, find_finding
 from thorax.tabular import read_table
 
-__all__ = ["PredictionFile", "finding_of_column", "read_predictions", "sound_predictions"]
+__all__ = ["PredictionFile", "finding_of_column", "read_predictions", "usable_predictions"]
 
 _TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
 """Prefixes of columns that hold what a finding is, not what a model says of it; "bi" for binarised."""
@@ -84,7 +84,7 @@ def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
     )
 
 
-def sound_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[ScoredImages, tuple[str, ...]]:
+def usable_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[ScoredImages, tuple[str, ...]]:
     """Return what can be measured of a file, and what was left out, counted and named.
 
     Rows with a value that is missing are left out, and so is a row that repeats another to the digit.

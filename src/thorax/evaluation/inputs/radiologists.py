@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int8
 
 from thorax.arrays import NOT_LABELED, Probabilities, Rows, Targets
 from thorax.errors import DataError
-from thorax.evaluation.classification import Calls
+from thorax.evaluation.classification import Decisions
 from thorax.evaluation.labeled import check_shapes
 from thorax.findings import Finding, Findings, find_finding, parse_finding
 from thorax.tabular import Table, read_table
@@ -25,7 +25,7 @@ __all__ = [
     "RADIOLOGIST_FINDINGS",
     "RadiologistLabels",
     "RadiologistReference",
-    "Unscored",
+    "UnscoredFinding",
     "against_radiologists",
     "read_radiologist_labels",
 ]
@@ -75,7 +75,7 @@ class RadiologistLabels:
 
 
 @dataclass(frozen=True, slots=True)
-class Unscored:
+class UnscoredFinding:
     """A radiologists' finding that the model says nothing about, and why."""
 
     finding: Finding
@@ -94,18 +94,18 @@ class RadiologistReference:
         targets: What the radiologists say of them.
         scores: What the model gives them: largest probability of `scored_by`. It ranks; it is calibrated
             only where there is one finding to take the largest of.
-        calls: 1 where one of `scored_by` is called, 0 where all are called negative, else `NOT_LABELED`.
+        decisions: 1 where one of `scored_by` is called, 0 where all are called negative, else `NOT_LABELED`.
         num_not_covered: Images given that the radiologists did not read.
         num_elsewhere: Images that the radiologists read and that were not given.
     """
 
     findings: Findings
     scored_by: tuple[Findings, ...]
-    unscored: tuple[Unscored, ...]
+    unscored: tuple[UnscoredFinding, ...]
     rows: Rows
     targets: Targets
     scores: Float64[np.ndarray, "covered finding"]
-    calls: Int8[np.ndarray, "covered finding"]
+    decisions: Int8[np.ndarray, "covered finding"]
     num_not_covered: int
     num_elsewhere: int
 
@@ -153,7 +153,7 @@ def against_radiologists(
     images: Sequence[str],
     *,
     probabilities: Probabilities,
-    calls: Calls,
+    decisions: Decisions,
     findings: Findings,
 ) -> RadiologistReference:
     """Put the radiologists' labels beside a model's predictions, for the images that have both.
@@ -162,18 +162,18 @@ def against_radiologists(
         labels: What the radiologists say.
         images: Names of the images that were predicted.
         probabilities: Of these images.
-        calls: The same at an operating point.
+        decisions: The same at an operating point.
         findings: What their columns stand for.
 
     Raises:
         DataError: The arrays do not fit the images and the findings.
     """
-    check_shapes(len(images), findings, probabilities=probabilities, calls=calls)
+    check_shapes(len(images), findings, probabilities=probabilities, decisions=decisions)
     read = {name: row for row, name in enumerate(labels.images)}
     rows = np.array([row for row, name in enumerate(images) if name in read], dtype=np.int64)
     label_rows = np.array([read[images[row]] for row in rows], dtype=np.int64)
     by = {finding: _scored_by(finding, findings) for finding in labels.findings}
-    unscored = tuple(Unscored(finding, why) for finding, why in by.items() if isinstance(why, str))
+    unscored = tuple(UnscoredFinding(finding, why) for finding, why in by.items() if isinstance(why, str))
     scored = {finding: parts for finding, parts in by.items() if not isinstance(parts, str)}
     columns = [[findings.index(part) for part in parts] for parts in scored.values()]
     label_columns = [labels.findings.index(finding) for finding in scored]
@@ -184,7 +184,9 @@ def against_radiologists(
         rows=rows,
         targets=labels.targets[label_rows][:, label_columns],
         scores=_columns([probabilities[rows][:, each].max(axis=1) for each in columns], len(rows)),
-        calls=_columns([_any_called(calls[rows][:, each]) for each in columns], len(rows)).astype(np.int8),
+        decisions=_columns([_any_called(decisions[rows][:, each]) for each in columns], len(rows)).astype(
+            np.int8
+        ),
         num_not_covered=len(images) - len(rows),
         num_elsewhere=len(labels.images) - len({images[row] for row in rows}),
     )
@@ -224,9 +226,9 @@ def _scored_by(finding: Finding, findings: Findings) -> Findings | str:
     return MAPPING[finding]
 
 
-def _any_called(calls: Calls) -> Int8[np.ndarray, " n"]:
-    unsaid = np.where(np.all(calls == 0, axis=1), 0, NOT_LABELED)
-    return np.where(np.any(calls == 1, axis=1), 1, unsaid).astype(np.int8)
+def _any_called(decisions: Decisions) -> Int8[np.ndarray, " n"]:
+    unsaid = np.where(np.all(decisions == 0, axis=1), 0, NOT_LABELED)
+    return np.where(np.any(decisions == 1, axis=1), 1, unsaid).astype(np.int8)
 
 
 def _columns(columns: list[np.ndarray], num_rows: int) -> Float64[np.ndarray, "covered finding"]:

@@ -28,7 +28,7 @@ __all__ = [
     "MapOverlap",
     "box_around",
     "center_overlap",
-    "highest_places",
+    "highest_pixels",
     "map_overlap",
     "mean_box_overlap",
     "mean_boxes",
@@ -49,7 +49,7 @@ _FLAT: Final = 1e-5
 Mask = Bool[np.ndarray, "h w"]
 
 
-def highest_places(attribution: Attribution) -> Float64[np.ndarray, "place 2"]:
+def highest_pixels(attribution: Attribution) -> Float64[np.ndarray, "place 2"]:
     """Return the centres (x, y) of the pixels that share the map's highest value.
 
     To 1e-5 of the map's range: an enlarged map is flat at the image's edge but for rounding.
@@ -205,7 +205,7 @@ class MapOverlap:
 
 def map_overlap(attribution: Attribution, pair: BoxedFinding) -> MapOverlap:
     """Measure a map of the whole square image, at any resolution."""
-    return _overlap(highest_places(attribution), region_boxes(attribution), pair, side=attribution.shape[0])
+    return _overlap(highest_pixels(attribution), region_boxes(attribution), pair, side=attribution.shape[0])
 
 
 def random_overlap(pair: BoxedFinding, *, seed: int) -> MapOverlap:
@@ -266,7 +266,7 @@ def _overlap(
 def _center() -> tuple[Float64[np.ndarray, "place 2"], Boxes]:
     away = np.abs(np.arange(_SIDE) - _SIDE // 2) / (_SIDE // 2)
     falling = np.maximum(1 - np.hypot(away[:, None], away[None, :]), 0)
-    return highest_places(falling), region_boxes(falling)
+    return highest_pixels(falling), region_boxes(falling)
 
 
 def _smooth(cells: Float64[np.ndarray, "h w"]) -> Float64[np.ndarray, "side side"]:

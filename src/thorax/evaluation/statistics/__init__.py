@@ -1,1 +1,1 @@
-"""Statistics with patients as the unit: ranking, intervals, DeLong."""
+"""Ranking scores, confidence intervals and DeLong's test, with patients as the unit."""

@@ -1,13 +1,13 @@
-"""Variances of AUCs, and of their differences, without resampling: DeLong's, with patients as the unit.
+"""DeLong's variances of AUCs and of their differences, with patients as the unit.
 
-An AUC is a mean over positives of the share of negatives that each one beats, and a mean over negatives of
-the share of positives that beat each one. DeLong, DeLong and Clarke-Pearson (Biometrics 1988) take the
-variance from these shares. Obuchowski (Biometrics 1997) sums them over the images of each patient first,
-which keeps what images of one patient have in common, positives and negatives alike.
+An AUC is the share of negatives that a positive beats, averaged over positives, and equally the share of
+positives that beat a negative, averaged over negatives. DeLong, DeLong and Clarke-Pearson (Biometrics 1988)
+derive the variance from these shares. Obuchowski (Biometrics 1997) first sums them over the images of each
+patient, which accounts for the correlation between images of one patient, positive or negative.
 
-With images as their own units (`unit` 0, 1, 2... in `rank`) the result is DeLong's own variance exactly:
-a unit is then positive or negative, never both. With patients of several images it is wider, as it must be.
-The shares are counted from sorted scores (Sun and Xu, IEEE Signal Processing Letters 2014).
+With each image as its own unit (`unit` 0, 1, 2... in `rank`) the result is exactly DeLong's variance: a unit
+is then positive or negative, never both. With several images per patient it is larger, as it must be. The
+shares are counted from sorted scores (Sun and Xu, IEEE Signal Processing Letters 2014).
 """
 
 import math
@@ -26,17 +26,17 @@ __all__ = ["AucContrast", "AucCovariance", "auc_contrast", "auc_covariance", "au
 
 
 _ROUNDING: Final = 1e-12
-"""Less than any difference of two AUCs of up to 500,000 positives and negatives: one tie is 1 / (2 P N)."""
+"""Smaller than any nonzero difference of AUCs of up to 500,000 positives and negatives: 1 / (2 P N)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AucCovariance:
-    """AUCs measured on the same units, and how they vary together from sample to sample of units.
+    """AUCs measured on the same units, and their sampling covariance.
 
     Attributes:
         auc: NaN where a class is absent.
-        covariance: Symmetric. NaN in the row and the column of an AUC that does not exist, or one of whose
-            classes comes from a single unit, which says nothing about others.
+        covariance: Symmetric. NaN in the row and column of an AUC that does not exist, or that has a class
+            with only one unit, from which no variance can be estimated.
     """
 
     auc: Float64[np.ndarray, " k"]
@@ -45,14 +45,14 @@ class AucCovariance:
 
 @dataclass(frozen=True, slots=True)
 class AucContrast:
-    """A weighted sum of AUCs, such as the difference of two, and whether it is nought.
+    """A weighted sum of AUCs, such as the difference of two, tested against zero.
 
     Attributes:
-        interval: The sum and its interval, symmetric about it; no ends where the variance is NaN.
-        variance: Of the sum.
+        interval: The sum and its symmetric interval; the ends are NaN where the variance is.
+        variance: The variance of the sum.
         z: The sum in standard errors.
-        p: Two-sided p value, by Student's distribution where patients are few. Two rankings that agree on
-            all pairs have a sum of exactly 0, and 1 here.
+        p: Two-sided p value, from Student's distribution where patients are few. 1 for two rankings that
+            agree on all pairs, whose difference is exactly 0.
     """
 
     interval: Interval
@@ -64,30 +64,32 @@ class AucContrast:
 def auc_covariance(ranked: Sequence[Ranked], *, num_units: int) -> AucCovariance:
     """Return the AUC of each ranking, and their covariance with units as clusters.
 
-    The rankings may be of several models and of several findings; a finding may have a label on some of the
-    images only. For one ranking, or two of the same labels, the factors I / (I - 1) that remove the bias are
-    Obuchowski's. For two findings she gives none: there the smaller of the two is taken, which keeps the
-    matrix positive semidefinite where all findings have labels on images of the same units.
+    The rankings may come from several models and several findings, and a finding may be labeled on only some
+    of the images. For one ranking, or two with the same labels, the bias corrections I / (I - 1) are
+    Obuchowski's. She gives none for two findings: there the smaller of the two is used, which keeps the
+    matrix positive semidefinite where all findings are labeled on images of the same units.
 
     Args:
         ranked: Ranked images whose units are below `num_units`.
-        num_units: How many units there are, in all rankings the same: patients, or images.
+        num_units: The number of units (patients or images), shared by all rankings.
 
     Raises:
-        DataError: A ranking names a unit that does not exist.
+        DataError: A unit of a ranking is not below `num_units`.
     """
-    parts = [_components(each, num_units) for each in ranked]
-    positive = np.array([part.positive for part in parts]).reshape(-1, num_units)
-    negative = np.array([part.negative for part in parts]).reshape(-1, num_units)
-    count = np.array([(part.positive_units, part.negative_units, part.units) for part in parts])
-    of_positive, of_negative, of_both = (_factors(each) for each in count.reshape(-1, 3).T)
+    components = [_components(ranking, num_units) for ranking in ranked]
+    positive = np.array([one.positive for one in components]).reshape(-1, num_units)
+    negative = np.array([one.negative for one in components]).reshape(-1, num_units)
+    units = np.array([(one.positive_units, one.negative_units, one.units) for one in components])
+    positive_factor, negative_factor, cross_factor = (
+        _bias_factors(column) for column in units.reshape(-1, 3).T
+    )
     crossed = positive @ negative.T
     return AucCovariance(
-        auc=np.array([part.auc for part in parts]),
+        auc=np.array([one.auc for one in components]),
         covariance=(
-            of_positive * (positive @ positive.T)
-            + of_negative * (negative @ negative.T)
-            + of_both * (crossed + crossed.T)
+            positive_factor * (positive @ positive.T)
+            + negative_factor * (negative @ negative.T)
+            + cross_factor * (crossed + crossed.T)
         ),
     )
 
@@ -95,15 +97,15 @@ def auc_covariance(ranked: Sequence[Ranked], *, num_units: int) -> AucCovariance
 def auc_interval(auc: float, variance: float, *, patients: float = math.inf) -> Interval:
     """Return the interval of one AUC, computed on the scale of its logit.
 
-    On that scale the ends stay in (0, 1), and the one towards 1/2 lies further out, as it should. There is
-    no interval where there is no variance, around an AUC of exactly 0 or 1, whose estimated variance of 0
-    would make it a point, or with a single patient.
+    On that scale the ends stay in (0, 1), and the end nearer 1/2 is further from the AUC, as it should be.
+    There is no interval without a variance, with a single patient, or around an AUC of exactly 0 or 1, whose
+    estimated variance of 0 would shrink it to a point.
 
     Args:
         auc: In [0, 1].
-        variance: Of the AUC.
-        patients: `ranked_patients`, so that Student's quantile can allow for few of them, as it does for the
-            bootstrap's interval; infinite for the normal one.
+        variance: The variance of the AUC.
+        patients: `ranked_patients`, the degrees of freedom of Student's quantile plus 1, as for the
+            bootstrap's interval; infinite for the normal quantile.
     """
     if not (0 < auc < 1 and variance >= 0 and patients > 1):
         return Interval(auc, math.nan, math.nan)
@@ -116,20 +118,20 @@ def auc_interval(auc: float, variance: float, *, patients: float = math.inf) -> 
 def auc_contrast(
     measured: AucCovariance, weights: Float64[np.ndarray, " k"], *, patients: float = math.inf
 ) -> AucContrast:
-    """Return the sum of AUCs under these weights: 1 and -1 for a difference, 1 / k for each of k in a mean.
+    """Return a weighted sum of AUCs: a difference with weights 1 and -1, a mean of k AUCs with 1 / k each.
 
-    AUCs of weight 0 do not enter, whether they exist or not.
+    AUCs of weight 0 are ignored, whether they exist or not.
 
     Args:
         measured: The AUCs.
-        weights: One for each.
-        patients: `ranked_patients` or `mean_patients`, so that Student's distribution can allow for few of
-            them; infinite for the normal one. With a single patient there is neither interval nor p value.
+        weights: One per AUC.
+        patients: `ranked_patients` or `mean_patients`, the degrees of freedom of Student's distribution plus
+            1; infinite for the normal one. With a single patient there is neither interval nor p value.
     """
     used = weights != 0
-    chosen = weights[used]
-    value = float(chosen @ measured.auc[used])
-    variance = float(chosen @ measured.covariance[np.ix_(used, used)] @ chosen)
+    nonzero = weights[used]
+    value = float(nonzero @ measured.auc[used])
+    variance = float(nonzero @ measured.covariance[np.ix_(used, used)] @ nonzero)
     if variance < 0:  # by rounding
         variance = 0.0
     if not patients > 1:
@@ -138,7 +140,7 @@ def auc_contrast(
         z, p = 0.0, 1.0
     elif variance > 0:
         z = value / math.sqrt(variance)
-        p = math.erfc(_as_normal(abs(z), patients - 1) / math.sqrt(2))
+        p = math.erfc(_normal_equivalent(abs(z), patients - 1) / math.sqrt(2))
     else:
         z, p = math.nan, math.nan
     if math.isnan(variance):
@@ -147,19 +149,19 @@ def auc_contrast(
     return AucContrast(Interval(value, value - reach, value + reach), variance, z, p)
 
 
-def _as_normal(t: float, freedom: float) -> float:
-    """Return the standard normal value that is as unlikely as this of Student's distribution.
+def _normal_equivalent(t: float, degrees: float) -> float:
+    """Return the standard normal value with the same tail probability as t under Student's distribution.
 
-    To 1e-2 from 3 degrees of freedom on (Wallace, Annals of Mathematical Statistics 1959).
+    Accurate to 1e-2 from 3 degrees of freedom on (Wallace, Annals of Mathematical Statistics 1959).
     """
-    if math.isinf(freedom):
+    if math.isinf(degrees):
         return t
-    return (8 * freedom + 1) / (8 * freedom + 3) * math.sqrt(freedom * math.log1p(t**2 / freedom))
+    return (8 * degrees + 1) / (8 * degrees + 3) * math.sqrt(degrees * math.log1p(t**2 / degrees))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Components:
-    """One AUC, and what each unit's positives and negatives add to its error; sums of 0 over the units."""
+    """One AUC, and how much each unit's positives and negatives add to its error (0 in sum over units)."""
 
     auc: float
     positive: Float64[np.ndarray, " unit"]
@@ -173,13 +175,17 @@ def _components(ranked: Ranked, num_units: int) -> _Components:
     _check_units(ranked, num_units)
     num_positives, num_negatives = len(ranked.positives), len(ranked.negatives)
     if num_positives == 0 or num_negatives == 0:
-        nothing = np.full(num_units, np.nan)
-        return _Components(math.nan, nothing, nothing, 0, 0, 0)
+        undefined = np.full(num_units, np.nan)
+        return _Components(math.nan, undefined, undefined, 0, 0, 0)
     size = np.diff(ranked.group_starts, append=num_positives)
-    beaten = 1 - (ranked.above + ranked.through) / (2 * num_negatives)
-    # A positive beats the negatives from its `through` on and ties those from its `above` on, so that twice
-    # the positives that beat a negative is a running sum over both.
-    starts = np.bincount(np.append(ranked.above, ranked.through), np.append(size, size), num_negatives + 1)
+    beaten = 1 - (ranked.negatives_above + ranked.negatives_at_or_above) / (2 * num_negatives)
+    # A positive beats the negatives from index `negatives_at_or_above` on, and beats or ties those from
+    # `negatives_above` on. Twice the number of positives that beat a negative is a running sum over both.
+    starts = np.bincount(
+        np.append(ranked.negatives_above, ranked.negatives_at_or_above),
+        np.append(size, size),
+        num_negatives + 1,
+    )
     beating = np.cumsum(starts[:num_negatives]) / (2 * num_positives)
     auc = float(size @ beaten) / num_positives
     positives = np.bincount(ranked.positives, minlength=num_units)
@@ -196,23 +202,23 @@ def _components(ranked: Ranked, num_units: int) -> _Components:
     )
 
 
-def _factors(units: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "k k"]:
-    """Return I / (I - 1) for each pair of AUCs, I the larger of their two numbers of units."""
+def _bias_factors(units: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "k k"]:
+    """Return I / (I - 1) for each pair of AUCs, where I is the larger of their numbers of units."""
     larger = np.maximum.outer(units, units)
-    factor = np.full(larger.shape, np.nan)
+    factors = np.full(larger.shape, np.nan)
     enough = np.minimum.outer(units, units) > 1
-    factor[enough] = larger[enough] / (larger[enough] - 1)
-    return factor
+    factors[enough] = larger[enough] / (larger[enough] - 1)
+    return factors
 
 
 def _check_units(ranked: Ranked, num_units: int) -> None:
-    largest = max(np.max(each, initial=-1) for each in (ranked.positives, ranked.negatives))
+    largest = max(np.max(units, initial=-1) for units in (ranked.positives, ranked.negatives))
     if largest >= num_units:
         raise DataError(
-            f"a ranked image is of unit {largest}, but there are {num_units} units, from 0; "
+            f"a ranked image belongs to unit {largest}, but there are {num_units} units, numbered from 0; "
             "number the units once for all rankings"
         )
 
 
 def _logistic(x: float) -> float:
-    return 0.5 * (1 + math.tanh(x / 2))  # which cannot overflow
+    return 0.5 * (1 + math.tanh(x / 2))  # cannot overflow

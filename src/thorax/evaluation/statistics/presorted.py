@@ -1,9 +1,8 @@
-"""The images of one finding in order of their scores, and what a weighting leaves of them.
+"""The images of one finding, sorted by score once and summed under many weightings.
 
-What `ranking` computes is computed here: a score of a resample is a function of a few running sums, so that
-the sorting is done once and a resample costs two passes over small whole numbers. Weights lie resample by
-resample: to gather and add along a row of them takes half the time of the same along a column, and lets go of
-the interpreter's lock.
+The score of a resample is a function of a few running sums, so that a resample costs only two passes over
+small integers. Weights have one row per resample: gathering and adding along rows takes half the time that it
+takes along columns, and releases the GIL.
 """
 
 from collections.abc import Callable
@@ -13,85 +12,87 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
-__all__ = ["Ranked", "Tally", "score_rows"]
+__all__ = ["Ranked", "RunningSums", "score_rows"]
 
 _CELLS: Final = 200_000
-"""Images times resamples that are scored together: what a second-level cache holds."""
+"""Images times resamples that are scored at once: about the size of a second-level cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """The images of one finding, sorted by falling score and split into positives and negatives.
+    """The images of one finding, sorted by decreasing score, positives and negatives apart.
 
-    Positives of equal score form a group: ties are counted between groups, never broken.
+    Positives of equal score form a group, so that ties are counted and never broken.
 
     Attributes:
-        positives: For each positive, from the highest score down, the column of the weights it takes.
+        positives: The weight column of each positive, from the highest score down.
         negatives: The same for each negative.
-        group_starts: Where each group begins in `positives`.
-        above: For each group, how many negatives score strictly higher.
-        through: For each group, how many negatives score as high or higher.
+        group_starts: Index in `positives` at which each group begins.
+        negatives_above: For each group, how many negatives score strictly higher.
+        negatives_at_or_above: For each group, how many negatives score as high or higher.
     """
 
     positives: Int64[np.ndarray, " positive"]
     negatives: Int64[np.ndarray, " negative"]
     group_starts: Int64[np.ndarray, " group"]
-    above: Int64[np.ndarray, " group"]
-    through: Int64[np.ndarray, " group"]
+    negatives_above: Int64[np.ndarray, " group"]
+    negatives_at_or_above: Int64[np.ndarray, " group"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tally:
-    """What the weights leave of a finding's images: running sums at each group of positives, and the whole.
+class RunningSums:
+    """Weights of a finding's images, summed from the highest score down to each group of positives.
 
     Attributes:
-        before: Weight of the positives of the groups before each group.
-        with_group: The same with the group's own.
-        above: Weight of the negatives that score strictly higher than each group.
-        through: Weight of those that score as high or higher.
+        positives_before: Weight of the positives in the groups before each group.
+        positives_through_group: The same including the group.
+        negatives_above: Weight of the negatives that score strictly higher than each group.
+        negatives_at_or_above: Weight of those that score as high or higher.
         positives: Weight of all positives.
         negatives: Weight of all negatives.
     """
 
-    before: Int32[np.ndarray, "resample group"]
-    with_group: Int32[np.ndarray, "resample group"]
-    above: Int32[np.ndarray, "resample group"]
-    through: Int32[np.ndarray, "resample group"]
+    positives_before: Int32[np.ndarray, "resample group"]
+    positives_through_group: Int32[np.ndarray, "resample group"]
+    negatives_above: Int32[np.ndarray, "resample group"]
+    negatives_at_or_above: Int32[np.ndarray, "resample group"]
     positives: Int64[np.ndarray, " resample"]
     negatives: Int64[np.ndarray, " resample"]
 
     @property
     def group(self) -> Float64[np.ndarray, "resample group"]:
-        """Weight of each group; as a float, in which sums of products stay exact up to 2**53."""
-        return np.asarray(np.subtract(self.with_group, self.before, dtype=np.float64))
+        """Weight of each group, as float64, in which sums of products are exact up to 2**53."""
+        return np.asarray(np.subtract(self.positives_through_group, self.positives_before, dtype=np.float64))
 
 
 def score_rows(
     ranked: Ranked,
     weights: Int32[np.ndarray, "resample unit"],
-    score: Callable[[Tally], Float64[np.ndarray, "*scores"]],
+    score: Callable[[RunningSums], Float64[np.ndarray, "*scores"]],
 ) -> Float64[np.ndarray, "*scores"]:
-    """Score the rows of weights, a few at a time; NaN where a row leaves only one class."""
+    """Score each row of weights, in blocks; NaN where a row leaves a class without weight."""
     if len(ranked.positives) == 0 or len(ranked.negatives) == 0:
         return np.full(len(weights), np.nan)
     height = max(1, _CELLS // (len(ranked.positives) + len(ranked.negatives)))
     blocks = []
     for first in range(0, len(weights), height):
-        tally = _tally(ranked, weights[first : first + height])
-        defined = (tally.positives > 0) & (tally.negatives > 0)
+        sums = _running_sums(ranked, weights[first : first + height])
+        defined = (sums.positives > 0) & (sums.negatives > 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            blocks.append(np.where(defined, score(tally), np.nan))
+            blocks.append(np.where(defined, score(sums), np.nan))
     return np.concatenate(blocks, axis=-1)
 
 
-def _tally(ranked: Ranked, weights: Int32[np.ndarray, "resample unit"]) -> Tally:
+def _running_sums(ranked: Ranked, weights: Int32[np.ndarray, "resample unit"]) -> RunningSums:
     positives = _running_sum(weights.take(ranked.positives, axis=1))
     negatives = _running_sum(weights.take(ranked.negatives, axis=1))
-    return Tally(
-        before=positives.take(ranked.group_starts, axis=1),
-        with_group=positives.take(np.append(ranked.group_starts[1:], len(ranked.positives)), axis=1),
-        above=negatives.take(ranked.above, axis=1),
-        through=negatives.take(ranked.through, axis=1),
+    return RunningSums(
+        positives_before=positives.take(ranked.group_starts, axis=1),
+        positives_through_group=positives.take(
+            np.append(ranked.group_starts[1:], len(ranked.positives)), axis=1
+        ),
+        negatives_above=negatives.take(ranked.negatives_above, axis=1),
+        negatives_at_or_above=negatives.take(ranked.negatives_at_or_above, axis=1),
         positives=positives[:, -1].astype(np.int64),
         negatives=negatives[:, -1].astype(np.int64),
     )

@@ -1,8 +1,8 @@
-"""How well a score ranks images with a finding above images without it.
+"""ROC and precision-recall curves, AUC and average precision.
 
-Everything rests on one presorted form, `Ranked`: sorted once, it is scored under any number of weightings
-of its images, which is what resampling patients needs (1,000 resamples of 25,596 images and 14 findings:
-under a second, which `bench/evaluation.py` times).
+All scores are computed from `Ranked`, which is sorted once and then scored under any number of weightings, as
+resampling patients requires: 1,000 resamples of 25,596 images and 14 findings take under a second
+(`bench/evaluation.py`).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Int64
 
 from thorax.errors import DataError
-from thorax.evaluation.statistics.presorted import Ranked, Tally, score_rows
+from thorax.evaluation.statistics.presorted import Ranked, RunningSums, score_rows
 
 __all__ = [
     "PARTIAL_RATE",
@@ -23,7 +23,7 @@ __all__ = [
     "auroc_score",
     "average_precision_score",
     "compact_points",
-    "count_calls",
+    "count_by_threshold",
     "partial_auroc_score",
     "precision_recall_curve",
     "rank",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 PARTIAL_RATE: Final = 0.1
-"""The false positive rate up to which the partial AUC is taken: nobody reads with more false alarms."""
+"""The false positive rate up to which the partial AUC is taken: higher rates are of no use in practice."""
 
 
 def rank(
@@ -45,7 +45,7 @@ def rank(
     Args:
         target: Whether each image has the finding.
         score: Larger means more likely; any finite or infinite number.
-        unit: Which column of the weights each image takes, for example the number of its patient.
+        unit: The weight column of each image, for example the number of its patient.
 
     Raises:
         DataError: A score is not a number.
@@ -60,8 +60,8 @@ def rank(
         positives=unit[falling_positives],
         negatives=unit[falling_negatives],
         group_starts=starts,
-        above=np.searchsorted(negative_scores, positive_scores[starts], side="left"),
-        through=np.searchsorted(negative_scores, positive_scores[starts], side="right"),
+        negatives_above=np.searchsorted(negative_scores, positive_scores[starts], side="left"),
+        negatives_at_or_above=np.searchsorted(negative_scores, positive_scores[starts], side="right"),
     )
 
 
@@ -72,16 +72,16 @@ def rank_pooled(
     known: Bool[np.ndarray, "n k"],
     unit: Int64[np.ndarray, " n"],
 ) -> Ranked:
-    """Sort all pairs of an image and a finding as if they were of one finding, for micro averages.
+    """Sort all pairs of an image and a finding as if of one finding, for micro averages.
 
-    A micro average asks whether any pair that is present scores above any pair that is absent: it compares
-    scores across findings, and rises where the scores merely tell common findings from rare ones.
+    A micro average measures how often a present pair scores above an absent one: it compares scores across
+    findings, and rises where the scores merely separate common findings from rare ones.
 
     Args:
         target: Whether each image has each finding.
         score: Larger means more likely, on one scale for all findings.
-        known: Which pairs have a label; the rest is left out.
-        unit: Which column of the weights each image takes.
+        known: Which pairs have a label; the others are left out.
+        unit: The weight column of each image.
 
     Raises:
         DataError: A score of a known pair is not a number.
@@ -92,12 +92,12 @@ def rank_pooled(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedScores:
-    """Scores of one finding under each weighting; NaN where it leaves no positive or no negative.
+    """Scores of one finding under each weighting; NaN where a class has no weight.
 
     Attributes:
-        auroc: A quotient of two whole numbers, exact to one rounding.
-        partial_auroc: Up to `PARTIAL_RATE`.
-        average_precision: As of `average_precision_score`.
+        auroc: A quotient of two integers, rounded once.
+        partial_auroc: The area up to `PARTIAL_RATE`.
+        average_precision: As `average_precision_score` defines it.
     """
 
     auroc: Float64[np.ndarray, " resample"]
@@ -108,18 +108,16 @@ class WeightedScores:
 def weighted_scores(ranked: Ranked, weights: Int32[np.ndarray, "resample unit"]) -> WeightedScores:
     """Return the scores under each row of weights.
 
-    A weight is how often a unit's images count, so that a resample is a row of counts.
+    A weight says how often the images of a unit count, so that a resample is a row of counts.
 
     Args:
         ranked: The images of one finding.
-        weights: Not negative; one column for each unit that `ranked` names.
+        weights: Not negative; one column for each unit in `ranked`.
     """
     scores = score_rows(
         ranked,
         weights,
-        lambda tally: np.stack(
-            [_auroc(tally), _partial_auroc(tally, PARTIAL_RATE), _average_precision(tally)]
-        ),
+        lambda sums: np.stack([_auroc(sums), _partial_auroc(sums, PARTIAL_RATE), _average_precision(sums)]),
     )
     return WeightedScores(*np.broadcast_to(scores, (3, len(weights))))
 
@@ -127,7 +125,7 @@ def weighted_scores(ranked: Ranked, weights: Int32[np.ndarray, "resample unit"])
 def weighted_auroc(
     ranked: Ranked, weights: Int32[np.ndarray, "resample unit"], *, max_false_positive_rate: float = 1.0
 ) -> Float64[np.ndarray, " resample"]:
-    """Return `weighted_scores`' AUC alone, or `partial_auroc_score`, under each row of weights.
+    """Return the AUC, or the partial AUC up to a false positive rate, under each row of weights.
 
     Raises:
         DataError: The rate is not in (0, 1].
@@ -136,8 +134,10 @@ def weighted_auroc(
     if rate == 1:
         return score_rows(ranked, weights, _auroc)
     if not 0 < rate < 1:
-        raise DataError(f"a false positive rate of {rate} bounds no part of a ROC curve; give one in (0, 1]")
-    return score_rows(ranked, weights, lambda tally: _partial_auroc(tally, rate))
+        raise DataError(
+            f"a false positive rate of {rate} bounds no area under a ROC curve; give one in (0, 1]"
+        )
+    return score_rows(ranked, weights, lambda sums: _partial_auroc(sums, rate))
 
 
 def auroc_score(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
@@ -155,9 +155,9 @@ def auroc_score(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) 
 def partial_auroc_score(
     target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], *, max_false_positive_rate: float
 ) -> float:
-    """Return the area under the ROC curve up to a false positive rate, standardised to [0, 1].
+    """Return the area under the ROC curve up to a false positive rate, standardized to [0, 1].
 
-    1 is a perfect ranking and 1/2 a random one, as for the whole area, which a rate of 1 gives (McClish,
+    1 is a perfect ranking and 1/2 a random one, as for the whole area, which is the case of rate 1 (McClish,
     Medical Decision Making 1989). NaN if a class is absent.
 
     Args:
@@ -176,8 +176,8 @@ def partial_auroc_score(
 def average_precision_score(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
     """Return the precision at each positive, averaged over the positives; ties share one precision.
 
-    The step-wise sum of precision over gains in recall, without interpolation, as scikit-learn has it, in
-    (0, 1]. NaN if a class is absent: with no negative each ranking is perfect, and a 1 would say nothing.
+    The sum of precision times the increase in recall, without interpolation, as in scikit-learn; in (0, 1].
+    NaN if a class is absent: without negatives every ranking is perfect, and a 1 would mean nothing.
 
     Raises:
         DataError: A score is not a number.
@@ -188,13 +188,13 @@ def average_precision_score(target: Bool[np.ndarray, " n"], score: Float[np.ndar
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ThresholdCounts:
-    """How many images each threshold calls positive, as it falls.
+    """True and false positives at decreasing thresholds.
 
     Attributes:
-        threshold: `score >= threshold` is called positive; infinite (nothing is called), then each distinct
+        threshold: `score >= threshold` is positive. The first is infinite (no positives), then each distinct
             score from the highest down.
-        true_positives: Called, with the finding.
-        false_positives: Called, without it.
+        true_positives: Predicted positive, with the finding.
+        false_positives: Predicted positive, without it.
     """
 
     threshold: Float64[np.ndarray, " point"]
@@ -202,8 +202,8 @@ class ThresholdCounts:
     false_positives: Int64[np.ndarray, " point"]
 
 
-def count_calls(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> ThresholdCounts:
-    """Count what each threshold calls positive.
+def count_by_threshold(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> ThresholdCounts:
+    """Count true and false positives at every threshold.
 
     Raises:
         DataError: A score is not a number.
@@ -212,23 +212,23 @@ def count_calls(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) 
     order = np.argsort(-score, kind="stable")
     falling = score[order].astype(np.float64)
     starts = np.flatnonzero(_first_of_ties(falling))
-    called = np.append(starts, len(falling))
-    true_positives = np.concatenate([[0], np.cumsum(target[order])])[called]
+    predicted_positive = np.append(starts, len(falling))
+    true_positives = np.concatenate([[0], np.cumsum(target[order])])[predicted_positive]
     return ThresholdCounts(
         threshold=np.concatenate([[np.inf], falling[starts]]),
         true_positives=true_positives,
-        false_positives=called - true_positives,
+        false_positives=predicted_positive - true_positives,
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RocCurve:
-    """Sensitivity against false positive rate as the threshold falls, from (0, 0) to (1, 1).
+    """Sensitivity against false positive rate as the threshold decreases, from (0, 0) to (1, 1).
 
     Attributes:
-        false_positive_rate: In [0, 1], rising; NaN throughout where there is no negative.
-        true_positive_rate: In [0, 1], rising; NaN throughout where there is no positive.
-        threshold: `score >= threshold` is called positive; falling, the first is infinite.
+        false_positive_rate: In [0, 1], increasing; all NaN without negatives.
+        true_positive_rate: In [0, 1], increasing; all NaN without positives.
+        threshold: `score >= threshold` is positive; decreasing from infinity.
     """
 
     false_positive_rate: Float64[np.ndarray, " point"]
@@ -242,7 +242,7 @@ def roc_curve(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) ->
     Raises:
         DataError: A score is not a number.
     """
-    counts = count_calls(target, score)
+    counts = count_by_threshold(target, score)
     return RocCurve(
         false_positive_rate=_share(counts.false_positives, of=int(np.sum(~target))),
         true_positive_rate=_share(counts.true_positives, of=int(np.sum(target))),
@@ -252,12 +252,12 @@ def roc_curve(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) ->
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrecisionRecallCurve:
-    """Precision against recall as the threshold falls; average precision is its step-wise area.
+    """Precision against recall as the threshold decreases; average precision is its step-wise area.
 
     Attributes:
-        recall: In [0, 1], rising from 0; NaN throughout where there is no positive.
-        precision: In [0, 1]; 1 by convention at the first point, where nothing is called positive.
-        threshold: `score >= threshold` is called positive; falling, the first is infinite.
+        recall: In [0, 1], increasing from 0; all NaN without positives.
+        precision: In [0, 1]; 1 by convention at the first point, where nothing is predicted positive.
+        threshold: `score >= threshold` is positive; decreasing from infinity.
     """
 
     recall: Float64[np.ndarray, " point"]
@@ -273,11 +273,13 @@ def precision_recall_curve(
     Raises:
         DataError: A score is not a number.
     """
-    counts = count_calls(target, score)
-    called = counts.true_positives + counts.false_positives
+    counts = count_by_threshold(target, score)
+    predicted_positive = counts.true_positives + counts.false_positives
     return PrecisionRecallCurve(
         recall=_share(counts.true_positives, of=int(np.sum(target))),
-        precision=np.where(called > 0, counts.true_positives / np.maximum(called, 1), 1.0),
+        precision=np.where(
+            predicted_positive > 0, counts.true_positives / np.maximum(predicted_positive, 1), 1.0
+        ),
         threshold=counts.threshold,
     )
 
@@ -285,22 +287,22 @@ def precision_recall_curve(
 def compact_points(
     x: Float64[np.ndarray, " point"], y: Float64[np.ndarray, " point"], *, limit: int = 200
 ) -> tuple[tuple[float, float], ...]:
-    """Return at most `limit` points of a curve, evenly spread along it, its two ends among them.
+    """Return at most `limit` points of a curve, evenly spaced along it, including both ends.
 
-    Only points of the curve are returned, none between. A ROC curve is at most 2 long, so that with 200
-    points it is followed to about a hundredth.
+    All are points of the curve; none is interpolated. A ROC curve has length 2 at most, so that 200 points
+    are about a hundredth apart.
 
     Args:
-        x: Abscissas in the curve's order.
+        x: Abscissas in the order of the curve.
         y: Ordinates.
         limit: At least 2.
     """
     if len(x) <= limit:
         chosen = np.arange(len(x))
     else:
-        travelled = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-        steps = np.linspace(0.0, travelled[-1], limit)
-        chosen = np.unique(np.minimum(np.searchsorted(travelled, steps), len(x) - 1))
+        distance = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+        steps = np.linspace(0.0, distance[-1], limit)
+        chosen = np.unique(np.minimum(np.searchsorted(distance, steps), len(x) - 1))
         chosen[-1] = len(x) - 1
     return tuple(zip(x[chosen].tolist(), y[chosen].tolist(), strict=True))
 
@@ -311,27 +313,31 @@ def _unweighted_scores(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, 
     return float(scores.auroc[0]), float(scores.average_precision[0])
 
 
-def _auroc(tally: Tally) -> Float64[np.ndarray, " resample"]:
-    twice_lost = _sum_of_products(tally.group, np.add(tally.above, tally.through, dtype=np.float64))
-    pairs = 2 * tally.positives * tally.negatives
+def _auroc(sums: RunningSums) -> Float64[np.ndarray, " resample"]:
+    twice_lost = _sum_of_products(
+        sums.group, np.add(sums.negatives_above, sums.negatives_at_or_above, dtype=np.float64)
+    )
+    pairs = 2 * sums.positives * sums.negatives
     return np.asarray((pairs - twice_lost) / pairs)
 
 
-def _average_precision(tally: Tally) -> Float64[np.ndarray, " resample"]:
-    # A group that no weight falls on adds nothing, whatever its precision: 1 keeps 0 / 0 out.
-    precision = tally.with_group / np.maximum(tally.with_group + tally.through, 1)
-    return np.asarray(_sum_of_products(tally.group, precision) / tally.positives)
+def _average_precision(sums: RunningSums) -> Float64[np.ndarray, " resample"]:
+    # A group without weight adds nothing, whatever its precision: the maximum with 1 avoids 0 / 0.
+    precision = sums.positives_through_group / np.maximum(
+        sums.positives_through_group + sums.negatives_at_or_above, 1
+    )
+    return np.asarray(_sum_of_products(sums.group, precision) / sums.positives)
 
 
-def _partial_auroc(tally: Tally, rate: float) -> Float64[np.ndarray, " resample"]:
-    """Add up, for each group, the negatives before the bound that lie under its step of the curve.
+def _partial_auroc(sums: RunningSums, rate: float) -> Float64[np.ndarray, " resample"]:
+    """Sum over groups the area under each one's step of the curve, up to the bound on negatives.
 
-    A group tied with negatives is a slope; the part of it before the bound is a triangle.
+    A group tied with negatives is a slope, which adds a triangle up to the bound.
     """
-    bound = rate * tally.negatives[:, None]
-    start, end = np.minimum(tally.above, bound), np.minimum(tally.through, bound)
-    triangle = (end - start) ** 2 / (2 * np.maximum(tally.through - tally.above, 1))
-    area = _sum_of_products(tally.group, bound - end + triangle) / (tally.positives * tally.negatives)
+    bound = rate * sums.negatives[:, None]
+    start, end = np.minimum(sums.negatives_above, bound), np.minimum(sums.negatives_at_or_above, bound)
+    triangle = (end - start) ** 2 / (2 * np.maximum(sums.negatives_at_or_above - sums.negatives_above, 1))
+    area = _sum_of_products(sums.group, bound - end + triangle) / (sums.positives * sums.negatives)
     random = rate**2 / 2
     return np.asarray(0.5 * (1 + (area - random) / (rate - random)))
 
