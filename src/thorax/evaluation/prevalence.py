@@ -41,7 +41,7 @@ class StatedPrevalence:
 
     Attributes:
         value: Share of images that have the finding, in [0, 1].
-        source: Who states it or where it was counted, as text.
+        source: Origin of the statement or of the count, as text.
     """
 
     value: float

@@ -75,7 +75,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     assert found.images == ("a.png", "c.png")
     np.testing.assert_array_equal(found.scores, [[0.5], [0.25]])
     assert warnings == (
-        "2 rows of predictions.csv with a value that is empty or no number are left out (b.png, d.png).",
+        "2 rows of predictions.csv with a value that is empty or not a number are left out (b.png, d.png).",
         "1 rows of predictions.csv repeat another row and are left out (a.png).",
     )
 

@@ -65,7 +65,7 @@ def test_labels_are_read(tmp_path, name):
         ),
         (
             "Image Index,Fracture\na.png,NO\na.png,NO\n",
-            r"image 'a.png' stands twice, in lines 2 and 3; keep one",
+            r"image 'a.png' is listed twice, in lines 2 and 3; keep one",
         ),
         (
             "name,Fracture\na.png,NO\n",
@@ -114,7 +114,7 @@ def test_worked_by_hand():
     assert found.decisions.tolist() == [[0, 1], [1, NOT_LABELED]]
     assert (found.num_covered, found.num_not_covered, found.num_elsewhere) == (2, 1, 1)
     assert found.unscored == (
-        UnscoredFinding(FRACTURE, "the model does not give Fracture, and none of its findings stands for it"),
+        UnscoredFinding(FRACTURE, "the model does not give Fracture, and none of its findings covers it"),
         UnscoredFinding(
             OPACITY,
             "our mapping needs Infiltration, Consolidation, Pneumonia, Edema, Atelectasis, which the model "

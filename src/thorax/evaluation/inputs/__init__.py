@@ -1,1 +1,1 @@
-"""What is evaluated, read from files; the only part of `evaluation` that opens any."""
+"""Reading labels, predictions and reports from files for evaluation."""

@@ -1,4 +1,4 @@
-"""Labels for what somebody predicted: those of a label file or a store, and the part that is measured."""
+"""Joining predictions with labels from a label file or a store, for one part of a split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,11 +42,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Labels:
-    """Labelled images, whether or not their pixels are at hand.
+    """Labeled images, with or without their pixels.
 
     Attributes:
         table: One row per image.
-        dataset: Name of the data set, within which patients are told apart.
+        dataset: Name of the data set, within which patient ids are unique.
         split_sha256: SHA-256 of each registered split over the whole data set.
     """
 
@@ -61,16 +61,16 @@ class Labels:
 
 @dataclass(frozen=True)
 class JoinedPredictions:
-    """Predictions beside their labels, the rows of one part or all that have labels.
+    """Predictions joined with labels: the rows of one part, or all rows that have labels.
 
     Attributes:
         cohort: The images.
-        probabilities: A column for each finding of the cohort.
-        split: The split; None where it is not stated.
-        part: Its part, "" likewise.
-        validation: The rows of the file that are in the split's validation part, and their probabilities,
-            where there are any and another part is measured.
-        warnings: What was left out, counted and named.
+        probabilities: One column per finding of the cohort.
+        split: The split; None if not stated.
+        part: The part; "" if no split is stated.
+        validation: The images in the split's validation part and their probabilities, if there are any and
+            another part is evaluated.
+        warnings: Counts and names of what was left out.
     """
 
     cohort: LabeledImages
@@ -82,10 +82,10 @@ class JoinedPredictions:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read a label file of NIH's layout, also gzipped; no image need be there.
+    """Read a label file in NIH's layout, gzipped or not; the images are not needed.
 
     Raises:
-        DataError: It cannot be read, or a row is malformed; the message has the line.
+        DataError: The file cannot be read, or a row is malformed; the message gives the line.
     """
     rows = read_csv(path, ("Image Index", "Finding Labels", "Patient ID"))
     frame, _ = label_table(rows, path)
@@ -101,39 +101,41 @@ def read_labels(path: Path) -> Labels:
 def join_predictions(
     predictions: ScoredImages, labels: Labels, *, split: str = "", part: str = "test"
 ) -> JoinedPredictions:
-    """Put labels beside predictions, for the images of a part.
+    """Join predictions with labels, for the images of a part.
 
     Args:
-        predictions: What a model says.
-        labels: What is true.
-        split: Name of the split; "" measures all rows that have labels, and the split is not stated.
-        part: Which part of it.
+        predictions: A model's scores.
+        labels: The labels.
+        split: Name of the split; "" takes all rows that have labels, without a stated split.
+        part: The part of the split.
 
     Raises:
-        DataError: No image, or no finding, has both; or there is no such split or part.
+        DataError: No image or no finding has both, or there is no such split or part.
     """
     row_of = {image: row for row, image in enumerate(labels.table.images)}
-    here = [number for number, image in enumerate(predictions.images) if image in row_of]
-    rows = np.array([row_of[predictions.images[number]] for number in here], dtype=np.int64)
-    findings = tuple(each for each in predictions.findings if each in labels.table.findings)
-    if not here or not findings:
+    labeled_rows = [number for number, image in enumerate(predictions.images) if image in row_of]
+    rows = np.array([row_of[predictions.images[number]] for number in labeled_rows], dtype=np.int64)
+    findings = tuple(finding for finding in predictions.findings if finding in labels.table.findings)
+    if not labeled_rows or not findings:
         raise DataError(
             f"none of the {len(predictions.images):,} images, or of the findings "
             f"{', '.join(map(str, predictions.findings))}, is in the labels; give the labels of these images"
         )
-    columns = [predictions.findings.index(each) for each in findings]
-    values = predictions.scores[np.array(here)][:, columns]
-    unknown = [image for image in predictions.images if image not in row_of]
+    columns = [predictions.findings.index(finding) for finding in findings]
+    values = predictions.scores[np.array(labeled_rows)][:, columns]
+    unlabeled = [image for image in predictions.images if image not in row_of]
     warnings = [
-        _named(unknown, "predicted images have no labels and are left out"),
+        _named(unlabeled, "predicted images have no labels and are left out"),
         _named(
-            [each.name for each in predictions.findings if each not in findings],
+            [finding.name for finding in predictions.findings if finding not in findings],
             "predicted findings have no labels and are left out",
         ),
     ]
     labeled = labeled_images(labels.table.take(rows), findings)
     if not split:
-        return JoinedPredictions(labeled, values, None, "", None, tuple(each for each in warnings if each))
+        return JoinedPredictions(
+            labeled, values, None, "", None, tuple(warning for warning in warnings if warning)
+        )
     return _of_part(labeled, values, labels.split(split), part, warnings=warnings)
 
 
@@ -154,15 +156,15 @@ def _of_part(
     rows = np.flatnonzero(inside)
     of_validation = np.flatnonzero(np.isin(labeled.images, [images[row] for row in split.parts["val"]]))
     validation = None if part == "val" or not len(of_validation) else of_validation
-    found = (
+    warnings = (
         *warnings,
         f"{others:,} predicted images are not in the {part} part of {split.name} and are left out."
         if others
         else "",
         _named(
             missing,
-            f"of {len(wanted):,} images of the {part} part have no prediction: these figures are not of the "
-            "whole part",
+            f"of {len(wanted):,} images of the {part} part have no prediction: these results do not cover "
+            "the whole part",
         ),
     )
     return JoinedPredictions(
@@ -171,7 +173,7 @@ def _of_part(
         split=split,
         part=part,
         validation=None if validation is None else (labeled.take(validation), values[validation]),
-        warnings=tuple(each for each in found if each),
+        warnings=tuple(warning for warning in warnings if warning),
     )
 
 
@@ -180,18 +182,18 @@ def labeled_images(table: SampleTable, findings: Findings) -> LabeledImages:
     frame = table.frame
     return LabeledImages(
         images=table.images,
-        patients=[str(each) for each in frame["patient"]],
+        patients=[str(patient) for patient in frame["patient"]],
         targets=table.targets(findings),
         findings=findings,
-        sexes=[str(each) for each in frame["sex"]],
+        sexes=[str(sex) for sex in frame["sex"]],
         ages=frame["age"].to_numpy(dtype=np.float64, na_value=np.nan),
-        views=[str(each) for each in frame["view"]],
+        views=[str(view) for view in frame["view"]],
         follow_ups=frame["follow_up"].to_numpy(dtype=np.float64, na_value=np.nan),
     )
 
 
 def chosen_on(split: Split | None, part: str, cohort: LabeledImages, *, dataset: str) -> ImageSet:
-    """Return the reference to these images."""
+    """Return the identity of these images."""
     return ImageSet.of(
         cohort.images,
         cohort.patients,
@@ -203,7 +205,7 @@ def chosen_on(split: Split | None, part: str, cohort: LabeledImages, *, dataset:
 
 
 def trained_prevalence(split: Split, findings: Findings) -> Mapping[Finding, StatedPrevalence]:
-    """Return how common each finding is in the training part of a split, as far as its images are at hand."""
+    """Return the prevalence of each finding in the available images of a split's training part."""
     rows = split.parts["train"]
     if not len(rows):
         return {}
@@ -217,7 +219,7 @@ def trained_prevalence(split: Split, findings: Findings) -> Mapping[Finding, Sta
 
 
 def count_official_test(dataset: str, patients: Sequence[str]) -> int | None:
-    """Return how many of these images are in NIH's official test; None for other data."""
+    """Return how many of these images are in NIH's official test part; None for other data."""
     if dataset != NIH_DATASET:
         return None
     official = nih_official_test_patients()
@@ -225,21 +227,21 @@ def count_official_test(dataset: str, patients: Sequence[str]) -> int | None:
 
 
 def is_whole_part(split: Split, part: str, cohort: LabeledImages) -> bool:
-    """Return whether these are all images of the part, in the whole data set."""
+    """Return whether these are all images of the part of the whole data set."""
     if split.name == "nih-official" and part == "test":
         return len(cohort.images) == NIH_OFFICIAL_TEST_IMAGES
     return len(split.table) == NIH_IMAGES and len(cohort.images) == len(split.parts[part])
 
 
 def official_test_warning(split: Split, part: str, num_images: int) -> str:
-    """Say that only some of the official test's images are measured; "" where that is not so."""
+    """Return a warning if only some images of the official test part are evaluated; "" otherwise."""
     if (split.name, part) != ("nih-official", "test") or num_images == NIH_OFFICIAL_TEST_IMAGES:
         return ""
     return f"{num_images:,} of the {NIH_OFFICIAL_TEST_IMAGES:,} images of NIH's official test part."
 
 
 def _named(names: Sequence[str], what: str) -> str:
-    """Say how many, and name the first three; "" without any."""
+    """Return a sentence with the count and the first three names; "" without names."""
     if not names:
         return ""
     more = ", ..." if names[3:] else ""

@@ -1,7 +1,6 @@
-"""Anybody's predictions as a CSV: a column of images, and one per finding with or without a prefix.
+"""Predictions from any CSV with a column of images and one per finding, with or without a prefix.
 
-Read as they are first, with repeats and gaps; `usable_predictions` then says what cannot be measured, and
-counts and names what is left out.
+`read_predictions` keeps repeated and incomplete rows; `usable_predictions` drops them, with counts and names.
 """
 
 import math
@@ -24,20 +23,20 @@ from thorax.tabular import read_table
 __all__ = ["PredictionFile", "finding_of_column", "read_predictions", "usable_predictions"]
 
 _TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
-"""Prefixes of columns that hold what a finding is, not what a model says of it; "bi" for binarised."""
+"""Prefixes of columns that hold labels or decisions rather than scores; "bi" stands for binarized."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionFile:
-    """A model's output as a file has it.
+    """A model's output as it is in a file.
 
     Attributes:
         path: The file.
-        sha256: Of its bytes.
+        sha256: SHA-256 of its bytes.
         images: Name of each row's image, without folders.
         findings: The findings that have a column.
-        values: NaN where a cell is empty or no number.
-        ignored: Columns that are not read.
+        values: The scores; NaN where a cell is empty or not a number.
+        ignored: Names of the other columns.
     """
 
     path: Path
@@ -49,14 +48,15 @@ class PredictionFile:
 
 
 def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
-    """Read predictions, refusing only what cannot be read at all.
+    """Read predictions, refusing only files that cannot be read at all.
 
     Args:
         path: A CSV, also gzipped.
-        findings: Findings of the labels that the vocabulary may not have.
+        findings: Findings of the labels, which may not be in the vocabulary.
 
     Raises:
-        DataError: The file is no CSV, has no rows, no column of images or of a finding, or two for one.
+        DataError: The file is not a CSV, has no rows, no column of images or of a finding, or two columns for
+            one finding.
     """
     table = read_table(path)
     header, image = table.header, table.image_column
@@ -85,32 +85,32 @@ def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
 
 
 def usable_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[ScoredImages, tuple[str, ...]]:
-    """Return what can be measured of a file, and what was left out, counted and named.
+    """Return the scores that can be evaluated, and warnings that count and name what was left out.
 
-    Rows with a value that is missing are left out, and so is a row that repeats another to the digit.
+    Rows with a missing value are left out, and so are exact repeats of another row.
 
     Args:
-        file: As it was read.
-        logits: Whether the values are logits, which pass the sigmoid here.
+        file: The file as read.
+        logits: Whether the values are logits, to which the sigmoid is applied.
 
     Raises:
-        DataError: Values are not probabilities (or, with `logits`, look like some), an image has two rows
-            that differ, or no row is left.
+        DataError: Values are not probabilities (or, with `logits`, look like probabilities), an image has two
+            different rows, or no row is left.
     """
     finite = np.isfinite(file.values).all(axis=1)
     _refuse_scale(file, finite, logits=logits)
-    kept, repeated = _first_rows(file, np.flatnonzero(finite))
-    if len(kept) == 0:
+    rows, repeated = _first_rows(file, np.flatnonzero(finite))
+    if len(rows) == 0:
         raise DataError(f"{file.path} has no row with a number for every finding; look at how it was written")
     missing = [file.images[row] for row in np.flatnonzero(~finite)]
-    values = file.values[kept]
+    values = file.values[rows]
     warnings = [
-        _counted(missing, "rows of {} with a value that is empty or no number are left out", file),
+        _counted(missing, "rows of {} with a value that is empty or not a number are left out", file),
         _counted(repeated, "rows of {} repeat another row and are left out", file),
     ]
     scored = ScoredImages(
         model=file.path.name,
-        images=tuple(file.images[row] for row in kept),
+        images=tuple(file.images[row] for row in rows),
         scores=sigmoid(values) if logits else values,
         findings=file.findings,
     )
@@ -118,9 +118,9 @@ def usable_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[S
 
 
 def finding_of_column(name: str, findings: Findings = ()) -> Finding | None:
-    """Return the finding that a column is of: its name, or what follows a prefix and an underscore.
+    """Return the finding of a column, named by itself or after a prefix and an underscore.
 
-    None for columns of other things, and of the truth ("label_Edema").
+    None for other columns, and for columns of labels ("label_Edema").
     """
     own = {finding.name.casefold(): finding for finding in findings}
     pieces = name.strip().split("_")
@@ -158,8 +158,8 @@ def _refuse_scale(file: PredictionFile, finite: Bool[np.ndarray, " n"], *, logit
         )
 
 
-def _first_rows(file: PredictionFile, rows: Rows) -> tuple[Int64[np.ndarray, " kept"], list[str]]:
-    """Return the first row of each image, and the images of rows that repeat one."""
+def _first_rows(file: PredictionFile, rows: Rows) -> tuple[Int64[np.ndarray, " image"], list[str]]:
+    """Return the first row of each image, and the images of repeated rows."""
     first: dict[str, int] = {}
     repeated: list[str] = []
     differing: list[str] = []
@@ -178,7 +178,7 @@ def _first_rows(file: PredictionFile, rows: Rows) -> tuple[Int64[np.ndarray, " k
 
 
 def _counted(images: Sequence[str], what: str, file: PredictionFile) -> str:
-    """Say how many, and name the first three; "" without any."""
+    """Return a sentence with the count and the first three images; "" without images."""
     if not images:
         return ""
     more = ", ..." if images[3:] else ""

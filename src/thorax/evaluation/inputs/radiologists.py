@@ -1,8 +1,8 @@
-"""Radiologists as another reference standard: images that several of them read and agreed on.
+"""Radiologists' adjudicated labels as a second reference standard.
 
 NIH's labels are mined from reports. For 4,376 images there are adjudicated labels of four findings (Majkowska
-et al., Radiology 2020), two of which NIH does not have. They are compared with the likeliest of the NIH
-findings that they cover: that mapping is ours, and every number that rests on it says so.
+et al., Radiology 2020), two of which NIH does not have. These are compared with the most probable of the NIH
+findings that they cover. That mapping is ours, and every number that depends on it says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,10 +50,9 @@ MAPPING: Final[Mapping[Finding, Findings]] = dict(
         strict=True,
     )
 )
-"""Our mapping: a radiologists' finding is scored by the likeliest of these, and called when one of them is.
+"""Our mapping: a radiologists' finding is scored by the most probable of these, and positive if one is.
 
-NIH's Mass is a large Nodule; Infiltration to Atelectasis are what NIH calls the ways in which airspace turns
-opaque.
+NIH's Mass is a large Nodule; Infiltration to Atelectasis are NIH's names for the causes of airspace opacity.
 """
 
 _VALUES: Final = {"YES": 1, "NO": 0}
@@ -61,10 +60,10 @@ _VALUES: Final = {"YES": 1, "NO": 0}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RadiologistLabels:
-    """What radiologists said of some images.
+    """Radiologists' labels of some images.
 
     Attributes:
-        findings: Those that the file has, as columns of `targets`.
+        findings: The findings of the file, as columns of `targets`.
         images: Names of the images.
         targets: 1 and 0, `NOT_LABELED` where a field is empty.
     """
@@ -76,27 +75,27 @@ class RadiologistLabels:
 
 @dataclass(frozen=True, slots=True)
 class UnscoredFinding:
-    """A radiologists' finding that the model says nothing about, and why."""
+    """A radiologists' finding that cannot be scored, and the reason."""
 
     finding: Finding
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RadiologistReference:
-    """The covered images, ready to be measured: `targets`, `scores` and `calls` fit one another.
+    """Radiologists' labels and a model's predictions for the images that have both.
 
     Attributes:
         findings: The radiologists' findings that can be scored.
-        scored_by: For each of them, whose likeliest is its score: itself, or those of our mapping.
-        unscored: Those that cannot, shown as n/a.
-        rows: Which of the given images are covered.
-        targets: What the radiologists say of them.
-        scores: What the model gives them: largest probability of `scored_by`. It ranks; it is calibrated
-            only where there is one finding to take the largest of.
-        decisions: 1 where one of `scored_by` is called, 0 where all are called negative, else `NOT_LABELED`.
-        num_not_covered: Images given that the radiologists did not read.
-        num_elsewhere: Images that the radiologists read and that were not given.
+        scored_by: For each of them, the model's findings that score it: itself, or those of our mapping.
+        unscored: The findings that cannot be scored, shown as n/a.
+        rows: The covered rows of the given images.
+        targets: The radiologists' labels.
+        scores: The largest probability of `scored_by`. It ranks images; it is calibrated only where a single
+            finding scores.
+        decisions: 1 if one of `scored_by` is positive, 0 if all are negative, `NOT_LABELED` otherwise.
+        num_not_covered: Given images that the radiologists did not read.
+        num_elsewhere: Images that the radiologists read but that were not given.
     """
 
     findings: Findings
@@ -111,12 +110,12 @@ class RadiologistReference:
 
     @property
     def num_covered(self) -> int:
-        """How many images can be measured."""
+        """The number of covered images."""
         return len(self.rows)
 
     @property
     def mapped(self) -> Findings:
-        """The findings whose numbers rest on our mapping, and must say so."""
+        """The findings whose numbers depend on our mapping, and must say so."""
         return tuple(
             finding for finding, by in zip(self.findings, self.scored_by, strict=True) if by != (finding,)
         )
@@ -125,11 +124,11 @@ class RadiologistReference:
 def read_radiologist_labels(path: Path) -> RadiologistLabels:
     """Read a CSV, gzipped or not, with a column of images and YES or NO for each finding.
 
-    Columns that are none of `RADIOLOGIST_FINDINGS` are not looked at.
+    Columns of other findings than `RADIOLOGIST_FINDINGS` are ignored.
 
     Raises:
-        DataError: The file cannot be read, lacks a column, or a field or an image's name is not as it must
-            be; the message has the line.
+        DataError: The file cannot be read, lacks a column, has an invalid field or repeats an image; the
+            message gives the line.
     """
     table = read_table(path, remedy="download it again")
     columns = {find_finding(name): number for number, name in enumerate(table.header)}
@@ -156,26 +155,28 @@ def against_radiologists(
     decisions: Decisions,
     findings: Findings,
 ) -> RadiologistReference:
-    """Put the radiologists' labels beside a model's predictions, for the images that have both.
+    """Join radiologists' labels with a model's predictions, for the images that have both.
 
     Args:
-        labels: What the radiologists say.
-        images: Names of the images that were predicted.
-        probabilities: Of these images.
-        decisions: The same at an operating point.
-        findings: What their columns stand for.
+        labels: The radiologists' labels.
+        images: Names of the predicted images.
+        probabilities: The model's probabilities for these images.
+        decisions: Its decisions at an operating point.
+        findings: The findings of the columns.
 
     Raises:
-        DataError: The arrays do not fit the images and the findings.
+        DataError: The arrays do not match the images and the findings.
     """
     check_shapes(len(images), findings, probabilities=probabilities, decisions=decisions)
-    read = {name: row for row, name in enumerate(labels.images)}
-    rows = np.array([row for row, name in enumerate(images) if name in read], dtype=np.int64)
-    label_rows = np.array([read[images[row]] for row in rows], dtype=np.int64)
-    by = {finding: _scored_by(finding, findings) for finding in labels.findings}
-    unscored = tuple(UnscoredFinding(finding, why) for finding, why in by.items() if isinstance(why, str))
-    scored = {finding: parts for finding, parts in by.items() if not isinstance(parts, str)}
-    columns = [[findings.index(part) for part in parts] for parts in scored.values()]
+    label_row = {name: row for row, name in enumerate(labels.images)}
+    rows = np.array([row for row, name in enumerate(images) if name in label_row], dtype=np.int64)
+    label_rows = np.array([label_row[images[row]] for row in rows], dtype=np.int64)
+    scorers = {finding: _scored_by(finding, findings) for finding in labels.findings}
+    unscored = tuple(
+        UnscoredFinding(finding, reason) for finding, reason in scorers.items() if isinstance(reason, str)
+    )
+    scored = {finding: by for finding, by in scorers.items() if not isinstance(by, str)}
+    columns = [[findings.index(scorer) for scorer in by] for by in scored.values()]
     label_columns = [labels.findings.index(finding) for finding in scored]
     return RadiologistReference(
         findings=tuple(scored),
@@ -183,10 +184,10 @@ def against_radiologists(
         unscored=unscored,
         rows=rows,
         targets=labels.targets[label_rows][:, label_columns],
-        scores=_columns([probabilities[rows][:, each].max(axis=1) for each in columns], len(rows)),
-        decisions=_columns([_any_called(decisions[rows][:, each]) for each in columns], len(rows)).astype(
-            np.int8
-        ),
+        scores=_columns([probabilities[rows][:, column].max(axis=1) for column in columns], len(rows)),
+        decisions=_columns(
+            [_any_positive(decisions[rows][:, column]) for column in columns], len(rows)
+        ).astype(np.int8),
         num_not_covered=len(images) - len(rows),
         num_elsewhere=len(labels.images) - len({images[row] for row in rows}),
     )
@@ -197,8 +198,8 @@ def _image_names(table: Table) -> tuple[str, ...]:
     for name, line in zip(table.column(table.image_column), table.lines, strict=True):
         if name in first:
             raise DataError(
-                f"{table.path}: image {name!r} stands twice, in lines {first[name]} and {line}; keep one of "
-                "them"
+                f"{table.path}: image {name!r} is listed twice, in lines {first[name]} and {line}; keep one "
+                "of them"
             )
         first[name] = line
     return tuple(first)
@@ -209,7 +210,7 @@ def _label(text: str, path: Path, *, line: int, finding: Finding) -> int:
     if folded and folded not in _VALUES:
         raise DataError(
             f"{path}, line {line}: {finding} is {text!r}; write YES or NO, "
-            "or leave it empty where nobody said"
+            "or leave it empty without a reading"
         )
     return _VALUES.get(folded, NOT_LABELED)
 
@@ -219,16 +220,16 @@ def _scored_by(finding: Finding, findings: Findings) -> Findings | str:
     if finding in findings:
         return (finding,)
     if finding not in MAPPING:
-        return f"the model does not give {finding}, and none of its findings stands for it"
-    missing = [part.name for part in MAPPING[finding] if part not in findings]
+        return f"the model does not give {finding}, and none of its findings covers it"
+    missing = [scorer.name for scorer in MAPPING[finding] if scorer not in findings]
     if missing:
         return f"our mapping needs {', '.join(missing)}, which the model does not give"
     return MAPPING[finding]
 
 
-def _any_called(decisions: Decisions) -> Int8[np.ndarray, " n"]:
-    unsaid = np.where(np.all(decisions == 0, axis=1), 0, NOT_LABELED)
-    return np.where(np.any(decisions == 1, axis=1), 1, unsaid).astype(np.int8)
+def _any_positive(decisions: Decisions) -> Int8[np.ndarray, " n"]:
+    negative_or_unknown = np.where(np.all(decisions == 0, axis=1), 0, NOT_LABELED)
+    return np.where(np.any(decisions == 1, axis=1), 1, negative_or_unknown).astype(np.int8)
 
 
 def _columns(columns: list[np.ndarray], num_rows: int) -> Float64[np.ndarray, "covered finding"]:

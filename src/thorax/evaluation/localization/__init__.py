@@ -1,1 +1,1 @@
-"""Localization: what a map points at, beside boxes."""
+"""How well attribution maps agree with boxes drawn by radiologists."""

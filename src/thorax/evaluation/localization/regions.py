@@ -1,7 +1,7 @@
-"""What one map is worth for one boxed finding, and what maps are worth that know nothing of the image.
+"""Overlap of one map with the boxes of one finding, and of baseline maps that ignore the image.
 
-A map points at its highest place; its box is the one around the connected region that holds that place and is
-at least some part of its height. Overlap with several boxes counts with the one it is largest for.
+A map points at its maximum. Its box bounds the connected region around the maximum that reaches some fraction
+of it. Of several true boxes, the one with the largest overlap counts.
 """
 
 import hashlib
@@ -39,46 +39,48 @@ __all__ = [
 ]
 
 LEVELS: Final = tuple(step / 20 for step in range(1, 20))
-"""Heights that regions are cut at, as parts of the map's highest value."""
+"""Levels of regions, as fractions of the map's maximum."""
 
 Boxes = Float64[np.ndarray, "box 4"]
-"""Left, top, right and bottom edges; NaN where there is no box."""
+"""Left, top, right and bottom edges in pixels; NaN where there is no box."""
 
 _FLAT: Final = 1e-5
+"""Differences that count as equal, as a fraction of the map's range."""
 
 Mask = Bool[np.ndarray, "h w"]
 
 
-def highest_pixels(attribution: Attribution) -> Float64[np.ndarray, "place 2"]:
-    """Return the centres (x, y) of the pixels that share the map's highest value.
+def highest_pixels(attribution: Attribution) -> Float64[np.ndarray, "point 2"]:
+    """Return the centers (x, y) of the pixels that share the map's maximum.
 
-    To 1e-5 of the map's range: an enlarged map is flat at the image's edge but for rounding.
+    Values within 1e-5 of the map's range are equal: an upsampled map is flat at the image's edge except for
+    rounding.
     """
-    highest = np.max(attribution)
-    rows, columns = np.nonzero(attribution >= highest - _FLAT * (highest - np.min(attribution)))
+    maximum = np.max(attribution)
+    rows, columns = np.nonzero(attribution >= maximum - _FLAT * (maximum - np.min(attribution)))
     return np.stack([columns + 0.5, rows + 0.5], axis=1)
 
 
 def region(attribution: Attribution, *, level: float) -> Mask:
-    """Return the pixels of at least that part of the map's height that hang together with its highest one.
+    """Return the pixels at or above a level that are connected to the map's maximum.
 
-    Pixels touch along their sides. Where several share the highest value, the first row by row counts.
+    Pixels are connected along their sides. If several share the maximum, the first in row order counts.
 
     Args:
         attribution: The map.
-        level: Part of the highest value, above 0.
+        level: Fraction of the maximum, above 0.
 
     Returns:
-        All False where no value is above 0.
+        The mask of the region; all False if no value is above 0.
     """
     return _grown(attribution, level=level, seed=_peak(attribution))
 
 
 def region_boxes(attribution: Attribution) -> Boxes:
-    """Return the boxes around the regions at each of `LEVELS`; NaN where no value is above 0."""
+    """Return the bounding boxes of the regions at each of `LEVELS`; NaN if no value is above 0."""
     boxes = np.full((len(LEVELS), 4), np.nan)
     seed = _peak(attribution)
-    # Downwards: each region holds the one above it, and grows from there.
+    # From the highest level down: each region contains the one before it, and grows from there.
     for row in range(len(LEVELS) - 1, -1, -1):
         seed = _grown(attribution, level=LEVELS[row], seed=seed)
         if (box := box_around(seed)) is not None:
@@ -88,7 +90,7 @@ def region_boxes(attribution: Attribution) -> Boxes:
 
 
 def box_around(mask: Mask) -> Box | None:
-    """Return the smallest box around the pixels of a mask; None where there are none."""
+    """Return the bounding box of a mask; None if it is empty."""
     down, across = (np.flatnonzero(np.any(mask, axis=axis)) for axis in (1, 0))
     if not len(down):
         return None
@@ -99,10 +101,10 @@ def box_around(mask: Mask) -> Box | None:
 def overlaps(
     boxes: Boxes, truth: Sequence[Box]
 ) -> tuple[Float64[np.ndarray, " box"], Float64[np.ndarray, " box"]]:
-    """Return each box's best intersection with a true one: over the union, and over the box itself.
+    """Return each box's largest intersection with a true box: over the union, and over the box itself.
 
     Args:
-        boxes: From a map. One that is NaN overlaps with nothing.
+        boxes: Boxes of a map; a NaN box has no overlap.
         truth: The true boxes, at least one.
 
     Returns:
@@ -120,17 +122,17 @@ def overlaps(
 
 def _peak(attribution: Attribution) -> Mask:
     seed = np.zeros(attribution.shape, dtype=bool)
-    highest = int(np.argmax(attribution))
-    seed.flat[highest] = attribution.flat[highest] > 0
+    maximum = int(np.argmax(attribution))
+    seed.flat[maximum] = attribution.flat[maximum] > 0
     return seed
 
 
 def _grown(attribution: Attribution, *, level: float, seed: Mask) -> Mask:
-    """Return the connected region of at least that height that holds the seed."""
+    """Return the connected region at or above a level that contains the seed."""
     high = attribution >= level * np.max(attribution)
     seed, across = _fill_runs(seed, high), True
     while True:
-        # Along columns, along rows, and so on, until one of them finds nothing more.
+        # Fill along columns and rows in turn, until nothing is added.
         across = not across
         grown = _fill_runs(seed, high) if across else _fill_runs(seed.T, high.T).T
         if np.count_nonzero(grown) == np.count_nonzero(seed):
@@ -139,42 +141,43 @@ def _grown(attribution: Attribution, *, level: float, seed: Mask) -> Mask:
 
 
 def _fill_runs(seed: Mask, high: Mask) -> Mask:
-    """Return the runs along rows of `high` that hold a seed: a whole run in one step, not pixel by pixel."""
+    """Return the runs along rows of `high` that contain a seed, each run filled in one step."""
     starts = high.copy()
     starts[:, 1:] &= ~high[:, :-1]
     run = np.cumsum(starts.ravel())
-    kept = np.zeros(int(run[-1]) + 1, dtype=bool)
-    kept[run[seed.ravel()]] = True
-    filled: Mask = kept[run].reshape(high.shape) & high
+    seeded = np.zeros(int(run[-1]) + 1, dtype=bool)
+    seeded[run[seed.ravel()]] = True
+    filled: Mask = seeded[run].reshape(high.shape) & high
     return filled
 
 
 HITS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-"""Least IoU or IoBB that counts as a hit (Wang et al. 2017)."""
+"""Thresholds of IoU and IoBB at which a box is a hit (Wang et al. 2017)."""
 
 SIZES: Final = {"small": (0.0, 0.025), "medium": (0.025, 0.08), "large": (0.08, math.inf)}
-"""Largest box as a part of the image, from ... to below; near the terciles of NIH's 984 boxes: .025, .078."""
+"""Area of the largest box as a share of the image, from lower to upper limit (exclusive). The limits are near
+the terciles of NIH's 984 boxes: .025 and .078."""
 
 _DRAWS: Final = 5
-"""Random maps per pair: their mean has less noise than the figures that it stands beside."""
+"""Random maps per pair, enough for their mean to be less noisy than the results it is compared with."""
 
 _SIDE: Final = 65
-"""Side of a baseline's map, odd for the sake of a centre; boxes are scaled to it."""
+"""Side of a baseline map, odd so that it has a center pixel; boxes are scaled to it."""
 
 _CELLS: Final = 7
-"""Random numbers along each side of a random map: the last map of most nets at 224 pixels."""
+"""Random numbers along each side of a random map, like the last feature map of most nets at 224 pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxedFinding:
-    """A finding in an image, and where it is.
+    """A finding in an image, with its boxes; a "pair" of finding and image.
 
     Attributes:
-        image: The image's name.
-        patient: Whose it is.
-        finding: What is boxed.
-        boxes: Where, at least one.
-        side: Side of the square image in the same pixels.
+        image: Name of the image.
+        patient: The patient of the image.
+        finding: The finding.
+        boxes: Its boxes, at least one.
+        side: Side of the square image, in the same pixels.
     """
 
     image: str
@@ -186,17 +189,17 @@ class BoxedFinding:
     @property
     def size(self) -> str:
         """The group in `SIZES` of its largest box."""
-        part = max(box.width * box.height for box in self.boxes) / self.side**2
-        return next(name for name, (low, high) in SIZES.items() if low <= part < high)
+        share = max(box.width * box.height for box in self.boxes) / self.side**2
+        return next(name for name, (low, high) in SIZES.items() if low <= share < high)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapOverlap:
-    """What one map is worth for one pair.
+    """Overlap of one map with the boxes of one pair.
 
     Attributes:
-        pointing: 1 if its highest place lies in a box, else 0; the share that does where several are highest.
-        at_level: For each of `LEVELS`: IoU, whether it reaches each of `HITS`, whether IoBB reaches each.
+        pointing: 1 if the map's maximum lies in a box, 0 if not; a share if several pixels are highest.
+        at_level: For each of `LEVELS`: IoU, whether IoU reaches each of `HITS`, whether IoBB does.
     """
 
     pointing: float
@@ -212,66 +215,66 @@ def random_overlap(pair: BoxedFinding, *, seed: int) -> MapOverlap:
     """Return the mean over smooth random maps, a pure function of the seed, the image and the finding."""
     key = hashlib.sha256(f"{pair.image}\n{pair.finding}".encode()).digest()
     number = np.array([int.from_bytes(key[:7], "big")], dtype=np.int64)
-    several = []
+    draws = []
     for draw in range(_DRAWS):
         numbers = uniform(seed, "random map", epoch=draw, positions=number, count=_CELLS**2)
-        several.append(map_overlap(_smooth(numbers.reshape(_CELLS, _CELLS)), pair))
-    pointing = float(np.mean([each.pointing for each in several]))
-    return MapOverlap(pointing, np.mean([each.at_level for each in several], axis=0))
+        draws.append(map_overlap(_smooth(numbers.reshape(_CELLS, _CELLS)), pair))
+    pointing = float(np.mean([overlap.pointing for overlap in draws]))
+    return MapOverlap(pointing, np.mean([overlap.at_level for overlap in draws], axis=0))
 
 
 def center_overlap(pair: BoxedFinding) -> MapOverlap:
-    """Measure the map that points at the middle of the image and falls evenly from there to 0."""
-    places, boxes = _center()
-    return _overlap(places, boxes, pair, side=_SIDE)
+    """Measure the map that falls linearly to 0 from the center of the image."""
+    points, boxes = _center()
+    return _overlap(points, boxes, pair, side=_SIDE)
 
 
 def mean_boxes(pairs: Sequence[BoxedFinding]) -> dict[Finding | None, Box]:
-    """Return the mean box of each finding, and of all under None, as parts of the image's side."""
-    each = [
+    """Return the mean box of each finding, and of all under None, as fractions of the image's side."""
+    relative = [
         (pair.finding, np.array(box, dtype=np.float64) / pair.side) for pair in pairs for box in pair.boxes
     ]
     groups: dict[Finding | None, list[Float64[np.ndarray, " side"]]] = {}
-    for finding, box in each:
+    for finding, box in relative:
         groups.setdefault(finding, []).append(box)
         groups.setdefault(None, []).append(box)
     return {finding: Box(*np.mean(boxes, axis=0).tolist()) for finding, boxes in groups.items()}
 
 
 def mean_box_overlap(boxes: Mapping[Finding | None, Box], pair: BoxedFinding) -> MapOverlap:
-    """Measure the mean box of the pair's finding: it points at its own middle, and has no levels.
+    """Measure the mean box of the pair's finding, which points at its center and is the same at all levels.
 
     Args:
-        boxes: What `mean_boxes` returned; a finding that is not there gets the box of all.
-        pair: What to find.
+        boxes: The result of `mean_boxes`; a finding without an entry gets the mean box of all.
+        pair: The boxed finding.
     """
     x, y, width, height = boxes.get(pair.finding, boxes[None])
-    middle = np.array([[x + width / 2, y + height / 2]])
-    return _overlap(middle, np.tile([x, y, x + width, y + height], (len(LEVELS), 1)), pair, side=1)
+    center = np.array([[x + width / 2, y + height / 2]])
+    return _overlap(center, np.tile([x, y, x + width, y + height], (len(LEVELS), 1)), pair, side=1)
 
 
 def _overlap(
-    places: Float64[np.ndarray, "place 2"], boxes: Boxes, pair: BoxedFinding, *, side: int
+    points: Float64[np.ndarray, "point 2"], boxes: Boxes, pair: BoxedFinding, *, side: int
 ) -> MapOverlap:
-    """Compare places and boxes of a square of `side` with the pair's boxes."""
+    """Compare points and boxes in a square of this side with the pair's boxes."""
     left, top, width, height = np.array(pair.boxes, dtype=np.float64).T * (side / pair.side)
-    x, y = places[:, :1], places[:, 1:]
+    x, y = points[:, :1], points[:, 1:]
     inside = (left <= x) & (x < left + width) & (top <= y) & (y < top + height)
     iou, iobb = overlaps(boxes * (pair.side / side), pair.boxes)
-    reached = [each[:, None] >= np.array(HITS) for each in (iou, iobb)]
+    reached = [overlap[:, None] >= np.array(HITS) for overlap in (iou, iobb)]
     return MapOverlap(float(np.mean(np.any(inside, axis=1))), np.column_stack([iou, *reached]))
 
 
 @cache
-def _center() -> tuple[Float64[np.ndarray, "place 2"], Boxes]:
-    away = np.abs(np.arange(_SIDE) - _SIDE // 2) / (_SIDE // 2)
-    falling = np.maximum(1 - np.hypot(away[:, None], away[None, :]), 0)
+def _center() -> tuple[Float64[np.ndarray, "point 2"], Boxes]:
+    distance = np.abs(np.arange(_SIDE) - _SIDE // 2) / (_SIDE // 2)
+    falling = np.maximum(1 - np.hypot(distance[:, None], distance[None, :]), 0)
     return highest_pixels(falling), region_boxes(falling)
 
 
 def _smooth(cells: Float64[np.ndarray, "h w"]) -> Float64[np.ndarray, "side side"]:
-    """Interpolate linearly between the centres of cells, as a net's map is."""
-    place = np.clip((np.arange(_SIDE) + 0.5) / _SIDE * _CELLS - 0.5, 0, _CELLS - 1)
-    weights = np.maximum(1 - np.abs(place[:, None] - np.arange(_CELLS)), 0)
+    """Interpolate linearly between the centers of cells, as for a net's map."""
+    position = np.clip((np.arange(_SIDE) + 0.5) / _SIDE * _CELLS - 0.5, 0, _CELLS - 1)
+    weights = np.maximum(1 - np.abs(position[:, None] - np.arange(_CELLS)), 0)
     smooth: Float64[np.ndarray, "side side"] = weights @ cells @ weights.T
     return smooth

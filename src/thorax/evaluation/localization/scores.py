@@ -1,7 +1,7 @@
-"""How well maps point at boxed findings: pointing game, IoU and IoBB, beside three baselines.
+"""Localization scores of maps (pointing game, IoU and IoBB) and of three baselines.
 
-The height that a map's region begins at is a method's one free number: it is chosen on one half of the
-patients, and all figures are of the other half.
+The level at which a map is cut into a region is a method's only free parameter: it is chosen on one half of
+the patients, and all results come from the other half.
 """
 
 import hashlib
@@ -46,15 +46,15 @@ Values = Float64[np.ndarray, "pair figure"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalizationScores:
-    """The means over some pairs.
+    """Mean scores over some pairs.
 
     Attributes:
-        num_pairs: Pairs.
-        num_patients: Patients that they are of.
-        pointing: Share of the maps whose highest place lies in a box.
+        num_pairs: The number of pairs.
+        num_patients: The number of their patients.
+        pointing: Share of maps whose maximum lies in a box.
         iou: Mean IoU of the map's box.
-        iou_hits: Share of the boxes whose IoU reaches each of `HITS`.
-        iobb_hits: The same of IoBB.
+        iou_hits: Share of map boxes whose IoU reaches each of `HITS`.
+        iobb_hits: The same for IoBB.
     """
 
     num_pairs: int
@@ -67,13 +67,14 @@ class LocalizationScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapScores:
-    """One method or baseline.
+    """Scores of one method or baseline.
 
     Attributes:
-        name: Its name.
-        level: Part of the map's height that its region begins at; None for the mean box, which has no map.
-        by_finding: Scores of the pairs of each finding that has some.
-        by_size: Scores of the pairs of each group of `SIZES` that has some.
+        name: Name of the method or baseline.
+        level: Level of the map's region, as a fraction of the maximum; None for the mean box, which has no
+            map.
+        by_finding: Scores of each finding that has pairs.
+        by_size: Scores of each group in `SIZES` that has pairs.
         mean: Mean over the findings.
         pooled: Mean over all pairs.
     """
@@ -88,17 +89,18 @@ class MapScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Localization:
-    """Methods beside baselines, on the same pairs.
+    """Scores of methods and baselines on the same pairs.
 
     Attributes:
-        methods: In the order given.
-        baselines: random (a smooth random map), centre (a map that falls from the middle), mean-box (the
-            finding's mean box on the fitting half, or that of all findings where it has none there).
-        num_fitting: Pairs that levels and mean boxes were fitted on.
-        num_pairs: Pairs that the figures are of.
-        num_patients: Their patients.
-        resamples: How many resamples of the patients the intervals rest on.
-        seed: Which ones, and which random maps.
+        methods: The methods, in the order given.
+        baselines: random (a smooth random map), centre (a map that falls linearly from the center) and
+            mean-box (the finding's mean box in the fitting half, or that of all findings if it has none
+            there).
+        num_fitting: The number of pairs on which levels and mean boxes were fitted.
+        num_pairs: The number of pairs that were scored.
+        num_patients: The number of their patients.
+        resamples: The number of resamples of the patients.
+        seed: The seed of the resamples and of the random maps.
     """
 
     methods: tuple[MapScores, ...]
@@ -111,7 +113,7 @@ class Localization:
 
 
 def in_fitting_half(patient: str) -> bool:
-    """Return whether a patient belongs to the half that levels are fitted on, by the hash of the id."""
+    """Return whether a patient is in the half on which levels are fitted, by the hash of the id."""
     return hashlib.sha256(f"localization:{patient}".encode()).digest()[0] < 1 << 7
 
 
@@ -122,13 +124,13 @@ def localize(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Localization:
-    """Fit each method's level on one half of the patients, and measure it on the other, beside the baselines.
+    """Fit each method's level on one half of the patients, and score methods and baselines on the other.
 
     Args:
         pairs: The boxed findings.
-        methods: For each method, what its maps are worth, in the order of `pairs`.
-        resamples: How many resamples of the patients, at least 1.
-        seed: Which ones, and which random maps.
+        methods: The overlaps of each method's maps, in the order of `pairs`.
+        resamples: The number of resamples of the patients, at least 1.
+        seed: The seed of the resamples and of the random maps.
 
     Raises:
         DataError: One half of the patients has no pair.
@@ -136,8 +138,8 @@ def localize(
     fitting = np.array([in_fitting_half(pair.patient) for pair in pairs], dtype=bool)
     if np.all(fitting) or not np.any(fitting):
         raise DataError(
-            f"{int(np.sum(fitting))} of the {len(pairs)} boxed findings are of the patients that levels are "
-            "fitted on, and there must be some of these and of the others; take a part with more boxes"
+            f"{int(np.sum(fitting))} of the {len(pairs)} boxed findings are from the patients that levels are "
+            "fitted on, but both these and the other patients need some; choose a part with more boxes"
         )
     fitted_on = [pair for pair, fits in zip(pairs, fitting, strict=True) if fits]
     reported = _Reported.draw(
@@ -151,8 +153,8 @@ def localize(
     }
 
     def scores(name: str, overlaps: Sequence[MapOverlap]) -> MapScores:
-        pointing = np.array([each.pointing for each in overlaps])
-        at_level = np.stack([each.at_level for each in overlaps])
+        pointing = np.array([overlap.pointing for overlap in overlaps])
+        at_level = np.stack([overlap.at_level for overlap in overlaps])
         level = _best_level(fitted_on, at_level[fitting])
         values = np.column_stack([pointing, at_level[:, level]])[~fitting]
         return reported.scores(name, None if name == "mean-box" else LEVELS[level], values)
@@ -169,7 +171,7 @@ def localize(
 
 
 def _best_level(pairs: Sequence[BoxedFinding], at_level: Float64[np.ndarray, "pair level figure"]) -> int:
-    """Return the level with the highest mean IoU, meant over findings; the lowest of equals."""
+    """Return the index of the level with the highest mean IoU over findings; the lowest of equals."""
     findings = np.array([pair.finding.name for pair in pairs])
     by_finding = [np.mean(at_level[findings == name, :, 0], axis=0) for name in np.unique(findings)]
     return int(np.argmax(np.mean(by_finding, axis=0)))
@@ -177,7 +179,7 @@ def _best_level(pairs: Sequence[BoxedFinding], at_level: Float64[np.ndarray, "pa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reported:
-    """The pairs that figures are of, and how often each of their patients counts in each resample."""
+    """The scored pairs, and how often each of their patients is drawn in each resample."""
 
     pairs: Sequence[BoxedFinding]
     patient: Int64[np.ndarray, " pair"]
@@ -191,9 +193,9 @@ class _Reported:
     def scores(self, name: str, level: float | None, values: Values) -> MapScores:
         findings, sizes = [pair.finding for pair in self.pairs], [pair.size for pair in self.pairs]
         by_finding = {
-            finding: np.array([each == finding for each in findings]) for finding in dict.fromkeys(findings)
+            finding: np.array([other == finding for other in findings]) for finding in dict.fromkeys(findings)
         }
-        by_size = {size: np.array([each == size for each in sizes]) for size in SIZES if size in sizes}
+        by_size = {size: np.array([other == size for other in sizes]) for size in SIZES if size in sizes}
         return MapScores(
             name=name,
             level=level,
@@ -204,7 +206,7 @@ class _Reported:
         )
 
     def _mean(self, values: Values, groups: Sequence[Bool[np.ndarray, " pair"]]) -> LocalizationScores:
-        """Return the mean over groups of the mean over each one's pairs; a resample's, over those it has."""
+        """Return the mean over groups of the mean over their pairs; in a resample, over the groups drawn."""
         value = np.mean([np.mean(values[group], axis=0) for group in groups], axis=0)
         totals = np.zeros((len(self.counts), values.shape[1]))
         present = np.zeros((len(self.counts), 1))
@@ -215,8 +217,8 @@ class _Reported:
             present += drawn > 0
         samples = np.where(present > 0, totals / np.maximum(present, 1), np.nan)
         patients = [effective_patients(np.bincount(self.patient[group])) for group in groups]
-        # The harmonic mean, as for a mean of AUCs: the rarest group errs most.
-        effective = len(patients) / sum(1 / each for each in patients)
+        # The harmonic mean, as for a mean of AUCs: the rarest group has the largest error.
+        effective = len(patients) / sum(1 / count for count in patients)
         pointing, iou, *hits = (
             bounded_interval(float(number), sample, patients=effective)
             for number, sample in zip(value, samples.T, strict=True)
@@ -234,16 +236,16 @@ class _Reported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapFaithfulness:
-    """Means over findings in images, with patients as the unit of the intervals.
+    """Mean faithfulness of a method's maps, with intervals by patient.
 
     Attributes:
-        method: Whose maps.
+        method: The attribution method.
         deletion: Area under the probability while cells are blurred in the map's order; lower is better.
         deletion_gain: How much lower that is than in random orders of the same cells.
-        insertion: Area while they are brought back; higher is better.
+        insertion: Area while the cells are restored in that order; higher is better.
         insertion_gain: How much higher that is than in random orders.
-        num_maps: Findings in images.
-        num_patients: Their patients.
+        num_maps: The number of maps: pairs of finding and image.
+        num_patients: The number of their patients.
     """
 
     method: str
