@@ -372,7 +372,7 @@ def test_one_patient_says_little_and_one_half_is_refused():
     found = [map_overlap(perfect(each), each) for each in pairs]
     (method,) = localize(pairs, {"perfect": found}, resamples=10).methods
     assert method.mean.pointing == wilson_interval(1.0, count=1.0)
-    with pytest.raises(DataError, match=r"0 of the 1 boxed findings.*take a part with more boxes"):
+    with pytest.raises(DataError, match=r"0 of the 1 boxed findings.*choose a part with more boxes"):
         localize(pairs[1:], {"perfect": found[1:]}, resamples=10)
     with pytest.raises(DataError, match="1 of the 1 boxed findings"):
         localize(pairs[:1], {"perfect": found[:1]}, resamples=10)

@@ -138,8 +138,8 @@ def localize(
     fitting = np.array([in_fitting_half(pair.patient) for pair in pairs], dtype=bool)
     if np.all(fitting) or not np.any(fitting):
         raise DataError(
-            f"{int(np.sum(fitting))} of the {len(pairs)} boxed findings are from the patients that levels are "
-            "fitted on, but both these and the other patients need some; choose a part with more boxes"
+            f"{int(np.sum(fitting))} of the {len(pairs)} boxed findings are in the half of the patients on "
+            "which levels are fitted, but both halves need some; choose a part with more boxes"
         )
     fitted_on = [pair for pair, fits in zip(pairs, fitting, strict=True) if fits]
     reported = _Reported.draw(
