@@ -320,9 +320,9 @@ def test_rates_of_nothing_are_undefined():
 def test_calls_reach_their_thresholds():
     probabilities = np.array([[0.5, 0.2, 0.9], [0.4, 0.3, 0.8]])
     assert binarize(probabilities, [0.5, 0.25, None]).tolist() == [[1, 0, NOT_LABELED], [0, 1, NOT_LABELED]]
-    with pytest.raises(DataError, match=r"^2 thresholds do not fit 3 findings; give one for each"):
+    with pytest.raises(DataError, match=r"^2 thresholds do not fit 3 findings; give one per finding"):
         binarize(probabilities, [0.5, 0.5])
-    with pytest.raises(DataError, match=r"^threshold 1 of 3 is not a number; give None for none"):
+    with pytest.raises(DataError, match=r"^threshold 1 of 3 is not a number; give None where there is none"):
         binarize(probabilities, [0.5, math.nan, 0.5])
 
 

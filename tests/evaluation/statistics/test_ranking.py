@@ -141,7 +141,7 @@ def test_partial_auroc_by_hand():
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, np.nan])
 def test_a_rate_that_bounds_nothing_is_refused(rate):
     with pytest.raises(
-        DataError, match=r"^a false positive rate of .* bounds no part of a ROC curve; give one"
+        DataError, match=r"^a false positive rate of .* bounds no area under a ROC curve; give one"
     ):
         partial_auroc_score(np.array([True, False]), np.array([0.2, 0.1]), max_false_positive_rate=rate)
 
