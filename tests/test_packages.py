@@ -74,17 +74,24 @@ def test_what_takes_torch_at_its_end_is_refused_at_its_beginning():
     )
 
 
-def test_the_public_interface_names_the_extra_too():
-    code = (
-        WITHOUT.partition("from thorax.cli")[0]
-        + """
-from thorax.packages import lazy_names
-lazy_names("thorax", {"open_store": "thorax.store.store"}, name_extras=True)("open_store")
-"""
-    )
-    done = subprocess.run([sys.executable, "-c", code, EXTRAS], capture_output=True, text=True, check=False)
-    assert "MissingExtra: thorax.open_store needs p" in done.stderr
+def test_the_public_interface_names_the_extra_when_a_function_is_called():
+    done = _without_extras("import thorax; thorax.evaluate('run', 'store')")
+    assert "MissingExtra: thorax.evaluate needs p" in done.stderr
     assert "install it with pip install '.[evaluate]' in a clone of the repository" in done.stderr
+
+
+def test_help_on_the_package_needs_no_extra():
+    done = _without_extras("import thorax; help(thorax)")
+    assert done.stderr == ""
+    assert "evaluate(" in done.stdout
+    assert "Not available: thorax.evaluate needs p" in done.stdout
+    assert "load(" in done.stdout
+
+
+def _without_extras(code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a Python in which nothing of the extras can be imported."""
+    code = WITHOUT.partition("from thorax.cli")[0] + code
+    return subprocess.run([sys.executable, "-c", code, EXTRAS], capture_output=True, text=True, check=False)
 
 
 def test_other_missing_modules_stay_what_they_are():

@@ -56,5 +56,5 @@ __getattr__ = lazy_names(
 
 
 def __dir__() -> list[str]:
-    """Return every name, also those that are not imported yet, so that a prompt completes them."""
-    return sorted({*globals(), *__all__})
+    """Return every public name, also those that are not imported yet, so that a prompt completes them."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

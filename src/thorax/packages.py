@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 import thorax
 from thorax.errors import MissingExtra
@@ -19,8 +19,9 @@ def lazy_names(
     Args:
         package: `__name__` of the package.
         modules: For each public name the module that defines it, or that it is.
-        name_extras: Whether a module that needs a package of an extra raises MissingExtra, with the line to
-            type, where Python would say that there is no such module.
+        name_extras: Whether a function whose module needs a package of an extra that is not installed becomes
+            one that raises MissingExtra, with the line to type, when it is called; so `help` and completion
+            work in every installation.
     """
 
     def getattr_(name: str) -> object:
@@ -30,10 +31,24 @@ def lazy_names(
             return import_module(modules[name])
         if not name_extras:
             return getattr(import_module(modules[name]), name)
-        with missing_extras_named(f"{package}.{name}"):
-            return getattr(import_module(modules[name]), name)
+        try:
+            with missing_extras_named(f"{package}.{name}"):
+                return getattr(import_module(modules[name]), name)
+        except MissingExtra as error:
+            return _raising(error, package, name)
 
     return getattr_
+
+
+def _raising(error: MissingExtra, package: str, name: str) -> Callable[..., NoReturn]:
+    """Return a function that raises `error`, and says so in its documentation."""
+
+    def unavailable(*_args: object, **_settings: object) -> NoReturn:
+        raise error
+
+    unavailable.__module__, unavailable.__name__, unavailable.__qualname__ = package, name, name
+    unavailable.__doc__ = f"Not available: {error}."
+    return unavailable
 
 
 Extra = Literal["evaluate", "openvino", "train"]
