@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 
 from thorax import progress as module
+from thorax.errors import MissingExtra
 from thorax.progress import Progress, stage_progress, throttled, tqdm
 
 
@@ -79,3 +82,9 @@ def test_a_throttled_callback_gets_ten_calls_a_second_and_each_end(clock):
         report(Progress("epoch 1 of 2" if step <= 50 else "epoch 2 of 2", (step - 1) % 50 + 1, 50, 0.0, None))
     assert len(passed) <= 13
     assert [now.stage for now in passed if now.done == 50] == ["epoch 1 of 2", "epoch 2 of 2"]
+
+
+def test_bars_without_tqdm_name_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(MissingExtra, match="pip install tqdm"):
+        tqdm()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
+from thorax.errors import MissingExtra
+
 __all__ = ["CountCallback", "Progress", "ProgressCallback", "stage_progress", "throttled", "tqdm"]
 
 _INTERVAL: Final = 0.1
@@ -95,12 +97,19 @@ def tqdm(bar_class: Callable[..., Any] | None = None) -> ProgressCallback:
         bar_class: The class of the bars; `tqdm.auto.tqdm` if not given.
 
     Raises:
-        ModuleNotFoundError: tqdm is not installed.
+        MissingExtra: tqdm is not installed.
 
     Example:
         progress = thorax.progress.tqdm()
     """
-    new_bar = bar_class or import_module("tqdm.auto").tqdm
+    if bar_class is None:
+        try:
+            bar_class = import_module("tqdm.auto").tqdm
+        except ModuleNotFoundError as error:
+            raise MissingExtra(
+                "progress bars need tqdm, which is not installed; install it with pip install tqdm"
+            ) from error
+    new_bar = bar_class
     bars: dict[str, Any] = {}
 
     def update(now: Progress) -> None:

@@ -104,8 +104,7 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
     (tmp_path / ".hidden").write_text("left out")
     done = command("predict", work / "run", tmp_path, "--json", expect=4)
     assert len(done.stdout.splitlines()) == 2
-    assert "notes.txt" in done.stderr
-    assert "cut.png" in done.stderr
+    assert done.stderr.count("notes.txt") == done.stderr.count("cut.png") == 1
     assert "2 of the files could not be predicted" in done.stderr
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/z.png", "a/b/y.png", "c.png"):
@@ -172,7 +171,10 @@ def test_a_process_ends_with_the_code_and_has_written_everything(work):
     done = thorax("predict", work / "run", images, "nowhere.png", "--json", expect=4)
     assert len(done.stdout.splitlines()) == len(list(images.iterdir()))
     assert "1 of the files could not be predicted" in done.stderr
-    assert thorax("predict", "nowhere", "a.png", expect=5).stderr.startswith("BundleError: nowhere holds no")
+    assert done.stderr.startswith("nowhere.png does not exist")
+    assert thorax("predict", "nowhere", "a.png", expect=5).stderr.startswith(
+        "BundleError: nowhere does not exist"
+    )
     again = ("train", "small-cpu", "--store", work / "store", "--out", work / "run", *SMALL)
     assert "set --resume to go on with it" in thorax(*again, expect=3).stderr
 

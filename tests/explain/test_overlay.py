@@ -148,8 +148,8 @@ def test_small_radiographs_are_enlarged_and_large_ones_shrunk(tmp_path):
 
 def test_svg_has_text_and_the_whole_image(tmp_path):
     panels = [Panel(caption="Mass, grad-cam", attribution=blob()), Panel(caption="None", attribution=-blob())]
-    write_picture(tmp_path / "a.svg", radiograph(), panels, drawing=Drawing(contour=0.5))
-    text = (tmp_path / "a.svg").read_text()
+    write_picture(tmp_path / "new" / "a.svg", radiograph(), panels, drawing=Drawing(contour=0.5))
+    text = (tmp_path / "new" / "a.svg").read_text()
     for words in ("Mass, grad-cam", f">{blob().max():.3g}<", ">0<", "no evidence for it"):
         assert words in text
     images = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", text)

@@ -61,6 +61,8 @@ def test_an_optional_part_can_be_taken_out():
     ("override", "message"),
     [
         ("optim.lrr=1", r"there is no setting optim.lrr; did you mean optim.lr\?"),
+        ("schedule.epochs=3", r"there is no setting schedule.epochs; did you mean training.epochs\?"),
+        ("lr=3", r"there is no setting lr; did you mean optim.lr\?"),
         ("training.epoch=3", r"there is no setting training.epoch; did you mean training.epochs\?"),
         ("trainin.epochs=3", r"there is no setting trainin"),
         ("schedule.warmup=1", r"there is no setting schedule.warmup; did you mean schedule.warmup_epochs\?"),

@@ -275,8 +275,10 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
         content = file.read_bytes()
         manifest = Manifest.model_validate_json(content)
     except OSError as error:
+        exists = Path(path).exists()
+        problem = f"holds no bundle ({MANIFEST} cannot be read)" if exists else "does not exist"
         raise BundleError(
-            f"{path} holds no bundle ({MANIFEST} cannot be read); give the folder that `thorax train` made"
+            f"{path} {problem}; give a bundle, or the folder of a run that `thorax train` has finished"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]

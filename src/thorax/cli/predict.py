@@ -40,7 +40,7 @@ def predict(
     def failed(source: object, reason: str) -> None:
         nonlocal num_failed
         num_failed += 1
-        typer.echo(f"{source}: {reason}", err=True)
+        typer.echo(_naming_once(str(source), reason), err=True)
 
     outcomes = predictor.predict_files(image_files(paths, failed=failed))
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
@@ -48,6 +48,13 @@ def predict(
     if num_failed:
         typer.echo(f"{num_failed} of the files could not be predicted", err=True)
         raise typer.Exit(ImageError.exit_code)
+
+
+def _naming_once(source: str, reason: str) -> str:
+    """Return what to print of a failure; most reasons begin with the file's name or path themselves."""
+    if reason.startswith(f"{source} "):
+        return reason
+    return f"{source}: {reason.removeprefix(f'{Path(source).name}: ')}"
 
 
 def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -> "Predictor":

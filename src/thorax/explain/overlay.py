@@ -103,6 +103,7 @@ def write_picture(path: Path, pixels: GrayPixels, panels: Sequence[Panel], *, dr
     kind = picture_kind(path)
     canvas = _canvas(pixels, panels, drawing=drawing)
     content = as_png(canvas) if kind == "png" else as_svg(canvas).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 

@@ -142,12 +142,19 @@ def _explain_problem(problem: ErrorDetails) -> str:
     """Translate one of pydantic's error messages into the terms of a recipe."""
     key = ".".join(str(name) for name in problem["loc"] if name not in _kinds())
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.5)
-        return f"there is no setting {key}" + (f"; did you mean {near[0]}?" if near else "")
+        near = _near(key)
+        return f"there is no setting {key}" + (f"; did you mean {' or '.join(near)}?" if near else "")
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{key} is missing; set it"
     return f"{key} = {problem['input']!r}: {message}" if key else message
+
+
+def _near(key: str) -> list[str]:
+    """Return the settings of the same name in other sections, or else the most similar one."""
+    name = key.rpartition(".")[2]
+    same_name = [known for known in _all_keys() if known.rpartition(".")[2] == name]
+    return same_name[:3] or difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.5)
 
 
 def _sections() -> Iterator[type[Section]]:
