@@ -102,7 +102,7 @@ def foreign(work) -> Path:
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--test-time", "flop=1"), 2, "flop"),
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--split", "x"), 3, "no split 'x'"),
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--rule", "best"), 2, "--rule"),
-        (("calibrate", "nowhere", "--store", "STORE", "--out", "new"), 5, "holds no bundle"),
+        (("calibrate", "nowhere", "--store", "STORE", "--out", "new"), 5, "nowhere does not exist"),
         (("import", "nowhere", "--as", "timm", "--out", "new"), 5, "nowhere"),
         (("import", "FOREIGN", "--as", "timm", "--out", "new"), 2, "--backbone"),
         (("import", "FOREIGN", "--as", "keras", "--out", "new"), 2, "--as"),

@@ -68,7 +68,7 @@ def test_what_the_audit_finds_is_an_error_on_the_terminal(work, tmp_path):
         (("RUN",), 2, "a bundle needs --store"),
         (("--predictions", "CSV"), 2, "--predictions needs --labels"),
         (("RUN", "--store", "S", "--validation", "CSV"), 2, "--validation goes with --predictions"),
-        (("nowhere", "--store", "S"), 5, "holds no bundle"),
+        (("nowhere", "--store", "S"), 5, "nowhere does not exist"),
         (("--predictions", "CSV", "--labels", "LABELS", "--logits"), 3, "not logits; leave out --logits"),
         (("--predictions", "CSV", "--labels", "LABELS", "--prevalence", "x"), 3, "Edema=0.05"),
         (("--predictions", "CSV", "--labels", "LABELS", "--rule", "best"), 3, "no rule"),

@@ -252,7 +252,7 @@ def test_localize_blurs_what_the_maps_name(work, tmp_path):
             RecipeError,
             "has no attention of all places",
         ),
-        (("explain", "nowhere", "IMAGE"), BundleError, "holds no bundle"),
+        (("explain", "nowhere", "IMAGE"), BundleError, "nowhere does not exist"),
         (("localize", "BUNDLE", "--store", "STORE", "--out", "IMAGE"), DataError, "is a file; give a folder"),
         (("localize", "BUNDLE", "--store", "STORE", "--out", "new", "--part", "x"), DataError, "no part 'x'"),
     ],

@@ -189,5 +189,5 @@ def test_an_ensemble_or_no_bundle_is_refused(tmp_path):
     bundle_of(tmp_path / "b", TINY, TINY)
     with pytest.raises(RecipeError, match=r"is an ensemble of 2 nets, .*; give the bundle of one of them"):
         backbone(weights=f"bundle:{tmp_path / 'b'}")
-    with pytest.raises(BundleError, match="holds no bundle"):
+    with pytest.raises(BundleError, match="does not exist"):
         backbone(weights=f"bundle:{tmp_path / 'nothing'}")

@@ -115,10 +115,15 @@ def test_the_images_that_were_seen_are_refused(study, where):
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"bundle": "nowhere"}, BundleError, "holds no bundle"),
+        ({"bundle": "nowhere"}, BundleError, "nowhere does not exist"),
         ({"split": "x"}, DataError, "there is no split 'x'"),
         ({"part": "x"}, DataError, "has no part 'x'"),
         ({"rules": ["best"]}, DataError, "no rule for thresholds is called 'best'"),
+        (
+            {"prevalence": {"Edma": 0.1}},
+            DataError,
+            r"`prevalence` has .*Edma.*, which is not evaluated; choose",
+        ),
         ({"prevalence": {"Edema": 1.5}}, DataError, r"`prevalence` of Edema is 1\.5; give a share"),
         ({"thresholds": "nowhere.json"}, DataError, r"nowhere\.json cannot be read"),
         ({"radiologists": "nowhere.csv"}, DataError, r"nowhere\.csv cannot be read"),

@@ -212,7 +212,7 @@ def _assigned(name: str, patients: Patients) -> list[str]:
 
 
 def _refuse_foreign(name: str, dataset: str) -> None:
-    if name.startswith("nih-") and dataset != NIH_DATASET:
+    if name.partition("/")[0] in REGISTERED and name.startswith("nih-") and dataset != NIH_DATASET:
         raise DataError(
             f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}; "
             "use folder-official where it has lists of its own, a patient-... split, or file:PATH"

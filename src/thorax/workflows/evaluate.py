@@ -23,7 +23,7 @@ from thorax.evaluation.thresholds import (
 )
 from thorax.explain import best_method, open_explainer, reading_notes
 from thorax.explain.methods import Explainer, Maps, Method
-from thorax.findings import Finding, finding_or_new
+from thorax.findings import Finding, Findings, finding_or_new
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
@@ -131,7 +131,7 @@ def evaluate_bundle(
     # ---- measure, audit, draw -----------------------------------------------------------------------------
     plan = EvaluationPlan(
         points=points,
-        prevalence={**predicted.prevalence, **stated},
+        prevalence={**predicted.prevalence, **_among(stated, predicted.cohort.findings)},
         trained=predicted.prevalence if chosen.split.name == opened.split else {},
         radiologists=readers,
         recalibrated=recalibrated,
@@ -215,7 +215,7 @@ def evaluate_predictions(
     # ---- measure, audit -----------------------------------------------------------------------------------
     plan = EvaluationPlan(
         points=points,
-        prevalence={**predicted.prevalence, **stated},
+        prevalence={**predicted.prevalence, **_among(stated, predicted.cohort.findings)},
         trained=predicted.prevalence,
         radiologists=readers,
         recalibrated=recalibrated,
@@ -247,6 +247,17 @@ def _stated(prevalence: Prevalence | None) -> dict[Finding, StatedPrevalence]:
             raise DataError(f"`prevalence` of {finding} is {value}; give a share between 0 and 1")
         name = finding if isinstance(finding, Finding) else finding_or_new(finding)
         stated[name] = StatedPrevalence(value, "stated by the user")
+    return stated
+
+
+def _among(
+    stated: Mapping[Finding, StatedPrevalence], findings: Findings
+) -> Mapping[Finding, StatedPrevalence]:
+    """Return the stated prevalences, all of which must be of evaluated findings."""
+    for finding in stated:
+        if finding not in findings:
+            known = ", ".join(map(str, findings))
+            raise DataError(f"`prevalence` has {finding}, which is not evaluated; choose from {known}")
     return stated
 
 
