@@ -30,7 +30,7 @@ def test_a_report_is_printed_and_written(work, tmp_path):
     assert "split not stated" in done.stdout
     assert "Pleural effusion" in done.stdout
     assert done.stdout.endswith(f"report: {tmp_path / 'out' / 'report.html'}\n")
-    assert done.stderr.startswith("note: Which patients this model was trained on is not known")
+    assert done.stderr.startswith("note: It is not known which patients this model was trained on")
     again = command(*asked, expect=3)
     assert "out is not empty" in again.stderr
     assert "set --overwrite to replace what is there" in again.stderr

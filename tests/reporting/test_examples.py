@@ -9,22 +9,22 @@ def test_examples_by_hand():
     targets = np.array([1, 1, 0, 0, 1, 0, 0, 1, -1, -2], dtype=np.int8)
     probabilities = np.array([0.9, 0.4, 0.8, 0.31, 0.1, 0.05, 0.29, 0.2, 0.99, 0.3])
     assert pick_examples(targets, probabilities, threshold=0.3) == [
-        Example(0, "true positive", ("surest",)),
-        Example(1, "true positive", ("most uncertain",)),
-        Example(2, "false positive", ("surest",)),
-        Example(3, "false positive", ("most uncertain",)),
-        Example(4, "false negative", ("surest",)),
-        Example(7, "false negative", ("most uncertain",)),
-        Example(5, "true negative", ("surest",)),
-        Example(6, "true negative", ("most uncertain",)),
+        Example(0, "true positive", ("most confident",)),
+        Example(1, "true positive", ("least confident",)),
+        Example(2, "false positive", ("most confident",)),
+        Example(3, "false positive", ("least confident",)),
+        Example(4, "false negative", ("most confident",)),
+        Example(7, "false negative", ("least confident",)),
+        Example(5, "true negative", ("most confident",)),
+        Example(6, "true negative", ("least confident",)),
     ]
 
 
 def test_what_reaches_the_threshold_is_called_and_one_image_may_be_both():
     targets, probabilities = np.array([1, 0], dtype=np.int8), np.array([0.3, 0.2])
     assert pick_examples(targets, probabilities, threshold=0.3) == [
-        Example(0, "true positive", ("surest", "most uncertain")),
-        Example(1, "true negative", ("surest", "most uncertain")),
+        Example(0, "true positive", ("most confident", "least confident")),
+        Example(1, "true negative", ("most confident", "least confident")),
     ]
 
 
@@ -39,7 +39,7 @@ def test_no_other_image_of_its_kind_is_surer_or_less_certain(rows, threshold):
     for outcome, (called, label) in OUTCOMES.items():
         kind = [p for t, p in rows if t == label and (p >= threshold) == called]
         marks = [(each.row, mark) for each in picked if each.outcome == outcome for mark in each.marks]
-        assert [mark for _, mark in marks] == (["surest", "most uncertain"] if kind else [])
+        assert [mark for _, mark in marks] == (["most confident", "least confident"] if kind else [])
         if kind:
             surest, nearest = (probabilities[row] for row, _ in marks)
             assert surest == (max(kind) if called else min(kind))

@@ -110,10 +110,11 @@ def test_the_page_shows_it_and_loads_nothing(gallery):
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in html
     text = shown_text(html)
     for words in (
-        "Of each kind of call at toy", "map of cam over it", "a note of the maps.",
-        "Called, has it", "Called, has it not", "Missed", "Rightly not called",
-        "false negative, most uncertain", "Mass, threshold 0.15",
-        "Nothing in the image speaks for it: the map's highest value is -1.",
+        "The most and the least confident image of each outcome at toy",
+            "with its cam map", "a note of the maps.",
+        "True positive", "False positive", "False negative", "True negative",
+        "False negative", "least confident", "Mass, threshold 0.15",
+        "No location contributes to it: the map's highest value is -1.",
     ):  # fmt: skip
         assert words in text, words
     assert all(each.image in text for each in pictures)
@@ -136,7 +137,7 @@ def test_without_maps_the_images_stand_alone_and_the_page_says_why():
     text = shown_text(render_html(ASSESSMENT, CONTEXT, gallery=without))
     assert "No maps: torch is not installed here." in text
     assert "On the right" not in text
-    assert "speaks for it" not in text
+    assert "No location contributes" not in text
 
 
 def test_a_finding_without_a_threshold_has_no_examples():

@@ -13,7 +13,7 @@ from thorax.reporting.html import render_html
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.model_card import render_card
-from thorax.reporting.summary import call_rows, summary_rows
+from thorax.reporting.summary import decision_rows, summary_rows
 
 FINDINGS = tuple(find_finding(name) for name in ("Effusion", "Infiltration", "Pleural_Thickening", "Edema"))
 NAMES = tuple(finding.name for finding in FINDINGS)
@@ -65,7 +65,7 @@ def test_every_table_of_a_model_card_has_labels(bundle):
 
 
 def test_reports_and_terminal_tables_have_labels():
-    rows = [*summary_rows(ASSESSMENT.ranking), *call_rows(ASSESSMENT.points[0])]
+    rows = [*summary_rows(ASSESSMENT.ranking), *decision_rows(ASSESSMENT.points[0])]
     assert {row[0] for row in rows} >= set(LABELS)
     terminal = "\n".join(row[0] for row in rows)
     for text in (

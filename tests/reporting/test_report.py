@@ -31,10 +31,10 @@ from thorax.reporting.metrics import metrics
 from thorax.reporting.report import write_report
 from thorax.reporting.summary import (
     ACCURACY_HEADER,
-    CALLS_HEADER,
+    DECISIONS_HEADER,
     SUMMARY_HEADER,
     accuracy_rows,
-    call_rows,
+    decision_rows,
     headline,
     summary_rows,
 )
@@ -187,7 +187,7 @@ def test_undefined_resamples_are_counted_on_the_page():
     each = dataclasses.replace(EVALUATION.findings[0], undefined_resamples=7)
     ranking = dataclasses.replace(EVALUATION, findings=(each, *EVALUATION.findings[1:]))
     text = shown_text(render_html(dataclasses.replace(ASSESSMENT, ranking=ranking), CONTEXT))
-    assert "these held only one class and are not in the interval: Pulmonary oedema 7." in text
+    assert "these had only one class and are not in the interval: Pulmonary oedema 7." in text
 
 
 def test_a_page_without_any_auc_still_says_so():
@@ -233,8 +233,8 @@ def test_rows_for_the_terminal():
 
 def test_accuracy_stands_beside_the_baseline():
     primary = ASSESSMENT.primary
-    calls, accuracies = call_rows(primary), accuracy_rows(primary)
-    assert all(len(row) == len(CALLS_HEADER) for row in calls)
+    calls, accuracies = decision_rows(primary), accuracy_rows(primary)
+    assert all(len(row) == len(DECISIONS_HEADER) for row in calls)
     assert all(len(row) == len(ACCURACY_HEADER) for row in accuracies)
     rates = primary.classification.findings[0].rates
     assert calls[0][:3] == ("Pulmonary oedema", "0.5", short(rates["sensitivity"].interval))
@@ -326,7 +326,7 @@ def test_an_audit_is_shown_where_there_was_one():
     text = shown_text(render_html(ASSESSMENT, CONTEXT, audit=found))
     assert "patients in two parts: 3" in text
     assert HOSTILE in text
-    assert "found nothing wrong" in shown_text(render_html(ASSESSMENT, CONTEXT, audit=[]))
+    assert "found no problems" in shown_text(render_html(ASSESSMENT, CONTEXT, audit=[]))
     assert "Audit" not in shown_text(render_html(ASSESSMENT, CONTEXT))
     assert "- error: patients in two parts: 3" in render_markdown(ASSESSMENT, CONTEXT, audit=found)
 

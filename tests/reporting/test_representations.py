@@ -40,7 +40,7 @@ def test_an_evaluation_shows_headline_and_forest_plot(evaluation):
     assert said[0].startswith(f"Mean AUC over 2 findings {macro.value:.3f} (95 % interval {macro.ends})")
     for measured in evaluation.ranking.findings[:2]:
         assert f"{measured.auc.value:.3f} ({measured.auc.ends})" in said
-    assert "No AUC, for want of images with or without it: Hernia." in said
+    assert "No AUC, because all images are positive or all negative: Hernia." in said
     assert CONTEXT.warnings[0] in said
     assert "Audit, error: Two parts share patients." in said
     assert not [text for text in said if "Seen." in text]

@@ -32,7 +32,7 @@ def test_a_card_has_the_results_of_its_bundle(study, report, tmp_path):
     assert f"folder-official, test part, {read['num_images']} images" in text
     assert "chosen on the val part of folder-official" in text
     run(bundle, "--out", tmp_path / "bare.md")
-    assert "None were given" in (tmp_path / "bare.md").read_text()
+    assert "Not given" in (tmp_path / "bare.md").read_text()
 
 
 def test_a_card_refuses_the_results_of_another_bundle(study, report, tmp_path):
@@ -44,5 +44,5 @@ def test_a_card_refuses_the_results_of_another_bundle(study, report, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(report, broken)
     (broken / "metrics.json").write_text("[]")
-    with pytest.raises(DataError, match=r"is no metrics\.json"):
+    with pytest.raises(DataError, match=r"is not a metrics\.json"):
         run(other, "--metrics", broken / "metrics.json", "--out", tmp_path / "card.md")

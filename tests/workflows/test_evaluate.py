@@ -155,7 +155,7 @@ def test_an_earlier_report_is_kept_unless_its_end_is_asked_for(result, tmp_path)
 def test_a_file_of_predictions_gets_the_whole_report(study, tmp_path):
     result = measured(study)
     assert result.context.where == "split not stated"
-    assert result.context.warnings[0].startswith("Which patients this model was trained on is not known")
+    assert result.context.warnings[0].startswith("It is not known which patients this model was trained on")
     assert [finding.name for finding in result.findings] == list(PREDICTED)
     assert result.evaluation.ranking.findings[0].auc.value == 1.0
     assert rules(result) == ["one-half"]

@@ -1,1 +1,1 @@
-"""Reports: evaluations for people."""
+"""Reports on evaluations, comparisons, localizations and models: HTML, Markdown, JSON, SVG."""

@@ -1,4 +1,4 @@
-"""A comparison for programs and people: JSON, Markdown, and rows for a terminal."""
+"""Comparisons as JSON, Markdown and rows of a terminal table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ __all__ = [
 ]
 
 COMPARISON_FORMAT: Final = "thorax-comparison/1"
-"""What `comparison.json` calls its own layout; the number rises when a key changes its meaning."""
+"""The layout of `comparison.json`; the number increases when the meaning of a key changes."""
 
 COMPARISON_HEADER: Final = ("Finding", "AUC, first", "AUC, second", "Difference (95 %)", "p", "p, DeLong")
-"""What the columns of `comparison_rows` are called. Both p values are after Holm."""
+"""Headings of the columns of `comparison_rows`. Both p values are adjusted by Holm's method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class ComparisonFiles:
 def write_comparison(
     comparison: Comparison, contexts: Mapping[str, Context], *, out: Path
 ) -> ComparisonFiles:
-    """Write `comparison.json` and `comparison.md` into `out`, each whole or not at all.
+    """Write `comparison.json` and `comparison.md` into `out`, each atomically.
 
     Args:
         comparison: The differences.
-        contexts: What the numbers of each model travel with, by its name; the same part for all.
-        out: The folder; made if it is not there.
+        contexts: The context of each model's numbers, by its name; the part is the same for all.
+        out: The folder; created if it does not exist.
 
     Raises:
         DataError: `out` is a file.
@@ -60,7 +60,7 @@ def write_comparison(
 
 
 def comparison_title(pair: PairComparison, comparison: Comparison, context: Context) -> str:
-    """Return which models on what, and how it was corrected."""
+    """Return a title: the models, the images, and the correction of the p values."""
     return (
         f"{pair.model} less {pair.baseline}: {context.where}, {comparison.num_images:,} images of "
         f"{comparison.num_patients:,} patients; p after {comparison.correction}"
@@ -69,12 +69,12 @@ def comparison_title(pair: PairComparison, comparison: Comparison, context: Cont
 
 def comparison_rows(pair: PairComparison) -> list[tuple[str, ...]]:
     """Return the differences as text, in the columns of `COMPARISON_HEADER`; the last row is the mean."""
-    rows = [(each.finding.label, *_cells(each.auc)) for each in pair.findings]
+    rows = [(row.finding.label, *_cells(row.auc)) for row in pair.findings]
     return [*rows, (f"Mean of {pair.num_findings}", *_cells(pair.macro))]
 
 
 def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> dict[str, Any]:
-    """Return the content of `comparison.json`; a value that does not exist is None."""
+    """Return the content of `comparison.json`; undefined values are None."""
     context = next(iter(contexts.values()))
     return {
         "format": COMPARISON_FORMAT,
@@ -90,12 +90,12 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
         "num_nih_official_test": context.num_official_test,
         "models": {
             name: {
-                "name": each.model.name,
-                "bundle_sha256": each.model.bundle_sha256,
-                "calibrated": each.model.calibrated,
-                "warnings": list(each.warnings),
+                "name": model_context.model.name,
+                "bundle_sha256": model_context.model.bundle_sha256,
+                "calibrated": model_context.model.calibrated,
+                "warnings": list(model_context.warnings),
             }
-            for name, each in contexts.items()
+            for name, model_context in contexts.items()
         },
         "intervals": {
             "method": "paired percentile bootstrap, widened for few patients",
@@ -105,76 +105,80 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
             "seed": comparison.seed,
         },
         "correction": comparison.correction,
-        "pairs": [_pair(each) for each in comparison.pairs],
+        "pairs": [_pair(pair) for pair in comparison.pairs],
     }
 
 
 def render_comparison(comparison: Comparison, contexts: Mapping[str, Context]) -> str:
     """Return the comparison as Markdown."""
     context = next(iter(contexts.values()))
-    parts = ["# Comparison\n"]
+    sections = ["# Comparison\n"]
     for pair in comparison.pairs:
-        parts.append(f"## {markdown_cell(pair.model)} less {markdown_cell(pair.baseline)}\n")
-        parts.append(markdown_cell(comparison_title(pair, comparison, context)) + ".\n")
-        parts.append(markdown_table(COMPARISON_HEADER, comparison_rows(pair)))
-    lines = [f"{name}: {warning}" for name, each in contexts.items() for warning in each.warnings]
-    lines += [f"{name}: sha256 {each.model.bundle_sha256}" for name, each in contexts.items()]
+        sections.append(f"## {markdown_cell(pair.model)} less {markdown_cell(pair.baseline)}\n")
+        sections.append(markdown_cell(comparison_title(pair, comparison, context)) + ".\n")
+        sections.append(markdown_table(COMPARISON_HEADER, comparison_rows(pair)))
+    lines = [
+        f"{name}: {warning}" for name, model_context in contexts.items() for warning in model_context.warnings
+    ]
+    lines += [
+        f"{name}: sha256 {model_context.model.bundle_sha256}" for name, model_context in contexts.items()
+    ]
     lines += [
         f"Images: sha256 {context.images_sha256}",
         f"Paired bootstrap of patients: {comparison.resamples:,} resamples, seed {comparison.seed}",
-        "Second opinion: DeLong, patients as units",
+        "Independent check: DeLong's test with the patient as the unit",
     ]
-    parts.append("".join(f"- {markdown_cell(line)}\n" for line in lines))
-    return "\n".join(parts)
+    sections.append("".join(f"- {markdown_cell(line)}\n" for line in lines))
+    return "\n".join(sections)
 
 
-def _cells(each: Difference) -> Sequence[str]:
-    difference = each.difference
+def _cells(result: Difference) -> Sequence[str]:
+    difference = result.difference
     ends = "" if difference.low != difference.low else f" ({difference.low:+.3f} to {difference.high:+.3f})"
     value = f"{difference.value:+.3f}{ends or ' (n/a)'}" if difference.exists else "n/a"
     return (
-        _three(each.baseline_auc),
-        _three(each.model_auc),
+        _score_text(result.baseline_auc),
+        _score_text(result.model_auc),
         value,
-        _p(each.p_adjusted),
-        _p(each.delong_p_adjusted),
+        _p_text(result.p_adjusted),
+        _p_text(result.delong_p_adjusted),
     )
 
 
-def _three(value: float) -> str:
+def _score_text(value: float) -> str:
     return "n/a" if number_json(value) is None else f"{value:.3f}".removeprefix("0")
 
 
-def _p(value: float) -> str:
+def _p_text(value: float) -> str:
     if number_json(value) is None:
         return "n/a"
     return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")  # noqa: PLR2004  (three digits)
 
 
-def _pair(each: PairComparison) -> dict[str, Any]:
+def _pair(pair: PairComparison) -> dict[str, Any]:
     return {
-        "baseline": each.baseline,
-        "model": each.model,
-        "macro": {**_difference(each.macro), "num_findings": each.num_findings},
-        "findings": {finding.finding.name: _finding(finding) for finding in each.findings},
+        "baseline": pair.baseline,
+        "model": pair.model,
+        "macro": {**_difference(pair.macro), "num_findings": pair.num_findings},
+        "findings": {finding.finding.name: _finding(finding) for finding in pair.findings},
     }
 
 
-def _finding(each: FindingDifference) -> dict[str, Any]:
-    return {"num_known": each.num_known, "num_positive": each.num_positive, **_difference(each.auc)}
+def _finding(row: FindingDifference) -> dict[str, Any]:
+    return {"num_known": row.num_known, "num_positive": row.num_positive, **_difference(row.auc)}
 
 
-def _difference(each: Difference) -> dict[str, Any]:
+def _difference(difference: Difference) -> dict[str, Any]:
     return {
-        "baseline_auc": number_json(each.baseline_auc),
-        "model_auc": number_json(each.model_auc),
-        "difference": interval_json(each.difference),
-        "p": number_json(each.p),
-        "p_adjusted": number_json(each.p_adjusted),
+        "baseline_auc": number_json(difference.baseline_auc),
+        "model_auc": number_json(difference.model_auc),
+        "difference": interval_json(difference.difference),
+        "p": number_json(difference.p),
+        "p_adjusted": number_json(difference.p_adjusted),
         "delong": {
-            **interval_json(each.delong.interval),
-            "p": number_json(each.delong.p),
-            "p_adjusted": number_json(each.delong_p_adjusted),
+            **interval_json(difference.delong.interval),
+            "p": number_json(difference.delong.p),
+            "p_adjusted": number_json(difference.delong_p_adjusted),
         },
-        "undefined_resamples": each.undefined_resamples,
+        "undefined_resamples": difference.undefined_resamples,
     }

@@ -1,7 +1,7 @@
-"""Figures of the report: small SVG elements and positions that the page's own colours and font apply to.
+"""Figures of the report: small SVG elements, and positions in CSS, styled by the page's colors and font.
 
-They are written as text: forty of them take a drawing library seconds, and a page wants no more than a path
-and a few lines of each. Classes name what the page gives a colour: `grid`, `wash`, `chance`, `curve`, `dot`.
+They are written as text: a plotting library takes seconds for forty of them, and each needs only a path and
+a few lines. Classes name the roles that the page colors: `grid`, `wash`, `chance`, `curve`, `dot`.
 """
 
 import math
@@ -30,7 +30,7 @@ __all__ = [
 _LEFT: Final = 22.0
 _TOP: Final = 5.0
 _SIDE: Final = 116.0
-"""The square that curves are drawn in, within a view box of 144 by 144."""
+"""The square that curves are drawn in, within a view box of 144 by 136."""
 
 _FULL: Final = ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
 _SCALES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -38,10 +38,10 @@ _Points = Sequence[tuple[float, float]]
 
 
 def roc_svg(curves: Curves) -> str:
-    """Return a small ROC figure with its band, as an SVG element without a size of its own.
+    """Return a small ROC figure with its band, as an SVG element without a fixed size.
 
     Args:
-        curves: With the points of a ROC curve; without a band none is drawn.
+        curves: Must have the points of a ROC curve; the band is drawn if it is not empty.
     """
     return _figure(
         [_band(curves.roc_band), _line("chance", ((0.0, 0.0), (1.0, 1.0))), _line("curve", curves.roc)], _FULL
@@ -49,10 +49,10 @@ def roc_svg(curves: Curves) -> str:
 
 
 def precision_recall_svg(curves: Curves, *, prevalence: float) -> str:
-    """Return a small figure of precision against recall with its band; the dotted line is guessing.
+    """Return a small figure of precision against recall with its band; the dotted line is chance.
 
     Args:
-        curves: With the points of a precision-recall curve.
+        curves: Must have the points of a precision-recall curve.
         prevalence: Share of positives, in [0, 1].
     """
     chance = _line("chance", ((0.0, prevalence), (1.0, prevalence)))
@@ -62,30 +62,30 @@ def precision_recall_svg(curves: Curves, *, prevalence: float) -> str:
 
 
 def reliability_svg(bins: Sequence[ReliabilityBin]) -> str:
-    """Return a small figure: share that has the finding against mean probability, with intervals.
+    """Return a small figure of the share of positives against mean probability, with intervals.
 
-    Both axes end at 5, 10, 20, 50 or 100 %, so that a rare finding is not drawn in a corner.
+    Both axes end at 5, 10, 20, 50 or 100 %, so that the points of a rare finding do not crowd in a corner.
 
     Args:
         bins: At least one.
     """
-    reach = max(max(each.mean_probability, each.share_positive.high) for each in bins)
-    scale = next(each for each in _SCALES if each >= reach or each == _SCALES[-1])
+    largest = max(max(bin_.mean_probability, bin_.share_positive.high) for bin_ in bins)
+    scale = next(end for end in _SCALES if end >= largest or end == _SCALES[-1])
     marks = [_line("chance", ((0.0, 0.0), (1.0, 1.0)))]
-    for each in bins:
-        x, share = each.mean_probability / scale, each.share_positive
+    for bin_ in bins:
+        x, share = bin_.mean_probability / scale, bin_.share_positive
         marks.append(_line("whisker", ((x, share.low / scale), (x, share.high / scale))))
         left, top = _place(x, share.value / scale)
         marks.append(f'<circle class="dot" cx="{left}" cy="{top}" r="2.6"/>')
-    ticks = [(each, f"{100 * each * scale:.3g}%" if each else "0") for each in (0.0, 0.5, 1.0)]
+    ticks = [(tick, f"{100 * tick * scale:.3g}%" if tick else "0") for tick in (0.0, 0.5, 1.0)]
     return _figure(marks, ticks)
 
 
 def _figure(marks: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
     lines = [
-        part
+        line
         for position, _ in ticks
-        for part in (
+        for line in (
             _line("grid", ((position, 0.0), (position, 1.0))),
             _line("grid", ((0.0, position), (1.0, position))),
         )
@@ -97,16 +97,16 @@ def _figure(marks: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
         labels.append(
             f'<text x="{_number(_LEFT - 4)}" y="{_number(float(top) + 3)}" text-anchor="end">{text}</text>'
         )
-    inside = "".join([*lines, *marks, *labels])
+    elements = "".join([*lines, *marks, *labels])
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 144 136" aria-hidden="true">'
-        + inside
+        + elements
         + "</svg>"
     )
 
 
 def _band(band: Band) -> str:
-    """Return the area between the ends; "" without any."""
+    """Return the area between the ends; "" for an empty band."""
     if not band:
         return ""
     outline = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
@@ -122,8 +122,8 @@ def _path(points: _Points) -> str:
 
 
 def _place(x: float, y: float) -> tuple[str, str]:
-    """Return where a point of the unit square lies, to a tenth of a unit; what is outside is on its edge."""
-    x, y = (min(max(each, 0.0), 1.0) for each in (x, y))
+    """Return the position of a point of the unit square, to 0.1 units; points outside move to the edge."""
+    x, y = (min(max(coordinate, 0.0), 1.0) for coordinate in (x, y))
     return _number(_LEFT + _SIDE * x), _number(_TOP + _SIDE * (1 - y))
 
 
@@ -133,7 +133,7 @@ def _number(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Where an interval lies on its axis, in per cent of the axis from the left."""
+    """The position of an interval on its axis, in percent of the axis from the left."""
 
     value: float
     low: float
@@ -147,7 +147,7 @@ class IntervalAxis:
     Attributes:
         start: Left end.
         end: Right end.
-        ticks: Marked values and where they lie, in per cent from the left.
+        ticks: Marked values and their positions, in percent from the left.
     """
 
     start: float
@@ -155,28 +155,31 @@ class IntervalAxis:
     ticks: tuple[tuple[float, float], ...]
 
     def percent(self, value: float) -> float:
-        """Return where a value lies, in per cent of the axis from the left."""
+        """Return the position of a value, in percent of the axis from the left."""
         return round(100 * (value - self.start) / (self.end - self.start), 2)
 
     def strip(self, interval: Interval) -> Strip:
-        """Return where an interval lies; one without ends is drawn as its value alone."""
+        """Return the position of an interval; one without ends shrinks to its value."""
         low = interval.value if math.isnan(interval.low) else interval.low
         high = interval.value if math.isnan(interval.high) else interval.high
         return Strip(self.percent(interval.value), self.percent(low), self.percent(high))
 
 
 def interval_axis(intervals: Sequence[Interval]) -> IntervalAxis:
-    """Return an axis that holds all the intervals that exist, from 0.5 or lower up to 1."""
-    ends = [end for each in intervals for end in (each.value, each.low) if not math.isnan(end)]
+    """Return an axis from 0.5, or lower where an interval needs it, to 1; undefined intervals are ignored."""
+    ends = [end for interval in intervals for end in (interval.value, interval.low) if not math.isnan(end)]
     tenths = math.floor(10 * min([0.5, *ends]) + 1e-9)
     step = 1 if tenths >= 4 else 2  # noqa: PLR2004  (more than seven labels collide on a phone)
     return _axis(tenths / 10, 1.0, [tenth / 10 for tenth in range(10, tenths - 1, -step)])
 
 
 def close_axis(intervals: Sequence[Interval]) -> IntervalAxis:
-    """Return an axis of whole steps of .05 just around the intervals, for results that are much alike."""
+    """Return the shortest axis in steps of 0.05 that holds the intervals, for similar results."""
     ends = [
-        end for each in intervals for end in (each.value, each.low, each.high) if not math.isnan(end)
+        end
+        for interval in intervals
+        for end in (interval.value, interval.low, interval.high)
+        if not math.isnan(end)
     ] or [0.5, 1.0]
     first, last = math.floor(20 * min(ends) + 1e-9), math.ceil(20 * max(ends) - 1e-9)
     last = max(last, first + 1)
@@ -188,22 +191,22 @@ def _axis(start: float, end: float, falling: Sequence[float]) -> IntervalAxis:
     return IntervalAxis(start, end, tuple((mark, bare.percent(mark)) for mark in reversed(falling)))
 
 
-# ---- figures of a notebook: larger, with their own labels --------------------------------------
+# ---- figures for notebooks: larger, with their own labels --------------------------------------
 
 _ROW: Final = 20.0
-"""Height of a line of a forest plot."""
+"""Height of a row of a forest plot."""
 
-_FIGURES: Final = (172.0, 448.0, 462.0)
-"""Where the axis of a forest plot begins and ends, and where its numbers begin."""
+_COLUMNS: Final = (172.0, 448.0, 462.0)
+"""Left and right end of the axis of a forest plot, and left end of its numbers."""
 
 
 def forest_svg(rows: Sequence[tuple[str, Interval]], total: tuple[str, Interval], axis: IntervalAxis) -> str:
-    """Return a forest plot: a line for each AUC, with its name before and its numbers behind it.
+    """Return a forest plot: one row per AUC, with its name on the left and its numbers on the right.
 
     Args:
-        rows: Names and intervals, the first on top; a line of an interval that does not exist says so.
-        total: The same of their mean, which stands below them.
-        axis: Which values the lines are drawn over; 0.5 is a dotted line.
+        rows: Names and intervals, from top to bottom; an undefined interval is shown as "n/a".
+        total: Name and interval of their mean, which is the last row.
+        axis: The axis of the AUCs, with a dotted line at 0.5.
     """
     bottom = _ROW * (len(rows) + 1) + 4
     chance, above_total = _number(_along(axis.percent(0.5))), _number(_ROW * len(rows) + 2)
@@ -219,31 +222,33 @@ def forest_svg(rows: Sequence[tuple[str, Interval]], total: tuple[str, Interval]
         y = _ROW * number + _ROW / 2 + 2
         below = _number(y + 4)
         marks.append(f'<text x="0" y="{below}">{escape(name)}</text>')
-        marks.append(f'<text x="{_number(_FIGURES[2])}" y="{below}">{escape(_in_words(interval))}</text>')
+        marks.append(
+            f'<text x="{_number(_COLUMNS[2])}" y="{below}">{escape(_interval_text(interval))}</text>'
+        )
         if interval.exists:
             strip = axis.strip(interval)
-            low, high, middle = (_number(_along(each)) for each in (strip.low, strip.high, strip.value))
+            low, high, middle = (_number(_along(end)) for end in (strip.low, strip.high, strip.value))
             marks.append(f'<path class="whisker" d="M{low} {_number(y)}H{high}"/>')
             marks.append(f'<circle class="dot" cx="{middle}" cy="{_number(y)}" r="3.5"/>')
     return _svg(600.0, bottom + 18, marks)
 
 
-def _in_words(interval: Interval) -> str:
+def _interval_text(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.ends})" if interval.exists else "n/a"
 
 
 def _along(percent: float) -> float:
-    start, end, _ = _FIGURES
+    start, end, _ = _COLUMNS
     return start + (end - start) * min(max(percent, 0.0), 100.0) / 100
 
 
 @dataclass(frozen=True, slots=True)
 class EpochCurve:
-    """What was measured in each epoch.
+    """A quantity over the epochs.
 
     Attributes:
-        name: What it is called.
-        values: From the first epoch on; None where there is none.
+        name: Its name in the legend.
+        values: One per epoch, from the first; None where it was not measured.
     """
 
     name: str
@@ -251,10 +256,10 @@ class EpochCurve:
 
 
 def epochs_svg(panels: Sequence[tuple[str, Sequence[EpochCurve]]], *, chosen: int) -> str:
-    """Return figures of curves over the epochs, side by side; the chosen epoch is a line in each.
+    """Return figures of curves over the epochs, side by side; a line marks the chosen epoch in each.
 
     Args:
-        panels: The title of each figure and its curves, at most two.
+        panels: The title of each figure and its one or two curves.
         chosen: The chosen epoch, counted from 1.
     """
     marks = [
@@ -266,7 +271,7 @@ def epochs_svg(panels: Sequence[tuple[str, Sequence[EpochCurve]]], *, chosen: in
 
 
 _PANEL: Final = (24.0, 150.0, 250.0)
-"""Top and bottom of a figure over epochs, and its width."""
+"""Top, bottom and width of a figure over epochs."""
 
 
 def _epochs_panel(title: str, curves: Sequence[EpochCurve], *, chosen: int, left: float) -> list[str]:

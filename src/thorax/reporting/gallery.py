@@ -1,4 +1,4 @@
-"""The gallery of a report: examples of each outcome, with the model's maps."""
+"""The gallery of a report: examples of each outcome, with the model's attribution maps."""
 
 import base64
 import io
@@ -20,10 +20,10 @@ from thorax.findings import Finding
 __all__ = [
     "OUTCOMES",
     "Example",
+    "FindingExamples",
     "Gallery",
     "GalleryPicture",
     "MapSource",
-    "Opening",
     "Outcome",
     "draw_gallery",
     "pick_examples",
@@ -37,78 +37,83 @@ OUTCOMES: Final[dict[Outcome, tuple[bool, int]]] = {
     "false negative": (False, 1),
     "true negative": (False, 0),
 }
-"""What each kind is: whether the finding is called, and its label."""
+"""The decision (whether the finding is predicted positive) and the label of each outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image of one finding.
+    """An image that shows one outcome for one finding.
 
     Attributes:
-        row: Which image.
-        outcome: The kind of call.
-        marks: "surest": furthest from the threshold of its kind, the highest probability of what is called
-            and the lowest of what is not; "most uncertain": nearest to it. One image may be both.
+        row: Row of the image.
+        outcome: Its outcome.
+        marks: "most confident": of the images with this outcome, the probability is furthest from the
+            threshold; "least confident": it is nearest. One image may be both.
     """
 
     row: int
     outcome: Outcome
-    marks: tuple[Literal["surest", "most uncertain"], ...]
+    marks: tuple[Literal["most confident", "least confident"], ...]
 
 
 def pick_examples(
     targets: Int8[np.ndarray, " n"], probabilities: Float64[np.ndarray, " n"], *, threshold: float
 ) -> Sequence[Example]:
-    """Pick at most two images of each kind of call; of equals, the first.
+    """Pick the most and the least confident image of each outcome; among equals, the first.
 
     Args:
-        targets: One finding's labels; only 1 and 0 count.
-        probabilities: What the model says.
-        threshold: What reaches it is called.
+        targets: One finding's labels; those other than 0 and 1 are ignored.
+        probabilities: The model's probabilities, in [0, 1].
+        threshold: A probability at or above it is a positive decision.
     """
-    away = np.abs(probabilities - threshold)
-    called = probabilities >= threshold
-    found: list[Example] = []
-    for outcome, (is_called, label) in OUTCOMES.items():
-        rows = np.flatnonzero((called == is_called) & (targets == label))
+    distance = np.abs(probabilities - threshold)
+    positive = probabilities >= threshold
+    examples: list[Example] = []
+    for outcome, (decision, label) in OUTCOMES.items():
+        rows = np.flatnonzero((positive == decision) & (targets == label))
         if not len(rows):
             continue
-        surest, nearest = (int(rows[pick(away[rows])]) for pick in (np.argmax, np.argmin))
-        if surest == nearest:
-            found.append(Example(surest, outcome, ("surest", "most uncertain")))
+        furthest, nearest = (int(rows[pick(distance[rows])]) for pick in (np.argmax, np.argmin))
+        if furthest == nearest:
+            examples.append(Example(furthest, outcome, ("most confident", "least confident")))
         else:
-            found.append(Example(surest, outcome, ("surest",)))
-            found.append(Example(nearest, outcome, ("most uncertain",)))
-    return found
+            examples.append(Example(furthest, outcome, ("most confident",)))
+            examples.append(Example(nearest, outcome, ("least confident",)))
+    return examples
 
 
 _SIDES: Final = (256, 208, 160, 128, 96, 72)
-"""Sides of pictures in pixels; the first that keeps within the budget is taken."""
+"""Sides of pictures in pixels; the first that fits the budget is used."""
 
 _BUDGET: Final = 3_500_000
-"""Bytes of all pictures together, as they stand in the page: curves and tables of 14 findings take 0.3 MB."""
+"""Bytes of all encoded pictures in the page; curves and tables of 14 findings take 0.3 MB more."""
 
-_MOST: Final = 24
-"""Findings at most: at the smallest side, pictures of pure noise keep within the budget."""
+_MAX_FINDINGS: Final = 24
+"""With so many findings, even pictures of pure noise fit the budget at the smallest side."""
 
 _QUALITY: Final = 82
+"""JPEG quality, from 0 to 95."""
+
 _OPACITY: Final = 0.6
+"""Opacity of a map at its maximum."""
+
 _STOPS: Final = 9
+"""Colors of the gradient that is the scale of a map."""
 
 MapsOf = Callable[[PixelsBatch, Finding], Maps]
 """Maps (n, 1, s, s) of a finding on prepared images."""
 
-Shown = UInt8[np.ndarray, "s s"] | UInt8[np.ndarray, "s s 3"]
+GrayOrColor = UInt8[np.ndarray, "s s"] | UInt8[np.ndarray, "s s 3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapSource:
-    """What explains.
+    """A source of attribution maps.
 
     Attributes:
-        method: Its name.
-        maps: Gives the maps.
-        notes: What a reader must know about them.
+        method: Name of the method.
+        maps: Computes the maps.
+        notes: Caveats for the reader of the maps.
     """
 
     method: Method
@@ -118,14 +123,15 @@ class MapSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryPicture:
-    """One example.
+    """The pictures of one example.
 
     Attributes:
-        example: What kind of call it is, and why it was picked.
+        example: Its outcome, and why it was picked.
         image: The image's name.
-        probability: What the model says.
-        radiograph: A data URI.
-        mapped: Another, with the map over it; None without maps, and where nothing speaks for the finding.
+        probability: The model's probability, in [0, 1].
+        radiograph: The radiograph, as a data URI.
+        mapped: The radiograph with the map over it, as a data URI; None without maps, and where no value of
+            the map is above 0.
         highest: The map's highest value, in the method's unit; None without maps.
     """
 
@@ -138,8 +144,8 @@ class GalleryPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """The examples of one finding, at one threshold."""
+class FindingExamples:
+    """The examples of one finding at its threshold."""
 
     finding: Finding
     threshold: float
@@ -148,20 +154,20 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """All examples.
+    """All examples of a report.
 
     Attributes:
-        points: Which thresholds make the calls.
-        findings: Those with a threshold and an image, in the order of the report.
+        points: The thresholds of the decisions.
+        findings: The findings that have a threshold and an example, in the order of the report.
         left_out: Findings that would have made the page too large.
-        side: Of the pictures, in pixels.
-        method: Whose maps; None without.
-        notes: What a reader must know; without maps, why there are none.
-        ramp: The colours of a scale from 0 to a map's highest value, as CSS.
+        side: Side of the pictures in pixels.
+        method: Method of the maps; None without maps.
+        notes: Caveats for the reader; without maps, why there are none.
+        ramp: The color scale of a map from 0 to its highest value, as a CSS gradient.
     """
 
     points: ThresholdSet
-    findings: Sequence[Opening]
+    findings: Sequence[FindingExamples]
     left_out: Sequence[Finding]
     side: int
     method: Method | None
@@ -171,7 +177,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Drawn:
-    """An example before it is encoded."""
+    """An example whose pictures are not encoded yet."""
 
     example: Example
     radiograph: Image.Image
@@ -188,40 +194,43 @@ def draw_gallery(
     source: MapSource | None,
     absent: str = "",
 ) -> Gallery:
-    """Pick examples, and draw them.
+    """Pick examples and draw them.
 
     Args:
-        cohort: The images.
-        probabilities: A column for each of the cohort's findings.
+        cohort: The images with their labels.
+        probabilities: In [0, 1]; one column per finding of the cohort.
         points: Thresholds; a finding without one has no examples.
-        read: Gives the prepared pixels of some rows of the cohort.
-        source: What explains; None draws no maps.
-        absent: Why nothing does.
+        read: Reads the prepared pixels of rows of the cohort.
+        source: Computes the maps; None draws no maps.
+        absent: Why there are no maps.
 
     Raises:
-        RecipeError: The method does not go with a net.
+        RecipeError: The network does not support the method.
     """
     columns = [column for column, threshold in enumerate(points.thresholds) if threshold is not None]
-    kept = sorted(sorted(columns, key=lambda each: -int(np.sum(cohort.targets[:, each] == 1)))[:_MOST])
+    num_positive = np.sum(cohort.targets == 1, axis=0)
+    shown = sorted(sorted(columns, key=lambda column: -int(num_positive[column]))[:_MAX_FINDINGS])
     drawn: dict[int, list[_Drawn]] = {}
-    for column in kept:
+    for column in shown:
         picked = pick_examples(
             cohort.targets[:, column], probabilities[:, column], threshold=points.thresholds[column] or 0.0
         )
         if picked:
             drawn[column] = _draw(picked, cohort.findings[column], read=read, source=source)
-    side = _side_within_budget([each for several in drawn.values() for each in several])
+    side = _side_within_budget([example for examples in drawn.values() for example in examples])
     return Gallery(
         points=points,
         findings=[
-            Opening(
+            FindingExamples(
                 finding=cohort.findings[column],
                 threshold=points.thresholds[column] or 0.0,
-                pictures=[_encoded(each, column, cohort, probabilities, side=side) for each in several],
+                pictures=[
+                    _encoded(example, column, cohort, probabilities, side=side) for example in examples
+                ],
             )
-            for column, several in drawn.items()
+            for column, examples in drawn.items()
         ],
-        left_out=[cohort.findings[column] for column in columns if column not in kept],
+        left_out=[cohort.findings[column] for column in columns if column not in shown],
         side=side,
         method=source.method if source else None,
         notes=source.notes if source else ([absent] if absent else []),
@@ -236,31 +245,31 @@ def _draw(
     read: Callable[[Rows], PixelsBatch],
     source: MapSource | None,
 ) -> list[_Drawn]:
-    pixels = read(np.array([each.row for each in picked], dtype=np.int64))
+    pixels = read(np.array([example.row for example in picked], dtype=np.int64))
     maps = source.maps(pixels, finding)[:, 0] if source else [None] * len(picked)
     drawn = []
     for example, image, attribution in zip(picked, pixels, maps, strict=True):
         highest = None if attribution is None else float(np.max(attribution))
-        speaks = attribution is not None and highest is not None and highest > 0
+        has_map = attribution is not None and highest is not None and highest > 0
         drawn.append(
             _Drawn(
                 example=example,
                 radiograph=_shrunk(image),
-                mapped=_shrunk(overlay(image, attribution, opacity=_OPACITY)) if speaks else None,
+                mapped=_shrunk(overlay(image, attribution, opacity=_OPACITY)) if has_map else None,
                 highest=highest,
             )
         )
     return drawn
 
 
-def _shrunk(shown: Shown, side: int = _SIDES[0]) -> Image.Image:
-    image = Image.fromarray(shown)
+def _shrunk(pixels: GrayOrColor, side: int = _SIDES[0]) -> Image.Image:
+    image = Image.fromarray(pixels)
     return image if image.width <= side else image.resize((side, side), Image.Resampling.BOX)
 
 
 def _side_within_budget(drawn: Sequence[_Drawn]) -> int:
-    """Return the largest side at which all pictures keep within the budget, or the smallest there is."""
-    pictures = [picture for each in drawn for picture in (each.radiograph, each.mapped) if picture]
+    """Return the largest side at which all pictures fit the budget, or the smallest side."""
+    pictures = [picture for example in drawn for picture in (example.radiograph, example.mapped) if picture]
     largest = max((picture.width for picture in pictures), default=_SIDES[0])
     sides = [side for side in _SIDES if side < largest]
     for side in (largest, *sides):
@@ -291,7 +300,7 @@ def _data_uri(picture: Image.Image, side: int) -> str:
 
 
 def _ramp() -> str:
-    """Return a map's colours over middle grey, from 0 to its highest value."""
+    """Return the colors of a map over middle gray, from 0 to its highest value, as a CSS gradient."""
     gray = np.full((1, _STOPS), 128, dtype=np.uint8)
     colors = overlay(gray, np.linspace(0, 1, _STOPS, dtype=np.float32)[None], opacity=_OPACITY)[0]
-    return f"linear-gradient(90deg,{','.join('#' + bytes(each).hex() for each in colors)})"
+    return f"linear-gradient(90deg,{','.join('#' + bytes(color).hex() for color in colors)})"

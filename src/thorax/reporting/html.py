@@ -1,4 +1,4 @@
-"""The report as one HTML page: what the page shows that is not a field of the assessment."""
+"""The report as one HTML page: the values that its templates show."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from thorax.reporting.figures import (
     reliability_svg,
     roc_svg,
 )
-from thorax.reporting.gallery import Gallery, Outcome
+from thorax.reporting.gallery import Gallery
 from thorax.reporting.summary import (
     bare_ends,
     headline,
@@ -31,7 +31,7 @@ from thorax.reporting.summary import (
 __all__ = ["AuditLines", "render_html"]
 
 AuditLines = Sequence[tuple[str, str]]
-"""What an audit found: severity and text of each problem."""
+"""Severity and text of each problem that an audit found."""
 
 _SHOWN_RATES: tuple[Rate, ...] = (
     "sensitivity",
@@ -44,28 +44,20 @@ _SHOWN_RATES: tuple[Rate, ...] = (
 )
 
 
-_CALL_NAMES: Mapping[Outcome, str] = {
-    "true positive": "Called, has it",
-    "false positive": "Called, has it not",
-    "false negative": "Missed",
-    "true negative": "Rightly not called",
-}
-
-
 def render_html(
-    assessment: Evaluation,
+    evaluation: Evaluation,
     context: Context,
     *,
     audit: AuditLines | None = None,
     gallery: Gallery | None = None,
 ) -> str:
-    """Return the report as one HTML page that is well-formed XML too and loads nothing.
+    """Return the report as one HTML page, which is also well-formed XML and loads no other file.
 
     Args:
-        assessment: The numbers.
-        context: What they travel with.
-        audit: What an audit found; None where there was none.
-        gallery: Examples with maps; None shows none.
+        evaluation: The numbers.
+        context: Their context.
+        audit: What the audit found; None if there was none.
+        gallery: Examples with maps; None leaves them out.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -78,22 +70,21 @@ def render_html(
     )
     environment.globals |= {"tuned_mark": TUNED_MARK, "bare_ends": bare_ends}
     page = environment.get_template("report.html.j2").render(
-        **_ranking_values(assessment),
-        **_calls_values(assessment),
-        **_published_values(assessment, context),
-        assessment=assessment,
-        evaluation=assessment.ranking,
-        calibration=assessment.calibration,
-        reliability=_reliability(assessment.calibration),
-        recalibrated=[(how, error, _reliability(error)) for how, error in assessment.recalibrated],
-        trained_source=next((each.source for each in assessment.trained.values()), ""),
+        **_ranking_values(evaluation),
+        **_decision_values(evaluation),
+        **_published_values(evaluation, context),
+        evaluation=evaluation,
+        ranking=evaluation.ranking,
+        calibration=evaluation.calibration,
+        reliability=_reliability(evaluation.calibration),
+        recalibrated=[(how, error, _reliability(error)) for how, error in evaluation.recalibrated],
+        trained_source=next((stated.source for stated in evaluation.trained.values()), ""),
         fewest_patients=FEWEST_PATIENTS,
         context=context,
         audit=audit,
         gallery=gallery,
-        call_names=_CALL_NAMES,
-        headline=headline(assessment.ranking, context),
-        official_share=official_test_share(assessment.ranking, context),
+        headline=headline(evaluation.ranking, context),
+        official_share=official_test_share(evaluation.ranking, context),
         percent=percent,
         threshold=threshold_text,
     )
@@ -101,48 +92,50 @@ def render_html(
 
 
 def _reliability(error: CalibrationError) -> Mapping[str, str]:
-    return {each.finding.name: reliability_svg(each.curve) for each in error.findings if each.curve}
+    return {
+        finding.finding.name: reliability_svg(finding.curve) for finding in error.findings if finding.curve
+    }
 
 
-def _ranking_values(assessment: Evaluation) -> Mapping[str, Any]:
-    evaluation = assessment.ranking
-    defined = [each for each in evaluation.findings if each.auc.exists]
+def _ranking_values(evaluation: Evaluation) -> Mapping[str, Any]:
+    ranking = evaluation.ranking
+    defined = [result for result in ranking.findings if result.auc.exists]
     return {
         "ranked": sorted(defined, key=_falling_auc),
-        "axis": interval_axis([each.auc for each in defined]),
-        "roc": {each.finding.name: roc_svg(each.curves) for each in defined},
+        "axis": interval_axis([result.auc for result in defined]),
+        "roc": {result.finding.name: roc_svg(result.curves) for result in defined},
         "precision_recall": {
-            each.finding.name: precision_recall_svg(
-                each.curves, prevalence=each.num_positive / each.num_known
+            result.finding.name: precision_recall_svg(
+                result.curves, prevalence=result.num_positive / result.num_known
             )
-            for each in defined
+            for result in defined
         },
-        "undefined": [each for each in evaluation.findings if not each.auc.exists],
-        "uncertain_intervals": any(each.undefined_resamples > 0 for each in defined),
+        "undefined": [result for result in ranking.findings if not result.auc.exists],
+        "uncertain_intervals": any(result.undefined_resamples > 0 for result in defined),
         "partial_rate": PARTIAL_RATE,
     }
 
 
-def _calls_values(assessment: Evaluation) -> Mapping[str, Any]:
+def _decision_values(evaluation: Evaluation) -> Mapping[str, Any]:
     return {
         "shown_rates": _SHOWN_RATES,
-        "averages": sorted(AVERAGES, key=lambda average: average == "macro"),  # the one that counts, last
+        "averages": sorted(AVERAGES, key=lambda average: average == "macro"),  # the headline average is last
         "any_predictive": [
-            any(each is not None for each in point.predictive_values) for point in assessment.points
+            any(values is not None for values in point.predictive_values) for point in evaluation.points
         ],
-        "stated_sources": sorted({each.source for each in assessment.stated.values()}),
+        "stated_sources": sorted({stated.source for stated in evaluation.stated.values()}),
     }
 
 
-def _published_values(assessment: Evaluation, context: Context) -> Mapping[str, Any]:
-    results = assessment.published.results
+def _published_values(evaluation: Evaluation, context: Context) -> Mapping[str, Any]:
+    results = evaluation.published.results
     return {
-        "published": assessment.published,
-        "published_axis": close_axis([*(each.auc for each in results), assessment.ranking.macro_auc]),
+        "published": evaluation.published,
+        "published_axis": close_axis([*(result.auc for result in results), evaluation.ranking.macro_auc]),
         "why_none_published": why_none_published(context),
-        "pneumonia_f1": pneumonia_f1(assessment),
+        "pneumonia_f1": pneumonia_f1(evaluation),
     }
 
 
-def _falling_auc(each: FindingDiscrimination) -> tuple[float, str]:
-    return -each.auc.value, each.finding.name
+def _falling_auc(result: FindingDiscrimination) -> tuple[float, str]:
+    return -result.auc.value, result.finding.name

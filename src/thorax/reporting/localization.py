@@ -1,6 +1,5 @@
-"""The figures of a localisation for programs (JSON) and for people (Markdown, rows for a terminal)."""
+"""Localization results as JSON, Markdown and rows of a terminal table."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,8 +8,9 @@ from thorax.atomic_io import write_json, write_text
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.localization.regions import HITS
 from thorax.evaluation.localization.scores import Localization, LocalizationScores, MapFaithfulness, MapScores
-from thorax.evaluation.statistics.intervals import LEVEL, Interval
+from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.explain.methods import NOT_OF_A_FINDING
+from thorax.reporting.summary import interval_json
 
 __all__ = [
     "CURVES_HEADER",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 LOCALIZATION_FORMAT: Final = "thorax-localization/1"
-"""What `localization.json` calls its own layout; the number rises when a key changes its meaning."""
+"""The layout of `localization.json`; the number increases when the meaning of a key changes."""
 
 TABLE_HEADER: Final = (
     "Map",
@@ -34,30 +34,30 @@ TABLE_HEADER: Final = (
     "IoU >= .5",
     "IoBB >= .1",
 )
-"""What the columns of `table_rows` are called."""
+"""Headings of the columns of `table_rows`."""
 
 CURVES_HEADER: Final = ("Map", "Deletion", "Below chance (95 %)", "Insertion", "Above chance (95 %)")
-"""What the columns of `curves_rows` are called."""
+"""Headings of the columns of `curves_rows`."""
 
 
 def write_localization(
-    found: Localization, context: Context, *, out: Path, curves: Sequence[MapFaithfulness] = ()
+    localization: Localization, context: Context, *, out: Path, curves: Sequence[MapFaithfulness] = ()
 ) -> tuple[Path, Path]:
-    """Write `localization.json` and `localization.md` into a folder, each whole or not at all.
+    """Write `localization.json` and `localization.md` into a folder, each atomically; return their paths.
 
-    The same figures and context give the same bytes.
+    The same localization and context give the same bytes.
     """
     out.mkdir(parents=True, exist_ok=True)
     table, numbers = out / "localization.md", out / "localization.json"
-    write_text(table, localization_markdown(found, context, curves=curves))
-    write_json(numbers, localization_json(found, context, curves=curves))
+    write_text(table, localization_markdown(localization, context, curves=curves))
+    write_json(numbers, localization_json(localization, context, curves=curves))
     return numbers, table
 
 
 def localization_json(
-    found: Localization, context: Context, *, curves: Sequence[MapFaithfulness] = ()
+    localization: Localization, context: Context, *, curves: Sequence[MapFaithfulness] = ()
 ) -> dict[str, Any]:
-    """Return the content of `localization.json`; a value that does not exist is None."""
+    """Return the content of `localization.json`; undefined values are None."""
     return {
         "format": LOCALIZATION_FORMAT,
         "split": {"name": context.split, "part": context.part, "sha256": context.split_sha256},
@@ -68,37 +68,42 @@ def localization_json(
             "bundle_sha256": context.model.bundle_sha256,
             "calibrated": context.model.calibrated,
         },
-        "num_fitting_boxes": found.num_fitting,
-        "num_boxes": found.num_pairs,
-        "num_patients": found.num_patients,
-        "intervals": {"unit": "patient", "level": LEVEL, "resamples": found.resamples, "seed": found.seed},
+        "num_fitting_boxes": localization.num_fitting,
+        "num_boxes": localization.num_pairs,
+        "num_patients": localization.num_patients,
+        "intervals": {
+            "unit": "patient",
+            "level": LEVEL,
+            "resamples": localization.resamples,
+            "seed": localization.seed,
+        },
         "hits_at": list(HITS),
-        "methods": {each.name: _map_json(each) for each in found.methods},
-        "baselines": {each.name: _map_json(each) for each in found.baselines},
-        "faithfulness": {each.method: _curves_json(each) for each in curves},
+        "methods": {scores.name: _map_json(scores) for scores in localization.methods},
+        "baselines": {scores.name: _map_json(scores) for scores in localization.baselines},
+        "faithfulness": {curve.method: _curves_json(curve) for curve in curves},
         "warnings": list(context.warnings),
         "versions": dict(context.versions),
     }
 
 
-def _map_json(each: MapScores) -> dict[str, Any]:
+def _map_json(map_scores: MapScores) -> dict[str, Any]:
     return {
-        "level": each.level,
-        "mean_of_findings": _scores_json(each.mean),
-        "all_boxes": _scores_json(each.pooled),
-        "findings": {finding.name: _scores_json(scores) for finding, scores in each.by_finding.items()},
-        "sizes": {size: _scores_json(scores) for size, scores in each.by_size.items()},
+        "level": map_scores.level,
+        "mean_of_findings": _scores_json(map_scores.mean),
+        "all_boxes": _scores_json(map_scores.pooled),
+        "findings": {finding.name: _scores_json(scores) for finding, scores in map_scores.by_finding.items()},
+        "sizes": {size: _scores_json(scores) for size, scores in map_scores.by_size.items()},
     }
 
 
-def _curves_json(each: MapFaithfulness) -> dict[str, Any]:
+def _curves_json(curves: MapFaithfulness) -> dict[str, Any]:
     return {
-        "num_maps": each.num_maps,
-        "num_patients": each.num_patients,
-        "deletion": _interval(each.deletion),
-        "deletion_below_chance": _interval(each.deletion_gain),
-        "insertion": _interval(each.insertion),
-        "insertion_above_chance": _interval(each.insertion_gain),
+        "num_maps": curves.num_maps,
+        "num_patients": curves.num_patients,
+        "deletion": interval_json(curves.deletion),
+        "deletion_below_chance": interval_json(curves.deletion_gain),
+        "insertion": interval_json(curves.insertion),
+        "insertion_above_chance": interval_json(curves.insertion_gain),
     }
 
 
@@ -106,95 +111,99 @@ def _scores_json(scores: LocalizationScores) -> dict[str, Any]:
     return {
         "num_boxes": scores.num_pairs,
         "num_patients": scores.num_patients,
-        "pointing": _interval(scores.pointing),
-        "mean_iou": _interval(scores.iou),
-        "iou_hits": [_interval(each) for each in scores.iou_hits],
-        "iobb_hits": [_interval(each) for each in scores.iobb_hits],
+        "pointing": interval_json(scores.pointing),
+        "mean_iou": interval_json(scores.iou),
+        "iou_hits": [interval_json(share) for share in scores.iou_hits],
+        "iobb_hits": [interval_json(share) for share in scores.iobb_hits],
     }
 
 
-def _interval(interval: Interval) -> dict[str, float | None]:
-    return {
-        name: None if math.isnan(number) else number
-        for name, number in (("value", interval.value), ("low", interval.low), ("high", interval.high))
-    }
-
-
-def table_rows(found: Localization) -> list[tuple[str, ...]]:
-    """Return means over findings as text in the columns of `TABLE_HEADER`, methods before baselines."""
-    return [_row(_name(each), each.mean) for each in (*found.methods, *found.baselines)]
+def table_rows(localization: Localization) -> list[tuple[str, ...]]:
+    """Return the means over findings, one row per map, methods before baselines; see `TABLE_HEADER`."""
+    return [_row(_name(scores), scores.mean) for scores in (*localization.methods, *localization.baselines)]
 
 
 def curves_rows(curves: Sequence[MapFaithfulness]) -> list[tuple[str, ...]]:
-    """Return deletion and insertion as text in the columns of `CURVES_HEADER`."""
+    """Return deletion and insertion, one row per method; see `CURVES_HEADER`."""
     return [
         (
-            each.method,
-            f"{each.deletion.value:.3f}",
-            str(each.deletion_gain),
-            f"{each.insertion.value:.3f}",
-            str(each.insertion_gain),
+            curve.method,
+            f"{curve.deletion.value:.3f}",
+            str(curve.deletion_gain),
+            f"{curve.insertion.value:.3f}",
+            str(curve.insertion_gain),
         )
-        for each in curves
+        for curve in curves
     ]
 
 
 def localization_markdown(
-    found: Localization, context: Context, *, curves: Sequence[MapFaithfulness] = ()
+    localization: Localization, context: Context, *, curves: Sequence[MapFaithfulness] = ()
 ) -> str:
-    """Return the figures as Markdown: means over findings, each finding, each size, faithfulness."""
-    maps = (*found.methods, *found.baselines)
-    findings = list(dict.fromkeys(finding for each in maps for finding in each.by_finding))
-    sizes = list(dict.fromkeys(size for each in maps for size in each.by_size))
-    about = (
+    """Return the results as Markdown: means over findings, each finding, each box size, faithfulness."""
+    maps = (*localization.methods, *localization.baselines)
+    findings = list(dict.fromkeys(finding for scores in maps for finding in scores.by_finding))
+    sizes = list(dict.fromkeys(size for scores in maps for size in scores.by_size))
+    caption = (
         f"{context.model.name} on {context.dataset}, split {context.split}, {context.part} part: "
-        f"{found.num_pairs:,} boxed findings of {found.num_patients:,} patients. The height that regions "
-        f"begin at, and the mean boxes, were fitted on {found.num_fitting:,} boxed findings of other "
-        f"patients. Intervals: {LEVEL:.0%}, {found.resamples:,} resamples of the patients."
+        f"{localization.num_pairs:,} boxed findings of {localization.num_patients:,} patients. The "
+        "threshold of the maps' regions and the mean boxes were fitted on "
+        f"{localization.num_fitting:,} boxed findings of other patients. "
+        f"Intervals: {LEVEL:.0%}, {localization.resamples:,} resamples of the patients."
     )
-    parts = [
-        "# Localisation",
-        about,
+    blocks = [
+        "# Localization",
+        caption,
         *(f"**{warning}**" for warning in context.warnings),
         "## Mean over findings",
-        _table("Map", [(_name(each), each.mean) for each in maps]),
+        _table("Map", [(_name(scores), scores.mean) for scores in maps]),
         "## All boxes",
-        _table("Map", [(_name(each), each.pooled) for each in maps]),
+        _table("Map", [(_name(scores), scores.pooled) for scores in maps]),
     ]
     for finding in findings:
-        parts += [f"## {finding.label}", _table("Map", [(_name(m), m.by_finding[finding]) for m in maps])]
+        blocks += [
+            f"## {finding.label}",
+            _table("Map", [(_name(scores), scores.by_finding[finding]) for scores in maps]),
+        ]
     for size in sizes:
-        parts += [f"## {size.capitalize()} boxes", _table("Map", [(_name(m), m.by_size[size]) for m in maps])]
+        blocks += [
+            f"## {size.capitalize()} boxes",
+            _table("Map", [(_name(scores), scores.by_size[size]) for scores in maps]),
+        ]
     if curves:
-        parts += ["## Faithfulness", _about(curves[0]), _lines(CURVES_HEADER, curves_rows(curves))]
-    return "\n\n".join(parts) + "\n"
+        blocks += [
+            "## Faithfulness",
+            _faithfulness_caption(curves[0]),
+            _markdown_table(CURVES_HEADER, curves_rows(curves)),
+        ]
+    return "\n\n".join(blocks) + "\n"
 
 
-def _about(curves: MapFaithfulness) -> str:
+def _faithfulness_caption(curves: MapFaithfulness) -> str:
     return (
-        "Mean areas under the probability, before any calibration, while the image is blurred cell by cell "
-        "in the map's order (deletion, lower is better) or brought back (insertion, higher is better), over "
+        "Mean areas under the uncalibrated probability while the image is blurred cell by cell in the map's "
+        "order (deletion, lower is better) or restored (insertion, higher is better), over "
         f"{curves.num_maps:,} boxed findings of {curves.num_patients:,} patients. Chance: random orders of "
-        "the same cells. A map of places that the net does not react to is no better than that."
+        "the same cells. A map of cells that the network ignores is no better than chance."
     )
 
 
-def _name(each: MapScores) -> str:
-    note = " (not of a finding)" if each.name in NOT_OF_A_FINDING else ""
-    return each.name + note if each.level is None else f"{each.name}{note}, from {each.level:.2f}"
+def _name(scores: MapScores) -> str:
+    note = " (not of a finding)" if scores.name in NOT_OF_A_FINDING else ""
+    return scores.name + note if scores.level is None else f"{scores.name}{note}, from {scores.level:.2f}"
 
 
 def _table(first: str, named: Sequence[tuple[str, LocalizationScores]]) -> str:
     header = (first, "Boxes", *TABLE_HEADER[1:])
     rows = [(name, f"{scores.num_pairs:,}", *_row(name, scores)[1:]) for name, scores in named]
-    return _lines(header, rows)
+    return _markdown_table(header, rows)
 
 
-def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ("---", *("---:" for _ in header[1:]))
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
 def _row(name: str, scores: LocalizationScores) -> tuple[str, ...]:
     hits = (scores.iou_hits[0], scores.iou_hits[HITS.index(0.5)], scores.iobb_hits[0])
-    return (name, str(scores.pointing), str(scores.iou), *(f"{each.value:.3f}" for each in hits))
+    return (name, str(scores.pointing), str(scores.iou), *(f"{hit.value:.3f}" for hit in hits))

@@ -1,4 +1,4 @@
-"""The report as Markdown: the tables, each under what it must travel with."""
+"""The report as Markdown: its tables, with their context."""
 
 from collections.abc import Sequence
 
@@ -21,37 +21,37 @@ from thorax.reporting.summary import (
 
 __all__ = ["render_markdown"]
 
-_RATE_NAMES = ("Sensitivity", "Specificity", "PPV", "NPV", "F1", "Accuracy", "Calling nothing")
-"""In the order of `RATES`."""
+_RATE_NAMES = ("Sensitivity", "Specificity", "PPV", "NPV", "F1", "Accuracy", "Accuracy, all negative")
+"""Names of the rates, in the order of `RATES`."""
 
 
-def render_markdown(assessment: Evaluation, context: Context, *, audit: AuditLines | None = None) -> str:
+def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLines | None = None) -> str:
     """Return the report as Markdown; see `render_html`."""
     title = f"# {markdown_cell(context.model.name)}\n"
-    tuned = f"**{TUNED_MARK}**: rates at such thresholds are too good.\n" if assessment.test_tuned else ""
-    parts = [
+    tuned = f"**{TUNED_MARK}**: rates at these thresholds are optimistic.\n" if evaluation.test_tuned else ""
+    sections = [
         title,
-        markdown_cell(headline(assessment.ranking, context)) + ".\n",
+        markdown_cell(headline(evaluation.ranking, context)) + ".\n",
         tuned,
         _list(context.warnings),
         _audit(audit),
         "## Ranking\n",
-        _ranking(assessment.ranking),
-        *(_at_point(each) for each in assessment.points),
+        _ranking(evaluation.ranking),
+        *(_at_point(point) for point in evaluation.points),
         "## Calibration\n",
-        _calibration(assessment),
-        _recalibrated(assessment),
-        "## Beside published results\n",
-        _published(assessment, context),
-        _pneumonia(assessment, context),
-        _radiologists(assessment.radiologists),
-        "## Subgroups\n" if assessment.subgroups else "",
-        _subgroups(assessment),
-        "## How it was made\n",
-        _made(assessment.ranking, context),
+        _calibration(evaluation),
+        _recalibrated(evaluation),
+        "## Comparison with published results\n",
+        _published(evaluation, context),
+        _pneumonia(evaluation, context),
+        _radiologists(evaluation.radiologists),
+        "## Subgroups\n" if evaluation.subgroups else "",
+        _subgroups(evaluation),
+        "## Provenance\n",
+        _provenance(evaluation.ranking, context),
         "**Not a medical device.** These numbers describe a model on a research data set.\n",
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(section for section in sections if section)
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -61,19 +61,19 @@ def _list(lines: Sequence[str]) -> str:
 def _audit(audit: AuditLines | None) -> str:
     if audit is None:
         return ""
-    found = _list([f"{severity}: {text}" for severity, text in audit]) or "Nothing was found wrong.\n"
-    return f"## Audit\n\n{found}"
+    lines = _list([f"{severity}: {text}" for severity, text in audit]) or "No problems were found.\n"
+    return f"## Audit\n\n{lines}"
 
 
 def _ranking(ranking: Discrimination) -> str:
     rows = [
         (
-            each.finding.label,
-            f"{each.num_known:,}",
-            f"{each.num_positive:,}",
-            *map(short, (each.auc, each.auc_delong, each.partial_auc, each.average_precision)),
+            result.finding.label,
+            f"{result.num_known:,}",
+            f"{result.num_positive:,}",
+            *map(short, (result.auc, result.auc_delong, result.partial_auc, result.average_precision)),
         )
-        for each in ranking.findings
+        for result in ranking.findings
     ]
     means = (
         ranking.macro_auc,
@@ -93,26 +93,26 @@ def _ranking(ranking: Discrimination) -> str:
     return markdown_table(header, rows)
 
 
-def _at_point(each: AtOperatingPoint) -> str:
-    measured = each.classification
+def _at_point(point: AtOperatingPoint) -> str:
+    measured = point.classification
     rows = [
         (
-            called.finding.label,
+            finding.finding.label,
             threshold_text(threshold),
-            *(short(called.rates[rate].interval) for rate in RATES),
+            *(short(finding.rates[rate].interval) for rate in RATES),
             "/".join(
                 f"{count:,}"
                 for count in (
-                    called.confusion.true_positives,
-                    called.confusion.false_positives,
-                    called.confusion.false_negatives,
-                    called.confusion.true_negatives,
+                    finding.confusion.true_positives,
+                    finding.confusion.false_positives,
+                    finding.confusion.false_negatives,
+                    finding.confusion.true_negatives,
                 )
             ),
             f"{short(values.ppv)} at {percent(values.prevalence)}" if values else "n/a",
         )
-        for called, threshold, values in zip(
-            measured.findings, each.points.thresholds, each.predictive_values, strict=True
+        for finding, threshold, values in zip(
+            measured.findings, point.points.thresholds, point.predictive_values, strict=True
         )
     ]
     rows += [
@@ -131,20 +131,20 @@ def _at_point(each: AtOperatingPoint) -> str:
         f"Hamming loss {short(measured.hamming_loss.interval)}.\n"
     )
     return (
-        f"## At {markdown_cell(each.points.name)}\n\n{markdown_cell(each.points.describe())}.\n\n"
+        f"## At {markdown_cell(point.points.name)}\n\n{markdown_cell(point.points.describe())}.\n\n"
         f"{markdown_table(header, rows)}\n{shares}"
     )
 
 
-def _calibration(assessment: Evaluation) -> str:
-    measured = assessment.calibration
+def _calibration(evaluation: Evaluation) -> str:
+    measured = evaluation.calibration
     rows = [
         (
-            each.finding.label,
-            *map(short, (each.mean_probability, each.share_positive, each.brier, each.ece)),
+            finding.finding.label,
+            *map(short, (finding.mean_probability, finding.share_positive, finding.brier, finding.ece)),
             short(shift.prevalence) if shift else "n/a",
         )
-        for each, shift in zip(measured.findings, assessment.shift, strict=True)
+        for finding, shift in zip(measured.findings, evaluation.shift, strict=True)
     ]
     rows.append(
         (
@@ -160,15 +160,15 @@ def _calibration(assessment: Evaluation) -> str:
     return markdown_table(header, rows)
 
 
-def _recalibrated(assessment: Evaluation) -> str:
-    if not assessment.recalibrated:
-        return f"Calibrations on trial: none, for {markdown_cell(assessment.not_recalibrated)}.\n"
+def _recalibrated(evaluation: Evaluation) -> str:
+    if not evaluation.recalibrated:
+        return f"Recalibration was not tried: {markdown_cell(evaluation.not_recalibrated)}.\n"
     rows = [
         (
             "As reported",
             "",
-            short(assessment.calibration.macro_brier),
-            short(assessment.calibration.macro_ece),
+            short(evaluation.calibration.macro_brier),
+            short(evaluation.calibration.macro_ece),
         )
     ]
     rows += [
@@ -178,99 +178,107 @@ def _recalibrated(assessment: Evaluation) -> str:
             short(error.macro_brier),
             short(error.macro_ece),
         )
-        for how, error in assessment.recalibrated
+        for how, error in evaluation.recalibrated
     ]
     return markdown_table(("Probabilities", "Fitted on", "Mean Brier", "Mean ECE"), rows)
 
 
-def _pneumonia(assessment: Evaluation, context: Context) -> str:
-    ours = pneumonia_f1(assessment)
+def _pneumonia(evaluation: Evaluation, context: Context) -> str:
+    ours = pneumonia_f1(evaluation)
     if ours is None:
         return ""
-    point = assessment.primary.points
-    images = f"{assessment.ranking.num_images:,}"
+    point = evaluation.primary.points
+    images = f"{evaluation.ranking.num_images:,}"
     rows = [(f"This model at {point.name}", short(ours.interval), images, context.where)]
-    others = assessment.published_f1
-    rows += [(each.reader, short(each.f1), f"{each.num_images:,}", each.source) for each in others]
-    differs = markdown_cell(" ".join(assessment.published_f1[0].differs))
-    table = markdown_table(("Who", "F1", "Images", "Source"), rows)
-    return f"### Pneumonia, F1\n\n{table}\nNot ours to beat. {differs}\n"
+    others = evaluation.published_f1
+    rows += [(result.reader, short(result.f1), f"{result.num_images:,}", result.source) for result in others]
+    differs = markdown_cell(" ".join(evaluation.published_f1[0].differs))
+    table = markdown_table(("Reader", "F1", "Images", "Source"), rows)
+    return f"### Pneumonia, F1\n\n{table}\nNot directly comparable. {differs}\n"
 
 
-def _published(assessment: Evaluation, context: Context) -> str:
-    results = assessment.published.results
+def _published(evaluation: Evaluation, context: Context) -> str:
+    results = evaluation.published.results
     if not results:
         return f"None: {markdown_cell(why_none_published(context))}\n"
-    ours = ("**This model**", short(assessment.ranking.macro_auc), markdown_cell(context.where), "", "")
-    rows = [ours, *(_published_row(each) for each in reversed(results))]
-    return markdown_table(("Model", "Mean AUC", "Source", "Known from", "Remark"), rows)
+    ours = ("**This model**", short(evaluation.ranking.macro_auc), markdown_cell(context.where), "", "")
+    rows = [ours, *(_published_row(result) for result in reversed(results))]
+    return markdown_table(("Model", "Mean AUC", "Source", "Taken from", "Remark"), rows)
 
 
-def _published_row(each: PublishedResult) -> tuple[str, ...]:
-    grade = "the source itself" if each.grade == "read" else "an excerpt of it"
-    return each.name, short(each.auc), each.source, grade, each.remark
+def _published_row(result: PublishedResult) -> tuple[str, ...]:
+    grade = "the source" if result.grade == "read" else "an excerpt"
+    return result.name, short(result.auc), result.source, grade, result.remark
 
 
-def _radiologists(them: RadiologistEvaluation | None) -> str:
-    if them is None:
+def _radiologists(radiologists: RadiologistEvaluation | None) -> str:
+    if radiologists is None:
         return ""
-    covered = f"{them.reference.num_covered:,} of these images were read by radiologists"
+    covered = f"{radiologists.reference.num_covered:,} of these images were read by radiologists"
     heading = (
-        f"## Against radiologists' reading\n\n{covered}; calls at {markdown_cell(them.points.name)}.\n\n"
+        "## Agreement with radiologists\n\n"
+        f"{covered}; decisions at {markdown_cell(radiologists.points.name)}.\n\n"
     )
-    if them.ranking is None or them.classification is None:
+    if radiologists.ranking is None or radiologists.classification is None:
         return heading
     rows = [
         (
-            each.finding.label,
-            f"our mapping: {', '.join(part.label for part in by)}"
-            if each.finding in them.reference.mapped
-            else "itself",
-            f"{each.num_positive:,} of {each.num_known:,}",
-            short(each.auc),
-            *(short(called.rates[rate].interval) for rate in ("sensitivity", "specificity", "f1")),
+            result.finding.label,
+            f"our mapping: {', '.join(source.label for source in scored_by)}"
+            if result.finding in radiologists.reference.mapped
+            else "the same finding",
+            f"{result.num_positive:,} of {result.num_known:,}",
+            short(result.auc),
+            *(short(decisions.rates[rate].interval) for rate in ("sensitivity", "specificity", "f1")),
         )
-        for each, called, by in zip(
-            them.ranking.findings, them.classification.findings, them.reference.scored_by, strict=True
+        for result, decisions, scored_by in zip(
+            radiologists.ranking.findings,
+            radiologists.classification.findings,
+            radiologists.reference.scored_by,
+            strict=True,
         )
     ]
-    rows += [(each.finding.label, each.reason, *["n/a"] * 5) for each in them.reference.unscored]
+    rows += [
+        (result.finding.label, result.reason, *["n/a"] * 5) for result in radiologists.reference.unscored
+    ]
     header = ("Finding", "Scored by", "Positives", "AUC", "Sensitivity", "Specificity", "F1")
     return heading + markdown_table(header, rows)
 
 
-def _subgroups(assessment: Evaluation) -> str:
-    if not assessment.subgroups:
+def _subgroups(evaluation: Evaluation) -> str:
+    if not evaluation.subgroups:
         return ""
     rows = [
         (
-            f"{each.axis}: {each.name}",
-            f"{each.num_images:,}",
-            f"{each.num_patients:,}",
-            str(each.num_findings),
-            short(each.macro_auc),
-            str(each.macro_auc_gap),
+            f"{group.axis}: {group.name}",
+            f"{group.num_images:,}",
+            f"{group.num_patients:,}",
+            str(group.num_findings),
+            short(group.macro_auc),
+            str(group.macro_auc_gap),
         )
-        for each in assessment.subgroups
+        for group in evaluation.subgroups
     ]
-    return markdown_table(("Group", "Images", "Patients", "Findings", "Mean AUC", "Gap to the rest"), rows)
+    return markdown_table(
+        ("Group", "Images", "Patients", "Findings", "Mean AUC", "Difference from the rest"), rows
+    )
 
 
-def _made(ranking: Discrimination, context: Context) -> str:
+def _provenance(ranking: Discrimination, context: Context) -> str:
     model = context.model
     lines = [
         f"Data: {context.dataset}",
         f"Split: {context.where}" + (f", sha256 {context.split_sha256}" if context.split_sha256 else ""),
         f"Images: {ranking.num_images:,} of {ranking.num_patients:,} patients",
-        f"Images' sha256: {context.images_sha256}",
+        f"SHA-256 of the images: {context.images_sha256}",
         f"Model: {model.name}, {'calibrated' if model.calibrated else 'not calibrated'}",
-        f"Model's sha256: {model.bundle_sha256}",
+        f"SHA-256 of the model: {model.bundle_sha256}",
         *(f"{name}: {text}" for name, text in context.made),
         (
             "Intervals: bias-corrected bootstrap, "
             f"{ranking.resamples:,} resamples of patients, seed {ranking.seed}"
         ),
-        "Intervals of rates: Wilson's, for the number of images that vary as much as these patients do",
+        "Intervals of rates: Wilson, for the effective number of independent images",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in context.versions.items()),
     ]
     return _list(lines)

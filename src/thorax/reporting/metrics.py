@@ -1,4 +1,4 @@
-"""`metrics.json`: every number of an assessment, for programs. `docs/metrics.md` says what each key means."""
+"""`metrics.json`: every number of an evaluation, for programs. `docs/metrics.md` defines each key."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -28,9 +28,9 @@ from thorax.reporting.summary import interval_json, measure_json, number_json
 __all__ = ["metrics"]
 
 
-def metrics(assessment: Evaluation, context: Context) -> dict[str, Any]:
-    """Return the content of `metrics.json`; a value that does not exist is None."""
-    ranking = assessment.ranking
+def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
+    """Return the content of `metrics.json`; undefined values are None."""
+    ranking = evaluation.ranking
     return {
         "format": METRICS_FORMAT,
         "split": {
@@ -45,7 +45,7 @@ def metrics(assessment: Evaluation, context: Context) -> dict[str, Any]:
         "num_images": ranking.num_images,
         "num_patients": ranking.num_patients,
         "num_nih_official_test": context.num_official_test,
-        "test_tuned": assessment.test_tuned,
+        "test_tuned": evaluation.test_tuned,
         "model": {
             "name": context.model.name,
             "bundle_sha256": context.model.bundle_sha256,
@@ -59,30 +59,30 @@ def metrics(assessment: Evaluation, context: Context) -> dict[str, Any]:
             "resamples": ranking.resamples,
             "seed": ranking.seed,
         },
-        "findings": {each.finding.name: _ranked(each) for each in ranking.findings},
+        "findings": {result.finding.name: _ranked(result) for result in ranking.findings},
         "macro": _macro(ranking),
         "micro": {
             "auc": interval_json(ranking.micro_auc),
             "partial_auc": interval_json(ranking.micro_partial_auc),
             "average_precision": interval_json(ranking.micro_average_precision),
         },
-        "operating_points": [_at_point(each) for each in assessment.points],
+        "operating_points": [_at_point(point) for point in evaluation.points],
         "calibration": {
             "findings": {
-                each.finding.name: _calibration(each, shift)
-                for each, shift in zip(assessment.calibration.findings, assessment.shift, strict=True)
+                finding.finding.name: _calibration(finding, shift)
+                for finding, shift in zip(evaluation.calibration.findings, evaluation.shift, strict=True)
             },
-            "macro": _macro_calibration(assessment.calibration),
-            "prevalence_in_training": _stated(assessment.trained),
-            "recalibrated": [_recalibrated(how, error) for how, error in assessment.recalibrated],
-            "not_recalibrated": assessment.not_recalibrated or None,
+            "macro": _macro_calibration(evaluation.calibration),
+            "prevalence_in_training": _stated(evaluation.trained),
+            "recalibrated": [_recalibrated(how, error) for how, error in evaluation.recalibrated],
+            "not_recalibrated": evaluation.not_recalibrated or None,
         },
-        "subgroups": [_subgroup(each) for each in assessment.subgroups],
-        "radiologists": assessment.radiologists and _radiologists(assessment.radiologists),
+        "subgroups": [_subgroup(group) for group in evaluation.subgroups],
+        "radiologists": evaluation.radiologists and _radiologists(evaluation.radiologists),
         "published": {
-            "split_kind": assessment.published.split,
-            "results": [_published(each) for each in assessment.published.results],
-            "pneumonia_f1": [_published_f1(each) for each in assessment.published_f1],
+            "split_kind": evaluation.published.split,
+            "results": [_published(result) for result in evaluation.published.results],
+            "pneumonia_f1": [_published_f1(result) for result in evaluation.published_f1],
         },
         "made": dict(context.made),
         "warnings": list(context.warnings),
@@ -90,15 +90,15 @@ def metrics(assessment: Evaluation, context: Context) -> dict[str, Any]:
     }
 
 
-def _ranked(each: FindingDiscrimination) -> dict[str, Any]:
+def _ranked(result: FindingDiscrimination) -> dict[str, Any]:
     return {
-        "num_known": each.num_known,
-        "num_positive": each.num_positive,
-        "auc": interval_json(each.auc),
-        "auc_delong": interval_json(each.auc_delong),
-        "partial_auc": interval_json(each.partial_auc),
-        "average_precision": interval_json(each.average_precision),
-        "undefined_resamples": each.undefined_resamples,
+        "num_known": result.num_known,
+        "num_positive": result.num_positive,
+        "auc": interval_json(result.auc),
+        "auc_delong": interval_json(result.auc_delong),
+        "partial_auc": interval_json(result.partial_auc),
+        "average_precision": interval_json(result.average_precision),
+        "undefined_resamples": result.undefined_resamples,
     }
 
 
@@ -114,29 +114,29 @@ def _macro(ranking: Discrimination) -> dict[str, Any]:
     }
 
 
-def _at_point(each: AtOperatingPoint) -> dict[str, Any]:
-    points = each.points
+def _at_point(point: AtOperatingPoint) -> dict[str, Any]:
+    points = point.points
     return {
         "name": points.name,
         "rule": points.rule,
         "origin": points.origin,
         "chosen_on": points.chosen_on and _images(points.chosen_on),
         "test_tuned": points.test_tuned,
-        **_classification(each.classification),
+        **_classification(point.classification),
         "thresholds": {
             finding.name: threshold
             for finding, threshold in zip(points.findings, points.thresholds, strict=True)
         },
         "predictive_values": {
             finding.name: values and _predictive(values)
-            for finding, values in zip(points.findings, each.predictive_values, strict=True)
+            for finding, values in zip(points.findings, point.predictive_values, strict=True)
         },
     }
 
 
 def _classification(measured: Classification) -> dict[str, Any]:
     return {
-        "findings": {each.finding.name: _called(each) for each in measured.findings},
+        "findings": {finding.finding.name: _decisions(finding) for finding in measured.findings},
         "averages": {
             average: {rate: measure_json(measure) for rate, measure in rates.items()}
             for average, rates in measured.averages.items()
@@ -147,10 +147,10 @@ def _classification(measured: Classification) -> dict[str, Any]:
     }
 
 
-def _called(each: FindingClassification) -> dict[str, Any]:
+def _decisions(result: FindingClassification) -> dict[str, Any]:
     return {
-        "confusion": asdict(each.confusion),
-        **{rate: measure_json(measure) for rate, measure in each.rates.items()},
+        "confusion": asdict(result.confusion),
+        **{rate: measure_json(measure) for rate, measure in result.rates.items()},
     }
 
 
@@ -163,21 +163,21 @@ def _predictive(values: PredictiveValues) -> dict[str, Any]:
     }
 
 
-def _calibration(each: FindingCalibrationError, shift: LabelShift | None) -> dict[str, Any]:
+def _calibration(finding: FindingCalibrationError, shift: LabelShift | None) -> dict[str, Any]:
     return {
-        "num_known": each.num_known,
-        "share_positive": interval_json(each.share_positive),
-        "mean_probability": interval_json(each.mean_probability),
-        "brier": interval_json(each.brier),
-        "brier_parts": {name: number_json(value) for name, value in asdict(each.decomposition).items()},
-        "ece": interval_json(each.ece),
-        "reliability": _reliability(each),
+        "num_known": finding.num_known,
+        "share_positive": interval_json(finding.share_positive),
+        "mean_probability": interval_json(finding.mean_probability),
+        "brier": interval_json(finding.brier),
+        "brier_parts": {name: number_json(value) for name, value in asdict(finding.decomposition).items()},
+        "ece": interval_json(finding.ece),
+        "reliability": _reliability(finding),
         "estimated_prevalence": shift
         and {**interval_json(shift.prevalence), "undefined": shift.undefined or None},
     }
 
 
-def _reliability(each: FindingCalibrationError) -> list[dict[str, Any]]:
+def _reliability(finding: FindingCalibrationError) -> list[dict[str, Any]]:
     return [
         {
             "low": bin_.low,
@@ -187,7 +187,7 @@ def _reliability(each: FindingCalibrationError) -> list[dict[str, Any]]:
             "mean_probability": bin_.mean_probability,
             "share_positive": interval_json(bin_.share_positive),
         }
-        for bin_ in each.curve
+        for bin_ in finding.curve
     ]
 
 
@@ -209,12 +209,12 @@ def _recalibrated(how: Recalibration, error: CalibrationError) -> dict[str, Any]
         "temperature": calibration.temperature if isinstance(calibration, Temperature) else None,
         "platt": _platt(calibration) if isinstance(calibration, Platt) else None,
         "findings": {
-            each.finding.name: {
-                "brier": interval_json(each.brier),
-                "ece": interval_json(each.ece),
-                "reliability": _reliability(each),
+            finding.finding.name: {
+                "brier": interval_json(finding.brier),
+                "ece": interval_json(finding.ece),
+                "reliability": _reliability(finding),
             }
-            for each in error.findings
+            for finding in error.findings
         },
         "macro": _macro_calibration(error),
     }
@@ -232,7 +232,7 @@ def _platt(calibration: Platt) -> dict[str, Any]:
 
 
 def _images(images: ImageSet) -> dict[str, Any]:
-    """Return the reference to images of the data set that `metrics.json` names once."""
+    """Return an image set without its data set, which `metrics.json` names once."""
     return images.model_dump(exclude={"dataset"})
 
 
@@ -240,68 +240,71 @@ def _stated(prevalence: Mapping[Finding, StatedPrevalence]) -> dict[str, Any]:
     return {finding.name: asdict(stated) for finding, stated in prevalence.items()}
 
 
-def _subgroup(each: Subgroup) -> dict[str, Any]:
+def _subgroup(group: Subgroup) -> dict[str, Any]:
     return {
-        "axis": each.axis,
-        "group": each.name,
-        "num_images": each.num_images,
-        "num_patients": each.num_patients,
-        "macro_auc": interval_json(each.macro_auc),
-        "macro_auc_gap": interval_json(each.macro_auc_gap),
-        "num_findings": each.num_findings,
-        "findings": {finding.finding.name: _subgroup_finding(finding) for finding in each.findings},
+        "axis": group.axis,
+        "group": group.name,
+        "num_images": group.num_images,
+        "num_patients": group.num_patients,
+        "macro_auc": interval_json(group.macro_auc),
+        "macro_auc_gap": interval_json(group.macro_auc_gap),
+        "num_findings": group.num_findings,
+        "findings": {finding.finding.name: _subgroup_finding(finding) for finding in group.findings},
     }
 
 
-def _subgroup_finding(each: SubgroupFinding) -> dict[str, Any]:
+def _subgroup_finding(finding: SubgroupFinding) -> dict[str, Any]:
     intervals = ("auc", "auc_gap", "sensitivity", "sensitivity_gap")
     return {
-        "num_known": each.num_known,
-        "num_positive": each.num_positive,
-        "num_positive_patients": each.num_positive_patients,
-        **{name: interval_json(getattr(each, name)) for name in intervals},
-        "undefined_resamples": each.undefined_resamples,
+        "num_known": finding.num_known,
+        "num_positive": finding.num_positive,
+        "num_positive_patients": finding.num_positive_patients,
+        **{name: interval_json(getattr(finding, name)) for name in intervals},
+        "undefined_resamples": finding.undefined_resamples,
     }
 
 
-def _radiologists(each: RadiologistEvaluation) -> dict[str, Any]:
-    reference = each.reference
+def _radiologists(radiologists: RadiologistEvaluation) -> dict[str, Any]:
+    reference = radiologists.reference
     return {
         "num_images": reference.num_covered,
         "num_not_covered": reference.num_not_covered,
-        "operating_point": each.points.name,
-        "test_tuned": each.points.test_tuned,
+        "operating_point": radiologists.points.name,
+        "test_tuned": radiologists.points.test_tuned,
         "scored_by": {
-            finding.name: [part.name for part in by]
-            for finding, by in zip(reference.findings, reference.scored_by, strict=True)
+            finding.name: [source.name for source in scored_by]
+            for finding, scored_by in zip(reference.findings, reference.scored_by, strict=True)
         },
         "our_mapping": [finding.name for finding in reference.mapped],
-        "not_scored": {each.finding.name: each.reason for each in reference.unscored},
-        "findings": each.ranking
-        and {ranked.finding.name: _ranked(ranked) for ranked in each.ranking.findings},
-        "at_operating_point": each.classification
-        and {called.finding.name: _called(called) for called in each.classification.findings},
+        "not_scored": {unscored.finding.name: unscored.reason for unscored in reference.unscored},
+        "findings": radiologists.ranking
+        and {ranked.finding.name: _ranked(ranked) for ranked in radiologists.ranking.findings},
+        "at_operating_point": radiologists.classification
+        and {
+            decisions.finding.name: _decisions(decisions)
+            for decisions in radiologists.classification.findings
+        },
     }
 
 
-def _published(each: PublishedResult) -> dict[str, Any]:
+def _published(result: PublishedResult) -> dict[str, Any]:
     return {
-        "name": each.name,
-        "split": each.split,
-        "auc": interval_json(each.auc),
-        "source": each.source,
-        "grade": each.grade,
-        "remark": each.remark,
-        "findings": {finding.name: auc for finding, auc in each.by_finding.items()},
+        "name": result.name,
+        "split": result.split,
+        "auc": interval_json(result.auc),
+        "source": result.source,
+        "grade": result.grade,
+        "remark": result.remark,
+        "findings": {finding.name: auc for finding, auc in result.by_finding.items()},
     }
 
 
-def _published_f1(each: PublishedF1) -> dict[str, Any]:
+def _published_f1(result: PublishedF1) -> dict[str, Any]:
     return {
-        "reader": each.reader,
-        "f1": interval_json(each.f1),
-        "num_images": each.num_images,
-        "source": each.source,
-        "grade": each.grade,
-        "differs": list(each.differs),
+        "reader": result.reader,
+        "f1": interval_json(result.f1),
+        "num_images": result.num_images,
+        "source": result.source,
+        "grade": result.grade,
+        "differs": list(result.differs),
     }

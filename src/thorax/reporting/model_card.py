@@ -1,4 +1,4 @@
-"""The model card of a bundle: what it is for, what it was made of, how well it does, and where it fails.
+"""The model card of a bundle: intended use, training data, results and limits.
 
 The headings follow Mitchell et al., Model Cards for Model Reporting (2019).
 """
@@ -23,19 +23,19 @@ from thorax.reporting.summary import markdown_cell, markdown_table, short, thres
 __all__ = ["model_card", "read_card_metrics", "render_card"]
 
 _NOT_FOR = (
-    "Not a medical device: not for diagnosis, triage or treatment, for which nobody has tested it.",
+    "Not a medical device: not for diagnosis, triage or treatment, for which it was not tested.",
     "Not for lateral radiographs, other body parts, CT, or photographs of films.",
     "Not as a source of truth for labels.",
 )
 _LIMITS = (
-    "It was measured against the labels of its data set, mined from reports or not: their errors are learnt.",
-    "Figures hold for the data set and split that they name, not for another hospital or machine.",
-    "Predictive values change with how common a finding is; a threshold suits where it was chosen.",
-    "A probability says how often such images had the finding in the calibration part, and no more.",
+    "The labels of its data set, which may be mined from reports, have errors that the model learns.",
+    "Results hold for the data set and split that they name, not for another hospital or machine.",
+    "Predictive values change with prevalence; a threshold suits the images that it was chosen on.",
+    "A probability states how often such images had the finding in the part used for calibration.",
 )
 _NIH_LICENSE = (
-    "NIH ChestX-ray14 (Wang et al., CVPR 2017) was provided by the NIH Clinical Center, which puts no "
-    "restrictions on its use, and asks for a link to its download page, for the citation, and for an "
+    "NIH ChestX-ray14 (Wang et al., CVPR 2017) was provided by the NIH Clinical Center, which does not "
+    "restrict its use, and asks for a link to its download page, for the citation, and for an "
     "acknowledgement of the NIH Clinical Center."
 )
 
@@ -47,17 +47,17 @@ def model_card(
     metrics: StrPath | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Return a model card as Markdown: what a bundle is for, what it was made of, and how well it does.
+    """Return a model card as Markdown: a bundle's intended use, training data, results and limits.
 
     Args:
         bundle: A bundle, or the run that made it.
-        out: A file to write the card into; its folder is made if it is not there.
+        out: A file to write the card into; its folder is created if it does not exist.
         metrics: The metrics.json of an evaluation of this bundle; without one, the card has no results.
         overwrite: Replace the file `out`.
 
     Raises:
         BundleError: There is no bundle.
-        DataError: The metrics cannot be read or are another model's, or `out` is there already.
+        DataError: The metrics cannot be read or belong to another model, or `out` already exists.
     """
     opened = load_bundle(bundle)
     if out is not None:
@@ -73,13 +73,13 @@ def read_card_metrics(path: Path, bundle: Bundle) -> Mapping[str, Any]:
     """Read the `metrics.json` of an evaluation of this bundle.
 
     Raises:
-        DataError: It cannot be read, is no such file, or is of another model.
+        DataError: It cannot be read, is not such a file, or belongs to another model.
     """
     value = read_metrics(path)
     model = value["model"]
     if model["bundle_sha256"] != bundle.sha256:
         raise DataError(
-            f"{path} is of {model['name']} ({model['bundle_sha256'][:12]}...), and the bundle is "
+            f"{path} belongs to {model['name']} ({model['bundle_sha256'][:12]}...), and the bundle is "
             f"{bundle.manifest.name} ({bundle.sha256[:12]}...); evaluate this bundle"
         )
     return value
@@ -90,7 +90,7 @@ def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str
 
     Args:
         bundle: The model.
-        metrics: What `read_card_metrics` gave; None leaves the results out, and says so.
+        metrics: What `read_card_metrics` returned; if None, the card says that it has no results.
     """
     sections: dict[str, str] = {
         "Intended use": _bullets(_intended(bundle)),
@@ -100,14 +100,14 @@ def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str
         "Calibration and operating points": _operating(bundle),
         "Results": _results(metrics),
         "Limits": _bullets(_LIMITS),
-        "Licence of the data": _license(bundle),
+        "License of the data": _license(bundle),
     }
     body = "\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
     return f"# {markdown_cell(bundle.manifest.name)}\n\n{body}"
 
 
 def _intended(bundle: Bundle) -> Iterator[str]:
-    yield "Research on chest radiographs: for a frontal radiograph it gives a probability of each finding."
+    yield "Research on chest radiographs: it predicts the probability of each finding on a frontal image."
     yield f"Findings: {', '.join(finding.label for finding in bundle.findings)}."
 
 
@@ -115,11 +115,11 @@ def _model(bundle: Bundle) -> Iterator[str]:
     manifest = bundle.manifest
     yield f"Bundle sha256 {bundle.sha256}"
     preparation = manifest.preparation
-    yield f"Input: one grey radiograph of {preparation.size} x {preparation.size} pixels, {preparation.fit}"
+    yield f"Input: one gray radiograph of {preparation.size} x {preparation.size} pixels, {preparation.fit}"
     for number, member in enumerate(manifest.members, start=1):
-        yield f"Net {number}: {member.model.backbone}, weights sha256 {member.sha256}, {_origin(member)}"
+        yield f"Network {number}: {member.model.backbone}, weights sha256 {member.sha256}, {_origin(member)}"
     if manifest.ensemble:
-        yield f"Mean of the nets' {manifest.ensemble.mean_of}"
+        yield f"Mean of the networks' {manifest.ensemble.mean_of}"
 
 
 def _origin(member: Member) -> str:
@@ -137,7 +137,7 @@ def _data(bundle: Bundle) -> Iterator[str]:
     for member in bundle.manifest.members:
         match member.provenance:
             case Imported() as origin:
-                yield "The patients that an imported net was trained on are not known."
+                yield "The patients that an imported network was trained on are not known."
                 yield from origin.notes
             case Trained() as origin:
                 yield f"Trained on the {_part(origin.trained_on)}, store {origin.store_fingerprint}"
@@ -153,7 +153,7 @@ def _operating(bundle: Bundle) -> str:
     ]
     if points is None:
         return _bullets([*lines, "No operating points."])
-    chosen = f", chosen on the {_part(points.chosen_on)}" if points.chosen_on else "; no image chose them"
+    chosen = f", chosen on the {_part(points.chosen_on)}" if points.chosen_on else "; not chosen on any image"
     lines.append(f"Thresholds by the rule {points.rule}{chosen}")
     rows = [(_label(name), threshold_text(threshold)) for name, threshold in points.thresholds.items()]
     return f"{_bullets(lines)}\n{markdown_table(('Finding', 'Threshold'), rows)}"
@@ -161,19 +161,19 @@ def _operating(bundle: Bundle) -> str:
 
 def _results(metrics: Mapping[str, Any] | None) -> str:
     if metrics is None:
-        return "None were given: see `thorax evaluate`, and `thorax card --metrics`.\n"
+        return "Not given: see `thorax evaluate` and `thorax card --metrics`.\n"
     split, macro = metrics["split"], metrics["macro"]
     where = f"{split['name']}, {split['part']} part" if split["name"] else "split not stated"
     point = metrics["operating_points"][0]
     rows = [
         (
             _label(name),
-            f"{each['num_positive']:,} of {each['num_known']:,}",
-            _short(each["auc"]),
-            _short(each["average_precision"]),
+            f"{result['num_positive']:,} of {result['num_known']:,}",
+            _short(result["auc"]),
+            _short(result["average_precision"]),
             *(_short(point["findings"][name][rate]) for rate in ("sensitivity", "specificity", "f1")),
         )
-        for name, each in metrics["findings"].items()
+        for name, result in metrics["findings"].items()
     ]
     means = point["averages"]["macro"]
     rows.append(
@@ -187,12 +187,14 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
     )
     header = ("Finding", "Positives", "AUC", "Average precision", "Sensitivity", "Specificity", "F1")
     tuned = f"**{TUNED_MARK}**\n\n" if metrics["test_tuned"] else ""
-    told = (
+    summary = (
         f"{where}, {metrics['num_images']:,} images of {metrics['num_patients']:,} patients; 95 % intervals "
         f"by {metrics['intervals']['resamples']:,} resamples of patients; sensitivity, specificity and F1 at "
         f"{point['name']}."
     )
-    return f"{tuned}{markdown_cell(told)}\n\n{markdown_table(header, rows)}\n{_bullets(metrics['warnings'])}"
+    return (
+        f"{tuned}{markdown_cell(summary)}\n\n{markdown_table(header, rows)}\n{_bullets(metrics['warnings'])}"
+    )
 
 
 def _label(name: str) -> str:
@@ -202,9 +204,11 @@ def _label(name: str) -> str:
 def _license(bundle: Bundle) -> str:
     datasets = sorted({training.dataset for training in bundle.trainings})
     lines = [_NIH_LICENSE] if NIH_DATASET in datasets else []
-    lines += [f"{name}: ask whoever gave it." for name in datasets if name != NIH_DATASET]
+    lines += [f"{name}: ask its publisher." for name in datasets if name != NIH_DATASET]
     if not bundle.all_trained:
-        lines.append("An imported net has the licence of its source, and of the data that it was trained on.")
+        lines.append(
+            "An imported network is subject to the license of its source and of the data it was trained on."
+        )
     return _bullets(lines)
 
 

@@ -1,4 +1,4 @@
-"""The report of an assessment: `metrics.json` for programs, `report.html` and `report.md` for people."""
+"""The report of an evaluation: `metrics.json` for programs, `report.html` and `report.md` for people."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class ReportFiles:
 
     Attributes:
         metrics: All numbers, as JSON.
-        html: One page that needs no other file and no network.
+        html: One page that needs neither other files nor a network.
         markdown: The tables, for a repository or a paper's supplement.
     """
 
@@ -30,23 +30,23 @@ class ReportFiles:
 
 
 def write_report(
-    assessment: Evaluation,
+    evaluation: Evaluation,
     context: Context,
     *,
     out: Path,
     audit: AuditLines | None = None,
     gallery: Gallery | None = None,
 ) -> ReportFiles:
-    """Write `metrics.json`, `report.html` and `report.md` into `out`, each whole or not at all.
+    """Write `metrics.json`, `report.html` and `report.md` into `out`, each atomically.
 
-    The same assessment and context give the same bytes.
+    The same evaluation and context give the same bytes.
 
     Args:
-        assessment: The numbers.
-        context: What they travel with.
-        out: The folder; made if it is not there.
-        audit: What an audit found; None where there was none.
-        gallery: Examples with maps, for the page alone; None shows none.
+        evaluation: The numbers.
+        context: Their context.
+        out: The folder; created if it does not exist.
+        audit: What the audit found; None if there was none.
+        gallery: Examples with maps, for the HTML page only; None leaves them out.
 
     Raises:
         DataError: `out` is a file.
@@ -54,14 +54,14 @@ def write_report(
     refuse_file(out)
     out.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(out / "metrics.json", out / "report.html", out / "report.md")
-    write_text(files.html, render_html(assessment, context, audit=audit, gallery=gallery))
-    write_text(files.markdown, render_markdown(assessment, context, audit=audit))
-    write_json(files.metrics, metrics(assessment, context))
+    write_text(files.html, render_html(evaluation, context, audit=audit, gallery=gallery))
+    write_text(files.markdown, render_markdown(evaluation, context, audit=audit))
+    write_json(files.metrics, metrics(evaluation, context))
     return files
 
 
 def refuse_file(out: Path) -> None:
-    """Refuse to write a report where a file is.
+    """Refuse an output folder that is a file.
 
     Raises:
         DataError: `out` is a file.

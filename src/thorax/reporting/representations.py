@@ -1,4 +1,4 @@
-"""Results in a notebook: what they show of themselves, and their figures as tables of pandas."""
+"""Results in notebooks: HTML representations, and pandas tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,27 +35,29 @@ _RATES: tuple[Rate, ...] = ("sensitivity", "specificity", "ppv", "npv", "f1")
 
 
 def evaluation_html(evaluation: Evaluation, context: Context, audit: Sequence[tuple[str, str]]) -> str:
-    """Return headline and forest plot of the AUCs, the best on top, with what a reader must know.
+    """Return the headline, a forest plot of the AUCs with the best on top, and warnings.
 
     Args:
-        evaluation: The figures.
-        context: What they travel with.
-        audit: What an audit found, as severity and text; only errors and warnings are shown.
+        evaluation: The numbers.
+        context: Their context.
+        audit: Severity and text of each problem; only errors and warnings are shown.
     """
     ranking = evaluation.ranking
-    existing = sorted((each for each in ranking.findings if each.auc.exists), key=_falling_auc)
-    absent = [each.finding.label for each in ranking.findings if not each.auc.exists]
-    rows = [(each.finding.label, each.auc) for each in existing]
+    existing = sorted((result for result in ranking.findings if result.auc.exists), key=_falling_auc)
+    absent = [result.finding.label for result in ranking.findings if not result.auc.exists]
+    rows = [(result.finding.label, result.auc) for result in existing]
     mean = (f"Mean of {ranking.num_findings}", ranking.macro_auc)
-    figure = forest_svg(rows, mean, interval_axis([each.auc for each in existing]))
-    tuned = f"{TUNED_MARK}: thresholds or a calibration were chosen on these very images."
+    figure = forest_svg(rows, mean, interval_axis([result.auc for result in existing]))
+    tuned = f"{TUNED_MARK}: thresholds or a calibration were chosen on the reported images."
     return page(
         _capital(headline(ranking, context)),
         Html(figure),
         notes(
             [
-                f"AUC with 95 % intervals; the dotted line is guessing. Model {context.model.name}.",
-                f"No AUC, for want of images with or without it: {', '.join(absent)}." if absent else "",
+                f"AUC with 95 % intervals; the dotted line is chance. Model {context.model.name}.",
+                f"No AUC, because all images are positive or all negative: {', '.join(absent)}."
+                if absent
+                else "",
                 tuned if evaluation.test_tuned else "",
                 *context.warnings,
                 *(f"Audit, {severity}: {text}" for severity, text in audit if severity != "note"),
@@ -69,7 +71,7 @@ def comparison_html(comparison: Comparison, contexts: Mapping[str, Context]) -> 
 
     Args:
         comparison: The differences.
-        contexts: What the figures of each model travel with, by its name.
+        contexts: The context of each model's numbers, by its name.
     """
     context = next(iter(contexts.values()))
     tables = [
@@ -80,33 +82,35 @@ def comparison_html(comparison: Comparison, contexts: Mapping[str, Context]) -> 
             table(COMPARISON_HEADER, comparison_rows(pair)),
         )
     ]
-    warnings = [f"{name}: {text}" for name, each in contexts.items() for text in each.warnings]
+    warnings = [
+        f"{name}: {text}" for name, model_context in contexts.items() for text in model_context.warnings
+    ]
     return page(f"Comparison of {_listed(contexts)}", *tables, notes(warnings))
 
 
 def localization_html(localization: Localization, curves: Sequence[MapFaithfulness], context: Context) -> str:
-    """Return a table of how well maps point at boxes, and one of deletion and insertion if there are any.
+    """Return a table of how well maps point at boxes, and one of deletion and insertion if measured.
 
     Args:
-        localization: The figures of maps and baselines.
-        curves: Deletion and insertion, which may be empty.
-        context: What the figures travel with.
+        localization: The results of maps and baselines.
+        curves: Deletion and insertion; may be empty.
+        context: The context of the numbers.
     """
     boxes = f"{localization.num_pairs:,} boxes of {localization.num_patients:,} patients"
-    more = [table(CURVES_HEADER, curves_rows(curves))] if curves else []
+    faithfulness = [table(CURVES_HEADER, curves_rows(curves))] if curves else []
     return page(
         f"Localization: {context.where}, {boxes}",
         table(TABLE_HEADER, table_rows(localization)),
-        *more,
+        *faithfulness,
         notes(context.warnings),
     )
 
 
 def learning_curves_svg(events: Iterable[Mapping[str, Any]], *, chosen: int) -> str:
-    """Return the loss of training and validation and the mean AUC on validation, over the epochs.
+    """Return training loss, validation loss and the mean AUC on validation over the epochs, as SVG.
 
     Args:
-        events: A run's log, as `read_log` gives it.
+        events: A run's log, as `read_log` returns it.
         chosen: The chosen epoch, counted from 1.
     """
     epochs = [event for event in events if event.get("event") == "epoch"]
@@ -119,14 +123,14 @@ def learning_curves_svg(events: Iterable[Mapping[str, Any]], *, chosen: int) -> 
     return epochs_svg(panels, chosen=chosen)
 
 
-# ---- tables of pandas --------------------------------------------------------------------------
+# ---- pandas tables -----------------------------------------------------------------------------
 
 
 def frame(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
-    """Return a table of pandas.
+    """Return a pandas table.
 
     Args:
-        columns: Values by the name of the column.
+        columns: The values of each column, by its name.
 
     Raises:
         MissingExtra: pandas is not installed.
@@ -137,42 +141,44 @@ def frame(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
 
 
 def evaluation_columns(evaluation: Evaluation) -> dict[str, Sequence[Any]]:
-    """Return a row for each finding: AUC, average precision, and the rates at the first operating point."""
+    """Return one row per finding: AUC, average precision, and the rates at the first operating point."""
     findings = evaluation.ranking.findings
-    called = evaluation.primary.classification.findings
+    classified = evaluation.primary.classification.findings
     columns: dict[str, Sequence[Any]] = {
-        "finding": [each.finding.name for each in findings],
-        "images": [each.num_known for each in findings],
-        "positives": [each.num_positive for each in findings],
-        **_interval_columns("auc", [each.auc for each in findings]),
-        **_interval_columns("average_precision", [each.average_precision for each in findings]),
+        "finding": [result.finding.name for result in findings],
+        "images": [result.num_known for result in findings],
+        "positives": [result.num_positive for result in findings],
+        **_interval_columns("auc", [result.auc for result in findings]),
+        **_interval_columns("average_precision", [result.average_precision for result in findings]),
         "threshold": list(evaluation.primary.points.thresholds),
     }
     for rate in _RATES:
-        columns |= _interval_columns(rate, [each.rates[rate].interval for each in called])
+        columns |= _interval_columns(rate, [finding.rates[rate].interval for finding in classified])
     return columns
 
 
 def comparison_columns(comparison: Comparison) -> dict[str, Sequence[Any]]:
-    """Return a row for each pair of models and finding: both AUCs, their difference, and p values."""
-    rows = [(pair, each) for pair in comparison.pairs for each in pair.findings]
+    """Return one row per pair of models and finding: both AUCs, their difference, and p values."""
+    rows = [(pair, row) for pair in comparison.pairs for row in pair.findings]
     return {
         "model": [pair.model for pair, _ in rows],
         "baseline": [pair.baseline for pair, _ in rows],
-        "finding": [each.finding.name for _, each in rows],
-        "model_auc": [each.auc.model_auc for _, each in rows],
-        "baseline_auc": [each.auc.baseline_auc for _, each in rows],
-        **_interval_columns("difference", [each.auc.difference for _, each in rows]),
-        "p": [each.auc.p for _, each in rows],
-        "p_adjusted": [each.auc.p_adjusted for _, each in rows],
-        "delong_p_adjusted": [each.auc.delong_p_adjusted for _, each in rows],
+        "finding": [row.finding.name for _, row in rows],
+        "model_auc": [row.auc.model_auc for _, row in rows],
+        "baseline_auc": [row.auc.baseline_auc for _, row in rows],
+        **_interval_columns("difference", [row.auc.difference for _, row in rows]),
+        "p": [row.auc.p for _, row in rows],
+        "p_adjusted": [row.auc.p_adjusted for _, row in rows],
+        "delong_p_adjusted": [row.auc.delong_p_adjusted for _, row in rows],
     }
 
 
 def localization_columns(localization: Localization) -> dict[str, Sequence[Any]]:
-    """Return a row for each kind of map and finding: how often it points into the box, and their overlap."""
+    """Return one row per kind of map and finding: how often it points into the box, and their overlap."""
     maps: tuple[MapScores, ...] = (*localization.methods, *localization.baselines)
-    rows = [(each.name, finding, scores) for each in maps for finding, scores in each.by_finding.items()]
+    rows = [
+        (scores.name, finding, scores) for scores in maps for finding, scores in scores.by_finding.items()
+    ]
     return {
         "map": [name for name, _, _ in rows],
         "finding": [finding.name for _, finding, _ in rows],
@@ -190,8 +196,8 @@ def _interval_columns(name: str, intervals: Sequence[Interval]) -> dict[str, Seq
     }
 
 
-def _falling_auc(each: FindingDiscrimination) -> tuple[float, str]:
-    return -each.auc.value, each.finding.name
+def _falling_auc(result: FindingDiscrimination) -> tuple[float, str]:
+    return -result.auc.value, result.finding.name
 
 
 def _listed(names: Iterable[str]) -> str:

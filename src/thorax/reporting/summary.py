@@ -1,4 +1,4 @@
-"""The few numbers that come first: one sentence, and tables for a terminal."""
+"""The summary of an evaluation, and how its numbers are written in text, Markdown and JSON."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from thorax.evaluation.statistics.intervals import Interval
 
 __all__ = [
     "ACCURACY_HEADER",
-    "CALLS_HEADER",
+    "DECISIONS_HEADER",
     "SUMMARY_HEADER",
     "accuracy_rows",
     "bare_ends",
-    "call_rows",
-    "calls_title",
+    "decision_rows",
+    "decisions_title",
     "headline",
     "interval_json",
     "markdown_cell",
@@ -35,12 +35,12 @@ __all__ = [
 
 
 def number_json(number: float) -> float | None:
-    """Return a number, None where it does not exist."""
+    """Return a number; None for NaN."""
     return None if math.isnan(number) else number
 
 
 def interval_json(interval: Interval) -> dict[str, float | None]:
-    """Return value, low and high."""
+    """Return value, low and high; None for what is NaN."""
     return {
         name: number_json(number)
         for name, number in (("value", interval.value), ("low", interval.low), ("high", interval.high))
@@ -48,7 +48,7 @@ def interval_json(interval: Interval) -> dict[str, float | None]:
 
 
 def measure_json(measure: Measure) -> dict[str, float | int | None]:
-    """Return value, low and high, what they are over, and the resamples that are undefined."""
+    """Return value, low and high, how many they average over, and the number of undefined resamples."""
     return {
         **interval_json(measure.interval),
         "over": measure.over,
@@ -57,7 +57,7 @@ def measure_json(measure: Measure) -> dict[str, float | int | None]:
 
 
 def short(interval: Interval) -> str:
-    """Write ".671 (.616-.715)": five columns of these fit the 80 of a terminal."""
+    """Write ".671 (.616-.715)": five columns of these fit a terminal of 80 characters."""
     if not interval.exists:
         return "n/a"
     value, low, high = (_bare(number) for number in (interval.value, interval.low, interval.high))
@@ -65,7 +65,7 @@ def short(interval: Interval) -> str:
 
 
 def bare_ends(interval: Interval) -> str:
-    """Write ".616 to .715", "n/a" where there are no ends."""
+    """Write ".616 to .715"; "n/a" if there are no ends."""
     return "n/a" if math.isnan(interval.low) else f"{_bare(interval.low)} to {_bare(interval.high)}"
 
 
@@ -78,19 +78,19 @@ def percent(share: float) -> str:
 
 
 def threshold_text(threshold: float | None) -> str:
-    """Write a threshold with three digits that say something; "none" where there is none."""
+    """Write a threshold with three significant digits; "none" if there is none."""
     return "none" if threshold is None else f"{threshold:.3g}"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown; the first column is text, the others are numbers."""
+    """Return a Markdown table; the first column is aligned left, the others right."""
     ruler = ["---", *["---:"] * (len(header) - 1)]
     lines = [[markdown_cell(cell) for cell in row] for row in (header, *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ruler, *lines[1:])) + "\n"
 
 
 def markdown_cell(text: str) -> str:
-    """Return text that neither ends a cell nor is read as HTML."""
+    """Return text escaped so that it neither ends a cell nor is read as HTML."""
     folded = " ".join(text.split())
     return folded.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -100,116 +100,116 @@ def _bare(number: float) -> str:
 
 
 SUMMARY_HEADER = ("Finding", "Images", "Positives", "AUC (95 %)", "AP (95 %)")
-"""What the columns of `summary_rows` are called; AP is average precision."""
+"""Headings of the columns of `summary_rows`; AP is average precision."""
 
-CALLS_HEADER = ("Finding", "Threshold", "Sensitivity", "Specificity", "F1")
-"""What the columns of `call_rows` are called."""
+DECISIONS_HEADER = ("Finding", "Threshold", "Sensitivity", "Specificity", "F1")
+"""Headings of the columns of `decision_rows`."""
 
-ACCURACY_HEADER = ("Finding", "Accuracy", "Calling nothing")
-"""What the columns of `accuracy_rows` are called; the last is that of calling no image."""
+ACCURACY_HEADER = ("Finding", "Accuracy", "Accuracy, all negative")
+"""Headings of the columns of `accuracy_rows`; the last is the accuracy of predicting no positives."""
 
-_CALLS: Final[tuple[Rate, ...]] = ("sensitivity", "specificity", "f1")
-_ACCURACIES: Final[tuple[Rate, ...]] = ("accuracy", "all_negative_accuracy")
+_DECISION_RATES: Final[tuple[Rate, ...]] = ("sensitivity", "specificity", "f1")
+_ACCURACY_RATES: Final[tuple[Rate, ...]] = ("accuracy", "all_negative_accuracy")
 
 
-def headline(evaluation: Discrimination, context: Context) -> str:
-    """Return the macro AUC in one sentence, with all that it must travel with."""
-    mean = evaluation.macro_auc
-    plural = "" if evaluation.num_findings == 1 else "s"
-    over = f"mean AUC over {evaluation.num_findings} finding{plural}"
-    number = f"{over} {mean.value:.3f} (95 % interval {mean.ends})" if mean.exists else "mean AUC n/a"
-    share = official_test_share(evaluation, context)
+def headline(ranking: Discrimination, context: Context) -> str:
+    """Return the macro AUC in one sentence, with its interval, split and number of images and patients."""
+    mean = ranking.macro_auc
+    plural = "" if ranking.num_findings == 1 else "s"
+    name = f"mean AUC over {ranking.num_findings} finding{plural}"
+    number = f"{name} {mean.value:.3f} (95 % interval {mean.ends})" if mean.exists else "mean AUC n/a"
+    share = official_test_share(ranking, context)
     return (
-        f"{number}: {context.where}, {evaluation.num_images:,} images "
-        f"of {evaluation.num_patients:,} patients{f'; {share}' if share else ''}"
+        f"{number}: {context.where}, {ranking.num_images:,} images "
+        f"of {ranking.num_patients:,} patients{f'; {share}' if share else ''}"
     )
 
 
-def official_test_share(evaluation: Discrimination, context: Context) -> str:
-    """Say how many of the images are in NIH's official test; "" with a stated split, or for other data."""
+def official_test_share(ranking: Discrimination, context: Context) -> str:
+    """Say how many images are in NIH's official test; "" if a split is named, or for other data."""
     if context.split or context.num_official_test is None:
         return ""
-    return f"{context.num_official_test:,} of the {evaluation.num_images:,} are in NIH's official test"
+    return f"{context.num_official_test:,} of the {ranking.num_images:,} are in NIH's official test"
 
 
-def pneumonia_f1(assessment: Evaluation) -> Measure | None:
-    """Return F1 of pneumonia at the first operating point, to stand beside published ones; None without."""
-    if not assessment.published_f1:
+def pneumonia_f1(evaluation: Evaluation) -> Measure | None:
+    """Return F1 of pneumonia at the first operating point, if there are published ones; otherwise None."""
+    if not evaluation.published_f1:
         return None
     return next(
-        each.rates["f1"]
-        for each in assessment.primary.classification.findings
-        if each.finding == assessment.published_f1[0].finding
+        finding.rates["f1"]
+        for finding in evaluation.primary.classification.findings
+        if finding.finding == evaluation.published_f1[0].finding
     )
 
 
 def why_none_published(context: Context) -> str:
-    """Say why no published result stands beside a measurement, as a sentence."""
+    """Say why no published results are shown, as a sentence."""
     if not context.split:
         return "the split is not stated, and the same model scores about 3 points more on a random one."
     if not context.whole_part:
-        return "published results are of the whole part, and these are only some of its images."
-    return "nobody has published results on this part that we know of."
+        return "published results cover the whole part, and these are only some of its images."
+    return "we know of no published results on this part."
 
 
-def summary_rows(evaluation: Discrimination) -> list[tuple[str, ...]]:
-    """Return the table of findings as text, in the columns of `SUMMARY_HEADER`; the last row is the mean.
+def summary_rows(ranking: Discrimination) -> list[tuple[str, ...]]:
+    """Return one row per finding, and a last one with the mean; see `SUMMARY_HEADER`.
 
-    The mean's row says over how many findings it is taken; what does not exist is "n/a".
+    The last row states how many findings it averages; undefined numbers are "n/a".
     """
     rows: list[tuple[str, ...]] = [
         (
-            each.finding.label,
-            f"{each.num_known:,}",
-            f"{each.num_positive:,}",
-            short(each.auc),
-            short(each.average_precision),
+            result.finding.label,
+            f"{result.num_known:,}",
+            f"{result.num_positive:,}",
+            short(result.auc),
+            short(result.average_precision),
         )
-        for each in evaluation.findings
+        for result in ranking.findings
     ]
     rows.append(
         (
-            f"Mean of {evaluation.num_findings}",
-            f"{evaluation.num_images:,}",
+            f"Mean of {ranking.num_findings}",
+            f"{ranking.num_images:,}",
             "",
-            short(evaluation.macro_auc),
-            short(evaluation.macro_average_precision),
+            short(ranking.macro_auc),
+            short(ranking.macro_average_precision),
         )
     )
     return rows
 
 
-def calls_title(each: AtOperatingPoint) -> str:
-    """Return the name of an operating point and where its thresholds come from."""
-    return f"At {each.points.name} ({each.points.describe()})"
+def decisions_title(point: AtOperatingPoint) -> str:
+    """Return the name of an operating point and the origin of its thresholds."""
+    return f"At {point.points.name} ({point.points.describe()})"
 
 
-def call_rows(each: AtOperatingPoint) -> list[tuple[str, ...]]:
-    """Return what the calls are worth, in the columns of `CALLS_HEADER`; the last row is the mean."""
-    texts = [threshold_text(threshold) for threshold in each.points.thresholds]
-    rows = _rate_rows(each, _CALLS)
+def decision_rows(point: AtOperatingPoint) -> list[tuple[str, ...]]:
+    """Return the rates of each finding's decisions, and a last row with the mean; see `DECISIONS_HEADER`."""
+    texts = [threshold_text(threshold) for threshold in point.points.thresholds]
+    rows = _rate_rows(point, _DECISION_RATES)
     return [(row[0], text, *row[1:]) for row, text in zip(rows, [*texts, ""], strict=True)]
 
 
-def accuracy_rows(each: AtOperatingPoint) -> list[tuple[str, ...]]:
-    """Return accuracy beside its baseline, in the columns of `ACCURACY_HEADER`; the last row is the mean."""
-    return _rate_rows(each, _ACCURACIES)
+def accuracy_rows(point: AtOperatingPoint) -> list[tuple[str, ...]]:
+    """Return accuracy beside its baseline, and a last row with the mean; see `ACCURACY_HEADER`."""
+    return _rate_rows(point, _ACCURACY_RATES)
 
 
 def summary_tables(
     evaluation: Evaluation, context: Context
 ) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """Return title, header and rows of the tables for a terminal: ranking, calls, accuracy."""
+    """Return title, header and rows of the tables for a terminal: ranking, decisions, accuracy."""
     ranking, primary = evaluation.ranking, evaluation.primary
     return [
         (headline(ranking, context), SUMMARY_HEADER, summary_rows(ranking)),
-        (calls_title(primary), CALLS_HEADER, call_rows(primary)),
+        (decisions_title(primary), DECISIONS_HEADER, decision_rows(primary)),
         (f"At {primary.points.name}", ACCURACY_HEADER, accuracy_rows(primary)),
     ]
 
 
-def _rate_rows(each: AtOperatingPoint, rates: Sequence[Rate]) -> list[tuple[str, ...]]:
-    measured = each.classification
+def _rate_rows(point: AtOperatingPoint, rates: Sequence[Rate]) -> list[tuple[str, ...]]:
+    measured = point.classification
     means = measured.averages["macro"]
     return [
         *(

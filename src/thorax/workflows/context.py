@@ -67,7 +67,7 @@ def unknown_training(bundle: Bundle, store: Store) -> tuple[str, ...]:
         "recognised."
         if foreign
         else "",
-        "Which patients an imported net was trained on is not known: they may be among these."
+        "It is not known which patients an imported network was trained on; some may be among these."
         if not bundle.all_trained
         else "",
     ]

@@ -289,7 +289,7 @@ def read_part(
             raise DataError(f"no predicted image has view {selection.view}; leave out `view`")
         cohort, probabilities = cohort.take(rows), probabilities[rows]
     notes = (
-        "Which patients this model was trained on is not known: they may be among these.",
+        "It is not known which patients this model was trained on; some may be among these.",
         *omitted,
         *measured.warnings,
         official_test_warning(split, measured.part, len(cohort.images)) if split else "",
