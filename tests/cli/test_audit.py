@@ -32,8 +32,8 @@ def test_a_clean_store_exits_with_zero(work):
     result = run(work, "--split", "folder-official")
     assert "0 errors, 0 warnings" in result.stdout
     assert "Prevalence by part" in result.stdout
-    assert "looked at: " in result.stdout
-    assert "not looked at: predictions: not given" in result.stdout
+    assert "checked: " in result.stdout
+    assert "not checked: predictions: not given" in result.stdout
 
 
 def test_an_error_exits_with_one_and_says_what_to_do(work):

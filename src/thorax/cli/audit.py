@@ -1,4 +1,4 @@
-"""`thorax audit`: what is wrong with a split, a store and what a model made of them."""
+"""`thorax audit`: check a split, a store and a model's results for errors."""
 
 import json
 from pathlib import Path
@@ -14,34 +14,36 @@ __all__ = ["audit"]
 
 def audit(
     store: Annotated[Path, typer.Argument(help="A store with the images and labels.")],
-    split: Annotated[str, typer.Option(help="Name of the split, or file:PATH of a list.")] = "",
-    part: Annotated[str, typer.Option(help="The part that is measured.")] = "test",
-    train_list: Annotated[Path | None, typer.Option(help="Images of training, instead of --split.")] = None,
-    val_list: Annotated[Path | None, typer.Option(help="Images of validation.")] = None,
-    test_list: Annotated[Path | None, typer.Option(help="Images of the test.")] = None,
+    split: Annotated[str, typer.Option(help="Name of the split, or file:PATH of a list with parts.")] = "",
+    part: Annotated[str, typer.Option(help="The part that is evaluated.")] = "test",
+    train_list: Annotated[
+        Path | None, typer.Option(help="List of training images, instead of --split.")
+    ] = None,
+    val_list: Annotated[Path | None, typer.Option(help="List of validation images.")] = None,
+    test_list: Annotated[Path | None, typer.Option(help="List of test images.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="CSV of a model's probabilities.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle, or the run that made it.")] = None,
-    metrics: Annotated[Path | None, typer.Option(help="A metrics.json of `thorax evaluate`.")] = None,
-    boxes: Annotated[Path | None, typer.Option(help="CSV of boxes; the store's own if not given.")] = None,
-    pixels: Annotated[bool, typer.Option(help="Look for equal and near images.")] = True,
+    metrics: Annotated[Path | None, typer.Option(help="metrics.json of `thorax evaluate`.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="CSV of boxes; default: the store's.")] = None,
+    pixels: Annotated[bool, typer.Option(help="Search for identical and nearly identical images.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Look for every fault that leaves a trace; exit code 1 where figures would be wrong."""
+    """Check for every error that can be detected; exit code 1 if results would be wrong."""
     from thorax.cli.console import progress_bars
-    from thorax.workflows.audit import audit as look
+    from thorax.workflows.audit import audit as run_audit
 
     files = {"train": train_list, "val": val_list, "test": test_list}
     lists = {name: file for name, file in files.items() if file is not None}
     with progress_bars() as progress:
-        found = look(
+        report = run_audit(
             store, split=split, lists=lists, part=part, predictions=predictions, bundle=bundle,
             metrics=metrics, boxes=boxes, pixels=pixels, progress=progress,
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(report.as_json(), indent=1, ensure_ascii=False))
     else:
-        _print(found)
-    if found.failed:
+        _print(report)
+    if report.failed:
         raise typer.Exit(1)
 
 
@@ -57,6 +59,6 @@ def _print(audit: "Audit") -> None:
         for example in problem.examples:
             typer.echo(f"    {example}")
         typer.echo(f"    -> {problem.remedy}")
-    typer.echo(f"looked at: {'; '.join(audit.checked)}")
+    typer.echo(f"checked: {'; '.join(audit.checked)}")
     for line in audit.unchecked:
-        typer.echo(f"not looked at: {line}")
+        typer.echo(f"not checked: {line}")

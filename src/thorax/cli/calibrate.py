@@ -1,4 +1,4 @@
-"""`thorax calibrate`: temperature and operating points of any bundle, fitted on validation."""
+"""`thorax calibrate`: fit calibration and operating points of a bundle on validation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,21 +15,23 @@ __all__ = ["calibrate", "print_calibrated"]
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
-    store: Annotated[Path, typer.Option(help="A store prepared as the bundle wants it.")],
+    store: Annotated[Path, typer.Option(help="A store prepared as the bundle requires.")],
     out: Annotated[Path, typer.Option(help="Folder of the calibrated bundle.")],
-    split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
-    kind: Annotated[CalibrationKind, typer.Option(help="One temperature, or Platt's for each finding.")] = (
+    split: Annotated[str, typer.Option(help="Name of the split; default: the bundle's.")] = "",
+    kind: Annotated[CalibrationKind, typer.Option(help="One temperature, or Platt scaling by finding.")] = (
         "temperature"
     ),
-    rule: Annotated[OperatingPointRule, typer.Option(help="How thresholds are chosen.")] = "f1-optimal",
+    rule: Annotated[
+        OperatingPointRule, typer.Option(help="Rule that chooses the thresholds.")
+    ] = "f1-optimal",
     test_time: Annotated[
         list[str] | None,
-        typer.Option(help="Change the views that are averaged, such as flip=true or scales=[1.0,1.1]."),
+        typer.Option(help="Override test-time augmentation, e.g. flip=true or scales=[1.0,1.1]."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Fit calibration and operating points on the validation part. Patients of training are refused."""
+    """Fit calibration and operating points on validation. Patients used for training are refused."""
     from thorax.cli.console import progress_bars
     from thorax.workflows.bundles import calibrate as calibrate_bundle
 
@@ -50,17 +52,18 @@ def calibrate(
 
 
 def print_calibrated(written: "WrittenBundle") -> None:
-    """Print what was fitted, and on what."""
+    """Print the calibration and the images that it was fitted on."""
     manifest = written.bundle.manifest
     calibration, points = manifest.calibration, manifest.operating_points
     assert calibration is not None
     assert points is not None
     for notice in written.notices:
         typer.echo(f"note: {notice}", err=True)
-    on = calibration.fitted_on
+    fitted_on = calibration.fitted_on
     chosen = sum(threshold is not None for threshold in points.thresholds.values())
     typer.echo(
         f"{calibration}, {chosen} of {len(points.thresholds)} thresholds "
-        f"({points.rule}), fitted on the {on.part} part of {on.split} ({on.num_images:,} images of "
-        f"{on.num_patients:,} patients)\nbundle: {written.bundle.folder}"
+        f"({points.rule}), fitted on the {fitted_on.part} part of {fitted_on.split} "
+        f"({fitted_on.num_images:,} images of {fitted_on.num_patients:,} patients)\n"
+        f"bundle: {written.bundle.folder}"
     )

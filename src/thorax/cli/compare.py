@@ -1,4 +1,4 @@
-"""`thorax compare`: how models differ on the same images."""
+"""`thorax compare`: compare models on the same images."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,23 +11,25 @@ __all__ = ["compare"]
 
 
 def compare(
-    models: Annotated[list[Path], typer.Argument(help="Bundles, or CSVs of any model's probabilities.")],
+    models: Annotated[list[Path], typer.Argument(help="Bundles, or CSVs of any model's predictions.")],
     out: Annotated[Path, typer.Option(help="Folder for comparison.json and comparison.md.")],
-    store: Annotated[Path | None, typer.Option(help="A store prepared as the bundles want it.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="NIH's label file, where all are CSVs.")] = None,
-    logits: Annotated[bool, typer.Option("--logits", help="The CSVs hold logits.")] = False,
-    split: Annotated[str, typer.Option(help="Name of the split; a bundle's own if not given.")] = "",
-    part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
-    view: Annotated[Literal["PA", "AP"] | None, typer.Option(help="Only images of this view.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="The model that others are compared with.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A store prepared as the bundles require.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="NIH's label file, if all models are CSVs.")] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="The CSVs contain logits.")] = False,
+    split: Annotated[str, typer.Option(help="Name of the split; default: the bundles'.")] = "",
+    part: Annotated[str, typer.Option(help="Part of the split: train, val or test.")] = "test",
+    view: Annotated[
+        Literal["PA", "AP"] | None, typer.Option(help="Use only images of this view position.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Compare the others with this model; default: all pairs.")
+    ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the files of an earlier comparison.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing comparison.")] = False,
 ) -> None:
-    """Compare models on the same images, with paired intervals and p values. Other images are refused."""
+    """Compare models with paired intervals and p values. All must be evaluated on the same images."""
     one_blas_thread()
     from thorax.atomic_io import refuse_existing
     from thorax.cli.console import print_table, progress_bars
@@ -38,7 +40,9 @@ def compare(
     if len(set(models)) <= 1:
         raise typer.BadParameter("give at least two different models")
     if (store is None) == (labels is None):
-        raise typer.BadParameter("give --store, which has the labels too, or --labels for CSVs alone")
+        raise typer.BadParameter(
+            "give --store, which also has the labels, or --labels if all models are CSVs"
+        )
     with progress_bars() as progress:
         result = measure(
             models, store=store, labels=labels, logits=logits, split=split, part=part, view=view,

@@ -1,10 +1,10 @@
-"""What the verbs share on the terminal: progress bars on standard error, tables on standard output."""
+"""Terminal output that the verbs share: progress bars on standard error, tables on standard output."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,36 +16,45 @@ from thorax.progress import Progress, ProgressCallback
 __all__ = ["print_table", "progress_bars"]
 
 _MAX_BARS: Final = 4
-"""Bars on the screen at once: a run of a hundred epochs shows the latest."""
+"""Bars on the screen at once: of a hundred epochs, the latest are shown."""
+
+_BAR_WIDTH: Final = 8
+"""Columns of a bar: with the stage, the loss and the time left of a run, a line fits 80 columns."""
+
+_FILE_WIDTH: Final = 120
+"""Columns of a line that goes to a file or pipe, which has no width of its own."""
 
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
-    """Draw a bar for each stage of some work, with its rate and the time left; yield what is to be called."""
-    # Only here: `predict` prints a table, and this takes 20 ms to import.
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+    """Draw a bar per stage, with its rate and the time left; yield the callback that updates them.
+
+    A terminal of 80 columns shows a stage in one line; a file or pipe gets only the last state of each.
+    """
+    # Imported here, because it takes 20 ms and `predict` prints only a table.
+    from rich.progress import BarColumn, TaskID, TextColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:,.0f} {task.fields[unit]}/s"),
-        TextColumn("{task.fields[left]} left"),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(_BAR_WIDTH, table_column=Column(no_wrap=True)),
+        *(
+            TextColumn(f"{{task.fields[{name}]}}", table_column=Column(no_wrap=True, justify="right"))
+            for name in ("share", "rate", "left")
+        ),
+        TextColumn("{task.fields[detail]}", table_column=Column()),  # wraps on a narrow terminal
     )
-    # On a terminal, what is printed meanwhile goes above the bars; to a file, where it belongs.
-    bars = Bars(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+    console = Console(stderr=True)
+    if not console.is_terminal:  # no width to keep to
+        console.width = max(console.width, _FILE_WIDTH)
+    # On a terminal, what is printed meanwhile appears above the bars; a file gets it unchanged.
+    bars = Bars(*columns, console=console, redirect_stdout=sys.stdout.isatty())
     tasks: dict[str, TaskID] = {}
 
     def update(now: Progress) -> None:
         bars.start()
-        fields: dict[str, Any] = {
-            "rate": now.rate,
-            "unit": now.unit,
-            "left": "..." if now.remaining is None else str(timedelta(seconds=round(now.remaining))),
-            "detail": now.detail,
-        }
+        fields = _fields(now)
         if now.stage not in tasks:
             tasks[now.stage] = bars.add_task(now.stage, total=None, **fields)
             if len(tasks) > _MAX_BARS:
@@ -59,10 +68,18 @@ def progress_bars() -> Iterator[ProgressCallback]:
             bars.stop()
 
 
+def _fields(now: Progress) -> dict[str, str]:
+    """Return the texts of the columns behind a bar: "50%", "90/s", "0:00:12", "loss 0.1"."""
+    remaining = f"{timedelta(seconds=round(now.remaining))}" if now.remaining else ""
+    rate = f"{now.rate:,.0f}/s" if now.rate else ""
+    share = f"{now.done / now.total:.0%}" if now.total else ""
+    return {"share": share, "rate": rate, "left": remaining, "detail": now.detail}
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print a table; the first column is text, the others are numbers."""
     console = Console()
-    # Text, not markup: a file may be called patient[1].png. Not wrapped: its path is there to be copied.
+    # Text, not markup: a file may be called patient[1].png. Not wrapped: its path may be copied.
     if title:
         console.print(Text(title), soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

@@ -1,4 +1,4 @@
-"""`thorax ensemble`: several bundles as one."""
+"""`thorax ensemble`: combine several bundles into one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +13,18 @@ __all__ = ["ensemble"]
 def ensemble(
     bundles: Annotated[list[Path], typer.Argument(help="Two or more bundles, or the runs that made them.")],
     out: Annotated[Path, typer.Option(help="Folder of the ensemble's bundle.")],
-    name: Annotated[str, typer.Option(help="What the ensemble is called.")] = "ensemble",
+    name: Annotated[str, typer.Option(help="Name of the ensemble.")] = "ensemble",
     mean_of: Annotated[MeanOf, typer.Option("--mean", help="What is averaged.")] = "probabilities",
     store: Annotated[
-        Path | None, typer.Option(help="A store to calibrate it on; without one it stays uncalibrated.")
+        Path | None, typer.Option(help="A store to calibrate it on; default: not calibrated.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Name of the split; the members' own if not given.")] = "",
+    split: Annotated[str, typer.Option(help="Name of the split; default: the members'.")] = "",
     weights: Annotated[MemberWeights, typer.Option(help="Equal weights, or fitted on validation.")] = "equal",
-    rule: Annotated[OperatingPointRule, typer.Option(help="How thresholds are chosen.")] = "f1-optimal",
+    rule: Annotated[
+        OperatingPointRule, typer.Option(help="Rule that chooses the thresholds.")
+    ] = "f1-optimal",
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Average the outputs of several bundles; weights and calibration are fitted on validation."""
     from thorax.cli.calibrate import print_calibrated
@@ -44,10 +46,10 @@ def ensemble(
             progress=progress,
         )
     if store is None:
-        typer.echo(f"not calibrated: fit it with thorax calibrate {out} --store ... --out ...\nbundle: {out}")
+        typer.echo(f"not calibrated: run thorax calibrate {out} --store ... --out ...\nbundle: {out}")
         return
     averaged = written.bundle.manifest.ensemble
     assert averaged is not None
-    shares = ", ".join(f"{weight:.3f}" for weight in averaged.weights)
-    typer.echo(f"{len(averaged.weights)} members, mean of {averaged.mean_of}, weights {shares}")
+    weight_texts = ", ".join(f"{weight:.3f}" for weight in averaged.weights)
+    typer.echo(f"{len(averaged.weights)} members, mean of {averaged.mean_of}, weights {weight_texts}")
     print_calibrated(written)

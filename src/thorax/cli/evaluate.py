@@ -1,4 +1,4 @@
-"""`thorax evaluate`: a bundle, or any model's predictions, on one part of a split, with a whole report."""
+"""`thorax evaluate`: evaluate a bundle or any model's predictions on one part of a split, with a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,41 +18,48 @@ __all__ = ["evaluate"]
 def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html and report.md.")],
     bundle: Annotated[Path | None, typer.Argument(help="A bundle, or the run that made it.")] = None,
-    store: Annotated[Path | None, typer.Option(help="A store prepared as the bundle wants it.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="CSV of any model's probabilities.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A store prepared as the bundle requires.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="CSV of any model's predictions, instead of a bundle.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="NIH's label file, for --predictions.")] = None,
     validation: Annotated[
         Path | None,
-        typer.Option(help="CSV of validation predictions: thresholds, calibration."),
+        typer.Option(help="CSV of predictions on validation images, for thresholds and calibration."),
     ] = None,
-    logits: Annotated[bool, typer.Option("--logits", help="The predictions are logits.")] = False,
-    split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
-    part: Annotated[str, typer.Option(help="Part of the split.")] = "test",
-    view: Annotated[Literal["PA", "AP"] | None, typer.Option(help="Only images of this view.")] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="The CSVs contain logits.")] = False,
+    split: Annotated[str, typer.Option(help="Name of the split; default: the bundle's.")] = "",
+    part: Annotated[str, typer.Option(help="Part of the split: train, val or test.")] = "test",
+    view: Annotated[
+        Literal["PA", "AP"] | None, typer.Option(help="Use only images of this view position.")
+    ] = None,
     thresholds: Annotated[Path | None, typer.Option(help="JSON of thresholds with their origin.")] = None,
     rule: Annotated[
         list[str] | None,
         typer.Option(help="Choose thresholds on validation: youden, sensitivity-90, specificity-95, 0.3..."),
     ] = None,
     allow_test_tuning: Annotated[
-        bool, typer.Option("--allow-test-tuning", help="Choose on the reported part, and mark it so.")
+        bool,
+        typer.Option(
+            "--allow-test-tuning", help="Choose thresholds on the reported images, and mark the results."
+        ),
     ] = False,
     prevalence: Annotated[
-        list[str] | None, typer.Option(help="Predictive values at it, such as Edema=0.05.")
+        list[str] | None, typer.Option(help="Prevalence for PPV and NPV, e.g. Edema=0.05. May be repeated.")
     ] = None,
-    radiologists: Annotated[Path | None, typer.Option(help="CSV of radiologists' labels.")] = None,
+    radiologists: Annotated[
+        Path | None, typer.Option(help="CSV of radiologists' labels, as a second reference.")
+    ] = None,
     gallery: Annotated[
-        bool, typer.Option(help="Show images of each kind of call in report.html, with the bundle's maps.")
+        bool, typer.Option(help="Show examples of each outcome in report.html, with the bundle's maps.")
     ] = True,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    engine: Annotated[EngineName, typer.Option(help="What computes a bundle's logits.")] = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the files of an earlier report.")
-    ] = False,
+    engine: Annotated[EngineName, typer.Option(help="What computes the bundle's logits.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
 ) -> None:
-    """Evaluate a bundle or predictions. Patients that training or selection saw are refused."""
+    """Evaluate a bundle or predictions. Patients used for training or selection are refused."""
     one_blas_thread()
     from thorax.atomic_io import refuse_existing
     from thorax.cli.console import progress_bars
@@ -61,7 +68,9 @@ def evaluate(
     refuse_existing(out, overwrite=overwrite, folder=True)
     _refuse_mixture(bundle, store, predictions, labels)
     if validation is not None and predictions is None:
-        raise typer.BadParameter("--validation goes with --predictions; a bundle has its store")
+        raise typer.BadParameter(
+            "--validation requires --predictions; a bundle predicts the store's validation images"
+        )
     with progress_bars() as progress:
         if bundle is not None and store is not None:
             result = evaluate_bundle(
@@ -99,11 +108,11 @@ def _print(result: "EvaluationResult") -> None:
 def _refuse_mixture(
     bundle: Path | None, store: Path | None, predictions: Path | None, labels: Path | None
 ) -> None:
-    """Refuse what names neither a bundle with a store nor predictions with labels, or both."""
+    """Refuse options that do not name either a bundle with a store or predictions with labels."""
     if (bundle is None) == (predictions is None):
         raise typer.BadParameter("give a bundle with --store, or --predictions with --labels")
     if bundle is not None and (store is None or labels is not None):
-        raise typer.BadParameter("a bundle needs --store, which has the labels too")
+        raise typer.BadParameter("a bundle needs --store, which also has the labels; leave out --labels")
     if predictions is not None and (store is None) == (labels is None):
         raise typer.BadParameter("--predictions needs --labels, or a --store that has them")
 
@@ -118,5 +127,7 @@ def _prevalence(texts: Sequence[str]) -> dict[str, float]:
         try:
             stated[name] = float(number)
         except ValueError:
-            raise DataError(f"--prevalence {text!r} is not a share of a finding; write Edema=0.05") from None
+            raise DataError(
+                f"--prevalence {text!r} is not a finding with its prevalence; write e.g. Edema=0.05"
+            ) from None
     return stated

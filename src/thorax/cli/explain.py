@@ -1,4 +1,4 @@
-"""`thorax explain`: where in a radiograph findings come from."""
+"""`thorax explain`: attribution maps of a radiograph."""
 
 import json
 from pathlib import Path
@@ -17,25 +17,36 @@ def explain(
     image: Annotated[Path, typer.Argument(help="A PNG, JPEG or DICOM file.")],
     finding: Annotated[
         list[str] | None,
-        typer.Option(help="What to explain; else what is positive, or what is likeliest. May be repeated."),
+        typer.Option(
+            help="Finding to explain; default: all positive, or the most probable. May be repeated."
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="cam where the net has an exact one, else grad-cam. May be repeated."),
+        typer.Option(
+            help="Map; default: cam if the network has an exact one, otherwise grad-cam. May be repeated."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Picture to draw, .png or .svg.")] = None,
-    opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the map where it is highest.")] = 0.6,
+    out: Annotated[Path | None, typer.Option(help="Picture to write, .png or .svg.")] = None,
+    opacity: Annotated[
+        float, typer.Option(min=0, max=1, help="Opacity of the overlay at the map's maximum.")
+    ] = 0.6,
     level: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Part of a map's height that its box and contour are at.")
+        float,
+        typer.Option(
+            min=0.01, max=1, help="Fraction of the map's maximum at which box and contour are drawn."
+        ),
     ] = 0.5,
     contour: Annotated[bool, typer.Option("--contour", help="Draw the contour at that level.")] = False,
     box: Annotated[bool, typer.Option("--box", help="Draw the box at that level.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the methods that draw: smooth-grad and rise.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the random methods smooth-grad and rise.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing picture.")] = False,
 ) -> None:
-    """Show where findings come from: the highest place and a box for each, in pixels, and a picture."""
+    """Locate findings: the maximum and a box of each map, in pixels, and optionally a picture."""
     from thorax.workflows.explain import explain as explain_image
 
     found = explain_image(

@@ -1,4 +1,4 @@
-"""`thorax export`: a bundle's nets for onnxruntime or OpenVINO, behind a parity gate."""
+"""`thorax export`: export a bundle to onnxruntime or OpenVINO, behind a parity gate."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,22 +13,25 @@ __all__ = ["export"]
 
 def export(
     bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
-    store: Annotated[Path, typer.Option(help="A store prepared as the bundle wants it, to compare on.")],
-    to: Annotated[Literal["onnx", "openvino"], typer.Option(help="Which engine.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="A quantised engine too.")] = False,
+    store: Annotated[Path, typer.Option(help="A store prepared as the bundle requires, for the comparison.")],
+    to: Annotated[Literal["onnx", "openvino"], typer.Option(help="The engine to add.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="Also add a quantized engine.")] = False,
     gated: Annotated[
-        list[str] | None, typer.Option(help="Judge the quantised engine by this finding only; repeatable.")
+        list[str] | None,
+        typer.Option(help="Judge the quantized engine by this finding only. May be repeated."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Name of the split; the bundle's own if not given.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Write a copy of the bundle there.")] = None,
+    split: Annotated[str, typer.Option(help="Name of the split; default: the bundle's.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Write a copy of the bundle to this folder instead of changing it.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a bundle where the copy goes.")
+        bool, typer.Option("--overwrite", help="Replace an existing bundle in the folder of the copy.")
     ] = False,
 ) -> None:
     """Add an exported engine to a bundle, if it agrees with torch on validation images.
 
-    The quantised one is added only if it agrees well enough with the exact one (exit code 5 if not); it is
-    used with --engine, never by itself.
+    A quantized engine is added only if it agrees well enough with the exact one (exit code 5 if not). It is
+    used only if --engine names it.
     """
     from thorax.cli.console import progress_bars
     from thorax.workflows.bundles import export as export_bundle
@@ -51,7 +54,7 @@ def export(
 
 
 def _describe_engine(exported: "Exported") -> str:
-    """Say what the gate found for an engine."""
+    """Return how much an engine's results differ, as the gate measured it."""
     parity, on = exported.parity, exported.parity.compared_on
     figures = {
         "99th percentile": parity.percentile_99,

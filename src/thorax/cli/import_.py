@@ -1,4 +1,4 @@
-"""`thorax import`: other projects' checkpoints as bundles."""
+"""`thorax import`: convert another project's checkpoint into a bundle."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,23 +11,27 @@ __all__ = ["import_"]
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="The checkpoint: safetensors, or what torch.save wrote.")],
-    kind: Annotated[ForeignKind, typer.Option("--as", help="Where it comes from.")],
+    file: Annotated[Path, typer.Argument(help="The checkpoint: a safetensors or torch.save file.")],
+    kind: Annotated[ForeignKind, typer.Option("--as", help="The project that it comes from.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
-    name: Annotated[str, typer.Option(help="What the model is called; the file's name if not given.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model; default: the file's.")] = "",
     findings: Annotated[
-        str, typer.Option(help="What the outputs mean, in order, with commas between; or NIH14, NIH15.")
+        str, typer.Option(help="Findings of the outputs, in order, separated by commas; or NIH14 or NIH15.")
     ] = "",
     backbone: Annotated[
-        str, typer.Option(help="What the source calls the net, such as densenet121-res224-nih or resnet50.")
+        str, typer.Option(help="The network's name in its project, e.g. densenet121-res224-nih or resnet50.")
     ] = "",
-    input_size: Annotated[int | None, typer.Option(help="Side of the net's input in pixels.")] = None,
-    mean: Annotated[list[float] | None, typer.Option(help="Mean of a channel, for pixels in [0, 1].")] = None,
-    std: Annotated[list[float] | None, typer.Option(help="Standard deviation of a channel.")] = None,
-    fit: Annotated[Fit | None, typer.Option(help="What was done to images that are not square.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    input_size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
+    mean: Annotated[
+        list[float] | None, typer.Option(help="Mean of a channel, for pixels in [0, 1]. May be repeated.")
+    ] = None,
+    std: Annotated[
+        list[float] | None, typer.Option(help="Standard deviation of a channel. May be repeated.")
+    ] = None,
+    fit: Annotated[Fit | None, typer.Option(help="How its training images became square.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Make a bundle of a foreign checkpoint: nothing in it is run, every tensor is matched or refused."""
+    """Convert a foreign checkpoint into a bundle, without running its code; every tensor must match."""
     from thorax.bundle.manifest import Imported
     from thorax.workflows.bundles import import_checkpoint
 
@@ -50,8 +54,8 @@ def import_(
     labels = [finding.label for finding in written.bundle.findings]
     typer.echo(
         f"{provenance.source}: {len(labels)} findings ({', '.join(labels)})\n"
-        f"self-test: logits differ by {provenance.self_test:.1e} at most from {provenance.compared_with}\n"
-        "not calibrated: thorax calibrate fits temperature and thresholds on a validation part"
+        f"self-test: logits differ by at most {provenance.self_test:.1e} from {provenance.compared_with}\n"
+        "not calibrated: thorax calibrate fits calibration and thresholds on a validation part"
     )
     for notice in written.notices:
         typer.echo(f"note: {notice}", err=True)

@@ -1,6 +1,6 @@
 """The command `thorax`: its verbs, and how errors become messages and exit codes.
 
-Only the verb that is asked for is imported: all of them take 40 ms, and reading their parameters as long.
+Only the requested verb is imported: importing all takes 40 ms, and parsing their parameters as long again.
 """
 
 import os
@@ -29,14 +29,14 @@ _VERBS: Final = (
 """In the order of `thorax --help`."""
 
 _IN_TORCH: Final = frozenset({"train", "import", "export", "calibrate", "ensemble"})
-"""Verbs that run a net in torch: whatever package they lack, the extra to install is `train`."""
+"""Verbs that run a network in torch: whichever package is missing, the extra to install is `train`."""
 
 
 def main() -> None:
     """Run the command line; a Thorax error becomes one message and its exit code."""
-    # Arrow's own allocator keeps what reading the tables took: 36 MiB of 97 for 112,120 rows.
+    # Arrow's own allocator does not return the memory of reading tables: 36 MiB of 97 for 112,120 rows.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    # Nobody else's code checks a manifest or a recipe, and looking for it takes 25 ms.
+    # No plugin validates a manifest or a recipe, and looking for plugins takes 25 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb == "predict":
@@ -46,23 +46,23 @@ def main() -> None:
 
 
 def _predict() -> None:
-    """Run the verb whose start is most of its time."""
+    """Run `predict`, whose start takes most of its time."""
     with gc_frozen():
         _prefetch(sys.argv[2:])
     code = _run(["predict"])
-    # Every file is closed and every thread at rest: taking all modules apart would take 40 ms.
-    with suppress(OSError):  # nobody reads what is left
+    # Every file is closed and every thread is idle: a regular exit would take 40 ms more.
+    with suppress(OSError):  # the reader closed the pipe
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
 
 
 def _prefetch(arguments: Sequence[str]) -> None:
-    """Begin to open the bundle's graphs before the parser is imported, which takes 0.2 s.
+    """Start to open the bundle's graphs before the parser is imported, which takes 0.2 s.
 
-    What the arguments mean is for the parser to say, after which `predict` asks for the graphs that it needs:
-    what was missed here begins then, and what was wrong here is not used. So `--device` and `--engine` are
-    left to it.
+    This only guesses what the arguments mean. Once they are parsed, `predict` requests the graphs that it
+    needs: missing ones are opened then, and wrong ones are not used. So `--device` and `--engine` are left
+    to the parser.
     """
     from thorax.inference.onnx_session import prefetch
 
@@ -72,7 +72,7 @@ def _prefetch(arguments: Sequence[str]) -> None:
 
 
 def _run(verbs: Iterable[str]) -> int:
-    """Run the one of the verbs that the arguments name, and return the exit code."""
+    """Run the verb that the arguments name, and return the exit code."""
     with gc_frozen():
         import typer
 
@@ -82,7 +82,7 @@ def _run(verbs: Iterable[str]) -> int:
         with missing_extras_named(f"thorax {verb}", extra="train" if verb in _IN_TORCH else None):
             app()
     except SystemExit as done:
-        if isinstance(done.code, str):  # a message, which Python prints
+        if isinstance(done.code, str):  # a message that Python prints
             raise
         return done.code or 0
     except ThoraxError as error:
@@ -90,20 +90,20 @@ def _run(verbs: Iterable[str]) -> int:
         typer.echo(f"{type(error).__name__}: {message}", err=True)
         return error.exit_code
     except OSError as error:
-        # A full disk, a folder that may not be written: the system's own words, with the file.
-        typer.echo(f"{error.strerror or error}: {error.filename or 'no file named'}", err=True)
+        # Such as a full disk or a folder without write permission: the system's message, with the file.
+        typer.echo(f"{error.strerror or error}: {error.filename or 'file unknown'}", err=True)
         return ThoraxError.exit_code
     return 0
 
 
 def with_flags(message: str, flags: Mapping[str, str]) -> str:
-    """Return a message of the library with the command line's flags in place of settings in backquotes.
+    """Return a library's message with settings in backquotes replaced by flags of the command line.
 
     `split` becomes --split, `device=cpu` --device cpu, and a recipe's `optim.lr=1e-4` --set optim.lr=1e-4,
-    each where the verb has that option; all else stays as it is.
+    if the verb has that option; everything else is unchanged.
 
     Args:
-        message: What an error says.
+        message: The message of an error.
         flags: The flag of each option of the verb, by the name of its parameter.
     """
 
@@ -132,7 +132,7 @@ def _app(verbs: Iterable[str]) -> "typer.Typer":
     import typer
 
     app = typer.Typer(
-        help="Chest radiograph classification that is honest, fast and ready for work. Not a medical device.",
+        help="Train, calibrate, evaluate and run chest radiograph classifiers. Not a medical device.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -144,7 +144,7 @@ def _app(verbs: Iterable[str]) -> "typer.Typer":
             bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
         ] = False,
     ) -> None:
-        """Hold the options that belong to no verb."""
+        """Define the options that belong to no verb."""
 
     for verb in verbs:
         if verb == "recipes":

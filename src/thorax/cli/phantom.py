@@ -9,13 +9,13 @@ __all__ = ["phantom"]
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to draw into, laid out like NIH ChestX-ray14.")],
-    patients: Annotated[int, typer.Option(min=1, help="Number of patients; each has one to several images.")],
-    seed: Annotated[int, typer.Option(help="Another seed draws other patients.")] = 0,
+    out: Annotated[Path, typer.Argument(help="Folder to write, laid out like NIH ChestX-ray14.")],
+    patients: Annotated[int, typer.Option(min=1, help="Number of patients, with one or more images each.")],
+    seed: Annotated[int, typer.Option(help="Seed that the patients are drawn with.")] = 0,
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace phantoms that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing phantoms.")] = False,
 ) -> None:
-    """Draw digital chest phantoms: for tests and demonstrations, where the right answer must be known."""
+    """Draw digital chest phantoms with known findings, for tests and demonstrations."""
     from thorax.datasets.phantom import write_phantoms
 
     drawn = write_phantoms(out, patients=patients, seed=seed, size=size, overwrite=overwrite)

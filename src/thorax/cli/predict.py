@@ -1,4 +1,4 @@
-"""`thorax predict`: files to probabilities."""
+"""`thorax predict`: predict radiographs."""
 
 import csv
 import json
@@ -23,12 +23,18 @@ __all__ = ["predict"]
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
     paths: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one line per image and finding.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per image and line.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, with one line per image and finding.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    engine: Annotated[EngineName, typer.Option(help="What computes; auto: the fastest exact one.")] = "auto",
+    engine: Annotated[
+        EngineName, typer.Option(help="What computes the logits; auto: the fastest exact engine.")
+    ] = "auto",
 ) -> None:
-    """Predict radiographs. A file that cannot be used is reported and stops nothing; the exit code is 4."""
+    """Predict radiographs. Unreadable files are reported and skipped; the exit code is then 4."""
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
     with gc_frozen():
@@ -61,7 +67,7 @@ def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -
     from thorax.inference.onnx_session import prefetch
 
     prefetch(bundle, paths, device=device, engine=engine)
-    # Only now: they import for as long as a graph takes to open.
+    # Only now: importing these takes as long as opening a graph.
     from thorax.bundle import load_bundle
     from thorax.inference.engines import open_predictor
 
@@ -71,7 +77,7 @@ def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -
 def _successes(
     outcomes: "Iterable[Prediction | Failure]", failed: Callable[[object, str], None]
 ) -> Iterator[Prediction]:
-    """Let predictions pass, and hand on each failure."""
+    """Yield the predictions, and pass each failure to `failed`."""
     for outcome in outcomes:
         if isinstance(outcome, Prediction):
             yield outcome

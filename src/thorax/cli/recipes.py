@@ -1,4 +1,4 @@
-"""`thorax recipes`: which recipes come with Thorax, and what each says."""
+"""`thorax recipes`: list the shipped recipes, or show one."""
 
 from typing import TYPE_CHECKING, Annotated, Any, no_type_check
 
@@ -12,7 +12,7 @@ __all__ = ["recipes_app"]
 recipes_app = typer.Typer(help="List the recipes that come with Thorax, or show one.")
 
 
-# What typer hands over is the base of what its own annotation says, so checking that at run time would fail.
+# Not checked at run time: typer passes an instance of the base class of its own annotation.
 @recipes_app.callback(invoke_without_command=True)
 @no_type_check
 def _list(
@@ -28,10 +28,11 @@ def _list(
 def _show(
     name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a TOML file.")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting to change, such as optim.lr=3e-4.")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting, e.g. optim.lr=3e-4. May be repeated."),
     ] = None,
 ) -> None:
-    """Print a recipe as it is shipped; a file, or with --set, resolved: every setting with its value."""
+    """Print a shipped recipe as it is; a file, or with --set, with the value of every setting."""
     from thorax.recipe.load import load_recipe, recipe_as_toml, shipped_recipes
 
     recipe = load_recipe(name, settings or ())
@@ -49,7 +50,7 @@ def _print_list(*, as_json: bool) -> None:
         return
     _print_table(shipped)
     typer.echo(
-        "thorax recipes show NAME prints one. Weights that cannot be downloaded are given\n"
+        "Show one with `thorax recipes show NAME`. If weights cannot be downloaded, give them\n"
         "with --set model.weights=file:PATH."
     )
 
@@ -60,7 +61,7 @@ def _print_table(recipes: "list[Recipe]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    # Narrow gaps, so that on 80 columns a summary of 46 letters stays in one line.
+    # Narrow gaps, so that a summary of 46 characters fits one line of 80 columns.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for header in ("recipe", "what it is", "weights"):
         table.add_column(header)
@@ -70,7 +71,7 @@ def _print_table(recipes: "list[Recipe]") -> None:
 
 
 def _weights(recipe: "Recipe") -> str:
-    """Say in a word where the first weights come from."""
+    """Return in one word where the initial weights come from."""
     return "download" if recipe.model.weights.startswith("timm") else "none"
 
 

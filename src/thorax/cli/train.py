@@ -1,4 +1,4 @@
-"""`thorax train`: from a recipe and a store to a bundle."""
+"""`thorax train`: train a recipe on a store."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,25 +15,26 @@ __all__ = ["train"]
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a TOML file.")],
-    store: Annotated[Path, typer.Option(help="A store prepared as the recipe wants it.")],
+    store: Annotated[Path, typer.Option(help="A store prepared as the recipe requires.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting to change, such as optim.lr=3e-4.")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting, e.g. optim.lr=3e-4. May be repeated."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run was.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Train so many times, with seeds that follow the recipe's.")
+        int, typer.Option(min=1, help="Number of runs, with consecutive seeds from the recipe's.")
     ] = 1,
     record_test_curve: Annotated[
         bool,
         typer.Option(
             "--record-test-curve",
-            help="Measure each epoch on the test part too, to see what choosing by it would have pretended.",
+            help="Also evaluate each epoch on the test part, to record the bias of test-set selection.",
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
-    """Train a recipe on the training part of its split; validation alone chooses."""
+    """Train a recipe on the training part of its split; only validation selects the checkpoint."""
     from thorax.cli.console import progress_bars
     from thorax.hardware import keep_freed_memory
     from thorax.workflows.train import train as train_run
@@ -63,7 +64,7 @@ def _print_run(run: "RunSummary") -> None:
     early = ", stopped early" if run.stopped_early else ""
     typer.echo(
         f"epoch {run.selected_epoch} of {run.epochs}{early}: mean AUC {metric} on validation, "
-        "which calibrated it: no result (thorax evaluate gives one)\n"
+        "which also calibrated it, so it is not a result (run thorax evaluate)\n"
         f"bundle: {run.bundle}"
     )
 
@@ -72,7 +73,7 @@ def _describe_bias(bias: "SelectionBias") -> str:
     return (
         f"warning: mean AUC on the test part {bias.macro_auc:.3f} (epoch {bias.epoch}, by validation)."
         f" Choosing the checkpoint on the test part would have reported {bias.best_macro_auc:.3f} (epoch "
-        f"{bias.best_epoch}), {bias.excess:.3f} too much; nothing was chosen by it"
+        f"{bias.best_epoch}), {bias.excess:.3f} too high; it did not affect selection"
     )
 
 
@@ -82,5 +83,5 @@ def _describe_seeds(summary: "SeedsSummary") -> str:
     mean, sd = summary.macro_auc
     return (
         f"{len(summary.runs)} seeds: mean AUC on validation {mean:.3f} (sd {sd:.3f}); "
-        "each has its own bundle, and thorax ensemble makes one of them"
+        "each run has its own bundle; thorax ensemble combines them"
     )
