@@ -100,7 +100,7 @@ def test_a_csv_of_predictions_is_measured_beside_a_store_or_labels(result, sourc
 
 
 def test_what_does_not_go_together_is_refused(run, store, source):
-    with pytest.raises(DataError, match="is a file, and a bundle is measured on the images of a store"):
+    with pytest.raises(DataError, match="is a file, and a bundle is evaluated on the images of a store"):
         thorax.evaluate(run, source / "Data_Entry_2017_v2020.csv")
     with pytest.raises(DataError, match="`validation` and `logits` describe CSVs"):
         thorax.evaluate(run, store, logits=True)

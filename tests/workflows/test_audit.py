@@ -60,7 +60,7 @@ def test_boxes_are_read(study):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "neither is given; name one of them, such as `split=nih-official`"),
+        ({}, "neither is given; give one, such as `split=nih-official`"),
         ({"split": "folder-official", "lists": {"test": "x.txt"}}, "both are given"),
         ({"split": "folder-official", "part": "dev"}, "no part 'dev' in folder-official"),
         ({"lists": {"test": "nothing.txt"}}, r"nothing\.txt cannot be read"),

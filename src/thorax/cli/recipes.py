@@ -50,8 +50,8 @@ def _print_list(*, as_json: bool) -> None:
         return
     _print_table(shipped)
     typer.echo(
-        "Show one with `thorax recipes show NAME`. If weights cannot be downloaded, give them\n"
-        "with --set model.weights=file:PATH."
+        "Show one with thorax recipes show NAME. If weights cannot be downloaded, give\n"
+        "them with --set model.weights=file:PATH."
     )
 
 

@@ -177,7 +177,9 @@ def localization_columns(localization: Localization) -> dict[str, Sequence[Any]]
     """Return one row per kind of map and finding: how often it points into the box, and their overlap."""
     maps: tuple[MapScores, ...] = (*localization.methods, *localization.baselines)
     rows = [
-        (scores.name, finding, scores) for scores in maps for finding, scores in scores.by_finding.items()
+        (map_scores.name, finding, scores)
+        for map_scores in maps
+        for finding, scores in map_scores.by_finding.items()
     ]
     return {
         "map": [name for name, _, _ in rows],

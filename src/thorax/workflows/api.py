@@ -1,4 +1,4 @@
-"""`thorax.prepare`, `evaluate` and `compare`: from whatever one has to what the next call takes."""
+"""`thorax.prepare`, `evaluate` and `compare`, which accept paths and opened objects alike."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,21 +31,21 @@ def prepare(
     workers: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Store:
-    """Decode every image of a data set once into a store; stopped anywhere, the same call goes on.
+    """Decode every image of a data set once into a store. If interrupted, the same call resumes.
 
     Args:
         source: A folder in the layout of NIH ChestX-ray14, or a CSV with a column "path".
-        out: The store's folder; made if it is not there.
-        recipe: Prepare images as this shipped recipe or TOML file wants them.
+        out: The store's folder; created if it does not exist.
+        recipe: Prepare images as this shipped recipe or TOML file requires.
         size: Side of the prepared images in pixels; 256 without a recipe.
         fit: How an image becomes square: "pad", "crop" or "stretch"; "pad" without a recipe.
-        view: Keep images of this view position alone.
+        view: Keep only images of this view position.
         dataset: Name of the data set that a CSV describes.
         workers: Processes; one per core if None.
-        progress: Receives how many images are prepared.
+        progress: Receives the number of prepared images.
 
     Raises:
-        RecipeError: There is no such recipe, or it wants another size or fit than the one given.
+        RecipeError: There is no such recipe, or it requires another size or fit than the one given.
         DataError: The source is malformed; `out` holds something else, or a store of another source or other
             settings.
 
@@ -87,33 +87,33 @@ def evaluate(
     engine: EngineName = "auto",
     progress: ProgressCallback | None = None,
 ) -> EvaluationResult:
-    """Measure a model on one part of a split.
+    """Evaluate a model on one part of a split.
 
     Args:
         model: A run, a bundle or a `Model`; or a CSV of any model's probabilities, with a column of images
             and one per finding.
-        data: A store, prepared as the bundle wants it; for a CSV any store, or a label file in NIH's layout.
-        split: Name of the split; "" is the one that the bundle was trained on, and for a CSV no split.
+        data: A store, prepared as the bundle requires; for a CSV, any store or a label file in NIH's layout.
+        split: Name of the split; "" means the one that the bundle was trained on, and no split for a CSV.
         part: "train", "val" or "test".
-        view: "PA" or "AP"; None takes every view.
+        view: "PA" or "AP"; None means every view.
         rules: Rules that choose thresholds on the split's validation part, such as "youden".
         thresholds: JSON file of thresholds with their origin.
-        allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images; every
-            figure at them is then marked.
-        prevalence: Prevalence of findings that predictive values are given for, in [0, 1].
-        radiologists: CSV of radiologists' labels, another reference standard.
-        validation: CSV of the model's probabilities of validation images; for a CSV alone.
-        logits: Whether CSVs hold logits; for a CSV alone.
+        allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images; results
+            that depend on them are then marked.
+        prevalence: Prevalence of findings at which to report predictive values, in [0, 1].
+        radiologists: CSV of radiologists' labels, as a second reference standard.
+        validation: CSV of the model's probabilities on validation images; only for a CSV.
+        logits: Whether CSVs contain logits; only for a CSV.
         gallery: Whether to draw examples with the bundle's maps, for the report.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
         device: "cpu", "cuda" or "auto"; for a bundle.
         engine: What computes the bundle's logits.
-        progress: Receives how many images are predicted.
+        progress: Receives the number of predicted images.
 
     Raises:
-        LeakError: Training or selection saw some of the patients.
-        DataError: The store, the split, a rule, or one of the files is wrong; or thresholds would be chosen
+        LeakError: Some of the patients were used for training or selection.
+        DataError: The store, the split, a rule, or one of the files is invalid; or thresholds would be chosen
             on the reported images, and `allow_test_tuning` is false.
         BundleError: The bundle is damaged or does not have the engine, or no split is named and it was not
             trained on exactly one.
@@ -125,8 +125,8 @@ def evaluate(
     if isinstance(model, Bundle) or not Path(model).is_file():
         if validation is not None or logits:
             raise DataError(
-                "`validation` and `logits` describe CSVs of probabilities, and the model is a bundle, which "
-                "predicts by itself; leave them out"
+                "`validation` and `logits` describe CSVs of probabilities, but the model is a bundle, which "
+                "computes its own; leave them out"
             )
         return evaluate_bundle(
             model, _store(data), split=split, part=part, view=view, rules=rules, thresholds=thresholds,
@@ -159,21 +159,21 @@ def compare(
 
     Args:
         models: At least two, each as `evaluate` takes it.
-        data: A store, or, where all models are CSVs, a label file in NIH's layout.
+        data: A store, or, if all models are CSVs, a label file in NIH's layout.
         baseline: The model that the others are compared with; None compares each pair.
-        split: Name of the split; "" is the one that a bundle was trained on, and for CSVs no split.
+        split: Name of the split; "" means the one that a bundle was trained on, and no split for CSVs.
         part: "train", "val" or "test".
-        view: "PA" or "AP"; None takes every view.
-        logits: Whether the CSVs hold logits.
+        view: "PA" or "AP"; None means every view.
+        logits: Whether the CSVs contain logits.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
         device: "cpu", "cuda" or "auto", for bundles.
-        progress: Receives how many images are predicted.
+        progress: Receives the number of predicted images.
 
     Raises:
         DataError: There are fewer than two models, `baseline` is not one of them, or they would be measured
             on different images.
-        LeakError: Training or selection of a bundle saw some of the patients.
+        LeakError: Some of the patients were used for training or selection of a bundle.
 
     Example:
         comparison = thorax.compare(["run", "predictions.csv"], store, split="folder-official")
@@ -196,6 +196,6 @@ def _store(data: StoreLike) -> StoreLike:
     if isinstance(data, Store) or not Path(data).is_file():
         return data
     raise DataError(
-        f"{data} is a file, and a bundle is measured on the images of a store; give the folder "
+        f"{data} is a file, and a bundle is evaluated on the images of a store; give the folder "
         "that `prepare` made"
     )

@@ -1,4 +1,4 @@
-"""`audit`: everything that is wrong with a split, a store and what a model made of them."""
+"""`audit`: check a split, a store and a model's results for errors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from thorax.auditing import (
     read_listed_labels,
     read_part_lists,
 )
-from thorax.auditing import audit as look
+from thorax.auditing import audit as run_audit
 from thorax.datasets.splits import PARTS, build_split
 from thorax.errors import DataError
 from thorax.evaluation.inputs.metrics_json import read_metrics
@@ -41,19 +41,19 @@ def audit(
     pixels: bool = True,
     progress: ProgressCallback | None = None,
 ) -> Audit:
-    """Look for every fault that leaves a trace in what is given.
+    """Check what is given for every error that can be detected.
 
     Args:
         store: A store with the images and labels, or its folder.
         split: Name of the split, or "file:PATH" of a list with a column of parts; or
         lists: A file that lists the images of each part, by "train", "val" and "test".
-        part: The part that is, or will be, measured.
+        part: The part that is, or will be, evaluated.
         predictions: CSV of a model's probabilities.
         bundle: The model: a bundle, its folder, or the run that made it.
         metrics: A `metrics.json` of an evaluation.
-        boxes: CSV of boxes; None takes the store's own.
-        pixels: Whether to look for equal and near images, which reads every image.
-        progress: Called while images are looked at.
+        boxes: CSV of boxes; None means the store's own.
+        pixels: Whether to search for identical and nearly identical images, which reads every image.
+        progress: Called while images are compared.
 
     Raises:
         DataError: Neither a split nor lists are given, or both; or one of the files cannot be read.
@@ -79,19 +79,19 @@ def audit(
         else None,
         bundle=opened_bundle(bundle) if bundle else None,
         metrics=read_metrics(Path(metrics), any_format=True) if metrics else None,
-        labels=tuple(read for read in labels if read is not None),
+        labels=tuple(listed_labels for listed_labels in labels if listed_labels is not None),
         boxed=read_boxed_images(Path(boxes), locator) if boxes else None,
         pixels=pixels,
     )
-    return look(opened, listed, evidence, progress=progress)
+    return run_audit(opened, listed, evidence, progress=progress)
 
 
 def _read_lists(store: Store, locator: Locator, split: str, files: Mapping[str, Path]) -> Lists:
-    """Return the lists of the named split, of its file, or of one file for each part."""
+    """Return the lists of the named split, of its file, or of one file per part."""
     if bool(split) == bool(files):
         raise DataError(
             f"{store.path} can be audited with `split` or with lists of its images, and "
-            f"{'both are' if split else 'neither is'} given; name one of them, such as `split=nih-official`"
+            f"{'both are' if split else 'neither is'} given; give one, such as `split=nih-official`"
         )
     if files:
         return locate_parts("lists", {part: read_image_list(file) for part, file in files.items()}, locator)

@@ -1,4 +1,4 @@
-"""Bundles from bundles and checkpoints: calibrated, averaged, exported, imported."""
+"""`calibrate`, `ensemble`, `export` and `import_checkpoint`: make bundles from bundles and checkpoints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ __all__ = ["WrittenBundle", "calibrate", "ensemble", "export", "import_checkpoin
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WrittenBundle:
-    """A bundle that was just written, or changed.
+    """A bundle that was just written or changed.
 
     Attributes:
-        bundle: What is in its folder.
-        notices: What a user should know, one sentence each.
+        bundle: The bundle in its folder.
+        notices: Notices for the user, one sentence each.
     """
 
     bundle: Bundle
@@ -107,11 +107,11 @@ def calibrate(
         out: Folder of the calibrated bundle.
         split: Name of the split; the bundle's own if None.
         kind: One temperature, or Platt's scaling of each finding.
-        rule: How thresholds are chosen.
-        test_time: Changes to the views that are averaged, such as "flip=true".
+        rule: Rule that chooses the thresholds.
+        test_time: Changes to test-time augmentation, such as "flip=true".
         device: "auto", "cpu", "cuda" or "cuda:N".
-        overwrite: Replace a bundle that is in `out`.
-        progress: Receives how many images are predicted.
+        overwrite: Replace an existing bundle in `out`.
+        progress: Receives the number of predicted images.
 
     Raises:
         BundleError: There is no bundle, or no split is given and it was not trained on exactly one.
@@ -129,7 +129,7 @@ def calibrate(
     changed = with_test_time(opened, lambda current: load_test_time(current, test_time))
     images.verify()
     part = validation_part(changed, images, split)
-    # The exported engine on a CPU, where the views are still those that it computes.
+    # On a CPU, this is the exported engine if test-time augmentation did not change.
     predictor = open_predictor(changed, device=device)
     fitting = Fitting(kind=kind, rule=rule)
     return _with_engine(write_calibrated(predictor, part, folder, fitting=fitting, progress=progress), part)
@@ -154,15 +154,15 @@ def ensemble(
     Args:
         bundles: Two or more bundles, or the runs that made them.
         out: Folder of the ensemble's bundle.
-        name: What the ensemble is called.
+        name: Name of the ensemble.
         mean_of: What is averaged.
         store: A store to calibrate it on; without one it stays uncalibrated.
         split: Name of the split; the members' own if None.
         weights: Equal weights, or weights fitted on validation.
-        rule: How thresholds are chosen.
+        rule: Rule that chooses the thresholds.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        overwrite: Replace a bundle that is in `out`.
-        progress: Receives how many images are predicted.
+        overwrite: Replace an existing bundle in `out`.
+        progress: Receives the number of predicted images.
 
     Raises:
         BundleError: The bundles cannot be averaged, or were not trained on one split and none is given.
@@ -177,23 +177,25 @@ def ensemble(
         raise RecipeError("`weights=validation` needs `store`: the weights are fitted on its images")
     members, folder = [load_bundle(path) for path in bundles], Path(out)
     refuse_used_folder(folder, overwrite=overwrite, sources=members)
-    united = build_ensemble(members, folder, name=name, mean_of=mean_of)
+    combined = build_ensemble(members, folder, name=name, mean_of=mean_of)
     if store is None:
-        written = write_bundle(folder, united.manifest, weights=united.weights, patients=united.patients)
+        written = write_bundle(
+            folder, combined.manifest, weights=combined.weights, patients=combined.patients
+        )
         return WrittenBundle(written)
     images = open_store(store)
     images.verify()
-    part = validation_part(united, images, split)
-    # Only now: torch takes seconds to import, and what is wrong above is reported at once.
+    part = validation_part(combined, images, split)
+    # Only now: torch takes seconds to import, and the errors above are reported at once.
     from thorax.inference.torch_engine import TorchEngine
 
-    predictor = Predictor(united, TorchEngine(united, device=device))
+    predictor = Predictor(combined, TorchEngine(combined, device=device))
     fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
     return _with_engine(write_calibrated(predictor, part, folder, fitting=fitting, progress=progress), part)
 
 
 def _with_engine(bundle: Bundle, part: ValidationPart) -> WrittenBundle:
-    """Give a calibrated bundle its engine without torch, or say why it has none."""
+    """Add the engine without torch to a calibrated bundle, or a notice that says why it has none."""
     from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
 
     assert bundle.manifest.calibration is not None
@@ -219,15 +221,15 @@ def export(
 
     Args:
         bundle: A bundle, or the run that made it.
-        store: A store prepared as the bundle wants it, to compare on.
-        to: Which engine.
-        int8: Add a quantized engine too, if it agrees well enough with the exact one. It is used by name
-            alone.
-        gated: Names of the findings that the quantized engine is judged by; none: all.
+        store: A store prepared as the bundle requires, for the comparison.
+        to: The engine to add.
+        int8: Also add a quantized engine, if it agrees well enough with the exact one. It is used only if
+            named.
+        gated: Names of the findings that the quantized engine is judged by; empty means all.
         split: Name of the split; the bundle's own if None.
         out: Folder of a copy that gets the engine; the bundle itself gets it if None.
-        overwrite: Replace a bundle that is in `out`.
-        progress: Receives how many images are predicted to judge the quantized engine.
+        overwrite: Replace an existing bundle in `out`.
+        progress: Receives the number of images predicted to judge the quantized engine.
 
     Raises:
         BundleError: An engine is too far from what it is compared with. An exact one that agrees is kept.
@@ -246,7 +248,7 @@ def export(
     if out is not None:
         refuse_used_folder(Path(out), overwrite=overwrite, sources=[opened])
         opened = copy_bundle(opened, Path(out))
-    # Only now: torch takes seconds to import, and what is wrong above is reported at once.
+    # Only now: torch takes seconds to import, and the errors above are reported at once.
     from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_float32, export_int8
 
     compared_on = part.split.image_set("val", part.rows, dataset=images.dataset)
@@ -271,26 +273,26 @@ def import_checkpoint(
     fit: Fit | None = None,
     overwrite: bool = False,
 ) -> WrittenBundle:
-    """Make a bundle of another project's checkpoint; nothing in it is run, and every tensor must match.
+    """Convert another project's checkpoint into a bundle, without running its code; every tensor must match.
 
     Args:
         file: The checkpoint: safetensors, or what `torch.save` wrote.
-        kind: Where it comes from.
+        kind: The project that it comes from.
         out: Folder of the bundle.
-        name: What the model is called; the file's name if None.
-        findings: What the outputs mean, in order: names, or "NIH14" or "NIH15".
-        backbone: What the source calls the net, such as "densenet121-res224-nih" or "resnet50".
-        input_size: Side of the net's input in pixels.
-        mean: Mean of each channel that the net was trained with, for pixels in [0, 1].
-        std: Their standard deviations.
-        fit: What was done to images that are not square.
-        overwrite: Replace a bundle that is in `out`.
+        name: Name of the model; the file's name if None.
+        findings: Findings of the outputs, in order: names, or "NIH14" or "NIH15".
+        backbone: The network's name in its project, such as "densenet121-res224-nih" or "resnet50".
+        input_size: Side of the network's input in pixels.
+        mean: Mean of each channel that the network was trained with, for pixels in [0, 1].
+        std: Standard deviation of each channel.
+        fit: How its training images became square.
+        overwrite: Replace an existing bundle in `out`.
 
     Raises:
         BundleError: The file cannot be read, holds more than weights, or gives other logits than in its own
             architecture.
         DataError: `out` holds something else.
-        RecipeError: Something that only the user can know was not given, or cannot be.
+        RecipeError: Something that only the user can know was not given, or is impossible.
     """
     refuse_used_folder(Path(out), overwrite=overwrite)
     from thorax.checkpoints.foreign_net import ForeignOptions

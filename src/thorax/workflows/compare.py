@@ -1,4 +1,4 @@
-"""`compare`: how models differ on the same images."""
+"""`compare`: compare models on the same images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,12 +48,12 @@ def compare(
 
     Args:
         models: At least two: bundles, or CSVs of any model's probabilities.
-        store: A store, or its folder, prepared as the bundles want it; it has the labels too. Or
-        labels: Label file in NIH's layout, where all models are CSVs.
-        logits: Whether the CSVs hold logits.
-        split: Name of the split; "" is the one that a bundle was trained on, and for CSVs no split.
+        store: A store, or its folder, prepared as the bundles require; it also has the labels. Or
+        labels: Label file in NIH's layout, if all models are CSVs.
+        logits: Whether the CSVs contain logits.
+        split: Name of the split; "" means the one that a bundle was trained on, and no split for CSVs.
         part: "train", "val" or "test".
-        view: "PA" or "AP"; None takes every view.
+        view: "PA" or "AP"; None means every view.
         baseline: The model that the others are compared with; None compares each pair.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
@@ -63,7 +63,7 @@ def compare(
     Raises:
         DataError: There are fewer than two models, `baseline` is not one of them, or they would be measured
             on different images.
-        LeakError: Training or selection of a bundle saw some of the patients.
+        LeakError: Some of the patients were used for training or selection of a bundle.
     """
     names = _names(models)
     if baseline is not None and baseline not in models:
@@ -104,18 +104,18 @@ def compare(
 
 
 def _refuse_other_parts(contexts: Mapping[str, Context]) -> None:
-    """Refuse parts of different splits, although their images may be the same."""
+    """Refuse parts of different splits, even if their images are the same."""
     where = {context.where: name for name, context in contexts.items()}
     if len(where) > 1:
-        said = "; ".join(f"{name}: {place}" for place, name in where.items())
-        raise DataError(f"the models would be measured on different parts ({said}); name one with `split`")
+        parts = "; ".join(f"{name}: {part}" for part, name in where.items())
+        raise DataError(f"the models would be measured on different parts ({parts}); name one with `split`")
 
 
 def _names(models: Sequence[BundleLike]) -> list[str]:
-    """Return what each model is called: the last piece of its path, or all of it where two share that.
+    """Return the name of each model: the last component of its path, or all of it if two share that.
 
     Raises:
-        DataError: There are not two different models, or one is not there.
+        DataError: There are fewer than two different models, or one does not exist.
     """
     paths = [_path(model) for model in models]
     if len(set(paths)) < max(len(paths), 2):
@@ -128,7 +128,7 @@ def _names(models: Sequence[BundleLike]) -> list[str]:
 
 
 def _path(model: BundleLike) -> Path:
-    """Return a model's path as a user would give it: that of the run, where one made the bundle."""
+    """Return a model's path as a user would give it: that of the run, if a run made the bundle."""
     if not isinstance(model, Bundle):
         return Path(model)
     run = model.folder.parent

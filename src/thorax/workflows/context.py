@@ -1,4 +1,4 @@
-"""What figures travel with: their split and images, how the model was made, and what a reader must know."""
+"""The context of results: split, images, provenance of the model, and warnings."""
 
 from thorax.bundle import Bundle, Imported
 from thorax.datasets.splits import Split
@@ -28,7 +28,7 @@ def context_of(
     made: tuple[tuple[str, str], ...],
     warnings: tuple[str, ...],
 ) -> Context:
-    """Return what the figures of some images travel with; see `Context`."""
+    """Return the context of results on some images; see `Context`."""
     return Context(
         split=split.name if split else "",
         part=part if split else "",
@@ -47,10 +47,10 @@ def context_of(
 def bundle_warnings(
     bundle: Bundle, store: Store, split: Split, part: str, *, view: str | None, num_images: int
 ) -> tuple[str, ...]:
-    """Say what a reader must know about the images behind a bundle's figures."""
+    """Return warnings about the images that a bundle is evaluated on."""
     notes = [
         f"Only images of view {view}." if view else "",
-        f"{store.num_rejected:,} files of the store could not be used and are in no part."
+        f"{store.num_rejected:,} files of the source could not be used and are not in any part."
         if store.num_rejected
         else "",
         *unknown_training(bundle, store),
@@ -60,11 +60,10 @@ def bundle_warnings(
 
 
 def unknown_training(bundle: Bundle, store: Store) -> tuple[str, ...]:
-    """Say which patients a bundle may have seen that cannot be recognized in a store."""
+    """Return warnings about patients that a bundle may have seen but that a store cannot identify."""
     foreign = sorted({training.dataset for training in bundle.trainings} - {store.dataset})
     notes = [
-        f"The model was trained on {', '.join(foreign)}: patients that both data sets have cannot be "
-        "recognised."
+        f"The model was trained on {', '.join(foreign)}: patients in both data sets cannot be identified."
         if foreign
         else "",
         "It is not known which patients an imported network was trained on; some may be among these."
@@ -75,7 +74,7 @@ def unknown_training(bundle: Bundle, store: Store) -> tuple[str, ...]:
 
 
 def how_made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:
-    """Say how the model was made, and what its images are."""
+    """Return the provenance of the model and its images, as pairs of name and text."""
     lines = []
     for number, member in enumerate(bundle.manifest.members, start=1):
         name = "Net" if len(bundle.manifest.members) == 1 else f"Net {number}"
@@ -90,8 +89,8 @@ def how_made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:
         ]
     calibration = bundle.manifest.calibration
     if calibration:
-        on = calibration.fitted_on
-        lines.append(("Calibration", f"{calibration}, {on.part} part of {on.split}"))
+        fitted_on = calibration.fitted_on
+        lines.append(("Calibration", f"{calibration}, {fitted_on.part} part of {fitted_on.split}"))
     prepared = store.preparation
     lines.append(("Images", f"{prepared.size} pixels, {prepared.fit}; store {store.fingerprint}"))
     return tuple(lines)

@@ -1,4 +1,4 @@
-"""`evaluate`: a model measured on one part of a split, with everything that its report shows."""
+"""`evaluate`: evaluate a model on one part of a split, with everything that its report shows."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -55,7 +55,7 @@ from thorax.workflows.thresholds import (
 __all__ = ["Prevalence", "evaluate_bundle", "evaluate_predictions"]
 
 Prevalence = Mapping[str, float] | Mapping[Finding, float]
-"""How common each finding is, by the finding or its name, in [0, 1]."""
+"""Prevalence in [0, 1], by finding or its name."""
 
 
 def evaluate_bundle(
@@ -77,22 +77,22 @@ def evaluate_bundle(
     engine: EngineName = "auto",
     progress: ProgressCallback | None = None,
 ) -> EvaluationResult:
-    """Measure a bundle on a part of a store's images.
+    """Evaluate a bundle on one part of a store's images.
 
     Args:
         bundle: The bundle, its folder, or the run that made it.
-        store: A store, or its folder, prepared as the bundle wants it.
-        split: Name of the split; "" is the one that the bundle was trained on.
+        store: A store, or its folder, prepared as the bundle requires.
+        split: Name of the split; "" means the one that the bundle was trained on.
         part: "train", "val" or "test".
-        view: "PA" or "AP"; None takes every view.
-        rules: Rules that choose thresholds on the split's validation part, such as "youden"; without any,
-            those of `STANDARD_RULES` where there are validation images.
+        view: "PA" or "AP"; None means every view.
+        rules: Rules that choose thresholds on the split's validation part, such as "youden"; if empty,
+            `STANDARD_RULES`, provided that there are validation images.
         thresholds: JSON file of thresholds with their origin; see `read_threshold_set`.
-        allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images; every
-            figure at them is then marked.
-        prevalence: Prevalence of findings that predictive values are given for, in [0, 1]; for the others
+        allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images; results
+            that depend on them are then marked.
+        prevalence: Prevalence of findings at which to report predictive values, in [0, 1]; for the others,
             that of the split's training part.
-        radiologists: CSV of radiologists' labels, another reference standard.
+        radiologists: CSV of radiologists' labels, as a second reference standard.
         gallery: Whether to draw examples of each outcome, with the bundle's maps.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
@@ -101,8 +101,8 @@ def evaluate_bundle(
         progress: Called while images are predicted.
 
     Raises:
-        LeakError: Training or selection saw some of the patients.
-        DataError: The store, the split, a rule, or one of the files is wrong; or thresholds would be chosen
+        LeakError: Some of the patients were used for training or selection.
+        DataError: The store, the split, a rule, or one of the files is invalid; or thresholds would be chosen
             on the reported images, and `allow_test_tuning` is false.
         BundleError: The bundle is damaged or does not have the engine, or no split is named and it was not
             trained on exactly one.
@@ -121,11 +121,11 @@ def evaluate_bundle(
     validation, absent = None, ""
     try:
         validation = predict_validation(predictor, chosen, progress=progress)
-    except ThoraxError as error:  # figures need neither, but rules that were asked for do
+    except ThoraxError as error:  # only rules that were given require validation images
         if parsed:
             raise
         absent = str(error)
-    choice = Choosers(predicted, validation, brought=bundle_points(predictor.bundle), allow=allow_test_tuning)
+    choice = Choosers(predicted, validation, own=bundle_points(predictor.bundle), allow=allow_test_tuning)
     points = choose_points(choice, parsed, given)
     recalibrated = try_calibrations(choice, opened.manifest.calibration)
     # ---- measure, audit, draw -----------------------------------------------------------------------------
@@ -171,28 +171,28 @@ def evaluate_predictions(
     resamples: int = 1000,
     seed: int = 0,
 ) -> EvaluationResult:
-    """Measure any model's predictions, given as a CSV, beside the labels of a label file or a store.
+    """Evaluate any model's predictions, given as a CSV, against the labels of a label file or a store.
 
     Args:
         predictions: CSV with a column of images and one per finding.
         labels: Label file in NIH's layout; or
         store: A store, or its folder, that has the labels.
-        validation: CSV of the model's predictions of validation images; else those of the split's validation
-            part that `predictions` has.
+        validation: CSV of the model's predictions on validation images; by default, those on the split's
+            validation part in `predictions`.
         logits: Whether the predictions are logits.
-        split: Name of the split; "" measures all images that have labels.
+        split: Name of the split; "" evaluates all images that have labels.
         part: "train", "val" or "test".
-        view: See `evaluate_bundle`, as for all that follows.
+        view: See `evaluate_bundle`, also for the arguments below.
         rules: Rules that choose thresholds on validation images.
         thresholds: JSON file of thresholds with their origin.
         allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images.
-        prevalence: Prevalence of findings that predictive values are given for.
+        prevalence: Prevalence of findings at which to report predictive values.
         radiologists: CSV of radiologists' labels.
         resamples: Bootstrap resamples of the patients.
         seed: Seed of the resamples.
 
     Raises:
-        DataError: A file is wrong, no predicted image has a label or is in the part, or thresholds would be
+        DataError: A file is invalid, no predicted image has a label or is in the part, or thresholds would be
             chosen on the reported images, and `allow_test_tuning` is false.
     """
     stated = _stated(prevalence)
@@ -209,7 +209,7 @@ def evaluate_predictions(
         on = file_validation(Path(validation), known, predicted, split=split, logits=logits)
     # ---- choose thresholds and calibrations on validation images ------------------------------------------
     given = read_threshold_set(Path(thresholds), predicted.cohort.findings) if thresholds else None
-    choice = Choosers(predicted, on, brought=(), allow=allow_test_tuning)
+    choice = Choosers(predicted, on, own=(), allow=allow_test_tuning)
     points = choose_points(choice, parsed, given)
     recalibrated = try_calibrations(choice, None)
     # ---- measure, audit -----------------------------------------------------------------------------------

@@ -86,29 +86,29 @@ def explain(
     box: bool = False,
     overwrite: bool = False,
 ) -> ExplainedRadiograph:
-    """Explain findings in a radiograph: the highest place and a box for each, and a picture.
+    """Locate findings in a radiograph: the maximum and a box of each map, and optionally a picture.
 
     Args:
         bundle: A bundle, or the run that made it.
         image: A PNG, JPEG or DICOM file.
-        findings: What to explain; without any, the positive findings, or else the most probable one.
-        methods: Names of methods; without any, the exact CAM where the net has one, else Grad-CAM.
-        level: Fraction of a map's highest value at which its box and contour are drawn.
-        seed: Of methods that draw.
+        findings: The findings to explain; if empty, all positive ones, or the most probable one.
+        methods: Names of methods; if empty, CAM if the network has an exact one, otherwise Grad-CAM.
+        level: Fraction of a map's maximum at which its box and contour are drawn.
+        seed: Seed of random methods.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        out: A picture to draw, .png or .svg.
-        opacity: Of a map where it is highest, from 0 to 1.
+        out: A picture to write, .png or .svg.
+        opacity: Opacity of the overlay at the map's maximum, from 0 to 1.
         contour: Draw the contour at that level.
         box: Draw the box at that level.
         overwrite: Replace the file `out`.
 
     Raises:
         BundleError: There is no bundle.
-        DataError: The bundle does not predict a finding; or `out` ends otherwise, or is there already.
+        DataError: The bundle does not predict a finding; or `out` has another extension or already exists.
         ImageError: The image cannot be read as a radiograph.
-        RecipeError: There is no such method, or it does not go with the net.
+        RecipeError: There is no such method, or the network does not support it.
     """
-    if out is not None:  # a wrong name is better found before minutes of computing
+    if out is not None:  # checked before minutes of computing
         picture_kind(Path(out))
         refuse_existing(Path(out), overwrite=overwrite)
     opened, radiograph = load_bundle(bundle), read_radiograph(image)
@@ -136,7 +136,7 @@ def _chosen(names: Sequence[str], prediction: Prediction) -> Findings:
 
 
 def _silent(maps: Sequence[Explained]) -> list[str]:
-    """Say which maps have nothing above 0, and what may show more."""
+    """Return a note on the maps that have nothing above 0, with advice."""
     silent = [entry for entry in maps if entry.place is None]
     names = dict.fromkeys(f"{entry.finding.label} ({entry.method})" for entry in silent)
     advice = "" if any(entry.method == "layer-cam" for entry in maps) else "; try method layer-cam"

@@ -1,4 +1,4 @@
-"""`localize`: how well a bundle's maps point at boxed findings, and how its net reacts to what they name."""
+"""`localize`: measure how well a bundle's maps point at boxed findings, and how faithful they are."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ __all__ = [
 _BATCH: Final = 8
 """Images that are read and explained together."""
 
-_FEW: Final = 100
-"""Fewer boxes than this bring a warning."""
+_MIN_BOXES: Final = 100
+"""With fewer boxes, there is a warning."""
 
 
 def localize(
@@ -68,22 +68,22 @@ def localize(
 
     Args:
         bundle: The bundle, its folder, or the run that made it.
-        store: A store with boxes, or its folder, prepared as the bundle wants it.
-        methods: Names of methods; without any, the exact CAM where the net has one, else Grad-CAM.
-        split: Name of the split; "" is the one that the bundle was trained on.
+        store: A store with boxes, or its folder, prepared as the bundle requires.
+        methods: Names of methods; if empty, CAM if the network has an exact one, otherwise Grad-CAM.
+        split: Name of the split; "" means the one that the bundle was trained on.
         part: "train", "val" or "test".
-        faithfulness: Whether to measure deletion and insertion too: thousands of passes through the net for
-            each box.
+        faithfulness: Whether to measure deletion and insertion too: thousands of passes through the network
+            per box.
         resamples: Bootstrap resamples of the patients, at least 1.
-        seed: Seed of resamples, random maps and methods that draw.
+        seed: Seed of resamples, random maps and random methods.
         device: "cpu", "cuda" or "auto".
         progress: Called while images are explained.
 
     Raises:
-        LeakError: Training or selection saw some of the patients.
-        DataError: The store, the split or the part is wrong, or no image has a box of a known finding.
+        LeakError: Some of the patients were used for training or selection.
+        DataError: The store, the split or the part is invalid, or no image has a box of a known finding.
         BundleError: The bundle is damaged, or no split is named and it was not trained on exactly one.
-        RecipeError: There is no such method, or it does not go with the net.
+        RecipeError: There is no such method, or the network does not support it.
 
     Example:
         localization = thorax.localize("run", store, progress=thorax.progress.tqdm())
@@ -108,7 +108,7 @@ def localize(
     overlaps = measure_maps(explainer, images, boxed, methods=names, seed=seed, progress=count)
     pairs = [pair for row in boxed for pair in row.pairs]
     localization = measure(pairs, overlaps, resamples=resamples, seed=seed)
-    few = f"Only {localization.num_pairs:,} boxes: the figures can hardly tell methods apart."
+    warning = f"Only {localization.num_pairs:,} boxes: the results can hardly tell methods apart."
     manifest = opened.manifest
     context = Context(
         split=chosen.name,
@@ -119,7 +119,7 @@ def localize(
         model=ModelIdentity(manifest.name, opened.sha256, calibrated=manifest.calibration is not None),
         versions=versions("thorax", explainer.library, "numpy"),
         warnings=(
-            *((few,) if localization.num_pairs < _FEW else ()),
+            *((warning,) if localization.num_pairs < _MIN_BOXES else ()),
             *unknown_training(opened, images),
         ),
     )
@@ -128,10 +128,10 @@ def localize(
 
 @dataclass(frozen=True, slots=True)
 class BoxedRow:
-    """A row of a store with boxes of findings that a bundle knows.
+    """A row of a store with boxes of findings that a bundle predicts.
 
     Attributes:
-        row: Its number.
+        row: Number of the row.
         pairs: One per boxed finding.
     """
 
@@ -140,13 +140,13 @@ class BoxedRow:
 
 
 def boxed_rows(store: Store, rows: Rows, findings: Findings) -> list[BoxedRow]:
-    """Return those of some rows that have boxes of these findings.
+    """Return the rows that have boxes of these findings.
 
     Raises:
-        DataError: None has.
+        DataError: There are none.
     """
     frame = store.table.frame.take(rows)
-    found = []
+    boxed_rows_ = []
     for row, image, patient, boxes in zip(
         rows, frame["image"], frame["patient"], frame["boxes"], strict=True
     ):
@@ -162,13 +162,13 @@ def boxed_rows(store: Store, rows: Rows, findings: Findings) -> list[BoxedRow]:
             if finding in findings
         )
         if pairs:
-            found.append(BoxedRow(int(row), pairs))
-    if not found:
+            boxed_rows_.append(BoxedRow(int(row), pairs))
+    if not boxed_rows_:
         raise DataError(
             f"none of these {len(rows)} images of {store.path} has a box of a finding that the bundle knows; "
             "take a part of the split that has some, or prepare a store from a source with boxes"
         )
-    return found
+    return boxed_rows_
 
 
 def measure_maps(
@@ -180,20 +180,20 @@ def measure_maps(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[MapOverlap]]:
-    """Return what the maps of each method are worth, in the order of all pairs of the rows.
+    """Return the overlap of each method's maps with the boxes, in the order of all pairs of the rows.
 
     Args:
-        explainer: Of the bundle.
-        store: Prepared as the bundle wants it.
-        boxed: What `boxed_rows` returned.
-        methods: Which methods.
-        seed: Of methods that draw.
-        progress: Called with the number of images done and of all.
+        explainer: Computes the bundle's maps.
+        store: Prepared as the bundle requires.
+        boxed: Rows from `boxed_rows`.
+        methods: Methods of the maps.
+        seed: Seed of random methods.
+        progress: Called with the numbers of finished images and of all.
 
     Raises:
-        LeakError: The bundle saw some of the patients when it was made.
-        DataError: The store is prepared otherwise than the bundle wants it.
-        RecipeError: A method does not go with a net.
+        LeakError: Some of the patients were used to make the bundle.
+        DataError: The store is not prepared as the bundle requires.
+        RecipeError: A network does not support a method.
     """
     bundle = explainer.bundle
     bundle.refuse_other_preparation(store.path, store.preparation)
@@ -201,11 +201,11 @@ def measure_maps(
     refuse_seen_patients(bundle, store.dataset, patients)
     overlaps: dict[str, list[MapOverlap]] = {method: [] for method in methods}
     for first in range(0, len(boxed), _BATCH):
-        some = boxed[first : first + _BATCH]
+        batch = boxed[first : first + _BATCH]
         for method in methods:
-            overlaps[method] += _measured(explainer, store, some, method=method, seed=seed)
+            overlaps[method] += _measured(explainer, store, batch, method=method, seed=seed)
         if progress is not None:
-            progress(first + len(some), len(boxed))
+            progress(first + len(batch), len(boxed))
     return overlaps
 
 
@@ -232,23 +232,23 @@ def measure_curves(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[Method, list[Faithfulness]]:
-    """Return the curves of each method's maps, in the order of all pairs of the rows.
+    """Return deletion and insertion of each method's maps, in the order of all pairs of the rows.
 
-    Boxed findings are those that are certainly there. All methods stand beside the same random orders. For
-    each finding it takes 394 passes forward for each method, and three times that for chance.
+    Only boxed findings are used, because they are certainly present. All methods are compared with the same
+    random orders. A finding takes 394 forward passes per method, and three times that for chance.
 
     Args:
-        explainer: Of the bundle.
-        store: Prepared as the bundle wants it.
-        boxed: What `boxed_rows` returned.
-        methods: Which methods.
-        seed: Of random orders, and of methods that draw.
-        progress: Called with the number of images done and of all.
+        explainer: Computes the bundle's maps.
+        store: Prepared as the bundle requires.
+        boxed: Rows from `boxed_rows`.
+        methods: Methods of the maps.
+        seed: Seed of the random orders and of random methods.
+        progress: Called with the numbers of finished images and of all.
 
     Raises:
-        LeakError: The bundle saw some of the patients when it was made.
-        DataError: The store is prepared otherwise than the bundle wants it.
-        RecipeError: A method does not go with the net, or the bundle is an ensemble.
+        LeakError: Some of the patients were used to make the bundle.
+        DataError: The store is not prepared as the bundle requires.
+        RecipeError: The network does not support a method, or the bundle is an ensemble.
     """
     bundle = explainer.bundle
     bundle.refuse_other_preparation(store.path, store.preparation)
@@ -259,9 +259,9 @@ def measure_curves(
         findings = tuple(pair.finding for pair in each.pairs)
         maps = [explainer.maps(pixels, findings, method=method, seed=seed)[0] for method in methods]
         for k, finding in enumerate(findings):
-            attributions = [of[k] for of in maps]
-            found = explainer.faithfulness(pixels[0], finding, attributions=attributions, seed=seed)
-            for method, curve in zip(methods, found, strict=True):
+            attributions = [of_method[k] for of_method in maps]
+            faithfulness = explainer.faithfulness(pixels[0], finding, attributions=attributions, seed=seed)
+            for method, curve in zip(methods, faithfulness, strict=True):
                 curves[method].append(curve)
         if progress is not None:
             progress(number, len(boxed))
@@ -275,12 +275,15 @@ def faithfulness_of_maps(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[MapFaithfulness, ...]:
-    """Return the means of what `measure_curves` returned for these rows."""
+    """Return the means of the results of `measure_curves` for these rows."""
     patients = [pair.patient for each in boxed for pair in each.pairs]
     summaries = []
-    for method, found in curves.items():
+    for method, of_maps in curves.items():
         areas = np.array(
-            [(c.deletion.area, c.deletion_gain, c.insertion.area, c.insertion_gain) for c in found]
+            [
+                (map_.deletion.area, map_.deletion_gain, map_.insertion.area, map_.insertion_gain)
+                for map_ in of_maps
+            ]
         )
         means = patient_means(areas, patients, resamples=resamples, seed=seed)
         summaries.append(
@@ -290,7 +293,7 @@ def faithfulness_of_maps(
                 deletion_gain=means[1],
                 insertion=means[2],
                 insertion_gain=means[3],
-                num_maps=len(found),
+                num_maps=len(of_maps),
                 num_patients=len(set(patients)),
             )
         )

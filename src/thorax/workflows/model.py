@@ -1,4 +1,4 @@
-"""A bundle at work: predictions and explanations of any image, in one line each."""
+"""`Model`: predict and explain any image with a bundle."""
 
 import io
 import os
@@ -35,14 +35,14 @@ _SIDE: Final = 480
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Explanation:
-    """Where in a radiograph one finding comes from.
+    """The attribution map of one finding in a radiograph.
 
     Attributes:
         source: The path or name of the image.
         radiograph: The image.
-        predicted: What the model says of the finding.
-        map: The map at the radiograph's resolution, its highest place, and the box around that.
-        notes: What a reader must know of such maps, each a sentence without its full stop.
+        predicted: The model's prediction of the finding.
+        map: The map at the radiograph's resolution, its maximum, and the box around that.
+        notes: Caveats for the reader, each a sentence without its full stop.
     """
 
     source: str
@@ -53,14 +53,14 @@ class Explanation:
 
     @property
     def finding(self) -> Finding:
-        """What is explained."""
+        """The explained finding."""
         return self.map.finding
 
     def overlay(self, *, opacity: float = 0.6) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the radiograph at its full resolution with the map's positive part in colors over it.
+        """Return the radiograph at its full resolution, overlaid with the map's positive values in color.
 
         Args:
-            opacity: Of the map where it is highest, from 0 to 1; elsewhere in proportion to its value.
+            opacity: Opacity at the map's maximum, from 0 to 1; elsewhere proportional to its value.
 
         Example:
             colors = explanation.overlay(opacity=0.4)
@@ -78,16 +78,16 @@ class Explanation:
         """Draw the radiograph and the map over it, side by side with captions, into a PNG or SVG file.
 
         Args:
-            path: Ends in .png or .svg; a file that is there is replaced.
-            opacity: Of the map where it is highest, from 0 to 1.
-            contour: Fraction of the highest value at which a line is drawn; None draws none.
-            box: Whether to draw the box around the highest place.
+            path: Ends in .png or .svg; an existing file is replaced.
+            opacity: Opacity of the overlay at the map's maximum, from 0 to 1.
+            contour: Fraction of the maximum at which a line is drawn; None draws none.
+            box: Whether to draw the box around the maximum.
 
         Returns:
             The path.
 
         Raises:
-            DataError: The file's name ends otherwise.
+            DataError: The file has another extension.
 
         Example:
             explanation.save("effusion.png", contour=0.5, box=True)
@@ -116,23 +116,23 @@ class Explanation:
             )
         else:
             highest += ": nothing in the image speaks for it"
-        said = [("Probability", f"{probability} (threshold {threshold})"), ("Highest value", highest)]
+        values = [("Probability", f"{probability} (threshold {threshold})"), ("Highest value", highest)]
         return page(
             f"{self.finding.label} in {self.source}, by {self.map.method}",
             _picture(self.overlay()),
-            facts(said),
+            facts(values),
             notes(f"Note: {note}." for note in self.notes),
         )
 
 
 class Model:
-    """A bundle at work; `load` opens one.
+    """A bundle that predicts and explains images; `load` opens one.
 
     Args:
-        bundle: What to predict with.
+        bundle: The bundle.
         predictor: The bundle with an engine.
-        engine: The engine in words.
-        device: Where explanations are computed.
+        engine: Description of the engine.
+        device: The device that computes explanations.
     """
 
     def __init__(self, bundle: Bundle, predictor: Predictor, *, engine: str, device: str) -> None:
@@ -144,17 +144,17 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The name of the recipe, the ensemble or the checkpoint that the bundle was made of."""
+        """The name of the recipe, ensemble or checkpoint that the bundle was made from."""
         return self.bundle.manifest.name
 
     @property
     def findings(self) -> Findings:
-        """The findings that it predicts, in order."""
+        """The predicted findings, in order."""
         return self.bundle.findings
 
     @property
     def calibrated(self) -> bool:
-        """Whether its probabilities pass a calibration."""
+        """Whether its probabilities are calibrated."""
         return self.bundle.manifest.calibration is not None
 
     def predict(self, image: ImageSource, *, value_range: ValueRange | None = None) -> Prediction:
@@ -163,10 +163,11 @@ class Model:
         Args:
             image: A path, bytes or an opened file of a PNG, JPEG or DICOM image; an array, uint8 or uint16,
                 (H, W) or (H, W, 3), larger is brighter; a PIL image; or a pydicom `Dataset`.
-            value_range: The values of black and white in an array whose type does not say so, such as floats.
+            value_range: The values of black and white in an array whose type does not define them, such as
+                floats.
 
         Raises:
-            ImageError: It cannot be read as a radiograph, or an array does not say what its values mean.
+            ImageError: It cannot be read as a radiograph, or `value_range` is needed.
 
         Example:
             prediction = model.predict("chest.png")
@@ -184,11 +185,11 @@ class Model:
         """Predict images in order, each as `predict` does; one that cannot be read gives a `Failure`.
 
         Args:
-            images: Such as `Path("folder").glob("*.dcm")`. They are taken as they are needed.
-            value_range: See `predict`; of all images, which must be arrays then.
+            images: Such as `Path("folder").glob("*.dcm")`. They are read as they are needed.
+            value_range: See `predict`; it applies to all images, which must then be arrays.
 
         Raises:
-            DataError: This is one image.
+            DataError: `images` is a single image.
 
         Example:
             for outcome in model.predict_many(Path("folder").iterdir()):
@@ -216,22 +217,22 @@ class Model:
         seed: int = 0,
         value_range: ValueRange | None = None,
     ) -> Explanation:
-        """Show where in an image a finding comes from.
+        """Map how much each location of an image contributes to a finding.
 
         Args:
             image: See `predict`.
-            finding: One of the model's; None: the most probable one.
-            method: One of `thorax.explain.METHODS`; None: "cam" where the net has an exact one, else
-                "grad-cam".
-            level: Fraction of the map's highest value at which the box around its highest place begins.
-            seed: Of the methods that draw.
+            finding: One of the model's findings; None means the most probable one.
+            method: One of `thorax.explain.METHODS`; None means "cam" if the network has an exact one,
+                otherwise "grad-cam".
+            level: Fraction of the map's maximum at which the box around it is drawn.
+            seed: Seed of random methods.
             value_range: See `predict`.
 
         Raises:
             ImageError: See `predict`.
             DataError: The model does not predict the finding.
-            RecipeError: There is no such method, or it does not go with the net.
-            MissingExtra: The method takes torch, which is not installed.
+            RecipeError: There is no such method, or the network does not support it.
+            MissingExtra: The method requires torch, which is not installed.
 
         Example:
             explanation = model.explain("chest.png", "Effusion")
@@ -242,7 +243,7 @@ class Model:
         predicted = prediction.ranked()[0] if finding is None else prediction[finding]
         if chosen not in self._explainers:
             self._explainers[chosen] = open_explainer(self.bundle, methods=(chosen,), device=self._device)
-        (found,) = explain_radiograph(
+        (explained,) = explain_radiograph(
             self._explainers[chosen],
             radiograph,
             (predicted.finding,),
@@ -254,12 +255,12 @@ class Model:
             source=source,
             radiograph=radiograph,
             predicted=predicted,
-            map=found,
+            map=explained,
             notes=(*prediction.warnings, *reading_notes(self.bundle, [chosen])),
         )
 
     def card(self) -> Markdown:
-        """Return its model card in Markdown: what it is for, what it was made of, and its limits.
+        """Return its model card in Markdown: intended use, training data and limits.
 
         Example:
             print(model.card())
@@ -267,7 +268,7 @@ class Model:
         return Markdown(render_card(self.bundle))
 
     def __fspath__(self) -> str:
-        """Return the bundle's folder, so that a model may be given wherever the path of a bundle may."""
+        """Return the bundle's folder, so that a model is accepted wherever a bundle's path is."""
         return str(self.bundle.folder)
 
     def __repr__(self) -> str:
@@ -295,16 +296,16 @@ class Model:
 def load(
     bundle: str | os.PathLike[str] | Bundle, *, device: str = "auto", engine: EngineName = "auto"
 ) -> Model:
-    """Put a bundle to work.
+    """Open a bundle as a model that predicts and explains.
 
     Args:
-        bundle: Its folder, the folder of the run that made it, or a bundle that is open.
+        bundle: Its folder, the folder of the run that made it, or an open bundle.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        engine: What computes; "auto": the fastest one that is exact.
+        engine: What computes the logits; "auto" means the fastest exact engine.
 
     Raises:
-        BundleError: There is no bundle, it is damaged, or has no such engine.
-        MissingExtra: What runs the engine is not installed.
+        BundleError: There is no bundle, it is damaged, or it does not have the engine.
+        MissingExtra: The package that runs the engine is not installed.
         RecipeError: There is no such device.
 
     Example:
@@ -329,7 +330,7 @@ def _method(name: str) -> Method:
 
 
 def _picture(pixels: UInt8[np.ndarray, "h w 3"]) -> Html:
-    """Return a picture as HTML that carries it, no larger than a notebook shows it."""
+    """Return a picture embedded in HTML, scaled down to the size that a notebook shows."""
     image = Image.fromarray(pixels)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     content = io.BytesIO()

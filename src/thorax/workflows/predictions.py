@@ -1,4 +1,4 @@
-"""A model's predictions of one part of a split: computed from a bundle and a store, or read from a file."""
+"""A model's predictions on one part of a split, computed by a bundle on a store or read from a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,19 +52,19 @@ __all__ = [
 ]
 
 BundleLike = StrPath | Bundle
-"""A bundle that is open, its folder, or the run that made it."""
+"""An open bundle, its folder, or the run that made it."""
 StoreLike = StrPath | Store
-"""A store that is open, or its folder."""
+"""An open store, or its folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which images: a part of a split, of one view or of all.
+    """The images to evaluate on: one part of a split, with one view position or all.
 
     Attributes:
-        split: Name of the split; "" is the one that a bundle was trained on, and for a file no split.
+        split: Name of the split; "" means the one that a bundle was trained on, and no split for a file.
         part: "train", "val" or "test".
-        view: "PA" or "AP"; None takes every view.
+        view: "PA" or "AP"; None means every view.
     """
 
     split: str = ""
@@ -74,15 +74,15 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PartPredictions:
-    """A model's probabilities beside labels.
+    """A model's probabilities with the labels of the images.
 
     Attributes:
         cohort: The images with their labels.
-        probabilities: In [0, 1]; a column for each finding of the cohort.
-        context: What the numbers travel with.
+        probabilities: In [0, 1]; one column per finding of the cohort.
+        context: The context of results on these images.
         reported: The reference to the images.
-        split: The split; None where it is not stated.
-        prevalence: How common each finding is in the training part of the split.
+        split: The split; None if it is not stated.
+        prevalence: Prevalence of each finding in the training part of the split.
     """
 
     cohort: LabeledImages
@@ -95,13 +95,13 @@ class PartPredictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ValidationPredictions:
-    """A model's probabilities of images that may choose its thresholds and calibration.
+    """A model's probabilities on images that may choose its thresholds and calibration.
 
     Attributes:
         cohort: The images with their labels.
-        probabilities: In [0, 1]; a column for each finding of the cohort.
+        probabilities: In [0, 1]; one column per finding of the cohort.
         chosen_on: The reference to the images.
-        patients_shared: Patients that are also among the reported ones, which must not be.
+        patients_shared: Number of patients that are also among the reported ones; must be 0.
     """
 
     cohort: LabeledImages
@@ -111,12 +111,12 @@ class ValidationPredictions:
 
 
 def opened_bundle(bundle: BundleLike) -> Bundle:
-    """Return a bundle that is open; see `load_bundle`."""
+    """Open a bundle if it is not open yet; see `load_bundle`."""
     return bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
 
 
 def opened_store(store: StoreLike) -> Store:
-    """Return a store that is open; see `open_store`."""
+    """Open a store if it is not open yet; see `open_store`."""
     return store if isinstance(store, Store) else open_store(store)
 
 
@@ -125,12 +125,12 @@ def opened_store(store: StoreLike) -> Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StorePart:
-    """The images of a store that a bundle may be measured on.
+    """The images of a store that a bundle may be evaluated on.
 
     Attributes:
         bundle: The bundle.
         store: The store, verified.
-        selection: Which of its images.
+        selection: The selection of its images.
         split: The split.
         rows: Rows of the store.
         cohort: The images with the labels of the bundle's findings.
@@ -145,7 +145,7 @@ class StorePart:
 
 
 def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
-    """Divide a store's images; without a name, by the split that the bundle was trained on.
+    """Split a store's images; without a name, by the split that the bundle was trained on.
 
     Raises:
         BundleError: No split is named, and the bundle was not trained on exactly one.
@@ -157,12 +157,12 @@ def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
 
 
 def select_part(bundle: Bundle, store: Store, selection: Selection) -> StorePart:
-    """Return the images of a part, once it is sure that the bundle may be measured on them.
+    """Return the images of a part, after checking that the bundle may be evaluated on them.
 
     Raises:
         BundleError: No split is named, and the bundle was not trained on exactly one.
         DataError: The store is damaged or prepared in another way, or has no such split or part.
-        LeakError: Training or selection saw some of the patients.
+        LeakError: Some of the patients were used for training or selection.
     """
     bundle.refuse_other_preparation(store.path, store.preparation)
     store.verify()
@@ -191,10 +191,10 @@ def predict_part(
     """Predict the images of a part.
 
     Args:
-        predictor: The part's bundle at work.
+        predictor: The part's bundle with an engine.
         part: The images.
-        computed_by: What computes the logits, for people; "" leaves it out.
-        stage: What progress calls it.
+        computed_by: Description of the engine; "" leaves it out.
+        stage: Name of the stage for `progress`.
         progress: Called while images are predicted.
     """
     count = stage_progress(progress, stage)
@@ -228,14 +228,14 @@ def predict_part(
 def predict_validation(
     predictor: Predictor, part: StorePart, *, progress: ProgressCallback | None = None
 ) -> ValidationPredictions:
-    """Predict the validation images of the split that a part is of.
+    """Predict the validation images of a part's split.
 
     Raises:
         BundleError: No split is named, and the bundle was not trained on exactly one.
         DataError: There are no such images.
-        LeakError: Training saw some of the patients, or another split would measure them.
+        LeakError: Some of the patients were used for training, or are in the test part of another split.
     """
-    # A split that is named, even the bundle's own, is the one whose validation part chooses.
+    # A named split, even the bundle's own, is the one whose validation part chooses.
     chosen = validation_part(part.bundle, part.store, part.split.name if part.selection.split else None)
     count = stage_progress(progress, "predicting validation")
     probabilities = predictor.predict_rows(part.store.pixels, chosen.rows, progress=count)
@@ -267,14 +267,14 @@ def open_labels(labels: StrPath | None, store: StoreLike | None) -> Labels:
 def read_part(
     file: Path, labels: Labels, selection: Selection, *, logits: bool = False, labels_from: str = ""
 ) -> tuple[PartPredictions, ValidationPredictions | None]:
-    """Read predictions of a part, and those of the split's validation images that the file has too.
+    """Read the predictions on a part, and those on the split's validation images if the file has any.
 
     Args:
         file: The predictions.
-        labels: What is true.
-        selection: Which images.
+        labels: The labels.
+        selection: The images to evaluate on.
         logits: Whether the predictions are logits.
-        labels_from: Where the labels are from, for people.
+        labels_from: Description of the origin of the labels.
 
     Raises:
         DataError: See `read_predictions`, `usable_predictions` and `join_predictions`.
@@ -328,13 +328,13 @@ def read_part(
 def file_validation(
     file: Path, labels: Labels, reported: PartPredictions, *, split: str = "", logits: bool = False
 ) -> ValidationPredictions:
-    """Read a model's predictions of validation images, in a file of their own.
+    """Read a model's predictions on validation images from a separate file.
 
     Args:
         file: The predictions.
-        labels: What is true.
+        labels: The labels.
         reported: The predictions that are reported.
-        split: Whose validation part to take; "" takes all images.
+        split: The split whose validation part to take; "" takes all images.
         logits: Whether the predictions are logits.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From a data set's files to a store."""
+"""`prepare`: convert a data set's files into a store."""
 
 import os
 from pathlib import Path
@@ -27,24 +27,24 @@ def prepare(
     workers: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> StoreSummary:
-    """Decode every image of a data set once into a store; stopped anywhere, the same call goes on.
+    """Decode every image of a data set once into a store. If interrupted, the same call resumes.
 
-    The store carries the hash of each registered split over the whole data set, so that every figure
-    measured on it can name the split that it is of.
+    The store records the hash of each registered split of the whole data set, so that every result on it can
+    name its split.
 
     Args:
         source: A folder in the layout of NIH ChestX-ray14, or a CSV with a column "path".
-        out: The store's folder; made if it is not there.
-        recipe: Prepare images as this shipped recipe or TOML file wants them.
+        out: The store's folder; created if it does not exist.
+        recipe: Prepare images as this shipped recipe or TOML file requires.
         size: Side of the prepared images in pixels; 256 without a recipe.
         fit: How an image becomes square; "pad" without a recipe.
-        view: Keep images of this view position alone.
+        view: Keep only images of this view position.
         dataset: Name of the data set that a CSV describes.
         workers: Processes; one per core if None.
-        progress: Receives how many images are prepared.
+        progress: Receives the number of prepared images.
 
     Raises:
-        RecipeError: There is no such recipe, or it wants another size or fit than the one given.
+        RecipeError: There is no such recipe, or it requires another size or fit than the one given.
         DataError: The source is malformed; `out` holds something else, or a store of another source or other
             settings.
     """

@@ -1,4 +1,4 @@
-"""What `evaluate`, `compare` and `localize` return: figures that show, tabulate and write themselves."""
+"""Results of `evaluate`, `compare` and `localize`, with HTML representations, tables and reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,14 +36,13 @@ __all__ = ["ComparisonResult", "EvaluationResult", "LocalizationResult"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class EvaluationResult:
-    """A model measured on one part of a split.
+    """The evaluation of a model on one part of a split.
 
     Attributes:
-        evaluation: All figures, with their intervals.
-        context: What the figures travel with: split, part, model, versions, warnings.
-        audit: What the audit found on the way, as pairs of severity and text.
-        gallery: Examples of each outcome with the model's maps; None where none were wanted, or without
-            pixels.
+        evaluation: All numbers, with their intervals.
+        context: The context of the numbers: split, part, model, versions, warnings.
+        audit: Problems that the audit found, as pairs of severity and text.
+        gallery: Examples of each outcome with the model's maps; None if not requested, or without pixels.
         cohort: The images with their labels.
         probabilities: In [0, 1], one row per image, one column per finding of the cohort.
     """
@@ -72,7 +71,7 @@ class EvaluationResult:
 
     @property
     def labels(self) -> Targets:
-        """The label of each image (rows) and finding (columns): 1 present, 0 absent, all else unknown."""
+        """The label of each image (rows) and finding (columns): 1 present, 0 absent, others unknown."""
         return self.cohort.targets
 
     @property
@@ -82,7 +81,7 @@ class EvaluationResult:
 
     @property
     def predictions(self) -> "pd.DataFrame":
-        """Columns image and patient, and the probability of each finding by its name; a row for each image.
+        """One row per image, with columns image, patient and the probability of each finding by its name.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -95,9 +94,9 @@ class EvaluationResult:
         return frame({"image": self.images, "patient": self.patients, **columns})
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return the figures with a row for each finding; "_low" and "_high" are the ends of intervals.
+        """Return one row per finding; columns "_low" and "_high" are the ends of intervals.
 
-        Sensitivity and what follows are at the first operating point; what does not exist is NaN.
+        Sensitivity and the columns after it are at the first operating point; undefined values are NaN.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -117,7 +116,7 @@ class EvaluationResult:
         """Write `metrics.json`, `report.html` and `report.md` into a folder.
 
         Args:
-            out: The folder; made if it is not there.
+            out: The folder; created if it does not exist.
             overwrite: Whether files of an earlier report there may be replaced.
 
         Raises:
@@ -133,18 +132,18 @@ class EvaluationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ComparisonResult:
-    """Models measured on the same images, beside one another.
+    """A comparison of models on the same images.
 
     Attributes:
         comparison: The differences, with paired intervals and p values.
-        contexts: What the figures of each model travel with, by its name.
+        contexts: The context of each model's numbers, by its name.
     """
 
     comparison: Comparison
     contexts: Mapping[str, Context]
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return the differences with a row for each pair of models and finding.
+        """Return the differences, with one row per pair of models and finding.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -153,8 +152,8 @@ class ComparisonResult:
 
     def __repr__(self) -> str:
         first, *others = self.comparison.pairs
-        said = f"mean AUC of {first.model} less {first.baseline}: {first.macro.difference}"
-        return f"ComparisonResult({said}{f'; {len(others)} more pairs' if others else ''})"
+        difference = f"mean AUC of {first.model} less {first.baseline}: {first.macro.difference}"
+        return f"ComparisonResult({difference}{f'; {len(others)} more pairs' if others else ''})"
 
     def _repr_html_(self) -> str:
         return comparison_html(self.comparison, self.contexts)
@@ -163,7 +162,7 @@ class ComparisonResult:
         """Write `comparison.json` and `comparison.md` into a folder.
 
         Args:
-            out: The folder; made if it is not there.
+            out: The folder; created if it does not exist.
             overwrite: Whether files of an earlier comparison there may be replaced.
 
         Raises:
@@ -179,9 +178,9 @@ class LocalizationResult:
     """How well maps point at boxed findings.
 
     Attributes:
-        localization: The figures of each method, beside baselines.
-        curves: Deletion and insertion of each method; empty where they were not wanted.
-        context: What the figures travel with.
+        localization: The results of each method, beside baselines.
+        curves: Deletion and insertion of each method; empty if not requested.
+        context: The context of the numbers.
     """
 
     localization: Localization
@@ -189,7 +188,7 @@ class LocalizationResult:
     context: Context
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return the figures with a row for each kind of map and finding.
+        """Return the results, with one row per kind of map and finding.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -210,7 +209,7 @@ class LocalizationResult:
         """Write `localization.json` and `localization.md` into a folder, and return the paths.
 
         Args:
-            out: The folder; made if it is not there.
+            out: The folder; created if it does not exist.
             overwrite: Whether files of an earlier localization there may be replaced.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The thresholds of a report, and calibrations on trial: chosen on validation images."""
+"""Choose the thresholds and recalibrations of a report on validation images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,27 +26,27 @@ __all__ = [
 ]
 
 STANDARD_RULES: Final = ("f1-optimal", "youden", "sensitivity-90", "specificity-95")
-"""Operating points that are reported wherever there are validation images to choose them on."""
+"""Operating points that are reported by default if there are validation images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choosers:
-    """What thresholds and calibrations are chosen from.
+    """What thresholds and recalibrations are chosen from.
 
     Attributes:
         reported: The predictions that are reported.
-        validation: Those of validation images; None where there are none.
-        brought: Operating points that the model brings.
-        allow: Whether the reported images may choose, where there is no validation.
+        validation: The predictions on validation images; None if there are none.
+        own: The model's own operating points.
+        allow: Whether the reported images may choose if there are no validation images.
     """
 
     reported: PartPredictions
     validation: ValidationPredictions | None
-    brought: tuple[ThresholdSet, ...]
+    own: tuple[ThresholdSet, ...]
     allow: bool
 
     def images(self) -> ValidationPredictions:
-        """Return what chooses: validation images, else the reported ones themselves."""
+        """Return the images that choose: the validation images, or else the reported ones."""
         reported = self.reported
         return self.validation or ValidationPredictions(
             cohort=reported.cohort, probabilities=reported.probabilities, chosen_on=reported.reported
@@ -56,51 +56,55 @@ class Choosers:
 def choose_points(
     choice: Choosers, rules: Sequence[ThresholdRule], given: ThresholdSet | None
 ) -> tuple[ThresholdSet, ...]:
-    """Return the operating points to report: of the file, by the rules, and those that the model brings.
+    """Return the operating points to report: from the file, by the rules, and the model's own.
 
-    Without rules, those of `STANDARD_RULES` are chosen where there are validation images.
+    Without rules, `STANDARD_RULES` are used if there are validation images.
 
     Raises:
         DataError: Some were chosen on the reported part, or would have to be, and that is not allowed.
     """
-    own = () if given is None else (given,)
+    from_file = () if given is None else (given,)
     if not rules and choice.validation is not None:
-        known = {points.rule for points in (*own, *choice.brought)}
+        known = {points.rule for points in (*from_file, *choice.own)}
         asked: Sequence[ThresholdRule] = [parse_rule(rule) for rule in STANDARD_RULES if rule not in known]
     else:
         asked = rules
-    on = choice.images()
+    images = choice.images()
     chosen = tuple(
         choose_threshold_set(
-            rule, on.cohort.targets, on.probabilities, findings=on.cohort.findings, chosen_on=on.chosen_on
+            rule,
+            images.cohort.targets,
+            images.probabilities,
+            findings=images.cohort.findings,
+            chosen_on=images.chosen_on,
         )
         for rule in asked
     )
-    ordered = (*own, *chosen, *choice.brought) if rules else (*own, *choice.brought, *chosen)
+    ordered = (*from_file, *chosen, *choice.own) if rules else (*from_file, *choice.own, *chosen)
     return tuple(
         refuse_tuned(
             points,
             choice.reported.reported,
             allow=choice.allow,
-            patients_shared=on.patients_shared if points in chosen else 0,
+            patients_shared=images.patients_shared if points in chosen else 0,
         )
         for points in ordered
     )
 
 
 def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple[Recalibrated, ...]:
-    """Return the probabilities after each calibration on trial, fitted on validation images.
+    """Return the probabilities after each recalibration, fitted on validation images.
 
     Args:
-        choice: What fits them; without validation, and where it is not allowed, the reported images do not.
-        own: The model's own calibration, which is taken back first; None where it has none that is known.
+        choice: What the recalibrations are fitted on; the reported images only if that is allowed.
+        own: The model's own calibration, which is inverted first; None if it has none that is known.
 
     Raises:
-        DataError: Validation has patients of the reported images, and that is not allowed.
+        DataError: Validation and the reported images share patients, and that is not allowed.
     """
     if choice.validation is None and not choice.allow:
         return ()
-    on, findings = choice.images(), choice.reported.cohort.findings
+    images, findings = choice.images(), choice.reported.cohort.findings
 
     def plain(probabilities: Probabilities) -> Probabilities:
         if own is None:
@@ -108,12 +112,12 @@ def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple
         return sigmoid(own.inverse(probabilities, [finding.name for finding in findings]))
 
     fitted: tuple[Recalibration, ...] = fit_recalibrations(
-        on.cohort,
-        plain(on.probabilities),
-        fitted_on=on.chosen_on,
+        images.cohort,
+        plain(images.probabilities),
+        fitted_on=images.chosen_on,
         reported=choice.reported.reported,
         allow=choice.allow,
-        patients_shared=on.patients_shared,
+        patients_shared=images.patients_shared,
     )
     if own is not None:
         fitted = (Recalibration(None), *fitted)
@@ -121,7 +125,7 @@ def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple
 
 
 def bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
-    """Return the operating points of a bundle; those of the rule one-half are reported anyway."""
+    """Return the operating points of a bundle, unless their rule is one-half, which is always reported."""
     points: OperatingPoints | None = bundle.manifest.operating_points
     if points is None or points.rule == "one-half":
         return ()

@@ -1,4 +1,4 @@
-"""From a recipe and a store to one run, or to a run for each of several seeds."""
+"""`train` and `train_seeds`: train a recipe on a store, once or with several seeds."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ __all__ = ["SeedsSummary", "train", "train_seeds"]
 
 @dataclass(frozen=True, slots=True)
 class SeedsSummary:
-    """What came of runs that differ in their seed alone.
+    """The results of runs that differ only in their seed.
 
     Attributes:
-        runs: One for each seed, in the order of the seeds.
+        runs: One per seed, in the order of the seeds.
     """
 
     runs: "tuple[RunSummary, ...]"
@@ -33,7 +33,7 @@ class SeedsSummary:
     def macro_auc(self) -> tuple[float, float] | None:
         """Mean and standard deviation, over the seeds, of the macro AUC on validation.
 
-        None where a run has no such AUC, or where there is only one seed.
+        None if a run has no such AUC, or if there is only one seed.
         """
         scores = [run.macro_auc for run in self.runs if run.macro_auc is not None]
         if len(scores) < max(len(self.runs), 2):
@@ -52,21 +52,22 @@ def train(
     record_test_curve: bool = False,
     progress: ProgressCallback | None = None,
 ) -> "RunSummary":
-    """Train a recipe on the training part of its split; validation alone chooses.
+    """Train a recipe on the training part of its split; only validation selects the checkpoint.
 
     Args:
         recipe: Name of a shipped recipe, or a TOML file.
-        store: A store prepared as the recipe wants it.
+        store: A store prepared as the recipe requires.
         out: The run's folder: a new or empty one, unless `resume`.
         settings: Settings of the recipe to change, such as "optim.lr=3e-4".
-        resume: Go on where the run in `out` was stopped; a finished one is left as it is.
+        resume: Resume the run in `out` if it was interrupted; a finished one is left unchanged.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        record_test_curve: Measure each epoch on the test part too, for the log alone: nothing chooses by it.
-        progress: Receives how many images of each epoch are done, with the loss and the time left.
+        record_test_curve: Also evaluate each epoch on the test part; this is only logged and never affects
+            selection.
+        progress: Receives the number of finished images of each epoch, the loss and the time left.
 
     Raises:
         RecipeError: The recipe does not fit the data, the backbone or the device.
-        DataError: The store is not what the recipe wants, or `out` holds something else.
+        DataError: The store is not what the recipe requires, or `out` holds something else.
         NonFiniteLoss: The loss became infinite or not a number.
         TrainingInterrupted: Ctrl-C or SIGTERM stopped the run; it can be resumed.
 
@@ -103,18 +104,18 @@ def train_seeds(
 
     Args:
         recipe: Name of a shipped recipe, or a TOML file.
-        store: A store prepared as the recipe wants it.
-        out: The run of seed N is in the folder `seed-N` of this one.
-        seeds: How many, at least 1.
+        store: A store prepared as the recipe requires.
+        out: A folder; the run with seed N is in its subfolder `seed-N`.
+        seeds: Number of runs, at least 1.
         settings: Settings of the recipe to change.
-        resume: Go on where the runs in `out` were stopped; finished ones are left as they are.
+        resume: Resume the runs in `out` that were interrupted; finished ones are left unchanged.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        record_test_curve: Measure each epoch on the test part too, for the log alone.
-        progress: Receives how many images of each epoch are done, with the loss and the time left.
+        record_test_curve: Also evaluate each epoch on the test part, for the log only.
+        progress: Receives the number of finished images of each epoch, the loss and the time left.
         finished: Receives each run's summary when it ends.
 
     Raises:
-        As `train`.
+        See `train`.
     """
     loaded, images = _opened(recipe, store, settings)
     first = loaded.training.seed
@@ -152,7 +153,7 @@ def _run(
     record_test_curve: bool,
     progress: ProgressCallback | None,
 ) -> "RunSummary":
-    # Only now: torch takes two seconds to import, and a wrong setting is reported at once.
+    # Only now: torch takes two seconds to import, and an invalid setting is reported at once.
     from thorax.training import train as train_run
 
     out.parent.mkdir(parents=True, exist_ok=True)
