@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -68,7 +68,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
             bars.stop()
 
 
-def _fields(now: Progress) -> dict[str, str]:
+def _fields(now: Progress) -> dict[str, Any]:
     """Return the texts of the columns behind a bar: "50%", "90/s", "0:00:12", "loss 0.1"."""
     remaining = f"{timedelta(seconds=round(now.remaining))}" if now.remaining else ""
     rate = f"{now.rate:,.0f}/s" if now.rate else ""
