@@ -111,13 +111,13 @@ def report(store: Store, rounds: int, *, lookup: bool) -> None:
     patients = patient_codes(store.table)
     first, second = np.triu_indices(min(count, 2000), 1)
     strangers = patients[first] != patients[second]
-    nearest = distances(prints.looks[first], prints.looks[second])[strangers].min()
+    nearest = distances(prints.perceptual[first], prints.perceptual[second])[strangers].min()
     print(f"nearest hashes of two patients: {nearest} of {HASH_BITS} bits")
     rows = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
     pixels = store.pixels(rows)
     for name, change in (("JPEG of quality 30", recompressed), ("gamma 1.3", darkened)):
         changed = np.stack([change(image) for image in pixels])
-        bits = distances(prints.looks[rows], perceptual_hash(changed)[0])
+        bits = distances(prints.perceptual[rows], perceptual_hash(changed)[0])
         alike = np.einsum("nd,nd->n", thumbnails(pixels), thumbnails(changed))
         print(f"{name}: up to {bits.max()} bits, correlation from {alike.min():.3f} ({len(rows)} images)")
     looks = thumbnails(pixels)

@@ -1,4 +1,4 @@
-"""Thorax trains, evaluates and runs classifiers of chest radiographs."""
+"""Training, evaluation and inference of chest radiograph classifiers."""
 
 from thorax.packages import lazy_names
 
@@ -56,5 +56,5 @@ __getattr__ = lazy_names(
 
 
 def __dir__() -> list[str]:
-    """Return every public name, also those that are not imported yet, so that a prompt completes them."""
+    """Return every public name, including those not imported yet, so that a prompt can complete them."""
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

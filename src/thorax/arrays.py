@@ -21,16 +21,16 @@ __all__ = [
 ]
 
 UNCERTAIN = -1
-"""The label source hedges ("possible pneumonia"); a recipe chooses what that means."""
+"""The label source hedges ("possible pneumonia"); the recipe decides how to treat it."""
 
 NOT_LABELED = -2
 """The label source says nothing about this finding in this image."""
 
 GrayPixels = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
-"""One grey image, larger is brighter (MONOCHROME2), over the full range of its type."""
+"""One gray image, larger is brighter (MONOCHROME2), over the full range of its type."""
 
 Pixels = UInt8[np.ndarray, "s s"]
-"""One prepared image: what `imaging.prepare` makes and a store keeps."""
+"""One prepared image, as `imaging.prepare` returns it and a store keeps it."""
 
 PixelsBatch = UInt8[np.ndarray, "n s s"]
 """Prepared images."""
@@ -42,13 +42,13 @@ Targets = Int8[np.ndarray, "n k"]
 """Labels: 1 present, 0 absent, `UNCERTAIN`, `NOT_LABELED`."""
 
 Known = Bool[np.ndarray, "n k"]
-"""Where a target counts."""
+"""Which targets count."""
 
 Scores = Float[np.ndarray, "n k"]
 """Any score in which larger means more likely."""
 
 Probabilities = Float64[np.ndarray, "n k"]
-"""Probabilities in [0, 1]; only `inference` makes these."""
+"""Probabilities in [0, 1]; only `inference` computes these."""
 
 Attribution = Float[np.ndarray, "h w"]
-"""How much each place of the image speaks for a named finding."""
+"""How much each location of the image contributes to a finding's logit."""

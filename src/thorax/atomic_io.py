@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written under its final name."""
+"""Atomic file writing, folder locks, JSON and SHA-256."""
 
 import fcntl
 import hashlib
@@ -24,15 +24,15 @@ __all__ = [
 ]
 
 StrPath = str | os.PathLike[str]
-"""Where a file or folder is, as a text or as whatever stands for its path."""
+"""Path of a file or folder: a string or any path-like object."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on leaving without error, fsync it and rename it to `path`.
+    """Yield a temporary path beside `path`; on success, fsync the file and rename it to `path`.
 
-    The temporary name carries the process number, so that two writers never share one. On an error
-    the temporary file is removed and `path` stays as it was.
+    The temporary name contains the process id, so that two writers never share one. On an error the
+    temporary file is removed and `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -46,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Make a rename in `folder` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -55,35 +55,35 @@ def _sync_folder(folder: Path) -> None:
 
 
 def refuse_existing(path: Path, *, overwrite: bool, folder: bool = False) -> None:
-    """Refuse to write a result where something is already: nothing is overwritten unless that is asked for.
+    """Refuse to write a result over existing files, unless `overwrite` is set.
 
     Args:
-        path: Where the result is to be.
-        overwrite: Whether what is there may be replaced.
-        folder: Whether the result is a folder; an empty folder, or one that only holds what a killed write
-            left, counts as free.
+        path: Where the result is to be written.
+        overwrite: Whether an existing result may be replaced.
+        folder: Whether the result is a folder; a folder that is empty or has only the remains of an
+            interrupted write counts as free.
 
     Raises:
-        DataError: Something is there and `overwrite` is false, or it is a file where a folder is to be, or
-            a folder where a file is to be.
+        DataError: The path exists and `overwrite` is false, or it is a file instead of a folder or a folder
+            instead of a file.
     """
     if path.is_dir() and not folder:
         raise DataError(f"{path} is a folder; name a file, such as {path / 'NAME'}")
     if folder and path.exists() and not path.is_dir():
         raise DataError(f"{path} is a file; give a folder")
-    names = (each.name for each in path.iterdir()) if path.is_dir() else iter([path.name])
+    names = (entry.name for entry in path.iterdir()) if path.is_dir() else iter([path.name])
     occupied = path.exists() and any(not name.endswith(".partial") for name in names)
     if occupied and not overwrite:
-        what = "is not empty" if folder else "is already there"
-        raise DataError(f"{path} {what}; choose another place, or set `overwrite` to replace what is there")
+        what = "is not empty" if folder else "already exists"
+        raise DataError(f"{path} {what}; choose another path, or set `overwrite` to replace it")
 
 
 @contextmanager
 def exclusive_lock(folder: Path, *, doing: str) -> Iterator[None]:
-    """Hold a folder while writing to it; the system lets go when the process ends, however it ends.
+    """Lock a folder while writing to it; the system releases the lock when the process ends, however it ends.
 
     Raises:
-        DataError: Another process holds it; `doing` says what it does there.
+        DataError: Another process holds the lock; the message says what it is `doing`.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -91,7 +91,7 @@ def exclusive_lock(folder: Path, *, doing: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(
-                f"another process is {doing} {folder}; wait for it to end, or give another folder"
+                f"another process is {doing} {folder}; wait until it ends, or give another folder"
             ) from error
         yield
     finally:
@@ -99,23 +99,23 @@ def exclusive_lock(folder: Path, *, doing: str) -> Iterator[None]:
 
 
 _HASHED_TOGETHER: Final = 1 << 23
-"""Bytes; Python's lock is taken twice for each such block, and waits up to 5 ms while another thread imports:
-with 256 kB, a thread needed 250 ms for the 28 MB of a DenseNet-121. Larger ones are felt in memory."""
+"""Bytes per block. hashlib re-acquires the GIL for every block, which takes up to 5 ms while another thread
+imports: with 256 kB, a thread needed 250 ms for the 28 MB of a DenseNet-121. Larger blocks cost memory."""
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 `text` to `path`, whole or not at all."""
+    """Write UTF-8 `text` to `path`, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as readable JSON with the keys in the order given; NaN is refused."""
+    """Write `value` to `path` as indented JSON with keys in the given order; NaN is refused."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the one byte string that stands for `value`: sorted keys, no spaces. For hashing."""
+    """Return the canonical JSON of `value`, with sorted keys and without spaces, for hashing."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
 
@@ -130,7 +130,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_lines(lines: list[str]) -> str:
-    """Return the SHA-256 of `lines`, each ended by a newline."""
+    """Return the SHA-256 of `lines`, each followed by a newline."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Boxes: rectangles in an image, and findings that have one."""
+"""Rectangles in an image, and findings with such a box."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ __all__ = ["Box", "FindingBox"]
 
 
 class Box(NamedTuple):
-    """A rectangle with its sides along the image's, in pixels of the image that it is of.
+    """An axis-aligned rectangle in pixels of its image.
 
     Attributes:
         x: Left edge, from the left edge of the image.
         y: Upper edge, from the upper edge of the image.
-        width: To the right of `x`.
-        height: Downwards from `y`.
+        width: Extent to the right of `x`.
+        height: Extent downwards from `y`.
     """
 
     x: float

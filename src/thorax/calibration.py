@@ -1,4 +1,4 @@
-"""From logits to probabilities and back: the one sigmoid of the system, and the calibrations before it."""
+"""Conversion between logits and probabilities: the only sigmoid, and the calibrations applied before it."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from thorax.recipe.sections import Section
 __all__ = ["Calibration", "Platt", "Temperature", "logit", "sigmoid"]
 
 _FLOOR = 1e-9
-"""How near 0 and 1 probabilities are taken literally: files have zeros and ones where they were rounded."""
+"""Distance from 0 and 1 at which probabilities are clipped: rounded ones are 0 and 1 in files."""
 
 
 def sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
@@ -26,7 +26,7 @@ def sigmoid(logits: Float[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"
 def logit(
     probabilities: Float[np.ndarray, "*shape"], *, floor: float = _FLOOR
 ) -> Float64[np.ndarray, "*shape"]:
-    """Return log(p / (1 - p)), with probabilities kept `floor` away from 0 and 1."""
+    """Return log(p / (1 - p)), with probabilities clipped to at least `floor` from 0 and 1."""
     clipped = np.clip(probabilities, floor, 1 - floor)
     return np.asarray(np.log(clipped) - np.log1p(-clipped), dtype=np.float64)
 
@@ -36,35 +36,35 @@ class Temperature(Section):
 
     kind: Literal["temperature"] = "temperature"
     temperature: float = Field(gt=0)
-    """Above 1 it makes probabilities more cautious."""
+    """Above 1 it moves probabilities toward one half."""
     fitted_on: ImageSet
 
     def __str__(self) -> str:
         return f"temperature {self.temperature:.3f}"
 
-    def apply(self, logits: Scores, findings: Sequence[str]) -> Probabilities:  # noqa: ARG002 - one for all
+    def apply(self, logits: Scores, findings: Sequence[str]) -> Probabilities:  # noqa: ARG002 - not by finding
         """Return the calibrated probabilities (n, k) of logits (n, k); `findings` names the columns."""
         return sigmoid(np.asarray(logits / self.temperature))
 
     def inverse(
         self,
         probabilities: Probabilities,
-        findings: Sequence[str],  # noqa: ARG002 - one temperature serves them all
+        findings: Sequence[str],  # noqa: ARG002 - one temperature for all findings
     ) -> Float64[np.ndarray, "n k"]:
-        """Return the logits (n, k) that `apply` makes these probabilities of, as far as float64 can tell."""
+        """Return the logits (n, k) that `apply` turns into these probabilities, up to float64 precision."""
         return logit(probabilities) * self.temperature
 
 
 class Platt(Section):
-    """Platt's scaling of each finding: the probability is sigmoid(slope * logit + intercept)."""
+    """Platt scaling by finding: the probability is sigmoid(slope * logit + intercept)."""
 
     kind: Literal["platt"] = "platt"
     slopes: dict[str, Annotated[float, Field(gt=0)]]
-    """By finding. Above 0, so that no two images change places."""
+    """By finding. Above 0, so that the ranking of images is unchanged."""
     intercepts: dict[str, float]
     """By finding."""
     kept: dict[str, str]
-    """Findings whose logits are left as they are (slope 1, intercept 0), and why."""
+    """Findings whose logits are left unchanged (slope 1, intercept 0), with the reason."""
     fitted_on: ImageSet
 
     @model_validator(mode="after")
@@ -78,7 +78,7 @@ class Platt(Section):
 
     @property
     def num_fitted(self) -> int:
-        """How many findings have a fitted slope and intercept."""
+        """Number of findings with a fitted slope and intercept."""
         return len(self.slopes) - len(self.kept)
 
     def apply(self, logits: Scores, findings: Sequence[str]) -> Probabilities:
@@ -87,7 +87,7 @@ class Platt(Section):
         return sigmoid(np.asarray(logits * slopes + intercepts))
 
     def inverse(self, probabilities: Probabilities, findings: Sequence[str]) -> Float64[np.ndarray, "n k"]:
-        """Return the logits (n, k) that `apply` makes these probabilities of, as far as float64 can tell."""
+        """Return the logits (n, k) that `apply` turns into these probabilities, up to float64 precision."""
         slopes, intercepts = self._columns(findings)
         return np.asarray((logit(probabilities) - intercepts) / slopes)
 
@@ -99,4 +99,4 @@ class Platt(Section):
 
 
 Calibration = Annotated[Temperature | Platt, Field(discriminator="kind")]
-"""What stands between a pipeline's logits and the sigmoid."""
+"""The step between a pipeline's logits and the sigmoid."""

@@ -3,14 +3,14 @@
 * ThoraxError               something in Thorax failed                          -> exit 1
   + RecipeError             the recipe is wrong, or does not fit the data       -> exit 2
   + DataError               labels, split, source or store are wrong            -> exit 3
-    - LeakError             images that training or selection saw are measured  -> exit 3
+    - LeakError             images to evaluate were used in training or selection -> exit 3
   + ImageError              a file cannot be used as a chest radiograph         -> exit 4
     - UnsupportedImage      readable, but not a single frontal or lateral chest radiograph
   + BundleError             weights, manifest and code do not fit together      -> exit 5
-  + ServiceError            the network service cannot do what was asked        -> exit 6
+  + ServiceError            the network service cannot start or respond         -> exit 6
   + MissingExtra            a package of an extra is not installed              -> exit 7
 
-A message has four parts: what is wrong, which value, where it stands, what to do next.
+A message has four parts: what is wrong, which value, where, and what to do next.
 """
 
 from typing import ClassVar
@@ -29,25 +29,25 @@ __all__ = [
 
 
 class ThoraxError(Exception):
-    """Root of everything that Thorax raises on purpose."""
+    """Base class of all exceptions that Thorax raises deliberately."""
 
     exit_code: ClassVar[int] = 1
 
 
 class RecipeError(ThoraxError):
-    """The recipe is malformed, or asks for something its data or backbone does not have."""
+    """The recipe is malformed, or requires something that the data or backbone does not have."""
 
     exit_code = 2
 
 
 class DataError(ThoraxError):
-    """Labels, split, source folder or store are wrong or do not belong together."""
+    """Labels, split, source folder or store are wrong or do not match."""
 
     exit_code = 3
 
 
 class LeakError(DataError):
-    """Images of patients that training or selection saw would be measured."""
+    """The images to evaluate include patients that training or selection saw."""
 
 
 class ImageError(ThoraxError):
@@ -67,12 +67,12 @@ class BundleError(ThoraxError):
 
 
 class ServiceError(ThoraxError):
-    """The service cannot start or cannot answer."""
+    """The service cannot start or respond."""
 
     exit_code = 6
 
 
 class MissingExtra(ThoraxError):  # noqa: N818  (reads as the sentence it stands for)
-    """A package that only an extra brings is needed and not installed; the message has the line to type."""
+    """A required package of an extra is not installed; the message has the command that installs it."""
 
     exit_code = 7

@@ -1,9 +1,9 @@
-"""The vocabulary of findings: one place, used from CSV to DICOM.
+"""The vocabulary of findings, used everywhere from CSV to DICOM.
 
-The set is open. `VOCABULARY` holds the findings that public data sets name, with each data set's
-spelling and their codes in RadLex and SNOMED CT; a user's own finding is `Finding("Tuberculosis")`.
-`NIH14` (in CheXNet's order) and `NIH15` (with No Finding) are ordered tuples of it. An array with
-one column per finding always travels with the tuple that it follows.
+The set is open. `VOCABULARY` has the findings of public data sets, with each data set's spelling and the
+codes in RadLex and SNOMED CT; a user's own finding is `Finding("Silicosis")`. `NIH14` (in CheXNet's order)
+and `NIH15` (with No Finding) are ordered tuples from it. An array with one column per finding is always
+accompanied by the tuple that it follows.
 """
 
 import difflib
@@ -33,12 +33,12 @@ class Finding:
     Two findings are equal when their names are.
 
     Attributes:
-        name: The canonical name, as NIH ChestX-ray14 spells it where it has the finding. Column
-            name in tables, key in JSON.
-        label: The name in words, for people.
-        spellings: Other names of it in public data sets. Case, spaces, hyphens and underscores never matter.
-        snomed: SNOMED CT concept identifier, or None where no concept fits.
-        radlex: RadLex identifier, or None where no concept fits.
+        name: The canonical name, in NIH ChestX-ray14's spelling if it has the finding. It is the column
+            name in tables and the key in JSON.
+        label: The name for people.
+        spellings: Other names in public data sets. Case, spaces, hyphens and underscores are ignored.
+        snomed: SNOMED CT concept identifier, or None if no concept fits.
+        radlex: RadLex identifier, or None if no concept fits.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Finding:
     radlex: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Give a finding without a label its name in words."""
+        """Derive a missing label from the name."""
         if not self.name.strip():
-            raise DataError("a finding needs a name; this one is empty")
+            raise DataError("the name of a finding is empty; give it a name")
         if not self.label:
             object.__setattr__(self, "label", self.name.replace("_", " "))
 
@@ -63,7 +63,7 @@ Findings = tuple[Finding, ...]
 
 VOCABULARY: Findings = (
     Finding("Atelectasis", snomed="46621007", radlex="RID28493"),
-    # RadLex has no enlarged heart: its RID35057 is the "box-like heart" sign.
+    # RadLex has no concept for an enlarged heart: RID35057 is the "box-like heart" sign.
     Finding("Cardiomegaly", snomed="8186001"),
     Finding("Effusion", "Pleural effusion", ("Pleural Effusion",), "60046008", "RID34539"),
     Finding("Infiltration", "Infiltrate", ("Infiltrate", "Infiltrates"), "409609008", "RID39317"),
@@ -74,17 +74,17 @@ VOCABULARY: Findings = (
     Finding("Consolidation", snomed="95436008", radlex="RID43255"),
     Finding("Edema", "Pulmonary oedema", ("Pulmonary Edema",), "19242006", "RID4866"),
     Finding("Emphysema", snomed="87433001", radlex="RID4799"),
-    # RadLex has fibrosis of any organ (RID3820) and idiopathic pulmonary fibrosis (RID28836), not this.
+    # RadLex has fibrosis of any organ (RID3820) and idiopathic pulmonary fibrosis (RID28836), but not this.
     Finding("Fibrosis", "Pulmonary fibrosis", ("Pulmonary Fibrosis",), "51615001"),
     Finding("Pleural_Thickening", "Pleural thickening"),
-    # NIH does not say which hernia; those that a chest radiograph shows pass the diaphragm.
+    # NIH does not say which hernia; those visible on a chest radiograph pass through the diaphragm.
     Finding("Hernia", "Hernia", ("Hiatal Hernia",), "39839004", "RID4934"),
     Finding("No Finding", "No finding", ("Normal",)),
     Finding("Enlarged Cardiomediastinum", "Enlarged cardiomediastinum"),
     Finding("Fracture", snomed="125605004", radlex="RID4650"),
     Finding("Lung Lesion", "Lung lesion"),
     Finding("Lung Opacity", "Lung opacity"),
-    # Majkowska et al. 2020. CheXpert's Lung Opacity is wider: Lung Lesion and Edema are kinds of it.
+    # Majkowska et al. 2020. CheXpert's Lung Opacity is broader: it includes Lung Lesion and Edema.
     Finding("Airspace opacity"),
     Finding("Nodule or Mass", "Nodule or mass", ("Nodule/Mass",)),
     Finding("Pleural Other", "Other pleural disease"),
@@ -92,13 +92,13 @@ VOCABULARY: Findings = (
     Finding("Tuberculosis", "Tuberculosis", ("TB",), "56717001", "RID29116"),
     Finding("COVID-19", "COVID-19", ("COVID",), "840539006"),
 )
-"""Every finding that Thorax knows by name; NIH ChestX-ray14's first, in CheXNet's order."""
+"""Every finding that Thorax knows by name, starting with NIH ChestX-ray14's in CheXNet's order."""
 
 NIH14: Findings = VOCABULARY[:14]
 """The 14 findings of NIH ChestX-ray14 in CheXNet's order (Rajpurkar et al. 2017, table 1)."""
 
 NO_FINDING: Finding = VOCABULARY[14]
-"""The label that no other finding was reported; never part of a macro mean."""
+"""The label for images without any reported finding; never included in a macro mean."""
 
 NIH15: Findings = (*NIH14, NO_FINDING)
 """`NIH14` and No Finding."""
@@ -116,32 +116,32 @@ _BY_SPELLING = {
 
 
 def find_finding(spelling: str) -> Finding | None:
-    """Return the finding that a data set spells so, or None where the vocabulary has none."""
+    """Return the vocabulary's finding with this name or spelling, or None."""
     return _BY_SPELLING.get(_folded(spelling))
 
 
 def finding_or_new(spelling: str) -> Finding:
-    """Return the vocabulary's finding that is spelt so, or a new one of that name."""
+    """Return the vocabulary's finding with this name or spelling, or a new finding of that name."""
     return find_finding(spelling) or Finding(spelling)
 
 
 def parse_finding(spelling: str, *, where: str) -> Finding:
-    """Return the finding that is spelt so.
+    """Return the vocabulary's finding with this name or spelling.
 
     Args:
         spelling: Any data set's spelling of a finding.
-        where: What the error message says the spelling was read from.
+        where: Where the spelling was read, for the error message.
 
     Raises:
-        DataError: The vocabulary has no such finding; the message has the nearest names.
+        DataError: The vocabulary has no such finding; the message lists the closest names.
     """
     finding = find_finding(spelling)
     if finding is None:
-        names = [each.name for each in VOCABULARY]
+        names = [known.name for known in VOCABULARY]
         near = difflib.get_close_matches(spelling, names, n=3, cutoff=0.4) or names[:15]
         raise DataError(
             f"unknown finding {spelling!r} in {where}; did you mean {', '.join(near)}? "
-            "A finding of your own is declared by a column named 'finding:NAME' in a folder's CSV"
+            "Declare a finding of your own with a column named 'finding:NAME' in a folder's CSV"
         )
     return finding
 
@@ -149,10 +149,10 @@ def parse_finding(spelling: str, *, where: str) -> Finding:
 def parse_findings(names: str | Iterable[str]) -> Findings:
     """Return the findings of a recipe's list: "NIH14", "NIH15", or names in order.
 
-    A name that starts with "finding:" may be one that the vocabulary does not have.
+    A name that starts with "finding:" need not be in the vocabulary.
 
     Raises:
-        DataError: A name is unknown or stands twice, or there is none.
+        DataError: A name is unknown or repeated, or the list is empty.
     """
     match names:
         case "NIH14":
@@ -171,5 +171,5 @@ def parse_findings(names: str | Iterable[str]) -> Findings:
         raise DataError("the list of findings is empty; name at least one, or NIH14 or NIH15")
     for finding in findings:
         if findings.count(finding) > 1:
-            raise DataError(f"finding {finding} stands twice in the list of findings; name it once")
+            raise DataError(f"finding {finding} is repeated in the list of findings; name it once")
     return findings

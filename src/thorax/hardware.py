@@ -1,4 +1,4 @@
-"""The machine: cores, threads, GPU driver, and what happens to freed memory."""
+"""CPU threads, GPU driver, and settings of the allocator and the garbage collector."""
 
 import ctypes
 import gc
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 def has_cuda_driver() -> bool:
-    """Return whether there is a CUDA driver; where there is none, torch need not be asked for a GPU."""
+    """Return whether there is a CUDA driver; without one, torch need not be asked for a GPU."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -32,18 +32,17 @@ def has_cuda_driver() -> bool:
 
 
 def num_threads() -> int:
-    """Return what OMP_NUM_THREADS says, as torch does, or the number of cores that this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
+    """Return OMP_NUM_THREADS if it is set, as torch does, or the number of cores this process may use."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting) > 0:
+        return int(setting)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return the work's results in the items' order, computed on threads.
+    """Return `work(item)` for each item, in order, computed on threads.
 
-    It is for NumPy calls on large arrays, which let go of the interpreter's lock while they run. Not for work
-    that calls this function itself.
+    This is for NumPy calls on large arrays, which release the GIL. `work` must not call this function.
     """
     with ThreadPoolExecutor(num_threads()) as pool:
         return list(pool.map(work, items))
@@ -54,12 +53,12 @@ _LARGEST = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Let this process reuse the memory of freed arrays instead of handing it back at once.
+    """Let this process reuse the memory of freed arrays instead of returning it to the system at once.
 
-    glibc returns large blocks to the system when they are freed, and the next ones come page by page and full
-    of zeros. Drawing phantoms makes hundreds of 256 kB arrays per image, and takes two to four times as long
-    so; a step of training on a CPU frees and takes each activation, and spent 7 to 16 % of its time in the
-    system. Other C libraries: no effect.
+    glibc returns large blocks to the system when they are freed, and new ones are faulted in page by page,
+    zeroed. Drawing phantoms creates hundreds of 256 kB arrays per image and took two to four times as long;
+    a training step on a CPU frees and allocates every activation and spent 7 to 16 % of its time in the
+    system. There is no effect with other C libraries.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -71,11 +70,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def gc_frozen() -> Iterator[None]:
-    """Look for no garbage while modules are imported and a model is opened, nor ever in what that made.
+    """Disable the garbage collector while modules are imported and a model is opened, then freeze it all.
 
-    Python's search for cycles goes through all objects again and again: of `predict` with one image, 60 ms of
-    850 while everything is imported, and 170 ms when the process ends. What is made here is never freed
-    unless nothing refers to it.
+    The collector traverses all objects repeatedly: in `predict` with one image, this took 60 ms of the 850 ms
+    of imports, and 170 ms at exit. Reference cycles created within this context are never freed.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -90,8 +88,8 @@ def gc_frozen() -> Iterator[None]:
 def one_blas_thread() -> None:
     """Let NumPy multiply matrices on one thread, unless the user's environment says otherwise.
 
-    The products of a bootstrap are small: a second thread waits in a spinning loop more than it works. On two
-    busy cores a whole report took 34 s of CPU with two threads and 17 s with one (`bench/report.py`).
+    The products of a bootstrap are small, so a second thread spends more time spinning than working. On two
+    busy cores a whole report took 34 s of CPU time with two threads and 17 s with one (`bench/report.py`).
     """
     if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
         os.environ["OPENBLAS_NUM_THREADS"] = "1"

@@ -1,4 +1,4 @@
-"""Which images something was fitted, chosen or measured on."""
+"""References to the images that something was fitted, chosen or measured on."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,19 @@ __all__ = ["ImageSet"]
 
 
 class ImageSet(Section):
-    """A reference to images: their split and part, hashed lists, and how many they are.
+    """A reference to a set of images: split, part, hashes and counts.
 
-    Equal images have an equal `images_sha256`, whichever split or part they are said to be of.
+    Equal sets have an equal `images_sha256`, whatever their split and part.
     """
 
     dataset: str
-    """Name of the data set; "" where it is not stated."""
+    """Name of the data set; "" if not stated."""
     split: str
-    """Name of the split; "" where it is not stated."""
+    """Name of the split; "" if not stated."""
     part: str
-    """Part of the split; "" where it is not stated."""
+    """Part of the split; "" if not stated."""
     sha256: str
-    """SHA-256 of the whole list of the split; "" without one."""
+    """SHA-256 of the whole list of the split; "" without a split."""
     images_sha256: str
     """SHA-256 of the sorted names of the images."""
     num_images: int
@@ -45,11 +45,11 @@ class ImageSet(Section):
         """Return the reference to these images.
 
         Args:
-            images: Their names, in any order.
-            patients: Whose they are, one per image.
-            dataset: Name of their data set; "" where it is not stated.
-            split: Name of the split; "" where it is not stated.
-            part: Its part.
+            images: Names of the images, in any order.
+            patients: The patient of each image.
+            dataset: Name of the data set; "" if not stated.
+            split: Name of the split; "" if not stated.
+            part: Part of the split; "" if not stated.
             split_sha256: SHA-256 of the whole list of the split.
         """
         return cls(

@@ -1,7 +1,7 @@
-"""How results show themselves in a notebook: small pieces of HTML in the notebook's own colors.
+"""HTML representations of results in notebooks.
 
-A result's `_repr_html_` is `page(title, piece, ...)`. Text is escaped here, once: what is not `Html` is text.
-Text and lines take the color of the page, so that light and dark notebooks get the same HTML.
+A result's `_repr_html_` returns `page(title, piece, ...)`. Anything that is not `Html` is escaped here, once.
+Text and lines inherit the page's color, so that the same HTML works in light and dark notebooks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,13 +53,13 @@ _STYLE: Final = """
 
 
 class Html(str):
-    """Text that is HTML already; what is not, is escaped."""
+    """Text that is already HTML and must not be escaped."""
 
     __slots__ = ()
 
 
 class Markdown(str):
-    """Text in Markdown, which a notebook renders."""
+    """Markdown text, which a notebook renders."""
 
     __slots__ = ()
 
@@ -68,23 +68,23 @@ class Markdown(str):
 
 
 def markup(text: str) -> Html:
-    """Return text as HTML: escaped, unless it is HTML."""
+    """Return text as HTML, escaped unless it is `Html`."""
     return text if isinstance(text, Html) else Html(escape(text))
 
 
 def page(title: str, *pieces: Html) -> str:
-    """Return what a notebook shows of a result.
+    """Return the HTML that a notebook shows for a result.
 
     Args:
-        title: Its first line.
-        pieces: What follows.
+        title: The first line.
+        pieces: The HTML below it.
     """
     heading = f'<p class="title">{markup(title)}</p>'
     return f'<div class="thorax"><style>{_STYLE}</style>{heading}{"".join(pieces)}</div>'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
-    """Return a table; its first column is text, the others are numbers."""
+    """Return a table with text in its first column and numbers in the others."""
     head = "".join(f"<th>{markup(name)}</th>" for name in header)
     body = "".join(f"<tr>{''.join(f'<td>{markup(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return Html(
@@ -93,7 +93,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
 
 
 def texts(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    """Return a table of sentences; nothing without rows."""
+    """Return a table of sentences, or nothing if there are no rows."""
     if not rows:
         return Html("")
     head = "".join(f"<th>{markup(name)}</th>" for name in header)
@@ -102,22 +102,22 @@ def texts(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Html:
-    """Return names and what they are, one pair a line."""
+    """Return names with their values, one pair per line."""
     rows = "".join(f"<tr><th>{markup(name)}</th><td>{markup(value)}</td></tr>" for name, value in pairs)
     return Html(f'<table class="facts"><tbody>{rows}</tbody></table>')
 
 
 def notes(texts: Iterable[str]) -> Html:
-    """Return paragraphs of small print; texts that are empty are left out."""
+    """Return paragraphs of small print, leaving out empty texts."""
     return Html("".join(f'<p class="note">{markup(text)}</p>' for text in texts if text))
 
 
 def probability_bar(probability: float, threshold: float | None) -> Html:
-    """Return a bar as long as a probability in [0, 1], with a mark at the threshold if there is one."""
+    """Return a bar whose length is a probability in [0, 1], with a mark at the threshold if there is one."""
     mark = "" if threshold is None else f'<b style="left:{100 * min(max(threshold, 0.0), 1.0):.1f}%"></b>'
     return Html(f'<span class="bar"><i style="width:{100 * probability:.1f}%"></i>{mark}</span>')
 
 
 def shortened(text: str, length: int = 60) -> str:
-    """Return text of at most so many letters, of which the last ones say most: the end of a path stays."""
+    """Return text cut to `length` characters, keeping its end, since the end of a path says most."""
     return text if len(text) <= length else f"...{text[3 - length :]}"

@@ -1,4 +1,4 @@
-"""Names imported when they are first used, and the extra that each third-party package comes with."""
+"""Lazy imports, and the extras that third-party packages belong to."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ def lazy_names(
 
     Args:
         package: `__name__` of the package.
-        modules: For each public name the module that defines it, or that it is.
+        modules: For each public name, the module that defines it, or the module itself.
         name_extras: Whether a function whose module needs a package of an extra that is not installed becomes
-            one that raises MissingExtra, with the line to type, when it is called; so `help` and completion
-            work in every installation.
+            one that raises `MissingExtra`, with the command that installs it, when it is called; so `help`
+            and completion work in every installation.
     """
 
     def getattr_(name: str) -> object:
@@ -65,25 +65,25 @@ _EXTRA_OF: Final[dict[str, Extra]] = {
     "torchvision": "train",
     "openvino": "openvino",
 }
-"""By the name that is imported."""
+"""The extra of each package, by import name."""
 
 
 def install_line(extra: Extra) -> str:
-    """Return what installs an extra, to be read after "install it with"."""
+    """Return how to install an extra, to follow "install it with"."""
     return f"pip install '.[{extra}]' in a clone of the repository"
 
 
 @contextmanager
 def missing_extras_named(what: str, *, extra: Extra | None = None) -> Iterator[None]:
-    """Turn the failed import of a package that an extra brings into an error that has the line to type.
+    """Turn the failed import of a package of an extra into an error with the command that installs it.
 
     Args:
         what: What needs the package, such as "thorax evaluate".
-        extra: The extra that is needed in any case, which may hold more than the first package missed;
-            None: the one that brings that package.
+        extra: The required extra, which may have more packages than the first missing one; None: the
+            extra of the missing package.
 
     Raises:
-        MissingExtra: Such a package is not installed.
+        MissingExtra: A package of an extra is not installed.
     """
     try:
         yield
@@ -98,14 +98,14 @@ def missing_extras_named(what: str, *, extra: Extra | None = None) -> Iterator[N
 
 
 def require(package: str, what: str) -> None:
-    """Refuse what will need a package of an extra before any work is done, without importing the package.
+    """Check before any work that a package of an extra is installed, without importing it.
 
     Args:
-        package: The name that is imported later.
+        package: The import name of the package.
         what: What needs it, such as "exporting a bundle".
 
     Raises:
-        MissingExtra: It is not installed.
+        MissingExtra: The package is not installed.
     """
     from importlib.util import find_spec  # noqa: PLC0415  (only where it is used)
 
@@ -115,10 +115,10 @@ def require(package: str, what: str) -> None:
 
 
 def versions(*names: str) -> dict[str, str]:
-    """Return the versions of distributions by their names; "thorax" is this package.
+    """Return the versions of distributions by name; "thorax" is this package.
 
     Raises:
-        PackageNotFoundError: One is not installed.
+        PackageNotFoundError: A distribution is not installed.
     """
     from importlib.metadata import version  # noqa: PLC0415  (0.02 s at the start of every command)
 

@@ -1,4 +1,4 @@
-"""Prediction: what a bundle says about one radiograph."""
+"""Predictions of a model for one radiograph."""
 
 import difflib
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["FindingPrediction", "ModelIdentity", "Prediction"]
 
 _SHOWN: Final = 3
-"""Findings that the line at a prompt names; a notebook shows all."""
+"""Number of findings in the `repr`; a notebook shows all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Which model spoke: enough to find the run that made it.
+    """Identity of a model: enough to find the run that trained it.
 
     Attributes:
         name: The recipe's name.
         bundle_sha256: SHA-256 of the bundle's manifest.
-        calibrated: Whether the probabilities passed a calibration fitted for this exact pipeline.
+        calibrated: Whether the probabilities are calibrated, with a calibration fitted to this pipeline.
     """
 
     name: str
@@ -36,12 +36,12 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class FindingPrediction:
-    """One finding of one radiograph.
+    """The prediction of one finding for one radiograph.
 
     Attributes:
         finding: The finding.
-        probability: In [0, 1].
-        threshold: The operating point's threshold, None where the bundle has none for it.
+        probability: Probability in [0, 1].
+        threshold: The operating point's threshold; None if the bundle has none for this finding.
     """
 
     finding: Finding
@@ -54,7 +54,7 @@ class FindingPrediction:
         return None if self.threshold is None else self.probability >= self.threshold
 
     def as_texts(self) -> tuple[str, str, str, str]:
-        """Return label, probability, threshold, and whether it is positive, for people."""
+        """Return label, probability, threshold and decision, formatted for people."""
         return (
             self.finding.label,
             f"{self.probability:.1%}",
@@ -65,15 +65,15 @@ class FindingPrediction:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Prediction:
-    """All findings of one radiograph.
+    """The predictions of all findings for one radiograph.
 
-    `prediction["Effusion"]` is one of them, by its name, another spelling of it, or as a `Finding`.
+    `prediction["Effusion"]` is one of them; index by name, by another spelling, or by `Finding`.
 
     Attributes:
-        source: The path or name that was given.
-        findings: One entry per finding of the model, in its order.
-        operating_point: Name of the rule that chose the thresholds, or "" without any.
-        model: Which model spoke.
+        source: Path or name of the radiograph, as given.
+        findings: One entry per finding, in the model's order.
+        operating_point: Name of the rule that chose the thresholds; "" without thresholds.
+        model: The model.
         warnings: What a reader must know, for example that the view is lateral.
     """
 
@@ -87,10 +87,10 @@ class Prediction:
         """Return one finding.
 
         Args:
-            finding: Its name, its label, a public data set's spelling of it, or the finding itself.
+            finding: Its name, its label, a public data set's spelling, or the `Finding` itself.
 
         Raises:
-            DataError: The model does not predict it; the message has the nearest names.
+            DataError: The model does not predict it; the message lists the closest names.
 
         Example:
             prediction = model.predict("chest.png")
@@ -113,15 +113,15 @@ class Prediction:
         return len(self.findings)
 
     def ranked(self) -> list[FindingPrediction]:
-        """Return the findings, the most probable one first."""
+        """Return the findings, most probable first."""
         return sorted(self.findings, key=lambda predicted: -predicted.probability)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a table with a row for each finding, in the model's order.
+        """Return a table with one row per finding, in the model's order.
 
         Returns:
-            Columns source, finding (its name), probability, threshold (NaN without one), and positive (None
-            without one).
+            Columns source, finding (its name), probability, threshold (NaN if there is none), and positive
+            (None without a threshold).
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -130,7 +130,7 @@ class Prediction:
             table = prediction.to_frame()
         """
         with missing_extras_named("a table of a prediction"):
-            import pandas as pd  # noqa: PLC0415  (0.4 s, and not in the base installation)
+            import pandas as pd  # noqa: PLC0415  (0.4 s, and missing from the base installation)
         columns = {
             "source": [self.source for _ in self.findings],
             "finding": [predicted.finding.name for predicted in self.findings],
@@ -173,12 +173,12 @@ class Prediction:
         return {
             "source": self.source,
             "findings": {
-                each.finding.name: {
-                    "probability": each.probability,
-                    "threshold": each.threshold,
-                    "positive": each.positive,
+                predicted.finding.name: {
+                    "probability": predicted.probability,
+                    "threshold": predicted.threshold,
+                    "positive": predicted.positive,
                 }
-                for each in self.findings
+                for predicted in self.findings
             },
             "operating_point": self.operating_point,
             "model": {

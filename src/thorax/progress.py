@@ -1,4 +1,4 @@
-"""Progress of long work, as a value: the library tells a callable, and draws nothing itself."""
+"""Progress of long-running work, as values passed to a callback."""
 
 import time
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from thorax.errors import MissingExtra
 __all__ = ["CountCallback", "Progress", "ProgressCallback", "stage_progress", "throttled", "tqdm"]
 
 _INTERVAL: Final = 0.1
-"""Seconds between two calls of a callback, so that a notebook is not flooded."""
+"""Least time in seconds between two calls of a callback, so that a notebook is not flooded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage of some work is.
+    """Progress of one stage of some work.
 
     Attributes:
         stage: What is being done, such as "predicting".
-        done: Units that are done.
+        done: Units done.
         total: Units of the whole stage.
-        rate: Units per second since the stage began in this process; 0 before that is known.
-        remaining: Seconds until the stage ends at that rate; None before that is known.
+        rate: Units per second since the stage started in this process; 0 while unknown.
+        remaining: Seconds until the stage ends at that rate; None while unknown.
         unit: What is counted, such as "images".
-        detail: What else is known, such as the training loss; "" without.
+        detail: Further information, such as the training loss; "" without.
     """
 
     stage: str
@@ -41,16 +41,16 @@ ProgressCallback = Callable[[Progress], None]
 """Receives progress, at most ten times a second and once at the end of each stage."""
 
 CountCallback = Callable[[int, int], None]
-"""Receives the units that are done and all of them, from within a loop: after each unit or each batch."""
+"""Receives the units done and the total from within a loop, after each unit or batch."""
 
 
 def stage_progress(
     progress: ProgressCallback | None, stage: str, *, unit: str = "images"
 ) -> CountCallback | None:
-    """Return a counter for one stage, to be called with the units done and the total as often as one likes.
+    """Return a counter for one stage, which may be called with units done and total at any rate.
 
     Args:
-        progress: What is told; None gives None.
+        progress: Receives the progress; None returns None.
         stage: What is being done.
         unit: What is counted.
     """
@@ -61,7 +61,7 @@ def stage_progress(
 
     def count(done: int, total: int) -> None:
         nonlocal before
-        if before is None:  # an earlier run did the others, in no time of this one
+        if before is None:  # units of an earlier run must not count in the rate
             before = max(done - 1, 0)
         rate = (done - before) / max(time.monotonic() - started, 1e-9)
         remaining = (total - done) / rate if rate > 0 else None
@@ -71,12 +71,12 @@ def stage_progress(
 
 
 def throttled(progress: ProgressCallback) -> ProgressCallback:
-    """Return a callback that may be called as often as one likes: it passes on ten calls a second.
+    """Return a callback that may be called at any rate and forwards at most ten calls a second.
 
-    The end of a stage is always passed on.
+    The end of a stage is always forwarded.
 
     Args:
-        progress: What is called.
+        progress: The callback to forward to.
     """
     last = float("-inf")
 
@@ -91,10 +91,10 @@ def throttled(progress: ProgressCallback) -> ProgressCallback:
 
 
 def tqdm(bar_class: Callable[..., Any] | None = None) -> ProgressCallback:
-    """Return a callback that draws tqdm's bars, one for each stage.
+    """Return a callback that draws a tqdm bar for each stage.
 
     Args:
-        bar_class: The class of the bars; `tqdm.auto.tqdm` if not given.
+        bar_class: Class of the bars; `tqdm.auto.tqdm` by default.
 
     Raises:
         MissingExtra: tqdm is not installed.

@@ -1,4 +1,4 @@
-"""What is refused from an image's header alone, before a pixel is decoded."""
+"""The radiograph as a value, its metadata, and the size limits of an image."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,14 +9,14 @@ from thorax.errors import ImageError
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "Origin", "Radiograph", "Sex", "ViewPosition", "check_size"]
 
 MIN_SIDE = 64
-"""Fewest rows or columns that can be a radiograph; the tiny ones are icons and test images."""
+"""Least number of rows and columns of a radiograph; smaller images are icons and test images."""
 
 MAX_PIXELS = 100_000_000
-"""Most pixels that are decoded. The largest detectors in use make about 20 megapixels."""
+"""Largest number of pixels that is decoded. The largest detectors in use have about 20 megapixels."""
 
 
 class ViewPosition(StrEnum):
-    """How the X-rays went through the chest (DICOM View Position, 0018,5101)."""
+    """Direction of the X-rays through the chest (DICOM View Position, 0018,5101)."""
 
     PA = "PA"
     AP = "AP"
@@ -25,7 +25,7 @@ class ViewPosition(StrEnum):
 
 
 class Sex(StrEnum):
-    """Patient's sex (DICOM 0010,0040)."""
+    """The patient's sex (DICOM 0010,0040)."""
 
     MALE = "M"
     FEMALE = "F"
@@ -35,14 +35,14 @@ class Sex(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a radiograph came from and how its grey values were made.
+    """Where a radiograph came from and how its gray values were computed.
 
     Attributes:
-        name: File name, or what the caller called the bytes. No folder: paths may name patients.
+        name: File name, or the caller's name for the bytes, without folders, since paths may name patients.
         format: "PNG", "JPEG" or "DICOM".
-        intensity: How stored values became grey values, for example "8-bit as stored",
+        intensity: How stored values became gray values, for example "8-bit as stored",
             "VOI window 1 (linear)" or "range of the image without padding".
-        bits: Bits that a stored value used.
+        bits: Bits of a stored value.
     """
 
     name: str
@@ -53,18 +53,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Radiograph:
-    """One grey image; larger is brighter (bone is bright), black is 0.
+    """One gray image; larger is brighter (bone is bright), black is 0.
 
     Attributes:
-        pixels: Grey values over the full range of their type; 8-bit sources stay uint8, deeper
-            ones are uint16.
+        pixels: Gray values over the full range of their type; 8-bit sources stay uint8, deeper ones are
+            uint16.
         origin: Where it came from.
-        view: View position, `UNKNOWN` where the file does not say.
+        view: View position; `UNKNOWN` if the file does not state it.
         laterality: "L", "R", "B" or "" (DICOM Image Laterality), "U" for unpaired.
-        spacing_mm: Distance of pixel centres (between rows, between columns) in millimetres at the
-            detector or, where the file is calibrated, in the patient; None where not said.
-        age_years: Patient's age in whole years.
-        sex: Patient's sex.
+        spacing_mm: Distance of pixel centers (between rows, between columns) in millimeters at the
+            detector or, if the file is calibrated, in the patient; None if not stated.
+        age_years: The patient's age in whole years.
+        sex: The patient's sex.
     """
 
     pixels: GrayPixels
@@ -76,17 +76,17 @@ class Radiograph:
     sex: Sex = Sex.UNKNOWN
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a radiograph."""
+        """Refuse an image that is too small."""
         height, width = self.pixels.shape
         if min(height, width) < MIN_SIDE:
             raise ImageError(
                 f"{self.origin.name}: {width} x {height} pixels are too few for a radiograph "
-                f"({MIN_SIDE} a side are needed); give the full image, not a thumbnail"
+                f"(at least {MIN_SIDE} per side are needed); give the full image, not a thumbnail"
             )
 
 
 def check_size(*, height: int, width: int, name: str) -> None:
-    """Refuse an image without pixels, or with so many that decoding it could exhaust the memory."""
+    """Refuse an image without pixels, or with so many that decoding it could exhaust memory."""
     if height < 1 or width < 1:
         raise ImageError(
             f"{name}: the header says {width} x {height} pixels, so there is no image; "
@@ -95,5 +95,5 @@ def check_size(*, height: int, width: int, name: str) -> None:
     if height * width > MAX_PIXELS:
         raise ImageError(
             f"{name}: {width} x {height} pixels are {height * width / 1e6:.0f} megapixels, more than the "
-            f"{MAX_PIXELS / 1e6:.0f} that are decoded; shrink the image first"
+            f"{MAX_PIXELS / 1e6:.0f} that are allowed; shrink the image first"
         )

@@ -1,8 +1,8 @@
-"""Random numbers as pure functions of what they are for.
+"""Counter-based random numbers: pure functions of their keys.
 
-Every draw is a hash of (seed, stream, epoch, position, which number). No generator state is carried,
-so a resumed run, a run on two ranks and an uninterrupted one draw the same numbers by construction.
-The mixing function is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), applied once per key.
+Every number is a hash of (seed, stream, epoch, position, index). There is no generator state, so a resumed
+run, a run on two ranks and an uninterrupted run draw the same numbers by construction. The mixing function is
+SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014), applied once per key.
 """
 
 from typing import Final
@@ -44,10 +44,10 @@ def uniform(
 
     Args:
         seed: The run's seed, any integer.
-        stream: What the numbers are for ("augment", "order"...); streams are independent.
-        epoch: Which pass over the data.
+        stream: Purpose of the numbers, such as "augment" or "order"; streams are independent.
+        epoch: Pass over the data.
         positions: Position of each sample in the epoch.
-        count: How many numbers each position gets.
+        count: Numbers per position.
     """
     per_position = _absorb(_state(seed, stream, epoch), positions.astype(np.uint64))
     bits = _absorb(per_position[:, None], np.arange(count, dtype=np.uint64)[None, :])
@@ -61,5 +61,5 @@ def permutation(seed: int, stream: str, *, epoch: int, length: int) -> Int64[np.
 
 
 def integer_seed(seed: int, stream: str, *, step: int) -> int:
-    """Return a seed below 2**63 for a foreign generator, such as torch's for dropout, of one step."""
+    """Return a seed below 2**63 for another generator in one step, such as torch's for dropout."""
     return int(_state(seed, stream, step)[0] >> np.uint64(1))

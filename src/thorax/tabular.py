@@ -1,4 +1,4 @@
-"""CSV files with a column of images, from any source: gzipped or not, with or without a byte order mark."""
+"""Reads CSV files with a column of images: gzipped or not, with or without a byte order mark."""
 
 import csv
 import gzip
@@ -24,7 +24,7 @@ IMAGE_COLUMNS: Final = (
     "imageid",
     "img",
 )
-"""Names of a column of images, the likeliest first, as `find_column` compares them."""
+"""Names of a column of images, likeliest first, as `find_column` compares them."""
 
 _UNFOLDED = str.maketrans("", "", " _-")
 
@@ -35,8 +35,8 @@ class Table:
 
     Attributes:
         path: The file.
-        header: Names of the columns, without the spaces around them.
-        rows: One field per column, as it is written; empty lines are left out.
+        header: Names of the columns, without surrounding spaces.
+        rows: One field per column, as written; empty lines are left out.
         lines: The line of the file in which each row ends, counted from 1.
     """
 
@@ -47,10 +47,10 @@ class Table:
 
     @property
     def image_column(self) -> int:
-        """The number of the column of images, such as "Image Index".
+        """Index of the column of images, such as "Image Index".
 
         Raises:
-            DataError: There is none.
+            DataError: There is no such column.
         """
         column = find_column(self.header, IMAGE_COLUMNS)
         if column is None:
@@ -66,11 +66,11 @@ class Table:
 
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    """Return the number of the first of `names` that a header has, whatever its case, spaces, "_" and "-".
+    """Return the index of the first of `names` in a header, ignoring case, spaces, "_" and "-".
 
     Args:
         header: Names of the columns.
-        names: What to look for, in small letters without spaces, "_" and "-", the best first.
+        names: Names to look for, best first, in lower case without spaces, "_" and "-".
     """
     folded = [name.translate(_UNFOLDED).casefold() for name in header]
     return next((folded.index(name) for name in names if name in folded), None)
@@ -78,15 +78,15 @@ def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
 
 @contextmanager
 def open_text(path: Path, *, what: str, remedy: str) -> Iterator[TextIO]:
-    """Open a UTF-8 text file, gzipped where its name ends in ".gz", without its byte order mark.
+    """Open a UTF-8 text file, gzipped if its name ends in ".gz", skipping a byte order mark.
 
     Args:
         path: The file.
         what: What it should be, for the message, such as "CSV".
-        remedy: What to do where it cannot be read.
+        remedy: What to do if it cannot be read.
 
     Raises:
-        DataError: It cannot be opened, or reading it within the context fails.
+        DataError: The file cannot be opened, or reading it within the context fails.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     try:
@@ -102,12 +102,13 @@ def read_table(path: Path, *, what: str = "CSV", remedy: str = "write it again",
     Args:
         path: The file.
         what: What it should be, for the message.
-        remedy: What to do where it cannot be read.
-        fill: Whether a row may be shorter than the header, and is filled with "", or longer, and is cut.
+        remedy: What to do if it cannot be read.
+        fill: Whether to accept rows shorter than the header, filling them with "", and longer ones, cutting
+            them.
 
     Raises:
-        DataError: It cannot be read or has no rows, or, without `fill`, a row has fewer or more fields than
-            the header; the message has its line.
+        DataError: The file cannot be read or has no rows, or, without `fill`, a row has fewer or more fields
+            than the header; the message has its line.
     """
     with open_text(path, what=what, remedy=remedy) as file:
         reader = csv.reader(file)
@@ -120,7 +121,7 @@ def read_table(path: Path, *, what: str = "CSV", remedy: str = "write it again",
         rows = [(line, [*row, *[""] * (count - len(row))][:count]) for line, row in rows]
     for line, row in rows:
         if len(row) != count:
-            raise DataError(f"{path}, line {line}: {len(row)} fields, and the header has {count}; {remedy}")
+            raise DataError(f"{path}, line {line}: {len(row)} fields, but the header has {count}; {remedy}")
     return Table(
         path=path,
         header=tuple(name.strip() for name in header),

@@ -108,7 +108,7 @@ def test_a_rare_finding_dropped_from_the_test_is_found(table, lists):
     [problem] = check_dropped_findings(images, candidate, np.isin(test, kept), where="the test part")
     assert (problem.severity, problem.kind) == ("error", "findings-dropped")
     assert problem.examples == ("Hernia: 0 of 50 kept",)
-    assert problem.what == "findings left out of the test part (88% of all images are in): 1"
+    assert problem.what == "findings left out of the test part (which has 88% of all images): 1"
 
 
 @pytest.mark.parametrize("unit", ["image", "patient"])

@@ -118,7 +118,7 @@ def test_the_hash_is_that_of_the_split_itself(clean, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty; give a list of images, one in each line"),
+        (b"", "is empty; give a list of images, one per line"),
         (b"\n \n", "is empty"),
         (
             b"Age,Sex\n5,M\n",

@@ -115,7 +115,7 @@ def test_logits_are_found(read):
     predicted = read(NAMES[:4], prob_Mass=[-3.25, 0.5, 1.5, 0.2])
     [problem] = check_predicted_values(*predicted)
     assert (problem.severity, problem.kind, problem.count) == ("error", "not-probabilities", 2)
-    assert "values go from -3.25 to 1.5" in problem.what
+    assert "values range from -3.25 to 1.5" in problem.what
 
 
 def test_binarised_predictions_are_found(read):

@@ -34,7 +34,7 @@ def test_a_clean_split_has_no_problem(table, lists):
 def test_an_image_level_split_is_found(table, lists):
     [problem] = check_patients(lists(table(NAMES), train=[A0, B0], test=[A1, C0]))
     assert (problem.severity, problem.kind, problem.count) == ("error", "patients-in-two-parts", 1)
-    assert problem.what == "patients in two parts: 1 of 3; no image is: the split was made by image"
+    assert problem.what == "patients in two parts: 1 of 3; no image is, so the split was made by image"
     assert problem.examples == (f"{A0} in train, {A1} in test",)
 
 
@@ -50,10 +50,7 @@ def test_oversampling_before_the_split_is_found(table, lists):
         ("error", "images-in-two-parts", 1),
         ("warning", "repeated-images-in-train", 1),
     ]
-    assert (
-        problems[0].what
-        == "images in two parts: 1; images are repeated: they were oversampled before the split"
-    )
+    assert problems[0].what == "images in two parts: 1; images repeat: they were oversampled before the split"
     assert problems[0].examples == (A0,)
     [patients] = check_patients(lists(table(NAMES), train=[A0], test=[A0]))
     assert "by image" not in patients.what

@@ -1,4 +1,4 @@
-"""The audit: what is wrong with a split, a store, a set of predictions. No torch."""
+"""Checks for errors in a split, a store or a set of predictions. Torch-free."""
 
 from thorax.auditing.audit import Evidence, audit, audit_predictions, read_boxed_images
 from thorax.auditing.label_checks import ListedLabels, read_listed_labels

@@ -1,4 +1,4 @@
-"""The audit: every check that the things at hand allow, and what could not be looked at."""
+"""Runs every check that the given evidence allows, and records what could not be checked."""
 
 import csv
 from collections.abc import Collection, Mapping
@@ -54,16 +54,16 @@ __all__ = ["Evidence", "audit", "audit_predictions", "read_boxed_images"]
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What there is to look at beside a store and its split; None where it is not.
+    """What to check besides a store and its split; None where it is not available.
 
     Attributes:
-        part: The part that is, or will be, measured.
+        part: The part that is, or will be, evaluated.
         predictions: A model's output.
         bundle: The model.
-        metrics: What was measured, as `read_metrics` gives it.
-        labels: Labels that lists of images carry.
-        boxed: Images with boxes, where the store's own boxes are not all.
-        pixels: Whether to look for duplicates, which reads every image.
+        metrics: Its evaluation, as `read_metrics` returns it.
+        labels: Labels that come with lists of images.
+        boxed: Names of all images with boxes, where the store has only some of them.
+        pixels: Whether to search for duplicates, which reads every image.
     """
 
     part: str = "test"
@@ -82,33 +82,32 @@ def audit(
     *,
     progress: ProgressCallback | None = None,
 ) -> Audit:
-    """Look for every fault that leaves a trace in what is given.
+    """Check a store, a split and any further evidence for errors.
 
     Args:
         store: The images and labels.
-        lists: The split, as `lists_of_split` or `locate_parts` gives it.
-        evidence: What else there is.
-        progress: Receives how many images were looked at.
+        lists: The split, as `lists_of_split` or `locate_parts` returns it.
+        evidence: Everything else to check.
+        progress: Receives the number of images checked.
     """
     evidence = evidence or Evidence()
     locator = Locator(store.table, store.dataset)
     problems, checked, unchecked = _audit_lists(store, lists, locator, evidence)
     problems += _audit_labels(store, lists)
-    problems += [
-        each for labels in evidence.labels for each in check_listed_labels(store.table, locator, labels)
-    ]
+    for labels in evidence.labels:
+        problems += check_listed_labels(store.table, locator, labels)
     checked += ["label version, prevalence by part, findings left out of the test part"]
     if evidence.pixels:
         problems += _audit_pixels(store, lists, progress=progress)
         checked += ["equal and near images, blank images"]
     else:
-        unchecked += ["equal, near and blank images: pixels were not to be read"]
+        unchecked += ["equal, near and blank images: reading pixels was turned off"]
     problems += _audit_model(store, lists, evidence)
     given = {
         "predictions": evidence.predictions,
         "what the bundle was chosen on": evidence.bundle,
         "what metrics.json says": evidence.metrics,
-        "labels that lists carry": evidence.labels or None,
+        "labels in the lists": evidence.labels or None,
     }
     checked += [name for name, value in given.items() if value is not None]
     unchecked += [f"{name}: not given" for name, value in given.items() if value is None]
@@ -127,13 +126,13 @@ def audit(
 def audit_predictions(
     file: PredictionFile, table: SampleTable, dataset: str, *, label_files: Mapping[str, str]
 ) -> list[Problem]:
-    """Look for the faults of predictions that show without a split and without pixels.
+    """Check predictions for the errors that show without a split and without pixels.
 
     Args:
         file: A model's output.
         table: The labelled images.
         dataset: Name of their data set.
-        label_files: SHA-256 by name of the files that the labels are from.
+        label_files: SHA-256, by name, of the files that the labels come from.
     """
     listed = Locator(table, dataset).locate(file.images)
     return [
@@ -156,13 +155,13 @@ def _audit_lists(
         *check_known_split(lists, known),
     ]
     checked = [
-        "patients and images in two parts, repeated, absent and rejected images, copies, the split's hash"
+        "patients and images in two parts; repeated, absent and rejected images; copies; the split's hash"
     ]
     boxed = evidence.boxed
     if boxed is None and store.dataset == NIH_DATASET:
         boxed = _boxed_in_store(store)
     if boxed is None:
-        return problems, checked, ["boxed images in training: their list was not given"]
+        return problems, checked, ["boxed images in training: no list of them was given"]
     problems += check_boxed_images(lists, boxed, known=is_known)
     return problems, [*checked, "boxed images in training"], []
 
@@ -178,7 +177,7 @@ def _audit_labels(store: Store, lists: Lists) -> list[Problem]:
 
 
 def _audit_pixels(store: Store, lists: Lists, *, progress: ProgressCallback | None) -> list[Problem]:
-    prints = take_fingerprints(store.pixels, len(store), progress=stage_progress(progress, "looking"))
+    prints = take_fingerprints(store.pixels, len(store), progress=stage_progress(progress, "hashing"))
     return [
         *check_duplicates(store.table, lists, prints, store.pixels),
         *check_blank(store.table, prints),
@@ -205,10 +204,10 @@ def _audit_model(store: Store, lists: Lists, evidence: Evidence) -> list[Problem
 
 
 def read_boxed_images(path: Path, locator: Locator) -> frozenset[str]:
-    """Read the images of a list of boxes such as `BBox_List_2017.csv`, also gzipped.
+    """Read the image names of a list of boxes such as `BBox_List_2017.csv`, gzipped or not.
 
     Raises:
-        DataError: The file is no CSV with a column of images.
+        DataError: The file is not a CSV with a column of images.
     """
     table = read_table(path, fill=True)
     return frozenset(locator.locate(table.column(table.image_column)).images)
@@ -233,7 +232,7 @@ def _mask(rows: Rows, count: int) -> Bool[np.ndarray, " _"]:
 
 
 def _read_rejected(store: Store) -> dict[str, str]:
-    """Return why each file of `rejected.csv` could not be used, by its name without folders."""
+    """Return the reason for each file in `rejected.csv`, by file name without folders."""
     try:
         with (store.path / REJECTED).open(encoding="utf-8", newline="") as file:
             return {PurePosixPath(row["path"]).name: row["reason"] for row in csv.DictReader(file)}

@@ -1,8 +1,8 @@
-"""Fingerprints of prepared images: one for equal pixels, one for equal looks.
+"""Fingerprints of prepared images: a content hash for equal pixels and a perceptual hash for similar ones.
 
-The perceptual hash has a bit for each of 128 low frequencies of the image's cosine transform: whether its
-coefficient is above zero. Recompression, another size, brightness, contrast and moderate noise change a
-few of them. It asks nothing of the other images, so that equal images have equal hashes in any store.
+The perceptual hash has one bit for each of 128 low frequencies of the image's cosine transform: the sign of
+its coefficient. Recompression, resizing, brightness, contrast and moderate noise change only a few bits. The
+hash does not depend on other images, so equal images have equal hashes in any store.
 """
 
 import hashlib
@@ -27,17 +27,17 @@ __all__ = [
 ]
 
 HASH_BITS: Final = 128
-"""Bits of a perceptual hash. Of 1,644 real radiographs the two nearest of different patients differ in 14;
-recompression to JPEG quality 30 changes up to 7 of an image's own, a gamma of 1.3 up to 14 (bench/audit.py).
+"""Bits of a perceptual hash. Among 1,644 real radiographs the closest two of different patients differ in 14
+bits; recompression to JPEG quality 30 changes up to 7 bits, a gamma of 1.3 up to 14 (bench/audit.py).
 """
 
 _HASH_SIDE = 32
 _THUMBNAIL_SIDE = 64
 # Lower frequencies are the same in all chests, and higher ones are noise.
 _LOWEST_FREQUENCY = 4
-# Grey levels; a blank image has no looks to compare.
+# Standard deviation in gray levels; below it an image is blank and its perceptual hash means nothing.
 _LEAST_CONTRAST = 1.0
-# What the local mean is taken over, in thumbnail pixels: more leaves the shape that all chests share.
+# Sigma of the local mean, in thumbnail pixels: a larger one leaves the shape that all chests share.
 _LOCAL = 3.0
 _BATCH = 32
 
@@ -48,12 +48,12 @@ class Fingerprints:
 
     Attributes:
         content: The first 8 bytes of BLAKE2 over the prepared pixels.
-        looks: Perceptual hash, 128 bits in two words.
-        blank: Whether the image has next to no contrast: nothing can be said of its looks.
+        perceptual: Perceptual hash, 128 bits in two words.
+        blank: Whether the image has almost no contrast, so that its perceptual hash means nothing.
     """
 
     content: UInt64[np.ndarray, " n"]
-    looks: UInt64[np.ndarray, "n 2"]
+    perceptual: UInt64[np.ndarray, "n 2"]
     blank: Bool[np.ndarray, " n"]
 
 
@@ -63,11 +63,11 @@ def take_fingerprints(
     """Return the fingerprints of rows 0 ... count - 1.
 
     Args:
-        read: Gives prepared images by row, as `Store.pixels` does.
-        count: How many there are.
+        read: Returns prepared images by row, as `Store.pixels` does.
+        count: Number of images.
         progress: Called after each batch.
     """
-    content, looks, blank = (
+    content, perceptual, blank = (
         np.empty(count, np.uint64),
         np.empty((count, 2), np.uint64),
         np.empty(count, np.bool_),
@@ -76,10 +76,10 @@ def take_fingerprints(
         rows = np.arange(start, min(start + _BATCH, count), dtype=np.int64)
         pixels = read(rows)
         content[rows] = _content(pixels)
-        looks[rows], blank[rows] = perceptual_hash(pixels)
+        perceptual[rows], blank[rows] = perceptual_hash(pixels)
         if progress is not None:
             progress(start + len(rows), count)
-    return Fingerprints(content, looks, blank)
+    return Fingerprints(content, perceptual, blank)
 
 
 def perceptual_hash(pixels: PixelsBatch) -> tuple[UInt64[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
@@ -93,10 +93,10 @@ def perceptual_hash(pixels: PixelsBatch) -> tuple[UInt64[np.ndarray, "n 2"], Boo
 
 
 def thumbnails(pixels: PixelsBatch) -> Float32[np.ndarray, "n d"]:
-    """Return a vector of each image whose products are correlations: a sharpened thumbnail of 64 x 64.
+    """Return a sharpened 64 x 64 thumbnail of each image as a unit vector: dot products are correlations.
 
-    The mean of the neighbourhood is taken away first. Plain thumbnails of two chests correlate by up to .97
-    in real radiographs, these by .79; those of two phantoms by more than .98 and by .96.
+    The local mean is subtracted first. Plain thumbnails of two real chests correlate by up to .97,
+    sharpened ones by up to .79; for two phantoms these are more than .98 and .96.
     """
     small = area_mean(pixels, _THUMBNAIL_SIDE)
     local = _on_both_axes(_local_mean(_THUMBNAIL_SIDE), small)
@@ -107,16 +107,16 @@ def thumbnails(pixels: PixelsBatch) -> Float32[np.ndarray, "n d"]:
 
 
 def area_mean(pixels: PixelsBatch, side: int) -> Float32[np.ndarray, "n side side"]:
-    """Shrink images to `side` by averaging over areas; pixels on a border count in part."""
+    """Shrink images to `side` by area averaging; pixels on a border are weighted by their overlap."""
     return _on_both_axes(_area_weights(pixels.shape[1], side), pixels.astype(np.float32))
 
 
 def _on_both_axes(
     matrix: Float32[np.ndarray, "out source"], images: Float32[np.ndarray, "n source source"]
 ) -> Float32[np.ndarray, "n out out"]:
-    """Return matrix @ image @ matrix.T of each image, in two products of all of them.
+    """Return matrix @ image @ matrix.T for each image, in two products over the whole batch.
 
-    A product for each image would be too small for BLAS to share out: its threads would wait on one another.
+    One product per image would be too small to parallelize: BLAS threads would wait for one another.
     """
     out, source = matrix.shape
     across = (images.reshape(-1, source) @ matrix.T).reshape(-1, source, out)
@@ -140,22 +140,22 @@ def _area_weights(source: int, side: int) -> Float32[np.ndarray, "side source"]:
 
 @cache
 def _cosine_transform(side: int) -> Float32[np.ndarray, "side side"]:
-    frequency, place = np.arange(side)[:, None], np.arange(side)
-    return np.asarray(np.cos(np.pi * frequency * (place + 0.5) / side), np.float32)
+    frequency, pixel = np.arange(side)[:, None], np.arange(side)
+    return np.asarray(np.cos(np.pi * frequency * (pixel + 0.5) / side), np.float32)
 
 
 @cache
 def _local_mean(side: int) -> Float32[np.ndarray, "side side"]:
-    place = np.arange(side)
-    weights = np.exp(-0.5 * ((place[:, None] - place) / _LOCAL) ** 2)
+    pixel = np.arange(side)
+    weights = np.exp(-0.5 * ((pixel[:, None] - pixel) / _LOCAL) ** 2)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 @cache
 def _frequencies() -> tuple[Int64[np.ndarray, " bit"], Int64[np.ndarray, " bit"]]:
-    """Return the frequencies of the hash's bits, the lowest first, dealt out to the bands in turn."""
+    """Return the frequencies of the hash's bits, lowest first, distributed over the bands in turn."""
     pairs = [(u, v) for u in range(_HASH_SIDE) for v in range(_HASH_SIDE) if u + v >= _LOWEST_FREQUENCY]
     chosen = sorted(pairs, key=lambda pair: (sum(pair), pair))[:HASH_BITS]
-    dealt = [chosen[start::8] for start in range(8)]
-    down, across = np.array([pair for band in dealt for pair in band], np.int64).T
+    bands = [chosen[start::8] for start in range(8)]
+    down, across = np.array([pair for band in bands for pair in band], np.int64).T
     return down, across

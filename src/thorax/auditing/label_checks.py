@@ -1,7 +1,7 @@
-"""Labels that a list of images carries, beside those of the store: versions of NIH's file differ in some.
+"""Checks of labels: label file version, prevalence, dropped findings, and labels in lists of images.
 
-Read are numbers behind each name, one for each of the 14 findings in CheXNet's order (as arnoweng's and
-zoogzog's lists have them), a column "Finding Labels", and columns of 0 and 1 that are named after findings.
+A list may carry labels as 14 numbers after each name in CheXNet's order (as in arnoweng's and zoogzog's
+lists), as a column "Finding Labels", or as columns of 0 and 1 named after findings.
 """
 
 import math
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int8
 
 from thorax.arrays import NOT_LABELED, Rows, Targets
 from thorax.auditing.lists import ABSENT, Lists, Locator, read_lines, split_line
-from thorax.auditing.report import Prevalence, Problem, found
+from thorax.auditing.report import Prevalence, Problem, problem_if_any
 from thorax.datasets.splits import NIH_DATASET, NIH_OFFICIAL_TEST_IMAGES, nih_official_test_patients
 from thorax.datasets.table import SampleTable, patient_codes
 from thorax.findings import NIH14, Findings, find_finding
@@ -51,13 +51,13 @@ NIH_OFFICIAL_TEST_POSITIVES: Final[Mapping[str, int]] = {
     "Hernia": 86,
     "No Finding": 9861,
 }
-"""Positives of the 25,596 images of the official test in Data_Entry_2017_v2020.csv, counted in that file."""
+"""Positives among the 25,596 official test images, as counted in Data_Entry_2017_v2020.csv."""
 
 _NEWEST = "Data_Entry_2017_v2020.csv"
 _OLDEST = 95
 _NUMBERED = r"\d{8}_(\d{3})\.png"
-# In the newest file 3,154 of the 13,302 patients with several images have a follow-up number that is not
-# the number in the image's name; that 100 such patients have none has a probability of 1e-12.
+# In the newest file, 3,154 of the 13,302 patients with several images have a follow-up number that differs
+# from the number in the image's name; the probability that none of 100 such patients has one is 1e-12.
 _ENOUGH_PATIENTS = 100
 _RATIO = 1.5
 _DEVIATIONS = 4.0
@@ -65,12 +65,12 @@ _CHANCE = 1e-4
 
 
 def check_label_version(table: SampleTable, dataset: str, label_files: Mapping[str, str]) -> list[Problem]:
-    """Look for signs that NIH's labels are not those of the newest file, whatever its name.
+    """Find signs that NIH's labels are not those of the newest file, whatever its name.
 
     Args:
         table: The store's table.
         dataset: Its data set; only NIH's has versions.
-        label_files: SHA-256 by name of the files that the store was made from.
+        label_files: SHA-256, by name, of the files that the store was made from.
     """
     if dataset != NIH_DATASET:
         return []
@@ -80,7 +80,7 @@ def check_label_version(table: SampleTable, dataset: str, label_files: Mapping[s
         *_sign_of_follow_ups(table),
         *_sign_of_counts(table),
     ]
-    return found(
+    return problem_if_any(
         "warning",
         "label-version",
         signs,
@@ -95,7 +95,10 @@ def _sign_of_name(label_files: Mapping[str, str]) -> list[str]:
 
 
 def _sign_of_ages(table: SampleTable) -> list[str]:
-    """The newest file has an age for every image, `_OLDEST` at most; the reader leaves out 411 and such."""
+    """Check ages: the newest file has one for every image, at most `_OLDEST`; older files have 411 and such.
+
+    The reader leaves out impossible ages.
+    """
     ages = table.frame["age"]
     absent, highest = int(ages.isna().sum()), ages.max()
     signs = [f"{absent:,} images have no age below 121"] if 0 < absent < len(ages) else []
@@ -122,16 +125,16 @@ def _sign_of_counts(table: SampleTable) -> list[str]:
     differing = [
         name for name, count in counts.items() if NIH_OFFICIAL_TEST_POSITIVES.get(name, count) != count
     ]
-    return [f"the official test has other numbers of {', '.join(differing)}"] if differing else []
+    return [f"the official test has different counts of {', '.join(differing)}"] if differing else []
 
 
 def count_prevalence(table: SampleTable, lists: Lists) -> tuple[Prevalence, ...]:
-    """Return how often each finding is labelled in each part that has images in the store."""
+    """Return the prevalence of each finding in each part that has images in the store."""
     targets = table.targets(table.findings)
-    counted = []
+    prevalences = []
     for part, listed in lists.parts.items():
         labels = targets[listed.present]
-        counted += [
+        prevalences += [
             Prevalence(
                 finding=finding.name,
                 part=part,
@@ -141,13 +144,14 @@ def count_prevalence(table: SampleTable, lists: Lists) -> tuple[Prevalence, ...]
             for column, finding in enumerate(table.findings)
             if len(labels)
         ]
-    return tuple(counted)
+    return tuple(prevalences)
 
 
 def check_prevalence(table: SampleTable, lists: Lists) -> list[Problem]:
-    """Look for findings that are much rarer or commoner in the test part than in training.
+    """Find findings that are much rarer or more common in the test part than in training.
 
-    Named are those that differ by more than half and by four standard errors, patients being the unit.
+    A shift is reported when the higher prevalence is more than 1.5 times the lower one and the difference
+    is more than four standard errors, clustered by patient.
     """
     if not {"train", "test"} <= set(lists.parts):
         return []
@@ -157,19 +161,19 @@ def check_prevalence(table: SampleTable, lists: Lists) -> list[Problem]:
     targets, patients = table.targets(table.findings), patient_codes(table)
     shifted = []
     for column, finding in enumerate(table.findings):
-        here, there = (_share(targets[rows, column], patients[rows]) for rows in (train, test))
-        if _differ(here, there):
-            shifted.append(f"{finding.label}: {here[0]:.2%} in train, {there[0]:.2%} in test")
-    return found(
+        in_train, in_test = (_prevalence(targets[rows, column], patients[rows]) for rows in (train, test))
+        if _differ(in_train, in_test):
+            shifted.append(f"{finding.label}: {in_train[0]:.2%} in train, {in_test[0]:.2%} in test")
+    return problem_if_any(
         "note",
         "prevalence-shift",
         shifted,
-        what=f"findings much rarer or commoner in test: {len(shifted)} of {len(table.findings)}",
-        remedy="give calibration and predictive values at a stated prevalence",
+        what=f"findings much rarer or more common in test: {len(shifted)} of {len(table.findings)}",
+        remedy="report calibration and predictive values at a stated prevalence",
     )
 
 
-def _share(labels: Int8[np.ndarray, " n"], patients: Rows) -> tuple[float, float]:
+def _prevalence(labels: Int8[np.ndarray, " n"], patients: Rows) -> tuple[float, float]:
     """Return the prevalence and its standard error, clustered by patient; NaN without labels."""
     known = labels >= 0
     if not known.any():
@@ -189,14 +193,14 @@ def _differ(a: tuple[float, float], b: tuple[float, float]) -> bool:
 def check_dropped_findings(
     table: SampleTable, candidate: Bool[np.ndarray, " n"], kept: Bool[np.ndarray, " n"], *, where: str
 ) -> list[Problem]:
-    """Look for findings whose images were left out of what is measured.
+    """Find findings whose images were left out of the evaluation.
 
-    Of the candidates, those with a finding should be kept about as often as all are. Named are findings kept
-    less than half as often, where neither images nor patients left out at random explain it.
+    Candidates with a finding should be kept about as often as all candidates. A finding is reported if it is
+    kept less than half as often and dropping images or patients at random does not explain it.
 
     Args:
         table: The store's table.
-        candidate: Which rows could be measured.
+        candidate: Which rows could be evaluated.
         kept: Which of them are.
         where: What they are kept in, such as "the test part".
     """
@@ -208,25 +212,25 @@ def check_dropped_findings(
     dropped = []
     for column, finding in enumerate(table.findings):
         positive = candidate & (targets[:, column] == 1)
-        found_in, of = int((positive & kept).sum()), int(positive.sum())
-        if found_in < of * overall / 2 and _is_picked(candidate, kept, positive, patients):
-            dropped.append(f"{finding.label}: {found_in:,} of {of:,} kept")
-    return found(
+        num_kept, num_positive = int((positive & kept).sum()), int(positive.sum())
+        if num_kept < num_positive * overall / 2 and _is_picked(candidate, kept, positive, patients):
+            dropped.append(f"{finding.label}: {num_kept:,} of {num_positive:,} kept")
+    return problem_if_any(
         "error",
         "findings-dropped",
         dropped,
-        what=f"findings left out of {where} ({overall:.0%} of all images are in): {len(dropped)}",
-        remedy="measure on all images of the part: without its rare findings a figure is of another task",
+        what=f"findings left out of {where} (which has {overall:.0%} of all images): {len(dropped)}",
+        remedy="evaluate on all images of the part: without its rare findings it is a different task",
     )
 
 
 def measurable(table: SampleTable, lists: Lists, dataset: str) -> Bool[np.ndarray, " n"]:
     """Return which rows could be in the test part: those of patients that a model does not learn from.
 
-    Where a test part has NIH's official test patients alone, only theirs.
+    If the test part contains only NIH's official test patients, only their rows count.
     """
-    learnt = {patient for listed in lists.learnt() for patient in listed.patients}
-    candidate = ~table.frame["patient"].isin(learnt).to_numpy()
+    learned_from = {patient for listed in lists.learned_from() for patient in listed.patients}
+    candidate = ~table.frame["patient"].isin(learned_from).to_numpy()
     official = table.frame["patient"].isin(nih_official_test_patients()).to_numpy()
     if dataset == NIH_DATASET and bool(official[lists.parts["test"].present].all()):
         candidate &= official
@@ -239,18 +243,18 @@ def _is_picked(
     positive: Bool[np.ndarray, " n"],
     patients: Rows,
 ) -> bool:
-    """Tell whether so few kept positives are unlikely, both with images and with patients drawn at random."""
+    """Return whether so few kept positives are unlikely under random drops of images and of patients."""
     images = (candidate, candidate & kept, positive, positive & kept)
     of_images = _fewer_by_chance(*(int(rows.sum()) for rows in images))
     of_patients = _fewer_by_chance(*(len(np.unique(patients[rows])) for rows in images))
     return of_images < _CHANCE and of_patients < _CHANCE
 
 
-def _fewer_by_chance(everyone: int, kept: int, positive: int, both: int) -> float:
-    """Return the probability of at most `both` kept positives: the lower tail of the hypergeometric law."""
+def _fewer_by_chance(total: int, kept: int, positive: int, both: int) -> float:
+    """Return the probability of at most `both` kept positives, by the hypergeometric distribution."""
     from scipy.stats import hypergeom  # noqa: PLC0415  (0.5 s, and only where a finding is rare)
 
-    return float(hypergeom.cdf(both, everyone, positive, kept))
+    return float(hypergeom.cdf(both, total, positive, kept))
 
 
 _COMBINED = "Finding Labels"
@@ -259,11 +263,11 @@ _VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 @dataclass(frozen=True)
 class ListedLabels:
-    """What a list says of its images.
+    """The labels in a list of images.
 
     Attributes:
-        images: Names as they are written.
-        findings: What it says something about.
+        images: Names as written in the list.
+        findings: The findings that it labels.
         targets: Its labels, int8 (n, k).
     """
 
@@ -273,7 +277,7 @@ class ListedLabels:
 
 
 def read_listed_labels(path: Path) -> ListedLabels | None:
-    """Read the labels of a list; None where it has none.
+    """Read the labels of a list; None if it has none.
 
     Raises:
         DataError: The file cannot be read.
@@ -290,7 +294,7 @@ def _read_columns(path: Path) -> ListedLabels | None:
     images, header = table.column(table.image_column), table.header
     if _COMBINED in header:
         texts = table.column(header.index(_COMBINED))
-        # A few hundred texts stand in a hundred thousand rows.
+        # A hundred thousand rows have only a few hundred distinct texts.
         parsed = {text: {find_finding(name) for name in text.split("|")} for text in set(texts)}
         known = {text: [finding in names for finding in NIH14] for text, names in parsed.items()}
         return ListedLabels(images, NIH14, np.array([known[text] for text in texts], np.int8))
@@ -304,27 +308,27 @@ def _read_columns(path: Path) -> ListedLabels | None:
 
 
 def check_listed_labels(table: SampleTable, locator: Locator, listed: ListedLabels) -> list[Problem]:
-    """Look for images that a list labels otherwise than the store."""
+    """Find images that a list labels differently from the store."""
     common = tuple(finding for finding in listed.findings if finding in table.findings)
     rows = locator.locate(listed.images).rows
-    at_hand = np.flatnonzero(rows != ABSENT)
-    if not common or not len(at_hand):
+    present = np.flatnonzero(rows != ABSENT)
+    if not common or not len(present):
         return []
-    theirs = listed.targets[at_hand][:, [listed.findings.index(finding) for finding in common]]
-    ours = table.targets(common)[rows[at_hand]]
+    theirs = listed.targets[present][:, [listed.findings.index(finding) for finding in common]]
+    ours = table.targets(common)[rows[present]]
     differ = (theirs != ours) & (theirs >= 0) & (ours >= 0)
     images = table.images
     differing = {
-        images[rows[at_hand[row]]]: ", ".join(
+        images[rows[present[row]]]: ", ".join(
             f"{common[column]} {theirs[row, column]} (store {ours[row, column]})"
             for column in np.flatnonzero(differ[row])
         )
         for row in np.flatnonzero(differ.any(axis=1))
     }
-    return found(
+    return problem_if_any(
         "warning",
         "labels-differ",
-        [f"{image}: {what}" for image, what in differing.items()],
-        what=f"images that a list labels otherwise than the store: {len(differing):,} of {len(at_hand):,}",
-        remedy="find out which version of the label file the list was made from; figures do not compare",
+        [f"{image}: {labels}" for image, labels in differing.items()],
+        what=f"images that a list labels differently from the store: {len(differing):,} of {len(present):,}",
+        remedy="find out which version of the label file the list was made from; results are not comparable",
     )

@@ -1,8 +1,8 @@
-"""Lists of images, one for each part: a registered split's or anybody's files, found in a store.
+"""Lists of images per part, from a registered split or from files, matched to the images of a store.
 
-Read are plain lists of names, lists with label columns behind the name (as arnoweng's and zoogzog's CheXNet
-have them), and CSVs with a column of images, each also gzipped; a name may have folders before it. Nothing is
-refused that an audit can report: an image may stand twice, in two parts, or not be in the store.
+A list may be plain names, names followed by label columns (as in arnoweng's and zoogzog's CheXNet), or a CSV
+with a column of images, each optionally gzipped; names may include folders. Errors that an audit can report
+are accepted here: an image may be repeated, be in two parts, or be absent from the store.
 """
 
 import re
@@ -57,12 +57,12 @@ _NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
 
 @dataclass(frozen=True)
 class Listed:
-    """The images of one part as they are listed, repeats included.
+    """The images of one part as listed, including repeats.
 
     Attributes:
-        images: Name of each, as the store has it; an absent one's without its folders.
-        rows: Row of each in the store's table, or `ABSENT`.
-        patients: The patient of each; "" where nobody knows.
+        images: Name of each image, as in the store; for an absent image, its name without folders.
+        rows: Row of each image in the store's table, or `ABSENT`.
+        patients: Patient of each image; "" if unknown.
     """
 
     images: tuple[str, ...]
@@ -77,28 +77,28 @@ class Listed:
 
 @dataclass(frozen=True)
 class Lists:
-    """A split as lists, which may be wrong in any way.
+    """A split as lists, which may contain any error.
 
     Attributes:
         name: The split's name, or "lists".
-        sha256: Over the whole list; as `Split.sha256` where the lists are whole.
-        parts: What each part lists.
+        sha256: SHA-256 over the whole list; equals `Split.sha256` if the lists are complete.
+        parts: The list of each part.
     """
 
     name: str
     sha256: str
     parts: Mapping[str, Listed]
 
-    def learnt(self) -> tuple[Listed, ...]:
+    def learned_from(self) -> tuple[Listed, ...]:
         """Return the parts that a model learns from: training and validation."""
         return tuple(listed for part, listed in self.parts.items() if part != "test")
 
 
 class Locator:
-    """Finds images of a store by how others write their names."""
+    """Finds images of a store by the names used in other files."""
 
     def __init__(self, table: SampleTable, dataset: str) -> None:
-        """Index the names of a table; `dataset` says whether NIH's names tell the patient."""
+        """Index the names of a table; in NIH's `dataset`, a name contains the patient's id."""
         self.images = table.images
         self._patients = [str(patient) for patient in table.frame["patient"]]
         self._is_nih = dataset == NIH_DATASET
@@ -108,7 +108,7 @@ class Locator:
         self._stems = _unambiguous([_IMAGE_SUFFIX.sub("", name) for name in short])
 
     def locate(self, names: Iterable[str]) -> Listed:
-        """Return the images of a list, with rows and patients; folders and a missing suffix do not matter."""
+        """Return the images of a list with rows and patients, ignoring folders and missing suffixes."""
         written = list(names)
         short = _short_names(written)
         rows = [
@@ -127,11 +127,11 @@ class Locator:
         )
 
     def originals(self, names: Iterable[str]) -> dict[str, str]:
-        """Return, for names that look like those of changed copies, the store's image that each is of.
+        """Return, for each name that looks like a modified copy, the store's image that it is a copy of.
 
         "00000013_005_flip.png" and "aug1-00000013_005.png" are copies of "00000013_005.png".
         """
-        found = {}
+        originals = {}
         for name in names:
             pieces = _SEPARATORS.split(_IMAGE_SUFFIX.sub("", name))
             for count in range(len(pieces) - 2, 0, -2):
@@ -139,9 +139,9 @@ class Locator:
                 rows = (self._stems.get("".join(pieces[start : start + count])) for start in starts)
                 row = next((row for row in rows if row is not None), None)
                 if row is not None:
-                    found[name] = self.images[row]
+                    originals[name] = self.images[row]
                     break
-        return found
+        return originals
 
     def _named_patient(self, name: str) -> str:
         named = _NIH_NAME.fullmatch(name) if self._is_nih else None
@@ -158,18 +158,18 @@ def lists_of_split(split: Split, dataset: str) -> Lists:
 
 
 def locate_parts(name: str, parts: Mapping[str, Iterable[str]], locator: Locator) -> Lists:
-    """Return lists with their hash: over part and name of every listed image, each once."""
+    """Return lists with their hash, over the part and name of every distinct listed image."""
     located = {part: locator.locate(names) for part, names in parts.items()}
     lines = {f"{part}\t{image}" for part, listed in located.items() for image in listed.images}
     return Lists(name, sha256_of_lines(sorted(lines)), located)
 
 
 def read_image_list(path: Path) -> tuple[str, ...]:
-    """Read one part's images, in order, repeats included.
+    """Read one part's images, in order, including repeats.
 
     Args:
-        path: One name in each line, with or without numbers (labels) behind it; or a CSV with a header
-            that names the images' column. Also gzipped.
+        path: One name per line, optionally followed by numbers (labels); or a CSV with a header that names
+            the column of images. Either may be gzipped.
 
     Raises:
         DataError: The file cannot be read, is empty, or has no column of images.
@@ -184,20 +184,20 @@ def read_image_list(path: Path) -> tuple[str, ...]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, also gzipped, without empty ones.
+    """Return the non-empty lines of a text file, gzipped or not.
 
     Raises:
-        DataError: It cannot be read, or is empty.
+        DataError: The file cannot be read, or is empty.
     """
     with open_text(path, what="a list of images", remedy="give a text file") as file:
         lines = [line.strip() for line in file.read().splitlines() if line.strip()]
     if not lines:
-        raise DataError(f"{path} is empty; give a list of images, one in each line")
+        raise DataError(f"{path} is empty; give a list of images, one per line")
     return lines
 
 
 def split_line(line: str) -> tuple[str, list[str]]:
-    """Return the name in a line of a list, and the numbers behind it."""
+    """Return the name in a line of a list, and the numbers after it."""
     labeled = _NUMBERS_BEHIND.fullmatch(line)
     if labeled and _IMAGE_SUFFIX.search(labeled["name"]):
         return labeled["name"], re.split(r"[\s,;]+", labeled["numbers"].strip(" \t,;"))
@@ -205,12 +205,12 @@ def split_line(line: str) -> tuple[str, list[str]]:
 
 
 def read_part_lists(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read a CSV with a column of images and one of parts ("part", "split" or "fold").
+    """Read a CSV with a column of images and one of parts, such as "part", "split" or "fold".
 
-    An image whose part is empty or unheard of is in no part.
+    An image whose part is empty or unknown is in no part.
 
     Raises:
-        DataError: The file cannot be read, or has no such columns.
+        DataError: The file cannot be read, or lacks one of these columns.
     """
     table = read_table(path, fill=True)
     image, part = table.image_column, find_column(table.header, _PART_COLUMNS)
@@ -219,21 +219,21 @@ def read_part_lists(path: Path) -> dict[str, tuple[str, ...]]:
             f"{path} has no column that names a part (it has {', '.join(table.header)}); call it 'part', "
             "or give one list for each part"
         )
-    parts: dict[str, list[str]] = {each: [] for each in PARTS}
+    parts: dict[str, list[str]] = {name: [] for name in PARTS}
     for row in table.rows:
         spelling = _PART_SPELLINGS.get(row[part].strip().casefold())
         if spelling:
             parts[spelling].append(row[image])
-    return {each: tuple(names) for each, names in parts.items()}
+    return {name: tuple(images) for name, images in parts.items()}
 
 
 def _short_names(names: Iterable[str]) -> list[str]:
-    """Return names without the folders before them."""
+    """Return names without folders."""
     return [name.strip().replace("\\", "/").rpartition("/")[2] for name in names]
 
 
 def _unambiguous(keys: Sequence[str]) -> dict[str, int]:
-    """Return the place of each key, without keys that stand twice."""
+    """Return the index of each key that occurs once."""
     rows = {key: row for row, key in enumerate(keys)}
     if len(rows) == len(keys):
         return rows

@@ -1,4 +1,4 @@
-"""Whether the protocol was kept: leaks and repeats between parts, and choices made on the test part."""
+"""Checks of the protocol: leaks and repeats between parts, and choices made on the test part."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from thorax.atomic_io import sha256_of_lines
 from thorax.auditing.lists import ABSENT, Listed, Lists, Locator
-from thorax.auditing.report import Problem, Severity, found
+from thorax.auditing.report import Problem, Severity, problem_if_any
 from thorax.bundle import Bundle, hashed_patients
 from thorax.datasets.splits import NIH_DATASET, nih_official_test_patients
 from thorax.image_set import ImageSet
@@ -25,154 +25,154 @@ __all__ = [
 ]
 
 NIH_PUBLISHED_LISTS_SHA256: Final = "1ba267971fd18d6bd9e648ce948830852b85db934eaeed7dfb4e3c90f4574056"
-"""SHA-256 of NIH's own two lists, train_val_list.txt as training and test_list.txt as test."""
+"""SHA-256 of NIH's own two lists: train_val_list.txt as training, test_list.txt as test."""
 
 Rejected = Mapping[str, str]
-"""Files of a store that could not be used: the reason by file name."""
+"""The reason for each file that a store could not use, by file name."""
 
 
 def check_patients(lists: Lists) -> list[Problem]:
-    """Look for patients in two parts."""
-    places: dict[str, dict[str, str]] = {}
+    """Find patients in two parts."""
+    first_images: dict[str, dict[str, str]] = {}
     for part, listed in lists.parts.items():
         for image, patient in zip(listed.images, listed.patients, strict=True):
             if patient:
-                places.setdefault(patient, {}).setdefault(part, image)
+                first_images.setdefault(patient, {}).setdefault(part, image)
     crossing = [
-        ", ".join(f"{image} in {part}" for part, image in where.items())
-        for where in places.values()
-        if len(where) > 1
+        ", ".join(f"{image} in {part}" for part, image in by_part.items())
+        for by_part in first_images.values()
+        if len(by_part) > 1
     ]
-    by_image = "" if _shared_images(lists) else "; no image is: the split was made by image"
-    return found(
+    by_image = "" if _shared_images(lists) else "; no image is, so the split was made by image"
+    return problem_if_any(
         "error",
         "patients-in-two-parts",
         crossing,
-        what=f"patients in two parts: {len(crossing):,} of {len(places):,}{by_image}",
-        remedy="divide by patient; figures on this split say nothing about new patients",
+        what=f"patients in two parts: {len(crossing):,} of {len(first_images):,}{by_image}",
+        remedy="split by patient; results on this split say nothing about new patients",
     )
 
 
 def check_repeated_images(lists: Lists) -> list[Problem]:
-    """Look for images in two parts, and for images that one part lists more than once."""
+    """Find images in two parts, and images that one part lists more than once."""
     shared = _shared_images(lists)
     repeated = {part: _repeats(listed) for part, listed in lists.parts.items()}
-    cause = "; images are repeated: they were oversampled before the split" if any(repeated.values()) else ""
-    problems = found(
+    cause = "; images repeat: they were oversampled before the split" if any(repeated.values()) else ""
+    problems = problem_if_any(
         "error",
         "images-in-two-parts",
         shared,
         what=f"images in two parts: {len(shared):,}{cause}",
-        remedy="divide first and by patient, and oversample the training part alone, if at all",
+        remedy="split first and by patient, and oversample only the training part, if at all",
     )
     for part, names in repeated.items():
         learning = part == "train"
-        problems += found(
+        problems += problem_if_any(
             "warning" if learning else "error",
             f"repeated-images-in-{part}",
             names,
             what=f"images that {part} lists more than once: {len(names):,}",
             remedy="list each image once and choose a sampling in the recipe"
             if learning
-            else "list each image once: a repeated image counts more than others in every figure",
+            else "list each image once: a repeated image has more weight than others in every result",
         )
     return problems
 
 
 def check_absent_images(lists: Lists, locator: Locator, rejected: Rejected) -> list[Problem]:
-    """Look for listed images that the store does not have: missing, rejected, or changed copies of its own.
+    """Find listed images that are not in the store: missing, rejected, or modified copies of its images.
 
-    A name such as that of a copy is a trace of augmentation that was written to files.
+    Names of copies are a sign of augmented images that were saved as files.
     """
     absent = {part: _absent(listed) for part, listed in lists.parts.items()}
-    everyone = frozenset().union(*absent.values())
-    copies = locator.originals(everyone - rejected.keys())
-    missing = everyone - rejected.keys() - copies.keys()
-    unusable = len(everyone & rejected.keys())
+    all_absent = frozenset().union(*absent.values())
+    copies = locator.originals(all_absent - rejected.keys())
+    missing = all_absent - rejected.keys() - copies.keys()
+    unusable = len(all_absent & rejected.keys())
     counts = ", ".join(
         f"{part} {len(names & missing):,}" for part, names in absent.items() if names & missing
     )
     problems = [
-        *found(
+        *problem_if_any(
             "warning",
             "images-missing",
             missing,
             what=f"listed images that are not in the store: {len(missing):,} ({counts})",
-            remedy="prepare a store that has them; until then every figure is of the images at hand",
+            remedy="prepare a store that has them; until then every result covers only the available images",
         ),
-        *found(
+        *problem_if_any(
             "warning",
             "files-rejected",
             [f"{name}: {reason}" for name, reason in rejected.items()],
             what=f"files that the store could not use: {len(rejected):,}"
             + (f", of which {unusable:,} are listed" if unusable else ""),
-            remedy="see rejected.csv of the store, replace the files and prepare it anew",
+            remedy="see rejected.csv in the store, replace the files and prepare it anew",
         ),
     ]
     for part, names in absent.items():
         named = [f"{name} of {copies[name]}" for name in names & copies.keys()]
-        problems += found(
+        problems += problem_if_any(
             "warning" if part == "train" else "error",
             f"copies-in-{part}",
             named,
-            what=f"names in {part} of changed copies of the store's images: {len(named):,}",
-            remedy="list the images themselves; augment while training, and never what is measured",
+            what=f"names in {part} of modified copies of the store's images: {len(named):,}",
+            remedy="list the images themselves; augment only during training, never for an evaluation",
         )
     return problems
 
 
 def check_official_test_patients(lists: Lists, dataset: str, *, known: bool) -> list[Problem]:
-    """Look for patients of NIH's official test in what a model learns from.
+    """Find patients of NIH's official test in the training and validation parts.
 
-    In a registered split that divides otherwise this is by design, and a warning.
+    In a registered split that differs by design, this is only a warning.
     """
     official = nih_official_test_patients() if dataset == NIH_DATASET else frozenset()
     images = {
         image: patient
-        for listed in lists.learnt()
+        for listed in lists.learned_from()
         for image, patient in zip(listed.images, listed.patients, strict=True)
         if patient in official
     }
-    return found(
+    return problem_if_any(
         _unless(known),
         "official-test-patients-learnt-from",
         images,
         what=f"images of NIH's official test patients in training or validation: {len(images):,}, of "
         f"{len(set(images.values())):,} of the {len(official):,} patients",
-        remedy="never measure such a model on the official test, nor beside official figures",
+        remedy="never evaluate such a model on the official test, nor compare it with official results",
     )
 
 
 def check_boxed_images(lists: Lists, boxed: Collection[str], *, known: bool) -> list[Problem]:
-    """Look for images with boxes in what a model learns from: all of NIH's 880 are in the official test."""
-    inside = {image for listed in lists.learnt() for image in listed.images} & set(boxed)
-    return found(
+    """Find images with boxes in training or validation: all 880 of NIH's are in the official test."""
+    inside = {image for listed in lists.learned_from() for image in listed.images} & set(boxed)
+    return problem_if_any(
         _unless(known),
         "boxed-images-learnt-from",
         inside,
         what=f"images with boxes in training or validation: {len(inside):,} of {len(boxed):,}",
-        remedy="measure localisation on boxed images of the test part alone, or train on nih-official",
+        remedy="evaluate localization only on boxed images of the test part, or train on nih-official",
     )
 
 
 def check_known_split(lists: Lists, known: Collection[str]) -> list[Problem]:
-    """Look up the hash of a split among those that somebody knows."""
-    return found(
+    """Check that the split's hash is that of a known split."""
+    return problem_if_any(
         "warning",
         "split-unknown",
         () if lists.sha256 in known else (lists.sha256,),
         what=f"no registered split has the SHA-256 of {lists.name}",
-        remedy="use a registered split, or publish the list beside every figure that is measured on it",
+        remedy="use a registered split, or publish the list with every result on it",
     )
 
 
-def _unless(known: bool) -> Severity:  # noqa: FBT001  (it is read as a word: error unless known)
+def _unless(known: bool) -> Severity:  # noqa: FBT001  (reads as "error unless known")
     return "warning" if known else "error"
 
 
 def _shared_images(lists: Lists) -> set[str]:
-    seen = Counter(image for listed in lists.parts.values() for image in set(listed.images))
-    return {image for image, count in seen.items() if count > 1}
+    num_parts = Counter(image for listed in lists.parts.values() for image in set(listed.images))
+    return {image for image, count in num_parts.items() if count > 1}
 
 
 def _repeats(listed: Listed) -> set[str]:
@@ -186,20 +186,20 @@ def _absent(listed: Listed) -> set[str]:
 _SEEN = {
     "train": "training",
     "val": "selection or calibration",
-    "pretrain": "the training of the backbone before",
+    "pretrain": "pretraining of the backbone",
 }
 _MARK = "test_tuned"
-"""What the keys of metrics.json contain that mark a choice made on the test part."""
+"""A key of metrics.json that contains this marks a choice made on the test part."""
 
 
 def check_bundle(bundle: Bundle, lists: Lists, part: str, *, dataset: str) -> list[Problem]:
-    """Look for choices that a bundle made on the part that is measured, and for patients that it saw.
+    """Find choices that a bundle made on the evaluated part, and patients of that part that it saw.
 
     Args:
         bundle: The bundle; its manifest says what each choice was made on.
         lists: The split.
-        part: The part that is measured.
-        dataset: The data set that the lists are of.
+        part: The part that is evaluated.
+        dataset: The data set of the lists.
     """
     return [
         *_chosen_on_part(bundle, lists, part),
@@ -225,20 +225,20 @@ def _references(bundle: Bundle) -> Iterator[tuple[str, ImageSet]]:
 
 
 def _chosen_on_part(bundle: Bundle, lists: Lists, part: str) -> list[Problem]:
-    measured = _images_sha256(lists, part)
+    evaluated = _images_sha256(lists, part)
     chosen = sorted(
         {
             f"{what}: {reference.part} part of {reference.split}"
             for what, reference in _references(bundle)
-            if reference.part == "test" or reference.images_sha256 == measured
+            if reference.part == "test" or reference.images_sha256 == evaluated
         }
     )
-    return found(
+    return problem_if_any(
         "error",
         "chosen-on-test",
         chosen,
         what=f"choices of the bundle that were made on a test part: {len(chosen)}",
-        remedy="choose on validation (`thorax calibrate`, or train again): figures on that part are too good",
+        remedy="choose on validation (`thorax calibrate`, or train again): results on that part are biased",
     )
 
 
@@ -251,23 +251,23 @@ def _seen_patients(bundle: Bundle, lists: Lists, part: str, *, dataset: str) -> 
     problems: list[Problem] = []
     for by, seen in bundle.patients.items():
         inside = [images[patient] for patient, digest in hashed.items() if digest in seen]
-        problems += found(
+        problems += problem_if_any(
             "error",
             f"patients-seen-by-{by}",
             inside,
             what=f"patients of {part} that {_SEEN.get(by, by)} saw: {len(inside):,} of {len(hashed):,}",
-            remedy="measure on a part that the bundle did not see",
+            remedy="evaluate on a part that the bundle did not see",
         )
     return problems
 
 
 def _other_split(bundle: Bundle, lists: Lists) -> list[Problem]:
     others = {
-        f"{each.trained_on.split} ({each.trained_on.sha256[:12]})"
-        for each in bundle.trainings
-        if each.trained_on.sha256 != lists.sha256
+        f"{training.trained_on.split} ({training.trained_on.sha256[:12]})"
+        for training in bundle.trainings
+        if training.trained_on.sha256 != lists.sha256
     }
-    return found(
+    return problem_if_any(
         "warning",
         "trained-on-another-split",
         others,
@@ -277,46 +277,46 @@ def _other_split(bundle: Bundle, lists: Lists) -> list[Problem]:
 
 
 def _unknown_origin(bundle: Bundle) -> list[Problem]:
-    imported = [each for each in bundle.manifest.members if each.provenance.kind == "imported"]
+    imported = [member for member in bundle.manifest.members if member.provenance.kind == "imported"]
     points = bundle.manifest.operating_points
-    unknown = [f"the patients that {each.weights} was trained on" for each in imported]
+    unknown = [f"the patients that {member.weights} was trained on" for member in imported]
     if points and points.rule == "source":
-        unknown.append("what the thresholds were chosen on")
-    return found(
+        unknown.append("the images that the thresholds were chosen on")
+    return problem_if_any(
         "warning",
         "origin-unknown",
         unknown,
-        what=f"parts of the bundle of which nobody knows what they were made on: {len(unknown)}",
-        remedy="ask its author for the split, and say beside every figure that it is not known",
+        what=f"components of the bundle with unknown training or selection data: {len(unknown)}",
+        remedy="ask its author for the split, and state with every result that it is not known",
     )
 
 
 def check_metrics(metrics: Mapping[str, Any], lists: Lists) -> list[Problem]:
-    """Look for marks of test tuning in a `metrics.json`, and for a part reported as another one."""
+    """Find marks of test tuning in a `metrics.json`, and a part reported under another name."""
     marks = sorted(set(_marks(metrics, "")))
-    said = (metrics.get("split") or {}).get("part")
+    reported = (metrics.get("split") or {}).get("part")
     images = metrics.get("images_sha256")
     actual = [part for part in lists.parts if _images_sha256(lists, part) == images]
     return [
-        *found(
+        *problem_if_any(
             "error",
             "tuned-on-test",
             marks,
-            what="the figures say of themselves that thresholds were chosen on the test part",
+            what="the results themselves say that thresholds were chosen on the test part",
             remedy="choose operating points on validation and evaluate again",
         ),
-        *found(
+        *problem_if_any(
             "error",
             "part-misnamed",
-            [] if not said or said in actual else actual,
-            what=f"the figures are said to be of the {said} part, and their images are of another one",
-            remedy="report them as what they are",
+            [] if not reported or reported in actual else actual,
+            what=f"the results are reported for the {reported} part, but their images are of another part",
+            remedy="report them under the part that their images belong to",
         ),
     ]
 
 
 def _marks(value: Any, where: str) -> Iterator[str]:
-    """Yield where a key that marks test tuning has a value that says yes."""
+    """Yield the path of each key that marks test tuning and has a true value."""
     match value:
         case dict():
             for key, inner in value.items():
@@ -331,7 +331,7 @@ def _marks(value: Any, where: str) -> Iterator[str]:
 
 
 def _images_sha256(lists: Lists, part: str) -> str:
-    """Return the hash over the images of a part that are at hand, as `Split.images_sha256` does."""
+    """Return the hash over the images of a part that are in the store, as `Split.images_sha256` does."""
     listed = lists.parts.get(part)
     names = zip(listed.images, listed.rows, strict=True) if listed else ()
     return sha256_of_lines(sorted({image for image, row in names if row != ABSENT}))

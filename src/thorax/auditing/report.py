@@ -1,4 +1,4 @@
-"""What an audit says: problems, each with what to do, and what was and was not looked at."""
+"""The result of an audit: problems with their remedies, and what was and was not checked."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any, Final, Literal
 from thorax.findings import finding_or_new
 from thorax.notebook import Html, notes, page, table, texts
 
-__all__ = ["AUDIT_FORMAT", "Audit", "Prevalence", "Problem", "Severity", "few", "found", "prevalence_table"]
+__all__ = ["AUDIT_FORMAT", "Audit", "Prevalence", "Problem", "Severity", "prevalence_table", "problem_if_any"]
 
 AUDIT_FORMAT: Final = "thorax-audit/1"
-"""What the JSON of an audit calls its own layout; the number rises when a key changes its meaning."""
+"""Format of an audit's JSON; the number increases when a key changes its meaning."""
 
 Severity = Literal["error", "warning", "note"]
-"""An error makes figures wrong; a warning can; a note is for the reader of the figures."""
+"""An error invalidates results; a warning may; a note is for the reader of the results."""
 
 _ORDER: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 _EXAMPLES = 5
@@ -21,13 +21,13 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, or that a reader should know.
+    """One error, or one thing that a reader should know.
 
     Attributes:
-        severity: Whether figures are wrong, may be, or need the remark.
-        kind: A short name that stays the same over versions, such as "patients-in-two-parts".
+        severity: Whether results are wrong, may be wrong, or need the remark.
+        kind: A short name that is stable across versions, such as "patients-in-two-parts".
         what: What is wrong, with the values, in one sentence.
-        count: How many patients, images, rows or findings it concerns.
+        count: Number of patients, images, rows or findings affected.
         examples: At most five of them.
         remedy: What to do next.
     """
@@ -47,8 +47,8 @@ class Prevalence:
     Attributes:
         finding: The finding's name.
         part: The part of the split.
-        num_known: Images of the part with a label, present or absent.
-        num_positive: Those of them with the finding.
+        num_known: Images of the part that are labelled present or absent.
+        num_positive: Images of the part that are labelled present.
     """
 
     finding: str
@@ -58,21 +58,21 @@ class Prevalence:
 
     @property
     def share(self) -> float:
-        """The prevalence in [0, 1]; NaN where no image has a label."""
+        """The prevalence in [0, 1]; NaN if no image has a label."""
         return self.num_positive / self.num_known if self.num_known else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Audit:
-    """What was found wrong with a split, a store and what a model made of them.
+    """The problems of a split, a store and a model's output.
 
     Attributes:
         dataset: Name of the data set.
-        split: Name of the split, or "lists" for lists of images that have none.
+        split: Name of the split, or "lists" for lists of images without one.
         split_sha256: SHA-256 of the whole split.
         num_images: Images of each part that are in the store.
-        problems: What was found, the gravest first.
-        checked: What was looked at.
+        problems: The problems, most severe first.
+        checked: What was checked.
         unchecked: What was not, and why.
         prevalence: How often each finding is labelled in each part.
     """
@@ -87,7 +87,7 @@ class Audit:
     prevalence: tuple[Prevalence, ...]
 
     def __post_init__(self) -> None:
-        """Put the gravest problems first; among equals the order stays."""
+        """Sort the problems by severity, most severe first; the sort is stable."""
         ordered = sorted(self.problems, key=lambda problem: _ORDER.index(problem.severity))
         object.__setattr__(self, "problems", tuple(ordered))
 
@@ -99,20 +99,20 @@ class Audit:
             (problem.severity, problem.what, problem.remedy, ", ".join(problem.examples))
             for problem in self.problems
         ]
-        looked = [
-            f"Looked at: {'; '.join(self.checked)}.",
-            *(f"Not looked at: {line}." for line in self.unchecked),
+        coverage = [
+            f"Checked: {'; '.join(self.checked)}.",
+            *(f"Not checked: {line}." for line in self.unchecked),
         ]
         return page(
             self.headline,
             texts(("Severity", "What is wrong", "What to do", "Examples"), rows),
             table(*prevalence_table(self)) if self.prevalence else Html(""),
-            notes(looked),
+            notes(coverage),
         )
 
     @property
     def failed(self) -> bool:
-        """Whether there is an error among the problems."""
+        """Whether any of the problems is an error."""
         return self.count("error") > 0
 
     def count(self, severity: Severity) -> int:
@@ -123,9 +123,10 @@ class Audit:
     def headline(self) -> str:
         """The outcome in one sentence, with the split and its hash."""
         counts = [(self.count(severity), severity) for severity in _ORDER]
-        found = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
+        severities = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
         images = ", ".join(f"{part} {count:,}" for part, count in self.num_images.items())
-        return f"{found}: split {self.split} ({self.split_sha256[:12]}) of {self.dataset}; images: {images}"
+        split = f"split {self.split} ({self.split_sha256[:12]}) of {self.dataset}"
+        return f"{severities}: {split}; images: {images}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of the audit's JSON."""
@@ -150,24 +151,24 @@ class Audit:
             "unchecked": list(self.unchecked),
             "prevalence": [
                 {
-                    "finding": each.finding,
-                    "part": each.part,
-                    "num_known": each.num_known,
-                    "num_positive": each.num_positive,
+                    "finding": prevalence.finding,
+                    "part": prevalence.part,
+                    "num_known": prevalence.num_known,
+                    "num_positive": prevalence.num_positive,
                 }
-                for each in self.prevalence
+                for prevalence in self.prevalence
             ],
         }
 
 
 def prevalence_table(audit: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return header and rows: for each finding its positives and their share in each part."""
+    """Return header and rows: positives and prevalence of each finding in each part."""
     parts = list(dict.fromkeys(cell.part for cell in audit.prevalence))
-    counted = {(cell.finding, cell.part): cell for cell in audit.prevalence}
+    by_cell = {(cell.finding, cell.part): cell for cell in audit.prevalence}
     findings = list(dict.fromkeys(cell.finding for cell in audit.prevalence))
     rows = []
     for finding in findings:
-        cells = [counted[finding, part] for part in parts]
+        cells = [by_cell[finding, part] for part in parts]
         rows.append(
             (
                 finding_or_new(finding).label,
@@ -177,24 +178,26 @@ def prevalence_table(audit: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...
     return ("Finding", *parts), rows
 
 
-def few(examples: Iterable[str]) -> tuple[str, ...]:
+def _first_examples(examples: Iterable[str]) -> tuple[str, ...]:
     """Return the first five examples in sorted order."""
     return tuple(sorted(examples)[:_EXAMPLES])
 
 
-def found(severity: Severity, kind: str, items: Collection[str], *, what: str, remedy: str) -> list[Problem]:
-    """Return the one problem that these items have, with their number and some of them; none without items.
+def problem_if_any(
+    severity: Severity, kind: str, items: Collection[str], *, what: str, remedy: str
+) -> list[Problem]:
+    """Return one problem with the number of items and examples, or an empty list if there are no items.
 
     Args:
         severity: See `Problem`.
         kind: See `Problem`.
-        items: What it concerns, each as an example would name it.
+        items: What is affected, each named as an example would be.
         what: See `Problem`.
         remedy: See `Problem`.
     """
     if not items:
         return []
-    examples = few(items)
+    examples = _first_examples(items)
     return [
         Problem(severity=severity, kind=kind, what=what, count=len(items), examples=examples, remedy=remedy)
     ]

@@ -1,4 +1,4 @@
-"""The bundle: what training delivers and everything else loads. No torch."""
+"""Bundles: trained models as folders, written by training and loaded by everything else. Torch-free."""
 
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ __all__ = [
     "write_bundle",
 ]
 
-# A graph is opened while the manifest's types are still being imported (`inference.onnx_session`).
+# Lazy, so that a graph can be opened while the manifest's types are still being imported.
 __getattr__ = lazy_names(
     __name__,
     {

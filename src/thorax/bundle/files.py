@@ -1,6 +1,6 @@
-"""The files of a bundle: where its manifest is, and that a file is the one that the manifest describes.
+"""File checks of a bundle: where its manifest is, and whether a file matches its checksum.
 
-Apart from the manifest's types, so that a file can be checked and opened while those are being imported.
+Separate from the manifest's types, so that a file can be opened while those are being imported.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ MANIFEST = "bundle.json"
 
 
 def bundle_folder(path: StrPath) -> Path:
-    """Return the folder of a bundle, given it or the run that made it."""
+    """Return the folder of a bundle, given that folder or the run that made the bundle."""
     given = Path(path)
     return given / "bundle" if (given / "bundle" / MANIFEST).is_file() else given
 
@@ -24,25 +24,25 @@ def check_file(folder: Path, name: str, expected: str) -> None:
     """Refuse a file that is missing or changed.
 
     Args:
-        folder: The bundle's.
-        name: As the manifest has it.
-        expected: SHA-256 that the manifest gives.
+        folder: Folder of the bundle.
+        name: File name as in the manifest.
+        expected: SHA-256 as in the manifest.
 
     Raises:
-        BundleError: It is outside the folder, cannot be read, or has another checksum.
+        BundleError: The file is outside the folder, cannot be read, or has a different checksum.
     """
     if Path(name).name != name:
         raise BundleError(
             f"{folder / MANIFEST} names the file {name!r} outside its folder; do not use this bundle"
         )
     try:
-        found = sha256_of_file(folder / name)
+        actual = sha256_of_file(folder / name)
     except OSError as error:
         raise BundleError(
             f"{folder / name} is missing from the bundle; copy the whole folder again"
         ) from error
-    if found != expected:
+    if actual != expected:
         raise BundleError(
-            f"{folder / name} is not the file that the manifest describes (SHA-256 {found[:12]}..., "
+            f"{folder / name} is not the file that the manifest describes (SHA-256 {actual[:12]}..., "
             f"expected {expected[:12]}...); copy the whole bundle again"
         )

@@ -1,8 +1,8 @@
-"""A bundle on disk: written with its checksums, opened with them checked, never measured on what it saw.
+"""Bundles on disk: writing with checksums, loading with verification, refusal of patients already seen.
 
-A folder with `bundle.json` (the manifest), the members' weights as safetensors, and `patients.json`
-(hashed ids of the patients that training and selection saw). Never a bare weight file, never a pickle.
-The manifest is written last: a folder without it is not a bundle.
+A bundle is a folder with `bundle.json` (the manifest), the members' weights as safetensors, and
+`patients.json` (hashed ids of the patients that training and selection saw); never a bare weight file, never
+a pickle. The manifest is written last: a folder without it is not a bundle.
 """
 
 import hashlib
@@ -45,15 +45,15 @@ _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
 
 @dataclass(frozen=True, repr=False)
 class Bundle:
-    """A bundle: opened, with files that are what its manifest says, or about to be written.
+    """A bundle: loaded, with files that match its manifest, or about to be written.
 
     Attributes:
-        folder: Where it is, or will be.
-        manifest: What it says.
+        folder: Its folder.
+        manifest: Content of `bundle.json`.
         sha256: SHA-256 of `bundle.json`; empty before that is written.
-        patients: Hashed ids of the patients that were seen, by what saw them: training ("train"), selection,
-            calibration or the ensemble's weights ("val"), the training of the backbone before ("pretrain").
-        weights: Where each member's weights file is, by its name in the manifest.
+        patients: Hashed ids of the patients seen, by what saw them: training ("train"); selection,
+            calibration or the ensemble's weights ("val"); pretraining of the backbone ("pretrain").
+        weights: Path of each member's weights file, by its name in the manifest.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Bundle:
     weights: Mapping[str, Path]
 
     def __fspath__(self) -> str:
-        """Return the folder, so that a bundle may be given wherever the path of one may."""
+        """Return the folder, so that a bundle is accepted wherever its path is."""
         return str(self.folder)
 
     def __repr__(self) -> str:
@@ -76,41 +76,41 @@ class Bundle:
 
     @property
     def exact_cam(self) -> bool:
-        """Whether one net shown one plain view gives the logits, so that its activation map is exact."""
+        """Whether the class activation map is exact: one net with an exact map, on one plain view."""
         only, *others = self.manifest.members
         return not others and only.exact_cam and only.test_time.is_plain
 
     def exported_files(self, exported: Exported) -> list[Path]:
-        """Return where each member's graph of an exported engine is."""
+        """Return the path of each member's graph of an exported engine."""
         return [self.folder / net.files[0].name for net in exported.nets]
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse files of the bundle that are missing, or not those that the manifest describes.
+        """Refuse files of the bundle that are missing, or differ from what the manifest describes.
 
         Raises:
-            BundleError: One of them.
+            BundleError: A file is missing or differs.
         """
         sums = _checksums(self.manifest)
         for name in names:
             check_file(self.folder, name, sums[name])
 
-    def refuse_other_preparation(self, path: Path, found: Preparation) -> None:
-        """Refuse a store whose images are prepared otherwise than the bundle wants them.
+    def refuse_other_preparation(self, path: Path, actual: Preparation) -> None:
+        """Refuse a store whose images are not prepared as the bundle requires.
 
         Raises:
             DataError: Size or fit differ.
         """
-        wanted = self.manifest.preparation
-        if wanted != found:
+        required = self.manifest.preparation
+        if required != actual:
             raise DataError(
-                f"the bundle wants images prepared with size {wanted.size} and fit {wanted.fit}, and "
-                f"{path} has size {found.size} and fit {found.fit}; "
-                f"prepare one so: thorax prepare SRC --out STORE --size {wanted.size} --fit {wanted.fit}"
+                f"the bundle requires images prepared with size {required.size} and fit {required.fit}, and "
+                f"{path} has size {actual.size} and fit {actual.fit}; "
+                f"prepare a store with `size` {required.size} and `fit` {required.fit}"
             )
 
     @property
     def trainings(self) -> tuple[Trained, ...]:
-        """How the members were trained; imported ones are left out."""
+        """How the members were trained, without imported members."""
         return tuple(m.provenance for m in self.manifest.members if isinstance(m.provenance, Trained))
 
     @property
@@ -128,8 +128,8 @@ class Bundle:
 def hashed_patients(dataset: str, patients: Iterable[str]) -> dict[str, str]:
     """Return a hash for each distinct patient: 16 hexadecimal digits of SHA-256 over data set and id.
 
-    A bundle can thus recognise a patient that it saw without listing anybody's id. Ids are short
-    enough to be guessed, so this keeps ids out of sight; it does not make them secret.
+    A bundle can thus recognize a patient that it saw without listing ids. Ids are short enough to be
+    guessed, so hashing keeps them out of sight but does not make them secret.
     """
     return {
         patient: hashlib.sha256(f"{dataset}\n{patient}".encode()).hexdigest()[:16]
@@ -146,14 +146,14 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle; the manifest's checksums are filled in here.
 
-    Exported engines are not written: `attach_engine` adds them to a bundle that is there. A bundle that is in
-    the folder is replaced; whatever else is there stays.
+    Exported engines are not written: `attach_engine` adds them to an existing bundle. A bundle in the folder
+    is replaced; other files are kept.
 
     Args:
-        folder: Where to; made if it is not there.
-        manifest: What the bundle says; the checksums in it are replaced.
+        folder: Folder to write to; created if missing.
+        manifest: Manifest of the bundle; its checksums are replaced.
         weights: Content of each member's weights file, or a file to copy, by file name.
-        patients: Patients that each part saw, as `hashed_patients` gives them.
+        patients: Patients seen, by what saw them, as `hashed_patients` returns them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     old = _begin_replacing(folder)
@@ -176,13 +176,13 @@ def write_bundle(
 def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[Path]]) -> Bundle:
     """Add an exported engine to a bundle on disk, in place of one of the same kind and precision.
 
-    The new files have names of their own and the manifest is replaced last: killed anywhere, the bundle is
-    the old one or the new one.
+    The new files have new names and the manifest is replaced last: if the process is killed at any point, the
+    bundle is the old one or the new one.
 
     Args:
-        bundle: As `load_bundle` gave it.
-        exported: What the manifest will say; its names and checksums are filled in here.
-        files: For each member the files to copy: the graph, and its weights where they are apart.
+        bundle: As `load_bundle` returned it.
+        exported: The manifest's new entry; its names and checksums are filled in here.
+        files: For each member the files to copy: the graph, and its weights where they are a separate file.
     """
     nets = []
     for number, (net, sources) in enumerate(zip(exported.nets, files, strict=True), start=1):
@@ -191,12 +191,12 @@ def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[P
         copied = [_copied(source, bundle.folder / (stem + source.suffix)) for source in sources]
         nets.append(ExportedNet(files=tuple(copied), cam=net.cam))
     others = [
-        each
-        for each in bundle.manifest.engines
-        if (each.kind, each.precision) != (exported.kind, exported.precision)
+        engine
+        for engine in bundle.manifest.engines
+        if (engine.kind, engine.precision) != (exported.kind, exported.precision)
     ]
     engines = (*others, exported.model_copy(update={"nets": tuple(nets)}))
-    # Validated anew: `model_copy` does not look at what it is given.
+    # Validated again, because `model_copy` does not validate.
     manifest = Manifest.model_validate(bundle.manifest.model_dump() | {"engines": engines})
     write_json(bundle.folder / MANIFEST, manifest.model_dump(mode="json"))
     for name in set(_checksums(bundle.manifest)) - set(_checksums(manifest)):
@@ -205,9 +205,9 @@ def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[P
 
 
 def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
-    """Copy a bundle to another folder, to the same bytes; the manifest is written last.
+    """Copy a bundle to another folder, byte for byte; the manifest is written last.
 
-    A bundle that is in the folder is replaced; whatever else is there stays.
+    A bundle in the folder is replaced; other files are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     old = _begin_replacing(folder)
@@ -217,7 +217,7 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def _begin_replacing(folder: Path) -> frozenset[str]:
-    """Remove a bundle's manifest, so that a kill leaves nothing half new; return its other files' names."""
+    """Remove a bundle's manifest, so that a kill leaves no mixture; return the names of its other files."""
     manifest = folder / MANIFEST
     if not manifest.exists():
         return frozenset()
@@ -227,14 +227,14 @@ def _begin_replacing(folder: Path) -> frozenset[str]:
 
 
 def _without(old: frozenset[str], bundle: Bundle) -> Bundle:
-    """Remove those files of a bundle that was replaced which the new one does not have."""
+    """Remove the files of the replaced bundle that the new one does not have."""
     for name in old - set(_checksums(bundle.manifest)):
         (bundle.folder / name).unlink(missing_ok=True)
     return bundle
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a file beside a manifest is a bundle's by its name."""
+    """Return whether a file beside a manifest belongs to a bundle, judging by its name."""
     return (
         name.endswith((".safetensors", ".partial"))
         or name.startswith(("onnx-", "openvino-"))
@@ -259,12 +259,12 @@ def _checksums(manifest: Manifest) -> dict[str, str]:
 
 
 def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
-    """Open a bundle, or the bundle of a run's folder, and check that its files are whole.
+    """Load a bundle and verify its files.
 
     Args:
-        path: The folder.
-        check_nets: Whether to look at weights and engines, some 30 MB each, at once. If not, they must be
-            checked before they are used: `open_predictor` and `open_engine` do so with those that they open.
+        path: Folder of a bundle, or of a run that has one.
+        check_nets: Whether to verify weights and engines now, about 30 MB each. Otherwise they must be
+            verified before use: `open_predictor` and `open_engine` do so for those that they open.
 
     Raises:
         BundleError: There is no bundle, its manifest is not understood, or a file is missing or changed.
@@ -293,24 +293,26 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
     try:
         patients = _PATIENTS_TYPE.validate_json((folder / _PATIENTS).read_bytes())
     except ValidationError as error:
-        raise BundleError(f"{folder / _PATIENTS} is not a list of hashes per part: {error}") from error
+        raise BundleError(
+            f"{folder / _PATIENTS} is not a list of hashes per part ({error}); copy the whole bundle again"
+        ) from error
     return replace(bundle, patients=patients)
 
 
 def refuse_used_folder(folder: Path, *, overwrite: bool = False, sources: Iterable[Bundle] = ()) -> None:
-    """Refuse to write a bundle where something else is; what a killed write of a bundle left may be replaced.
+    """Refuse to write a bundle over other files; the remains of an interrupted write may be replaced.
 
     Args:
         folder: Where a bundle is to be written.
-        overwrite: Whether a bundle that is there may be replaced; nothing else ever is.
-        sources: What the bundle is made of: none of them may be replaced.
+        overwrite: Whether an existing bundle may be replaced; nothing else ever is.
+        sources: The bundles that the new one is made of; none of them may be replaced.
 
     Raises:
         DataError: It is a file, a folder with other content, a bundle that may not be replaced, or one of
             the sources.
     """
     if any(folder.resolve() == source.folder.resolve() for source in sources):
-        raise DataError(f"{folder} is what the new bundle is made of; give another folder as `out`")
+        raise DataError(f"{folder} is a source of the new bundle; give another folder as `out`")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if MANIFEST in names or folder.is_file():
         refuse_existing(folder, overwrite=overwrite, folder=True)
@@ -318,20 +320,20 @@ def refuse_used_folder(folder: Path, *, overwrite: bool = False, sources: Iterab
     foreign = [name for name in names if not _is_ours(name)]
     if foreign:
         raise DataError(
-            f"{folder} is not empty and holds no bundle, but {foreign[0]}; give another folder as `out`"
+            f"{folder} is not empty and is not a bundle (it has {foreign[0]}); give another folder as `out`"
         )
 
 
 def refuse_seen_patients(
     bundle: Bundle, dataset: str, patients: Iterable[str], *, by: Iterable[str] | None = None
 ) -> None:
-    """Refuse to measure on patients that the bundle saw when it was made.
+    """Refuse to evaluate a bundle on patients that it saw when it was made.
 
     Args:
-        bundle: Which bundle.
-        dataset: The data set that the ids are of.
+        bundle: The bundle.
+        dataset: The data set of the patients.
         patients: Their ids.
-        by: Refuse only those that these parts of `Bundle.patients` saw; None: any.
+        by: Refuse only patients under these keys of `Bundle.patients`; None: under any.
 
     Raises:
         LeakError: Some of the patients were seen; the message has the count for each part.
@@ -341,11 +343,11 @@ def refuse_seen_patients(
         part: hashes & bundle.patients.get(part, frozenset())
         for part in (bundle.patients if by is None else by)
     }
-    everyone = frozenset().union(*seen.values())
-    if everyone:
-        counts = " and ".join(f"{len(some)} in {part}" for part, some in seen.items() if some)
+    seen_by_any = frozenset().union(*seen.values())
+    if seen_by_any:
+        counts = " and ".join(f"{len(patients)} in {part}" for part, patients in seen.items() if patients)
         raise LeakError(
-            f"{len(everyone)} of these {len(hashes)} patients were seen when this bundle was made "
-            f"({counts}), so a figure measured on them would mean nothing; use a part that it did not see"
+            f"{len(seen_by_any)} of these {len(hashes)} patients were seen when this bundle was made "
+            f"({counts}), so a result on them would mean nothing; use a part that it did not see"
             + (f" (it was trained on {bundle.split})" if bundle.split else "")
         )

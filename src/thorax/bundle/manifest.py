@@ -1,4 +1,4 @@
-"""What `bundle.json` says: the pipeline from members to operating points, and where each part came from."""
+"""Types of `bundle.json`: the pipeline from members to operating points, with provenance."""
 
 from typing import Annotated, Literal
 
@@ -28,18 +28,18 @@ __all__ = [
 
 
 class OperatingPoints(Section):
-    """Thresholds on the probabilities that the bundle gives."""
+    """Thresholds on the bundle's probabilities."""
 
     rule: OperatingPointRule | Literal["source"]
-    """How they were chosen; "source": they came with a foreign checkpoint."""
+    """How they were chosen; "source" means that they came with an imported checkpoint."""
     thresholds: dict[str, float | None]
-    """By finding; None where there is none, for example because validation had no positive."""
+    """By finding; None if there is none, for example because validation had no positives."""
     chosen_on: ImageSet | None
-    """None where nothing of ours chose them: the rule one-half, and those of a source."""
+    """None for the rule one-half and for those of a source, which were not chosen on images of ours."""
 
 
 class Trained(Section):
-    """A net that a recipe trained: enough to make it again."""
+    """Provenance of a net trained from a recipe: enough to train it again."""
 
     kind: Literal["trained"] = "trained"
     recipe: str
@@ -54,23 +54,23 @@ class Trained(Section):
     epoch: int
     """The epoch whose weights these are, counted from 1."""
     started_from: str | None = None
-    """SHA-256 of the manifest of the bundle whose backbone it began with; None: none of a bundle."""
+    """SHA-256 of the manifest of the bundle whose backbone training started from; None without one."""
     versions: dict[str, str]
 
 
 class Imported(Section):
-    """A net from a foreign checkpoint. Which patients it saw is not known."""
+    """Provenance of a net imported from another project's checkpoint. Which patients it saw is not known."""
 
     kind: Literal["imported"] = "imported"
     source: str
-    """What the checkpoint is, in words."""
+    """Description of the checkpoint."""
     file_sha256: str
     self_test: float
     """Largest difference of a logit from the source's own architecture on a probe image."""
     compared_with: str
-    """That architecture, in words."""
+    """Description of that architecture."""
     notes: tuple[str, ...]
-    """What somebody who compares figures must know."""
+    """What to know before comparing results."""
     versions: dict[str, str]
 
 
@@ -79,16 +79,16 @@ Provenance = Annotated[Trained | Imported, Field(discriminator="kind")]
 
 
 class FeatureGrid(Section):
-    """Where the places of a net's last map look, along both axes, in pixels of its input."""
+    """Centers of the receptive fields of a net's last feature map, along both axes, in input pixels."""
 
     start: float
-    """The middle of what the first place looks at; the first pixel's middle is 0.5."""
+    """Center of the first cell's receptive field; the center of the first pixel is 0.5."""
     step: float = Field(gt=0)
-    """From the middle of each place to that of the next."""
+    """Distance between the centers of neighboring cells."""
 
 
 class Member(Section):
-    """One net of the pipeline, and the views of an image that it is shown."""
+    """One net of the pipeline, and the views of an image that it receives."""
 
     weights: str
     """File name within the bundle."""
@@ -99,66 +99,66 @@ class Member(Section):
     exact_cam: bool
     """Whether the class activation map is exact: global average pooling, then one linear layer."""
     places: FeatureGrid | None = None
-    """Where the places of its maps look; None: at the middles of equal squares."""
+    """Receptive field centers of its feature map; None: the centers of equal squares."""
     test_time: TestTime = TestTime()
     provenance: Provenance
 
 
 class Ensemble(Section):
-    """How the members' outputs become one."""
+    """How the members' outputs are averaged."""
 
     mean_of: MeanOf
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...]
-    """Of the members; they add up to 1."""
+    """One per member; they sum to 1."""
     fitted_on: ImageSet | None
-    """What the weights were fitted on; None where they are equal."""
+    """The images that the weights were fitted on; None if they are equal."""
 
 
 EngineKind = Literal["onnx", "openvino"]
-"""What runs an exported net: onnxruntime, or OpenVINO."""
+"""Runtime of an exported net: onnxruntime or OpenVINO."""
 
 Precision = Literal["float32", "int8"]
-"""What an exported net computes with."""
+"""Numeric precision of an exported net."""
 
 
 class ExportedFile(Section):
     """One file of an exported net."""
 
     name: str
-    """Within the bundle."""
+    """File name within the bundle."""
     sha256: str
 
 
 class ExportedNet(Section):
-    """A member, its views and its constants as one graph."""
+    """A member with its views and constants as one graph."""
 
     files: tuple[ExportedFile, ...] = Field(min_length=1, max_length=2)
-    """The graph, and its weights where they stand in a file of their own."""
+    """The graph, and its weights if they are in a separate file."""
     cam: bool
-    """Whether the exact class activation map is an output beside the logits."""
+    """Whether the exact class activation map is an output besides the logits."""
 
 
 class Parity(Section):
-    """How far an exported engine's calibrated probabilities are from those they were compared with."""
+    """Differences between an exported engine's calibrated probabilities and the reference's."""
 
     compared_with: str
     """For example "torch 2.13.0" or "onnx float32"."""
     compared_on: ImageSet
     num_images: int
-    """How many images of that part."""
+    """Number of images of that part."""
     largest_difference: float
-    """Of a probability, rounded up to one digit."""
+    """Largest difference of a probability, rounded up to one digit."""
     percentile_99: float | None = None
-    """Of the differences of probabilities; this and what follows: of quantised nets."""
+    """99th percentile of the differences; this and the fields below are for quantized nets."""
     macro_auc_change: float | None = None
     operating_point_change: float | None = None
     """Largest change of a sensitivity or specificity at an operating point."""
     gated: tuple[str, ...] = ()
-    """Findings that the last two were measured on."""
+    """Findings on which the last two were measured."""
 
 
 class Exported(Section):
-    """The nets of all members for one engine, and what the gate in front of it found."""
+    """The nets of all members for one engine, with the results of its gate."""
 
     kind: EngineKind
     precision: Precision
@@ -168,7 +168,7 @@ class Exported(Section):
     operating_points: OperatingPoints | None = None
     """Refitted for this engine; None: those of the bundle."""
     quantised_with: ImageSet | None = None
-    """The images whose activations chose the scales of a quantised net."""
+    """The images whose activations determined the scales of a quantized net."""
     versions: dict[str, str]
 
 
@@ -182,20 +182,20 @@ class Manifest(Section):
     preparation: Preparation
     members: tuple[Member, ...] = Field(min_length=1)
     ensemble: Ensemble | None = None
-    """None with one member."""
+    """None for a single member."""
     calibration: Calibration | None
     operating_points: OperatingPoints | None
     patients_sha256: str
     """SHA-256 of `patients.json`."""
     engines: tuple[Exported, ...] = ()
-    """The pipeline in other engines than torch; they belong to exactly these members and their views."""
+    """The pipeline in engines other than torch, exported from exactly these members and views."""
 
     @model_validator(mode="after")
     def _members_fit(self) -> "Manifest":
         for member in self.members:
             absent = set(self.findings) - set(member.findings)
             if absent:
-                raise ValueError(f"member {member.weights} does not give {', '.join(sorted(absent))}")
+                raise ValueError(f"member {member.weights} does not predict {', '.join(sorted(absent))}")
         weights = self.ensemble.weights if self.ensemble else (1.0,)
         if len(weights) != len(self.members):
             raise ValueError(f"{len(weights)} weights do not fit {len(self.members)} members")

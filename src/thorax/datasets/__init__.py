@@ -1,6 +1,6 @@
-"""Data sets: label files and folders to one sample table, and the splits over it."""
+"""Data sets: reading label files and folders into one sample table, and splitting it."""
 
 __all__ = ["NIH_DATASET"]
 
 NIH_DATASET = "nih-chestxray14"
-"""What the whole NIH ChestX-ray14 is called in stores, bundles and reports."""
+"""Name of NIH ChestX-ray14 in stores, bundles and reports."""

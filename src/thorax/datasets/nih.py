@@ -1,8 +1,8 @@
-"""NIH ChestX-ray14 from its own files as they come, and anything laid out like it.
+"""Reader of NIH ChestX-ray14 in its original files, and of anything with the same layout.
 
-Wang et al., CVPR 2017, provided by the NIH Clinical Center. Read are both label files, the Kaggle
-sample's `sample_labels.csv`, each as .csv or .csv.gz; images in `images/`, in `images_001/images/` and
-so on, or in `sample/images/`; `BBox_List_2017.csv`; the split lists. Only some of the images need be there.
+Wang et al., CVPR 2017, provided by the NIH Clinical Center. It reads both label files and the Kaggle
+sample's `sample_labels.csv`, each as .csv or .csv.gz; images in `images/`, in `images_001/images/` and so
+on, or in `sample/images/`; `BBox_List_2017.csv`; and the split lists. Any subset of the images will do.
 """
 
 import math
@@ -37,7 +37,7 @@ from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 __all__ = ["LABEL_FILES", "find_label_file", "is_nih", "label_table", "official_parts", "read_nih"]
 
 LABEL_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
-"""Names of the label files, the newest first: the two NIH versions differ in some images' labels."""
+"""Names of the label files, newest first: NIH's two versions differ in the labels of some images."""
 
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _OPTIONAL = ("Follow-up #", "Patient Age", "Patient Gender", "View Position")
@@ -64,8 +64,8 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
         view: Keep only images of this view position, "PA" or "AP".
 
     Raises:
-        DataError: The label file is missing or malformed, an image stands twice or has no label row, or
-            no labelled image is there. The message names file, row and value.
+        DataError: The label file is missing or malformed, an image is listed twice or has no label row, or
+            no labelled image exists. The message names file, row and value.
     """
     labels = find_label_file(root)
     if labels is None:
@@ -77,7 +77,7 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
     table["official"] = official_parts(root, table["image"])
     paths = _image_paths(root)
     _refuse_unlabeled(paths, table["image"], labels)
-    # Interned: a patient's id and the name of a part stand in many rows.
+    # Interned, because ids of patients and names of parts repeat in many rows.
     whole = Patients(*(tuple(map(sys.intern, table[name])) for name in ("image", "patient", "official")))
     table["path"] = table["image"].map(paths)
     notices.insert(0, f"{len(paths):,} of {len(table):,} labelled images are in {root.name or root}")
@@ -87,8 +87,8 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
         notices.append(f"{len(table):,} of them have view {view}")
     if table.empty:
         raise DataError(
-            f"{root} has {len(whole.images):,} labelled images, and no file of theirs "
-            f"{f'with view {view} ' if view else ''}is there; unpack the image archives beside {labels.name}"
+            f"{root} has labels of {len(whole.images):,} images, but no image file "
+            f"{f'with view {view} ' if view else ''}of them; unpack the image archives beside {labels.name}"
         )
     dataset = NIH_DATASET if is_nih(whole) else "nih-layout"
     if dataset == NIH_DATASET:
@@ -109,7 +109,7 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
 
 
 def label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Turn the rows of a label file into columns of the sample table; also what a user should know.
+    """Turn the rows of a label file into columns of the sample table, with notices for the user.
 
     Raises:
         DataError: A row is malformed; the message has its line.
@@ -157,7 +157,7 @@ def _parse_labels(text: str, where: str) -> list[Finding]:
 
 
 def official_parts(root: Path, images: pd.Series) -> pd.Series:
-    """Return "train_val" or "test" for the images of the folder's own lists, "" for others."""
+    """Return "train_val" or "test" for the images in the folder's own lists, "" for others."""
     parts = pd.Series("", images.index)
     for part in ("train_val", "test"):
         path = with_optional_gz(root / f"{part}_list.txt")
@@ -167,7 +167,7 @@ def official_parts(root: Path, images: pd.Series) -> pd.Series:
         crossing = inside & (parts != "")
         if crossing.any():
             raise DataError(
-                f"{path}: {images[crossing].iloc[0]} is in train_val_list.txt too; it can be in one only"
+                f"{path}: {images[crossing].iloc[0]} is also in train_val_list.txt; remove it from one list"
             )
         parts = parts.mask(inside, part)
     return parts
@@ -189,7 +189,7 @@ def _image_folders(root: Path) -> Iterator[Path]:
 
 
 def _image_paths(root: Path) -> dict[str, str]:
-    """Return the path below `root` of each image file, by name."""
+    """Return the path of each image file relative to `root`, by name."""
     paths: dict[str, str] = {}
     for folder in _image_folders(root):
         if not folder.is_dir():
@@ -199,7 +199,7 @@ def _image_paths(root: Path) -> dict[str, str]:
             path = (folder / name).relative_to(root).as_posix()
             if paths.setdefault(name, path) != path:
                 raise DataError(
-                    f"{root}: image {name} is there twice, {paths[name]} and {path}; keep one of them"
+                    f"{root}: image {name} exists twice, as {paths[name]} and {path}; keep one of them"
                 )
     return paths
 
@@ -231,14 +231,14 @@ def _read_boxes(root: Path, known: set[str]) -> dict[str, tuple[FindingBox, ...]
         if not all(math.isfinite(value) for value in (x, y, width, height)):
             raise DataError(f"{where}: the box of {image} is not four finite numbers; correct the line")
         if image not in known:
-            raise DataError(f"{where}: {image} has a box and no row in the label file; add its row")
+            raise DataError(f"{where}: {image} has a box but no row in the label file; add its row")
         finding = parse_finding(str(row[1]), where=where)
         boxes[image] = (*boxes.get(image, ()), FindingBox(finding, Box(x, y, width, height)))
     return boxes
 
 
 def is_nih(whole: Patients) -> bool:
-    """Tell NIH's own images by name and patient: 00000013_005.png is of patient 13, of 30,805."""
+    """Recognize NIH's own images by name and patient: 00000013_005.png belongs to patient 13 of 30,805."""
     if len(whole.images) > NIH_IMAGES:
         return False
     return all(
@@ -250,17 +250,17 @@ def is_nih(whole: Patients) -> bool:
 
 
 def _check_official_lists(whole: Patients, root: Path) -> None:
-    """Make sure that lists beside NIH's images are NIH's own."""
+    """Refuse lists beside NIH's images that are not NIH's own."""
     test = nih_official_test_patients()
     for image, patient, part in zip(whole.images, whole.patients, whole.official, strict=True):
         if part and (part == "test") != (patient in test):
             raise DataError(
-                f"{root}: {image} is in {part}_list.txt, but NIH's published lists have it in the other one; "
+                f"{root}: {image} is in {part}_list.txt, but in the other one of NIH's published lists; "
                 "download the lists again, or rename them and use your own as `data.split=file:PATH`"
             )
 
 
 def _read_files(root: Path, labels: Path) -> list[Path]:
     lists = ("train_val_list.txt", "test_list.txt", "BBox_List_2017.csv")
-    found = (with_optional_gz(root / name) for name in lists)
-    return [labels, *(path for path in found if path)]
+    paths = (with_optional_gz(root / name) for name in lists)
+    return [labels, *(path for path in paths if path)]

@@ -1,4 +1,4 @@
-"""Opening a data set: NIH in its own layout, or any folder that a CSV describes."""
+"""Opens a data set: NIH in its own layout, or any folder described by a CSV."""
 
 import os
 from pathlib import Path
@@ -34,19 +34,19 @@ _LABELS = {"1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "": None}
 
 
 def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> Source:
-    """Read a CSV that describes images; no image is opened.
+    """Read a CSV that describes images, without opening any image.
 
     Args:
         path: The CSV (.csv or .csv.gz).
         view: Keep only images of this view position, "PA" or "AP".
-        dataset: Name of the data set, "folder" where not given; patients are told apart within it.
+        dataset: Name of the data set, "folder" by default; patient ids are unique within it.
 
     Raises:
-        DataError: The CSV is malformed or none of its images is there. The message names line and value.
+        DataError: The CSV is malformed or none of its images exists. The message names line and value.
     """
     if dataset in _TAKEN:
         raise DataError(
-            f"a CSV cannot call itself {dataset}: so is data in NIH's own layout called, with NIH's ids; "
+            f"a CSV cannot use the name {dataset}, reserved for data in NIH's layout with NIH's ids; "
             "give another name as `dataset`"
         )
     rows = read_csv(path, ("path",))
@@ -57,19 +57,19 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
         table[finding.name] = _labels(rows[column], path, column)
     table["boxes"] = pd.Series([()] * len(table), dtype=object)
     whole = Patients(*(tuple(table[name].astype(str)) for name in ("image", "patient", "official")))
-    notices = [] if "patient" in rows else ["no column 'patient': each image counts as a patient of its own"]
-    there = np.array([os.path.isfile(path.parent / name) for name in table["path"]])  # noqa: PTH113  (no error for a name too long)
-    missing = f" (first missing: {table['path'][~there].iloc[0]})" if not there.all() else ""
-    notices.append(f"{int(there.sum()):,} of {len(table):,} described images are there{missing}")
+    notices = [] if "patient" in rows else ["no column 'patient': each image counts as a separate patient"]
+    usable = np.array([os.path.isfile(path.parent / name) for name in table["path"]])  # noqa: PTH113  (no error for a name too long)
+    missing = f" (first missing: {table['path'][~usable].iloc[0]})" if not usable.all() else ""
+    notices.append(f"{int(usable.sum()):,} of {len(table):,} described images exist{missing}")
     if view is not None:
-        there &= (table["view"] == view).to_numpy()
-        notices.append(f"{int(there.sum()):,} of them have view {view}")
-    if not there.any():
-        raise DataError(f"{path} describes {len(table)} images and none is there{missing}; correct the paths")
+        usable &= (table["view"] == view).to_numpy()
+        notices.append(f"{int(usable.sum()):,} of them have view {view}")
+    if not usable.any():
+        raise DataError(f"{path} describes {len(table)} images, but none exists{missing}; correct the paths")
     return Source(
         root=path.parent,
         dataset=dataset or "folder",
-        table=SampleTable(table[there].reset_index(drop=True), tuple(findings.values())),
+        table=SampleTable(table[usable].reset_index(drop=True), tuple(findings.values())),
         whole=whole,
         label_files=((path.name, sha256_of_file(path)),),
         box_side=None,
@@ -78,7 +78,7 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
 
 
 def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
-    """Return the finding of each column that has labels."""
+    """Return the finding of each column of labels."""
     findings: dict[str, Finding] = {}
     for column in rows.columns:
         if column in _KNOWN or column.startswith("note:"):
@@ -93,16 +93,16 @@ def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
                 raise DataError(f"{error}; a column to be ignored is named 'note:{column}'") from error
         if finding.name in {*DESCRIPTION, *_STORE_COLUMNS}:
             raise DataError(
-                f"{path}: a finding cannot be called {finding.name!r}, for a table has such a column; "
-                "give it another name"
+                f"{path}: a finding cannot be called {finding.name!r}, because the sample table has a column "
+                "of that name; give it another name"
             )
         if finding in findings.values():
-            raise DataError(f"{path} has two columns for {finding}, the second is {column!r}; keep one")
+            raise DataError(f"{path} has two columns for {finding}, the second one {column!r}; keep one")
         findings[column] = finding
     if not findings:
         raise DataError(
-            f"{path} has no column for a finding; name one as the vocabulary does "
-            f"({', '.join(each.name for each in VOCABULARY[:4])}...) or 'finding:NAME'"
+            f"{path} has no column for a finding; name one as in the vocabulary "
+            f"({', '.join(finding.name for finding in VOCABULARY[:4])}...) or 'finding:NAME'"
         )
     return findings
 
@@ -151,18 +151,20 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
     Args:
         path: The folder or the CSV.
         view: Keep only images of this view position, "PA" or "AP".
-        dataset: Name of a data set that a CSV describes; patients are told apart within it.
+        dataset: Name of a data set described by a CSV; patient ids are unique within it.
 
     Raises:
-        DataError: There is no data set there, or its files are malformed.
+        DataError: The path has no data set, or its files are malformed.
     """
     if path.is_file():
         return read_folder(path, view=view, dataset=dataset)
     if not path.is_dir():
-        raise DataError(f"{path} is not there; give a folder in NIH's layout, or a CSV with a column 'path'")
+        raise DataError(
+            f"{path} does not exist; give a folder in NIH's layout, or a CSV with a column 'path'"
+        )
     if find_label_file(path):
         if dataset:
-            raise DataError(f"{path} is in NIH's layout and has its own name; leave `dataset={dataset}` out")
+            raise DataError(f"{path} is in NIH's layout, which sets the name; omit `dataset={dataset}`")
         return read_nih(path, view=view)
     tables = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
     if len(tables) != 1:

@@ -1,11 +1,11 @@
 """Splits: which image belongs to training, validation or test.
 
-A split is a list of image names per part with a SHA-256 over the whole list, also where only part of
-the images is at hand; the images actually used get a second hash. Patients, not images, are divided,
-and a split in which a patient stands in two parts cannot be built.
+A split is a list of image names per part, with a SHA-256 over the whole list even when only some images are
+available; the images actually used get a second hash. Patients are split, not images, and a split with a
+patient in two parts cannot be built.
 
-Where a part is drawn, a patient's place is a pure function of the split's name and the patient's id
-(SHA-256), never of who else is there: any subset of a data set is divided as the whole would be.
+A patient's randomly drawn part is a pure function of the split's name and the patient's id (SHA-256), never
+of the other patients: any subset of a data set is split as the whole would be.
 """
 
 import hashlib
@@ -42,10 +42,10 @@ __all__ = [
 
 PARTS = ("train", "val", "test")
 NIH_IMAGES = 112_120
-"""Images of NIH ChestX-ray14 (Wang et al. 2017)."""
+"""Number of images in NIH ChestX-ray14 (Wang et al. 2017)."""
 
 NIH_OFFICIAL_TEST_IMAGES = 25_596
-"""Images of its published test list."""
+"""Number of images in its published test list."""
 
 NIH_SPLIT_SHA256: Final[Mapping[str, str]] = {
     "nih-official": "8938610de67e091f65bf3a9d21f2ff595f26b8922099e3e369383bd375a027fa",
@@ -56,22 +56,22 @@ NIH_SPLIT_SHA256: Final[Mapping[str, str]] = {
 }
 """SHA-256 of each registered split over all 112,120 images of NIH ChestX-ray14."""
 
-_VALIDATION_PART = 0.1
+_VALIDATION_FRACTION = 0.1
 _FOLD = re.compile(r"(?P<base>[^/]+)/fold-(?P<fold>\d+)-of-(?P<folds>\d+)")
 
 Assign = Callable[[str, Patients], list[str]]
-"""Gives each labelled image its part, "" for none, in the split of that name."""
+"""Returns the part of each labelled image, "" for none, in the split of that name."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of one sample table, divided by patient.
+    """Rows of one sample table, split by patient.
 
     Attributes:
         name: The split's registered name, or "file:" and the file's name.
-        sha256: Over the whole list of images and parts, at hand or not.
+        sha256: SHA-256 over the whole list of images and parts, available or not.
         parts: Row numbers of each part, in table order.
-        table: The table that the rows are of.
+        table: The table of the rows.
     """
 
     name: str
@@ -80,10 +80,10 @@ class Split:
     table: SampleTable
 
     def rows(self, part: str, *, views: tuple[str, ...] = ()) -> Rows:
-        """Return the row numbers of a part, of the given views only (all views when empty).
+        """Return the row numbers of a part, limited to the given views (all views if empty).
 
         Raises:
-            DataError: There is no such part, or none of its images is at hand.
+            DataError: There is no such part, or none of its images is available.
         """
         if part not in self.parts:
             raise DataError(f"split {self.name} has no part {part!r}; its parts are {', '.join(self.parts)}")
@@ -91,25 +91,25 @@ class Split:
         if views:
             rows = rows[self.table.frame["view"].isin(views).to_numpy()[rows]]
         if not len(rows):
-            kept = f" with view {' or '.join(views)}" if views else ""
+            filtered = f" with view {' or '.join(views)}" if views else ""
             raise DataError(
-                f"no image of the {part} part of split {self.name}{kept} is in this store "
+                f"no image of the {part} part of split {self.name}{filtered} is in this store "
                 f"({len(self.table)} images); prepare a store that has some, or choose another split"
             )
         return rows
 
     def sampled(self, count: int) -> "Split":
-        """Return the split with `count` of its images to learn from; the test part stays whole.
+        """Return the split with training and validation reduced to a sample; the test part stays whole.
 
-        Each image draws a number by the hash of its name, and the lowest of all parts together are the
-        sample: in training and validation those of it remain that stand there.
+        Each image draws a number from the hash of its name, and the `count` lowest over all parts are the
+        sample. Training and validation keep only the images in the sample.
         """
         images = self.table.frame["image"].to_numpy()
         rows = np.concatenate([self.parts[part] for part in PARTS])
         drawn = np.array([_draw("sample", str(image)) for image in images[rows]])
         chosen = np.sort(rows[np.argsort(drawn, kind="stable")[:count]])
-        kept = {part: np.intersect1d(self.parts[part], chosen) for part in ("train", "val")}
-        return Split(self.name, self.sha256, {**self.parts, **kept}, self.table)
+        reduced = {part: np.intersect1d(self.parts[part], chosen) for part in ("train", "val")}
+        return Split(self.name, self.sha256, {**self.parts, **reduced}, self.table)
 
     def image_set(self, part: str, rows: Rows, *, dataset: str) -> ImageSet:
         """Return the reference to these rows of a part."""
@@ -131,18 +131,18 @@ class Split:
 
 
 def build_split(name: str, table: SampleTable, *, dataset: str, whole_sha256: Mapping[str, str]) -> Split:
-    """Divide the images of a table.
+    """Split the images of a table.
 
     Args:
-        name: A registered name, one of these with "/fold-K-of-N" for cross-validation within its
-            training part, or "file:PATH" with a CSV of the columns image and part.
-        table: The images at hand.
-        dataset: The table's data set; NIH's splits are for NIH's images alone.
+        name: A registered name; such a name followed by "/fold-K-of-N" for cross-validation within its
+            training part; or "file:PATH" with a CSV that has the columns image and part.
+        table: The available images.
+        dataset: The table's data set; NIH's splits are only for NIH's images.
         whole_sha256: SHA-256 of the registered splits over the whole data set, as `registered_sha256`
-            gave them when the store was made.
+            returned them when the store was made.
 
     Raises:
-        DataError: The name is unknown, the split is not for this data set, or a patient stands in two parts.
+        DataError: The name is unknown, the split is not for this data set, or a patient is in two parts.
     """
     patients = table.patients()
     if name.startswith("file:"):
@@ -154,18 +154,18 @@ def build_split(name: str, table: SampleTable, *, dataset: str, whole_sha256: Ma
         parts = _assigned(name, patients)
         sha256 = _whole_sha256(name, patients, whole_sha256)
     _refuse_crossing(name, parts, patients)
-    given = np.array(parts)
-    rows = {part: np.flatnonzero(given == part).astype(np.int64) for part in PARTS}
+    part_by_row = np.array(parts)
+    rows = {part: np.flatnonzero(part_by_row == part).astype(np.int64) for part in PARTS}
     return Split(name, sha256, rows, table)
 
 
 def registered_sha256(whole: Patients, dataset: str) -> dict[str, str]:
-    """Return the SHA-256 of every registered split that is for this data set, over its whole list.
+    """Return the SHA-256 over the whole list of every registered split for this data set.
 
-    For NIH ChestX-ray14 the list is that of all 112,120 images, also when the label file has fewer.
+    For NIH ChestX-ray14 that is the list of all 112,120 images, even when the label file has fewer.
 
     Raises:
-        DataError: The label file claims to be NIH's whole one, but divides its images differently.
+        DataError: The label file has as many images as NIH's complete one, but its splits differ.
     """
     if dataset == NIH_DATASET:
         if len(whole.images) == NIH_IMAGES:
@@ -181,8 +181,8 @@ def _check_nih(whole: Patients) -> None:
     for name, expected in NIH_SPLIT_SHA256.items():
         if _list_sha256(whole.images, _assigned(name, whole)) != expected:
             raise DataError(
-                f"the label file has {NIH_IMAGES} images, but its split {name} is not that of NIH "
-                "ChestX-ray14; a name or a patient was changed: download Data_Entry_2017_v2020.csv again"
+                f"the label file has {NIH_IMAGES} images, but its split {name} differs from that of NIH "
+                "ChestX-ray14, so a name or a patient was changed; download Data_Entry_2017_v2020.csv again"
             )
 
 
@@ -191,7 +191,7 @@ def _list_sha256(images: Iterable[str], parts: list[str]) -> str:
 
 
 def _whole_sha256(name: str, patients: Patients, known: Mapping[str, str]) -> str:
-    """Return the hash of the whole list: as registered, or of a fold of a registered list."""
+    """Return the hash of the whole list, as registered, or of a fold of a registered list."""
     fold = _FOLD.fullmatch(name)
     base = fold["base"] if fold else name
     sha256 = known.get(base) or _list_sha256(patients.images, _assigned(base, patients))
@@ -215,28 +215,28 @@ def _refuse_foreign(name: str, dataset: str) -> None:
     if name.partition("/")[0] in REGISTERED and name.startswith("nih-") and dataset != NIH_DATASET:
         raise DataError(
             f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}; "
-            "use folder-official where it has lists of its own, a patient-... split, or file:PATH"
+            "use folder-official if it has lists of its own, a patient-... split, or file:PATH"
         )
     if name.startswith("folder-official") and dataset == NIH_DATASET:
         raise DataError(
-            "split folder-official is not for NIH ChestX-ray14; its published lists are nih-official"
+            "split folder-official is not for NIH ChestX-ray14; use nih-official for its published lists"
         )
 
 
 def _refuse_crossing(name: str, parts: list[str], patients: Patients) -> None:
-    """Make sure that no patient stands in two parts."""
+    """Refuse a split with a patient in two parts."""
     first: dict[str, tuple[str, str]] = {}
     for image, patient, part in zip(patients.images, patients.patients, parts, strict=True):
         other_part, other = first.setdefault(patient, (part, image)) if part else ("", "")
         if other_part != part:
             raise DataError(
                 f"split {name} has patient {patient} in two parts: {other} in {other_part}, "
-                f"{image} in {part}; divide by patient, or figures measured on it would mean nothing"
+                f"{image} in {part}; split by patient, or results on it would mean nothing"
             )
 
 
 def _draw(key: str, patient: str) -> float:
-    """Return the number in [0, 1) that a patient draws in the draw of that name."""
+    """Return the patient's number in [0, 1) for the draw named `key`."""
     return int.from_bytes(hashlib.sha256(f"{key}:{patient}".encode()).digest()[:8], "big") / 2.0**64
 
 
@@ -246,7 +246,7 @@ def _by_patient(patients: Patients, part_of: Callable[[str], str]) -> list[str]:
 
 
 def _validation(key: str, patient: str) -> str:
-    return "val" if _draw(key, patient) < _VALIDATION_PART else "train"
+    return "val" if _draw(key, patient) < _VALIDATION_FRACTION else "train"
 
 
 @cache
@@ -273,7 +273,7 @@ def _fractions(train: float, val: float) -> Assign:
 
 
 def _folder_official(name: str, patients: Patients) -> list[str]:
-    """Take the data set's own lists; where they have no validation part, draw it as in nih-official."""
+    """Use the data set's own lists; if they have no validation part, draw it as in nih-official."""
     if not any(patients.official):
         raise DataError(
             "split folder-official needs the data set's own lists (train_val_list.txt and test_list.txt, "
@@ -286,13 +286,13 @@ def _folder_official(name: str, patients: Patients) -> list[str]:
 
 
 def _cross_validation(base: str, patients: Patients, *, fold: int, folds: int) -> list[str]:
-    """Divide what is not test in `base` into folds: fold K becomes "test", 10 % of the rest "val".
+    """Split all but the test part of `base` into folds: fold K becomes "test", 10 % of the rest "val".
 
-    The test part of `base` is left out altogether, so that choices are made without a look at it.
+    The test part of `base` is left out altogether, so that no choice depends on it.
     """
     if not (1 <= fold <= folds and folds > 1):
         raise DataError(
-            f"split {base}/fold-{fold}-of-{folds} does not exist; folds count from 1 to at least 2"
+            f"split {base}/fold-{fold}-of-{folds} does not exist; number the folds from 1, with at least 2"
         )
     key = f"{base}/{folds}-fold"
     base_parts = _assigned(base, patients)
@@ -309,20 +309,24 @@ def _cross_validation(base: str, patients: Patients, *, fold: int, folds: int) -
 
 
 def _from_file(path: Path, patients: Patients) -> tuple[list[str], str]:
-    """Read a CSV with the columns image and part; the hash covers the file's whole list."""
+    """Read a CSV with the columns image and part; the hash covers the whole list in the file."""
     table = read_table(path, what="a split list", remedy="give a CSV of image,part")
     image_column, part_column = (find_column(table.header, names) for names in (IMAGE_COLUMNS, ("part",)))
     if image_column is None or part_column is None:
         raise DataError(
-            f"{path} needs the columns image and part in its first line, and has {', '.join(table.header)}"
+            f"{path} needs the columns image and part in its first line, but has {', '.join(table.header)}"
         )
     listed: dict[str, str] = {}
     for row, line in zip(table.rows, table.lines, strict=True):
         image, part = row[image_column], row[part_column]
         if part not in PARTS:
-            raise DataError(f"{path}, line {line}: part {part!r} of {image} is none of {', '.join(PARTS)}")
+            raise DataError(
+                f"{path}, line {line}: part {part!r} of {image} is unknown; use {', '.join(PARTS)}"
+            )
         if listed.setdefault(image, part) != part:
-            raise DataError(f"{path}, line {line}: {image} is in {listed[image]} and in {part}")
+            raise DataError(
+                f"{path}, line {line}: {image} is in {listed[image]} and in {part}; keep one of them"
+            )
     parts = [listed.get(image, "") for image in patients.images]
     return parts, _list_sha256(listed.keys(), list(listed.values()))
 
@@ -335,5 +339,5 @@ REGISTERED: Final[Mapping[str, Assign]] = {
     "patient-92.8-5.2-2": _fractions(0.928, 0.052),
     "folder-official": _folder_official,
 }
-"""Every split that has a name, and how it divides. 70/10/20 is CheXNet's (Rajpurkar et al. 2017); the
-patient-... splits are those of published projects, which fit any data set."""
+"""Every registered split and its function. The 70/10/20 split is CheXNet's (Rajpurkar et al. 2017); the
+patient-... splits are those of published projects and work with any data set."""

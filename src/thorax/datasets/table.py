@@ -1,17 +1,17 @@
-"""The one sample table: one row per image, whatever data set it comes from.
+"""The sample table: one row per image, the same for every data set.
 
 Columns, in this order:
 
 | column | type | meaning |
 | --- | --- | --- |
 | image | string | name of the image; unique |
-| path | string | file, relative to the source's folder, with forward slashes |
-| patient | string | patient's id within the data set |
+| path | string | file relative to the source's folder, with forward slashes |
+| patient | string | the patient's id within the data set |
 | age | nullable int16 | whole years |
 | sex | string | "M", "F", "O" or "" |
 | view | string | "PA", "AP", "LL" or "" |
-| follow_up | nullable int16 | number of the image among the patient's, from 0 |
-| official | string | part of the data set's own split: "train", "train_val", "val", "test" or "" |
+| follow_up | nullable int16 | number of the image within the patient, from 0 |
+| official | string | part in the data set's own split: "train", "train_val", "val", "test" or "" |
 | boxes | list of structs | boxes of findings: finding, x, y, width, height |
 | one per finding | nullable int8 | 1 present, 0 absent, -1 uncertain, null not labelled |
 """
@@ -53,20 +53,20 @@ __all__ = [
 ]
 
 LARGEST_AGE = 120
-"""NIH's first label file has ages such as 411 and 414; nobody has been older than 122."""
+"""Larger ages are errors: NIH's first label file has ages such as 411 and 414."""
 
 _AGE = re.compile(r"0*(\d+)([YMWD]?)")
 
 
 def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Read a CSV or gzipped CSV as text; an empty field is "".
+    """Read a CSV, gzipped or not, as text; an empty field is "".
 
     Raises:
-        DataError: It cannot be read, has no rows, or lacks a needed column.
+        DataError: The file cannot be read, has no rows, or lacks a needed column.
     """
     try:
         with open_text(path, what="CSV", remedy="download it again") as file, warnings.catch_warnings():
-            # A line with more fields than the header would otherwise be cut, and its values shifted.
+            # pandas only warns about a line with more fields than the header, and shifts its values.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, pd.errors.ParserWarning) as error:
@@ -75,7 +75,7 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     if missing:
         raise DataError(
             f"{path} has no column {missing[0]!r} (it has {', '.join(map(str, frame.columns))}); "
-            "give the file as its data set ships it"
+            "give the file as the data set provides it"
         )
     if frame.empty:
         raise DataError(f"{path} has no rows; download it again")
@@ -89,28 +89,30 @@ def parse_ages(texts: pd.Series, path: Path) -> tuple[pd.Series, int]:
         The ages as nullable int16, and how many were above `LARGEST_AGE`.
 
     Raises:
-        DataError: A text is no age; the message has its line.
+        DataError: A text is not an age; the message has its line.
     """
     parsed: dict[str, int | None] = {"": None}
     for text in texts.unique():
         match = _AGE.fullmatch(text.strip().upper())
         if text and not match:
             line = int(np.flatnonzero((texts == text).to_numpy())[0]) + 2
-            raise DataError(f"{path}, line {line}: {text!r} is no age; write whole years, such as 58 or 058Y")
+            raise DataError(
+                f"{path}, line {line}: {text!r} is not an age; write whole years, such as 58 or 058Y"
+            )
         if match:
             number, unit = int(match[1]), match[2]
-            years_each = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[unit]
-            parsed[text] = min(number // years_each, LARGEST_AGE + 1)
+            units_per_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[unit]
+            parsed[text] = min(number // units_per_year, LARGEST_AGE + 1)
     years = texts.map(parsed).astype("Int64")
-    strange = years > LARGEST_AGE
-    return years.mask(strange).astype("Int16"), int(strange.sum())
+    impossible = years > LARGEST_AGE
+    return years.mask(impossible).astype("Int16"), int(impossible.sum())
 
 
 def parse_counts(texts: pd.Series, path: Path, *, column: str) -> pd.Series:
-    """Read whole numbers from 0 to 32,767 as nullable int16; "" becomes null.
+    """Read whole numbers from 0 to 9,999 as nullable int16; "" becomes null.
 
     Raises:
-        DataError: A text is no such number; the message has its line.
+        DataError: A text is not such a number; the message has its line.
     """
     wrong = np.flatnonzero(~texts.str.fullmatch(r"0*\d{0,4}").to_numpy(dtype=bool))
     if len(wrong):
@@ -122,7 +124,7 @@ def parse_counts(texts: pd.Series, path: Path, *, column: str) -> pd.Series:
 
 
 def parse_patients(texts: pd.Series, path: Path) -> pd.Series:
-    """Return patients' ids without the spaces around them.
+    """Return patient ids without surrounding spaces.
 
     Raises:
         DataError: An id is empty; the message has its line.
@@ -131,26 +133,27 @@ def parse_patients(texts: pd.Series, path: Path) -> pd.Series:
     empty = np.flatnonzero((ids == "").to_numpy())
     if len(empty):
         raise DataError(
-            f"{path}, line {empty[0] + 2}: the patient is not named, and images of one patient must stay "
-            "together; fill it in, or leave the whole column out"
+            f"{path}, line {empty[0] + 2}: the patient is missing, and images of one patient must stay "
+            "together; fill it in, or leave out the whole column"
         )
     return ids
 
 
 def refuse_duplicates(images: pd.Series, path: Path) -> None:
-    """Raise a DataError with both lines when an image stands twice."""
+    """Raise a DataError with both lines if an image is listed twice."""
     double = np.flatnonzero(images.duplicated().to_numpy())
     if len(double):
         name = images.iloc[double[0]]
         first = int(np.flatnonzero((images == name).to_numpy())[0])
         raise DataError(
-            f"{path}: image {name} stands twice, in lines {first + 2} and {double[0] + 2}; keep one of them"
+            f"{path}: image {name} is listed twice, in lines {first + 2} and {double[0] + 2}; keep one"
         )
 
 
 def with_optional_gz(path: Path) -> Path | None:
-    """Return the file, or the same with .gz behind it, whichever there is."""
-    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()), None)
+    """Return the file, or the same name with .gz appended, whichever exists; None if neither does."""
+    candidates = (path, path.with_name(f"{path.name}.gz"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 DESCRIPTION = ("image", "path", "patient", "age", "sex", "view", "follow_up", "official", "boxes")
@@ -159,12 +162,12 @@ DESCRIPTION = ("image", "path", "patient", "age", "sex", "view", "follow_up", "o
 
 @dataclass(frozen=True)
 class Patients:
-    """The labelled images of a data set and whose they are: all that a split depends on.
+    """The labelled images of a data set with their patients: everything that a split depends on.
 
     Attributes:
-        images: Names of all labelled images, at hand or not.
-        patients: The patient of each.
-        official: The part of the data set's own split that each is in ("" where it has none).
+        images: Names of all labelled images, available or not.
+        patients: The patient of each image.
+        official: The part of each image in the data set's own split ("" if it has none).
     """
 
     images: tuple[str, ...]
@@ -174,11 +177,11 @@ class Patients:
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Rows of images with their labels.
+    """One row per image, with labels.
 
     Attributes:
-        frame: The columns of the module's table; index 0 ... n - 1.
-        findings: The findings that the table has a column for.
+        frame: The columns listed in the module's docstring; index 0 ... n - 1.
+        findings: The findings that have a column.
     """
 
     frame: pd.DataFrame
@@ -193,7 +196,7 @@ class SampleTable:
         return [str(name) for name in self.frame["image"]]
 
     def patients(self) -> Patients:
-        """Return whose the images of this table are."""
+        """Return the images of this table with their patients."""
         columns = (self.frame[name].astype(str) for name in ("image", "patient", "official"))
         return Patients(*(tuple(column) for column in columns))
 
@@ -205,10 +208,10 @@ class SampleTable:
         """
         for finding in findings:
             if finding not in self.findings:
-                known = ", ".join(each.name for each in self.findings)
+                known = ", ".join(labeled.name for labeled in self.findings)
                 raise DataError(
                     f"finding {finding} is not labelled in this data set (it has {known}); "
-                    "choose findings that it has with `data.findings`"
+                    "choose some of those with `data.findings`"
                 )
         columns = [
             self.frame[finding.name].to_numpy(dtype=np.int8, na_value=NOT_LABELED) for finding in findings
@@ -216,24 +219,24 @@ class SampleTable:
         return np.stack(columns, axis=1)
 
     def take(self, rows: Rows) -> "SampleTable":
-        """Return the table of the given rows, in their order, numbered anew."""
+        """Return the table of the given rows, in that order, renumbered."""
         return SampleTable(self.frame.take(rows).reset_index(drop=True), self.findings)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as its files have it, before any image is opened.
+    """A data set as read from its tables, before any image is opened.
 
     Attributes:
-        root: The folder that `path` of the table is relative to.
-        dataset: Name of the data set ("nih-chestxray14", "nih-layout" or the folder's own); patients
-            are told apart within it.
-        table: One row per image that has labels and is at hand, in the label file's order.
-        whole: All labelled images, at hand or not.
+        root: The folder that the table's `path` column is relative to.
+        dataset: Name of the data set ("nih-chestxray14", "nih-layout" or the folder's own); patient ids
+            are unique within it.
+        table: One row per labelled image that is available, in the label file's order.
+        whole: All labelled images, available or not.
         label_files: Name and SHA-256 of each label file that was read.
-        box_side: Side of the square that the boxes' coordinates refer to whatever the image's size,
-            or None where they are in the image's own pixels.
-        notices: What a user should know, one sentence each.
+        box_side: Side of the square that the boxes' coordinates refer to, whatever the image's size;
+            None if they are in the image's own pixels.
+        notices: Notices for the user, one sentence per entry.
     """
 
     root: Path
@@ -260,12 +263,12 @@ def _schema(findings: Findings) -> pa.Schema:
 
 
 def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | None = None) -> None:
-    """Write `table` as Parquet, whole or not at all; the same table gives the same bytes.
+    """Write `table` as Parquet, atomically; equal tables give equal bytes.
 
     Args:
-        table: What to write.
+        table: The table.
         path: The file's final name.
-        extra: Further columns, written between the description and the findings.
+        extra: Additional columns, written between the description and the findings.
     """
     frame, schema = table.frame, _schema(table.findings)
     arrays: dict[str, pa.Array] = {}
@@ -286,7 +289,7 @@ def _box_struct(boxed: FindingBox) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> SampleTable:
-    """Read what `write_table` wrote; columns beyond the description and the findings are left out.
+    """Read a file written by `write_table`; columns other than description and findings are left out.
 
     Raises:
         DataError: The file is not a sample table.
@@ -296,13 +299,13 @@ def read_table(path: Path) -> SampleTable:
         missing = [name for name in DESCRIPTION if name not in schema.names]
         if missing:
             raise DataError(
-                f"{path} has no column {missing[0]!r}; it is not a sample table, prepare the store anew"
+                f"{path} has no column {missing[0]!r}, so it is not a sample table; prepare the store again"
             )
         names = [field.name for field in schema if field.type == pa.int8() and field.name not in DESCRIPTION]
         table = pq.read_table(path, columns=[*DESCRIPTION, *names])
     except (OSError, pa.ArrowException) as error:
         raise DataError(
-            f"{path} cannot be read as a sample table ({error}); prepare the store anew"
+            f"{path} cannot be read as a sample table ({error}); prepare the store again"
         ) from error
     mapping = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype()}
     frame = table.drop_columns("boxes").to_pandas(types_mapper=mapping.get)

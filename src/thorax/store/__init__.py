@@ -1,4 +1,4 @@
-"""The store: prepared pixels in memory-mapped shards beside one table."""
+"""Stores: prepared pixels in memory-mapped shards, with one table."""
 
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "StoreSummary", "build_store", "open_store"]
 
-# A worker process imports this package too, and would carry pandas and pyarrow (65 MB and 0.2 s each) only to
-# decode images.
+# Lazy, because worker processes import this package too: to decode images they need neither pandas nor
+# pyarrow (65 MB and 0.2 s each).
 __getattr__ = lazy_names(
     __name__,
     {

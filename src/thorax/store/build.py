@@ -1,8 +1,8 @@
-"""Files to store: parallel, resumable, and the same bytes however it was interrupted.
+"""Builds a store from image files: in parallel, resumably, with the same bytes after any interruption.
 
-The order of things, each written whole or not at all: `listing.csv`, `plan.json`; then each shard
-and a note beside it of what became of its rows; then `table.parquet`, `rejected.csv` and, last of all,
-`store.json`; then the notes, the listing and the plan are removed.
+Files are written atomically, in this order: `listing.csv` and `plan.json`; each shard followed by its record
+of row outcomes; `table.parquet`, `rejected.csv` and finally `store.json`. Then records, listing and plan are
+removed.
 """
 
 import csv
@@ -43,7 +43,7 @@ from thorax.store.manifest import (
 from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
 from thorax.store.store import open_store
 from thorax.store.worker import (
-    NOTES,
+    RECORDS,
     Chunk,
     FileEntry,
     Outcome,
@@ -58,8 +58,8 @@ __all__ = ["StoreSummary", "build", "build_store", "finalize_store"]
 
 
 @dataclass
-class _Gathered:
-    """What the notes say, as compact columns of the usable rows."""
+class _Outcomes:
+    """The records of all shards, as compact columns of the usable rows."""
 
     rows: list[int] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
@@ -72,9 +72,9 @@ class _Gathered:
 
 
 def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing) -> StoreManifest:
-    """Write `table.parquet`, `rejected.csv` and, last, `store.json`, from the notes of all shards.
+    """Write `table.parquet`, `rejected.csv` and, last, `store.json`, from the records of all shards.
 
-    The table has the source's columns for the usable rows, with boxes in prepared pixels, and:
+    The table has the source's columns for the usable rows, with boxes in prepared pixels, and also:
 
     | column | type | meaning |
     | --- | --- | --- |
@@ -82,76 +82,78 @@ def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing)
     | file_bytes, mtime_ns | int64 | the file's size and modification time when it was read |
     | sha256 | string | SHA-256 of the file's content |
     | height, width | int32 | the image as read, in pixels |
-    | intensity | string | how stored values became grey values |
+    | intensity | string | how stored values became gray values |
 
     Raises:
-        DataError: No row is usable; `rejected.csv` has been written then, and `store.json` has not.
+        DataError: No row is usable; `rejected.csv` is written in this case, but not `store.json`.
     """
-    notes = _gather(out, plan)
-    _write_rejected(out / REJECTED, notes, listing)
-    if not notes.rows:
-        row, reason = notes.rejected[0]
+    outcomes = _read_outcomes(out, plan)
+    _write_rejected(out / REJECTED, outcomes, listing)
+    if not outcomes.rows:
+        row, reason = outcomes.rejected[0]
         raise DataError(
             f"none of the {plan.num_rows} images of {source.root} can be used (first: "
             f"{listing.paths.iloc[row]}: {reason}); see {out / REJECTED}, then prepare the right files"
         )
-    rows = np.array(notes.rows, np.int64)
-    write_table(_prepared_table(source, plan, notes), out / TABLE, extra=_extra_columns(rows, notes, listing))
+    rows = np.array(outcomes.rows, np.int64)
+    extra = _extra_columns(rows, outcomes, listing)
+    write_table(_prepared_table(source, plan, outcomes), out / TABLE, extra=extra)
     manifest = StoreManifest(
         **dict(plan),
         num_images=len(rows),
-        num_rejected=len(notes.rejected),
-        content_sha256=notes.content.hexdigest(),
+        num_rejected=len(outcomes.rejected),
+        content_sha256=outcomes.content.hexdigest(),
         table_sha256=sha256_of_file(out / TABLE),
         rejected_sha256=sha256_of_file(out / REJECTED),
-        shards=tuple(notes.shards),
+        shards=tuple(outcomes.shards),
     )
     write_json(out / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
 
 
-def _gather(out: Path, plan: StorePlan) -> _Gathered:
-    gathered = _Gathered()
+def _read_outcomes(out: Path, plan: StorePlan) -> _Outcomes:
+    columns = _Outcomes()
     for number in range(plan.num_shards):
-        note = load_shard_record(out, number)
-        gathered.shards.append(note.shard)
-        usable = [outcome for outcome in note.outcomes if not outcome.reason]
-        gathered.rejected += [(each.row, each.reason) for each in note.outcomes if each.reason]
-        gathered.rows += [each.row for each in usable]
-        gathered.heights += [each.height for each in usable]
-        gathered.widths += [each.width for each in usable]
-        gathered.hashes.append(pa.array([each.sha256 for each in usable], pa.string()))
-        gathered.intensities.append(pa.array([each.intensity for each in usable], pa.string()))
-        gathered.content.update("".join(f"{each.row} {each.sha256}\n" for each in usable).encode())
-    return gathered
+        record = load_shard_record(out, number)
+        columns.shards.append(record.shard)
+        usable = [outcome for outcome in record.outcomes if not outcome.reason]
+        columns.rejected += [(outcome.row, outcome.reason) for outcome in record.outcomes if outcome.reason]
+        columns.rows += [outcome.row for outcome in usable]
+        columns.heights += [outcome.height for outcome in usable]
+        columns.widths += [outcome.width for outcome in usable]
+        columns.hashes.append(pa.array([outcome.sha256 for outcome in usable], pa.string()))
+        columns.intensities.append(pa.array([outcome.intensity for outcome in usable], pa.string()))
+        content = "".join(f"{outcome.row} {outcome.sha256}\n" for outcome in usable)
+        columns.content.update(content.encode())
+    return columns
 
 
-def _write_rejected(path: Path, notes: _Gathered, listing: Listing) -> None:
+def _write_rejected(path: Path, outcomes: _Outcomes, listing: Listing) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
-    writer.writerows((listing.paths.iloc[row], reason) for row, reason in notes.rejected)
+    writer.writerows((listing.paths.iloc[row], reason) for row, reason in outcomes.rejected)
     write_text(path, text.getvalue())
 
 
-def _extra_columns(rows: Rows, notes: _Gathered, listing: Listing) -> dict[str, pa.Array]:
+def _extra_columns(rows: Rows, outcomes: _Outcomes, listing: Listing) -> dict[str, pa.Array]:
     return {
         "row": pa.array(rows),
         "file_bytes": pa.array(listing.sizes[rows]),
         "mtime_ns": pa.array(listing.mtimes_ns[rows]),
-        "sha256": pa.concat_arrays(notes.hashes),
-        "height": pa.array(notes.heights, pa.int32()),
-        "width": pa.array(notes.widths, pa.int32()),
-        "intensity": pa.concat_arrays(notes.intensities),
+        "sha256": pa.concat_arrays(outcomes.hashes),
+        "height": pa.array(outcomes.heights, pa.int32()),
+        "width": pa.array(outcomes.widths, pa.int32()),
+        "intensity": pa.concat_arrays(outcomes.intensities),
     }
 
 
-def _prepared_table(source: Source, plan: StorePlan, notes: _Gathered) -> SampleTable:
+def _prepared_table(source: Source, plan: StorePlan, outcomes: _Outcomes) -> SampleTable:
     """Return the usable rows of the source's table, with their boxes in prepared pixels."""
-    table = source.table.take(np.array(notes.rows, np.int64))
+    table = source.table.take(np.array(outcomes.rows, np.int64))
     boxes = [
         _prepared_boxes(boxes, plan, height=height, width=width) if boxes else ()
-        for boxes, height, width in zip(table.frame["boxes"], notes.heights, notes.widths, strict=True)
+        for boxes, height, width in zip(table.frame["boxes"], outcomes.heights, outcomes.widths, strict=True)
     ]
     return SampleTable(table.frame.assign(boxes=pd.Series(boxes, dtype=object)), table.findings)
 
@@ -159,7 +161,7 @@ def _prepared_table(source: Source, plan: StorePlan, notes: _Gathered) -> Sample
 def _prepared_boxes(
     boxes: Sequence[FindingBox], plan: StorePlan, *, height: int, width: int
 ) -> tuple[FindingBox, ...]:
-    """Map boxes to prepared pixels; one of which the crop leaves nothing is dropped."""
+    """Map boxes to prepared pixels, dropping those that the crop removes entirely."""
     across, down = (1.0, 1.0) if plan.box_side is None else (width / plan.box_side, height / plan.box_side)
     mapped = []
     for finding, box in boxes:
@@ -170,28 +172,29 @@ def _prepared_boxes(
     return tuple(mapped)
 
 
-# Small, so that the last files are shared out evenly between workers.
+# Small, so that the last files are distributed evenly among workers.
 _CHUNK_ROWS = 8
 
-# A process of its own takes 0.3 s to start, and has the memory settings that decoding wants.
-_WORTH_A_PROCESS = 64
+# Up to this many rows, a single worker runs in this process. A separate process takes 0.3 s to start, but has
+# the memory settings that suit decoding.
+_MAX_ROWS_IN_PROCESS = 64
 
 _PARTIAL = ".*.partial"
-_WHILE_BUILDING = (NOTES, LISTING, PLAN)
+_WHILE_BUILDING = (RECORDS, LISTING, PLAN)
 
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What a call of `build_store` found and made.
+    """The result of `build_store`.
 
     Attributes:
         path: The store's folder.
         size: Side of the prepared images in pixels.
-        num_images: Images that can be used.
-        num_rejected: Files that cannot, listed in `rejected.csv`.
+        num_images: Usable images.
+        num_rejected: Unusable files, listed in `rejected.csv`.
         num_shards: Shards of the store.
-        resumed_shards: Those of them that were there before this call.
-        notices: What a user should know about the source, one sentence each.
+        resumed_shards: Shards that were finished before this call.
+        notices: Notices about the source for the user, one sentence per entry.
     """
 
     path: Path
@@ -203,7 +206,7 @@ class StoreSummary:
     notices: tuple[str, ...] = ()
 
     def __fspath__(self) -> str:
-        """Return the store's folder, so that a summary may be given wherever a store's path may."""
+        """Return the store's folder, so that a summary is accepted wherever a store's path is."""
         return str(self.path)
 
 
@@ -216,24 +219,25 @@ def build_store(
     workers: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> StoreSummary:
-    """Prepare every image of a source into a store, going on where an earlier call was stopped.
+    """Prepare every image of a source into a store, resuming an interrupted call.
 
-    The bytes of the store depend on the source and the settings only: not on the number of workers,
-    nor on where and how often it was interrupted. A file that cannot be used is left out, with the
-    reason in `rejected.csv`. On a finished store this checks that nothing changed, and returns.
+    The bytes of the store depend only on the source and the settings, not on the number of workers or on
+    interruptions. An unusable file is left out, with the reason in `rejected.csv`. On a finished store, this
+    only checks that nothing has changed.
 
     Args:
-        source: The data set, as its reader gives it.
-        out: The store's folder; made if it is not there.
+        source: The data set, as `open_source` returns it.
+        out: The store's folder; created if missing.
         preparation: How radiographs become squares.
         split_sha256: SHA-256 of the whole list of each registered split, by name; kept in `store.json`.
-        workers: Processes; None: one per core. One for up to 64 images is this process.
-        progress: Receives how many rows of the source are done, those of an earlier call among them.
+        workers: Number of processes; None: one per core. A single worker with up to 64 images runs in this
+            process.
+        progress: Receives the number of finished source rows, including those of an earlier call.
 
     Raises:
-        DataError: `out` holds something else, is being written by another process, was begun with
-            another source or other settings, or cannot be written; a file changed meanwhile; a
-            worker process died; no file at all can be used.
+        DataError: `out` has other content, is being written by another process, was started with another
+            source or other settings, or cannot be written; a file changed meanwhile; a worker process
+            died; no file is usable.
     """
     settings = Settings(preparation=preparation, split_sha256=split_sha256)
     count = stage_progress(progress, "preparing")
@@ -248,18 +252,18 @@ def build(
     workers: int | None = None,
     progress: CountCallback | None = None,
 ) -> StoreSummary:
-    """Do what `build_store` does, with all settings in one."""
+    """Build a store like `build_store`, with all settings in one value."""
     listing = list_files(source)
     plan = make_plan(source, listing, settings)
-    # Reading the tables left Arrow's pool with pages that hold nothing: 6 MB for 10,000 rows.
+    # Reading the tables left unused pages in Arrow's pool: 6 MB for 10,000 rows.
     pa.default_memory_pool().release_unused()
     _refuse_foreign(out)
     with _locked(out):
-        # ---- the plan: the first, or the same as before ------------------------------------------
+        # ---- the plan: new, or equal to the old one ----------------------------------------------
         if not _begin(out, plan, listing):
             with disk_errors(out):
                 _remove(out, _WHILE_BUILDING)
-            # Opening looks at every file: a store that lost one is not called finished.
+            # Opening checks every file, so a store that lost one does not pass as finished.
             return _summary(out, open_store(out).manifest, resumed=plan.num_shards)
         # ---- shards ------------------------------------------------------------------------------
         todo = [number for number in range(plan.num_shards) if not is_finished(out, plan, number)]
@@ -267,7 +271,7 @@ def build(
             _make_shards(_Job(source.root, out, plan, listing), todo, workers=workers, progress=progress)
         finally:
             _remove(out, (_PARTIAL,))
-        # ---- the table, the rejected, and store.json ---------------------------------------------
+        # ---- table.parquet, rejected.csv and store.json ------------------------------------------
         with disk_errors(out):
             manifest = finalize_store(source, out, plan, listing)
             _remove(out, _WHILE_BUILDING)
@@ -286,7 +290,7 @@ def _summary(out: Path, manifest: StoreManifest, *, resumed: int) -> StoreSummar
 
 
 def _refuse_foreign(out: Path) -> None:
-    """Refuse a folder that something else put files into; nothing is ever written there."""
+    """Refuse a folder with files that are not a store's."""
     with disk_errors(out):
         names = sorted(path.name for path in out.iterdir()) if out.exists() else []
     if PLAN in names or MANIFEST in names:
@@ -294,7 +298,7 @@ def _refuse_foreign(out: Path) -> None:
     foreign = [name for name in names if not _is_ours(name)]
     if foreign:
         raise DataError(
-            f"{out} is not empty and is no store (it has {foreign[0]}); give a new or empty folder"
+            f"{out} is not empty and is not a store (it has {foreign[0]}); give a new or empty folder"
         )
 
 
@@ -304,7 +308,7 @@ def _is_ours(name: str) -> bool:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Make the folder if it is not there, and hold it: two calls never write to it at once."""
+    """Create the folder if it is missing, and lock it, so that two calls never write to it at once."""
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out, doing="preparing into"):
@@ -312,9 +316,9 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _begin(out: Path, plan: StorePlan, listing: Listing) -> bool:
-    """Write the plan, or compare with the one that is there; return whether there is anything to do."""
+    """Write the plan, or compare with the existing one; return whether there is anything to do."""
     with disk_errors(out):
-        _remove(out, (_PARTIAL,))  # of processes that were killed: the folder is held, so none is in use
+        _remove(out, (_PARTIAL,))  # left by killed processes: the folder is locked, so none is in use
     if (out / PLAN).is_file() or (out / MANIFEST).is_file():
         refuse_change(out, plan, listing)
     else:
@@ -338,13 +342,13 @@ class _Job:
     listing: Listing
 
     def chunks(self, draft: ShardDraft) -> Iterator[Chunk]:
-        """Return the work that a shard makes."""
+        """Yield the chunks of a shard."""
         rows = draft.rows
         for first in rows[::_CHUNK_ROWS]:
-            part = range(first, min(first + _CHUNK_ROWS, rows.stop))
+            chunk_rows = range(first, min(first + _CHUNK_ROWS, rows.stop))
             yield Chunk(
                 root=self.root,
-                files=tuple(self._entry(row) for row in part),
+                files=tuple(self._entry(row) for row in chunk_rows),
                 preparation=self.plan.preparation,
                 draft=draft.path,
                 first_row=rows.start,
@@ -356,7 +360,7 @@ class _Job:
 
 
 def _make_shards(job: _Job, todo: list[int], *, workers: int | None, progress: CountCallback | None) -> None:
-    """Make the shards of `todo`, in order; the next is begun while the last is written to the disk."""
+    """Make the shards of `todo`, in order; the next one starts while the last one is written to disk."""
     plan, drafts = job.plan, dict[int, ShardDraft]()
 
     def chunks() -> Iterator[Chunk]:
@@ -367,8 +371,8 @@ def _make_shards(job: _Job, todo: list[int], *, workers: int | None, progress: C
     num_todo = sum(len(plan.rows_of(number)) for number in todo)
     done = plan.num_rows - num_todo
     finishing: Future[None] | None = None
-    crew = _outcomes(chunks(), _num_workers(workers, num_todo), num_todo)
-    with crew as outcomes, ThreadPoolExecutor(1) as thread:
+    running = _prepared(chunks(), _num_workers(workers, num_todo), num_todo)
+    with running as outcomes, ThreadPoolExecutor(1) as thread:
         for outcome in outcomes:
             number = outcome.row // plan.shard_rows
             drafts[number].add(outcome)
@@ -383,16 +387,16 @@ def _make_shards(job: _Job, todo: list[int], *, workers: int | None, progress: C
             finishing.result()
 
 
-def _num_workers(asked: int | None, num_rows: int) -> int:
-    # What this process may use, where the system says so: a batch system hands out fewer than there are.
+def _num_workers(requested: int | None, num_rows: int) -> int:
+    # Cores that this process may use, where the system says so: a batch system may grant only some of them.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(asked or cores, ceil(num_rows / _CHUNK_ROWS))
+    return min(requested or cores, ceil(num_rows / _CHUNK_ROWS))
 
 
 @contextmanager
-def _outcomes(chunks: Iterator[Chunk], workers: int, num_rows: int) -> Iterator[Iterator[Outcome]]:
-    if workers > 1 or num_rows > _WORTH_A_PROCESS:
-        with closing(WorkerPool(workers)) as crew:
-            yield crew.outcomes(chunks)
+def _prepared(chunks: Iterator[Chunk], workers: int, num_rows: int) -> Iterator[Iterator[Outcome]]:
+    if workers > 1 or num_rows > _MAX_ROWS_IN_PROCESS:
+        with closing(WorkerPool(workers)) as pool:
+            yield pool.outcomes(chunks)
     else:
         yield (outcome for chunk in chunks for outcome in prepare_chunk(chunk))

@@ -1,7 +1,7 @@
-"""What a store's JSON files say, and what its files are called.
+"""Types of a store's JSON files, and the names of its files.
 
-`plan.json` stands in a folder while its store is being made, `store.json` once it is finished:
-the plan and what came of it. A folder is a store when it has `store.json`.
+A folder has `plan.json` while its store is being built, and `store.json` (the plan and its results) once it
+is finished. A folder with `store.json` is a store.
 """
 
 import errno
@@ -37,7 +37,7 @@ __all__ = [
 
 FORMAT = 1
 HEADER_BYTES = 128
-"""Length of a shard's header: NumPy's format wants a multiple of 64."""
+"""Length of a shard's header: NumPy's format requires a multiple of 64."""
 MANIFEST = "store.json"
 PLAN = "plan.json"
 REJECTED = "rejected.csv"
@@ -47,7 +47,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 class StorePlan(Section):
-    """Everything that decides the bytes of a store; equal plans make equal stores."""
+    """Everything that determines the bytes of a store; equal plans give equal stores."""
 
     format: Literal[1] = 1
     dataset: str
@@ -55,11 +55,11 @@ class StorePlan(Section):
     shard_rows: int = Field(ge=1)
     """Source rows per shard; the last shard may have fewer."""
     num_rows: int = Field(ge=1)
-    """Rows of the source, those that will be rejected included."""
+    """Rows of the source, including those that will be rejected."""
     box_side: int | None
     """Side of the square that the source's boxes refer to; None: the image's own pixels."""
     label_files: dict[str, str]
-    """SHA-256 by name."""
+    """SHA-256 of each label file, by name."""
     files_sha256: str
     """SHA-256 over path, size and modification time of every image file."""
     columns: dict[str, str]
@@ -67,11 +67,11 @@ class StorePlan(Section):
     split_sha256: dict[str, str]
     """SHA-256 of the whole list of each registered split, by name."""
     software: dict[str, str]
-    """Versions of what turns files into pixels."""
+    """Versions of the packages that turn files into pixels."""
 
     @property
     def num_shards(self) -> int:
-        """Shards of the store."""
+        """Number of shards."""
         return -(-self.num_rows // self.shard_rows)
 
     def rows_of(self, shard: int) -> range:
@@ -80,14 +80,14 @@ class StorePlan(Section):
         return range(first, min(first + self.shard_rows, self.num_rows))
 
     def shard_shape(self, shard: int) -> tuple[int, int, int]:
-        """Return the shape of a shard: its slots, and the square twice."""
+        """Return the shape of a shard: (slots, side, side)."""
         return (len(self.rows_of(shard)), self.preparation.size, self.preparation.size)
 
     def shard_header(self, shard: int) -> bytes:
-        """Return the first `HEADER_BYTES` of a shard's file: version 1.0 of NumPy's format.
+        """Return the first `HEADER_BYTES` of a shard's file, in version 1.0 of NumPy's format.
 
-        Written here to the byte, so that all versions of NumPy make the same file, and a reader can
-        compare it: NumPy's own reader takes a damaged length for a shorter header, and shifts the pixels.
+        It is built here byte by byte, so that all versions of NumPy write the same file and a reader can
+        compare it: NumPy's own reader takes a damaged length for a shorter header and shifts the pixels.
         """
         shape = self.shard_shape(shard)
         start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
@@ -103,15 +103,15 @@ class Shard(Section):
     """One finished shard."""
 
     rows: int
-    """Slots of the shard, unused ones included."""
+    """Slots of the shard, including unused ones."""
     sha256: str
 
 
 class StoreManifest(StorePlan):
-    """What `store.json` says: the plan and what came of it. No times, no host names, no folders."""
+    """Content of `store.json`: the plan and its results, without times, host names or folders."""
 
     num_images: int
-    """Usable rows: those of `table.parquet`."""
+    """Usable rows, which are those of `table.parquet`."""
     num_rejected: int
     """Rows of `rejected.csv`."""
     content_sha256: str
@@ -121,9 +121,9 @@ class StoreManifest(StorePlan):
     shards: tuple[Shard, ...]
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of what a store holds: pixels, labels and the files they came from.
+        """Return a SHA-256 of the store's content: pixels, labels and the files they came from.
 
-        Where the files lie, when they were written and which splits were registered do not matter.
+        It does not depend on the folder, on times or on the registered splits.
         """
         parts = {
             "format": self.format,
@@ -146,7 +146,7 @@ def load_section(kind: type[AnySection], path: Path) -> AnySection:
     """Read one of a store's JSON files.
 
     Raises:
-        DataError: It cannot be read, is damaged, or a newer version of Thorax wrote it.
+        DataError: The file cannot be read, is damaged, or was written by a newer version of Thorax.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -154,13 +154,13 @@ def load_section(kind: type[AnySection], path: Path) -> AnySection:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); check the folder") from error
     except ValueError as error:
         raise DataError(
-            f"{path} is damaged: it is not JSON ({error}); delete the folder and prepare it anew"
+            f"{path} is damaged: it is not JSON ({error}); delete the folder and prepare it again"
         ) from error
-    found = value.get("format") if isinstance(value, dict) else None
-    if isinstance(found, int) and found > FORMAT:
+    version = value.get("format") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > FORMAT:
         raise DataError(
-            f"{path} has format {found} and this version of Thorax reads {FORMAT}; "
-            "update Thorax, or prepare the store anew"
+            f"{path} has format {version} and this version of Thorax reads {FORMAT}; "
+            "update Thorax, or prepare the store again"
         )
     try:
         return kind.model_validate(value)
@@ -168,23 +168,23 @@ def load_section(kind: type[AnySection], path: Path) -> AnySection:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its top level"
         raise DataError(
-            f"{path} is damaged or of something else: {where}: {first['msg']}; "
-            "delete the folder and prepare it anew"
+            f"{path} is damaged or not a store's file: {where}: {first['msg']}; "
+            "delete the folder and prepare it again"
         ) from error
 
 
 @contextmanager
 def disk_errors(out: Path) -> Iterator[None]:
-    """Turn an `OSError` while writing below `out` into a `DataError` that says what to do."""
+    """Turn an `OSError` while writing in `out` into a `DataError` that says what to do."""
     try:
         yield
     except OSError as error:
-        remedy = "check the folder and the rights to it,"
+        remedy = "check the folder and its permissions,"
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            remedy = "make room,"
-        # pyarrow puts a sentence of its own where the system's word for the number belongs.
+            remedy = "free some space,"
+        # pyarrow puts its own sentence where the system's message belongs.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise DataError(
             f"{out} cannot be written ({reason}); {remedy} then run the same command again: "
-            "it goes on where it stopped"
+            "it resumes where it stopped"
         ) from error

@@ -1,7 +1,7 @@
-"""What a store will be made from, written down first: a resumed run must be the same run.
+"""The plan of a store, written first: settings, input hashes and file listing that a resumed run must match.
 
-`plan.json` has every setting and a hash of everything that comes in; `listing.csv` has the image
-files one by one, so that the one that changed can be named.
+`plan.json` has every setting and a hash of every input; `listing.csv` lists the image files, so that a
+changed file can be named.
 """
 
 import csv
@@ -44,7 +44,7 @@ SHARD_ROWS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a store is asked to be.
+    """Settings of a store.
 
     Attributes:
         preparation: How radiographs become squares.
@@ -62,8 +62,8 @@ class Listing:
     """The image files of a source, in row order, before any is opened.
 
     Attributes:
-        paths: Relative to the source's folder.
-        sizes: Bytes.
+        paths: Paths relative to the source's folder.
+        sizes: Sizes in bytes.
         mtimes_ns: Modification times in nanoseconds since 1970.
     """
 
@@ -83,15 +83,15 @@ class Listing:
 
 
 def list_files(source: Source) -> Listing:
-    """Look at every image file of a source, opening none.
+    """List every image file of a source without opening any.
 
     Raises:
-        DataError: A file is not there, or the source has no rows.
+        DataError: A file is missing, or the source has no rows.
     """
     paths = source.table.frame["path"]
     if not len(paths):
         raise DataError(f"the source {source.root} has no image to prepare; check its label file and folder")
-    facts = np.empty((len(paths), 2), np.int64)
+    sizes_and_times = np.empty((len(paths), 2), np.int64)
     for row, path in enumerate(paths):
         try:
             status = (source.root / path).stat()
@@ -100,12 +100,12 @@ def list_files(source: Source) -> Listing:
                 f"{source.root / path} cannot be found ({error.strerror or error}), though the data set's "
                 "tables were just read; put it back, or read the data set again"
             ) from error
-        facts[row] = status.st_size, status.st_mtime_ns
-    return Listing(paths, facts[:, 0].copy(), facts[:, 1].copy())
+        sizes_and_times[row] = status.st_size, status.st_mtime_ns
+    return Listing(paths, sizes_and_times[:, 0].copy(), sizes_and_times[:, 1].copy())
 
 
 def write_listing(listing: Listing, path: Path) -> None:
-    """Write a listing as CSV: path, file_bytes, mtime_ns. Line by line, so that it takes no memory."""
+    """Write a listing as CSV (path, file_bytes, mtime_ns), line by line to save memory."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_LISTED)
@@ -113,10 +113,10 @@ def write_listing(listing: Listing, path: Path) -> None:
 
 
 def _read_listing(path: Path) -> Iterator[tuple[int, str, int, int]]:
-    """Yield row, path, size and modification time of each file that a listing or a table has.
+    """Yield row, path, size and modification time of each file in a listing or a store's table.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: The listing is damaged.
         OSError: It cannot be read.
     """
     if path.name == TABLE:
@@ -131,7 +131,7 @@ def _read_listing(path: Path) -> Iterator[tuple[int, str, int, int]]:
 
 
 def make_plan(source: Source, listing: Listing, settings: Settings) -> StorePlan:
-    """Return the plan of a store: every setting, and a hash of everything that comes in."""
+    """Return the plan of a store: every setting, and a hash of every input."""
     table = source.table.frame
     return StorePlan(
         dataset=source.dataset,
@@ -148,24 +148,24 @@ def make_plan(source: Source, listing: Listing, settings: Settings) -> StorePlan
 
 
 def _column_bytes(column: pd.Series) -> bytes:
-    """Return bytes that are equal for equal columns, whatever the versions of pandas and of the machine."""
+    """Return bytes that are equal for equal columns, on every machine and with every version of pandas."""
     if isinstance(column.dtype, pd.Int8Dtype | pd.Int16Dtype):
-        # No label, age or follow-up number is the least int32.
+        # The lowest int32 stands for null; it is not a label, age or follow-up number.
         return column.to_numpy(dtype="<i4", na_value=np.iinfo(np.int32).min).tobytes()
     return "\0".join(_text(value) for value in column).encode()
 
 
 def _text(value: object) -> str:
-    if isinstance(value, tuple):  # boxes: not their repr, which has the vocabulary's wording in it
+    if isinstance(value, tuple):  # boxes: not by repr, which depends on the vocabulary's wording
         return ";".join(f"{finding.name},{box.x},{box.y},{box.width},{box.height}" for finding, box in value)
     return str(value)
 
 
 def refuse_change(out: Path, new: StorePlan, listing: Listing) -> None:
-    """Refuse to go on in `out` with another source or other settings than it was begun with.
+    """Refuse to resume in `out` with a different source or different settings.
 
     Raises:
-        DataError: Something differs; the message names it, old and new.
+        DataError: Something differs; the message names it with its old and new value.
     """
     finished = (out / MANIFEST).is_file()
     old: StorePlan = (
@@ -178,11 +178,10 @@ def refuse_change(out: Path, new: StorePlan, listing: Listing) -> None:
     for name in {**old.columns, **new.columns}:
         if old.columns.get(name) != new.columns.get(name):
             raise DataError(
-                f"column {name!r} of the source's table is not what it was when {out} was begun; "
-                f"{_remedy(out)}"
+                f"column {name!r} of the source's table has changed since {out} was started; {_remedy(out)}"
             )
     if not finished:
-        # A finished store is whole whoever made it; an unfinished one would mix two versions' pixels.
+        # An unfinished store would mix the pixels of two versions; a finished one is consistent.
         _refuse(out, "software", old.software, new.software)
 
 
@@ -201,11 +200,11 @@ def _refuse_other_settings(out: Path, old: StorePlan, new: StorePlan) -> None:
 def _refuse(out: Path, what: str, old: object, new: object) -> None:
     if old != new:
         raise DataError(
-            f"{out} was begun with {what} {_said(old)}, and it is now {_said(new)}; {_remedy(out)}"
+            f"{out} was started with {what} {_describe(old)}, which is now {_describe(new)}; {_remedy(out)}"
         )
 
 
-def _said(value: object) -> str:
+def _describe(value: object) -> str:
     match value:
         case None:
             return "absent"
@@ -216,15 +215,15 @@ def _said(value: object) -> str:
 
 
 def _remedy(out: Path) -> str:
-    return f"prepare into another folder, or delete {out} to begin anew"
+    return f"prepare into another folder, or delete {out} to start again"
 
 
 def _changed_file(old: Path, new: Listing) -> str:
-    """Say which file differs first between what `old` lists and what is there now."""
-    known = 0
+    """Describe the first file that differs between the listing in `old` and the current one."""
+    num_listed = 0
     try:
         for row, path, size, mtime_ns in _read_listing(old):
-            known = row + 1
+            num_listed = row + 1
             if row >= len(new):
                 return f"{path} is no longer in the source"
             now, now_size = str(new.paths.iloc[row]), int(new.sizes[row])
@@ -232,10 +231,10 @@ def _changed_file(old: Path, new: Listing) -> str:
                 return f"the source's image {row + 1} was {path} and is now {now}"
             if (size, mtime_ns) != (now_size, int(new.mtimes_ns[row])):
                 how = f"{size:,} bytes, now {now_size:,}" if size != now_size else "another modification time"
-                return f"{path} has changed since {old.parent} was begun ({how})"
+                return f"{path} has changed since {old.parent} was started ({how})"
     except (OSError, ValueError, pa.ArrowException):
-        return f"the image files have changed since {old.parent} was begun, and its list of them is damaged"
-    if old.name == LISTING and known < len(new):
-        return f"{new.paths.iloc[known]} is new in the source since {old.parent} was begun"
-    # What was rejected is in no list of sizes and times, and rows behind the last usable one neither.
+        return f"the image files have changed since {old.parent} was started, and its listing is damaged"
+    if old.name == LISTING and num_listed < len(new):
+        return f"{new.paths.iloc[num_listed]} is new in the source since {old.parent} was started"
+    # A finished store lists no sizes and times of rejected files or of rows after the last usable one.
     return f"files have been added since {old.parent} was made, or one of those in its {REJECTED} has changed"

@@ -1,4 +1,4 @@
-"""Reading a store: memory-mapped pixels beside the sample table."""
+"""Reads a store: memory-mapped pixels and the sample table."""
 
 import mmap
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Store:
     Attributes:
         path: Its folder.
         table: One row per usable image, in source order; boxes are in prepared pixels.
-        manifest: What `store.json` says.
+        manifest: Content of `store.json`.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class Store:
         return len(self.table)
 
     def __fspath__(self) -> str:
-        """Return its folder, so that a store may be given wherever the path of one may."""
+        """Return its folder, so that a store is accepted wherever its path is."""
         return str(self.path)
 
     def __repr__(self) -> str:
@@ -75,26 +75,26 @@ class Store:
                     ("Data set", self.dataset),
                     ("Images", f"{len(self):,} of {self.num_patients:,} patients"),
                     ("Pixels", f"{self.preparation.size} a side, {self.preparation.fit}"),
-                    ("Splits", ", ".join(self.split_sha256) or "none is registered"),
+                    ("Splits", ", ".join(self.split_sha256) or "none registered"),
                     ("Not usable", f"{self.num_rejected:,} files, listed in rejected.csv"),
                 ]
             ),
-            table(("Finding", "Images with it", "Prevalence", "Images labeled"), rows),
+            table(("Finding", "Positive", "Prevalence", "Labeled"), rows),
         )
 
     @property
     def num_patients(self) -> int:
-        """How many patients the images are of."""
+        """Number of patients."""
         return len(set(self.table.patients().patients))
 
     @property
     def dataset(self) -> str:
-        """Name of the data set; patients are told apart within it."""
+        """Name of the data set; patient ids are unique within it."""
         return self.manifest.dataset
 
     @property
     def preparation(self) -> Preparation:
-        """How files became these pixels."""
+        """How files were turned into these pixels."""
         return self.manifest.preparation
 
     @property
@@ -109,14 +109,14 @@ class Store:
 
     @property
     def num_rejected(self) -> int:
-        """Files that could not be used; `rejected.csv` says why."""
+        """Number of unusable files; `rejected.csv` has the reasons."""
         return self.manifest.num_rejected
 
     def pixels(self, rows: Rows) -> PixelsBatch:
-        """Return a copy of the images of the table's `rows`, in that order; a row may come twice.
+        """Return a copy of the images of the table's `rows`, in that order; rows may repeat.
 
-        uint8 (n, S, S), larger is brighter. Only these images' pages are read from the disk, and
-        they stay the file's: the store never takes memory of its own.
+        uint8 (n, S, S), larger is brighter. Only the pages of these images are read from disk, and they stay
+        in the page cache: the store itself takes no memory.
         """
         numbers, slots = np.divmod(self._source_rows[rows], self.manifest.shard_rows)
         side = self.preparation.size
@@ -126,11 +126,11 @@ class Store:
         return batch
 
     def expect(self, rows: Rows) -> None:
-        """Say that the images of these rows are read soon, so that the disk brings them meanwhile.
+        """Announce that the images of these rows will be read soon, so that the system prefetches them.
 
-        Images in random order then come as fast as a disk of 290 MB/s reads in order (`bench/cold_store.py`):
-        neither a thread nor a shuffle within shards, which would be a weaker one, is needed. It costs 6
-        microseconds an image.
+        Images in random order then arrive as fast as a disk of 290 MB/s reads sequentially
+        (`bench/cold_store.py`), without a reader thread or a weaker shuffle within shards. It costs 6
+        microseconds per image.
         """
         numbers, slots = np.divmod(self._source_rows[rows], self.manifest.shard_rows)
         size = self.preparation.size**2
@@ -140,10 +140,10 @@ class Store:
             self._files[number].madvise(mmap.MADV_WILLNEED, page, first + size - page)
 
     def verify(self) -> None:
-        """Read every file and compare its SHA-256 with `store.json`: 1 GB/s from memory, or the disk's rate.
+        """Read every file and compare its SHA-256 with `store.json`, at 1 GB/s or the disk's rate.
 
         Raises:
-            DataError: A file is not the one that was written; the message names it.
+            DataError: A file has changed or is missing; the message names it.
         """
         sums = {shard_name(i): shard.sha256 for i, shard in enumerate(self.manifest.shards)}
         sums |= {TABLE: self.manifest.table_sha256, REJECTED: self.manifest.rejected_sha256}
@@ -152,20 +152,20 @@ class Store:
 
 
 def open_store(path: StrPath) -> Store:
-    """Open a finished store. Shards are checked by name, length and header; `Store.verify` reads them.
+    """Open a finished store, checking shards by name, length and header; `Store.verify` reads them whole.
 
     Raises:
-        DataError: There is no store, it is unfinished, a newer version wrote it, or a file is missing
-            or damaged.
+        DataError: There is no store, it is unfinished or from a newer version, or a file is missing or
+            damaged.
     """
     path = Path(path)
     if not (path / MANIFEST).is_file():
         if (path / PLAN).is_file():
             raise DataError(
                 f"the store {path} is unfinished; run the same `thorax prepare` again: "
-                "it goes on where it stopped"
+                "it resumes where it stopped"
             )
-        raise DataError(f"{path} is no store: it has no {MANIFEST}; make one with `thorax prepare`")
+        raise DataError(f"{path} is not a store: it has no {MANIFEST}; make one with `thorax prepare`")
     manifest = load_section(StoreManifest, path / MANIFEST)
     _refuse_changed(path / TABLE, manifest.table_sha256)
     table = read_table(path / TABLE)
@@ -182,29 +182,29 @@ def _open_shard(path: Path, manifest: StoreManifest, number: int) -> mmap.mmap:
     file = path / shard_name(number)
     expected = manifest.shard_bytes(number)
     try:
-        found = file.stat().st_size
-        if found != expected:
-            raise DataError(f"{file} has {found:,} bytes, and {expected:,} were written; {_REMEDY}")
+        size = file.stat().st_size
+        if size != expected:
+            raise DataError(f"{file} has {size:,} bytes, but {expected:,} were written; {_REMEDY}")
         with file.open("rb") as opened:
             header = opened.read(HEADER_BYTES)
             mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror or error}); {_REMEDY}") from error
     if header != manifest.shard_header(number):
-        raise DataError(f"{file} does not begin as the shard that {MANIFEST} describes; {_REMEDY}")
+        raise DataError(f"{file} does not have the header of the shard in {MANIFEST}; {_REMEDY}")
     return mapped
 
 
-_REMEDY = "copy the whole store again, or prepare it anew"
+_REMEDY = "copy the whole store again, or prepare it again"
 
 
 def _refuse_changed(file: Path, expected: str) -> None:
     try:
-        found = sha256_of_file(file)
+        actual = sha256_of_file(file)
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror or error}); {_REMEDY}") from error
-    if found != expected:
+    if actual != expected:
         raise DataError(
-            f"{file} is not the file that {MANIFEST} describes (SHA-256 {found[:12]}..., "
+            f"{file} is not the file that {MANIFEST} describes (SHA-256 {actual[:12]}..., "
             f"expected {expected[:12]}...); {_REMEDY}"
         )

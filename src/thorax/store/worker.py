@@ -1,4 +1,4 @@
-"""A shard in the making: its draft, and the note of what became of its rows."""
+"""Shards under construction: preparing chunks into a draft, and the record of row outcomes."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ from thorax.recipe.schema import Preparation, Section
 from thorax.store.manifest import HEADER_BYTES, Shard, StorePlan, disk_errors, load_section, shard_name
 
 __all__ = [
-    "NOTES",
+    "RECORDS",
     "Chunk",
     "FileEntry",
     "Outcome",
@@ -27,19 +27,19 @@ __all__ = [
     "prepare_chunk",
 ]
 
-# A file beyond this is no radiograph, and is rejected unread: 100 megapixels of 16-bit colour with
-# transparency make 0.8 GB.
+# A larger file is not a radiograph and is rejected unread: 100 megapixels of 16-bit color with transparency
+# take 0.8 GB.
 _MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One row of the source as it was listed.
+    """One row of the source as listed.
 
     Attributes:
-        row: Row number of the source.
-        path: The file, relative to the source's folder.
-        size: Bytes.
+        row: Row number in the source.
+        path: Path of the file, relative to the source's folder.
+        size: Size in bytes.
         mtime_ns: Modification time in nanoseconds since 1970.
     """
 
@@ -55,9 +55,9 @@ class Chunk:
 
     Attributes:
         root: The source's folder.
-        files: What to read.
-        preparation: How to prepare it.
-        draft: The unfinished shard, already of its full length.
+        files: The files to read.
+        preparation: How to prepare them.
+        draft: The unfinished shard, already at full length.
         first_row: Source row of the draft's slot 0.
     """
 
@@ -70,15 +70,15 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a row.
+    """The result of preparing a row.
 
     Attributes:
-        row: Row number of the source.
+        row: Row number in the source.
         sha256: SHA-256 of the bytes that were decoded; "" for a rejected row.
         height: Rows of the image as read.
         width: Columns of the image as read.
-        intensity: How stored values became grey values (`Origin.intensity`).
-        reason: Why the file cannot be used; "" for a usable row.
+        intensity: How stored values became gray values (`Origin.intensity`).
+        reason: Why the file is unusable; "" for a usable row.
     """
 
     row: int
@@ -90,10 +90,10 @@ class Outcome:
 
 
 def prepare_chunk(chunk: Chunk) -> Iterator[Outcome]:
-    """Read and prepare the files of a chunk, write each into its slot, and say what became of it.
+    """Read and prepare the files of a chunk, write each into its slot, and yield the outcomes.
 
     Raises:
-        DataError: A file is not the one that was listed, or the draft cannot be written.
+        DataError: A file has changed since it was listed, or the draft cannot be written.
     """
     with disk_errors(chunk.draft.parent):
         descriptor = os.open(chunk.draft, os.O_WRONLY)
@@ -108,25 +108,24 @@ def _prepare_row(entry: FileEntry, chunk: Chunk, descriptor: int) -> Outcome:
     if entry.size > _MAX_BYTES:
         return Outcome(entry.row, reason=f"{entry.size:,} bytes are too many for a radiograph")
     try:
-        # Not a Path each: Python would keep a table of all their names, 2 MB for 10,000 in every worker.
+        # Not a Path: pathlib interns the components, 2 MB for 10,000 names in every worker.
         data = _read(os.path.join(chunk.root, entry.path), entry)  # noqa: PTH118
         radiograph = read_radiograph(data, name=entry.path)
         pixels = prepare(radiograph, chunk.preparation)
     except ImageError as error:
         return Outcome(entry.row, reason=str(error))
-    # A plain write: on a full disk it is an error that can be reported, where a store through a
-    # memory map is a SIGBUS.
+    # A plain write: on a full disk it raises an error, whereas a store through a memory map is a SIGBUS.
     with disk_errors(chunk.draft.parent):
         _write(descriptor, pixels.tobytes(), HEADER_BYTES + (entry.row - chunk.first_row) * pixels.size)
     height, width = radiograph.pixels.shape
-    intensity = sys.intern(radiograph.origin.intensity)  # one string, not one for each of thousands of rows
+    intensity = sys.intern(radiograph.origin.intensity)  # one string for thousands of rows
     return Outcome(entry.row, hashlib.sha256(data).hexdigest(), height, width, intensity)
 
 
 def _read(path: str, entry: FileEntry) -> bytes:
-    """Return the file's bytes, which must be those that were listed.
+    """Return the file's bytes, which must be unchanged since the listing.
 
-    One look at the open file after reading is enough: it sees a change before, and one meanwhile.
+    One `fstat` after reading is enough: it shows changes before and during the read.
     """
     try:
         with os.fdopen(os.open(path, os.O_RDONLY), "rb") as file:
@@ -138,13 +137,13 @@ def _read(path: str, entry: FileEntry) -> bytes:
         ) from error
     except OSError as error:
         if error.errno not in {errno.EACCES, errno.EPERM, errno.EISDIR}:
-            # A share that stutters must not cost an image, and the next run's bytes.
+            # A network share's temporary failure must not drop an image and so change the store's bytes.
             raise DataError(
-                f"{path} cannot be read ({error.strerror or error}); when the disk answers again, run the "
-                "same command: it goes on where it stopped"
+                f"{path} cannot be read ({error.strerror or error}); when the disk responds again, run the "
+                "same command: it resumes where it stopped"
             ) from error
         raise ImageError(
-            f"{entry.path}: cannot be read ({error.strerror or error}); check the file and the rights to it"
+            f"{entry.path}: cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from error
     if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
         raise DataError(
@@ -162,12 +161,12 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-NOTES = "pixels-*.json"
-"""The notes of a folder."""
+RECORDS = "pixels-*.json"
+"""Pattern of the names of a folder's shard records."""
 
 
 class ShardRecord(Section):
-    """What became of a shard's rows: what `finish` needs, and the proof that the shard is whole."""
+    """The outcomes of a shard's rows, from which the store is finalized, and the checksum of the shard."""
 
     shard: Shard
     outcomes: tuple[Outcome, ...]
@@ -175,18 +174,18 @@ class ShardRecord(Section):
 
 
 class ShardDraft:
-    """A shard that workers are filling, under a temporary name; a slot that none fills stays zero.
+    """A shard that workers are filling, under a temporary name; the slots of rejected rows stay zero.
 
     Attributes:
-        path: Where the draft is.
+        path: Path of the draft.
         rows: Source rows of the shard.
     """
 
     def __init__(self, out: Path, plan: StorePlan, number: int) -> None:
-        """Make the draft at its full length.
+        """Create the draft at full length.
 
         Raises:
-            DataError: It cannot be written.
+            DataError: The draft cannot be written.
         """
         self._final = out / shard_name(number)
         self.path = out / f".{self._final.name}.{os.getpid()}.draft.partial"
@@ -197,31 +196,31 @@ class ShardDraft:
             file.truncate(plan.shard_bytes(number))
 
     def add(self, outcome: Outcome) -> None:
-        """Keep what became of a row."""
+        """Add the outcome of a row."""
         assert outcome.row in self.rows
         self._outcomes.append(outcome)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every row has its outcome."""
+        """Whether every row has an outcome."""
         return len(self._outcomes) == len(self.rows)
 
     def finish(self) -> None:
-        """Give the shard its final name, then write its note; a shard without a note does not count.
+        """Give the shard its final name, then write its record; a shard without a record does not count.
 
         Raises:
-            DataError: One of them cannot be written.
+            DataError: Shard or record cannot be written.
         """
         with disk_errors(self._final.parent):
             with atomic_write(self._final) as temporary:
                 self.path.rename(temporary)
-            self._write_note(Shard(rows=len(self.rows), sha256=sha256_of_file(self._final)))
+            self._write_record(Shard(rows=len(self.rows), sha256=sha256_of_file(self._final)))
 
-    def _write_note(self, shard: Shard) -> None:
-        # Row by row: as one value and one text, the note of 4,096 rows takes 5 MB.
+    def _write_record(self, shard: Shard) -> None:
+        # Row by row: serialized at once, the record of 4,096 rows takes 5 MB.
         self._outcomes.sort(key=lambda outcome: outcome.row)
         with (
-            atomic_write(_note_path(self._final)) as temporary,
+            atomic_write(_record_path(self._final)) as temporary,
             temporary.open("w", encoding="utf-8") as file,
         ):
             file.write(f'{{"shard": {shard.model_dump_json()}, "outcomes": [')
@@ -231,26 +230,26 @@ class ShardDraft:
             file.write("\n]}\n")
 
 
-def _note_path(shard: Path) -> Path:
+def _record_path(shard: Path) -> Path:
     return shard.with_suffix(".json")
 
 
 def load_shard_record(out: Path, number: int) -> ShardRecord:
-    """Read a shard's note.
+    """Read a shard's record.
 
     Raises:
-        DataError: It is missing or damaged.
+        DataError: The record is missing or damaged.
     """
-    return load_section(ShardRecord, _note_path(out / shard_name(number)))
+    return load_section(ShardRecord, _record_path(out / shard_name(number)))
 
 
 def is_finished(out: Path, plan: StorePlan, number: int) -> bool:
-    """Return whether a shard is there and whole; one that is not is made again."""
+    """Return whether a shard exists and is intact."""
     shard = out / shard_name(number)
     if not (shard.is_file() and shard.stat().st_size == plan.shard_bytes(number)):
         return False
     try:
-        note = load_shard_record(out, number)
+        record = load_shard_record(out, number)
     except DataError:
         return False
-    return len(note.outcomes) == len(plan.rows_of(number)) and sha256_of_file(shard) == note.shard.sha256
+    return len(record.outcomes) == len(plan.rows_of(number)) and sha256_of_file(shard) == record.shard.sha256

@@ -1,8 +1,8 @@
 """Worker processes that prepare chunks.
 
-Each is a fresh interpreter (`python -m thorax.store.worker_pool`), joined to its parent by a socket pair: no
-fork of a process that has threads, no second import of the user's script. When the parent dies, however
-suddenly, the socket closes and the worker ends with the chunk it is at.
+Each worker is a fresh interpreter (`python -m thorax.store.worker_pool`) connected to its parent by a socket
+pair: it neither forks a process with threads nor imports the user's script again. If the parent dies, however
+suddenly, the socket closes and the worker exits after its current chunk.
 """
 
 import os
@@ -20,23 +20,23 @@ from thorax.store.worker import Chunk, Outcome, prepare_chunk
 
 __all__ = ["WorkerPool"]
 
-# The one at work and the next. No more, so that the last files are shared out evenly.
+# The current chunk and the next one. Not more, so that the last files are distributed evenly.
 _CHUNKS_AHEAD = 2
 
 _ENVIRONMENT = {
     # One thread per process; OpenBLAS would start one per core in each.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    # glibc gives an image's memory back after each, and faults it in anew: 1,500 pages for one of NIH's,
-    # 3 ms of the system's time on 9 of decoding. Kept up to these limits, the next image takes it over.
-    # Other C libraries do not know the names; a user's own settings win.
+    # By default, glibc returns memory to the system after each image and faults it in again: 1,500 pages for
+    # one of NIH's, 3 ms of system time on 9 ms of decoding. Up to these limits the next image reuses it.
+    # Other C libraries ignore the names; a user's own settings take precedence.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 
 
 class _Worker:
-    """One process, and the chunks it has been given but has not answered for."""
+    """One process and its pending chunks."""
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
@@ -45,7 +45,7 @@ class _Worker:
                 [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                # Ctrl-C at a terminal goes to the whole group; only the parent decides what it means.
+                # Ctrl-C at a terminal goes to the whole process group; only the parent may handle it.
                 process_group=0,
                 env=_ENVIRONMENT | os.environ,
             )
@@ -59,7 +59,7 @@ class _Worker:
             raise self._died() from error
 
     def take(self) -> list[Outcome]:
-        """Return the outcomes of the chunk that it was given first."""
+        """Return the outcomes of the oldest pending chunk."""
         try:
             message: Any = self.connection.recv()
         except (EOFError, ConnectionError) as error:
@@ -77,17 +77,17 @@ class _Worker:
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         return DataError(
             f"a worker process ended {how} while it was reading {files[0].path} to {files[-1].path}; "
-            "look for lack of memory, then run the same command again: it goes on where it stopped"
+            "check that there is enough memory, then run the same command again: it resumes where it stopped"
         )
 
-    def dismiss(self) -> None:
+    def terminate(self) -> None:
         self.connection.close()
         self.process.kill()
         self.process.wait()
 
 
 class WorkerPool:
-    """Worker processes; whoever starts a crew closes it."""
+    """Worker processes; the caller must close the pool."""
 
     def __init__(self, count: int) -> None:
         """Start `count` processes; they are ready 0.3 s later."""
@@ -100,18 +100,18 @@ class WorkerPool:
             raise
 
     def close(self) -> None:
-        """End the processes, whatever they are doing."""
+        """Kill the processes, whatever they are doing."""
         for worker in self._workers:
-            worker.dismiss()
+            worker.terminate()
 
     def outcomes(self, chunks: Iterator[Chunk]) -> Iterator[Outcome]:
-        """Have `chunks` prepared, and yield the outcome of every file in whatever order they end.
+        """Prepare `chunks` and yield the outcome of every file, in order of completion.
 
         Args:
-            chunks: Taken only as workers become free.
+            chunks: Consumed only as workers become free.
 
         Raises:
-            DataError: What a worker raised, or that one died, with the files it was at.
+            DataError: A worker raised it, or died; the message then names the files it was reading.
         """
         by_connection: dict[object, _Worker] = {worker.connection: worker for worker in self._workers}
         for worker in self._workers:
@@ -124,7 +124,7 @@ class WorkerPool:
 
 
 def _feed(worker: _Worker, chunks: Iterator[Chunk]) -> None:
-    """Keep a chunk waiting, so that no worker ever waits for its parent."""
+    """Keep one chunk queued, so that the worker never waits for its parent."""
     while len(worker.pending) < _CHUNKS_AHEAD:
         chunk = next(chunks, None)
         if chunk is None:
@@ -133,11 +133,11 @@ def _feed(worker: _Worker, chunks: Iterator[Chunk]) -> None:
 
 
 def _work(connection: Connection) -> None:
-    """Answer for every chunk that comes, until the parent is gone."""
+    """Prepare every chunk received and send its outcomes, until the parent exits."""
     with connection, suppress(EOFError, ConnectionError):
         while True:
             try:
-                # One message a chunk: with one a file the parent took 3 % of two cores.
+                # One message per chunk: with one per file, the parent took 3 % of two cores.
                 connection.send(list(prepare_chunk(connection.recv())))
             except DataError as error:
                 connection.send(error)
