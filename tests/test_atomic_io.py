@@ -54,7 +54,7 @@ def test_nothing_is_overwritten_unless_asked_for(tmp_path):
     refuse_existing(folder, overwrite=False, folder=True)
     file.touch()
     (folder / "bundle.json").touch()
-    with pytest.raises(DataError, match=r"card\.md is already there; .* `overwrite`"):
+    with pytest.raises(DataError, match=r"card\.md already exists; .* `overwrite`"):
         refuse_existing(file, overwrite=False)
     with pytest.raises(DataError, match=r"bundle is not empty; .* `overwrite`"):
         refuse_existing(folder, overwrite=False, folder=True)

@@ -228,7 +228,7 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
         "unknown finding 'Pneumotorax' in labels.csv, row 3; did you mean Pneumothorax, "
     )
     assert str(caught.value).endswith(
-        "A finding of your own is declared by a column named 'finding:NAME' in a folder's CSV"
+        "Declare a finding of your own with a column named 'finding:NAME' in a folder's CSV"
     )
 
 
@@ -256,7 +256,7 @@ def test_a_finding_of_ones_own_is_taken_as_it_stands() -> None:
 )
 def test_a_finding_that_stands_twice_is_refused_whatever_its_spelling(names: list[str]) -> None:
     with pytest.raises(
-        DataError, match=r"^finding Effusion stands twice in the list of findings; name it once$"
+        DataError, match=r"^finding Effusion is repeated in the list of findings; name it once$"
     ):
         parse_findings(names)
 
@@ -270,7 +270,7 @@ def test_an_empty_list_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["", "  "])
 def test_a_finding_needs_a_name(name: str) -> None:
-    with pytest.raises(DataError, match=r"^a finding needs a name; this one is empty$"):
+    with pytest.raises(DataError, match=r"^the name of a finding is empty; give it a name$"):
         Finding(name)
 
 

@@ -64,9 +64,9 @@ def test_no_header_breaks_the_search(header):
         ("image,Edema\n", "has no rows"),
         (
             "image,Edema\na,1\n\nb,1,2\n",
-            r"table\.csv, line 4: 3 fields, and the header has 2; write it again",
+            r"table\.csv, line 4: 3 fields, but the header has 2; write it again",
         ),
-        ("image,Edema\na\n", "line 2: 1 fields, and the header has 2"),
+        ("image,Edema\na\n", "line 2: 1 fields, but the header has 2"),
     ],
 )
 def test_a_table_that_is_not_whole_is_refused_with_its_line(tmp_path, text, message):

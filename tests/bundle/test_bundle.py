@@ -163,10 +163,10 @@ def test_a_folder_with_something_else_is_not_overwritten(bundle, tmp_path):
     with pytest.raises(DataError, match=r"is not empty; .* set `overwrite`"):
         refuse_used_folder(bundle.folder)
     refuse_used_folder(bundle.folder, overwrite=True)
-    with pytest.raises(DataError, match="is what the new bundle is made of"):
+    with pytest.raises(DataError, match="is a source of the new bundle"):
         refuse_used_folder(bundle.folder, overwrite=True, sources=[bundle])
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"is not empty and holds no bundle, but .*; give another folder"):
+    with pytest.raises(DataError, match=r"is not empty and is not a bundle .*; give another folder"):
         refuse_used_folder(tmp_path, overwrite=True)
     with pytest.raises(DataError, match="is a file"):
         refuse_used_folder(bundle.folder / "bundle.json")
@@ -199,7 +199,7 @@ def test_weights_are_copied_from_files(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"findings": ("Mass", "Edema")}, "does not give Edema"),
+        ({"findings": ("Mass", "Edema")}, "does not predict Edema"),
         (
             {
                 "calibration": Platt(

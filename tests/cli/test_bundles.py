@@ -97,7 +97,7 @@ def foreign(work) -> Path:
         (("ensemble", "RUN", "--out", "new"), 5, "at least two bundles"),
         (("ensemble", "RUN", "RUN", "--weights", "validation", "--out", "new"), 2, "needs --store"),
         (("ensemble", "RUN", "RUN", "--out", "STORE"), 3, "is not empty"),
-        (("ensemble", "RUN", "RUN", "--out", "BUNDLE"), 3, "is what the new bundle is made of"),
+        (("ensemble", "RUN", "RUN", "--out", "BUNDLE"), 3, "is a source of the new bundle"),
         (("ensemble", "RUN", "RUN", "--out", "OTHER"), 3, "--overwrite"),
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--test-time", "flop=1"), 2, "flop"),
         (("calibrate", "RUN", "--store", "STORE", "--out", "new", "--split", "x"), 3, "no split 'x'"),

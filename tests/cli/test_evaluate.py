@@ -58,7 +58,7 @@ def test_what_the_audit_finds_is_an_error_on_the_terminal(work, tmp_path):
         "evaluate", "--predictions", tmp_path / "binary.csv", "--labels", labels, "--resamples", "5", "--out",
         tmp_path / "out",
     )  # fmt: skip
-    assert "audit: columns of two values" in done.stderr
+    assert "audit: columns with only two values" in done.stderr
 
 
 @pytest.mark.parametrize(

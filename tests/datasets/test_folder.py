@@ -43,13 +43,13 @@ def test_a_folder_with_one_csv_is_enough(tmp_path):
     written(tmp_path, "path,Mass\na.png,1\n")
     source = open_source(tmp_path)
     assert source.table.images == ["a.png"]
-    assert any("each image counts as a patient" in notice for notice in source.notices)
+    assert any("each image counts as a separate patient" in notice for notice in source.notices)
 
 
 def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
     source = read_folder(written(tmp_path, "path,Mass\nmissing.png,1\na.png,0\n"))
     assert source.table.images == ["a.png"]
-    assert "1 of 2 described images are there (first missing: missing.png)" in source.notices
+    assert "1 of 2 described images exist (first missing: missing.png)" in source.notices
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
         ("path,Pneumonja\na.png,1\n", r"unknown finding 'Pneumonja' in the header .*did you mean Pneumonia"),
         ("path,Ward\na.png,1\n", r"a column to be ignored is named 'note:Ward'"),
         ("path,Mass\na.png,2\n", r"line 2: Mass is '2'; it can be 1, 0, -1"),
-        ("path,Mass\na.png,1\na.png,0\n", r"image a.png stands twice, in lines 2 and 3"),
+        ("path,Mass\na.png,1\na.png,0\n", r"image a.png is listed twice, in lines 2 and 3"),
         ("path,Mass,Lung mass,Infiltrate,Infiltration\na.png,1,1,1,1\n", r"unknown finding 'Lung mass'"),
         ("path,Infiltrate,Infiltration\na.png,1,1\n", r"two columns for Infiltration"),
         ("path,view,Mass\na.png,oblique,1\n", r"line 2: view is 'OBLIQUE'"),
         ("path,split,Mass\na.png,validation,1\n", r"line 2: split is 'validation'"),
         ("path\na.png\n", r"no column for a finding"),
-        ("path,patient,Mass\na.png, ,1\n", r"line 2: the patient is not named"),
+        ("path,patient,Mass\na.png, ,1\n", r"line 2: the patient is missing"),
         ("path,finding:row\na.png,1\n", r"a finding cannot be called 'row'"),
         ("path,finding:image\na.png,1\n", r"a finding cannot be called 'image'"),
         ("path,follow_up,Mass\na.png,1.5,1\n", r"line 2: follow_up is '1.5'; write a whole number"),
         ("path,Mass\na.png,1,0\n", r"cannot be read as CSV"),
-        ("path,Mass\nx.png,1\n", r"none is there \(first missing: x.png\)"),
+        ("path,Mass\nx.png,1\n", r"none exists \(first missing: x.png\)"),
     ],
 )
 def test_wrong_input_is_named(tmp_path, text, message):
@@ -85,7 +85,7 @@ def test_spaces_do_not_make_another_patient(tmp_path):
 
 @pytest.mark.parametrize("name", ["nih-chestxray14", "nih-layout"])
 def test_a_csv_cannot_call_itself_nih(tmp_path, name):
-    with pytest.raises(DataError, match="a CSV cannot call itself"):
+    with pytest.raises(DataError, match="a CSV cannot use the name"):
         read_folder(written(tmp_path, "path,Mass\na.png,1\n"), dataset=name)
 
 
@@ -98,7 +98,7 @@ def test_hostile_bytes_and_names(tmp_path):
     (tmp_path / "labels.csv.gz").write_bytes(b"\x1f\x8b\x08\x00" + bytes(range(60)))
     with pytest.raises(DataError, match="cannot be read as CSV"):
         read_folder(tmp_path / "labels.csv.gz")
-    with pytest.raises(DataError, match="none is there"):
+    with pytest.raises(DataError, match="none exists"):
         read_folder(written(tmp_path, f"path,Mass\n{'x' * 300}.png,1\n"))
 
 
@@ -112,6 +112,6 @@ def test_a_view_is_chosen_among_the_images_of_a_csv(tmp_path):
     assert source.table.images == ["b.png"]
     assert source.whole.images == ("a.png", "b.png")
     assert source.notices[1:] == (
-        "2 of 2 described images are there",
+        "2 of 2 described images exist",
         "1 of them have view PA",
     )

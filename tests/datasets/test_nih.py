@@ -141,8 +141,8 @@ def test_boxes_and_nihs_spelling_of_infiltration(tmp_path):
             {"rows": [ROWS[0].replace("Cardiomegaly", "Cardiomegly")]},
             r"line 2.*'?Cardiomegly'?|Cardiomegly.*line 2",
         ),
-        ({"rows": [*ROWS, ROWS[0]]}, r"00000001_000.png stands twice, in lines 2 and 6"),
-        ({"rows": [ROWS[0].replace(",58,", ",old,")]}, r"line 2: 'old' is no age"),
+        ({"rows": [*ROWS, ROWS[0]]}, r"00000001_000.png is listed twice, in lines 2 and 6"),
+        ({"rows": [ROWS[0].replace(",58,", ",old,")]}, r"line 2: 'old' is not an age"),
         (
             {"rows": [ROWS[0].replace("Cardiomegaly", "Fracture")]},
             r"line 2: Fracture is not one of NIH's labels",
@@ -153,7 +153,7 @@ def test_boxes_and_nihs_spelling_of_infiltration(tmp_path):
             {"images": ["00000001_000.png", "00000009_000.png"]},
             r"1 of 2 images have no row in .*00000009_000.png",
         ),
-        ({"images": []}, r"4 labelled images, and no file of theirs"),
+        ({"images": []}, r"labels of 4 images, but no image file"),
         ({"rows": []}, r"has no rows"),
     ],
 )
@@ -164,7 +164,7 @@ def test_wrong_input_is_named(tmp_path, change, message):
 
 def test_an_image_in_two_folders_is_refused(tmp_path):
     folder(tmp_path)
-    with pytest.raises(DataError, match=r"image 00000001_000.png is there twice, images/.* and images_001/"):
+    with pytest.raises(DataError, match=r"image 00000001_000.png exists twice, as images/.* and images_001/"):
         read_nih(folder(tmp_path, images=["00000001_000.png"], where="images_001"))
 
 
@@ -174,7 +174,7 @@ def test_damaged_box_lines_are_named(tmp_path):
     for line, message in [
         ("00000003_000.png,Mass,1,2,x,4", r"line 2: the box of 00000003_000.png is not four numbers"),
         ("00000003_000.png,Mass,1,2,nan,4", r"line 2: the box of 00000003_000.png is not four finite"),
-        ("00000099_000.png,Mass,1,2,3,4", r"line 2: 00000099_000.png has a box and no row"),
+        ("00000099_000.png,Mass,1,2,3,4", r"line 2: 00000099_000.png has a box but no row"),
         ("00000003_000.png,Masss,1,2,3,4", r"unknown finding 'Masss' in .*line 2"),
     ]:
         boxes.write_text(f"Image Index,Finding Label,Bbox [x,y,w,h],,,\n{line}\n")
@@ -186,12 +186,12 @@ def test_lists_that_are_not_nihs_are_refused_beside_nihs_images(tmp_path):
     folder(tmp_path)
     (tmp_path / "test_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
     (tmp_path / "train_val_list.txt").write_text("00000002_000.png\n00000003_000.png\n")
-    with pytest.raises(DataError, match=r"NIH's published lists have it in the other one"):
+    with pytest.raises(DataError, match=r"in the other one of NIH's published lists"):
         read_nih(tmp_path)
 
 
 def test_a_file_that_is_no_data_set(tmp_path):
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="does not exist"):
         open_source(tmp_path / "missing")
     with pytest.raises(DataError, match="and 0 other CSV files"):
         open_source(tmp_path)

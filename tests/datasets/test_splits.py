@@ -182,9 +182,9 @@ def test_a_file_may_leave_images_out(tmp_path, monkeypatch, whole_path):
     ("text", "message"),
     [
         ("image,fold\na,1\n", r"needs the columns image and part"),
-        ("image,part\na,dev\n", r"line 2: part 'dev' of a is none of train, val, test"),
+        ("image,part\na,dev\n", r"line 2: part 'dev' of a is unknown; use train, val, test"),
         ("image,part\na,train\na,test\n", r"line 3: a is in train and in test"),
-        ("image,part\na\n", r"line 2: 1 fields, and the header has 2"),
+        ("image,part\na\n", r"line 2: 1 fields, but the header has 2"),
     ],
 )
 def test_wrong_files_are_named(tmp_path, text, message):
@@ -199,8 +199,8 @@ def test_wrong_files_are_named(tmp_path, text, message):
     [
         ("nih-offical", NIH, r"there is no split 'nih-offical'; registered are nih-official"),
         ("nih-official", "nih-layout", r"is for NIH ChestX-ray14, and this store's data set is nih-layout"),
-        ("nih-random-patient", "folder", r"use folder-official where it has lists of its own"),
-        ("folder-official", NIH, r"its published lists are nih-official"),
+        ("nih-random-patient", "folder", r"use folder-official if it has lists of its own"),
+        ("folder-official", NIH, r"use nih-official for its published lists"),
         ("folder-official", "folder", r"this data set has none"),
         ("nih-official/fold-6-of-5", NIH, r"fold-6-of-5 does not exist"),
         ("file:/nowhere.csv", NIH, r"cannot be read as a split list"),
@@ -237,7 +237,7 @@ def test_the_real_labels_have_the_registered_hashes(nih_sample):
 def test_changed_nih_labels_are_noticed(nih_sample):
     whole = read_nih(nih_sample).whole
     changed = Patients((*whole.images[:-1], "00030805_777.png"), whole.patients, whole.official)
-    with pytest.raises(DataError, match="is not that of NIH ChestX-ray14"):
+    with pytest.raises(DataError, match="differs from that of NIH ChestX-ray14"):
         registered_sha256(changed, NIH)
 
 

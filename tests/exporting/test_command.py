@@ -63,4 +63,4 @@ def test_a_bundle_is_replaced_only_when_asked_for(bundle, store, tmp_path):
     assert "set `overwrite`" in str(run(bundle.folder, *copy).exception)
     assert run(bundle.folder, *copy, "--overwrite").exit_code == 0
     own = run(bundle.folder, "--store", store.path, "--out", bundle.folder, "--overwrite")
-    assert "is what the new bundle is made of" in str(own.exception)
+    assert "is a source of the new bundle" in str(own.exception)

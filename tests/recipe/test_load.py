@@ -78,7 +78,7 @@ def test_an_optional_part_can_be_taken_out():
         ("loss.kind=foca", r"'foca'.*'bce', 'weighted-bce', 'balanced-bce', 'focal'"),
         ("freeze.unfreeze_epochs=[3]", r"needs freeze.trained"),
         ("augment.crop_area=[0.5, 1.5]", r"exceeds the whole image"),
-        ("data.findings=['Mass','Mass']", r"Mass stands twice"),
+        ("data.findings=['Mass','Mass']", r"Mass is repeated"),
         ("optim.lr=inf", r"optim.lr = inf: Input should be a finite number"),
         ("optim.betas=[0.9, 1.0]", r"optim.betas"),
         ("nonsense", r"not of the form section.key=value"),

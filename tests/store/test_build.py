@@ -167,7 +167,7 @@ def test_a_foreign_folder_is_refused_and_left_alone(source, settings, tmp_path, 
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(
         DataError,
-        match=r"mine is not empty and is no store \(it has thesis\.txt\); give a new or empty folder",
+        match=r"mine is not empty and is not a store \(it has thesis\.txt\); give a new or empty folder",
     ):
         build(source, tmp_path / "mine", settings)
     assert contents(tmp_path / "mine") == {"thesis.txt": b"precious"}
@@ -181,7 +181,7 @@ def test_a_file_in_place_of_the_folder_is_refused(source, settings, tmp_path):
 
 def test_two_calls_never_write_to_one_folder(source, settings, tmp_path):
     def again(done: int, total: int) -> None:
-        with pytest.raises(DataError, match=r"another process is preparing into .*; wait for it to end"):
+        with pytest.raises(DataError, match=r"another process is preparing into .*; wait until it ends"):
             build(source, tmp_path / "store", settings, workers=1)
 
     build(source, tmp_path / "store", settings, workers=1, progress=again)
@@ -193,7 +193,7 @@ def test_a_disk_that_takes_no_more_is_an_error_and_resumable(source, settings, t
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(DataError, match=r"store cannot be written \(File too large\).*goes on where it"):
+        with pytest.raises(DataError, match=r"store cannot be written \(File too large\).*resumes where it"):
             build(source, tmp_path / "store", settings, workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -44,8 +44,8 @@ def refusal(source, store, settings, contents):
         build(source, store, settings, workers=1)
     assert contents(store) | {".lock": b""} == before | {".lock": b""}
     message = str(caught.value)
-    assert message.endswith(f"; prepare into another folder, or delete {store} to begin anew")
-    return message.removesuffix(f"; prepare into another folder, or delete {store} to begin anew")
+    assert message.endswith(f"; prepare into another folder, or delete {store} to start again")
+    return message.removesuffix(f"; prepare into another folder, or delete {store} to start again")
 
 
 def test_unchanged_goes_on_or_does_nothing(source, store, settings, tmp_path, contents):
@@ -62,33 +62,33 @@ def test_unchanged_goes_on_or_does_nothing(source, store, settings, tmp_path, co
 @pytest.mark.parametrize(
     ("preparation", "said"),
     [
-        (Preparation(size=64), "size 32, and it is now 64"),
-        (Preparation(size=32, fit="crop"), "fit pad, and it is now crop"),
+        (Preparation(size=64), "size 32, which is now 64"),
+        (Preparation(size=32, fit="crop"), "fit pad, which is now crop"),
     ],
 )
 def test_other_preparation(source, store, settings, contents, preparation, said):
     message = refusal(source, store, replace(settings, preparation=preparation), contents)
-    assert message == f"{store} was begun with {said}"
+    assert message == f"{store} was started with {said}"
 
 
 def test_other_settings(source, store, settings, contents):
     message = refusal(source, store, replace(settings, shard_rows=12), contents)
-    assert message == f"{store} was begun with rows per shard 10, and it is now 12"
+    assert message == f"{store} was started with rows per shard 10, which is now 12"
     message = refusal(source, store, replace(settings, split_sha256={}), contents)
     assert (
-        message == f"{store} was begun with split nih-official with SHA-256 {'ab' * 32}, and it is now absent"
+        message == f"{store} was started with split nih-official with SHA-256 {'ab' * 32}, which is now absent"
     )
     message = refusal(replace(source, dataset="other"), store, settings, contents)
-    assert message == f"{store} was begun with data set folder, and it is now other"
+    assert message == f"{store} was started with data set folder, which is now other"
     message = refusal(replace(source, box_side=1024), store, settings, contents)
-    assert message == f"{store} was begun with side of the boxes' square absent, and it is now 1024"
+    assert message == f"{store} was started with side of the boxes' square absent, which is now 1024"
 
 
 def test_other_labels(source, store, settings, contents):
     labels = source.root / "labels.csv"
     labels.write_text(labels.read_text().replace("p1,", "p9,"))
     message = refusal(read_folder(labels), store, settings, contents)
-    assert message.startswith(f"{store} was begun with label file labels.csv with SHA-256 ")
+    assert message.startswith(f"{store} was started with label file labels.csv with SHA-256 ")
 
 
 def test_other_rows_of_the_same_label_files(source, store, settings, contents):
@@ -96,7 +96,7 @@ def test_other_rows_of_the_same_label_files(source, store, settings, contents):
     frame.loc[7, "Mass"] = 1 - frame["Effusion"][7]
     changed = replace(source, table=SampleTable(frame, source.table.findings))
     message = refusal(changed, store, settings, contents)
-    assert message == f"column 'Mass' of the source's table is not what it was when {store} was begun"
+    assert message == f"column 'Mass' of the source's table has changed since {store} was started"
 
 
 def test_changed_file(source, store, settings, contents):
@@ -105,14 +105,14 @@ def test_changed_file(source, store, settings, contents):
     path.write_bytes(path.read_bytes() + b"\0")
     message = refusal(source, store, settings, contents)
     assert (
-        message == f"images/00017.png has changed since {store} was begun ({size:,} bytes, now {size + 1:,})"
+        message == f"images/00017.png has changed since {store} was started ({size:,} bytes, now {size + 1:,})"
     )
 
 
 def test_touched_file(source, store, settings, contents):
     os.utime(source.root / source.table.frame["path"][17])
     message = refusal(source, store, settings, contents)
-    assert message == f"images/00017.png has changed since {store} was begun (another modification time)"
+    assert message == f"images/00017.png has changed since {store} was started (another modification time)"
 
 
 def test_other_files(source, store, settings, contents):
@@ -128,7 +128,7 @@ def test_added_file(source, settings, tmp_path, contents):
     with pytest.raises(StoppedError):
         build(part, tmp_path / "store", settings, workers=1, progress=stop_at(24))
     message = refusal(whole, tmp_path / "store", settings, contents)
-    assert message == f"images/00030.png is new in the source since {tmp_path / 'store'} was begun"
+    assert message == f"images/00030.png is new in the source since {tmp_path / 'store'} was started"
     build(part, tmp_path / "store", settings, workers=1)
     message = refusal(whole, tmp_path / "store", settings, contents)
     assert message == (
@@ -142,13 +142,13 @@ def test_damaged_listing(source, store, settings, contents):
     for name in ("listing.csv", "table.parquet"):
         (store / name).unlink(missing_ok=True)
     message = refusal(fewer, store, settings, contents)
-    assert message == f"the image files have changed since {store} was begun, and its list of them is damaged"
+    assert message == f"the image files have changed since {store} was started, and its listing is damaged"
 
 
 def test_finished_store_that_lost_a_file(source, settings, tmp_path):
     build(source, tmp_path / "store", settings, workers=1)
     (tmp_path / "store" / "pixels-00002.npy").unlink()
-    with pytest.raises(DataError, match=r"pixels-00002\.npy cannot be read .*prepare it anew"):
+    with pytest.raises(DataError, match=r"pixels-00002\.npy cannot be read .*prepare it again"):
         build(source, tmp_path / "store", settings, workers=1)
 
 

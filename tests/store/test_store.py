@@ -15,7 +15,7 @@ from thorax.recipe.schema import Preparation
 from thorax.store import open_store
 from thorax.store.build import build
 
-AGAIN = "; copy the whole store again, or prepare it anew"
+AGAIN = "; copy the whole store again, or prepare it again"
 
 
 @pytest.fixture
@@ -106,14 +106,14 @@ def test_the_fingerprint_is_of_the_content(images, settings, tmp_path):
 
 def test_no_store(tmp_path):
     with pytest.raises(
-        DataError, match=r"is no store: it has no store\.json; make one with `thorax prepare`"
+        DataError, match=r"is not a store: it has no store\.json; make one with `thorax prepare`"
     ):
         open_store(tmp_path)
 
 
 def test_unfinished_store(path):
     (path / "store.json").rename(path / "plan.json")
-    with pytest.raises(DataError, match=r"is unfinished; run the same `thorax prepare` again: it goes on"):
+    with pytest.raises(DataError, match=r"is unfinished; run the same `thorax prepare` again: it resumes"):
         open_store(path)
 
 
@@ -121,8 +121,8 @@ def test_unfinished_store(path):
     ("text", "said"),
     [
         ("{", "is damaged: it is not JSON"),
-        ("[]", "is damaged or of something else: its top level"),
-        ('{"format": 1}', "is damaged or of something else: dataset: Field required"),
+        ("[]", "is damaged or not a store's file: its top level"),
+        ('{"format": 1}', "is damaged or not a store's file: dataset: Field required"),
         ('{"format": 7}', "has format 7 and this version of Thorax reads 1; update Thorax"),
     ],
 )
@@ -154,7 +154,7 @@ def test_missing_shard(path):
 @pytest.mark.parametrize("length", [0, 50, 128, 10_000])
 def test_truncated_shard(path, length):
     os.truncate(path / "pixels-00001.npy", length)
-    assert refused(path) == f"{path / 'pixels-00001.npy'} has {length:,} bytes, and 10,368 were written"
+    assert refused(path) == f"{path / 'pixels-00001.npy'} has {length:,} bytes, but 10,368 were written"
 
 
 @pytest.mark.parametrize("place", [0, 8, 30, 60, 127])
@@ -163,7 +163,7 @@ def test_damaged_header(path, place):
     shard[place] ^= 0x11
     (path / "pixels-00001.npy").write_bytes(shard)
     assert (
-        refused(path) == f"{path / 'pixels-00001.npy'} does not begin as the shard that store.json describes"
+        refused(path) == f"{path / 'pixels-00001.npy'} does not have the header of the shard in store.json"
     )
 
 
@@ -202,7 +202,7 @@ def test_a_manifest_that_contradicts_itself(path):
     manifest = json.loads((path / "store.json").read_bytes())
     manifest["shard_rows"] = 9
     (path / "store.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="has 10,368 bytes, and 9,344 were written"):
+    with pytest.raises(DataError, match="has 10,368 bytes, but 9,344 were written"):
         open_store(path)
 
 

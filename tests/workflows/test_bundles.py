@@ -76,12 +76,12 @@ def test_an_exported_copy_leaves_the_bundle_as_it_is(work, tmp_path):
 def test_a_card_and_a_picture_are_replaced_only_when_asked_for(work, tmp_path):
     run, card = work / "runs" / "seed-0", tmp_path / "cards" / "card.md"
     assert model_card(run, card) == card.read_text()
-    with pytest.raises(DataError, match=r"card\.md is already there"):
+    with pytest.raises(DataError, match=r"card\.md already exists"):
         model_card(run, card)
     assert model_card(run, card, overwrite=True) == model_card(run)
     image, picture = next((work / "phantoms" / "images").iterdir()), tmp_path / "maps.png"
     found = explain(run, image, findings=["Mass", "Effusion"], out=picture, device="cpu")
     assert [entry.finding.name for entry in found.maps] == ["Mass", "Effusion"]
     assert found.as_json()["source"] == str(image)
-    with pytest.raises(DataError, match=r"maps\.png is already there"):
+    with pytest.raises(DataError, match=r"maps\.png already exists"):
         explain(run, image, out=picture)

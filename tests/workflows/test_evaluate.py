@@ -198,16 +198,16 @@ def test_predictions_are_audited_on_the_way(study, tmp_path):
     file = tmp_path / "binary.csv"
     file.write_text("\n".join(",".join(row) for row in [header, *binary]) + "\n")
     alone = measured(study, file)
-    assert ("error", "columns of two values") in [(severity, text[:21]) for severity, text in alone.audit]
+    assert ("error", "columns with only two values") in [(severity, text[:21]) for severity, text in alone.audit]
     assert alone.audit[-1][0] == "note"
     assert "Not looked at: the split" in alone.audit[-1][1]
     written = alone.write(tmp_path / "out")
     for path in (written.html, written.markdown):
-        assert "columns of two values" in path.read_text()
+        assert "columns with only two values" in path.read_text()
     whole = measured(study, file, store=study.store, split="folder-official")
     told = "\n".join(text for severity, text in whole.audit if severity == "error")
-    assert "columns of two values" in told
-    assert "predictions of patients of the train part" in told
+    assert "columns with only two values" in told
+    assert "predictions for patients of the train part" in told
     assert "Not looked at" not in str(whole.audit)
 
 

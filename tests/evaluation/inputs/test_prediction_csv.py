@@ -101,7 +101,7 @@ def test_logits_pass_the_sigmoid_only_when_they_are_said_to_be_logits(tmp_path):
         ("name,Edema\na,1\n", "has no column of images"),
         ("Image Index,age\na,1\n", "has no column of a finding"),
         ("Image Index,Edema,prob_Edema\na,1,1\n", "two columns for Edema, 'Edema' and 'prob_Edema'"),
-        ("Image Index,Edema\na,1,2\n", "line 2: 3 fields, and the header has 2"),
+        ("Image Index,Edema\na,1,2\n", "line 2: 3 fields, but the header has 2"),
         ("Image Index,Edema\na,\nb,x\n", "no row with a number for every finding"),
         ("Image Index,Edema\na.png,.1\na.png,.2\nb.png,1\n", r"1 images .* two rows with different values"),
         ("Image Index,Edema\na.png,inf\n", r"outside \[0, 1\]"),

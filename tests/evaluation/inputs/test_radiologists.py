@@ -75,8 +75,8 @@ def test_labels_are_read(tmp_path, name):
             "Image Index,Edema\na.png,NO\n",
             r"has none of the columns Fracture, Pneumo.*\(it has Image Index, Edema\); give",
         ),
-        ("Image Index,Fracture\na.png\n", r"labels.csv, line 2: 1 fields, and the header has 2; down"),
-        ("Image Index,Fracture\na.png,NO,NO\n", r"labels.csv, line 2: 3 fields, and the header has 2"),
+        ("Image Index,Fracture\na.png\n", r"labels.csv, line 2: 1 fields, but the header has 2; down"),
+        ("Image Index,Fracture\na.png,NO,NO\n", r"labels.csv, line 2: 3 fields, but the header has 2"),
         ("", r"labels.csv has no rows"),
     ],
 )
