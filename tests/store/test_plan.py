@@ -76,7 +76,8 @@ def test_other_settings(source, store, settings, contents):
     assert message == f"{store} was started with rows per shard 10, which is now 12"
     message = refusal(source, store, replace(settings, split_sha256={}), contents)
     assert (
-        message == f"{store} was started with split nih-official with SHA-256 {'ab' * 32}, which is now absent"
+        message
+        == f"{store} was started with split nih-official with SHA-256 {'ab' * 32}, which is now absent"
     )
     message = refusal(replace(source, dataset="other"), store, settings, contents)
     assert message == f"{store} was started with data set folder, which is now other"
@@ -105,7 +106,8 @@ def test_changed_file(source, store, settings, contents):
     path.write_bytes(path.read_bytes() + b"\0")
     message = refusal(source, store, settings, contents)
     assert (
-        message == f"images/00017.png has changed since {store} was started ({size:,} bytes, now {size + 1:,})"
+        message
+        == f"images/00017.png has changed since {store} was started ({size:,} bytes, now {size + 1:,})"
     )
 
 

@@ -162,9 +162,7 @@ def test_damaged_header(path, place):
     shard = bytearray((path / "pixels-00001.npy").read_bytes())
     shard[place] ^= 0x11
     (path / "pixels-00001.npy").write_bytes(shard)
-    assert (
-        refused(path) == f"{path / 'pixels-00001.npy'} does not have the header of the shard in store.json"
-    )
+    assert refused(path) == f"{path / 'pixels-00001.npy'} does not have the header of the shard in store.json"
 
 
 def test_pickled_shard(path):
