@@ -221,7 +221,7 @@ def test_what_a_bundle_says_of_itself(bundle):
     assert bundle.all_trained
     assert bundle.split == "patient-80-10-10"
     assert [training.recipe for training in bundle.trainings] == ["toy"]
-    with pytest.raises(DataError, match="wants images prepared with size 64"):
+    with pytest.raises(DataError, match="requires images prepared with size 64"):
         bundle.refuse_other_preparation(bundle.folder, Preparation(size=32))
     bundle.refuse_other_preparation(bundle.folder, Preparation(size=64))
 

@@ -203,7 +203,7 @@ def test_a_file_that_is_no_data_set(tmp_path):
 
 def test_nihs_layout_has_its_own_name(tmp_path):
     folder(tmp_path)
-    with pytest.raises(DataError, match=r"in NIH's layout and has its own name; leave `dataset=ours` out"):
+    with pytest.raises(DataError, match=r"in NIH's layout, which sets the name; omit `dataset=ours`"):
         open_source(tmp_path, dataset="ours")
 
 
@@ -249,7 +249,7 @@ def test_lists_of_parts_that_cross_or_are_damaged_are_named(tmp_path):
     folder(tmp_path)
     (tmp_path / "train_val_list.txt").write_text("00000002_000.png\n00000001_000.png\n")
     (tmp_path / "test_list.txt").write_text("00000001_000.png\n")
-    with pytest.raises(DataError, match=r"test_list\.txt: 00000001_000\.png is in train_val_list\.txt too"):
+    with pytest.raises(DataError, match=r"test_list\.txt: 00000001_000\.png is also in train_val_list\.txt"):
         read_nih(tmp_path)
     (tmp_path / "test_list.txt").unlink()
     (tmp_path / "test_list.txt.gz").write_bytes(gzip.compress(b"00000003_000.png\n" * 99)[:-12])

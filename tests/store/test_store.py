@@ -170,12 +170,12 @@ def test_pickled_shard(path):
     np.save(path / "pixels-00003.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with (path / "pixels-00003.npy").open("r+b") as file:
         file.truncate(6 * 1024 + 128)
-    assert "pixels-00003.npy does not begin as the shard" in refused(path)
+    assert "pixels-00003.npy does not have the header of the shard" in refused(path)
 
 
 def test_shard_of_another_shape(path):
     np.save(path / "pixels-00003.npy", np.zeros((6 * 1024,), np.uint8))
-    assert "pixels-00003.npy does not begin as the shard" in refused(path)
+    assert "pixels-00003.npy does not have the header of the shard" in refused(path)
 
 
 @pytest.mark.parametrize("damage", [slice(0, -9), slice(0, 0), slice(4, None)])

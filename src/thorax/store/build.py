@@ -96,8 +96,8 @@ def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing)
             f"{listing.paths.iloc[row]}: {reason}); see {out / REJECTED}, then prepare the right files"
         )
     rows = np.array(outcomes.rows, np.int64)
-    extra = _extra_columns(rows, outcomes, listing)
-    write_table(_prepared_table(source, plan, outcomes), out / TABLE, extra=extra)
+    table = _prepared_table(source, plan, outcomes)
+    write_table(table, out / TABLE, extra=_extra_columns(rows, outcomes, listing))
     manifest = StoreManifest(
         **dict(plan),
         num_images=len(rows),
@@ -123,8 +123,7 @@ def _read_outcomes(out: Path, plan: StorePlan) -> _Outcomes:
         columns.widths += [outcome.width for outcome in usable]
         columns.hashes.append(pa.array([outcome.sha256 for outcome in usable], pa.string()))
         columns.intensities.append(pa.array([outcome.intensity for outcome in usable], pa.string()))
-        content = "".join(f"{outcome.row} {outcome.sha256}\n" for outcome in usable)
-        columns.content.update(content.encode())
+        columns.content.update("".join(f"{outcome.row} {outcome.sha256}\n" for outcome in usable).encode())
     return columns
 
 
@@ -230,8 +229,7 @@ def build_store(
         out: The store's folder; created if missing.
         preparation: How radiographs become squares.
         split_sha256: SHA-256 of the whole list of each registered split, by name; kept in `store.json`.
-        workers: Number of processes; None: one per core. A single worker with up to 64 images runs in this
-            process.
+        workers: Number of processes; None: one per core. One worker with up to 64 images is this process.
         progress: Receives the number of finished source rows, including those of an earlier call.
 
     Raises:
