@@ -147,7 +147,7 @@ def test_labels_that_do_not_have_the_official_tests_counts_are_found(table):
     assert check_label_version(official, NIH_DATASET, NEWEST) == []
     official.frame.loc[0, "Hernia"] = 0
     [problem] = check_label_version(official, NIH_DATASET, NEWEST)
-    assert problem.examples == ("the official test has other numbers of Hernia",)
+    assert problem.examples == ("the official test has different counts of Hernia",)
 
 
 def test_prevalence_is_compared_only_where_both_parts_have_labels(table, lists):

@@ -44,7 +44,7 @@ def test_an_error_exits_with_one_and_says_what_to_do(work):
     )  # fmt: skip
     assert "error: patients in two parts: " in result.stdout
     assert "error: images in two parts: " in result.stdout
-    assert "-> divide first and by patient" in result.stdout
+    assert "-> split first and by patient" in result.stdout
 
 
 def test_json_is_all_that_is_printed(work):
