@@ -23,6 +23,7 @@ CHECKED = (
     "README.md",
     "SECURITY.md",
     "docs",
+    "src",
 )
 """Files and folders whose prose is checked."""
 

@@ -176,7 +176,7 @@ def test_a_process_ends_with_the_code_and_has_written_everything(work):
         "BundleError: nowhere does not exist"
     )
     again = ("train", "small-cpu", "--store", work / "store", "--out", work / "run", *SMALL)
-    assert "set --resume to go on with it" in thorax(*again, expect=3).stderr
+    assert "set --resume to continue it" in thorax(*again, expect=3).stderr
 
 
 def test_help_and_version():

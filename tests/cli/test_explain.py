@@ -206,7 +206,7 @@ def test_further_views_are_told(work, tmp_path):
     manifest["members"][0]["test_time"]["flip"] = True
     (folder / "bundle.json").write_text(json.dumps(manifest))
     done = run("explain", folder, work / "wide.png")
-    assert "note: the maps are of the whole image alone" in done.stderr
+    assert "note: the maps explain the whole image only" in done.stderr
 
 
 def test_localize_measures_and_writes(work, tmp_path):
@@ -246,11 +246,11 @@ def test_localize_blurs_what_the_maps_name(work, tmp_path):
     ("arguments", "error", "message"),
     [
         (("explain", "BUNDLE", "IMAGE", "--finding", "Hernia"), DataError, "Hernia cannot be explained"),
-        (("explain", "BUNDLE", "IMAGE", "--out", "a.gif"), DataError, "end in .png or .svg"),
+        (("explain", "BUNDLE", "IMAGE", "--out", "a.gif"), DataError, "ends in .png or .svg"),
         (
             ("explain", "BUNDLE", "IMAGE", "--method", "rollout"),
             RecipeError,
-            "has no attention of all places",
+            "does not attend from all locations to all locations",
         ),
         (("explain", "nowhere", "IMAGE"), BundleError, "nowhere does not exist"),
         (("localize", "BUNDLE", "--store", "STORE", "--out", "IMAGE"), DataError, "is a file; give a folder"),

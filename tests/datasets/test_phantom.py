@@ -269,7 +269,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, stranger)
     (tmp_path / "images").mkdir()
     (tmp_path / stranger).write_bytes(b"kept")
     with pytest.raises(
-        DataError, match=r"is no file of 3 phantom patients of seed 7.*choose an empty folder"
+        DataError, match=r"does not belong to 3 phantom patients of seed 7.*choose an empty folder"
     ):
         write_phantoms(tmp_path, patients=3, seed=7, size=64)
     assert hashes(tmp_path).keys() == {stranger}
@@ -308,5 +308,5 @@ def test_phantoms_are_replaced_only_when_asked_for(tmp_path):
     write_phantoms(tmp_path, patients=2, seed=8, size=64, overwrite=True)
     assert not before.keys() & {name for name in hashes(tmp_path) if name.startswith("images/")}
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"notes\.txt is no file of 2 phantom patients"):
+    with pytest.raises(DataError, match=r"notes\.txt does not belong to 2 phantom patients"):
         write_phantoms(tmp_path, patients=2, seed=8, size=64, overwrite=True)

@@ -309,7 +309,7 @@ def check_metrics(metrics: Mapping[str, Any], lists: Lists) -> list[Problem]:
             "error",
             "part-misnamed",
             [] if not reported or reported in actual else actual,
-            what=f"the results are reported for the {reported} part, but their images are of another part",
+            what=f"the results are reported for the {reported} part, but their images belong to another part",
             remedy="report them under the part that their images belong to",
         ),
     ]

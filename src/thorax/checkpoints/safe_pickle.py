@@ -244,7 +244,7 @@ class _Machine:
         return values
 
     def target(self, kind: type) -> Any:
-        """Return the top of the stack, which must be of this type."""
+        """Return the top of the stack, which must have this type."""
         if not isinstance(self.stack[-1], kind):
             raise TypeError(f"{type(self.stack[-1]).__name__} instead of {kind.__name__}")
         return self.stack[-1]

@@ -142,7 +142,7 @@ def refuse_tuned(
         return points
     if not allow:
         raise DataError(
-            f"the thresholds {points.rule} were chosen on the {chosen}, and the figures are of the same; "
+            f"the thresholds {points.rule} were chosen on the {chosen}, which the figures also describe; "
             "choose them on validation, or mark every figure at them with `allow_test_tuning`"
         )
     return replace(points, test_tuned=True)

@@ -102,7 +102,7 @@ class OnnxEngine:
 
 
 _VIEWS = 8
-"""Views per run: enough to keep two cores busy; more are no faster."""
+"""Views per run: enough to keep two cores busy; more bring no gain."""
 
 
 class OpenVinoEngine:

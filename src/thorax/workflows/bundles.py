@@ -103,7 +103,7 @@ def calibrate(
 
     Args:
         bundle: A bundle, or the run that made it.
-        store: A store prepared as the bundle wants it.
+        store: A store with the preparation of the bundle.
         out: Folder of the calibrated bundle.
         split: Name of the split; the bundle's own if None.
         kind: One temperature, or Platt's scaling of each finding.

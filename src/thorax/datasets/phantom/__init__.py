@@ -83,7 +83,7 @@ def write_phantoms(
 
     Args:
         out: A new or empty folder, or one where the same set was cut short.
-        patients: Number of patients; they have 3.6 images each in the mean, every fifth is in the test part.
+        patients: Number of patients; they have 3.6 images each on average, every fifth is in the test part.
         seed: Another seed is another cohort.
         size: Rows and columns of the images, 64 to 1024.
         overwrite: Replace phantoms that are in `out`; any other file is refused.
@@ -187,7 +187,7 @@ def _make_room(out: Path, *, patients: int, seed: int, overwrite: bool) -> None:
     for file in others:
         if not (overwrite and file.parent == images and _OWN_IMAGE.fullmatch(file.name)):
             raise DataError(
-                f"{file} is no file of {patients} phantom patients of seed {seed}, drawn into {out}; "
+                f"{file} does not belong to {patients} phantom patients of seed {seed}, drawn into {out}; "
                 "choose an empty folder, or remove that file"
             )
     for file in others:

@@ -77,7 +77,7 @@ _MALE: Final = 0.5649
 _PATIENTS_PER_TEST: Final = 5
 _MOST_VISITS: Final = 40
 _TAIL_EXPONENT: Final = 1.1
-"""P(n images or more) = n ** -1.1, cut at 40: 3.7 in the mean (NIH 3.6), 53 % have one (NIH 57 %)."""
+"""P(n images or more) = n ** -1.1, cut at 40: 3.7 on average (NIH 3.6), 53 % have one (NIH 57 %)."""
 
 _NORMAL: Final = NormalDist()
 

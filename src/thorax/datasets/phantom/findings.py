@@ -32,11 +32,11 @@ Draws = Float64[np.ndarray, " _"]
 
 @dataclass(frozen=True, slots=True)
 class PlantedFinding:
-    """One place of one finding.
+    """One occurrence of one finding.
 
     Attributes:
         finding: The finding.
-        change: What it adds to the attenuation of the healthy chest; None where the anatomy has it.
+        change: What it adds to the attenuation of the healthy chest; None where the anatomy itself shows the finding.
         box: Left, top, width and height in pixels of a 1024 x 1024 image.
     """
 
@@ -154,7 +154,7 @@ def _round(site: _Site, radius: float, strength: float) -> Field:
 
 
 def _nodule(site: _Site) -> Field:
-    """Round, 11 to 28 mm across: below 30 mm it is no mass."""
+    """Round, 11 to 28 mm across: masses begin at 30 mm."""
     return _round(site, (5.5 + 6.0 * site.severity) / FIELD_MM, 0.26 + 0.10 * site.draws[3])
 
 

@@ -306,7 +306,7 @@ def fit_recalibrations(
     tuned = is_tuned(fitted_on, reported, patients_shared=patients_shared)
     if tuned and not allow:
         raise DataError(
-            f"calibration would be fitted on the {fitted_on}, and the figures are of the same; fit it on "
+            f"calibration would be fitted on the {fitted_on}, which the figures also describe; fit it on "
             "validation, or mark every figure of it with `allow_test_tuning`"
         )
     targets, findings = labeled.targets, labeled.findings
