@@ -36,7 +36,7 @@ class PlantedFinding:
 
     Attributes:
         finding: The finding.
-        change: What it adds to the attenuation of the healthy chest; None where the anatomy itself shows the finding.
+        change: What it adds to the attenuation of the healthy chest; None where the anatomy shows it.
         box: Left, top, width and height in pixels of a 1024 x 1024 image.
     """
 
