@@ -31,9 +31,16 @@ SUMS = 1e-6
 
 
 def without_ends(value):
-    """A report's values without the ends of its intervals, which Student's quantile moved since."""
+    """A report's values without the ends of its intervals, which Student's quantile moved since.
+
+    Whether a finding keeps its probabilities is compared, not the wording of the reason.
+    """
     if isinstance(value, dict):
-        return {key: without_ends(inner) for key, inner in value.items() if key not in {"low", "high"}}
+        return {
+            key: bool(inner) if key == "kept" else without_ends(inner)
+            for key, inner in value.items()
+            if key not in {"low", "high"}
+        }
     return [without_ends(inner) for inner in value] if isinstance(value, list) else value
 
 

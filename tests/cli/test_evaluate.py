@@ -33,7 +33,7 @@ def test_a_report_is_printed_and_written(work, tmp_path):
     assert done.stderr.startswith("note: It is not known which patients this model was trained on")
     again = command(*asked, expect=3)
     assert "out is not empty" in again.stderr
-    assert "set --overwrite to replace what is there" in again.stderr
+    assert "set --overwrite to replace it" in again.stderr
     assert command(*asked, "--overwrite").stdout == done.stdout
 
 
@@ -91,6 +91,6 @@ def test_a_comparison_is_printed_and_written(work, tmp_path):
     done = command(*asked, *files)
     assert "two.csv less one.csv: split not stated" in done.stdout
     assert done.stdout.endswith(f"comparison: {tmp_path / 'out' / 'comparison.json'}\n")
-    assert "note: one.csv: Which patients" in done.stderr
+    assert "note: one.csv: It is not known which patients" in done.stderr
     assert "set --overwrite to replace" in command(*asked, *files, expect=3).stderr
     assert "at least two" in command(*asked, "--overwrite", files[0], expect=2).stderr

@@ -122,7 +122,7 @@ def test_the_report_of_a_bundle_has_a_gallery_unless_it_is_not_wanted(work, tmp_
     bundle = bundle_at(tmp_path / "bundle", operating_points=POINTS)
     page = page_of(bundle, work, tmp_path / "with")
     assert page.count("data:image/jpeg;base64,") > 10
-    assert "with the map of <code>cam</code>" in page
+    assert "with its <code>cam</code> map" in page
     assert "Mass, threshold 0.5" in page
     assert "Cardiomegaly, threshold" not in page
     assert "<img" not in page_of(bundle, work, tmp_path / "without", "--no-gallery")
@@ -143,7 +143,7 @@ def test_the_gallery_without_torch_has_the_exact_cam_or_says_why_it_has_no_maps(
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "report.html").read_text()
     assert "data:image/jpeg;base64," in page
-    assert ("with the map of <code>cam</code>" in page) == (not hidden)
+    assert ("with its <code>cam</code> map" in page) == (not hidden)
     assert ("No maps: explaining" in page) == bool(hidden)
     assert ("by grad-cam needs torch, but torch is not installed" in page) == bool(hidden)
 

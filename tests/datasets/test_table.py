@@ -37,5 +37,5 @@ def test_files_that_are_no_sample_table_are_named(tmp_path):
     with pytest.raises(DataError, match=r"table\.parquet cannot be read as a sample table"):
         read_table(path)
     pq.write_table(pa.table({"image": ["a.png"], "Mass": pa.array([1], pa.int8())}), path)
-    with pytest.raises(DataError, match=r"table\.parquet has no column 'path'; it is not a sample table"):
+    with pytest.raises(DataError, match=r"table\.parquet has no column 'path', so it is not a sample table"):
         read_table(path)

@@ -130,7 +130,7 @@ def test_a_worker_that_dies_is_reported_and_the_run_can_go_on(source, settings, 
     before = children(os.getpid())
     with pytest.raises(
         DataError,
-        match=r"a worker process ended by signal 9 while it was reading images/.* to .*\.png; look for",
+        match=r"a worker process ended by signal 9 while it was reading images/.* to .*\.png; check",
     ):
         build(source, tmp_path / "store", settings, workers=2, progress=kill_a_worker)
     assert children(os.getpid()) == before

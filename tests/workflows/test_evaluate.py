@@ -100,7 +100,7 @@ def test_calibration_is_tried_on_validation_and_shown_before_and_after(study, re
 def test_a_report_has_examples_with_maps_at_its_thresholds(result, report):
     page = (report / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") > 10
-    assert "with the map of <code>cam</code>" in page
+    assert "with its <code>cam</code> map" in page
     opening = result.gallery.findings[0]
     threshold = result.thresholds.thresholds[result.findings.index(opening.finding)]
     assert opening.threshold == threshold

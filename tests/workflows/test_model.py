@@ -102,7 +102,7 @@ def test_many_images_in_order_with_failures_as_values(model, png, scene, tmp_pat
     assert probabilities(first) == probabilities(third) == probabilities(model.predict(png))
     assert isinstance(second, Failure)
     assert second.source == str(broken)
-    assert "no known image" in second.reason
+    assert "not a known image" in second.reason
     assert isinstance(fourth, Failure)
     assert isinstance(fifth, Failure)
     assert "value_range" in fifth.reason
