@@ -72,7 +72,11 @@ def test_an_optional_part_can_be_taken_out():
         ("model.mean=[0.1, 0.2]", r"model.mean has 2 values for 1 channel"),
         ("augment.zoom=[1.2, 0.8]", r"augment.zoom must be above 0 and not fall"),
         ("store.size=64", r"model.input_size \(112\) is larger than store.size \(64\)"),
-        ("schedule.warmup_epochs=400", r"must be below training.epochs"),
+        ("schedule.warmup_epochs=400", r"must be below training.epochs .*lower schedule.warmup_epochs"),
+        (
+            "data.findings=Efusion",
+            r"^recipe small-cpu: data\.findings = 'Efusion': Input should be 'NIH14' or",
+        ),
         ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
         ("model.head.pol=lse", r"there is no setting model.head.pol; did you mean model.head.pool\?"),
         ("loss.kind=foca", r"'foca'.*'bce', 'weighted-bce', 'balanced-bce', 'focal'"),
@@ -88,6 +92,11 @@ def test_an_optional_part_can_be_taken_out():
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("small-cpu", [override])
+
+
+def test_settings_given_as_one_text_are_not_read_letter_by_letter():
+    with pytest.raises(RecipeError, match=r"are the text 'data.split=x'; give a list of texts"):
+        load_recipe("small-cpu", "data.split=x")
 
 
 def test_a_section_that_does_not_exist_is_named_whatever_its_value():

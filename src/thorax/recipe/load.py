@@ -49,6 +49,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: There is no such recipe, the file is not TOML, a key is unknown (the message suggests the
             nearest one), or a value is invalid.
     """
+    if isinstance(overrides, str):
+        raise RecipeError(
+            f"the settings are the text {overrides!r}; give a list of texts, here [{overrides!r}]"
+        )
     text, where = _recipe_text(name)
     try:
         values = tomllib.loads(text)
@@ -140,7 +144,9 @@ def _explain(error: ValidationError) -> str:
 
 def _explain_problem(problem: ErrorDetails) -> str:
     """Translate one of pydantic's error messages into the terms of a recipe."""
-    key = ".".join(str(name) for name in problem["loc"] if name not in _kinds())
+    # Of a union, pydantic also names the alternative: "literal['NIH14','NIH15']", "tuple[str, ...]".
+    names = [str(name) for name in problem["loc"] if name not in _kinds()]
+    key = ".".join(name for name in names if "[" not in name)
     if problem["type"] == "extra_forbidden":
         near = _near(key)
         return f"there is no setting {key}" + (f"; did you mean {' or '.join(near)}?" if near else "")

@@ -251,7 +251,8 @@ class Recipe(Section):
         if self.schedule.warmup_epochs >= self.training.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) must be below "
-                f"training.epochs ({self.training.epochs})"
+                f"training.epochs ({self.training.epochs}); lower schedule.warmup_epochs, or "
+                "raise training.epochs"
             )
         late = [epoch for epoch in self.freeze.unfreeze_epochs if epoch >= self.training.epochs]
         if late:
