@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.helpers.toy_bundle import NAMES, REFERENCE, graph_of, images, new_bundle
 from thorax.bundle import load_bundle
-from thorax.errors import BundleError
+from thorax.errors import BundleError, RecipeError
 from thorax.exporting import export_float32
 from thorax.findings import parse_findings
 from thorax.hardware import num_threads
@@ -92,6 +92,12 @@ def test_which_engine_is_used(plain, bundle):
         open_engine(bundle, engine="openvino-int8")
     with pytest.raises(BundleError, match="runs on the CPU only, but `device` is cuda"):
         open_engine(bundle, engine="onnx", device="cuda")
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_an_unknown_engine_is_refused_with_those_that_exist(bundle):
+    with pytest.raises(RecipeError, match=r"there is no engine 'tf'; set `engine` to auto, torch, onnx"):
+        open_engine(bundle, engine="tf")
 
 
 def test_a_file_that_onnxruntime_cannot_run(tmp_path):

@@ -5,7 +5,7 @@ from typing import Final, get_args
 
 from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, Precision
-from thorax.errors import BundleError, MissingExtra
+from thorax.errors import BundleError, MissingExtra, RecipeError
 from thorax.hardware import has_cuda_driver
 from thorax.inference.predictor import Engine, Predictor
 from thorax.packages import install_line, versions
@@ -109,6 +109,8 @@ def _choose(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
             f"engine {engine} runs on the CPU only, but `device` is {device}; set `device=cpu` or "
             "`engine=torch`"
         )
+    if engine not in _EXPORTED:
+        raise RecipeError(f"there is no engine {engine!r}; set `engine` to {', '.join(get_args(EngineName))}")
     kind, precision = _EXPORTED[engine]
     try:
         return available[kind, precision]
