@@ -51,7 +51,7 @@ def _raising(error: MissingExtra, package: str, name: str) -> Callable[..., NoRe
     return unavailable
 
 
-Extra = Literal["evaluate", "openvino", "train"]
+Extra = Literal["evaluate", "openvino", "serve", "track", "train", "tune"]
 
 _EXTRA_OF: Final[dict[str, Extra]] = {
     "matplotlib": "evaluate",
@@ -63,7 +63,13 @@ _EXTRA_OF: Final[dict[str, Extra]] = {
     "timm": "train",
     "torch": "train",
     "torchvision": "train",
+    "h5py": "train",
     "openvino": "openvino",
+    "fastapi": "serve",
+    "python_multipart": "serve",
+    "uvicorn": "serve",
+    "mlflow": "track",
+    "optuna": "tune",
 }
 """The extra of each package, by import name."""
 
