@@ -1,3 +1,4 @@
+import json
 import math
 import re
 import shutil
@@ -177,6 +178,29 @@ def test_a_run_without_its_latest_best_recovers_it(toy_store, make_recipe, tmp_p
     )
     train(recipe, toy_store, tmp_path / "parts", resume=True, device="cpu")
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_watch_sees_every_event_and_what_it_raises_ends_the_run(toy_store, make_recipe, tmp_path):
+    class EnoughError(Exception):
+        pass
+
+    def watch(event):
+        seen.append(event)
+        if event["event"] == "epoch":
+            raise EnoughError
+
+    seen = []
+    with pytest.raises(EnoughError):
+        train(make_recipe(), toy_store, tmp_path / "run", device="cpu", watch=watch)
+    assert [event["event"] for event in seen] == ["start", "steps", "epoch"]
+    assert seen == read_log(tmp_path / "run" / "log.jsonl")
+    events = []
+    train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu", watch=events.append)
+    assert json.loads(json.dumps(events)) == read_log(
+        tmp_path / "run" / "log.jsonl"
+    )  # no checkpoint: it began again
+    train(make_recipe(), toy_store, tmp_path / "unwatched", device="cpu")
+    assert_same_run(tmp_path / "run", tmp_path / "unwatched")
 
 
 def test_seeds_decide_the_bytes(toy_store, make_recipe, tmp_path):

@@ -8,13 +8,17 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from thorax.errors import DataError
 
-__all__ = ["TIME_FIELDS", "Logbook", "Throughput", "read_log"]
+__all__ = ["TIME_FIELDS", "EventCallback", "Logbook", "Throughput", "read_log"]
+
+EventCallback = Callable[[Mapping[str, Any]], None]
+"""Receives each event of a log after it was written."""
 
 
 class Throughput:
@@ -60,19 +64,20 @@ class Logbook:
         path: The file.
         keep: Number of events to keep. Later ones are cut off, because a run resumed from a checkpoint writes
             them again. 0 starts a new log.
+        watch: Receives each new event. Whatever it raises ends the run.
 
     Raises:
         DataError: The file has fewer events than `keep`.
     """
 
-    def __init__(self, path: Path, *, keep: int = 0) -> None:
+    def __init__(self, path: Path, *, keep: int = 0, watch: EventCallback | None = None) -> None:
         lines = path.read_bytes().split(b"\n")[:-1] if keep else []
         if len(lines) < keep:
             raise DataError(
                 f"{path} has {len(lines)} events, but the checkpoint beside it was written after {keep}; "
                 "restore the log, or start again in a new folder"
             )
-        self._events = keep
+        self._events, self._watch = keep, watch
         self._file = path.open("ab")
         self._file.truncate(sum(len(line) + 1 for line in lines[:keep]))
 
@@ -83,9 +88,12 @@ class Logbook:
     def write(self, event: str, **fields: Any) -> None:
         """Append an event; a number that is not finite becomes null."""
         entry = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
-        self._file.write(json.dumps(_plain(entry), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        plain = _plain(entry)
+        self._file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self._file.flush()
         self._events += 1
+        if self._watch is not None:
+            self._watch(plain)
 
     def secure(self) -> int:
         """Flush the log to disk, so that it survives a power failure, and return the number of events."""

@@ -16,7 +16,7 @@ from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
 from thorax.training.compute import deterministic, pick_compute
 from thorax.training.finalize import Finalization, write_final_bundle
-from thorax.training.logbook import Logbook, read_log
+from thorax.training.logbook import EventCallback, Logbook, read_log
 from thorax.training.plan import plan_run
 from thorax.training.run import Run
 from thorax.training.run_folder import (
@@ -77,7 +77,7 @@ def stop_signal() -> Iterator[StopSignal]:
             signal.signal(number, handler)
 
 
-def train(  # noqa: PLR0913  (a recipe, a store, a folder, and four options)
+def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
     recipe: Recipe,
     store: Store,
     out: Path,
@@ -86,6 +86,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and four options)
     device: str = "auto",
     record_test_curve: bool = False,
     progress: ProgressCallback | None = None,
+    watch: EventCallback | None = None,
 ) -> RunSummary:
     """Train a recipe on the training part of its split; only validation chooses.
 
@@ -103,6 +104,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and four options)
             choice.
         progress: Called after each step; each epoch is a stage. It may raise KeyboardInterrupt to stop the
             run.
+        watch: Called with each event of the log, among them one per epoch with its validation metrics. It
+            cannot change the run; what it raises ends the run there and reaches the caller.
 
     Raises:
         RecipeError: The recipe does not fit the data, the backbone or the device.
@@ -130,7 +133,11 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and four options)
         with (
             deterministic(training.determinism, threads=compute.threads),
             closing(
-                Logbook(out / LOG, keep=folder.checkpoint.state.events if folder.checkpoint else 0)
+                Logbook(
+                    out / LOG,
+                    keep=folder.checkpoint.state.events if folder.checkpoint else 0,
+                    watch=watch,
+                )
             ) as log,
             stop_signal() as stop,
         ):
