@@ -33,7 +33,7 @@ from jaxtyping import Bool, Float64, Int64
 from thorax.evaluation.calibration.measure import measure_calibration
 from thorax.evaluation.classification import LabeledPredictions
 from thorax.evaluation.compare import compare
-from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.statistics.delong import auc_contrast, auc_covariance, auc_interval
 from thorax.evaluation.statistics.intervals import (
     Interval,

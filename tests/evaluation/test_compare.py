@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare, holm
-from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.statistics.delong import auc_contrast, auc_covariance, auc_interval
 from thorax.evaluation.statistics.intervals import (
     mean_patients,

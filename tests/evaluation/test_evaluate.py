@@ -8,7 +8,7 @@ from thorax.evaluation.calibration.measure import measure_calibration
 from thorax.evaluation.classification import LabeledPredictions, binarize
 from thorax.evaluation.evaluate import Context, EvaluationPlan, evaluate
 from thorax.evaluation.inputs.radiologists import read_radiologist_labels
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence, predictive_values
 from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.thresholds import ThresholdSet

@@ -7,7 +7,7 @@ from thorax.errors import BundleError
 from thorax.exporting.onnx import MemberGraph, line_weights, onnx_bytes
 from thorax.inference.torch_engine import view_logits
 from thorax.models import build_classifier
-from thorax.models.views import View, apply_view, views
+from thorax.models.test_time_views import View, apply_view, views
 from thorax.recipe.sections import Model, TestTime
 
 TINY = {

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from thorax.evaluation.evaluate import Context, EvaluationPlan, evaluate
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.findings import NO_FINDING, find_finding
 from thorax.prediction import ModelIdentity
 

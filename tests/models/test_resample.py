@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from thorax.models.views import shrink_factor, to_input, warp
+from thorax.models.test_time_views import shrink_factor, to_input, warp
 
 
 def pixels_of(*shape, seed=0):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from thorax.models.views import View, apply_view, to_input, views
+from thorax.models.test_time_views import View, apply_view, to_input, views
 from thorax.recipe.schema import TestTime
 
 

@@ -12,13 +12,12 @@ from PIL import Image
 
 from tests.helpers.assessments import ASSESSMENT, CONTEXT, HOSTILE, assessment_of, shown_text
 from thorax.errors import RecipeError
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.explain.overlay import overlay
 from thorax.findings import NIH14, Finding
 from thorax.reporting.gallery import MapSource, draw_gallery, pick_examples
-from thorax.reporting.html import render_html
-from thorax.reporting.report import write_report
+from thorax.reporting.report import render_html, write_report
 
 
 def cohort_of(findings, images=60):

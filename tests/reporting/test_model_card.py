@@ -9,10 +9,10 @@ from thorax.bundle import Manifest, Member, write_bundle
 from thorax.findings import find_finding
 from thorax.image_set import ImageSet
 from thorax.recipe.sections import Model, Preparation
-from thorax.reporting.html import render_html
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.model_card import render_card
+from thorax.reporting.report import render_html
 from thorax.reporting.summary import decision_rows, summary_rows
 
 FINDINGS = tuple(find_finding(name) for name in ("Effusion", "Infiltration", "Pleural_Thickening", "Edema"))

@@ -25,10 +25,9 @@ from thorax.evaluation.thresholds import TUNED_MARK, ThresholdSet
 from thorax.findings import NIH14, NO_FINDING, Finding
 from thorax.image_set import ImageSet
 from thorax.prediction import ModelIdentity
-from thorax.reporting.html import render_html
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
-from thorax.reporting.report import write_report
+from thorax.reporting.report import render_html, write_report
 from thorax.reporting.summary import (
     ACCURACY_HEADER,
     DECISIONS_HEADER,

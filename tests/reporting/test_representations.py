@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.assessments import CONTEXT, EDEMA, HERNIA, HOSTILE, assessment_of
 from tests.helpers.html import tags_of, text_of
 from thorax.evaluation.compare import compare
-from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.findings import Finding, find_finding
 from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis

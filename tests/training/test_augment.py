@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from thorax.models.views import shrink_factor, to_input, warp
+from thorax.models.test_time_views import shrink_factor, to_input, warp
 from thorax.randomness import uniform
 from thorax.recipe.schema import Augment
 from thorax.training.augment import (

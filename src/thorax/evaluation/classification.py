@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float64, Int8, Int64
 
 from thorax.arrays import NOT_LABELED, Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.labeled import check_shapes
+from thorax.evaluation.labeled_images import check_shapes
 from thorax.evaluation.statistics.intervals import (
     Interval,
     effective_patients,

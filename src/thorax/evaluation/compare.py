@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from thorax.errors import DataError
-from thorax.evaluation.labeled import LabeledImages, ScoredImages, aligned_scores
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, aligned_scores
 from thorax.evaluation.statistics.delong import AucContrast, AucCovariance, auc_contrast, auc_covariance
 from thorax.evaluation.statistics.intervals import (
     Interval,

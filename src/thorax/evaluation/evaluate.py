@@ -16,7 +16,7 @@ from thorax.evaluation.inputs.radiologists import (
     RadiologistReference,
     against_radiologists,
 )
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.prevalence import (
     LabelShift,
     PredictiveValues,
@@ -24,7 +24,12 @@ from thorax.evaluation.prevalence import (
     estimate_prevalence,
     predictive_values_at,
 )
-from thorax.evaluation.published import PNEUMONIA_F1, ComparableResults, PublishedF1, comparable_results
+from thorax.evaluation.published_results import (
+    PNEUMONIA_F1,
+    ComparableResults,
+    PublishedF1,
+    comparable_results,
+)
 from thorax.evaluation.subgroups import (
     Subgroup,
     age_axis,

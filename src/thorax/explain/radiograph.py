@@ -9,8 +9,8 @@ import numpy as np
 from thorax.arrays import Attribution
 from thorax.boxes import Box
 from thorax.evaluation.localization.regions import box_around, highest_pixels, region
+from thorax.explain.explainers import Explainer, Method
 from thorax.explain.geometry import box_on_radiograph, map_on_radiograph
-from thorax.explain.methods import Explainer, Method
 from thorax.explain.overlay import Panel
 from thorax.findings import Finding, Findings
 from thorax.imaging import prepare

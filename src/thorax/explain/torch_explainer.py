@@ -19,8 +19,8 @@ from thorax.explain.attributions import (
     smooth_grad,
 )
 from thorax.explain.cam import MapsTensor, eigen_cam, enlarge_maps, exact_cam, gradient_cam
+from thorax.explain.explainers import Maps, Method, refuse_unknown
 from thorax.explain.faithfulness import CELLS, Faithfulness, faithfulness
-from thorax.explain.methods import Maps, Method, refuse_unknown
 from thorax.findings import Finding, Findings
 from thorax.inference.torch_engine import load_member
 from thorax.models import Classifier, pick_device, to_input

@@ -20,7 +20,7 @@ from thorax.inference.exported_engines import CAM, LOGITS, PIXELS, import_openvi
 from thorax.models import Classifier
 from thorax.models.heads import feature_map
 from thorax.models.tensors import PixelsTensor
-from thorax.models.views import View, apply_view, views
+from thorax.models.test_time_views import View, apply_view, views
 from thorax.recipe.sections import TestTime
 
 __all__ = [

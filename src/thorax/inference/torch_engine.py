@@ -13,7 +13,7 @@ from thorax.errors import BundleError, RecipeError
 from thorax.inference.predictor import ViewLogits
 from thorax.models import Classifier, build_classifier, load_weights, pick_device
 from thorax.models.tensors import Images, PixelsTensor, full_float32
-from thorax.models.views import apply_view, views
+from thorax.models.test_time_views import apply_view, views
 from thorax.recipe.schema import TestTime
 
 __all__ = ["TorchEngine", "load_member", "view_logits"]

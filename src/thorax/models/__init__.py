@@ -10,7 +10,7 @@ from thorax.models.classifier import (
 from thorax.models.heads import feature_map
 from thorax.models.receptive_field import measure_feature_grid
 from thorax.models.tensors import pick_device
-from thorax.models.views import to_input, warp
+from thorax.models.test_time_views import to_input, warp
 
 __all__ = [
     "Classifier",

@@ -11,9 +11,9 @@ from jaxtyping import Float64, Int8, UInt8
 from PIL import Image
 
 from thorax.arrays import PixelsBatch, Probabilities, Rows
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.thresholds import ThresholdSet
-from thorax.explain.methods import Maps, Method
+from thorax.explain.explainers import Maps, Method
 from thorax.explain.overlay import overlay
 from thorax.findings import Finding
 

@@ -9,7 +9,7 @@ from thorax.evaluation.evaluate import Context
 from thorax.evaluation.localization.regions import HITS
 from thorax.evaluation.localization.scores import Localization, LocalizationScores, MapFaithfulness, MapScores
 from thorax.evaluation.statistics.intervals import LEVEL
-from thorax.explain.methods import NOT_OF_A_FINDING
+from thorax.explain.explainers import NOT_OF_A_FINDING
 from thorax.reporting.summary import interval_json
 
 __all__ = [

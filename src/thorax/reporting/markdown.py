@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from thorax.evaluation.classification import AVERAGES, RATES
 from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation, RadiologistEvaluation
-from thorax.evaluation.published import PublishedResult
+from thorax.evaluation.published_results import PublishedResult
 from thorax.evaluation.thresholds import TUNED_MARK
-from thorax.reporting.html import AuditLines
 from thorax.reporting.summary import (
+    AuditLines,
     headline,
     markdown_cell,
     markdown_table,

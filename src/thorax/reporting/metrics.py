@@ -17,7 +17,7 @@ from thorax.evaluation.evaluate import (
 )
 from thorax.evaluation.inputs.metrics_json import METRICS_FORMAT
 from thorax.evaluation.prevalence import LabelShift, PredictiveValues, StatedPrevalence
-from thorax.evaluation.published import PublishedF1, PublishedResult
+from thorax.evaluation.published_results import PublishedF1, PublishedResult
 from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import Subgroup, SubgroupFinding

@@ -1,17 +1,148 @@
 """The report of an evaluation: `metrics.json` for programs, `report.html` and `report.md` for people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thorax.atomic_io import write_json, write_text
 from thorax.errors import DataError
+from thorax.evaluation.calibration.measure import CalibrationError
+from thorax.evaluation.classification import AVERAGES, Rate
+from thorax.evaluation.discrimination import FindingDiscrimination
 from thorax.evaluation.evaluate import Context, Evaluation
+from thorax.evaluation.statistics.ranking import PARTIAL_RATE
+from thorax.evaluation.subgroups import FEWEST_PATIENTS
+from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.reporting.figures import (
+    close_axis,
+    interval_axis,
+    precision_recall_svg,
+    reliability_svg,
+    roc_svg,
+)
 from thorax.reporting.gallery import Gallery
-from thorax.reporting.html import AuditLines, render_html
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
+from thorax.reporting.summary import (
+    AuditLines,
+    bare_ends,
+    headline,
+    official_test_share,
+    percent,
+    pneumonia_f1,
+    threshold_text,
+    why_none_published,
+)
 
-__all__ = ["ReportFiles", "refuse_file", "write_report"]
+__all__ = ["ReportFiles", "refuse_file", "render_html", "write_report"]
+
+_SHOWN_RATES: tuple[Rate, ...] = (
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "f1",
+    "accuracy",
+    "all_negative_accuracy",
+)
+
+
+def render_html(
+    evaluation: Evaluation,
+    context: Context,
+    *,
+    audit: AuditLines | None = None,
+    gallery: Gallery | None = None,
+) -> str:
+    """Return the report as one HTML page, which is also well-formed XML and loads no other file.
+
+    Args:
+        evaluation: The numbers.
+        context: Their context.
+        audit: What the audit found; None if there was none.
+        gallery: Examples with maps; None leaves them out.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("thorax.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"tuned_mark": TUNED_MARK, "bare_ends": bare_ends}
+    page = environment.get_template("report.html.j2").render(
+        **_ranking_values(evaluation),
+        **_decision_values(evaluation),
+        **_published_values(evaluation, context),
+        evaluation=evaluation,
+        ranking=evaluation.ranking,
+        calibration=evaluation.calibration,
+        reliability=_reliability(evaluation.calibration),
+        recalibrated=[(how, error, _reliability(error)) for how, error in evaluation.recalibrated],
+        trained_source=next((stated.source for stated in evaluation.trained.values()), ""),
+        fewest_patients=FEWEST_PATIENTS,
+        context=context,
+        audit=audit,
+        gallery=gallery,
+        headline=headline(evaluation.ranking, context),
+        official_share=official_test_share(evaluation.ranking, context),
+        percent=percent,
+        threshold=threshold_text,
+    )
+    return page.rstrip() + "\n"
+
+
+def _reliability(error: CalibrationError) -> Mapping[str, str]:
+    return {
+        finding.finding.name: reliability_svg(finding.curve) for finding in error.findings if finding.curve
+    }
+
+
+def _ranking_values(evaluation: Evaluation) -> Mapping[str, Any]:
+    ranking = evaluation.ranking
+    defined = [result for result in ranking.findings if result.auc.exists]
+    return {
+        "ranked": sorted(defined, key=_falling_auc),
+        "axis": interval_axis([result.auc for result in defined]),
+        "roc": {result.finding.name: roc_svg(result.curves) for result in defined},
+        "precision_recall": {
+            result.finding.name: precision_recall_svg(
+                result.curves, prevalence=result.num_positive / result.num_known
+            )
+            for result in defined
+        },
+        "undefined": [result for result in ranking.findings if not result.auc.exists],
+        "uncertain_intervals": any(result.undefined_resamples > 0 for result in defined),
+        "partial_rate": PARTIAL_RATE,
+    }
+
+
+def _decision_values(evaluation: Evaluation) -> Mapping[str, Any]:
+    return {
+        "shown_rates": _SHOWN_RATES,
+        "averages": sorted(AVERAGES, key=lambda average: average == "macro"),  # the headline average is last
+        "any_predictive": [
+            any(values is not None for values in point.predictive_values) for point in evaluation.points
+        ],
+        "stated_sources": sorted({stated.source for stated in evaluation.stated.values()}),
+    }
+
+
+def _published_values(evaluation: Evaluation, context: Context) -> Mapping[str, Any]:
+    results = evaluation.published.results
+    return {
+        "published": evaluation.published,
+        "published_axis": close_axis([*(result.auc for result in results), evaluation.ranking.macro_auc]),
+        "why_none_published": why_none_published(context),
+        "pneumonia_f1": pneumonia_f1(evaluation),
+    }
+
+
+def _falling_auc(result: FindingDiscrimination) -> tuple[float, str]:
+    return -result.auc.value, result.finding.name
 
 
 @dataclass(frozen=True, slots=True)

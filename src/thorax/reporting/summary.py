@@ -13,6 +13,7 @@ __all__ = [
     "ACCURACY_HEADER",
     "DECISIONS_HEADER",
     "SUMMARY_HEADER",
+    "AuditLines",
     "accuracy_rows",
     "bare_ends",
     "decision_rows",
@@ -32,6 +33,9 @@ __all__ = [
     "threshold_text",
     "why_none_published",
 ]
+
+AuditLines = Sequence[tuple[str, str]]
+"""Severity and text of each problem that an audit found."""
 
 
 def number_json(number: float) -> float | None:

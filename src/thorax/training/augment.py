@@ -18,7 +18,7 @@ from torch import Tensor
 
 from thorax.arrays import Rows
 from thorax.models.tensors import Images, KnownTensor, PixelsTensor, TargetsTensor, Theta
-from thorax.models.views import shrink_factor, to_input, warp
+from thorax.models.test_time_views import shrink_factor, to_input, warp
 from thorax.randomness import uniform
 from thorax.recipe.schema import Augment
 
@@ -46,7 +46,7 @@ class AugmentParams:
     """Augmentation parameters of a batch, one entry per image; drawn on the CPU.
 
     Attributes:
-        theta: Affine map from output to input, as `models.views.warp` takes it.
+        theta: Affine map from output to input, as `models.test_time_views.warp` takes it.
         flip: Whether the result is then mirrored left to right.
         gain: Factor on all pixels, which are then clamped to [0, 1].
         contrast: Factor on the distance from the image's mean.

@@ -9,7 +9,7 @@ from thorax.bundle.files import bundle_folder
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
-from thorax.evaluation.labeled import ScoredImages
+from thorax.evaluation.labeled_images import ScoredImages
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
 from thorax.workflows.predictions import (

@@ -22,7 +22,7 @@ from thorax.evaluation.thresholds import (
     read_threshold_set,
 )
 from thorax.explain import best_method, open_explainer, reading_notes
-from thorax.explain.methods import Explainer, Maps, Method
+from thorax.explain.explainers import Explainer, Maps, Method
 from thorax.findings import Finding, Findings, finding_or_new
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.progress import ProgressCallback

@@ -8,7 +8,7 @@ from typing import Any
 from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import load_bundle
 from thorax.explain import open_explainer, reading_notes
-from thorax.explain.methods import methods_named
+from thorax.explain.explainers import methods_named
 from thorax.explain.overlay import Drawing, picture_kind, write_picture
 from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
 from thorax.findings import Findings, finding_or_new

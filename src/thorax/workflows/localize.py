@@ -15,14 +15,13 @@ from thorax.evaluation.localization.scores import MapFaithfulness
 from thorax.evaluation.localization.scores import localize as measure
 from thorax.evaluation.statistics.intervals import patient_means
 from thorax.explain import open_explainer, open_torch_explainer
+from thorax.explain.explainers import Explainer, Method, methods_named
 from thorax.explain.faithfulness import Faithfulness
-from thorax.explain.methods import Explainer, Method, methods_named
 from thorax.findings import Findings
 from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store import Store
-from thorax.workflows.context import unknown_training
 from thorax.workflows.predictions import (
     BundleLike,
     StoreLike,
@@ -30,7 +29,7 @@ from thorax.workflows.predictions import (
     opened_store,
     split_of,
 )
-from thorax.workflows.results import LocalizationResult
+from thorax.workflows.results import LocalizationResult, unknown_training
 
 if TYPE_CHECKING:
     from thorax.explain.torch_explainer import TorchExplainer

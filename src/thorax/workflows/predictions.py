@@ -22,7 +22,7 @@ from thorax.evaluation.inputs.join import (
     trained_prevalence,
 )
 from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import Finding
 from thorax.image_set import ImageSet
@@ -31,7 +31,7 @@ from thorax.inference.predictor import Predictor
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store import Store, open_store
-from thorax.workflows.context import bundle_warnings, context_of, how_made
+from thorax.workflows.results import bundle_warnings, context_of, how_made
 
 __all__ = [
     "BundleLike",

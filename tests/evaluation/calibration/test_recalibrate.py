@@ -10,7 +10,7 @@ from thorax.evaluation.calibration.fit import (
     fit_recalibrations,
     recalibrate,
 )
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import NIH14
 from thorax.image_set import ImageSet

@@ -16,7 +16,7 @@ from thorax.evaluation.inputs.join import (
     trained_prevalence,
 )
 from thorax.evaluation.inputs.prediction_csv import finding_of_column, read_predictions, usable_predictions
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.findings import NIH14, Finding, find_finding
 
 EDEMA, MASS = find_finding("Edema"), find_finding("Mass")

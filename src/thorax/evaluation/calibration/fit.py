@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float64
 from thorax.arrays import Known, Probabilities, Scores, Targets
 from thorax.calibration import Platt, Temperature, logit, sigmoid
 from thorax.errors import DataError
-from thorax.evaluation.labeled import LabeledImages
+from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.thresholds import TUNED_MARK, is_tuned
 from thorax.findings import Findings
 from thorax.image_set import ImageSet

@@ -21,7 +21,7 @@ from thorax.datasets.splits import (
 )
 from thorax.datasets.table import Patients, SampleTable, read_csv
 from thorax.errors import DataError
-from thorax.evaluation.labeled import LabeledImages, ScoredImages
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import NIH15, Finding, Findings
 from thorax.image_set import ImageSet

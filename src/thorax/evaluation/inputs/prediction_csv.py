@@ -16,7 +16,7 @@ from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_file
 from thorax.calibration import sigmoid
 from thorax.errors import DataError
-from thorax.evaluation.labeled import ScoredImages
+from thorax.evaluation.labeled_images import ScoredImages
 from thorax.findings import Finding, Findings, find_finding
 from thorax.tabular import read_table
 

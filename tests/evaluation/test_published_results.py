@@ -6,7 +6,7 @@ import pytest
 
 from thorax.datasets.splits import NIH_DATASET, REGISTERED
 from thorax.errors import DataError
-from thorax.evaluation.published import (
+from thorax.evaluation.published_results import (
     PNEUMONIA_F1,
     PUBLISHED,
     ComparableResults,
