@@ -156,7 +156,9 @@ def _pneumonia_f1(f1: float, interval: Sequence[float], differs: Sequence[str], 
     return PublishedF1(finding=finding, f1=_interval(f1, interval), differs=tuple(differs), **rest)
 
 
-_TABLES: Final = tomllib.loads(files("thorax.evaluation").joinpath("published_results.toml").read_text("utf-8"))
+_TABLES: Final = tomllib.loads(
+    files("thorax.evaluation").joinpath("published_results.toml").read_text("utf-8")
+)
 
 PUBLISHED: Final = tuple(_result(**table) for table in _TABLES["results"])
 """Every published result whose source is known well enough to print."""
