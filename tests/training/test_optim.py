@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ def test_a_plateau_by_hand():
     spec, state = Plateau(patience=1, factor=0.5), PlateauState()
     scales = []
     for loss in (1.0, 0.9, 0.95, 0.92, 0.91, 0.8, 0.8, 0.8):
-        state = state.after_epoch(spec, loss)
+        state = state.after_epoch(spec, loss, peak=0.1)
         scales.append(state.scale)
     # Lowered after the second epoch that is not better than 0.9, and again after two that only equal 0.8.
     assert scales == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]
@@ -65,7 +66,36 @@ def test_a_plateau_by_hand():
 
 
 def test_other_schedules_have_no_plateau():
-    assert PlateauState().after_epoch(Constant(), 5.0) == PlateauState()
+    assert PlateauState().after_epoch(Constant(), 5.0, peak=0.1) == PlateauState()
+
+
+def losses_near_the_threshold(rng, epochs):
+    """Losses that fall by about 1e-4 of the best, stay, rise, jump, or are not a number."""
+    loss, losses = 1.0, []
+    for _ in range(epochs):
+        change = rng.choice([-2e-4, -1.01e-4, -1e-4, -0.99e-4, -1e-6, 0.0, 1e-3, 0.1])
+        loss *= 1 + change
+        losses.append(float("nan") if rng.random() < 0.01 else loss)
+        loss = min(loss, 2.0)
+    return losses
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3, 5])
+@pytest.mark.parametrize(("peak", "factor"), [(1e-3, 0.1), (5e-5, 0.1), (0.5, 0.5), (3e-3, 0.95)])
+def test_a_plateau_is_torch_s(patience, peak, factor):
+    spec = Plateau(patience=patience, factor=factor)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=peak)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
+    state = PlateauState()
+    lowered = set()
+    for loss in losses_near_the_threshold(np.random.default_rng(patience), 2000):
+        scheduler.step(loss)
+        state = state.after_epoch(spec, loss, peak=peak)
+        assert peak * state.scale == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+        assert (state.best, state.waited) == (scheduler.best, scheduler.num_bad_epochs)
+        lowered.add(state.scale)
+    assert len(lowered) > 3
+    assert peak * state.scale * (1 - factor) <= 1e-8  # where torch stays too
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine
 from thorax.notebook import shortened
 from thorax.training import NonFiniteLoss, TrainingInterrupted, train
+from thorax.training.batches import known_labels
 from thorax.training.logbook import TIME_FIELDS, read_log
+from thorax.training.losses import loss_function, masked_bce
 from thorax.training.plan import plan_run
 from thorax.training.run_folder import lock_run
 from thorax.training.validation import measure
@@ -104,7 +106,7 @@ def test_the_bundle_holds_what_was_selected(learnt, toy_store):
     assert {part: len(ids) for part, ids in bundle.patients.items()} == {"train": 48, "val": 20}
     plan = plan_run(recipe, toy_store)
     logits = Predictor(bundle, TorchEngine(bundle, device="cpu")).logits(toy_store.pixels(plan.val.rows))
-    validation = measure(logits, plan.val.targets, plan.findings)
+    validation = measure(logits, plan.val.targets, plan.findings, loss=masked_bce)
     assert validation.macro_auc == summary.macro_auc
     assert validation.loss == pytest.approx(summary.loss, rel=1e-6)
     assert set(bundle.manifest.operating_points.thresholds) == {"Effusion", "Mass"}
@@ -390,13 +392,71 @@ def test_a_macro_mean_leaves_out_no_finding_and_what_is_undefined():
     findings = (Finding("Effusion"), Finding("Hernia"), Finding("No Finding"))
     targets = np.array([[1, 0, 1], [0, 0, 0], [1, 0, -1], [-2, 0, 0]], np.int8)
     logits = np.array([[2.0, 0.0, 1.0], [1.0, 0.0, 2.0], [0.5, 0.0, 9.0], [9.0, 0.0, 0.0]])
-    found = measure(logits, targets, findings)
+    found = measure(logits, targets, findings, loss=masked_bce)
     assert found.auc[0] == 0.5
     assert math.isnan(found.auc[1])
     assert found.auc[2] == 0.5
     assert found.macro_auc == 0.5
     assert found.score("macro-auc") == 0.5
     assert found.score("loss") == -found.loss
+
+
+def test_logits_that_are_not_finite_are_refused():
+    targets, logits = np.zeros((2, 1), np.int8), np.array([[0.0], [np.inf]])
+    with pytest.raises(DataError, match="1 of 2 validation logits are not finite"):
+        measure(logits, targets, (Finding("Effusion"),), loss=masked_bce)
+
+
+LOSSES = {
+    "bce": {},
+    "weighted-bce": {"max_weight": 2.0},
+    "balanced-bce": {},
+    "focal": {"gamma": 1.5},
+    "asymmetric": {},
+    "auc-margin": {},
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_validation_follows_the_recipe_s_own_loss(kind, toy_store, make_recipe, tmp_path):
+    recipe = make_recipe(
+        loss={"kind": kind, **LOSSES[kind]},
+        schedule={"kind": "plateau", "patience": 0},
+        selection={"metric": "loss"},
+        early_stopping={"metric": "loss", "patience": 1},
+        training={"epochs": 4},
+    )
+    summary = train(recipe, toy_store, tmp_path / "run", device="cpu")
+    start, *_ = events = read_log(tmp_path / "run/log.jsonl")
+    assert start["val_loss"] == kind
+    losses = [event["val_loss"] for event in events if event["event"] == "epoch"]
+    assert summary.selected_epoch == int(np.argmin(losses)) + 1
+    assert summary.loss == pytest.approx(min(losses), rel=1e-12)
+
+    plan = plan_run(recipe, toy_store)
+    present, known = known_labels(torch.from_numpy(plan.train.targets), "ignore")
+    loss = loss_function(
+        recipe.loss,
+        positives=present.sum(dim=0).float(),
+        negatives=(known & ~present).sum(dim=0).float(),
+    )
+    bundle = load_bundle(summary.bundle)
+    logits = torch.from_numpy(
+        Predictor(bundle, TorchEngine(bundle, device="cpu")).logits(toy_store.pixels(plan.val.rows))
+    ).float()
+    present, known = known_labels(torch.from_numpy(plan.val.targets), "ignore")
+    assert summary.loss == pytest.approx(float(loss(logits, present.float(), known)), rel=1e-5)
+
+
+def test_a_run_that_followed_another_loss_is_not_resumed(toy_store, make_recipe, tmp_path):
+    recipe = make_recipe(loss={"kind": "focal"})
+    train(recipe, toy_store, tmp_path / "run", device="cpu")
+    log = tmp_path / "run/log.jsonl"
+    log.write_text(log.read_text().replace('"val_loss": "focal", ', "", 1))
+    with pytest.raises(
+        DataError, match="the loss on validation that the run follows has changed \\(None when"
+    ):
+        train(recipe, toy_store, tmp_path / "run", device="cpu", resume=True)
 
 
 def test_a_summary_shows_its_learning_curves(learnt, tmp_path):

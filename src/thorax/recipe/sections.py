@@ -279,7 +279,11 @@ class WarmRestarts(_Schedule):
 
 
 class Plateau(_Schedule):
-    """Multiply the rate by `factor` after more than `patience` epochs without a better validation loss."""
+    """Multiply the rate by `factor` after more than `patience` epochs without a better validation loss.
+
+    The loss is the recipe's own. As in torch's ReduceLROnPlateau, it is better if it falls by more than 1e-4
+    of the best so far, and the rate stays where it would fall by at most 1e-8.
+    """
 
     kind: Literal["plateau"] = "plateau"
     patience: int = Field(1, ge=0)

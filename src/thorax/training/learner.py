@@ -116,12 +116,19 @@ def _cycles(first: int, factor: int) -> Iterator[int]:
         length *= factor
 
 
+_PLATEAU_THRESHOLD = 1e-4
+"""Relative decrease of the loss above which it counts as better: torch's default."""
+
+_SMALLEST_CHANGE = 1e-8
+"""A learning rate that would fall by no more than this stays as it is: torch's default."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlateauState:
     """The state of a plateau schedule. Checkpoints store the fields under these names.
 
     Attributes:
-        best: Lowest validation loss so far.
+        best: The lowest validation loss that counted as an improvement.
         waited: Epochs since it was reached, or since the learning rate was last lowered.
         scale: Factor on the learning rate.
     """
@@ -130,15 +137,25 @@ class PlateauState:
     waited: int = 0
     scale: float = 1.0
 
-    def after_epoch(self, spec: Schedule, loss: float) -> "PlateauState":
-        """Return the state after an epoch with this validation loss; only a plateau schedule changes it."""
+    def after_epoch(self, spec: Schedule, loss: float, *, peak: float) -> "PlateauState":
+        """Return the state after an epoch, as torch's ReduceLROnPlateau decides it.
+
+        Only a plateau schedule changes the state.
+
+        Args:
+            spec: The recipe's schedule.
+            loss: The validation loss of the epoch.
+            peak: Learning rate at scale 1.
+        """
         if not isinstance(spec, Plateau):
             return self
-        if loss < self.best:
+        if loss < self.best * (1 - _PLATEAU_THRESHOLD):
             return PlateauState(loss, 0, self.scale)
         if self.waited < spec.patience:
             return PlateauState(self.best, self.waited + 1, self.scale)
-        return PlateauState(self.best, 0, self.scale * spec.factor)
+        lowered = self.scale * spec.factor
+        changes = peak * (self.scale - lowered) > _SMALLEST_CHANGE
+        return PlateauState(self.best, 0, lowered if changes else self.scale)
 
 
 Counts = Float64[np.ndarray, " finding"]

@@ -29,7 +29,6 @@ from thorax.training.run_folder import (
     open_run,
 )
 from thorax.training.selection_bias import read_selection_bias
-from thorax.training.validation import measure
 
 __all__ = ["StopSignal", "TrainingInterrupted", "stop_signal", "train"]
 
@@ -179,7 +178,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
             logits = run.pipeline_logits()
             final = Finalization(weights, epoch=epoch, logits=logits)
             temperature, refused = write_final_bundle(out / "bundle", recipe, store, plan, final=final)
-            validation = measure(logits, plan.val.targets, plan.findings)
+            validation = run.measure(logits)
             summary = RunSummary(
                 folder=out,
                 bundle=out / "bundle",

@@ -1,9 +1,9 @@
 """Losses: logits, targets and a mask of known labels to a scalar.
 
 Targets lie in [0, 1]: a mixed image has fractions, which count partly as a positive and partly as a negative.
-Everything is computed in float32, whatever the arithmetic of the net, and from log-probabilities, so that
-loss and gradient stay finite if a probability rounds to 0 or 1. Unknown labels never contribute, whatever the
-logit; if no label is known, the loss and its gradient are 0.
+Everything is computed from log-probabilities, so that loss and gradient stay finite if a probability rounds
+to 0 or 1, and in float32, whatever the arithmetic of the net, or in float64 for logits of float64. Unknown
+labels never contribute, whatever the logit; if no label is known, the loss and its gradient are 0.
 """
 
 import math
@@ -172,8 +172,9 @@ def loss_function(spec: Loss, *, positives: PerFinding, negatives: PerFinding) -
 
 
 def _only_known(logits: Logits, targets: TargetsTensor, known: KnownTensor) -> tuple[PerLabel, PerLabel]:
-    """Convert to float32, with 0 for unknown labels: a NaN would reach the gradient as NaN * 0."""
-    return torch.where(known, logits.float(), 0.0), torch.where(known, targets.float(), 0.0)
+    """Convert to float32 or float64, with 0 for unknown labels: a NaN would reach the gradient as NaN * 0."""
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    return torch.where(known, logits.to(exact), 0.0), torch.where(known, targets.to(exact), 0.0)
 
 
 def _cross_entropies(logits: PerLabel) -> tuple[PerLabel, PerLabel]:

@@ -28,6 +28,7 @@ from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
 from thorax.training.compute import ComputeConfig, compiled
 from thorax.training.learner import Learner, NonFiniteLoss, learning_rate
 from thorax.training.logbook import Logbook, Throughput
+from thorax.training.losses import loss_function
 from thorax.training.plan import TrainingPlan
 from thorax.training.selection_bias import TEST_CURVE
 from thorax.training.validation import PLAIN, ValidationMetrics, measure, predict_logits
@@ -76,10 +77,13 @@ class Run:
             if part is not None
         }
         present, known = known_labels(torch.from_numpy(plan.train.targets), recipe.data.uncertain)
+        positives, negatives = present.sum(dim=0), (known & ~present).sum(dim=0)
+        # Of validation, on the CPU, with the weights of the training rows.
+        self._loss = loss_function(recipe.loss, positives=positives.float(), negatives=negatives.float())
         self.learner = Learner(
             recipe,
-            positives=present.sum(dim=0).double().numpy(),
-            negatives=(known & ~present).sum(dim=0).double().numpy(),
+            positives=positives.double().numpy(),
+            negatives=negatives.double().numpy(),
             steps=plan.steps,
             compute=compute,
             pretrained=checkpoint is None,
@@ -171,7 +175,7 @@ class Run:
         """
         self._refuse_bad_loss()
         logits = self._logits("val", self.learner.weights(), check)
-        validation = measure(logits, self._plan.val.targets, self._plan.findings)
+        validation = self.measure(logits)
         lr = self._learning_rate(self.steps_done - 1)
         # Before the epoch is closed, so that a run stopped here measures it again.
         test_macro_auc = self._test_macro_auc(check)
@@ -195,7 +199,7 @@ class Run:
         if test is None:
             return None
         logits = self._logits("test", self.learner.weights(), check)
-        return measure(logits, test.targets, self._plan.findings).macro_auc
+        return measure(logits, test.targets, self._plan.findings, loss=self._loss).macro_auc
 
     def save_if_due(self, *, epoch_ended: bool = False) -> None:
         """Write a checkpoint if one is due."""
@@ -224,6 +228,10 @@ class Run:
         """Return the validation logits with the chosen weights, as the bundle will compute them."""
         self._eval_net.load_state_dict(self.learner.classifier.state_dict())
         return self._predict("val", lambda: None, self._recipe.test_time)
+
+    def measure(self, logits: Float64[np.ndarray, "n k"]) -> ValidationMetrics:
+        """Return the loss and the AUCs of logits of the validation images."""
+        return measure(logits, self._plan.val.targets, self._plan.findings, loss=self._loss)
 
     def _logits(
         self, part: str, weights: Mapping[str, Tensor], check: Callable[[], None]
@@ -304,7 +312,9 @@ class Run:
         state, stopping = self.state, self._recipe.early_stopping
         epoch = state.epoch + 1
         changes: dict[str, Any] = {
-            "plateau": state.plateau.after_epoch(self._recipe.schedule, validation.loss)
+            "plateau": state.plateau.after_epoch(
+                self._recipe.schedule, validation.loss, peak=self._recipe.optim.lr
+            )
         }
         score = validation.score(self._recipe.selection.metric)
         if self._recipe.selection.checkpoint == "best" and (state.best is None or score > state.best):

@@ -50,7 +50,7 @@ class RunSummary:
         stopped_early: Whether early stopping ended the run.
         selected_epoch: The epoch of the bundle's weights, counted from 1.
         macro_auc: Mean AUC of these weights on validation; None if no finding has an AUC there.
-        loss: Loss of these weights on validation, in nats, before calibration.
+        loss: The recipe's loss of these weights on the certain labels of validation, before calibration.
         temperature: The fitted temperature.
         notices: Notices to the user, one sentence each.
         premium: How optimistic selection on the test part would have been, if recorded.
@@ -131,6 +131,9 @@ def identity(recipe: Recipe, store: Store, plan: TrainingPlan, compute: ComputeC
         "started_from": plan.origin.sha256 if plan.origin else None,
         "test_curve": plan.test is not None,
     }
+    if recipe.loss.kind != "bce" or recipe.schedule.kind == "plateau":
+        # Runs of these recipes were once steered by cross-entropy, or by improvements of any size.
+        same["val_loss"] = recipe.loss.kind
     if recipe.training.determinism == "exact":
         same |= {
             "device": compute.name,
@@ -147,6 +150,7 @@ def describe_start(
     """Return the fields of the log's first event."""
     return {
         "recipe": recipe.name,
+        "val_loss": recipe.loss.kind,
         **same,
         "split": plan.trained_on.split,
         "train_images": len(plan.train),
@@ -233,6 +237,7 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any])
         "train_images_sha256": "the list of training images",
         "val_images_sha256": "the list of validation images",
         "started_from": "the bundle with the first weights",
+        "val_loss": "the loss on validation that the run follows",
         "test_curve": "whether the test curve is recorded (`record_test_curve`)",
         "device": "the kind of device",
         "torch": "the version of torch",

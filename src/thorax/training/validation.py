@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from thorax.arrays import Known, Targets
-from thorax.evaluation.calibration.fit import negative_log_likelihood
+from thorax.errors import DataError
 from thorax.evaluation.statistics.ranking import auroc_score
 from thorax.findings import NO_FINDING, Findings
 from thorax.inference.predictor import mean_logit
@@ -16,6 +17,7 @@ from thorax.inference.torch_engine import view_logits
 from thorax.models.tensors import Images
 from thorax.recipe.schema import TestTime
 from thorax.training.batches import PartPixels
+from thorax.training.losses import LossFunction
 
 __all__ = ["PLAIN", "ValidationMetrics", "macro_findings", "measure", "predict_logits"]
 
@@ -28,7 +30,7 @@ class ValidationMetrics:
     """The performance of an epoch on validation data.
 
     Attributes:
-        loss: Mean binary cross-entropy over the known labels, in nats.
+        loss: The recipe's loss of all images together.
         auc: Area under the ROC curve of each finding, in order; NaN if undefined.
         macro_auc: Mean over the findings with an AUC, without No Finding; NaN if there are none.
     """
@@ -77,17 +79,30 @@ def macro_findings(targets: Targets, findings: Findings) -> list[bool]:
     ]
 
 
-def measure(logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Findings) -> ValidationMetrics:
+def measure(
+    logits: Float64[np.ndarray, "n k"], targets: Targets, findings: Findings, *, loss: LossFunction
+) -> ValidationMetrics:
     """Compare logits with the certain labels; uncertain ones are ignored.
+
+    Args:
+        logits: Before the sigmoid.
+        targets: Labels of the same images.
+        findings: The findings of the columns.
+        loss: The recipe's loss, on the CPU. It is computed in float64, of all images as one batch.
 
     Raises:
         DataError: A logit is not finite.
     """
+    if not np.isfinite(logits).all():
+        raise DataError(
+            f"{int(np.sum(~np.isfinite(logits)))} of {logits.size} validation logits are not finite; "
+            "look for the step at which training diverged"
+        )
     known: Known = targets >= 0
-    loss = negative_log_likelihood(targets, known, logits)
     auc = tuple(
         auroc_score(target[is_known] == 1, logit[is_known])
         for target, is_known, logit in zip(targets.T, known.T, logits.T, strict=True)
     )
     counted = [a for a, included in zip(auc, macro_findings(targets, findings), strict=True) if included]
-    return ValidationMetrics(loss, auc, float(np.mean(counted)) if counted else float("nan"))
+    value = loss(torch.from_numpy(logits), torch.from_numpy(targets).double(), torch.from_numpy(known))
+    return ValidationMetrics(float(value), auc, float(np.mean(counted)) if counted else float("nan"))
