@@ -17,7 +17,7 @@ import torch
 
 from thorax.explain.torch_explainer import explain
 from thorax.models import Classifier, build_classifier, pick_device
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 BACKBONES = {
     "densenet121": 224,
@@ -89,7 +89,7 @@ def main() -> None:
     for backbone in arguments.backbone:
         size = BACKBONES[backbone]
         torch.manual_seed(0)
-        classifier = build_classifier(Model(backbone=backbone, input_size=size), NUM_FINDINGS).to(device)
+        classifier = build_classifier(Network(backbone=backbone, input_size=size), NUM_FINDINGS).to(device)
         image = torch.rand(1, 1, size, size, device=device)
         found = seconds_by_round(moves_of(classifier.eval(), image), device, arguments.rounds)
         forward, pair = (1000 * statistics.median(found[name]) for name in ("forward", "pair"))

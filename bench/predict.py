@@ -43,7 +43,7 @@ from thorax.imaging import prepare, read_radiograph
 from thorax.inference.engines import open_engine, open_predictor
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.models.backbones import timm
-from thorax.recipe.sections import Model, Preparation
+from thorax.recipe.sections import Network, Preparation
 
 PAUSE = 0.05
 ENGINES = ("onnx", "onnx-int8", "openvino", "openvino-int8")
@@ -62,7 +62,7 @@ with torch.inference_mode():
 
 
 def random_bundle(folder: Path, images: list[Path]) -> Bundle:
-    model = Model(backbone="densenet121", input_size=224)
+    model = Network(backbone="densenet121", input_size=224)
     torch.manual_seed(0)
     classifier = build_classifier(model, len(NIH14))
     nothing = ImageSet(

@@ -20,7 +20,7 @@ from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
 from thorax.evaluation.inputs.metrics_json import read_metrics
 from thorax.image_set import ImageSet
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Network, Preparation
 
 TRAIN, VAL, TEST = (f"{number:08d}_000.png" for number in (1, 2, 3))
 
@@ -50,7 +50,7 @@ def bundle(tmp_path, split, *, selected="val", calibrated=None, thresholds=None,
         versions={},
     )
     member = Member(
-        weights="weights.safetensors", sha256="", model=Model(backbone="resnet18"), findings=("Mass",),
+        weights="weights.safetensors", sha256="", model=Network(backbone="resnet18"), findings=("Mass",),
         exact_cam=True, provenance=imported if provenance.get("imported") else trained,
     )  # fmt: skip
     calibration = Temperature(temperature=1.5, fitted_on=calibrated or reference("val"))

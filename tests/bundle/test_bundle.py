@@ -22,7 +22,7 @@ from thorax.bundle.manifest import ExportedFile, ExportedNet, Parity
 from thorax.calibration import Platt, Temperature
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.image_set import ImageSet
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Network, Preparation
 
 
 def reference(part: str) -> ImageSet:
@@ -42,7 +42,7 @@ def trained() -> Trained:
 
 def member(**changes) -> Member:
     values = {
-        "weights": "weights.safetensors", "sha256": "", "model": Model(backbone="resnet18"),
+        "weights": "weights.safetensors", "sha256": "", "model": Network(backbone="resnet18"),
         "findings": ("Mass", "Nodule"), "exact_cam": True, "provenance": trained(),
     }  # fmt: skip
     return Member(**{**values, **changes})

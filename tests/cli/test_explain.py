@@ -20,11 +20,11 @@ from thorax.errors import BundleError, DataError, RecipeError
 from thorax.exporting import export_float32
 from thorax.image_set import ImageSet
 from thorax.models import build_classifier, weights_as_bytes
-from thorax.recipe.schema import Head, Model, Preparation
+from thorax.recipe.schema import Head, Network, Preparation
 from thorax.store import build_store, open_store
 
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule")
-MODEL = Model(
+MODEL = Network(
     backbone="densenet121", arguments={"growth_rate": 8, "block_config": (1, 1, 1, 1)}, input_size=64
 )
 

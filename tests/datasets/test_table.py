@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from thorax.datasets.sources import read_folder
-from thorax.datasets.table import read_table, write_table
+from thorax.datasets.table import read_sample_table, write_table
 from thorax.errors import DataError
 from thorax.findings import find_finding
 
@@ -18,7 +18,7 @@ def table(tmp_path):
 
 def test_a_table_is_read_as_it_was_written(tmp_path, table):
     write_table(table, tmp_path / "table.parquet")
-    again = read_table(tmp_path / "table.parquet")
+    again = read_sample_table(tmp_path / "table.parquet")
     assert again.findings == table.findings
     pd.testing.assert_frame_equal(again.frame, table.frame, check_dtype=False, check_like=True)
 
@@ -32,10 +32,10 @@ def test_a_finding_without_a_column_is_named(table):
 def test_files_that_are_no_sample_table_are_named(tmp_path):
     path = tmp_path / "table.parquet"
     with pytest.raises(DataError, match=r"table\.parquet cannot be read as a sample table"):
-        read_table(path)
+        read_sample_table(path)
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(DataError, match=r"table\.parquet cannot be read as a sample table"):
-        read_table(path)
+        read_sample_table(path)
     pq.write_table(pa.table({"image": ["a.png"], "Mass": pa.array([1], pa.int8())}), path)
     with pytest.raises(DataError, match=r"table\.parquet has no column 'path', so it is not a sample table"):
-        read_table(path)
+        read_sample_table(path)

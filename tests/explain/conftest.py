@@ -10,7 +10,7 @@ from thorax.datasets.nih import read_nih
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.splits import registered_sha256
 from thorax.models import weights_as_bytes
-from thorax.recipe.schema import Head, Model, Preparation
+from thorax.recipe.schema import Head, Network, Preparation
 from thorax.store import Store, build_store, open_store
 
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule")
@@ -56,7 +56,7 @@ def make_bundle(folder: Path, *backbones: str, head=None, seen=(), places=(), **
                 {
                     "weights": name,
                     "sha256": "",
-                    "model": Model(backbone=backbone, **settings),
+                    "model": Network(backbone=backbone, **settings),
                     # Each member has its own order.
                     "findings": FINDINGS if number == 0 else FINDINGS[::-1],
                     "exact_cam": classifier.exact_cam,

@@ -14,7 +14,7 @@ from thorax.explain import METHODS, NOT_OF_A_FINDING
 from thorax.explain.torch_explainer import explain
 from thorax.findings import NIH14
 from thorax.models import build_classifier
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 OF_A_FINDING = [method for method in METHODS if method not in NOT_OF_A_FINDING]
 QUICK = [method for method in METHODS if method not in {"occlusion", "rise"}]
@@ -150,7 +150,7 @@ def spotted(count, seed):
 def spot_net():
     """A net that knows bright spots (output 0) from dark ones (output 1)."""
     torch.manual_seed(0)
-    model = Model(backbone="resnet10t", input_size=64, arguments={"channels": (8, 8, 8, 8)})
+    model = Network(backbone="resnet10t", input_size=64, arguments={"channels": (8, 8, 8, 8)})
     classifier = build_classifier(model, 2)
     classifier.backbone, classifier.head = Spots(), nn.Linear(16, 2)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=0.01)

@@ -16,13 +16,13 @@ from thorax.datasets.splits import build_split, registered_sha256
 from thorax.findings import parse_findings
 from thorax.inference.ensemble import validation_part
 from thorax.models import build_classifier, to_input, weights_as_bytes
-from thorax.recipe.sections import Model, Preparation, TestTime
+from thorax.recipe.sections import Network, Preparation, TestTime
 from thorax.store import build_store, open_store
 
 PARTS = ["train"] * 40 + ["val"] * 260 + ["test"] * 8
 NAMES = ("Effusion", "Mass", "Hernia")
 PLAIN = TestTime()
-MODEL = Model(backbone="resnet10t", arguments={"channels": (8, 16, 16, 16)}, input_size=32)
+MODEL = Network(backbone="resnet10t", arguments={"channels": (8, 16, 16, 16)}, input_size=32)
 
 
 @pytest.fixture(scope="session", autouse=True)

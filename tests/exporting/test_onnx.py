@@ -8,7 +8,7 @@ from thorax.exporting.onnx import MemberGraph, line_weights, onnx_bytes
 from thorax.inference.torch_engine import view_logits
 from thorax.models import build_classifier
 from thorax.models.test_time_views import View, apply_view, views
-from thorax.recipe.sections import Model, TestTime
+from thorax.recipe.sections import Network, TestTime
 
 TINY = {
     "resnet10t": {"arguments": {"channels": (8, 16, 16, 16)}},
@@ -27,7 +27,7 @@ MANY_VIEWS = TestTime(flip=True, five_crops=True, scales=(1.0, 0.9))
 
 def build(backbone="resnet10t", side=80, test_time=PLAIN, **settings):
     torch.manual_seed(0)
-    model = Model(backbone=backbone, **{"input_size": 64, **TINY[backbone], **settings})
+    model = Network(backbone=backbone, **{"input_size": 64, **TINY[backbone], **settings})
     classifier = build_classifier(model, 3).eval()
     return MemberGraph(classifier, side=side, input_size=model.input_size, test_time=test_time)
 

@@ -5,9 +5,9 @@ import numpy as np
 from thorax.bundle import Manifest, Member, write_bundle
 from thorax.image_set import ImageSet
 from thorax.models import weights_as_bytes
-from thorax.recipe.sections import Model, Preparation
+from thorax.recipe.sections import Network, Preparation
 
-MODEL = Model(backbone="resnet10t", arguments={"channels": (8, 16, 16, 16)}, input_size=64)
+MODEL = Network(backbone="resnet10t", arguments={"channels": (8, 16, 16, 16)}, input_size=64)
 NAMES = ("Mass", "Nodule", "Edema")
 REFERENCE = ImageSet(
     dataset="toy", split="toy", part="val", sha256="", images_sha256="", num_images=4, num_patients=4

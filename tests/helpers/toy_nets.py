@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from thorax.models import Classifier, build_classifier
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 FAMILIES = {
     "resnet10t": {"arguments": {"channels": (8, 16, 16, 16)}},
@@ -22,7 +22,7 @@ FAMILIES = {
 def build(backbone="resnet10t", findings=3, seed=0, **settings) -> Classifier:
     """Return an untrained net in training mode, as `build_classifier` leaves it."""
     torch.manual_seed(seed)
-    model = Model(backbone=backbone, **{"input_size": 64, **FAMILIES.get(backbone, {}), **settings})
+    model = Network(backbone=backbone, **{"input_size": 64, **FAMILIES.get(backbone, {}), **settings})
     return build_classifier(model, findings)
 
 

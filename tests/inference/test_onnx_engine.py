@@ -23,7 +23,7 @@ from thorax.inference.exported_engines import OnnxEngine
 from thorax.inference.predictor import Engine, Failure
 from thorax.inference.torch_engine import TorchEngine
 from thorax.models import build_classifier, to_input
-from thorax.recipe.sections import Model, Preparation
+from thorax.recipe.sections import Network, Preparation
 
 
 def test_the_numbers_are_those_of_torch_whatever_the_batch(bundle):
@@ -153,7 +153,7 @@ open_engine(load_bundle(Path(sys.argv[1])), device="cpu")
     assert "needs torch here, but torch is not installed" in done.stderr
 
 
-SMALL_DENSENET = Model(
+SMALL_DENSENET = Network(
     backbone="densenet121", arguments={"growth_rate": 8, "block_config": (2, 2, 2, 2)}, input_size=64
 )
 

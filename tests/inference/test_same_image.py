@@ -22,10 +22,10 @@ from thorax.inference.torch_engine import TorchEngine
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.prediction import Prediction
 from thorax.radiograph import Origin, Radiograph, ViewPosition
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Network, Preparation
 from thorax.store import Store, build_store, open_store
 
-MODEL = Model(backbone="resnet10t", arguments={"channels": (8, 8, 16, 16)}, input_size=64)
+MODEL = Network(backbone="resnet10t", arguments={"channels": (8, 8, 16, 16)}, input_size=64)
 
 
 def part() -> dict[str, object]:

@@ -7,13 +7,13 @@ from thorax.errors import BundleError, RecipeError
 from thorax.models import build_classifier
 from thorax.models.backbones import build_backbone, timm
 from thorax.models.classifier import weights_as_bytes
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Network, Preparation
 
 ARGUMENTS = {"channels": (8, 16, 16, 16)}
 
 
 def backbone(**settings):
-    return build_backbone(Model(**{"backbone": "resnet10t", "input_size": 64, **settings}))
+    return build_backbone(Network(**{"backbone": "resnet10t", "input_size": 64, **settings}))
 
 
 def test_timm_is_there_whatever_torchvision_is():
@@ -115,7 +115,7 @@ def test_a_file_that_does_not_match_is_refused_with_the_keys(change, text, tmp_p
     assert "does not fit backbone resnet10t" in str(raised.value)
 
 
-TINY = Model(backbone="resnet10t", arguments=ARGUMENTS, input_size=64)
+TINY = Network(backbone="resnet10t", arguments=ARGUMENTS, input_size=64)
 
 
 def bundle_of(folder, *models):
@@ -148,7 +148,7 @@ def bundle_of(folder, *models):
 @pytest.mark.parametrize("head", [{}, {"hidden": (5,)}, {"pool": "attention"}])
 def test_the_backbone_of_a_bundle_is_taken_whatever_its_head(head, tmp_path):
     (source,) = bundle_of(tmp_path / "run" / "bundle", TINY.model_copy(update={"head": TINY.head}))
-    target = Model(**TINY.model_dump() | {"head": head, "weights": f"bundle:{tmp_path / 'run'}"})
+    target = Network(**TINY.model_dump() | {"head": head, "weights": f"bundle:{tmp_path / 'run'}"})
     found = build_classifier(target, 3).backbone.state_dict()
     expected = source.backbone.state_dict()
     assert found.keys() == expected.keys()
@@ -180,7 +180,7 @@ def test_a_bundle_of_another_net_is_refused(changes, text, tmp_path):
 
 
 def test_a_normalisation_may_be_written_once_for_all_channels(tmp_path):
-    bundle_of(tmp_path / "b", Model(**TINY.model_dump() | {"channels": 3}))
+    bundle_of(tmp_path / "b", Network(**TINY.model_dump() | {"channels": 3}))
     threefold = {"channels": 3, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     backbone(**TINY.model_dump() | {"weights": f"bundle:{tmp_path / 'b'}"} | threefold)
 

@@ -3,7 +3,7 @@ import torch
 
 from thorax.errors import RecipeError
 from thorax.models import build_classifier, feature_map
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 TINY = {
     "resnet10t": {"arguments": {"channels": (8, 16, 16, 16)}},
@@ -21,7 +21,7 @@ EXACT = {"resnet10t", "densenet121", "test_efficientnet", "swin_tiny_patch4_wind
 
 def build(backbone="resnet10t", findings=3, seed=0, **settings):
     torch.manual_seed(seed)
-    model = Model(backbone=backbone, **{"input_size": 64, **TINY.get(backbone, {}), **settings})
+    model = Network(backbone=backbone, **{"input_size": 64, **TINY.get(backbone, {}), **settings})
     return build_classifier(model, findings)
 
 

@@ -4,17 +4,17 @@ import sys
 import pytest
 
 from thorax.models import build_classifier
-from thorax.recipe.sections import Model
+from thorax.recipe.sections import Network
 
 # In a process of its own: a compiler cannot look through the type checks of the test run.
 COMPILED = """
 import copy, torch
 from thorax.models import build_classifier
-from thorax.recipe.sections import Model
+from thorax.recipe.sections import Network
 
 torch.manual_seed(0)
 arguments = {"growth_rate": 4, "block_config": (3, 2)}
-net = build_classifier(Model(backbone="densenet121", arguments=arguments, input_size=32), 2)
+net = build_classifier(Network(backbone="densenet121", arguments=arguments, input_size=32), 2)
 twin = copy.deepcopy(net)
 joined = []
 
@@ -41,5 +41,5 @@ def test_a_compiled_densenet_grows_and_computes_the_same():
 
 
 def test_other_backbones_stay_as_they_are():
-    net = build_classifier(Model(backbone="resnet10t", input_size=32), 2)
+    net = build_classifier(Network(backbone="resnet10t", input_size=32), 2)
     assert not [module for module in net.modules() if "forward" in vars(module)]

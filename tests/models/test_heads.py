@@ -9,7 +9,7 @@ from thorax.errors import RecipeError
 from thorax.models import build_classifier, feature_map
 from thorax.models.backbones import timm
 from thorax.models.heads import at_each_location, attention_logits, build_head, log_sum_exp
-from thorax.recipe.schema import Head, Model
+from thorax.recipe.schema import Head, Network
 
 TINY = {
     "resnet10t": {"channels": (8, 16, 16, 16)},
@@ -167,7 +167,7 @@ def test_hidden_layers_by_hand():
 def test_each_family_pools_in_other_ways(name, pool):
     torch.manual_seed(0)
     arguments = {key: value for key, value in TINY[name].items() if key != "img_size"}
-    model = Model(backbone=name, arguments=arguments, input_size=64, head=Head(pool=pool))
+    model = Network(backbone=name, arguments=arguments, input_size=64, head=Head(pool=pool))
     classifier = build_classifier(model, 3).eval()
     images = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
@@ -184,7 +184,7 @@ def test_each_family_pools_in_other_ways(name, pool):
 
 def test_a_head_that_does_more_than_pool_is_refused():
     # CLIP's ResNets pool by attention with an embedding of each place.
-    model = Model(backbone="resnet50_clip", input_size=224, head=Head(pool="lse"))
+    model = Network(backbone="resnet50_clip", input_size=224, head=Head(pool="lse"))
     with pytest.raises(RecipeError) as raised:
         build_classifier(model, 2)
     assert str(raised.value) == (
@@ -198,7 +198,9 @@ def test_sharp_pooling_of_one_place_is_no_pooling():
     logits = []
     for pool in ("backbone", "lse", "attention"):
         torch.manual_seed(0)
-        model = Model(backbone="resnet10t", arguments=TINY["resnet10t"], input_size=32, head=Head(pool=pool))
+        model = Network(
+            backbone="resnet10t", arguments=TINY["resnet10t"], input_size=32, head=Head(pool=pool)
+        )
         classifier = build_classifier(model, 3).eval()
         with torch.no_grad():
             logits.append(classifier(torch.linspace(0, 1, 1024).reshape(1, 1, 32, 32)))

@@ -4,7 +4,7 @@ from torch import nn
 
 from thorax.explain.cam import exact_cam
 from thorax.models import build_classifier, measure_feature_grid
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 
 class Stack(nn.Module):
@@ -31,7 +31,7 @@ def conv(kernel, stride, padding=0, *, first=False):
 
 
 def net(*layers, stride=8):
-    model = Model(
+    model = Network(
         backbone="resnet10t",
         arguments={"channels": (8, 8, 8, 8)},
         input_size=64,
@@ -94,7 +94,7 @@ def test_the_map_of_a_dot_is_highest_at_the_dot():
 def test_transformers_have_equal_squares(backbone):
     small = {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 2, 3, 4)}
     arguments = small if backbone.startswith("swin") else {}
-    model = Model(backbone=backbone, input_size=64, arguments=arguments)
+    model = Network(backbone=backbone, input_size=64, arguments=arguments)
     assert measure_feature_grid(build_classifier(model, 2), 64) is None
 
 
@@ -102,7 +102,7 @@ def test_transformers_have_equal_squares(backbone):
 @pytest.mark.parametrize(("backbone", "start"), [("test_convnext", 16.0), ("test_efficientnet", 0.5)])
 def test_real_backbones_look_where_their_strides_say(backbone, start, size):
     torch.manual_seed(0)
-    places = measure_feature_grid(build_classifier(Model(backbone=backbone, input_size=size), 2), size)
+    places = measure_feature_grid(build_classifier(Network(backbone=backbone, input_size=size), 2), size)
     assert places.step == 32
     assert places.start == pytest.approx(start, abs=1.5)
 

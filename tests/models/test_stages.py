@@ -5,7 +5,7 @@ from thorax.errors import RecipeError
 from thorax.models import build_classifier
 from thorax.models.backbones import timm
 from thorax.models.classifier import layer_distances, names_in_stages, stage_names, trained_stages
-from thorax.recipe.schema import Freeze, Model
+from thorax.recipe.schema import Freeze, Network
 
 TINY = {
     "resnet10t": {"channels": (8, 16, 16, 16)},
@@ -140,7 +140,9 @@ def learning(classifier):
 
 
 def test_a_frozen_classifier_keeps_still_whoever_calls_train():
-    classifier = build_classifier(Model(backbone="resnet10t", arguments=TINY["resnet10t"], input_size=64), 2)
+    classifier = build_classifier(
+        Network(backbone="resnet10t", arguments=TINY["resnet10t"], input_size=64), 2
+    )
     everything = learning(classifier)
     classifier.learn_only({"stage4"})
     own = {"head.weight", "head.bias"}

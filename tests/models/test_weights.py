@@ -3,9 +3,9 @@ import torch
 
 from thorax.errors import BundleError, RecipeError
 from thorax.models import build_classifier, load_weights, pick_device, weights_as_bytes
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
-MODEL = Model(backbone="resnet10t", input_size=32, arguments={"channels": (8, 16, 16, 16)})
+MODEL = Network(backbone="resnet10t", input_size=32, arguments={"channels": (8, 16, 16, 16)})
 
 
 def test_weights_come_back_to_the_bit(tmp_path):

@@ -8,7 +8,7 @@ from tests.helpers.assessments import CONTEXT, assessment_of, shown_text
 from thorax.bundle import Manifest, Member, write_bundle
 from thorax.findings import find_finding
 from thorax.image_set import ImageSet
-from thorax.recipe.sections import Model, Preparation
+from thorax.recipe.sections import Network, Preparation
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.model_card import render_card
@@ -33,7 +33,7 @@ def bundle(tmp_path):
     }  # fmt: skip
     member = {
         "weights": "weights.safetensors", "sha256": "", "findings": NAMES, "exact_cam": True,
-        "model": Model(backbone="resnet10t", input_size=64), "provenance": trained,
+        "model": Network(backbone="resnet10t", input_size=64), "provenance": trained,
     }  # fmt: skip
     manifest = Manifest.model_validate(
         {

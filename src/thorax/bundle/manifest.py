@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from thorax.calibration import Calibration, Platt
 from thorax.image_set import ImageSet
 from thorax.recipe.literals import MeanOf, OperatingPointRule
-from thorax.recipe.sections import Model, Preparation, Section, TestTime
+from thorax.recipe.sections import Network, Preparation, Section, TestTime
 
 __all__ = [
     "EngineKind",
@@ -93,7 +93,7 @@ class Member(Section):
     weights: str
     """File name within the bundle."""
     sha256: str
-    model: Model
+    model: Network
     findings: tuple[str, ...] = Field(min_length=1)
     """In the order of the net's outputs."""
     exact_cam: bool

@@ -14,7 +14,7 @@ from thorax.errors import BundleError, RecipeError
 from thorax.findings import Findings
 from thorax.models.tensors import Images
 from thorax.recipe.literals import Fit
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Network, Preparation
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -80,7 +80,7 @@ class ForeignCheckpoint:
         normalize: Maps gray images in [0, 1] to the input of the source's architecture.
     """
 
-    model: Model
+    model: Network
     preparation: Preparation
     tensors: Mapping[str, Tensor]
     weight: Tensor
@@ -96,11 +96,11 @@ class ForeignCheckpoint:
 
 def resolve_settings(
     known: Mapping[str, Any], options: ForeignOptions, *, size: int | None = None, fit: Fit = "crop"
-) -> tuple[Model, Preparation]:
+) -> tuple[Network, Preparation]:
     """Combine the defaults of a kind with the user's options, which take precedence.
 
     Args:
-        known: The fields of `Model` that the kind determines.
+        known: The fields of `Network` that the kind determines.
         options: The user's options.
         size: Side of the square that the source prepared; None: the network's input size.
         fit: How the source handled radiographs that are not square.
@@ -114,7 +114,7 @@ def resolve_settings(
     # The source's larger prepared square only applies at its own input size.
     cropped = size is not None and options.input_size in {None, known.get("input_size", _INPUT_SIZE)}
     try:
-        model = Model.model_validate({"input_size": _INPUT_SIZE, **chosen})
+        model = Network.model_validate({"input_size": _INPUT_SIZE, **chosen})
         side = size if cropped else model.input_size
         return model, Preparation.model_validate({"size": side, "fit": options.fit or fit})
     except ValidationError as error:

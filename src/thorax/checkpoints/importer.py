@@ -23,7 +23,7 @@ from thorax.models.classifier import Classifier, build_classifier, weights_as_by
 from thorax.models.receptive_field import measure_feature_grid
 from thorax.models.tensors import Images
 from thorax.recipe.literals import ForeignKind
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Network, Preparation
 
 __all__ = ["ForeignNet", "probe_image", "read_foreign", "write_imported"]
 
@@ -55,7 +55,7 @@ class ForeignNet:
         notes: Caveats for comparing results with the source's.
     """
 
-    model: Model
+    model: Network
     preparation: Preparation
     findings: Findings
     classifier: Classifier

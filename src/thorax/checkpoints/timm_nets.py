@@ -24,7 +24,7 @@ from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import NIH14
 from thorax.models.backbones import timm
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 __all__ = ["eva_x", "mae", "timm_names_of_eva", "timm_net"]
 
@@ -227,7 +227,7 @@ def _describe_transformer(
     )
 
 
-def _build(model: Model, outputs: int) -> nn.Module:
+def _build(model: Network, outputs: int) -> nn.Module:
     sized = {"img_size": model.input_size} if timm.get_pretrained_cfg(model.backbone).fixed_input_size else {}
     arguments = {"in_chans": model.channels, **sized, **model.arguments}
     net = timm.create_model(model.backbone, num_classes=outputs, **arguments)

@@ -24,7 +24,7 @@ from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
 from thorax.errors import RecipeError
 from thorax.findings import NIH14
 from thorax.models.tensors import Images
-from thorax.recipe.schema import Model, Preparation
+from thorax.recipe.schema import Network, Preparation
 
 __all__ = [
     "build_torchvision",
@@ -156,7 +156,7 @@ def torchvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint
 
 def torchvision_checkpoint(
     name: str,
-    settings: tuple[Model, Preparation],
+    settings: tuple[Network, Preparation],
     tensors: tuple[Mapping[str, Tensor], Tensor, Tensor],
     *,
     classifier: str,
@@ -190,7 +190,7 @@ def torchvision_checkpoint(
     )
 
 
-def build_torchvision(name: str, model: Model, *, outputs: int) -> nn.Module:
+def build_torchvision(name: str, model: Network, *, outputs: int) -> nn.Module:
     """Build an untrained network of torchvision.
 
     Args:
@@ -209,7 +209,7 @@ def build_torchvision(name: str, model: Model, *, outputs: int) -> nn.Module:
     return net
 
 
-def input_normalizer(model: Model) -> Callable[[Images], Tensor]:
+def input_normalizer(model: Network) -> Callable[[Images], Tensor]:
     """Return a function that repeats gray images for each channel and normalizes them."""
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (model.mean, model.std))
     return lambda images: (images.repeat(1, model.channels, 1, 1) - mean) / std

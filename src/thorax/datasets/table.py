@@ -46,7 +46,7 @@ __all__ = [
     "parse_patients",
     "patient_codes",
     "read_csv",
-    "read_table",
+    "read_sample_table",
     "refuse_duplicates",
     "with_optional_gz",
     "write_table",
@@ -288,7 +288,7 @@ def _box_struct(boxed: FindingBox) -> dict[str, Any]:
     return {"finding": boxed.finding.name, **boxed.box._asdict()}
 
 
-def read_table(path: Path) -> SampleTable:
+def read_sample_table(path: Path) -> SampleTable:
     """Read a file written by `write_table`; columns other than description and findings are left out.
 
     Raises:

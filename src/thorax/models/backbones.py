@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from thorax.bundle import load_bundle
 from thorax.errors import RecipeError
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 __all__ = ["build_backbone", "grow_when_compiled", "timm"]
 
@@ -77,7 +77,7 @@ _OF_BACKBONE = "backbone."
 _TIMEOUT_SECONDS = 10
 
 
-def build_backbone(model: Model) -> nn.Module:
+def build_backbone(model: Network) -> nn.Module:
     """Build a timm model without its classifier, on the CPU, with the weights that the recipe names.
 
     Random weights come from torch's generator, so the caller's `torch.manual_seed` determines them.
@@ -126,7 +126,7 @@ def _check_name(name: str) -> None:
     raise RecipeError(f"model.backbone = {name!r} is not a model of timm {timm.__version__}; {hint}")
 
 
-def _check_arguments(model: Model) -> None:
+def _check_arguments(model: Network) -> None:
     """Refuse arguments that would load weights behind `model.weights` or change what the head relies on."""
     for name in model.arguments:
         if name in _OURS or name.startswith("pretrained"):
@@ -136,7 +136,7 @@ def _check_arguments(model: Model) -> None:
             )
 
 
-def _arguments(model: Model) -> dict[str, Any]:
+def _arguments(model: Network) -> dict[str, Any]:
     arguments: dict[str, Any] = {"in_chans": model.channels, **model.arguments}
     if model.drop_path:
         arguments["drop_path_rate"] = model.drop_path
@@ -146,7 +146,7 @@ def _arguments(model: Model) -> dict[str, Any]:
     return arguments
 
 
-def _create(model: Model, **further: Any) -> Any:
+def _create(model: Network, **further: Any) -> Any:
     """Call timm's constructor, and translate its errors into the terms of a recipe."""
     try:
         return timm.create_model(model.backbone, **_arguments(model), **further)
@@ -172,14 +172,14 @@ def _create(model: Model, **further: Any) -> Any:
         raise _wrong_arguments(model, error) from error
 
 
-def _wrong_arguments(model: Model, error: Exception) -> RecipeError:
+def _wrong_arguments(model: Network, error: Exception) -> RecipeError:
     return RecipeError(
         f"model.arguments = {dict(model.arguments)!r} do not fit backbone {model.backbone}: "
         f"{type(error).__name__}: {error}; correct them, or leave them out for the default net"
     )
 
 
-def _with_published(model: Model) -> nn.Module:
+def _with_published(model: Network) -> nn.Module:
     """Build with the weights that timm publishes."""
     name = f"{model.backbone}.{model.weights.partition(':')[2]}".removesuffix(".")
     try:
@@ -198,7 +198,7 @@ def _with_published(model: Model) -> nn.Module:
     return _with_file(model, _downloaded(model, config.hf_hub_id))
 
 
-def _downloaded(model: Model, hub_id: str) -> Path:
+def _downloaded(model: Network, hub_id: str) -> Path:
     """Return the published file from the local cache, or download it."""
     try:
         return Path(hf_hub_download(hub_id, _PUBLISHED, local_files_only=True))
@@ -218,7 +218,7 @@ def _downloaded(model: Model, hub_id: str) -> Path:
         ) from error
 
 
-def _with_file(model: Model, path: Path) -> nn.Module:
+def _with_file(model: Network, path: Path) -> nn.Module:
     """Build with weights from a safetensors file; every key must match."""
     weights = _read_weights(path)
     config = timm.get_pretrained_cfg(model.backbone)
@@ -244,7 +244,7 @@ def _with_file(model: Model, path: Path) -> nn.Module:
     return backbone
 
 
-def _with_bundle(model: Model, path: Path) -> nn.Module:
+def _with_bundle(model: Network, path: Path) -> nn.Module:
     """Build with the backbone of a bundle's net; every key must match."""
     bundle = load_bundle(path)
     members = bundle.manifest.members
@@ -274,7 +274,7 @@ def _with_bundle(model: Model, path: Path) -> nn.Module:
     return backbone
 
 
-def _check_same_input(model: Model, source: Model, path: Path) -> None:
+def _check_same_input(model: Network, source: Network, path: Path) -> None:
     """Refuse pixels in another range than the backbone was trained on, which would otherwise go unnoticed."""
     requested, trained = _input_of(model), _input_of(source)
     changed = [name for name in trained if requested[name] != trained[name]]
@@ -287,7 +287,7 @@ def _check_same_input(model: Model, source: Model, path: Path) -> None:
         )
 
 
-def _input_of(model: Model) -> dict[str, Any]:
+def _input_of(model: Network) -> dict[str, Any]:
     constants = {name: np.broadcast_to(getattr(model, name), model.channels) for name in ("mean", "std")}
     return {"channels": model.channels} | {name: values.tolist() for name, values in constants.items()}
 

@@ -24,7 +24,7 @@ from thorax.models.heads import (
     refuse_unpoolable,
 )
 from thorax.models.tensors import Images, Logits
-from thorax.recipe.schema import Freeze, Model
+from thorax.recipe.schema import Freeze, Network
 
 __all__ = [
     "Classifier",
@@ -207,7 +207,7 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Model, num_findings: int) -> None:
+    def __init__(self, model: Network, num_findings: int) -> None:
         super().__init__()
         shape = (1, model.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(model.mean).reshape(1, -1, 1, 1).expand(shape).clone())
@@ -276,7 +276,7 @@ class Classifier(nn.Module):
         return self
 
 
-def build_classifier(model: Model, num_findings: int) -> Classifier:
+def build_classifier(model: Network, num_findings: int) -> Classifier:
     """Build the net of a recipe on the CPU, in training mode.
 
     Random weights come from torch's generator, so the caller's `torch.manual_seed` determines them.
@@ -292,7 +292,7 @@ def build_classifier(model: Model, num_findings: int) -> Classifier:
     return Classifier(model, num_findings)
 
 
-def _probe(backbone: Any, model: Model) -> tuple[int, bool]:
+def _probe(backbone: Any, model: Network) -> tuple[int, bool]:
     """Run one image through the backbone, so that errors appear now rather than during a run.
 
     Returns:

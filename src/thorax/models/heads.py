@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thorax.errors import RecipeError
-from thorax.recipe.schema import Model
+from thorax.recipe.schema import Network
 
 __all__ = [
     "at_each_location",
@@ -87,7 +87,7 @@ def at_each_location(backbone: Any, features: Float[Tensor, "batch ..."]) -> Fea
     return outputs.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def refuse_unpoolable(backbone: Any, features: Float[Tensor, "1 ..."], model: Model) -> None:
+def refuse_unpoolable(backbone: Any, features: Float[Tensor, "1 ..."], model: Network) -> None:
     """Refuse a backbone whose own head is more than a pooling and a function of single locations.
 
     If all locations are equal, pooling must not matter: a head that combines locations, or weights them by

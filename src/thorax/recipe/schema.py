@@ -23,7 +23,7 @@ from thorax.recipe.sections import (
     Fraction,
     Head,
     Loss,
-    Model,
+    Network,
     Optim,
     Plateau,
     Preparation,
@@ -52,7 +52,7 @@ __all__ = [
     "Freeze",
     "Head",
     "Loss",
-    "Model",
+    "Network",
     "Optim",
     "Plateau",
     "Preparation",
@@ -216,7 +216,7 @@ class Recipe(Section):
     data: Data = Data()
     store: Preparation = Preparation()
     """The preparation of the store that the recipe needs."""
-    model: Model
+    model: Network
     augment: Augment = Augment()
     freeze: Freeze = Freeze()
     loss: Loss = Bce()

@@ -19,7 +19,7 @@ __all__ = [
     "Fraction",
     "Head",
     "Loss",
-    "Model",
+    "Network",
     "Optim",
     "Plateau",
     "Preparation",
@@ -78,7 +78,7 @@ class Head(Section):
         return self
 
 
-class Model(Section):
+class Network(Section):
     """Backbone, head and input of the net."""
 
     backbone: str
@@ -102,7 +102,7 @@ class Model(Section):
     """The layers after the backbone."""
 
     @model_validator(mode="after")
-    def _constants_fit_channels(self) -> "Model":
+    def _constants_fit_channels(self) -> "Network":
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in {1, self.channels}:
                 raise ValueError(

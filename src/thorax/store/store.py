@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import StrPath, sha256_of_file
-from thorax.datasets.table import SampleTable, read_table
+from thorax.datasets.table import SampleTable, read_sample_table
 from thorax.errors import DataError
 from thorax.notebook import facts, page, shortened, table
 from thorax.recipe.schema import Preparation
@@ -168,7 +168,7 @@ def open_store(path: StrPath) -> Store:
         raise DataError(f"{path} is not a store: it has no {MANIFEST}; make one with `thorax prepare`")
     manifest = load_section(StoreManifest, path / MANIFEST)
     _refuse_changed(path / TABLE, manifest.table_sha256)
-    table = read_table(path / TABLE)
+    table = read_sample_table(path / TABLE)
     rows = pq.read_table(path / TABLE, columns=["row"])["row"].to_numpy()
     files = tuple(_open_shard(path, manifest, number) for number in range(manifest.num_shards))
     shards = tuple(

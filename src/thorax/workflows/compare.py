@@ -15,7 +15,7 @@ from thorax.progress import ProgressCallback
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
-    Selection,
+    PartSelection,
     StoreLike,
     open_labels,
     opened_bundle,
@@ -70,7 +70,7 @@ def compare(
         raise DataError(f"{_path(baseline)} is not one of the models; name one of {', '.join(names)}")
     # ---- predict, or read ---------------------------------------------------------------------------------
     images = None if store is None else opened_store(store)
-    known, selection = open_labels(labels, images), Selection(split, part, view)
+    known, selection = open_labels(labels, images), PartSelection(split, part, view)
     predicted: dict[str, PartPredictions] = {}
     for name, model in zip(names, models, strict=True):
         if isinstance(model, Bundle) or Path(model).is_dir():

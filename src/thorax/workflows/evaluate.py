@@ -32,7 +32,7 @@ from thorax.store import Store
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
-    Selection,
+    PartSelection,
     StoreLike,
     StorePart,
     file_validation,
@@ -112,7 +112,7 @@ def evaluate_bundle(
     readers = read_radiologist_labels(Path(radiologists)) if radiologists else None
     # ---- predict ------------------------------------------------------------------------------------------
     opened, images = opened_bundle(bundle), opened_store(store)
-    chosen = select_part(opened, images, Selection(split, part, view))
+    chosen = select_part(opened, images, PartSelection(split, part, view))
     given = read_threshold_set(Path(thresholds), opened.findings) if thresholds else None
     predictor = open_predictor(opened, device=device, engine=engine)
     computed_by = describe_engine(opened, device=device, engine=engine)
@@ -203,7 +203,7 @@ def evaluate_predictions(
     known = open_labels(labels, images)
     labels_from = f"those of the store {images.path.name}" if images else Path(labels or "").name
     predicted, on = read_part(
-        file, known, Selection(split, part, view), logits=logits, labels_from=labels_from
+        file, known, PartSelection(split, part, view), logits=logits, labels_from=labels_from
     )
     if validation is not None:
         on = file_validation(Path(validation), known, predicted, split=split, logits=logits)

@@ -36,7 +36,7 @@ from thorax.workflows.results import bundle_warnings, context_of, how_made
 __all__ = [
     "BundleLike",
     "PartPredictions",
-    "Selection",
+    "PartSelection",
     "StoreLike",
     "StorePart",
     "ValidationPredictions",
@@ -58,7 +58,7 @@ StoreLike = StrPath | Store
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class PartSelection:
     """The images to evaluate on: one part of a split, with one view position or all.
 
     Attributes:
@@ -138,7 +138,7 @@ class StorePart:
 
     bundle: Bundle
     store: Store
-    selection: Selection
+    selection: PartSelection
     split: Split
     rows: Rows
     cohort: LabeledImages
@@ -156,7 +156,7 @@ def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
     return _labels_of(store).split(name or bundle.split or "")
 
 
-def select_part(bundle: Bundle, store: Store, selection: Selection) -> StorePart:
+def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> StorePart:
     """Return the images of a part, after checking that the bundle may be evaluated on them.
 
     Raises:
@@ -265,7 +265,7 @@ def open_labels(labels: StrPath | None, store: StoreLike | None) -> Labels:
 
 
 def read_part(
-    file: Path, labels: Labels, selection: Selection, *, logits: bool = False, labels_from: str = ""
+    file: Path, labels: Labels, selection: PartSelection, *, logits: bool = False, labels_from: str = ""
 ) -> tuple[PartPredictions, ValidationPredictions | None]:
     """Read the predictions on a part, and those on the split's validation images if the file has any.
 
