@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from thorax.errors import ImageError, UnsupportedImage
-from thorax.imaging import read, read_radiograph
+from thorax.imaging import image_files, read, read_radiograph
 from thorax.radiograph import Radiograph
 
 SCENE = np.add.outer(np.arange(64) * 2, np.arange(80)).astype(np.uint8)
@@ -94,6 +94,17 @@ def test_paths_that_cannot_be_read(tmp_path):
         read_radiograph(tmp_path / "pipe")
     with pytest.raises(ImageError, match=r"cannot be read|does not exist"):
         read_radiograph(tmp_path / ("x" * 300))
+
+
+def test_a_folder_yields_images_and_not_the_texts_about_them(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("README.txt", "LICENSE", ".hidden", "c.png", "readme.dcm", "b/README.md", "b/a.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    failures = []
+    files = image_files([tmp_path], failed=lambda *failure: failures.append(failure))
+    assert [str(file.relative_to(tmp_path)) for file in files] == ["b/a.jpg", "c.png", "readme.dcm"]
+    assert list(image_files([tmp_path / "LICENSE"], failed=print)) == [tmp_path / "LICENSE"]
+    assert failures == []
 
 
 def test_small_images_are_no_radiographs():

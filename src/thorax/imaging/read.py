@@ -36,6 +36,9 @@ else:
 
 __all__ = ["ImageSource", "image_files", "read_radiograph", "source_name"]
 
+_TEXTS = {"README", "LICENSE"}
+"""Names, without an extension, of files in a folder of images that are about the images."""
+
 _HEAD = 144
 """Bytes that identify the format: a DICOM preamble of 128, the word DICM, and the first elements."""
 
@@ -115,7 +118,9 @@ def read_radiograph(
 
 
 def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -> Iterator[Path]:
-    """Yield files, and the files in folders recursively, sorted by name and without hidden files.
+    """Yield files, and the files in folders recursively, sorted by name.
+
+    Of a folder, hidden files are left out, and README and LICENSE with any extension, which describe it.
 
     Args:
         paths: Files and folders, in order; a path that is not a folder is yielded as it is.
@@ -144,7 +149,7 @@ def _files_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[Pat
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             yield from _files_in(path, failed)
-        elif path.is_file() and not name.startswith("."):
+        elif path.is_file() and not name.startswith(".") and path.stem not in _TEXTS:
             yield path
 
 
