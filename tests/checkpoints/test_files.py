@@ -10,6 +10,7 @@ import pickle
 import struct
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from thorax.checkpoints.safe_pickle import PickledObject, read_pickle
-from thorax.checkpoints.weights_file import open_torch_file, read_weights_file, without_prefixes
+from thorax.checkpoints.weights_file import WeightsFile, open_torch_file, read_weights_file
 from thorax.errors import BundleError
 
 FORMATS = pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "old"])
@@ -109,11 +110,15 @@ def test_safetensors_are_read(tmp_path):
     assert torch.equal(read_weights_file(tmp_path / "w.bin").tensors["a"], torch.ones(2))
 
 
-def test_prefixes_go_only_where_every_name_has_them():
-    names = dict.fromkeys(("module.model.a", "module.model.b"), torch.zeros(1))
-    assert list(without_prefixes(names, ("model.", "module."))) == ["a", "b"]
-    assert list(without_prefixes({**names, "c": torch.zeros(1)}, ("module.",))) == [*names, "c"]
-    assert without_prefixes({}, ("module.",)) == {}
+def test_wrappers_go_only_where_every_name_has_them():
+    names = dict.fromkeys(("module.net.a", "module.net.b.c"), torch.zeros(1))
+    modules = {"": "DataParallel", "module": "Wrapper", "module.net": "Net", "module.net.b": "Linear"}
+    file = WeightsFile(Path("w.pth"), names, modules=modules)
+    assert list(file.unwrapped().tensors) == ["a", "b.c"]
+    assert file.unwrapped().modules == {"b": "Linear"}
+    more = WeightsFile(Path("w.pth"), {**names, "c": torch.zeros(1)})
+    assert list(more.unwrapped().tensors) == [*names, "c"]
+    assert WeightsFile(Path("w.pth"), {}).unwrapped().tensors == {}
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -17,9 +17,10 @@ from torch.nn import functional
 from thorax.atomic_io import sha256_of_file
 from thorax.checkpoints import ForeignOptions, probe_image, read_foreign
 from thorax.checkpoints.importer import write_imported
+from thorax.checkpoints.torchvision_names import TIMM_NAMES, guess_network
 from thorax.checkpoints.torchxrayvision import OUTPUTS, WEIGHTS
 from thorax.errors import BundleError, RecipeError
-from thorax.findings import NIH14, Finding
+from thorax.findings import NIH14, NIH15, Finding
 from thorax.models import build_classifier
 from thorax.models.backbones import timm
 
@@ -373,6 +374,151 @@ def test_normalisation_that_cannot_be_known_is_asked_for(tmp_path):
     path = save(net.state_dict(), tmp_path / "r.pth")
     with pytest.raises(RecipeError, match="give the input size, mean and standard deviation"):
         read_foreign(path, "torchvision", ForeignOptions(backbone="resnet18", findings=THREE))
+
+
+EFFICIENTNET = "efficientnet_b3"
+SHOWN = {
+    # What projects write: the head replaced by a sequence, by its last layer, or by one layer.
+    "efficientnet_b3, its own head": (
+        EFFICIENTNET,
+        "classifier",
+        lambda size: nn.Sequential(nn.Dropout(0.3), nn.Linear(size, 15)),
+    ),
+    "efficientnet_b3, one layer": (EFFICIENTNET, "classifier", lambda size: nn.Linear(size, 15)),
+    "resnet50, dropout": ("resnet50", "fc", lambda size: nn.Sequential(nn.Dropout(0.5), nn.Linear(size, 15))),
+    "resnet50, sequence in a sequence": (
+        "resnet50",
+        "fc",
+        lambda size: nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Linear(size, 15), nn.Sigmoid())),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SHOWN)
+def test_a_net_of_torchvision_is_recognized_and_gives_its_own_logits(case, tmp_path):
+    name, head, make = SHOWN[case]
+    torch.manual_seed(3)
+    net = torchvision.models.get_model(name, weights=None)
+    size = {"resnet50": 2048, EFFICIENTNET: 1536}[name]
+    setattr(net, head, make(size))
+    lived_in(net)
+    path = save(net.state_dict(), tmp_path / f"best_{name}.pth")
+    found = read_foreign(path, "torchvision", ForeignOptions(findings=NIH15, input_size=96))
+    images = gray_images()[..., :96, :96]
+    last = nn.Identity() if not case.endswith("sequence") else nn.Sigmoid()
+    expected = logits(net, (images.repeat(1, 3, 1, 1) - MEAN) / STD)
+    torch.testing.assert_close(last(logits(found.classifier, images)), expected, atol=1e-5, rtol=1e-5)
+    assert (found.findings, found.compared_with, found.notes) == (NIH15, f"torchvision's {name}", ())
+
+
+def test_an_efficientnet_has_the_input_size_of_its_kind(tmp_path):
+    net = lived_in(torchvision.models.efficientnet_b1(num_classes=3))
+    found = read_foreign(
+        save(net.state_dict(), tmp_path / "e.pth"), "torchvision", ForeignOptions(findings=THREE)
+    )
+    assert (found.model.backbone, found.model.input_size) == ("efficientnet_b1", 240)
+
+
+@pytest.mark.slow
+def test_every_net_of_torchvision_is_told_from_the_others():
+    with torch.device("meta"):
+        nets = {name: torchvision.models.get_model(name, weights=None).state_dict() for name in TIMM_NAMES}
+    assert {name: guess_network(state) for name, state in nets.items()} == {
+        name: (name,) for name in TIMM_NAMES
+    }
+    # One channel and another size of the input do not matter.
+    gray = {**nets["vit_b_16"], "conv_proj.weight": torch.empty(768, 1, 16, 16)}
+    assert guess_network({**gray, "encoder.pos_embedding": torch.empty(1, 5, 768)}) == ("vit_b_16",)
+
+
+def test_a_net_that_is_nearly_one_of_torchvisions_is_refused_with_the_candidates(tmp_path):
+    state = torchvision.models.resnet18(num_classes=3).state_dict()
+    del state["layer4.1.bn2.weight"]
+    options = ForeignOptions(findings=THREE)
+    with pytest.raises(
+        BundleError, match=r"begins like torchvision's resnet18, .*wide_resnet50_2, but its tensors"
+    ):
+        read_foreign(save(state, tmp_path / "r.pth"), "torchvision", options)
+    timms = timm.create_model("test_efficientnet", num_classes=3).state_dict()
+    with pytest.raises(BundleError, match=r"its tensors are named conv_stem.weight, .*such as timm with its"):
+        read_foreign(save(timms, tmp_path / "t.pth"), "torchvision", options)
+
+
+HIDDEN = {
+    "relu": lambda: nn.Sequential(nn.Linear(512, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3)),
+    "relu, no dropout": lambda: nn.Sequential(nn.Linear(512, 16), nn.ReLU(), nn.Linear(16, 3)),
+    "dropout first": lambda: nn.Sequential(
+        nn.Dropout(),
+        nn.Linear(512, 16),
+        nn.ReLU(),
+        nn.Linear(16, 8),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(8, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "tensors"])
+@pytest.mark.parametrize("case", HIDDEN)
+def test_a_head_of_several_linear_layers_becomes_hidden_layers(case, whole, tmp_path):
+    torch.manual_seed(5)
+    net = torchvision.models.resnet18()
+    net.fc = HIDDEN[case]()
+    lived_in(net)
+    path = save(net if whole else net.state_dict(), tmp_path / "r.pth")
+    found = read_foreign(path, "torchvision", ForeignOptions(findings=THREE, input_size=64))
+    images = gray_images()[..., :64, :64]
+    expected = logits(net, (images.repeat(1, 3, 1, 1) - MEAN) / STD)
+    torch.testing.assert_close(logits(found.classifier, images), expected, atol=1e-5, rtol=1e-5)
+    assert found.model.head.hidden == ((16, 8) if case == "dropout first" else (16,))
+    # Only a pickled network says that it is ReLU.
+    assert found.notes == () if whole else "ReLU is assumed" in found.notes[0]
+
+
+OTHER_HEADS = {
+    "gelu": (lambda: nn.Sequential(nn.Linear(512, 16), nn.GELU(), nn.Linear(16, 3)), "fc.1 GELU"),
+    "none": (lambda: nn.Sequential(nn.Linear(512, 16), nn.Linear(16, 3)), "fc.0 Linear, fc.1 Linear"),
+    "softmax": (lambda: nn.Sequential(nn.Linear(512, 3), nn.Softmax(1)), "fc.1 Softmax"),
+    "norm": (
+        lambda: nn.Sequential(nn.Linear(512, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)),
+        "fc.1 BatchNorm1d",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_HEADS)
+def test_another_head_is_refused_with_what_it_has(case, tmp_path):
+    net = torchvision.models.resnet18()
+    make, text = OTHER_HEADS[case]
+    net.fc = make()
+    options = ForeignOptions(findings=THREE, input_size=64)
+    with pytest.raises(BundleError, match=f"nor several, .*: it has .*{text}"):
+        read_foreign(save(net, tmp_path / "whole.pth"), "torchvision", options)
+    if case in {"none", "norm"}:
+        with pytest.raises(BundleError, match=r"it has fc\.0\.weight \(16, 512\), fc\.0\.bias \(16,\)"):
+            read_foreign(save(net.state_dict(), tmp_path / "tensors.pth"), "torchvision", options)
+
+
+def test_a_head_of_a_timm_net_may_be_replaced(tmp_path):
+    torch.manual_seed(4)
+    net = timm.create_model("test_efficientnet", num_classes=3)
+    net.classifier = nn.Sequential(
+        nn.Dropout(0.3), nn.Linear(net.num_features, 8), nn.ReLU(), nn.Linear(8, 3)
+    )
+    lived_in(net)
+    options = ForeignOptions(backbone="test_efficientnet", findings=THREE, input_size=64)
+    found = read_foreign(save(net.state_dict(), tmp_path / "t.pth"), "timm", options)
+    assert found.model.head.hidden == (8,)
+
+
+def test_a_convolution_may_be_the_classifier_of_a_timm_net(tmp_path):
+    arguments = {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16)}
+    net = lived_in(timm.create_model("resnetv2_50", num_classes=3, **arguments))
+    assert isinstance(net.head.fc, nn.Conv2d)
+    options = ForeignOptions(backbone="resnetv2_50", findings=THREE, input_size=64, arguments=arguments)
+    found = read_foreign(save(net.state_dict(), tmp_path / "t.pth"), "timm", options)
+    assert found.difference < 1e-5
 
 
 def test_a_net_of_torchvision_that_is_not_known_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from thorax.checkpoints import ForeignOptions, read_foreign
 from thorax.checkpoints.timm_nets import timm_names_of_eva
-from thorax.checkpoints.torchvision_nets import timm_names_of_vit
+from thorax.checkpoints.torchvision_names import timm_names
 from thorax.errors import BundleError
 from thorax.findings import NIH14, Finding
 from thorax.models.backbones import timm
@@ -278,7 +278,7 @@ def test_a_vit_of_torchvision_is_one_of_timms(old):
     own = timm.create_model(
         "vit_base_patch16_224", img_size=64, depth=2, num_heads=3, embed_dim=48, mlp_ratio=2, num_classes=5
     ).eval()
-    renamed = timm_names_of_vit({name: tensor for name, tensor in state.items() if "heads" not in name})
+    renamed = timm_names("vit_b_16", {name: tensor for name, tensor in state.items() if "heads" not in name})
     own.load_state_dict(
         {**renamed, "head.weight": state["heads.head.weight"], "head.bias": state["heads.head.bias"]}
     )

@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from thorax.checkpoints.foreign_head import ForeignHead
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import Findings
 from thorax.models.tensors import Images
@@ -26,7 +27,6 @@ __all__ = [
     "match_tensors",
     "rename_tensors",
     "resolve_settings",
-    "split_classifier",
     "substitute",
 ]
 
@@ -68,9 +68,8 @@ class ForeignCheckpoint:
     Attributes:
         model: The network as a Thorax recipe section.
         preparation: How the source prepared its input.
-        tensors: Everything except the classifier, under timm's names.
-        weight: The classifier's weight, (output, feature).
-        bias: The classifier's bias, (output).
+        tensors: Everything except the head, under timm's names.
+        head: The linear layers after the backbone.
         labels: The name of each output; empty where it was not trained. None: only the user can know.
         thresholds: The source's own operating point for each output, or empty.
         text: The origin of the weights, for people.
@@ -83,8 +82,7 @@ class ForeignCheckpoint:
     model: Network
     preparation: Preparation
     tensors: Mapping[str, Tensor]
-    weight: Tensor
-    bias: Tensor
+    head: ForeignHead
     labels: tuple[str, ...] | None
     thresholds: tuple[float | None, ...] = ()
     text: str
@@ -123,33 +121,6 @@ def resolve_settings(
             f"the settings of backbone {known['backbone']} are inconsistent ({reason}); "
             "give the input size, mean and standard deviation that the network was trained with"
         ) from error
-
-
-def split_classifier(
-    tensors: Mapping[str, Tensor], names: tuple[str, ...], *, path: Path
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Split off the classifier: one linear layer, under one of these names.
-
-    Returns:
-        The other tensors, the classifier's weight and its bias.
-
-    Raises:
-        BundleError: There is no classifier.
-    """
-    for name in names:
-        weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
-        if weight is not None and bias is not None and weight.ndim > 1 and weight.shape[:1] == bias.shape:
-            rest = {
-                key: tensor
-                for key, tensor in tensors.items()
-                if key not in {f"{name}.weight", f"{name}.bias"}
-            }
-            return rest, weight.flatten(1), bias
-    raise BundleError(
-        f"{path} holds no classifier ({' or '.join(f'{name}.weight' for name in names)}), so it cannot "
-        "predict findings; it may be a pretrained backbone: save it as safetensors and train a recipe with "
-        "model.weights=file:PATH"
-    )
 
 
 def input_channels(first: Tensor | None) -> int:

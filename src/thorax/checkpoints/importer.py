@@ -136,7 +136,7 @@ def _describe(file: WeightsFile, kind: ForeignKind, options: ForeignOptions) -> 
 
 def _labels(source: ForeignCheckpoint, options: ForeignOptions, path: Path) -> tuple[str, ...]:
     """Return the name of each output; empty where it was not trained."""
-    outputs = len(source.bias)
+    outputs = source.head.num_outputs
     if options.findings is not None:
         if len(options.findings) != outputs:
             raise RecipeError(
@@ -164,7 +164,7 @@ def _load_classifier(source: ForeignCheckpoint, trained: list[int], path: Path) 
     expected = classifier.state_dict()
     constants = {name: expected[name] for name in ("mean", "std")}
     given = {f"backbone.{name}": tensor for name, tensor in source.tensors.items()}
-    given |= {"head.weight": source.weight[trained], "head.bias": source.bias[trained]}
+    given |= {f"head.{name}": tensor for name, tensor in source.head.tensors(trained).items()}
     classifier.load_state_dict(match_tensors(expected, constants | given, path=path))
     return classifier.eval()
 

@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from thorax.checkpoints.foreign_head import ForeignHead, split_classifier, split_head
 from thorax.checkpoints.foreign_net import (
     ForeignCheckpoint,
     ForeignOptions,
@@ -16,19 +17,17 @@ from thorax.checkpoints.foreign_net import (
     input_channels,
     rename_tensors,
     resolve_settings,
-    split_classifier,
     substitute,
 )
 from thorax.checkpoints.torchvision_nets import input_normalizer
-from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
+from thorax.checkpoints.weights_file import WeightsFile
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import NIH14
 from thorax.models.backbones import timm
-from thorax.recipe.schema import Network
+from thorax.recipe.schema import Head, Network
 
 __all__ = ["eva_x", "mae", "timm_names_of_eva", "timm_net"]
 
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
 _SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large"}
 _PATCH = 16
 _SHRUNK = {224: 256}
@@ -79,28 +78,29 @@ def timm_net(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
             f"backbone {full_name!r} does not have a single classifier, so it cannot be imported; give "
             "another backbone"
         )
-    tensors = without_prefixes(file.tensors, _WRAPPERS)
+    inner = file.unwrapped()
+    rest, head = split_head(inner, (config.classifier,))
     model, preparation = resolve_settings(
         {
             "backbone": name,
-            "channels": input_channels(tensors.get(f"{config.first_conv}.weight")),
+            "channels": input_channels(rest.get(f"{config.first_conv}.weight")),
             "input_size": config.input_size[-1],
             "mean": config.mean,
             "std": config.std,
+            "head": Head(hidden=head.hidden),
         },
         options,
     )
-    rest, weight, bias = split_classifier(tensors, (config.classifier,), path=file.path)
     return ForeignCheckpoint(
         model=model,
         preparation=preparation,
         tensors=rest,
-        weight=weight,
-        bias=bias,
+        head=head,
         labels=None,
         text=f"timm's {full_name}",
+        notes=head.notes,
         architecture=f"timm's {name}",
-        build=lambda: (_build(model, len(bias)), tensors),
+        build=lambda: _build_whole(model, config.classifier, (rest, head)),
         normalize=input_normalizer(model),
     )
 
@@ -115,10 +115,10 @@ def mae(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
         BundleError: The file holds no classifier, or another network.
     """
     tensors = _without_pretraining(file)
-    rest, weight, bias = split_classifier(tensors, ("head",), path=file.path)
+    rest, head = split_classifier(replace(file, tensors=tensors), ("head",))
     shape = _shape(rest, file)
     return _describe_transformer(
-        (rest, weight, bias),
+        (rest, head),
         shape,
         options,
         known={
@@ -141,11 +141,11 @@ def eva_x(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     """
     tensors = _without_pretraining(file)
     tables = {name: tensors.pop(name) for name in list(tensors) if _ROPE.match(name)}
-    rest, weight, bias = split_classifier(timm_names_of_eva(tensors), ("head",), path=file.path)
+    rest, head = split_classifier(replace(file, tensors=timm_names_of_eva(tensors)), ("head",))
     shape = _shape(rest, file)
     reference = _rotary_grid(tables, shape, file)
     return _describe_transformer(
-        (rest, weight, bias),
+        (rest, head),
         shape,
         options,
         known={
@@ -196,18 +196,18 @@ def _pooling(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _without_pretraining(file: WeightsFile) -> dict[str, Tensor]:
-    tensors = without_prefixes(file.tensors, _WRAPPERS)
+    tensors = file.unwrapped().tensors
     return {name: tensor for name, tensor in tensors.items() if not _PRETRAINING.match(name)}
 
 
 def _describe_transformer(
-    tensors: tuple[dict[str, Tensor], Tensor, Tensor],
+    tensors: tuple[dict[str, Tensor], ForeignHead],
     shape: _Shape,
     options: ForeignOptions,
     *,
     known: Mapping[str, Any],
 ) -> ForeignCheckpoint:
-    rest, weight, bias = tensors
+    rest, head = tensors
     side = shape.grid * _PATCH
     model, preparation = resolve_settings(
         {**known, "channels": 3, "input_size": side}, options, size=_SHRUNK.get(side)
@@ -216,23 +216,35 @@ def _describe_transformer(
         model=model,
         preparation=preparation,
         tensors=rest,
-        weight=weight,
-        bias=bias,
-        labels=tuple(finding.name for finding in NIH14) if len(bias) == len(NIH14) else None,
+        head=head,
+        labels=tuple(finding.name for finding in NIH14) if head.num_outputs == len(NIH14) else None,
         text=_PROJECTS[model.backbone.partition("_")[0]],
         notes=(_CENTER_CROP,) if preparation.size > model.input_size else (),
         architecture=f"timm's {model.backbone}",
-        build=lambda: (_build(model, len(bias)), {**rest, "head.weight": weight, "head.bias": bias}),
+        build=lambda: _build_whole(model, "head", (rest, head)),
         normalize=input_normalizer(model),
     )
 
 
-def _build(model: Network, outputs: int) -> nn.Module:
+def _build_whole(
+    model: Network, classifier: str, tensors: tuple[Mapping[str, Tensor], ForeignHead]
+) -> tuple[nn.Module, Mapping[str, Tensor]]:
+    """Return timm's network with the checkpoint's head, and all its tensors."""
+    rest, head = tensors
     sized = {"img_size": model.input_size} if timm.get_pretrained_cfg(model.backbone).fixed_input_size else {}
     arguments = {"in_chans": model.channels, **sized, **model.arguments}
-    net = timm.create_model(model.backbone, num_classes=outputs, **arguments)
+    net = timm.create_model(model.backbone, num_classes=head.num_outputs, **arguments)
     assert isinstance(net, nn.Module)
-    return net
+    own = net.get_submodule(classifier)
+    if head.hidden:
+        net.set_submodule(classifier, head.build())
+    # Some networks of timm have a convolution of one pixel as their classifier.
+    pixel = (1, 1) if isinstance(own, nn.Conv2d) and not head.hidden else ()
+    own_head = {
+        f"{classifier}.{name}": tensor.reshape(*tensor.shape, *pixel) if name == "weight" else tensor
+        for name, tensor in head.tensors().items()
+    }
+    return net, {**rest, **own_head}
 
 
 def _rotary_grid(tables: Mapping[str, Tensor], shape: _Shape, file: WeightsFile) -> int:

@@ -1,52 +1,56 @@
 """Checkpoints of torchvision's networks, and of CheXNet re-implementations built on them."""
 
-import importlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from thorax.checkpoints.foreign_head import ForeignHead, split_head
 from thorax.checkpoints.foreign_net import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ForeignCheckpoint,
     ForeignOptions,
-    count_blocks,
     input_channels,
-    rename_tensors,
     resolve_settings,
-    split_classifier,
-    substitute,
 )
-from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
-from thorax.errors import RecipeError
+from thorax.checkpoints.torchvision_names import (
+    TIMM_NAMES,
+    densenet_name,
+    guess_network,
+    head_names,
+    modernize_names,
+    timm_names,
+    torchvision_models,
+)
+from thorax.checkpoints.weights_file import WeightsFile
+from thorax.errors import BundleError, RecipeError
 from thorax.findings import NIH14
 from thorax.models.tensors import Images
-from thorax.recipe.schema import Network, Preparation
+from thorax.recipe.schema import Head, Network, Preparation
 
 __all__ = [
     "build_torchvision",
     "chexnet",
-    "densenet_name",
     "input_normalizer",
-    "modernize_names",
-    "timm_names_of_vit",
+    "modernized",
     "torchvision",
     "torchvision_checkpoint",
 ]
 
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "densenet121.", "densenet169.", "densenet201.")
-
-_BY_BLOCKS: dict[tuple[int, ...], str] = {
-    (6, 12, 24, 16): "densenet121",
-    (6, 12, 32, 32): "densenet169",
-    (6, 12, 48, 32): "densenet201",
-    (6, 12, 36, 24): "densenet161",
-}
-
 _TEN_CROPS = "the source resized to 256 pixels and averaged ten crops of 224; here the whole image is used"
+
+_INPUT_SIZES = {
+    "efficientnet_b1": 240,
+    "efficientnet_b2": 288,
+    "efficientnet_b3": 300,
+    "efficientnet_b4": 380,
+}
+"""Sizes that torchvision's own weights were trained with, where they are not 224."""
+
+_STEMS = ("features.conv0", "conv1", "features.0.0", "conv_proj")
+"""Names of the first convolution."""
 
 
 def chexnet(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
@@ -57,11 +61,16 @@ def chexnet(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     whole network. All three have ImageNet's normalization, a sigmoid after the classifier, and 14 outputs in
     CheXNet's order (model.py, ChexnetTrainer.py and cxr_dataset.py of these repositories).
     """
-    tensors = modernize_names(without_prefixes(file.tensors, _WRAPPERS))
-    rest, weight, bias = split_classifier(tensors, ("classifier.0", "classifier"), path=file.path)
+    rest, head = split_head(modernized(file), ("classifier",))
     name = densenet_name(rest)
     model, preparation = resolve_settings(
-        {"backbone": name, "channels": 3, "mean": IMAGENET_MEAN, "std": IMAGENET_STD},
+        {
+            "backbone": name,
+            "channels": 3,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+            "head": Head(hidden=head.hidden),
+        },
         options,
         # jrzech resizes to 224; the others resize to 256 and crop.
         size=None if file.whole_net else 256,
@@ -69,97 +78,72 @@ def chexnet(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
     checkpoint = torchvision_checkpoint(
         name,
         (model, preparation),
-        (rest, weight, bias),
-        classifier="classifier",
-        labels=tuple(finding.name for finding in NIH14) if len(bias) == len(NIH14) else None,
+        (rest, head),
+        labels=tuple(finding.name for finding in NIH14) if head.num_outputs == len(NIH14) else None,
         text=f"a {name} of a CheXNet re-implementation",
     )
-    return checkpoint if file.whole_net else replace(checkpoint, notes=(_TEN_CROPS,))
+    return checkpoint if file.whole_net else replace(checkpoint, notes=(_TEN_CROPS, *checkpoint.notes))
 
 
-def densenet_name(tensors: Mapping[str, Tensor]) -> str:
-    """Return which of torchvision's DenseNets has these tensors, judged by its number of layers."""
-    blocks = tuple(count_blocks(tensors, f"features.denseblock{block}") for block in (1, 2, 3, 4))
-    # For any other network, the list of mismatched tensors is more informative than a count of layers.
-    return _BY_BLOCKS.get(blocks, "densenet121")
-
-
-_RGB = 3
-
-_CONVOLUTIONAL = {
-    **{name: name for name in ("densenet121", "densenet161", "densenet169", "densenet201")},
-    **{name: name for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")},
-    "resnext50_32x4d": "resnext50_32x4d",
-    "wide_resnet50_2": "wide_resnet50_2",
-}
-_TRANSFORMERS = {
-    "vit_b_16": "vit_base_patch16_224",
-    "vit_b_32": "vit_base_patch32_224",
-    "vit_l_16": "vit_large_patch16_224",
-    "vit_l_32": "vit_large_patch32_224",
-}
-
-# torchvision before 0.2.1 wrote norm.1 for norm1.
-_OLD_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-
-_VIT_NAMES = (
-    (r"^class_token$", "cls_token"),
-    (r"^conv_proj\.", "patch_embed.proj."),
-    (r"^encoder\.pos_embedding$", "pos_embed"),
-    (r"^encoder\.ln\.", "norm."),
-    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
-    (r"\.ln_([12])\.", r".norm\1."),
-    (r"\.self_attention\.in_proj_", ".attn.qkv."),
-    (r"\.self_attention\.out_proj\.", ".attn.proj."),
-    # Before torchvision 0.14: mlp.linear_1 and mlp.linear_2.
-    (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."),
-    (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
-)
+def modernized(file: WeightsFile) -> WeightsFile:
+    """Remove what wraps a network from the names of its tensors, and rename the layers of an old DenseNet."""
+    inner = file.unwrapped()
+    return replace(inner, tensors=modernize_names(inner.tensors))
 
 
 def torchvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckpoint:
-    """Describe a DenseNet, ResNet or vision transformer of torchvision.
+    """Describe a DenseNet, ResNet, EfficientNet or vision transformer of torchvision.
+
+    Without a name in the options, the network is the one whose tensors have these names and shapes.
 
     Raises:
-        RecipeError: No backbone is named, or its counterpart in timm is not known.
+        RecipeError: The network cannot be imported, or no single one fits the file.
         BundleError: The file holds no classifier.
     """
-    known = _CONVOLUTIONAL | _TRANSFORMERS
-    name = options.backbone or ""
-    if name not in known:
+    inner = modernized(file)
+    name = options.backbone or _only_network(inner)
+    if name not in TIMM_NAMES:
         raise RecipeError(
-            f"backbone {name!r} of torchvision cannot be imported; give one of {', '.join(known)}"
+            f"backbone {name!r} of torchvision cannot be imported; give one of {', '.join(TIMM_NAMES)}"
         )
-    tensors = modernize_names(without_prefixes(file.tensors, ("module.", "_orig_mod.", "model.")))
-    own_name = "heads.head" if name in _TRANSFORMERS else "classifier" if name.startswith("d") else "fc"
-    rest, weight, bias = split_classifier(tensors, (f"{own_name}.0", own_name), path=file.path)
-    first = rest.get("features.conv0.weight", rest.get("conv1.weight"))
-    model, preparation = resolve_settings(
+    rest, head = split_head(inner, head_names(name))
+    first = next((rest[f"{stem}.weight"] for stem in _STEMS if f"{stem}.weight" in rest), None)
+    settings = resolve_settings(
         {
-            "backbone": known[name],
+            "backbone": TIMM_NAMES[name],
             "channels": input_channels(first),
             "mean": IMAGENET_MEAN,
             "std": IMAGENET_STD,
+            "input_size": _INPUT_SIZES.get(name, 224),
+            "head": Head(hidden=head.hidden),
         },
         options,
     )
-    checkpoint = torchvision_checkpoint(
-        name,
-        (model, preparation),
-        (rest, weight, bias),
-        classifier=own_name,
-        labels=None,
-        text=f"torchvision's {name}",
+    return torchvision_checkpoint(name, settings, (rest, head), labels=None, text=f"torchvision's {name}")
+
+
+def _only_network(file: WeightsFile) -> str:
+    fitting = guess_network(file.tensors)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise BundleError(
+            f"{file.path} begins like torchvision's {', '.join(fitting)}, but its tensors are not exactly "
+            "those of one of them; give the nearest as `backbone` to see what differs, or give another kind"
+        )
+    names = list(file.tensors)
+    raise BundleError(
+        f"{file.path} is not one of torchvision's networks that can be imported ({', '.join(TIMM_NAMES)}): "
+        f"its tensors are named {', '.join(names[:3])}, ...; give another kind, such as timm with its "
+        "`backbone`"
     )
-    return replace(checkpoint, tensors=timm_names_of_vit(rest)) if name in _TRANSFORMERS else checkpoint
 
 
 def torchvision_checkpoint(
     name: str,
     settings: tuple[Network, Preparation],
-    tensors: tuple[Mapping[str, Tensor], Tensor, Tensor],
+    tensors: tuple[Mapping[str, Tensor], ForeignHead],
     *,
-    classifier: str,
     labels: tuple[str, ...] | None,
     text: str,
 ) -> ForeignCheckpoint:
@@ -168,58 +152,58 @@ def torchvision_checkpoint(
     Args:
         name: torchvision's name of the network.
         settings: The network and the preparation of its input.
-        tensors: The result of `split_classifier`, under torchvision's names.
-        classifier: Name of the network's last layer.
+        tensors: The result of `split_head`, under torchvision's names.
         labels: See `ForeignCheckpoint`.
         text: See `ForeignCheckpoint`.
     """
     model, preparation = settings
-    rest, weight, bias = tensors
-    own = {**rest, f"{classifier}.weight": weight, f"{classifier}.bias": bias}
+    rest, head = tensors
+    own_head = {f"{head_names(name)[0]}.{key}": tensor for key, tensor in head.tensors().items()}
     return ForeignCheckpoint(
         model=model,
         preparation=preparation,
-        tensors=rest,
-        weight=weight,
-        bias=bias,
+        tensors=timm_names(name, rest),
+        head=head,
         labels=labels,
         text=text,
+        notes=head.notes,
         architecture=f"torchvision's {name}",
-        build=lambda: (build_torchvision(name, model, outputs=len(bias)), own),
+        build=lambda: (build_torchvision(name, model, head), {**rest, **own_head}),
         normalize=input_normalizer(model),
     )
 
 
-def build_torchvision(name: str, model: Network, *, outputs: int) -> nn.Module:
-    """Build an untrained network of torchvision.
+def build_torchvision(name: str, model: Network, head: ForeignHead) -> nn.Module:
+    """Build an untrained network of torchvision with this head.
 
     Args:
         name: torchvision's name of the network.
-        model: Gives the channels (other than three for DenseNets and ResNets only) and size of the input.
-        outputs: Number of outputs of the classifier.
+        model: Gives the channels and size of the input.
+        head: Replaces the network's own head.
     """
-    # Importable now: `thorax.models.backbones` supplies the operators that some torchvision builds lack.
-    models = importlib.import_module("torchvision.models")
-    sized = {"image_size": model.input_size} if name in _TRANSFORMERS else {}
-    net: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **sized)
-    if model.channels != _RGB:
-        parent, stem = (net.features, "conv0") if name.startswith("densenet") else (net, "conv1")
-        assert isinstance(parent, nn.Module)
-        parent.add_module(stem, nn.Conv2d(model.channels, 64, kernel_size=7, stride=2, padding=3, bias=False))
+    sized = {"image_size": model.input_size} if name.startswith("vit") else {}
+    net: nn.Module = torchvision_models().get_model(name, weights=None, **sized)
+    net.set_submodule(head_names(name)[0], head.build())
+    stem = next(stem for stem in _STEMS if f"{stem}.weight" in net.state_dict())
+    first = net.get_submodule(stem)
+    assert isinstance(first, nn.Conv2d)
+    if first.in_channels != model.channels:
+        net.set_submodule(stem, _with_channels(first, model.channels))
     return net
+
+
+def _with_channels(layer: nn.Conv2d, channels: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        channels,
+        layer.out_channels,
+        layer.kernel_size,  # type: ignore[arg-type]
+        stride=layer.stride,  # type: ignore[arg-type]
+        padding=layer.padding,  # type: ignore[arg-type]
+        bias=layer.bias is not None,
+    )
 
 
 def input_normalizer(model: Network) -> Callable[[Images], Tensor]:
     """Return a function that repeats gray images for each channel and normalizes them."""
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (model.mean, model.std))
     return lambda images: (images.repeat(1, model.channels, 1, 1) - mean) / std
-
-
-def modernize_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the layers of an old DenseNet: denselayer1.norm.1 becomes denselayer1.norm1."""
-    return rename_tensors(tensors, lambda name: _OLD_LAYER.sub(r"\1\2", name))
-
-
-def timm_names_of_vit(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of a vision transformer, without its classifier, to timm's names."""
-    return rename_tensors(tensors, lambda name: substitute(name, _VIT_NAMES))

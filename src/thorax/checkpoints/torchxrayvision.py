@@ -6,14 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from thorax.checkpoints.foreign_net import (
-    ForeignCheckpoint,
-    ForeignOptions,
-    resolve_settings,
-    split_classifier,
-)
-from thorax.checkpoints.torchvision_nets import densenet_name, modernize_names, torchvision_checkpoint
-from thorax.checkpoints.weights_file import WeightsFile, without_prefixes
+from thorax.checkpoints.foreign_head import split_classifier
+from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, resolve_settings
+from thorax.checkpoints.torchvision_names import densenet_name
+from thorax.checkpoints.torchvision_nets import modernized, torchvision_checkpoint
+from thorax.checkpoints.weights_file import WeightsFile
 from thorax.errors import BundleError, RecipeError
 from thorax.models.tensors import Images
 
@@ -114,9 +111,12 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckp
         RecipeError: There are no published weights of that name.
         BundleError: The file holds no classifier, or labels of another network.
     """
-    tensors = without_prefixes(file.tensors, ("module.", "_orig_mod.", "model."))
-    own_points = tensors.pop("op_threshs", None)
-    rest, weight, bias = split_classifier(modernize_names(tensors), ("classifier", "fc"), path=file.path)
+    inner = modernized(file)
+    own_points = inner.tensors.get("op_threshs")
+    net = replace(
+        inner, tensors={name: inner.tensors[name] for name in inner.tensors if name != "op_threshs"}
+    )
+    rest, head = split_classifier(net.unwrapped(), ("classifier", "fc"))
     dense = "features.conv0.weight" in rest
     name = densenet_name(rest) if dense else "resnet50"
     model, preparation = resolve_settings(
@@ -135,12 +135,11 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckp
     labels = _labels(file)
     if published:
         labels, points = labels or WEIGHTS[published].labels, points or WEIGHTS[published].thresholds
-    _check_counts(file, len(bias), labels=labels, points=points)
+    _check_counts(file, head.num_outputs, labels=labels, points=points)
     checkpoint = torchvision_checkpoint(
         name,
         (model, preparation),
-        (rest, weight, bias),
-        classifier="classifier" if dense else "fc",
+        (rest, head),
         labels=labels,
         text=f"TorchXRayVision's {published or name}",
     )

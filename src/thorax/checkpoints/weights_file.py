@@ -10,8 +10,8 @@ import mmap
 import struct
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,7 @@ from torch import Tensor
 from thorax.checkpoints.safe_pickle import GlobalName, PickledObject, read_pickle
 from thorax.errors import BundleError
 
-__all__ = [
-    "TorchFile",
-    "WeightsFile",
-    "is_torch_file",
-    "open_torch_file",
-    "read_weights_file",
-    "without_prefixes",
-]
+__all__ = ["TorchFile", "WeightsFile", "is_torch_file", "open_torch_file", "read_weights_file"]
 
 _MAX_BYTES = 4 * 2**30
 _MAX_MODULES = 20_000
@@ -52,13 +45,37 @@ class WeightsFile:
         path: The file.
         tensors: Parameters and buffers by name, on the CPU.
         attributes: Other attributes of a pickled network: numbers, strings and lists of them.
-        whole_net: Whether the file holds a pickled network.
+        modules: The class of each module of a pickled network, by the module's name.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
-    attributes: Mapping[str, Any]
-    whole_net: bool
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def whole_net(self) -> bool:
+        """Whether the file holds a pickled network."""
+        return bool(self.modules)
+
+    def unwrapped(self) -> "WeightsFile":
+        """Remove leading parts of the names that all tensors share, such as module. or densenet121.
+
+        They come from modules around the network. No known network has a prefix of its own.
+        """
+        tensors, modules = dict(self.tensors), dict(self.modules)
+        while shared := _shared_prefix(tensors):
+            tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items()}
+            modules = {
+                name.removeprefix(shared): kind for name, kind in modules.items() if name.startswith(shared)
+            }
+        return replace(self, tensors=tensors, modules=modules)
+
+
+def _shared_prefix(names: Iterable[str]) -> str:
+    """Return the first part that all names share, with its dot, or "" if they share none."""
+    first_parts = {name[: name.find(".") + 1] for name in names}
+    return first_parts.pop() if len(first_parts) == 1 else ""
 
 
 def read_weights_file(path: Path) -> WeightsFile:
@@ -80,22 +97,11 @@ def read_weights_file(path: Path) -> WeightsFile:
     if torch_file:
         return _from_torch_file(open_torch_file(path))
     try:
-        return WeightsFile(path, load_file(path), {}, whole_net=False)
+        return WeightsFile(path, load_file(path))
     except (OSError, SafetensorError) as error:
         raise BundleError(
             f"{path} is neither safetensors ({error}) nor a file of torch.save; give one of the two"
         ) from error
-
-
-def without_prefixes(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """Remove prefixes that all names share, repeatedly, since a network may have several wrappers."""
-    names = dict(tensors)
-    while names:
-        shared = [prefix for prefix in prefixes if all(name.startswith(prefix) for name in names)]
-        if not shared:
-            break
-        names = {name.removeprefix(shared[0]): tensor for name, tensor in names.items()}
-    return names
 
 
 # ---- files of torch.save ----------------------------------------------------------------------
@@ -269,7 +275,7 @@ def _from_torch_file(file: TorchFile) -> WeightsFile:
             case dict() if inner := _wrapped(content):
                 content = inner
             case dict():
-                return WeightsFile(file.path, _tensors(file, content), {}, whole_net=False)
+                return WeightsFile(file.path, _tensors(file, content))
             case _:
                 break
     raise _no_weights(file.path, f"it holds a {type(content).__name__}")
@@ -304,12 +310,16 @@ def _from_net(file: TorchFile, net: PickledObject) -> WeightsFile:
     if _children(net) is None:
         raise _no_weights(file.path, f"it holds a {net.constructor.path}")
     try:
-        values = dict(_named_values(net, file.path))
+        modules = dict(_named_modules(net, file.path))
+        values = {
+            name: value for prefix, module in modules.items() for name, value in _named_values(prefix, module)
+        }
     except (AttributeError, TypeError) as error:
         raise _no_weights(file.path, f"its network is damaged ({error})") from error
     tensors = _tensors(file, values)
     attributes = {name: _plain(file, value) for name, value in net.state.items() if not name.startswith("_")}
-    return WeightsFile(file.path, tensors, attributes, whole_net=True)
+    kinds = {prefix[:-1]: module.constructor.path.rpartition(".")[2] for prefix, module in modules.items()}
+    return WeightsFile(file.path, tensors, attributes, kinds)
 
 
 def _children(net: PickledObject) -> dict[str, Any] | None:
@@ -318,22 +328,27 @@ def _children(net: PickledObject) -> dict[str, Any] | None:
     return children if isinstance(children, dict) else None
 
 
-def _named_values(net: PickledObject, path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield what `Module.state_dict` would name; a module may contain itself, or a child several times."""
+def _named_modules(net: PickledObject, path: Path) -> Iterator[tuple[str, PickledObject]]:
+    """Yield each module with the prefix of its names; it may contain itself, or a child several times."""
     # Breadth first, so that names stay short if a network contains itself.
     waiting = deque([("", net)])
     for _ in range(_MAX_MODULES):
         if not waiting:
             return
         prefix, module = waiting.popleft()
-        transient = _set(module.state.get("_non_persistent_buffers_set"))
-        for group in ("_parameters", "_buffers"):
-            for name, value in (module.state.get(group) or {}).items():
-                if value is not None and not (group == "_buffers" and name in transient):
-                    yield f"{prefix}{name}", value
+        yield prefix, module
         children = (_children(module) or {}).items()
         waiting += [(f"{prefix}{name}.", child) for name, child in children if _is_module(child)]
     raise _no_weights(path, f"its network has more than {_MAX_MODULES} modules")
+
+
+def _named_values(prefix: str, module: PickledObject) -> Iterator[tuple[str, Any]]:
+    """Yield what `Module.state_dict` would name in this module alone."""
+    transient = _set(module.state.get("_non_persistent_buffers_set"))
+    for group in ("_parameters", "_buffers"):
+        for name, value in (module.state.get(group) or {}).items():
+            if value is not None and not (group == "_buffers" and name in transient):
+                yield f"{prefix}{name}", value
 
 
 def _is_module(child: Any) -> bool:
