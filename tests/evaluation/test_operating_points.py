@@ -216,6 +216,7 @@ def test_every_rule_of_a_recipe_is_one():
         get_args(OperatingPointRule)
     )
     assert parse_rule("0.3") == Fixed(0.3)
+    assert parse_rule("0.50") == parse_rule("one-half")
 
 
 @pytest.mark.parametrize(

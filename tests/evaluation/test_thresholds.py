@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thorax.errors import DataError
-from thorax.evaluation.operating_points import Youden, choose_thresholds
+from thorax.evaluation.operating_points import Youden, choose_thresholds, parse_rule
 from thorax.evaluation.thresholds import (
     TUNED_MARK,
     choose_threshold_set,
@@ -71,6 +71,21 @@ def test_thresholds_of_the_reported_part_are_refused_or_marked(chosen_on):
 
 def test_one_half_is_nobodys_choice():
     assert refuse_tuned(one_half((EDEMA,)), TEST, allow=False).thresholds == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "origin"),
+    [
+        ("one-half", "one-half", "0.5 for every finding, whatever its prevalence"),
+        ("0.5", "one-half", "0.5 for every finding, whatever its prevalence"),
+        ("0.3", "own", "0.3 for every finding, as given"),
+    ],
+)
+def test_a_fixed_threshold_is_chosen_on_no_images(rule, name, origin):
+    labels, probabilities = np.ones((2, 1), dtype=np.int8), np.full((2, 1), 0.4)
+    fixed = choose_threshold_set(parse_rule(rule), labels, probabilities, findings=(EDEMA,), chosen_on=TEST)
+    assert (fixed.name, fixed.describe(), fixed.chosen_on) == (name, origin, None)
+    assert refuse_tuned(fixed, TEST, allow=False) == fixed
 
 
 def test_a_file_gives_thresholds_and_their_origin(tmp_path):

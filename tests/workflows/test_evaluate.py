@@ -1,16 +1,18 @@
 """Reports of bundles and of any model's predictions, without a process."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from tests.helpers.study import PREDICTED
 from thorax.bundle import load_bundle
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import find_finding
+from thorax.reporting.summary import f1_headline, summary_tables
 from thorax.store import open_store
 from thorax.workflows.evaluate import evaluate_bundle, evaluate_predictions
 from thorax.workflows.thresholds import STANDARD_RULES
@@ -149,6 +151,32 @@ def test_an_earlier_report_is_kept_unless_its_end_is_asked_for(result, tmp_path)
         result.write(written.metrics, overwrite=True)
 
 
+def test_a_bundle_whose_rule_is_one_half_is_reported_at_one_half_first(study, tmp_path):
+    """As CheXNet's replicas report F1: at 0.5, in the headline and the first table of the terminal."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(study.run(0) / "bundle", folder)
+    bundle = manifest(study)
+    halves = dict.fromkeys(bundle["findings"], 0.5)
+    bundle["operating_points"] = {"rule": "one-half", "thresholds": halves, "chosen_on": None}
+    (folder / "bundle.json").write_text(json.dumps(bundle))
+    result = evaluate_bundle(folder, study.store, gallery=False, resamples=10, device="cpu")
+    assert rules(result) == ["one-half", *STANDARD_RULES]
+    known = (result.labels >= 0).all(axis=0) & (result.labels == 1).any(axis=0)
+    called = result.probabilities >= 0.5
+    measured_f1 = {
+        each.finding: each.rates["f1"].interval.value
+        for each in result.evaluation.primary.classification.findings
+    }
+    expected = f1_score(result.labels[:, known], called[:, known], average=None, zero_division=0)
+    assert [measured_f1[result.findings[k]] for k in np.flatnonzero(known)] == pytest.approx(expected)
+    (title, _, _), (decisions, _, _), _ = summary_tables(result.evaluation, result.context)
+    assert "at one-half, mean over" in title
+    assert decisions == "At one-half (0.5 for every finding, whatever its prevalence)"
+    written = result.write(tmp_path / "out")
+    assert "<dt>Mean F1 at one-half</dt>" in written.html.read_text()
+    assert f"\n{f1_headline(result.evaluation.primary)}.\n" in written.markdown.read_text()
+
+
 # ---- predictions ------------------------------------------------------------------------------------------
 
 
@@ -250,6 +278,20 @@ def test_choosing_on_what_is_reported_is_refused_or_marked(study, tmp_path):
     for path in (written.html, written.markdown):
         assert TUNED_MARK in path.read_text()
     assert metrics(tmp_path / "out")["test_tuned"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("one-half", ["one-half"]), ("0.5", ["one-half"]), ("0.3", ["own", "one-half"])]
+)
+def test_a_fixed_threshold_needs_no_validation_and_is_never_called_chosen(study, tmp_path, rule, expected):
+    result = measured(study, rules=[rule])
+    assert rules(result) == expected
+    assert not result.evaluation.test_tuned
+    read = metrics(result.write(tmp_path / "out").metrics.parent)
+    assert [each["chosen_on"] for each in read["operating_points"]] == [None] * len(expected)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert text.count("## At one-half") == 1
+    assert "chosen on" not in text.split("## Ranking")[1].split("## Calibration")[0]
 
 
 def test_thresholds_come_from_a_file_with_their_origin(study, tmp_path):

@@ -94,7 +94,8 @@ class EvaluationPlan:
     """What an evaluation measures besides the ranking.
 
     Attributes:
-        points: Operating points besides 0.5. The first is used for subgroups and radiologists.
+        points: Operating points; 0.5 is added unless it is among them. The first is used for subgroups and
+            radiologists.
         prevalence: Stated prevalence of some findings, for predictive values.
         trained: Prevalence in training, from which the prevalence in these images is estimated.
         radiologists: Radiologists' labels, if there are any.
@@ -152,7 +153,7 @@ class Evaluation:
 
     Attributes:
         ranking: AUC and average precision.
-        points: Rates at the operating points of the plan, then at 0.5.
+        points: Rates at the operating points of the plan, and at 0.5.
         calibration: Calibration error of the probabilities.
         recalibrated: Trial calibrations, each with the calibration error after it.
         not_recalibrated: Why there are no trial calibrations; "" if there are.
@@ -212,7 +213,8 @@ def evaluate(
         resamples=plan.resamples,
         seed=plan.seed,
     )
-    points = (*plan.points, one_half(cohort.findings))
+    half = one_half(cohort.findings)
+    points = plan.points if half in plan.points else (*plan.points, half)
     predictions = [_labeled_predictions(cohort, probabilities, point) for point in points]
     whole = context.split if context.whole_part else ""
     return Evaluation(

@@ -95,7 +95,7 @@ def parse_rule(name: str) -> ThresholdRule:
 
     Args:
         name: "f1-optimal", "youden", "one-half", "sensitivity-90" or "specificity-95" with any percentage
-            between 0 and 100, or a threshold such as "0.3".
+            between 0 and 100, or a threshold such as "0.3"; "0.5" is "one-half".
 
     Raises:
         DataError: There is no such rule.
@@ -104,13 +104,14 @@ def parse_rule(name: str) -> ThresholdRule:
     if match:
         share = float(f"{match[2]}e-2")  # division by 100 would round twice
         return AtSensitivity(share) if match[1] == "sensitivity" else AtSpecificity(share)
-    if re.fullmatch(r"\d*\.?\d+", name):
-        return Fixed(float(name))
     rules: dict[str, ThresholdRule] = {
         "f1-optimal": F1Optimal(),
         "youden": Youden(),
         "one-half": Fixed(0.5, "one-half"),
     }
+    if re.fullmatch(r"\d*\.?\d+", name):
+        given = Fixed(float(name))
+        return rules["one-half"] if given.threshold == 0.5 else given  # noqa: PLR2004  (one half)
     if name not in rules:
         raise DataError(
             f"no rule for thresholds is called {name!r}; choose {', '.join(rules)}, sensitivity-90, "

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
-from thorax.evaluation.operating_points import ThresholdRule, choose_thresholds
+from thorax.evaluation.operating_points import Fixed, ThresholdRule, choose_thresholds
 from thorax.findings import Finding, Findings, find_finding
 from thorax.image_set import ImageSet
 
 __all__ = [
+    "ONE_HALF",
     "TUNED_MARK",
     "ThresholdSet",
     "choose_threshold_set",
@@ -26,6 +27,9 @@ __all__ = [
     "read_threshold_set",
     "refuse_tuned",
 ]
+
+ONE_HALF: Final = "one-half"
+"""The rule of a threshold of 0.5 for every finding."""
 
 TUNED_MARK: Final = "TUNED ON THE REPORTED PART"
 """The mark on every number at thresholds that were chosen on the reported images."""
@@ -67,7 +71,7 @@ class ThresholdSet:
 def one_half(findings: Findings) -> ThresholdSet:
     """Return a threshold of 0.5 for each finding, chosen on no images."""
     return ThresholdSet(
-        rule="one-half",
+        rule=ONE_HALF,
         findings=findings,
         thresholds=(0.5,) * len(findings),
         chosen_on=None,
@@ -83,13 +87,30 @@ def choose_threshold_set(
     findings: Findings,
     chosen_on: ImageSet,
 ) -> ThresholdSet:
-    """Choose thresholds on these images; `refuse_tuned` checks on which others they may be reported."""
+    """Choose thresholds on these images; `refuse_tuned` checks on which others they may be reported.
+
+    A fixed threshold is not chosen on any images, and its set says so.
+    """
+    if isinstance(rule, Fixed):
+        return _fixed(rule, findings)
     return ThresholdSet(
         rule=rule.name,
         findings=findings,
         thresholds=choose_thresholds(rule, targets, probabilities),
         chosen_on=chosen_on,
         origin=f"thresholds by the rule {rule.name}",
+    )
+
+
+def _fixed(rule: Fixed, findings: Findings) -> ThresholdSet:
+    if rule.name == ONE_HALF:
+        return one_half(findings)
+    return ThresholdSet(
+        rule=rule.name,
+        findings=findings,
+        thresholds=(rule.threshold,) * len(findings),
+        chosen_on=None,
+        origin=f"{rule.threshold:g} for every finding, as given",
     )
 
 

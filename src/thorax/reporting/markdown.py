@@ -9,6 +9,7 @@ from thorax.evaluation.published_results import PublishedResult
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.reporting.summary import (
     AuditLines,
+    f1_headline,
     headline,
     markdown_cell,
     markdown_table,
@@ -32,6 +33,7 @@ def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLin
     sections = [
         title,
         markdown_cell(headline(evaluation.ranking, context)) + ".\n",
+        markdown_cell(f1_headline(evaluation.primary)) + ".\n",
         tuned,
         _list(context.warnings),
         _audit(audit),

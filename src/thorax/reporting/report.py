@@ -31,6 +31,7 @@ from thorax.reporting.summary import (
     official_test_share,
     percent,
     pneumonia_f1,
+    short,
     threshold_text,
     why_none_published,
 )
@@ -88,6 +89,7 @@ def render_html(
         audit=audit,
         gallery=gallery,
         headline=headline(evaluation.ranking, context),
+        mean_f1=short(evaluation.primary.classification.averages["macro"]["f1"].interval),
         official_share=official_test_share(evaluation.ranking, context),
         percent=percent,
         threshold=threshold_text,

@@ -18,6 +18,7 @@ __all__ = [
     "bare_ends",
     "decision_rows",
     "decisions_title",
+    "f1_headline",
     "headline",
     "interval_json",
     "markdown_cell",
@@ -188,6 +189,13 @@ def decisions_title(point: AtOperatingPoint) -> str:
     return f"At {point.points.name} ({point.points.describe()})"
 
 
+def f1_headline(point: AtOperatingPoint) -> str:
+    """Return the mean F1 at an operating point, with its interval and the number of findings."""
+    mean = point.classification.averages["macro"]["f1"]
+    plural = "" if mean.over == 1 else "s"
+    return f"F1 {short(mean.interval)} at {point.points.name}, mean over {mean.over} finding{plural}"
+
+
 def decision_rows(point: AtOperatingPoint) -> list[tuple[str, ...]]:
     """Return the rates of each finding's decisions, and a last row with the mean; see `DECISIONS_HEADER`."""
     texts = [threshold_text(threshold) for threshold in point.points.thresholds]
@@ -206,7 +214,7 @@ def summary_tables(
     """Return title, header and rows of the tables for a terminal: ranking, decisions, accuracy."""
     ranking, primary = evaluation.ranking, evaluation.primary
     return [
-        (headline(ranking, context), SUMMARY_HEADER, summary_rows(ranking)),
+        (f"{headline(ranking, context)}; {f1_headline(primary)}", SUMMARY_HEADER, summary_rows(ranking)),
         (decisions_title(primary), DECISIONS_HEADER, decision_rows(primary)),
         (f"At {primary.points.name}", ACCURACY_HEADER, accuracy_rows(primary)),
     ]

@@ -16,7 +16,7 @@ from thorax.evaluation.evaluate import evaluate as measure
 from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.evaluation.inputs.radiologists import read_radiologist_labels
-from thorax.evaluation.operating_points import parse_rule
+from thorax.evaluation.operating_points import Fixed, parse_rule
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import (
     read_threshold_set,
@@ -122,7 +122,7 @@ def evaluate_bundle(
     try:
         validation = predict_validation(predictor, chosen, progress=progress)
     except ThoraxError as error:  # only rules that were given require validation images
-        if parsed:
+        if any(not isinstance(rule, Fixed) for rule in parsed):
             raise
         absent = str(error)
     choice = Choosers(predicted, validation, own=bundle_points(predictor.bundle), allow=allow_test_tuning)

@@ -14,7 +14,13 @@ from thorax.evaluation.calibration.fit import (
     recalibrate,
 )
 from thorax.evaluation.operating_points import ThresholdRule, parse_rule
-from thorax.evaluation.thresholds import ThresholdSet, choose_threshold_set, refuse_tuned
+from thorax.evaluation.thresholds import (
+    ONE_HALF,
+    ThresholdSet,
+    choose_threshold_set,
+    one_half,
+    refuse_tuned,
+)
 from thorax.workflows.predictions import PartPredictions, ValidationPredictions
 
 __all__ = [
@@ -80,7 +86,8 @@ def choose_points(
         )
         for rule in asked
     )
-    ordered = (*from_file, *chosen, *choice.own) if rules else (*from_file, *choice.own, *chosen)
+    own = tuple(points for points in choice.own if points not in chosen)
+    ordered = (*from_file, *chosen, *own) if rules else (*from_file, *own, *chosen)
     return tuple(
         refuse_tuned(
             points,
@@ -125,10 +132,12 @@ def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple
 
 
 def bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
-    """Return the operating points of a bundle, unless their rule is one-half, which is always reported."""
+    """Return the operating points of a bundle; empty if it has none."""
     points: OperatingPoints | None = bundle.manifest.operating_points
-    if points is None or points.rule == "one-half":
+    if points is None:
         return ()
+    if points.rule == ONE_HALF:
+        return (one_half(bundle.findings),)
     reference = points.chosen_on
     return (
         ThresholdSet(
