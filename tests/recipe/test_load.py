@@ -1,8 +1,11 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from thorax.errors import RecipeError
 from thorax.findings import NIH14, NIH15
+from thorax.recipe.hints import ALIASES, all_keys, hint_for_key
 from thorax.recipe.load import (
     load_preparation,
     load_recipe,
@@ -66,6 +69,18 @@ def test_an_optional_part_can_be_taken_out():
         ("training.epoch=3", r"there is no setting training.epoch; did you mean training.epochs\?"),
         ("trainin.epochs=3", r"there is no setting trainin"),
         ("schedule.warmup=1", r"there is no setting schedule.warmup; did you mean schedule.warmup_epochs\?"),
+        (
+            "optim.momentum=1",
+            r"no setting optim.momentum with optim.kind=adamw; it belongs to optim.kind=sgd$",
+        ),
+        ("optim.learning_rate=1", r"did you mean optim.lr\?$"),
+        ("optim.wd=1", r"did you mean optim.weight_decay\?$"),
+        ("data.classes=14", r"did you mean data.findings\?$"),
+        ("training.lr=1", r"did you mean optim.lr\?$"),
+        ("schedule.T_0=10", r"did you mean schedule.first_epochs\?$"),
+        ("training.batchsize=1", r"did you mean training.batch_size\?$"),
+        ("optimizer.name=sgd", r"there is no setting optimizer; did you mean optim.kind\?$"),
+        ("data.colour=1", r"there is no setting data.colour$"),
         ("optim.kind=adan", r"'adan'.*'adam', 'adamw', 'sgd'"),
         ("training.epochs=0", r"training.epochs = 0: Input should be greater"),
         ("model.std=[0.0]", r"model.std must be above 0"),
@@ -92,6 +107,17 @@ def test_an_optional_part_can_be_taken_out():
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("small-cpu", [override])
+
+
+def test_a_hint_names_a_setting_that_exists_and_not_the_one_that_was_given():
+    known = all_keys()
+    assert set(ALIASES.values()) <= set(known)
+    assert not {name.rpartition(".")[2] for name in known} & ALIASES.keys()
+    for key in known:
+        for wrong in (f"{key}x", f"x{key}", f"{key}.x", key.rpartition(".")[2], f"optim.{key}"):
+            hinted = re.findall(r"[a-z_]+\.[a-z_.]+", hint_for_key(wrong))
+            assert wrong in known or wrong not in hinted
+            assert wrong in known or set(hinted) <= set(known)
 
 
 def test_settings_given_as_one_text_are_not_read_letter_by_letter():

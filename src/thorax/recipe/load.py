@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from thorax.atomic_io import canonical_json, write_text
 from thorax.errors import DataError, RecipeError
-from thorax.recipe import schema
+from thorax.recipe.hints import choices, hint_for_key, kind_names
 from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
 
@@ -133,66 +133,27 @@ def _may_be_none(sections: list[str], last: str) -> bool:
     """Return whether "none" switches a setting off, rather than being its text."""
     owners: list[type[Section]] = [Recipe]
     for section in sections:
-        owners = [inner for owner in owners for inner in _choices(owner, section)]
+        owners = [inner for owner in owners for inner in choices(owner, section)]
     fields = (owner.model_fields.get(last) for owner in owners)
     return any(field is not None and field.default is None for field in fields)
 
 
-def _explain(error: ValidationError) -> str:
-    return "; ".join(_explain_problem(problem) for problem in error.errors())
+def _explain(error: ValidationError, *, owner: type[Section] = Recipe) -> str:
+    return "; ".join(_explain_problem(problem, owner) for problem in error.errors())
 
 
-def _explain_problem(problem: ErrorDetails) -> str:
+def _explain_problem(problem: ErrorDetails, owner: type[Section]) -> str:
     """Translate one of pydantic's error messages into the terms of a recipe."""
+    kinds = [str(name) for name in problem["loc"] if name in kind_names()]
     # Of a union, pydantic also names the alternative: "literal['NIH14','NIH15']", "tuple[str, ...]".
-    names = [str(name) for name in problem["loc"] if name not in _kinds()]
+    names = [str(name) for name in problem["loc"] if name not in kinds]
     key = ".".join(name for name in names if "[" not in name)
     if problem["type"] == "extra_forbidden":
-        near = _near(key)
-        return f"there is no setting {key}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        return f"there is no setting {key}{hint_for_key(key, kind=''.join(kinds[-1:]), owner=owner)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{key} is missing; set it"
     return f"{key} = {problem['input']!r}: {message}" if key else message
-
-
-def _near(key: str) -> list[str]:
-    """Return the settings of the same name in other sections, or else the most similar one."""
-    name = key.rpartition(".")[2]
-    same_name = [known for known in _all_keys() if known.rpartition(".")[2] == name]
-    return same_name[:3] or difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.5)
-
-
-def _sections() -> Iterator[type[Section]]:
-    for value in vars(schema).values():
-        if isinstance(value, type) and issubclass(value, Section):
-            yield value
-
-
-def _kinds() -> set[str]:
-    """Return the names of the tagged choices, which pydantic inserts into the location of an error."""
-    return {
-        str(section.model_fields["kind"].default) for section in _sections() if "kind" in section.model_fields
-    }
-
-
-def _all_keys(owner: type[Section] = Recipe, prefix: str = "") -> list[str]:
-    """Return every dotted key that a recipe can have."""
-    keys = [f"{prefix}{name}" for name in owner.model_fields]
-    for name in owner.model_fields:
-        for section in _choices(owner, name):
-            keys += _all_keys(section, f"{prefix}{name}.")
-    return sorted(set(keys))
-
-
-def _choices(owner: type[Section], name: str) -> list[type[Section]]:
-    """Return the section types that a field of a section can hold."""
-    field = owner.model_fields.get(name)
-    if field is None:
-        return []
-    annotation = field.annotation
-    candidates = getattr(annotation, "__args__", (annotation,))
-    return [kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section)]
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,4 +192,6 @@ def load_test_time(current: TestTime, overrides: Sequence[str]) -> TestTime:
         return TestTime.model_validate(values)
     except ValidationError as error:
         known = ", ".join(TestTime.model_fields)
-        raise RecipeError(f"test time: {_explain(error)}; its settings are {known}") from error
+        raise RecipeError(
+            f"test time: {_explain(error, owner=TestTime)}; its settings are {known}"
+        ) from error
