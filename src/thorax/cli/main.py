@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["flags_of", "main", "with_flags"]
 
 _VERBS: Final = (
-    "phantom", "prepare", "train", "evaluate", "compare", "audit", "predict", "explain", "localize",
+    "phantom", "prepare", "train", "evaluate", "compare", "audit", "predict", "explain", "localize", "serve",
     "calibrate", "ensemble", "export", "card", "import", "recipes",
 )  # fmt: skip
 """In the order of `thorax --help`."""

@@ -22,7 +22,7 @@ from thorax.boxes import Box
 from thorax.errors import DataError
 from thorax.explain.canvas import Canvas, Colors, Line, Tile, Words, as_png, as_svg, contour_lines
 
-__all__ = ["Drawing", "Panel", "overlay", "picture_kind", "write_picture"]
+__all__ = ["Drawing", "Panel", "color_scale", "drawn", "overlay", "picture_kind", "write_picture"]
 
 _COLORS: Final = "inferno.txt"
 """A perceptually uniform color map from dark to light, which also works without color vision."""
@@ -86,6 +86,28 @@ def overlay(pixels: GrayPixels, attribution: Attribution, *, opacity: float) -> 
     return np.asarray(np.round(gray + weight * (colors - gray)), dtype=np.uint8)
 
 
+def drawn(
+    pixels: GrayPixels, attribution: Attribution | None = None, *, opacity: float = 0.6, largest: int = 2048
+) -> UInt8[np.ndarray, "drawn_height drawn_width 3"]:
+    """Return a radiograph as pictures show it, enlarged or reduced, with a map in color over it if given.
+
+    Args:
+        pixels: The radiograph.
+        attribution: A map at the same resolution; None draws the radiograph alone.
+        opacity: Opacity at the map's maximum; see `overlay`.
+        largest: Longest side in pixels; larger radiographs are reduced.
+    """
+    scale = _scale(pixels, largest=largest)
+    gray = _resized(_eight_bit(pixels), scale)
+    return _colored(gray, None if attribution is None else _resized(attribution, scale), opacity)
+
+
+def color_scale(height: int, width: int, *, opacity: float) -> Colors:
+    """Return the colors of a map over mid-gray, from 0 at the left to the map's maximum at the right."""
+    ramp = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32), (height, width))
+    return overlay(np.full((height, width), 128, dtype=np.uint8), ramp, opacity=opacity)
+
+
 def write_picture(path: Path, pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) -> None:
     """Draw panels of one radiograph side by side into a PNG or SVG file, atomically.
 
@@ -145,10 +167,9 @@ def _canvas(pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) ->
         row, column = divmod(number, columns)
         left, top = gap + column * cell_width, row * cell_height + strip
         words.append(Words(left=left, baseline=top - text // 2, size=text, text=panel.caption, room=width))
-        colors = np.repeat(gray[:, :, None], 3, axis=2)
-        if panel.attribution is not None:
-            attribution = _resized(panel.attribution, scale)
-            colors = overlay(gray, attribution, opacity=drawing.opacity)
+        attribution = None if panel.attribution is None else _resized(panel.attribution, scale)
+        colors = _colored(gray, attribution, drawing.opacity)
+        if attribution is not None:
             below = (left, top + height + round(1.6 * text))
             bar, numbers = _scale_bar(attribution, below, width=width, text=text, opacity=drawing.opacity)
             tiles += bar
@@ -157,6 +178,12 @@ def _canvas(pixels: GrayPixels, panels: Sequence[Panel], *, drawing: Drawing) ->
         tiles.append(Tile(left=left, top=top, colors=colors, lines=lines, stroke=max(2.0, width / 288)))
     size = (columns * cell_width + gap, rows * cell_height + gap)
     return Canvas(width=size[0], height=size[1], tiles=tiles, words=words)
+
+
+def _colored(gray: UInt8[np.ndarray, "h w"], attribution: Attribution | None, opacity: float) -> Colors:
+    if attribution is None:
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    return overlay(gray, attribution, opacity=opacity)
 
 
 def _lines(panel: Panel, drawing: Drawing) -> Iterator[Line]:
@@ -181,8 +208,7 @@ def _scale_bar(
     if highest <= 0:
         return [], [Words(left=left, baseline=baseline, size=text, text="no evidence for it")]
     shape = (round(0.7 * text), round(0.4 * width))
-    ramp = np.broadcast_to(np.linspace(0, 1, shape[1], dtype=np.float32), shape)
-    colors = overlay(np.full(shape, 128, dtype=np.uint8), ramp, opacity=opacity)
+    colors = color_scale(*shape, opacity=opacity)
     bar = Tile(left=left + text, top=baseline - shape[0], colors=colors)
     right = bar.left + shape[1] + round(0.4 * text)
     return [bar], [

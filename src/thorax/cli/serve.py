@@ -1,0 +1,53 @@
+"""`thorax serve`: serve a page that predicts and explains uploaded radiographs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from thorax.workflows.model import Model
+
+__all__ = ["serve"]
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 means any free one.")] = 8000,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="A demonstration that other machines can reach: no token, nothing kept, 2 images at a time, "
+            "20 MB per file.",
+        ),
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A host name of this service, besides localhost; repeatable."),
+    ] = None,
+    frame_ancestors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A site that may show the page in a frame; repeatable."),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Serve a page that predicts and explains uploaded radiographs, on this machine unless --public."""
+    from thorax.service import Settings
+    from thorax.service.server import serve as serve_bundle
+
+    def ready(model: "Model", address: str) -> None:
+        typer.echo(f"{model.name}, {len(model.findings)} findings: {address}")
+        typer.echo("For research only, not a medical device. Press Ctrl-C to stop.")
+        if open_:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    settings = Settings(
+        port=port,
+        public=public,
+        allow_hosts=tuple(allow_host or ()),
+        frame_ancestors=tuple(frame_ancestors or ()),
+    )
+    serve_bundle(bundle, settings, ready=ready)

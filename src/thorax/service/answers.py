@@ -1,0 +1,146 @@
+"""What the service answers, as JSON: the model, the prediction of an upload, and the map of a finding."""
+
+import io
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+import thorax
+from thorax import starter
+from thorax.bundle.manifest import Imported, Trained
+from thorax.explain import best_method
+from thorax.explain.overlay import color_scale, drawn
+from thorax.imaging import read_radiograph
+from thorax.radiograph import Radiograph
+from thorax.service.refusals import UPLOAD
+from thorax.workflows.model import Model
+
+__all__ = ["describe_model", "describe_test_images", "explain_upload", "predict_upload"]
+
+_LARGEST: Final = 1024
+"""Longest side in pixels of the pictures that the page shows."""
+
+_OPACITY: Final = 0.6
+_SCALE: Final = (16, 256)
+"""Height and width of the color scale."""
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """Return what the page says of the model: its findings, and the sentences about its origin."""
+    manifest = model.bundle.manifest
+    points = manifest.operating_points
+    return {
+        "name": model.name,
+        "bundle_sha256": model.bundle.sha256,
+        "version": thorax.__version__,
+        "engine": model.engine,
+        "method": best_method(model.bundle),
+        "calibrated": model.calibrated,
+        "operating_point": points.rule if points else "",
+        "findings": [{"name": finding.name, "label": finding.label} for finding in model.findings],
+        "statement": list(_statement(model)),
+    }
+
+
+def describe_test_images(model: Model) -> list[dict[str, str]]:
+    """Return what the page says of each image that it offers to try: file name, title and a note."""
+    is_starter = model.bundle.folder.resolve() == Path(starter.__file__).parent.resolve()
+    seen = " The starter was trained on this image: an example, not a measurement."
+    return [
+        {
+            "name": image.path.name,
+            "title": image.title,
+            "note": f"NIH ChestX-ray14, {image.nih_image}.{seen * (is_starter and image.seen_by_starter)}",
+        }
+        for image in starter.test_images()
+    ]
+
+
+def predict_upload(model: Model, content: bytes, *, picture: bool) -> dict[str, Any]:
+    """Return the prediction of an image as the library's JSON, and the image to show if requested.
+
+    Args:
+        model: The model.
+        content: The bytes of a PNG, JPEG or DICOM file.
+        picture: Whether to add the size and view of the radiograph, and a PNG of it in base64.
+
+    Raises:
+        ImageError: It cannot be read as a radiograph.
+    """
+    radiograph = read_radiograph(content, name=UPLOAD)
+    answer = model.predict(radiograph).as_json()
+    if picture:
+        answer["image"] = {
+            **_size(radiograph),
+            "view": str(radiograph.view),
+            "picture": _png(Image.fromarray(drawn(radiograph.pixels, largest=_LARGEST)).convert("L")),
+        }
+    return answer
+
+
+def explain_upload(model: Model, content: bytes, finding: str) -> dict[str, Any]:
+    """Return the map of a finding in an image: where it is highest, and a PNG of the image with the map.
+
+    Args:
+        model: The model.
+        content: The bytes of a PNG, JPEG or DICOM file.
+        finding: One of the model's findings.
+
+    Raises:
+        ImageError: It cannot be read as a radiograph.
+        DataError: The model does not predict the finding.
+        MissingExtra: The map needs torch, which is not installed.
+    """
+    radiograph = read_radiograph(content, name=UPLOAD)
+    explanation = model.explain(radiograph, finding)
+    explained = explanation.map
+    colors = drawn(radiograph.pixels, explained.attribution, opacity=_OPACITY, largest=_LARGEST)
+    return {
+        "finding": explained.finding.name,
+        "method": explained.method,
+        "highest": explained.highest,
+        "place": None if explained.place is None else list(explained.place),
+        "box": None if explained.box is None else list(explained.box),
+        "notes": list(explanation.notes),
+        **_size(radiograph),
+        "picture": _png(Image.fromarray(colors)),
+        "scale": _png(Image.fromarray(color_scale(*_SCALE, opacity=_OPACITY))),
+    }
+
+
+def _size(radiograph: Radiograph) -> dict[str, int]:
+    rows, columns = radiograph.pixels.shape
+    return {"rows": rows, "columns": columns}
+
+
+def _png(image: Image.Image) -> str:
+    """Return a PNG in base64."""
+    content = io.BytesIO()
+    image.save(content, "PNG", compress_level=3)
+    return b64encode(content.getvalue()).decode("ascii")
+
+
+def _statement(model: Model) -> Iterator[str]:
+    """Yield sentences on where the model comes from and what its numbers mean."""
+    manifest = model.bundle.manifest
+    for member in manifest.members:
+        match member.provenance:
+            case Trained() as origin:
+                yield f"Trained by the recipe {origin.recipe} on {origin.dataset}, {origin.trained_on}."
+            case Imported() as origin:
+                yield f"Imported from {origin.source}; the patients that it was trained on are not known."
+    if manifest.calibration is None:
+        yield "Its probabilities are not calibrated: 20% need not mean that a fifth of such images have it."
+    else:
+        yield f"Its probabilities are calibrated on the {manifest.calibration.fitted_on}."
+    points = manifest.operating_points
+    if points is None:
+        yield "It has no thresholds, so it calls nothing positive or negative."
+    elif points.chosen_on is None:
+        yield f"Its thresholds follow the rule {points.rule} and were not chosen on any image."
+    else:
+        yield f"Its thresholds were chosen by the rule {points.rule} on the {points.chosen_on}."
+    yield "The bundle does not say how well it works; thorax evaluate measures that."

@@ -1,0 +1,33 @@
+// What the model is, and what the service allows.
+
+import { byId, element } from "./dom.js";
+
+/** Fill the notices and the dialog about the model. */
+export function showFacts(facts) {
+  const { model } = facts;
+  document.title = `Thorax: ${model.name}`;
+  byId("model-name").textContent = model.name;
+  byId("about-open").hidden = false;
+  byId("public-banner").hidden = !facts.public;
+  byId("drop-hint").textContent =
+    `PNG, JPEG or DICOM, several at once, up to ${facts.max_bytes / 1e6} MB each. ` +
+    "Images are read in memory and not kept.";
+  byId("about-title").textContent = `The model ${model.name}`;
+  byId("about-text").replaceChildren(...model.statement.map((text) => element("p", { textContent: text })));
+  const values = [
+    ["Findings", model.findings.map((finding) => finding.label).join(", ")],
+    ["Probabilities", model.calibrated ? "calibrated" : "not calibrated"],
+    ["Thresholds", model.operating_point || "none"],
+    ["Heat maps", model.method],
+    ["Computed by", model.engine],
+    ["Thorax", model.version],
+    ["Bundle", `sha256 ${model.bundle_sha256.slice(0, 16)}…`],
+  ];
+  byId("about-facts").replaceChildren(
+    ...values.flatMap(([term, value]) => [
+      element("dt", { textContent: term }),
+      element("dd", { textContent: value }),
+    ])
+  );
+  byId("about-open").addEventListener("click", () => byId("about").showModal());
+}

@@ -1,0 +1,167 @@
+"""What the service answers is what the library computes, to the last digit."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.dicom_writing import written
+from tests.helpers.service import GOLDEN, multipart
+from thorax.errors import DataError, ImageError
+from thorax.explain.overlay import color_scale, drawn
+from thorax.imaging import read_radiograph
+from thorax.starter import test_images as starter_images
+
+
+@pytest.fixture(scope="module")
+def dicom(images):
+    return written(np.asarray(Image.open(io.BytesIO(images["00.png"])).convert("L")), bits=8)
+
+
+def by_library(model, content):
+    answer = model.predict(content).as_json()
+    return answer | {"source": "<upload>"}
+
+
+def decoded(picture):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+
+
+def test_png_jpeg_and_dicom_are_predicted_as_by_the_library(local, model, images, dicom):
+    contents = [images["00.png"], images["30.jpg"], images["37.png"], dicom]
+    assert len({json.dumps(by_library(model, content)) for content in contents[:3]}) == 3
+    for content in contents:
+        answer = local.post("/v1/predict", content)
+        assert answer.status == 200
+        assert answer.json == by_library(model, content)
+
+
+def test_a_form_is_predicted_as_the_file_in_it(local, model, images):
+    body, kind = multipart(images["01.png"], filename="Doe^Jane.png", field="whatever")
+    answer = local.post("/v1/predict", body, **{"Content-Type": kind})
+    assert answer.json == by_library(model, images["01.png"])
+
+
+def test_the_picture_is_the_radiograph(local, images, dicom):
+    for content in (images["00.png"], dicom):
+        image = local.post("/v1/predict?picture=true", content).json["image"]
+        radiograph = read_radiograph(content)
+        assert (image["rows"], image["columns"]) == radiograph.pixels.shape
+        assert np.array_equal(decoded(image["picture"]), drawn(radiograph.pixels, largest=1024)[:, :, 0])
+    assert local.post("/v1/predict?picture=true", dicom).json["image"]["view"] == ""
+
+
+def test_a_large_radiograph_is_shown_reduced(local):
+    (content,) = (image.path.read_bytes() for image in starter_images() if "Mass" in image.labels)
+    enlarged = Image.open(io.BytesIO(content)).resize((2048, 1536))
+    file = io.BytesIO()
+    enlarged.save(file, "PNG")
+    image = local.post("/v1/predict?picture=true", file.getvalue()).json["image"]
+    assert (image["rows"], image["columns"]) == (1536, 2048)
+    assert decoded(image["picture"]).shape == (768, 1024)
+
+
+def test_the_map_is_the_librarys(local, model, images):
+    for finding in model.findings:
+        answer = local.post(f"/v1/explain?finding={finding.name}", images["02.png"]).json
+        explanation = model.explain(images["02.png"], finding)
+        expected = explanation.map
+        assert (answer["finding"], answer["method"]) == (finding.name, "cam")
+        assert answer["highest"] == expected.highest
+        assert answer["place"] == (None if expected.place is None else list(expected.place))
+        assert answer["box"] == (None if expected.box is None else list(expected.box))
+        assert answer["notes"] == list(explanation.notes)
+        colors = drawn(explanation.radiograph.pixels, expected.attribution, opacity=0.6, largest=1024)
+        assert np.array_equal(decoded(answer["picture"]), colors)
+        assert np.array_equal(decoded(answer["scale"]), color_scale(16, 256, opacity=0.6))
+
+
+def test_findings_differ_in_their_maps(local, images):
+    names = ("Effusion", "Infiltration", "Mass")
+    answers = [local.post(f"/v1/explain?finding={name}", images["02.png"]).json for name in names]
+    assert len({answer["highest"] for answer in answers}) == 3
+    shown = local.post("/v1/predict?picture=true", images["02.png"]).json["image"]["picture"]
+    for answer in answers:
+        plain = np.array_equal(decoded(answer["picture"]), np.repeat(decoded(shown)[:, :, None], 3, axis=2))
+        assert plain == (answer["highest"] <= 0) == (answer["place"] is None)
+    assert {answer["place"] is None for answer in answers} == {True, False}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"hello", b"%PDF-1.7", (GOLDEN / "source" / "00.png").read_bytes()[:200],
+        (GOLDEN / "source" / "30.jpg").read_bytes()[:300], b"\x00" * 128 + b"DICM" + b"\xff" * 64,
+    ],
+)  # fmt: skip
+def test_a_bad_file_gets_the_librarys_reason(local, content):
+    with pytest.raises(ImageError) as refusal:
+        read_radiograph(content, name="x")
+    for path in ("/v1/predict", "/v1/explain?finding=Mass"):
+        answer = local.post(path, content)
+        assert answer.status == 400
+        message = str(refusal.value).removeprefix("x: ")
+        assert answer.json == {"error": type(refusal.value).__name__, "message": message}
+
+
+def test_a_finding_that_the_model_does_not_predict(local, model, images):
+    with pytest.raises(DataError) as refusal:
+        model.explain(images["00.png"], "Efusion")
+    answer = local.post("/v1/explain?finding=Efusion", images["00.png"])
+    assert (answer.status, answer.json["message"]) == (400, str(refusal.value))
+    missing = local.post("/v1/explain", images["00.png"])
+    assert (missing.status, missing.json["error"]) == (422, "BadRequest")
+    assert missing.json["message"].startswith("finding missing")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (multipart(b"x")[0][:-20], "damaged"),
+        (b"hello", "damaged"),
+        (b'--bound\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--bound--\r\n', "0 files"),
+        (multipart(b"x")[0].removesuffix(b"--bound--\r\n") + multipart(b"y")[0], "2 files"),
+    ],
+)
+def test_a_form_without_one_file(local, body, message):
+    answer = local.post("/v1/predict", body, **{"Content-Type": "multipart/form-data; boundary=bound"})
+    assert (answer.status, answer.json["error"]) == (400, "BadForm")
+    assert message in answer.json["message"]
+
+
+def test_a_form_without_its_boundary(local):
+    answer = local.post("/v1/predict", multipart(b"x")[0], **{"Content-Type": "multipart/form-data"})
+    assert (answer.status, answer.json["error"]) == (400, "BadForm")
+
+
+def test_the_model_says_what_it_is(local, public, model):
+    facts = local.get("/v1/model").json
+    assert facts["model"]["name"] == model.name == "small-cpu"
+    assert facts["model"]["bundle_sha256"] == model.bundle.sha256
+    assert [finding["name"] for finding in facts["model"]["findings"]] == ["Effusion", "Infiltration", "Mass"]
+    first, second, third, last = facts["model"]["statement"]
+    assert first.startswith("Trained by the recipe small-cpu on golden, train part of folder-official (")
+    assert second.startswith("Its probabilities are calibrated on the val part of folder-official (")
+    assert third.startswith("Its thresholds were chosen by the rule f1-optimal on the val part")
+    assert last.startswith("The bundle does not say how well it works")
+    assert (facts["public"], facts["max_bytes"]) == (False, 200_000_000)
+    assert (public.get("/v1/model").json["public"], public.get("/v1/model").json["max_bytes"]) == (
+        True,
+        20_000_000,
+    )
+    assert local.get("/v1/card").body.decode() == str(model.card())
+    assert local.get("/health").json == {"status": "ok"}
+
+
+def test_the_images_to_try_are_those_of_the_package(local):
+    offered = local.get("/v1/model").json["test_images"]
+    for image, expected in zip(offered, starter_images(), strict=True):
+        assert (image["name"], image["title"]) == (expected.path.name, expected.title)
+        # It is another model than the starter, so nothing is known about what it was trained on.
+        assert image["note"] == f"NIH ChestX-ray14, {expected.nih_image}."
+        served = local.get(f"/test-images/{image['name']}")
+        assert (served.headers["content-type"], served.body) == ("image/png", expected.path.read_bytes())
+    assert "provided by the NIH Clinical Center" in local.get("/test-images/README.txt").body.decode()
