@@ -72,7 +72,7 @@ VOCABULARY: Findings = (
     Finding("Pneumonia", snomed="233604007", radlex="RID5350"),
     Finding("Pneumothorax", snomed="36118008", radlex="RID5352"),
     Finding("Consolidation", snomed="95436008", radlex="RID43255"),
-    Finding("Edema", "Pulmonary oedema", ("Pulmonary Edema",), "19242006", "RID4866"),
+    Finding("Edema", "Pulmonary edema", ("Pulmonary Edema",), "19242006", "RID4866"),
     Finding("Emphysema", snomed="87433001", radlex="RID4799"),
     # RadLex has fibrosis of any organ (RID3820) and idiopathic pulmonary fibrosis (RID28836), but not this.
     Finding("Fibrosis", "Pulmonary fibrosis", ("Pulmonary Fibrosis",), "51615001"),

@@ -180,7 +180,7 @@ def test_a_map_with_nothing_above_0_is_told_with_a_way_out(work, tmp_path):
     maps = json.loads(done.stdout)["maps"]
     assert [each["place"] is None for each in maps] == [True, False]
     assert maps[0]["highest"] < 0
-    told = "note: nothing in the image speaks for Pleural effusion (cam)"
+    told = "note: no location in the image supports Pleural effusion (cam)"
     assert f"{told}; try method layer-cam\n" in done.stderr
     done = run("explain", bundle, work / "wide.png", *both, "--method", "cam", "--method", "layer-cam")
     assert f"{told}, Pleural effusion (layer-cam)\n" in done.stderr

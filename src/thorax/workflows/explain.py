@@ -140,4 +140,4 @@ def _silent(maps: Sequence[Explained]) -> list[str]:
     silent = [entry for entry in maps if entry.place is None]
     names = dict.fromkeys(f"{entry.finding.label} ({entry.method})" for entry in silent)
     advice = "" if any(entry.method == "layer-cam" for entry in maps) else "; try method layer-cam"
-    return [f"nothing in the image speaks for {', '.join(names)}{advice}"] if names else []
+    return [f"no location in the image supports {', '.join(names)}{advice}"] if names else []

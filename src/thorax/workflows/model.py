@@ -98,7 +98,7 @@ class Explanation:
         return Path(path)
 
     def __repr__(self) -> str:
-        place = "nothing in the image speaks for it"
+        place = "no location in the image supports it"
         if self.map.place is not None:
             place = "highest at x {:.0f}, y {:.0f}".format(*self.map.place)
         _, probability, _, _ = self.predicted.as_texts()
@@ -115,7 +115,7 @@ class Explanation:
                 *self.map.place, *self.map.box
             )
         else:
-            highest += ": nothing in the image speaks for it"
+            highest += ": no location in the image supports it"
         values = [("Probability", f"{probability} (threshold {threshold})"), ("Highest value", highest)]
         return page(
             f"{self.finding.label} in {self.source}, by {self.map.method}",

@@ -1,6 +1,6 @@
 """Digital chest phantoms in NIH ChestX-ray14's own layout: data whose right answer is known.
 
-    OUT/images/90000000003_001.png ...   8-bit grey
+    OUT/images/90000000003_001.png ...   8-bit gray
     OUT/Data_Entry_2017_v2020.csv        labels, written last: a set without it is incomplete
     OUT/BBox_List_2017.csv               a box for every planted finding, in 1024 x 1024 pixels
     OUT/train_val_list.txt, test_list.txt
@@ -160,7 +160,7 @@ def render_phantom(
 
 
 def _expose(attenuation: Field, draws: Float64[np.ndarray, " _"], grain: UInt8[np.ndarray, " _"]) -> Pixels:
-    """Turn attenuation into grey values as film does, with the noise of few quanta."""
+    """Turn attenuation into gray values as film does, with the noise of few quanta."""
     bend = np.float32(0.2 + 0.9 * draws[0])
     scale = np.float32(205 + 50 * draws[1])
     seen = np.clip(attenuation, 0, 2)

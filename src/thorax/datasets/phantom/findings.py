@@ -25,7 +25,7 @@ NUM_SITE_DRAWS: Final = 10
 """Uniform draws that place one finding."""
 
 _VISIBLE: Final = 0.008
-"""Changes of attenuation below this (about two grey levels of 255) are outside the box."""
+"""Changes of attenuation below this (about two gray levels of 255) are outside the box."""
 
 Draws = Float64[np.ndarray, " _"]
 
@@ -75,7 +75,7 @@ class _Site:
         return self.chest.anatomy.apex + share * (self.dome - self.chest.anatomy.apex)
 
     def disc(self, *, lateral: float, v: float, radii: tuple[float, float]) -> Field:
-        """1 at the centre of an ellipse, 0 on its border, negative outside."""
+        """1 at the center of an ellipse, 0 on its border, negative outside."""
         across = (self.chest.lateral - np.float32(lateral)) * np.float32(1 / radii[0])
         down = (self.chest.v - np.float32(v)) * np.float32(1 / radii[1])
         return np.asarray(1 - across * across - down * down)
