@@ -27,11 +27,13 @@ class ModelIdentity:
         name: The recipe's name.
         bundle_sha256: SHA-256 of the bundle's manifest.
         calibrated: Whether the probabilities are calibrated, with a calibration fitted to this pipeline.
+        statement: What it says of itself wherever it speaks, such as what it is not for; "" for most models.
     """
 
     name: str
     bundle_sha256: str
     calibrated: bool
+    statement: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,14 @@ class FindingPrediction:
         finding: The finding.
         probability: Probability in [0, 1].
         threshold: The operating point's threshold; None if the bundle has none for this finding.
+        prevalence: The share of training images with the finding, where the bundle states it. The probability
+            holds for images among which the finding is as frequent.
     """
 
     finding: Finding
     probability: float
     threshold: float | None
+    prevalence: float | None = None
 
     @property
     def positive(self) -> bool | None:
@@ -61,6 +66,11 @@ class FindingPrediction:
             "n/a" if self.threshold is None else f"{self.threshold:.1%}",
             {True: "yes", False: "no", None: "n/a"}[self.positive],
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON; the prevalence only where it is stated."""
+        values = {"probability": self.probability, "threshold": self.threshold, "positive": self.positive}
+        return values if self.prevalence is None else values | {"prevalence": self.prevalence}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -116,6 +126,24 @@ class Prediction:
         """Return the findings, most probable first."""
         return sorted(self.findings, key=lambda predicted: -predicted.probability)
 
+    @property
+    def states_prevalence(self) -> bool:
+        """Whether any finding has the prevalence at which its probability holds."""
+        return any(predicted.prevalence is not None for predicted in self.findings)
+
+    def as_table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Return the header and one row per finding, most probable first, formatted for people.
+
+        Where the model states prevalences, they are the last column.
+        """
+        header = ("finding", "probability", "threshold", "positive")
+        rows = [predicted.as_texts() for predicted in self.ranked()]
+        if not self.states_prevalence:
+            return header, [*rows]
+        stated = [predicted.prevalence for predicted in self.ranked()]
+        shares = ["n/a" if share is None else f"{share:.1%}" for share in stated]
+        return (*header, "prevalence"), [(*row, share) for row, share in zip(rows, shares, strict=True)]
+
     def to_frame(self) -> "pd.DataFrame":
         """Return a table with one row per finding, in the model's order.
 
@@ -147,21 +175,24 @@ class Prediction:
             for predicted in self.ranked()[:_SHOWN]
         ]
         others = [f"{len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
-        return f"Prediction({shortened(self.source)!r}: {', '.join([*first, *others])})"
+        stated = f"; {self.model.statement}" if self.model.statement else ""
+        return f"Prediction({shortened(self.source)!r}: {', '.join([*first, *others])}{stated})"
 
     def _repr_html_(self) -> str:
+        header, texts = self.as_table()
         rows = []
-        for predicted in self.ranked():
-            label, probability, *others = predicted.as_texts()
+        for predicted, (label, probability, *others) in zip(self.ranked(), texts, strict=True):
             bar = probability_bar(predicted.probability, predicted.threshold)
             rows.append((label, probability, bar, *others))
+        columns = [name.capitalize() for name in header]
         calibrated = "calibrated" if self.model.calibrated else "not calibrated"
         chosen = f", thresholds by {self.operating_point}" if self.operating_point else ", no thresholds"
         return page(
             self.source,
-            table(("Finding", "Probability", "", "Threshold", "Positive"), rows),
+            table((*columns[:2], "", *columns[2:]), rows),
             notes(
                 [
+                    *([f"This is a {self.model.statement}."] if self.model.statement else []),
                     f"Model {self.model.name}, {calibrated}{chosen}.",
                     *(f"Note: {text}." for text in self.warnings),
                 ]
@@ -169,22 +200,19 @@ class Prediction:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values for JSON, keyed by finding name."""
+        """Return plain values for JSON, keyed by finding name.
+
+        The model's statement and the prevalences are there only if it has them.
+        """
         return {
             "source": self.source,
-            "findings": {
-                predicted.finding.name: {
-                    "probability": predicted.probability,
-                    "threshold": predicted.threshold,
-                    "positive": predicted.positive,
-                }
-                for predicted in self.findings
-            },
+            "findings": {predicted.finding.name: predicted.as_json() for predicted in self.findings},
             "operating_point": self.operating_point,
             "model": {
                 "name": self.model.name,
                 "bundle_sha256": self.model.bundle_sha256,
                 "calibrated": self.model.calibrated,
+                **({"statement": self.model.statement} if self.model.statement else {}),
             },
             "warnings": list(self.warnings),
         }

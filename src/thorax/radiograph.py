@@ -1,5 +1,6 @@
 """The radiograph as a value, its metadata, and the size limits of an image."""
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -83,6 +84,13 @@ class Radiograph:
                 f"{self.origin.name}: {width} x {height} pixels are too few for a radiograph "
                 f"(at least {MIN_SIDE} per side are needed); give the full image, not a thumbnail"
             )
+
+    def pixels_sha256(self) -> str:
+        """Return the SHA-256 of size, type and gray values: equal for the same image in any lossless file."""
+        height, width = self.pixels.shape
+        content = hashlib.sha256(f"{height} {width} {self.pixels.dtype}\n".encode())
+        content.update(self.pixels.tobytes())
+        return content.hexdigest()
 
 
 def check_size(*, height: int, width: int, name: str) -> None:

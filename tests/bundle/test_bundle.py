@@ -118,7 +118,7 @@ def test_a_changed_file_is_refused(bundle, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "not a manifest that this version understands"),
+        ({"format": 3}, "not a manifest that this version understands"),
         ({"surprise": 1}, "not a manifest that this version understands"),
         ({"members": []}, "not a manifest that this version understands"),
     ],

@@ -193,7 +193,7 @@ def test_nobody_reads_the_predictions_to_their_end(work):
     images = work / "phantoms" / "images"
     words = [sys.executable, "-m", "thorax", "predict", str(work / "run"), str(images), "--csv"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        assert running.stdout.readline() == b"source,finding,probability,threshold,positive\n"
+        assert running.stdout.readline() == b"source,finding,probability,threshold,positive,prevalence\n"
         running.stdout.close()
         assert running.stderr.read() == b""
     assert running.returncode in {0, 1}

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 import pytest
 
 from tests.helpers.toy_bundle import NAMES, graph_of, images
+from thorax import starter
 from thorax.bundle import load_bundle
 from thorax.cli.main import _prefetch
 from thorax.errors import BundleError
@@ -102,6 +103,19 @@ def test_nothing_is_prefetched_where_another_engine_computes_or_nothing_is_under
     ):
         (tmp_path / "bundle.json").write_text(content)
         prefetch(tmp_path, [png], device="cpu")
+    assert not prefetched
+
+
+def test_without_a_bundle_the_starter_is_prefetched(monkeypatch, prefetched, bundle, png):
+    monkeypatch.setattr(onnx_session, "has_cuda_driver", lambda: False)
+    monkeypatch.setattr(starter, "_HERE", bundle.folder)
+    _prefetch([str(png), str(png)])
+    _prefetch(["starter", str(png), "--json"])
+    assert list(prefetched) == [(*graph_of(bundle), threads) for threads in (1, 2)]
+    prefetched.clear()
+    _prefetch(["--model", str(bundle.folder), str(png)])
+    monkeypatch.setattr(starter, "_HERE", png.parent)
+    _prefetch([str(png)])
     assert not prefetched
 
 

@@ -214,8 +214,9 @@ def _references(bundle: Bundle) -> Iterator[tuple[str, ImageSet]]:
     manifest = bundle.manifest
     for member in bundle.manifest.members:
         if member.provenance.kind == "trained":
-            yield f"the checkpoint of {member.weights}", member.provenance.selected_on
-            yield f"the weights of {member.weights}", member.provenance.trained_on
+            name = member.weights or "the exported graph"
+            yield f"the checkpoint of {name}", member.provenance.selected_on
+            yield f"the weights of {name}", member.provenance.trained_on
     if manifest.ensemble and manifest.ensemble.fitted_on:
         yield "the ensemble's weights", manifest.ensemble.fitted_on
     if manifest.calibration:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         refuse_used_folder,
         write_bundle,
     )
+    from thorax.bundle.graph_alone import write_graph_alone
     from thorax.bundle.manifest import (
         Ensemble,
         Exported,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Provenance,
         Trained,
     )
+    from thorax.bundle.statement import MeanAuc, Statement
 
 __all__ = [
     "Bundle",
@@ -34,9 +36,11 @@ __all__ = [
     "FeatureGrid",
     "Imported",
     "Manifest",
+    "MeanAuc",
     "Member",
     "OperatingPoints",
     "Provenance",
+    "Statement",
     "Trained",
     "attach_engine",
     "copy_bundle",
@@ -45,6 +49,7 @@ __all__ = [
     "refuse_seen_patients",
     "refuse_used_folder",
     "write_bundle",
+    "write_graph_alone",
 ]
 
 # Lazy, so that a graph can be opened while the manifest's types are still being imported.
@@ -59,6 +64,7 @@ __getattr__ = lazy_names(
         "refuse_seen_patients": "thorax.bundle.folder",
         "refuse_used_folder": "thorax.bundle.folder",
         "write_bundle": "thorax.bundle.folder",
+        "write_graph_alone": "thorax.bundle.graph_alone",
         "Ensemble": "thorax.bundle.manifest",
         "Exported": "thorax.bundle.manifest",
         "Imported": "thorax.bundle.manifest",
@@ -68,5 +74,7 @@ __getattr__ = lazy_names(
         "FeatureGrid": "thorax.bundle.manifest",
         "Provenance": "thorax.bundle.manifest",
         "Trained": "thorax.bundle.manifest",
+        "MeanAuc": "thorax.bundle.statement",
+        "Statement": "thorax.bundle.statement",
     },
 )

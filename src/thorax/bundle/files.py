@@ -3,21 +3,68 @@
 Separate from the manifest's types, so that a file can be opened while those are being imported.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from thorax import starter
 from thorax.atomic_io import StrPath, sha256_of_file
-from thorax.errors import BundleError
+from thorax.errors import BundleError, DataError
 
-__all__ = ["MANIFEST", "bundle_folder", "check_file"]
+__all__ = ["MANIFEST", "STARTER", "bundle_folder", "check_file", "model_and_images"]
 
 MANIFEST = "bundle.json"
 """Name of the manifest in a bundle's folder."""
 
+STARTER = "starter"
+"""Name that the bundle in the package has wherever a bundle's path may be given."""
+
+_OF_A_RUN = ("recipe.toml", "patients.json")
+"""Files of a run or bundle that is not finished."""
+
 
 def bundle_folder(path: StrPath) -> Path:
-    """Return the folder of a bundle, given that folder or the run that made the bundle."""
+    """Return the folder of a bundle, given that folder, the run that made the bundle, or "starter".
+
+    Raises:
+        BundleError: The starter is named, and this installation has none.
+    """
     given = Path(path)
-    return given / "bundle" if (given / "bundle" / MANIFEST).is_file() else given
+    if _is_file(given / "bundle" / MANIFEST):
+        return given / "bundle"
+    return starter.folder() if given == Path(STARTER) and not given.exists() else given
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; unlike `Path.is_file`, never raise, whatever the name."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def model_and_images(paths: Sequence[Path], *, model: StrPath | None = None) -> tuple[Path, list[Path]]:
+    """Return the bundle that predicts, and the images.
+
+    Args:
+        paths: Images, after a bundle or the run that made it if `model` is None; without one, the starter
+            predicts them. At least one path.
+        model: The bundle, a run, or "starter".
+
+    Raises:
+        DataError: There is a bundle and no image.
+        BundleError: The first path does not exist, and it cannot be known whether a bundle was meant.
+    """
+    if model is not None:
+        return Path(model), list(paths)
+    first, *others = paths
+    if _is_file(bundle_folder(first) / MANIFEST) or any(_is_file(first / name) for name in _OF_A_RUN):
+        if not others:
+            raise DataError(f"{first} is a model, and no image was given to predict with it; name an image")
+        return first, others
+    if others and not os.path.exists(first):  # noqa: PTH110  (never raises, whatever the name)
+        raise BundleError(
+            f"{first} does not exist, so it is neither a bundle nor an image; give a bundle or run and then "
+            "images, or images alone for the starter"
+        )
+    return starter.folder(), list(paths)
 
 
 def check_file(folder: Path, name: str, expected: str) -> None:

@@ -1,8 +1,9 @@
 """Bundles on disk: writing with checksums, loading with verification, refusal of patients already seen.
 
-A bundle is a folder with `bundle.json` (the manifest), the members' weights as safetensors, and
-`patients.json` (hashed ids of the patients that training and selection saw); never a bare weight file, never
-a pickle. The manifest is written last: a folder without it is not a bundle.
+A bundle is a folder with `bundle.json` (the manifest), the members' weights as safetensors, their exported
+graphs, and `patients.json` (hashed ids of the patients that training and selection saw); never a bare weight
+file, never a pickle. A bundle that has graphs may do without weights. The manifest is written last: a folder
+without it is not a bundle.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from thorax.atomic_io import (
     write_json,
 )
 from thorax.bundle.files import MANIFEST, bundle_folder, check_file
-from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Trained
+from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Member, Trained
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.findings import Findings, finding_or_new
 from thorax.notebook import shortened
@@ -53,7 +54,7 @@ class Bundle:
         sha256: SHA-256 of `bundle.json`; empty before that is written.
         patients: Hashed ids of the patients seen, by what saw them: training ("train"); selection,
             calibration or the ensemble's weights ("val"); pretraining of the backbone ("pretrain").
-        weights: Path of each member's weights file, by its name in the manifest.
+        weights: Path of each member's weights file, by its name in the manifest; empty without weights.
     """
 
     folder: Path
@@ -93,6 +94,28 @@ class Bundle:
         sums = _checksums(self.manifest)
         for name in names:
             check_file(self.folder, name, sums[name])
+
+    def require_weights(self, what: str) -> None:
+        """Refuse a bundle that has its exported graphs alone.
+
+        Args:
+            what: What needs the weights, to follow "and", such as "engine torch".
+
+        Raises:
+            BundleError: It has no weights.
+        """
+        if not self.manifest.has_weights:
+            raise BundleError(
+                f"{self.manifest.name} ({self.folder}) has an exported graph and no weights, and {what} "
+                "needs them; use a bundle that `train` made, or what the graph can do: predict on a CPU, and "
+                "explain with the method cam"
+            )
+
+    def weights_of(self, member: Member, what: str) -> Path:
+        """Return the file of a member's weights; see `require_weights`."""
+        self.require_weights(what)
+        assert member.weights is not None
+        return self.weights[member.weights]
 
     def refuse_other_preparation(self, path: Path, actual: Preparation) -> None:
         """Refuse a store whose images are not prepared as the bundle requires.
@@ -164,13 +187,15 @@ def write_bundle(
             else:
                 temporary.write_bytes(content)
     write_json(folder / _PATIENTS, {part: sorted(ids) for part, ids in patients.items()})
-    members = tuple(
-        member.model_copy(update={"sha256": sha256_of_file(folder / member.weights)})
-        for member in manifest.members
-    )
+    members = tuple(_with_checksum(member, folder) for member in manifest.members)
     sums = {"members": members, "patients_sha256": sha256_of_file(folder / _PATIENTS), "engines": ()}
     write_json(folder / MANIFEST, manifest.model_copy(update=sums).model_dump(mode="json"))
     return _without(old, load_bundle(folder))
+
+
+def _with_checksum(member: Member, folder: Path) -> Member:
+    assert member.weights is not None  # a bundle without weights is made from one with them
+    return member.model_copy(update={"sha256": sha256_of_file(folder / member.weights)})
 
 
 def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[Path]]) -> Bundle:
@@ -204,15 +229,24 @@ def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[P
     return load_bundle(bundle.folder)
 
 
-def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
-    """Copy a bundle to another folder, byte for byte; the manifest is written last.
+def copy_bundle(bundle: Bundle, folder: Path, *, manifest: Manifest | None = None) -> Bundle:
+    """Copy a bundle to another folder; the manifest is written last.
 
     A bundle in the folder is replaced; other files are kept.
+
+    Args:
+        bundle: The bundle.
+        folder: Folder to write to; created if missing.
+        manifest: Manifest of the copy, which gets the files that it names; None: the same, byte for byte.
     """
     folder.mkdir(parents=True, exist_ok=True)
     old = _begin_replacing(folder)
-    for name in (*_checksums(bundle.manifest), MANIFEST):
+    for name in _checksums(manifest or bundle.manifest):
         _copied(bundle.folder / name, folder / name)
+    if manifest is None:
+        _copied(bundle.folder / MANIFEST, folder / MANIFEST)
+    else:
+        write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return _without(old, load_bundle(folder))
 
 
@@ -252,7 +286,7 @@ def _checksums(manifest: Manifest) -> dict[str, str]:
     """Return the SHA-256 of each file beside the manifest, by name."""
     exported = [file for engine in manifest.engines for net in engine.nets for file in net.files]
     return {
-        **{member.weights: member.sha256 for member in manifest.members},
+        **{m.weights: m.sha256 for m in manifest.members if m.weights is not None and m.sha256 is not None},
         **{file.name: file.sha256 for file in exported},
         _PATIENTS: manifest.patients_sha256,
     }
@@ -287,7 +321,8 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
             f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
             "use the version of Thorax that wrote it, or train again"
         ) from error
-    files = {member.weights: folder / member.weights for member in manifest.members}
+    names = [member.weights for member in manifest.members if member.weights is not None]
+    files = {name: folder / name for name in names}
     bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), {}, files)
     bundle.check(_checksums(manifest) if check_nets else [_PATIENTS])
     try:

@@ -1,9 +1,10 @@
 """Types of `bundle.json`: the pipeline from members to operating points, with provenance."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from thorax.bundle.statement import Statement
 from thorax.calibration import Calibration, Platt
 from thorax.image_set import ImageSet
 from thorax.recipe.literals import MeanOf, OperatingPointRule
@@ -90,9 +91,10 @@ class FeatureGrid(Section):
 class Member(Section):
     """One net of the pipeline, and the views of an image that it receives."""
 
-    weights: str
-    """File name within the bundle."""
-    sha256: str
+    weights: str | None = None
+    """File name within the bundle; None in a bundle that has its exported graphs alone."""
+    sha256: str | None = None
+    """SHA-256 of that file."""
     model: Network
     findings: tuple[str, ...] = Field(min_length=1)
     """In the order of the net's outputs."""
@@ -102,6 +104,10 @@ class Member(Section):
     """Receptive field centers of its feature map; None: the centers of equal squares."""
     test_time: TestTime = TestTime()
     provenance: Provenance
+
+    @model_serializer(mode="wrap")
+    def _without_absent_weights(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_none(write(self), "weights", "sha256")
 
 
 class Ensemble(Section):
@@ -175,7 +181,8 @@ class Exported(Section):
 class Manifest(Section):
     """The pipeline: members -> views -> mean -> calibration -> operating points."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
+    """2 if the bundle has something that format 1 does not know: a statement, or members without weights."""
     name: str
     findings: tuple[str, ...] = Field(min_length=1)
     """In the order of the bundle's probabilities."""
@@ -189,13 +196,58 @@ class Manifest(Section):
     """SHA-256 of `patients.json`."""
     engines: tuple[Exported, ...] = ()
     """The pipeline in engines other than torch, exported from exactly these members and views."""
+    statement: Statement | None = None
+    """What the bundle says of itself wherever it speaks; None for most bundles."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_statement(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_none(write(self), "statement")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the members' weights are in the bundle, which torch needs."""
+        return all(member.weights is not None for member in self.members)
+
+    @property
+    def stated(self) -> str:
+        """What to say of the bundle wherever it speaks, without a period; "" without a statement."""
+        if self.statement is None or self.calibration is None:
+            return ""
+        trained = self.members[0].provenance
+        assert isinstance(trained, Trained)
+        return self.statement.sentence(trained.trained_on, self.calibration.fitted_on)
+
+    @property
+    def stated_in_full(self) -> tuple[str, ...]:
+        """The same with what else to know of its figures and probabilities, as sentences."""
+        if self.statement is None:
+            return ()
+        return (f"{self.stated[0].upper()}{self.stated[1:]}.", *self.statement.details())
+
+    @model_validator(mode="after")
+    def _format_fits(self) -> "Manifest":
+        if self.statement is not None:
+            if self.format == 1:
+                raise ValueError("a statement needs format 2")
+            trained = all(isinstance(member.provenance, Trained) for member in self.members)
+            if not trained or self.calibration is None:
+                raise ValueError("a statement needs a calibration, and members that were trained")
+        if self.has_weights:
+            return self
+        if self.format == 1:
+            raise ValueError("a member without weights needs format 2")
+        if any(member.weights is not None for member in self.members):
+            raise ValueError("some members have weights and some have none")
+        if ("onnx", "float32") not in {(exported.kind, exported.precision) for exported in self.engines}:
+            raise ValueError("members without weights need an exported graph (onnx, float32)")
+        return self
 
     @model_validator(mode="after")
     def _members_fit(self) -> "Manifest":
-        for member in self.members:
+        for number, member in enumerate(self.members, start=1):
             absent = set(self.findings) - set(member.findings)
             if absent:
-                raise ValueError(f"member {member.weights} does not predict {', '.join(sorted(absent))}")
+                raise ValueError(f"member {number} does not predict {', '.join(sorted(absent))}")
         weights = self.ensemble.weights if self.ensemble else (1.0,)
         if len(weights) != len(self.members):
             raise ValueError(f"{len(weights)} weights do not fit {len(self.members)} members")
@@ -212,3 +264,8 @@ class Manifest(Section):
         if len(set(names)) != len(names):
             raise ValueError("an engine is listed twice")
         return self
+
+
+def _without_none(written: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out settings that are None: what format 1 did not know is not written into it."""
+    return {name: value for name, value in written.items() if value is not None or name not in names}

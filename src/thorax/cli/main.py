@@ -61,14 +61,16 @@ def _prefetch(arguments: Sequence[str]) -> None:
     """Start to open the bundle's graphs before the parser is imported, which takes 0.2 s.
 
     This only guesses what the arguments mean. Once they are parsed, `predict` requests the graphs that it
-    needs: missing ones are opened then, and wrong ones are not used. So `--device` and `--engine` are left
-    to the parser.
+    needs: missing ones are opened then, and wrong ones are not used. So `--device`, `--engine` and `--model`
+    are left to the parser.
     """
+    from thorax.bundle.files import model_and_images
     from thorax.inference.onnx_session import prefetch
 
     paths = [Path(argument) for argument in arguments if not argument.startswith("-")]
-    if paths and not any(argument.startswith(("--device", "--engine")) for argument in arguments):
-        prefetch(paths[0], paths[1:])
+    if paths and not any(argument.startswith(("--device", "--engine", "--model")) for argument in arguments):
+        with suppress(ThoraxError):
+            prefetch(*model_and_images(paths))
 
 
 def _run(verbs: Iterable[str]) -> int:

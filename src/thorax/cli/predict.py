@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thorax.bundle.files import model_and_images
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
 from thorax.prediction import Prediction
@@ -21,8 +22,16 @@ __all__ = ["predict"]
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
-    paths: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A bundle or the run that made it, if it is not the starter; then PNG, JPEG or DICOM files, "
+            "or folders of them."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="The bundle or run; starter: the small model in the package.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image and line.")
     ] = False,
@@ -34,12 +43,19 @@ def predict(
         EngineName, typer.Option(help="What computes the logits; auto: the fastest exact engine.")
     ] = "auto",
 ) -> None:
-    """Predict radiographs. Unreadable files are reported and skipped; the exit code is then 4."""
+    """Predict radiographs with a bundle, or without one with the starter, a small model to try Thorax with.
+
+    Unreadable files are reported and skipped; the exit code is then 4.
+    """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
     with gc_frozen():
-        predictor = _open(bundle, paths, device=device, engine=engine)
+        bundle, images = model_and_images(paths, model=model)
+        predictor = _open(bundle, images, device=device, engine=engine)
     from thorax.imaging import image_files
+
+    if predictor.identity.statement:
+        typer.echo(predictor.identity.statement, err=as_json or as_csv)
 
     num_failed = 0
 
@@ -48,7 +64,7 @@ def predict(
         num_failed += 1
         typer.echo(_naming_once(str(source), reason), err=True)
 
-    outcomes = predictor.predict_files(image_files(paths, failed=failed))
+    outcomes = predictor.predict_files(image_files(images, failed=failed))
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
     write(_successes(outcomes, failed))
     if num_failed:
@@ -92,18 +108,18 @@ def _write_json(predictions: Iterable[Prediction]) -> None:
 
 def _write_csv(predictions: Iterable[Prediction]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("source", "finding", "probability", "threshold", "positive"))
+    writer.writerow(("source", "finding", "probability", "threshold", "positive", "prevalence"))
     for prediction in predictions:
         for each in prediction.findings:
             positive = "" if each.positive is None else int(each.positive)
-            writer.writerow((prediction.source, each.finding, each.probability, each.threshold, positive))
+            numbers = (each.probability, each.threshold, positive, each.prevalence)
+            writer.writerow((prediction.source, each.finding, *numbers))
 
 
 def _write_tables(predictions: Iterable[Prediction]) -> None:
     from thorax.cli.console import print_table
 
     for prediction in predictions:
-        rows = [predicted.as_texts() for predicted in prediction.ranked()]
-        print_table(("finding", "probability", "threshold", "positive"), rows, title=prediction.source)
+        print_table(*prediction.as_table(), title=prediction.source)
         for warning in prediction.warnings:
             typer.echo(f"{prediction.source}: warning: {warning}", err=True)

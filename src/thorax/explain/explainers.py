@@ -15,7 +15,7 @@ from thorax.bundle.manifest import Exported
 from thorax.errors import DataError, MissingExtra, RecipeError
 from thorax.explain.geometry import enlarge_arrays
 from thorax.findings import Findings
-from thorax.inference.engines import on_cpu
+from thorax.inference.engines import serves
 from thorax.inference.exported_engines import OnnxEngine
 from thorax.packages import install_line
 
@@ -85,7 +85,9 @@ def reading_notes(bundle: Bundle, methods: Sequence[Method]) -> list[str]:
     """Return caveats for readers of a bundle's maps, as sentences without a period."""
     several = len(bundle.manifest.members) > 1
     views = any(not member.test_time.is_plain for member in bundle.manifest.members)
+    stated = bundle.manifest.stated
     return [
+        *([stated] if stated else []),
         *(
             f"{method} shows where the network looks, and is the same for every finding"
             for method in methods
@@ -214,7 +216,7 @@ def open_explainer(
     """
     requested = tuple(methods) or (best_method(bundle),)
     exported = _exported_cam(bundle)
-    if exported is not None and set(requested) == {"cam"} and on_cpu(device):
+    if exported is not None and set(requested) == {"cam"} and serves(bundle, device):
         return OnnxExplainer(bundle, exported, threads=threads)
     return open_torch_explainer(bundle, methods=requested, device=device)
 
@@ -224,9 +226,10 @@ def open_torch_explainer(bundle: Bundle, *, methods: Sequence[Method], device: s
 
     Raises:
         MissingExtra: Torch is not installed.
-        BundleError: Weights and manifest do not match.
+        BundleError: Weights and manifest do not match, or there are no weights.
         RecipeError: There is no such device.
     """
+    bundle.require_weights(f"a map by {' and '.join(methods)} (device {device})")
     try:
         from thorax.explain.torch_explainer import TorchExplainer  # noqa: PLC0415  (seconds and 200 MB)
     except ModuleNotFoundError as error:

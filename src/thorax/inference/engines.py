@@ -11,7 +11,7 @@ from thorax.inference.predictor import Engine, Predictor
 from thorax.packages import install_line, versions
 from thorax.recipe.literals import EngineName
 
-__all__ = ["describe_engine", "on_cpu", "open_engine", "open_predictor"]
+__all__ = ["describe_engine", "on_cpu", "open_engine", "open_predictor", "serves"]
 
 _EXPORTED: Final[dict[EngineName, tuple[EngineKind, Precision]]] = {
     "onnx": ("onnx", "float32"),
@@ -77,9 +77,18 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not _gpu_for_torch())
 
 
+def serves(bundle: Bundle, device: str) -> bool:
+    """Return whether a bundle's exported graph computes on a device, and not torch.
+
+    A graph without weights beside it also serves where a GPU was found, but not where one was asked for.
+    """
+    return on_cpu(device) or (device == "auto" and not bundle.manifest.has_weights)
+
+
 def _open(bundle: Bundle, exported: Exported | None, *, device: str, threads: int | None) -> Engine:
     if exported is None:
-        bundle.check(member.weights for member in bundle.manifest.members)
+        bundle.require_weights(f"engine torch (device {device})")
+        bundle.check(bundle.weights)
         return _torch_engine(bundle, device)
     graphs = bundle.exported_files(exported)
     if exported.kind == "onnx":
@@ -103,7 +112,7 @@ def _choose(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
     if engine == "torch":
         return None
     if engine == "auto":
-        return available.get(("onnx", "float32")) if on_cpu(device) else None
+        return available.get(("onnx", "float32")) if serves(bundle, device) else None
     if device not in {"auto", "cpu"}:
         raise BundleError(
             f"engine {engine} runs on the CPU only, but `device` is {device}; set `device=cpu` or "
@@ -115,10 +124,11 @@ def _choose(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
     try:
         return available[kind, precision]
     except KeyError:
-        names = [name for name in get_args(EngineName) if _EXPORTED.get(name) in available]
+        names = ["torch"] if bundle.manifest.has_weights else []
+        names += [name for name in get_args(EngineName) if _EXPORTED.get(name) in available]
         raise BundleError(
-            f"{bundle.folder} has no engine {engine} (it has {', '.join(['torch', *names])}); export it "
-            f"first with `to={kind}`{' and `int8`' if precision == 'int8' else ''}"
+            f"{bundle.folder} has no engine {engine} (it has {', '.join(names)}); export it first "
+            f"with `to={kind}`{' and `int8`' if precision == 'int8' else ''}"
         ) from None
 
 

@@ -233,7 +233,7 @@ def build_ensemble(bundles: Sequence[Bundle], out: Path, *, name: str, mean_of: 
         operating_points=None,
         patients_sha256="",
     )
-    weights = {file: b.weights[b.manifest.members[0].weights] for file, b in files.items()}
+    weights = {file: b.weights_of(b.manifest.members[0], "an ensemble") for file, b in files.items()}
     patients = {
         part: frozenset().union(*(bundle.patients.get(part, ()) for bundle in bundles))
         for part in sorted({part for bundle in bundles for part in bundle.patients})

@@ -137,7 +137,12 @@ class Predictor:
     def identity(self) -> ModelIdentity:
         """The identity of the model, as predictions state it."""
         manifest = self.bundle.manifest
-        return ModelIdentity(manifest.name, self.bundle.sha256, calibrated=manifest.calibration is not None)
+        return ModelIdentity(
+            manifest.name,
+            self.bundle.sha256,
+            calibrated=manifest.calibration is not None,
+            statement=manifest.stated,
+        )
 
     def logits(self, pixels: PixelsBatch) -> Float64[np.ndarray, "n k"]:
         """Return the pipeline's logits before calibration, (n, k), for prepared pixels (n, s, s)."""
@@ -203,7 +208,11 @@ class Predictor:
             return Failure(source_name(source), str(error))
 
     def _prepare(self, radiograph: Radiograph, source: str) -> "_Prepared":
-        return _Prepared(source, prepare(radiograph, self.bundle.manifest.preparation), _warnings(radiograph))
+        manifest = self.bundle.manifest
+        warnings = _warnings(radiograph)
+        if manifest.statement and radiograph.pixels_sha256() in manifest.statement.images_seen:
+            warnings += (f"the {manifest.name} was trained on this image: an example, not a measurement",)
+        return _Prepared(source, prepare(radiograph, manifest.preparation), warnings)
 
     def _predict_prepared(self, images: "list[_Prepared]") -> list[Prediction]:
         if not images:
@@ -214,10 +223,14 @@ class Predictor:
     def _prediction(self, image: "_Prepared", probabilities: Float64[np.ndarray, " k"]) -> Prediction:
         points = self.bundle.manifest.operating_points
         thresholds = points.thresholds if points else {}
+        statement = self.bundle.manifest.statement
+        prevalence = statement.prevalence if statement else {}
         return Prediction(
             source=image.source,
             findings=tuple(
-                FindingPrediction(finding, float(probability), thresholds.get(finding.name))
+                FindingPrediction(
+                    finding, float(probability), thresholds.get(finding.name), prevalence.get(finding.name)
+                )
                 for finding, probability in zip(self.bundle.findings, probabilities, strict=True)
             ),
             operating_point=points.rule if points else "",

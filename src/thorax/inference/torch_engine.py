@@ -65,8 +65,9 @@ def load_member(bundle: Bundle, member: Member) -> Classifier:
     """Build a member's network with its weights, on the CPU.
 
     Raises:
-        BundleError: The network cannot be built here, or the weights do not fit it.
+        BundleError: There are no weights, they do not fit, or the network cannot be built here.
     """
+    weights = bundle.weights_of(member, "a network in torch")
     model = member.model.model_copy(update={"weights": "none"})
     try:
         classifier = build_classifier(model, len(member.findings))
@@ -75,7 +76,7 @@ def load_member(bundle: Bundle, member: Member) -> Classifier:
         raise BundleError(
             f"the network of {bundle.folder}, made with timm {made_with}, cannot be built here: {error}"
         ) from error
-    load_weights(classifier, bundle.weights[member.weights])
+    load_weights(classifier, weights)
     classifier.feature_grid = member.places
     return classifier
 

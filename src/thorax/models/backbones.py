@@ -254,7 +254,7 @@ def _with_bundle(model: Network, path: Path) -> nn.Module:
             "give the bundle of one of them"
         )
     _check_same_input(model, members[0].model, path)
-    weights = _read_weights(bundle.weights[members[0].weights])
+    weights = _read_weights(bundle.weights_of(members[0], "training that starts from it"))
     backbone = _create(model, num_classes=0)
     assert isinstance(backbone, nn.Module)
     try:

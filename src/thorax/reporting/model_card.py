@@ -107,6 +107,7 @@ def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str
 
 
 def _intended(bundle: Bundle) -> Iterator[str]:
+    yield from bundle.manifest.stated_in_full
     yield "Research on chest radiographs: it predicts the probability of each finding on a frontal image."
     yield f"Findings: {', '.join(finding.label for finding in bundle.findings)}."
 
@@ -117,7 +118,8 @@ def _model(bundle: Bundle) -> Iterator[str]:
     preparation = manifest.preparation
     yield f"Input: one gray radiograph of {preparation.size} x {preparation.size} pixels, {preparation.fit}"
     for number, member in enumerate(manifest.members, start=1):
-        yield f"Network {number}: {member.model.backbone}, weights sha256 {member.sha256}, {_origin(member)}"
+        weights = "exported graph" if member.sha256 is None else f"weights sha256 {member.sha256}"
+        yield f"Network {number}: {member.model.backbone}, {weights}, {_origin(member)}"
     if manifest.ensemble:
         yield f"Mean of the networks' {manifest.ensemble.mean_of}"
 

@@ -82,7 +82,10 @@ class WrittenBundle:
 
     def _engines(self) -> str:
         return ", ".join(
-            ["torch", *(f"{each.kind} {each.precision}" for each in self.bundle.manifest.engines)]
+            [
+                *(["torch"] if self.bundle.manifest.has_weights else []),
+                *(f"{each.kind} {each.precision}" for each in self.bundle.manifest.engines),
+            ]
         )
 
 
@@ -114,7 +117,8 @@ def calibrate(
         progress: Receives the number of predicted images.
 
     Raises:
-        BundleError: There is no bundle, or no split is given and it was not trained on exactly one.
+        BundleError: There is no bundle, it has no weights, or no split is given and it was not trained on
+            exactly one.
         DataError: The store is prepared otherwise, or `out` holds something else.
         LeakError: Training saw patients of the part, or a split that a member was trained on tests on them.
         RecipeError: A setting of the views is unknown.
@@ -125,6 +129,7 @@ def calibrate(
     """
     require("torch", "the engine of a calibrated bundle")
     opened, images, folder = load_bundle(bundle), open_store(store), Path(out)
+    opened.require_weights("a calibrated bundle")
     refuse_used_folder(folder, overwrite=overwrite, sources=[opened])
     changed = with_test_time(opened, lambda current: load_test_time(current, test_time))
     images.verify()
@@ -232,7 +237,8 @@ def export(
         progress: Receives the number of images predicted to judge the quantized engine.
 
     Raises:
-        BundleError: An engine is too far from what it is compared with. An exact one that agrees is kept.
+        BundleError: The bundle has no weights, or an engine is too far from what it is compared with. An
+            exact one that agrees is kept.
         DataError: The store is prepared otherwise, or `out` holds something else.
         LeakError: The quantized engine would be fitted on other images than the bundle was calibrated on.
         RecipeError: `gated` is given without `int8`.
@@ -243,6 +249,7 @@ def export(
     if gated and not int8:
         raise RecipeError("`gated` says what a quantized engine is judged by; set `int8` too")
     opened, images = load_bundle(bundle), open_store(store)
+    opened.require_weights("an export")
     part = validation_part(opened, images, split)
     images.verify()
     if out is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from thorax import starter
 from thorax.bundle import Bundle, load_bundle
 from thorax.errors import DataError, RecipeError
 from thorax.explain import METHODS, Explainer, Method, best_method, open_explainer, reading_notes
@@ -153,6 +154,11 @@ class Model:
         return self.bundle.findings
 
     @property
+    def statement(self) -> str:
+        """What the model says of itself wherever it speaks; "" for most models."""
+        return self.bundle.manifest.stated
+
+    @property
     def calibrated(self) -> bool:
         """Whether its probabilities are calibrated."""
         return self.bundle.manifest.calibration is not None
@@ -273,7 +279,9 @@ class Model:
 
     def __repr__(self) -> str:
         calibrated = "calibrated" if self.calibrated else "not calibrated"
-        return f"Model({shortened(self.name)!r}: {len(self.findings)} findings, {calibrated}, {self.engine})"
+        stated = f"; {self.statement}" if self.statement else ""
+        findings = f"{len(self.findings)} findings"
+        return f"Model({shortened(self.name)!r}: {findings}, {calibrated}, {self.engine}{stated})"
 
     def _repr_html_(self) -> str:
         manifest = self.bundle.manifest
@@ -290,16 +298,21 @@ class Model:
                     ("Bundle", str(self.bundle.folder)),
                 ]
             ),
+            notes(manifest.stated_in_full),
         )
 
 
 def load(
-    bundle: str | os.PathLike[str] | Bundle, *, device: str = "auto", engine: EngineName = "auto"
+    bundle: str | os.PathLike[str] | Bundle | None = None,
+    *,
+    device: str = "auto",
+    engine: EngineName = "auto",
 ) -> Model:
     """Open a bundle as a model that predicts and explains.
 
     Args:
-        bundle: Its folder, the folder of the run that made it, or an open bundle.
+        bundle: Its folder, the folder of the run that made it, or an open bundle; None or "starter": the
+            starter, a small model in the package for trying Thorax.
         device: "auto", "cpu", "cuda" or "cuda:N".
         engine: What computes the logits; "auto" means the fastest exact engine.
 
@@ -309,10 +322,11 @@ def load(
         RecipeError: There is no such device.
 
     Example:
+        model = thorax.load()
         model = thorax.load("run")
         model = thorax.load(run, engine="torch")
     """
-    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or starter.folder())
     predictor = open_predictor(opened, device=device, engine=engine)
     return Model(
         predictor.bundle,

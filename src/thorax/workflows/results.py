@@ -86,6 +86,7 @@ def bundle_warnings(
 ) -> tuple[str, ...]:
     """Return warnings about the images that a bundle is evaluated on."""
     notes = [
+        *bundle.manifest.stated_in_full,
         f"Only images of view {view}." if view else "",
         f"{store.num_rejected:,} files of the source could not be used and are not in any part."
         if store.num_rejected
