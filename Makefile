@@ -1,6 +1,7 @@
 # Requires Python 3.11 or newer with venv; everything else is installed into .venv.
 #
 #   make demo               from images to a report, on phantoms or on NIH data with DATA=/path/to/nih
+#   make starter DATA=...   the model in the package again, from NIH data: half an hour on two cores
 #   make check              format, lint, spelling, types and import layers
 #   make test               check and the quick tests, for everyday work
 #   make test-all           check and all tests; continuous integration runs this
@@ -33,7 +34,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo check test test-all line-coverage docs format clean
+.PHONY: install demo starter check test test-all line-coverage docs format clean
 
 install: $(INSTALLED)
 
@@ -55,6 +56,10 @@ endif
 	@echo
 	@echo "Now try the model on three phantoms that it has never seen:"
 	@echo "  $(BIN)/thorax predict $(DEMO)/run demo/samples/images/*_000.png"
+
+starter: $(INSTALLED)
+	@test -n "$(DATA)" || { echo "make starter needs DATA=/path/to/nih, a folder in NIH's layout"; exit 2; }
+	$(BIN)/python bench/starter.py --data "$(DATA)" --out demo/starter --write
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

