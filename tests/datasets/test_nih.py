@@ -66,6 +66,11 @@ def test_label_file_names(tmp_path, name):
     assert len(read_nih(folder(tmp_path, name=name)).table) == 4
 
 
+def test_the_official_file_says_sex_and_its_copies_say_gender(tmp_path):
+    header = HEADER.replace("Patient Gender", "Patient Sex")
+    assert read_nih(folder(tmp_path, header=header)).table.frame["sex"].tolist() == ["M", "M", "M", "F"]
+
+
 def test_the_older_file_has_a_trailing_comma_and_impossible_ages(tmp_path):
     rows = [f"{row},".replace(",58,M,AP", ",411,M,AP") for row in ROWS]
     source = read_nih(folder(tmp_path, rows=rows, header=f"{HEADER},", name="Data_Entry_2017.csv"))

@@ -71,7 +71,10 @@ def progress_bars() -> Iterator[ProgressCallback]:
 def _fields(now: Progress) -> dict[str, Any]:
     """Return the texts of the columns behind a bar: "50%", "90/s", "0:00:12", "loss 0.1"."""
     remaining = f"{timedelta(seconds=round(now.remaining))}" if now.remaining else ""
-    rate = f"{now.rate:,.0f}/s" if now.rate else ""
+    if now.unit == "bytes":
+        rate = f"{now.rate / 1e6:,.1f} MB/s" if now.rate else ""
+    else:
+        rate = f"{now.rate:,.0f}/s" if now.rate else ""
     share = f"{now.done / now.total:.0%}" if now.total else ""
     return {"share": share, "rate": rate, "left": remaining, "detail": now.detail}
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["flags_of", "main", "with_flags"]
 
 _VERBS: Final = (
-    "phantom", "prepare", "train", "evaluate", "compare", "audit", "predict", "explain", "localize", "serve",
-    "calibrate", "ensemble", "export", "card", "import", "recipes",
+    "phantom", "download", "prepare", "train", "evaluate", "compare", "audit", "predict", "explain",
+    "localize", "serve", "calibrate", "ensemble", "export", "card", "import", "recipes",
 )  # fmt: skip
 """In the order of `thorax --help`."""
 

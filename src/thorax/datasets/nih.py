@@ -40,7 +40,7 @@ LABEL_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_label
 """Names of the label files, newest first: NIH's two versions differ in the labels of some images."""
 
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
-_OPTIONAL = ("Follow-up #", "Patient Age", "Patient Gender", "View Position")
+_OPTIONAL = ("Follow-up #", "Patient Age", "Patient Sex", "View Position")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 _LARGEST_NIH_PATIENT = 30_805
 
@@ -116,6 +116,7 @@ def label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]
     """
     images = rows["Image Index"]
     refuse_duplicates(images, path)
+    rows = rows.rename(columns={"Patient Gender": "Patient Sex"})  # as in copies and older versions
     optional = {name: rows[name] if name in rows else pd.Series("", rows.index) for name in _OPTIONAL}
     ages, strange = parse_ages(optional["Patient Age"], path)
     table = pd.DataFrame(
@@ -123,7 +124,7 @@ def label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]
             "image": images,
             "patient": parse_patients(rows["Patient ID"], path).str.replace(r"^0+(?=.)", "", regex=True),
             "age": ages,
-            "sex": optional["Patient Gender"].str.upper().str[:1],
+            "sex": optional["Patient Sex"].str.upper().str[:1],
             "view": optional["View Position"].str.upper(),
             "follow_up": parse_counts(optional["Follow-up #"], path, column="Follow-up #"),
         }
