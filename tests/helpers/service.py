@@ -55,6 +55,16 @@ class Service:
         return self.process.returncode, output, errors
 
 
+def begin(service, content):
+    """Send a request except for the last byte of its file."""
+    connection = service.connect()
+    connection.putrequest("POST", "/v1/predict")
+    connection.putheader("Content-Length", str(len(content)))
+    connection.endheaders()
+    connection.send(content[:-1])
+    return connection
+
+
 def finished(connection):
     """Return the answer to a request that was sent."""
     response = connection.getresponse()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.command import command
 from tests.helpers.dicom_writing import written
-from tests.helpers.service import GOLDEN, finished, multipart, running
+from tests.helpers.service import GOLDEN, begin, finished, multipart, running
 from thorax.errors import MissingExtra, ServiceError
 
 PAGES = (
@@ -138,16 +138,6 @@ def test_the_limit_is_the_files_not_the_forms(public):
 
 def test_a_machine_of_ones_own_takes_more(local):
     assert local.post("/v1/predict", b"\x00" * 20_000_001).status == 400
-
-
-def begin(service, content):
-    """Send a request except for the last byte of its file."""
-    connection = service.connect()
-    connection.putrequest("POST", "/v1/predict")
-    connection.putheader("Content-Length", str(len(content)))
-    connection.endheaders()
-    connection.send(content[:-1])
-    return connection
 
 
 def wait_until_full(service, content):

@@ -42,7 +42,7 @@ function text(one, map, shown, label) {
   if (!shown) return map ? `The heat map of ${label} is off.` : "";
   const { place, notes } = map.answer;
   const sentences = [];
-  if (place === null) sentences.push(`Nothing in this image supports ${label}`);
+  if (place === null) sentences.push(`No location in this image supports ${label}`);
   else {
     const [x, y] = place.map(Math.round);
     sentences.push(`Highest at x ${x}, y ${y}`);

@@ -1,0 +1,405 @@
+"""The page in a real browser: what a reader does, sees and hears."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.helpers.dicom_writing import written
+from tests.helpers.service import GOLDEN, begin, running
+from thorax.findings import find_finding
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so the page cannot be opened"),
+]
+
+sync_api.expect.set_options(timeout=60_000)  # as long as a busy machine may take
+
+SOURCE = GOLDEN / "source"
+
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
+"""
+
+BOX = "(node) => { const box = node.getBoundingClientRect(); return [box.width, box.height]; }"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens the page of a service; at the end of the test nothing went wrong that the page does not show."""
+    contexts, problems = [], []
+
+    def open_page(service, **settings):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+        contexts.append(context)
+        context.add_init_script(WATCH)
+        tab = context.new_page()
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((service.address, f"blob:{service.address}"))
+                else problems.append(request.url)
+            ),
+        )
+        tab.goto(service.address)
+        tab.get_by_role("button", name="About small-cpu").wait_for()
+        return tab
+
+    yield open_page
+    for context in contexts:
+        problems += [problem for tab in context.pages for problem in tab.evaluate("window.violations")]
+        context.close()
+    assert problems == []
+
+
+def upload(tab, *files):
+    """Choose files, wait until each was read or refused, and return the words of the list."""
+    with tab.expect_file_chooser() as chooser:
+        tab.get_by_role("button", name=re.compile("Choose files|Add files")).click()
+    chooser.value.set_files(files)
+    return settled(tab)
+
+
+def settled(tab):
+    cases = tab.locator(".case")
+    sync_api.expect(tab.locator(".case[data-state=waiting], .case[data-state=reading]")).to_have_count(0)
+    return [case.split("\n") for case in cases.all_inner_texts()]
+
+
+def shown_findings(tab):
+    """Return the words of each finding in the order of the page."""
+    return [text.split("\n") for text in tab.locator(".finding").all_inner_texts()]
+
+
+def expected_findings(prediction):
+    """Return the same by the library."""
+    words = {True: ["Positive"], False: ["Negative"], None: []}
+    return [
+        [
+            predicted.as_texts()[0],
+            *words[predicted.positive],
+            predicted.as_texts()[1],
+            "no threshold" if predicted.threshold is None else f"threshold {predicted.as_texts()[2]}",
+        ]
+        for predicted in prediction.ranked()
+    ]
+
+
+def showing(tab):
+    """Return the address and the description of the image that is shown."""
+    image = tab.locator("#radiograph")
+    return image.get_attribute("src"), image.get_attribute("alt")
+
+
+# ---- images ------------------------------------------------------------------------------------
+
+
+def test_an_upload_shows_what_the_library_predicts(opened, local, model):
+    tab = opened(local)
+    assert upload(tab, SOURCE / "03.png") == [["03.png", verdict_of(model.predict(SOURCE / "03.png"))]]
+    assert shown_findings(tab) == expected_findings(model.predict(SOURCE / "03.png"))
+    assert tab.get_by_role("heading", name="03.png").is_visible()
+    assert tab.locator("#image-facts").inner_text() == "72 × 64 pixels"
+    assert tab.locator("#radiograph").evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [
+        432,
+        384,
+    ]
+    assert tab.locator("#status").inner_text().startswith("03.png: ")
+
+
+def verdict_of(prediction):
+    return f"{sum(bool(predicted.positive) for predicted in prediction.findings)} positive"
+
+
+def test_jpeg_and_dicom_without_an_extension(opened, local, model, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 4096, (80, 90), dtype=np.uint16)
+    dicom = tmp_path / "IM000001"
+    dicom.write_bytes(written(pixels, bits=12, ViewPosition="PA"))
+    tab = opened(local)
+    upload(tab, dicom)
+    assert shown_findings(tab) == expected_findings(model.predict(dicom))
+    assert tab.locator("#image-facts").inner_text() == "90 × 80 pixels, PA view"
+    upload(tab, SOURCE / "30.jpg")
+    tab.get_by_role("button", name="30.jpg").click()
+    assert shown_findings(tab) == expected_findings(model.predict(SOURCE / "30.jpg"))
+
+
+def test_several_files_of_which_some_are_bad(opened, local, model, tmp_path):
+    empty, letter = tmp_path / "empty.dcm", tmp_path / "letter.pdf"
+    empty.touch()
+    letter.write_bytes(b"%PDF-1.7 of Doe^Jane")
+    good = sorted(SOURCE.glob("1*.png"))
+    words = upload(tab := opened(local), letter, *good, empty)
+    assert words[0][-2:] == ["letter.pdf", "not read"]
+    assert words[-1][-2:] == ["empty.dcm", "not read"]
+    assert words[1:-1] == [[path.name, verdict_of(model.predict(path))] for path in good]
+    # The first file that could be read is shown, without a click.
+    assert shown_findings(tab) == expected_findings(model.predict(good[0]))
+    tab.get_by_role("button", name="letter.pdf").click()
+    assert tab.get_by_role("heading", name="This file was not read").is_visible()
+    reason = tab.locator("#failure-text").inner_text()
+    assert reason.startswith("The file is a PDF document (it starts with b'%PDF-1.7')")
+    assert "%" not in tab.locator("main").inner_text().replace("%PDF", "")  # no failure looks like 0 %
+    tab.get_by_role("button", name="empty.dcm").click()
+    assert "The file is empty (0 bytes)" in tab.locator("#failure-text").inner_text()
+    assert tab.get_by_role("button", name="Try again").count() == 0
+    tab.get_by_role("button", name=good[3].name).click()
+    assert shown_findings(tab) == expected_findings(model.predict(good[3]))
+
+
+def test_files_can_be_dropped_and_removed(opened, local):
+    tab = opened(local)
+    content = list((SOURCE / "00.png").read_bytes())
+    transfer = tab.evaluate_handle(
+        """(content) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(content)], "dropped.png"));
+          return transfer;
+        }""",
+        content,
+    )
+    tab.dispatch_event("main", "drop", {"dataTransfer": transfer})
+    assert [words[0] for words in settled(tab)] == ["dropped.png"]
+    tab.get_by_role("button", name="Remove all").click()
+    assert settled(tab) == []
+    assert not tab.get_by_role("heading", name="Findings").is_visible()
+    assert tab.get_by_text("Drop chest radiographs here").is_visible()
+
+
+def test_an_image_to_try(opened, local, model):
+    tab = opened(local)
+    tab.get_by_role("button", name="Hernia, Infiltration").click()
+    tab.locator(".finding").first.wait_for()
+    image = local.get("/test-images/hernia-infiltration.png").body
+    assert shown_findings(tab) == expected_findings(model.predict(image))
+    assert not tab.get_by_text("Or try one of these").is_visible()
+
+
+# ---- maps --------------------------------------------------------------------------------------
+
+
+def test_a_finding_shows_its_map(opened, local, model):
+    tab = opened(local)
+    upload(tab, SOURCE / "03.png")
+    plain, _ = showing(tab)
+    switch = tab.get_by_role("switch", name="Heat map")
+    assert switch.is_disabled()
+    mass = tab.get_by_role("button", name=re.compile("^Mass"))
+    mass.click()
+    sync_api.expect(switch).to_be_checked()
+    expected = model.explain(SOURCE / "03.png", "Mass")
+    assert mass.get_attribute("aria-pressed") == "true"
+    picture, description = showing(tab)
+    assert (picture != plain, description) == (True, "03.png with the heat map of Mass")
+    x, y = (round(value) for value in expected.map.place)
+    told = tab.locator("#map-text").inner_text()
+    assert told == (
+        f"Highest at x {x}, y {y}. The map shows what the model used, not the outline of a lesion. "
+        "Mass is below its threshold here."
+    )
+    assert tab.locator("#status").text_content() == told
+    assert tab.locator("#scale-end").inner_text() == f"{expected.map.highest:.3g}"
+    assert tab.locator("#scale").evaluate("(image) => image.naturalWidth") == 256
+    switch.click()
+    assert showing(tab) == (plain, "Radiograph 03.png")
+    switch.click()
+    assert showing(tab) == (picture, description)
+    mass.click()
+    assert showing(tab) == (plain, "Radiograph 03.png")
+    assert mass.get_attribute("aria-pressed") == "false"
+
+
+def test_a_map_without_evidence_says_so(opened, local, model):
+    tab = opened(local)
+    upload(tab, SOURCE / "02.png")
+    silent = next(
+        finding for finding in model.findings if model.explain(SOURCE / "02.png", finding).map.place is None
+    )
+    tab.get_by_role("button", name=re.compile(f"^{silent.label}")).click()
+    sync_api.expect(tab.locator("#map-text")).to_contain_text(
+        f"No location in this image supports {silent.label}."
+    )
+    assert not tab.locator("#legend").is_visible()
+
+
+def test_maps_are_those_of_the_image_that_is_shown(opened, local):
+    tab = opened(local)
+    upload(tab, SOURCE / "00.png", SOURCE / "01.png")
+    tab.get_by_role("button", name=re.compile("^Mass")).click()
+    sync_api.expect(tab.get_by_role("switch", name="Heat map")).to_be_checked()
+    first = tab.locator("#map-text").inner_text()
+    tab.get_by_role("button", name="01.png").click()
+    assert tab.locator("#map-text").inner_text() == ""
+    assert showing(tab)[1] == "Radiograph 01.png"
+    tab.get_by_role("button", name="00.png").click()
+    tab.get_by_role("button", name=re.compile("^Mass")).click()
+    sync_api.expect(tab.locator("#map-text")).to_have_text(first)
+
+
+# ---- without a pointer, without color, on a telephone --------------------------------------------
+
+
+def test_everything_works_from_the_keyboard(opened, local):
+    tab = opened(local)
+    tab.keyboard.press("Tab")  # About
+    tab.keyboard.press("Enter")
+    assert tab.get_by_role("dialog", name="The model small-cpu").is_visible()
+    assert "Trained by the recipe small-cpu on golden" in tab.locator("#about-text").inner_text()
+    tab.keyboard.press("Escape")
+    assert not tab.locator("#about").is_visible()
+    tab.keyboard.press("Tab")
+    with tab.expect_file_chooser() as chooser:
+        tab.keyboard.press("Enter")
+    chooser.value.set_files([SOURCE / "00.png", SOURCE / "01.png"])
+    settled(tab)
+    for _ in range(30):
+        tab.keyboard.press("Tab")
+        if "Mass" in tab.evaluate("document.activeElement.innerText"):
+            break
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.keyboard.press("Space")
+    sync_api.expect(tab.get_by_role("switch", name="Heat map")).to_be_checked()
+    assert "Mass" in tab.evaluate("document.activeElement.innerText")
+    for _ in range(30):
+        tab.keyboard.press("Shift+Tab")
+        if tab.evaluate("document.activeElement.id") == "heat":
+            break
+    tab.keyboard.press("Space")
+    assert not tab.get_by_role("switch", name="Heat map").is_checked()
+    tab.keyboard.press("Shift+Tab")
+    tab.keyboard.press("Shift+Tab")
+    tab.keyboard.press("Enter")
+    assert tab.get_by_role("heading", name="01.png").is_visible() or settled(tab) == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (820, "light"), (2560, "dark")])
+def test_it_fits_every_window(opened, local, width, scheme, tmp_path):
+    long = tmp_path / f"{'a-very-long-name-' * 10}.png"
+    shutil.copy(SOURCE / "00.png", long)
+    bad = tmp_path / f"{'bad' * 60}.txt"
+    bad.write_bytes(b"x" * 100)
+    tab = opened(local, viewport={"width": width, "height": 844}, color_scheme=scheme)
+    steps = (
+        lambda: None,
+        lambda: upload(tab, long, bad),
+        tab.locator(".finding").first.click,
+        tab.locator(".case").nth(1).click,
+    )
+    for step in steps:
+        step()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    for control in tab.locator("button:visible, [role=switch]:visible").all():
+        assert min(control.evaluate(BOX)) >= 24
+
+
+def test_text_has_contrast_in_both_schemes(opened, local):
+    """WCAG's ratio of 4.5 for the words of findings, states, hints and buttons on what is behind them."""
+    for scheme in ("light", "dark"):
+        tab = opened(local, color_scheme=scheme)
+        upload(tab, SOURCE / "00.png")
+        tab.locator(".finding").first.click()
+        ratios = tab.evaluate(CONTRASTS)
+        assert len(ratios) > 15
+        assert min(ratio for _, ratio in ratios) >= 4.5, sorted(ratios, key=lambda pair: pair[1])[:3]
+
+
+CONTRASTS = """() => {
+  const light = (color) => {
+    const parts = color.match(/[\\d.]+/g).map(Number);
+    const linear = parts.slice(0, 3).map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return [0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2], parts[3] ?? 1];
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const [value, alpha] = light(getComputedStyle(at).backgroundColor);
+      if (alpha === 1) return value;
+    }
+    return 1;
+  };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const has_words = (node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  return [...document.querySelectorAll("h1, h2, p, span, a, button, strong, dd, dt")]
+    .filter((node) => node.checkVisibility() && has_words(node))
+    .map((node) => [node.textContent.trim(), ratio(light(getComputedStyle(node).color)[0], behind(node))]);
+}"""
+
+
+# ---- the service -------------------------------------------------------------------------------
+
+
+def test_a_public_demonstration_says_so(opened, public, local):
+    notice = "Do not upload patients’ images."
+    tab = opened(public)
+    assert tab.get_by_text(notice).is_visible()
+    assert "up to 20 MB each" in tab.locator("#drop-hint").inner_text()
+    assert not opened(local).get_by_text(notice).is_visible()
+    for page in (tab, opened(local)):
+        assert page.get_by_text("Not a medical device").is_visible()
+
+
+def test_a_file_that_is_too_large_is_not_sent(opened, public, tmp_path):
+    large = tmp_path / "large.dcm"
+    large.write_bytes(b"\x00" * 20_000_001)
+    tab = opened(public)
+    sent = []
+    tab.on("request", lambda request: sent.append(request.url))
+    assert upload(tab, large)[0][-1] == "not read"
+    assert "The file has 21 MB, and this service takes 20 MB" in tab.locator("#failure-text").inner_text()
+    assert sent == []
+
+
+def test_the_page_tries_again_where_a_busy_service_refuses(opened, public, model, images):
+    """All places but one are taken, and the page sends two files at a time."""
+    files = sorted(SOURCE.glob("*.png"))[:4]
+    begun = [begin(public, images["00.png"]) for _ in range(7)]
+    tab = opened(public)
+    statuses = []
+    tab.on("response", lambda response: statuses.append(response.status) if "/v1/" in response.url else None)
+    words = upload(tab, *files)
+    for connection in begun:
+        connection.close()
+    assert words == [[path.name, verdict_of(model.predict(path))] for path in files]
+    assert statuses.count(200) == 4
+    assert statuses.count(503) >= 1
+
+
+def test_a_service_that_ended_is_named_and_its_return_noticed(opened):
+    with running() as service:
+        tab = opened(service)
+        upload(tab, SOURCE / "00.png")
+        service.end()
+        assert upload(tab, SOURCE / "01.png")[1][-1] == "not read"
+        tab.get_by_role("button", name="01.png").click()
+        assert "The service cannot be reached" in tab.locator("#failure-text").inner_text()
+        assert tab.get_by_role("button", name="Try again").is_visible()
+        tab.get_by_role("button", name="00.png").click()
+        tab.locator(".finding").first.click()
+        sync_api.expect(tab.locator("#map-text")).to_contain_text("There is no heat map of")
+    with running("--port", str(service.port)):
+        tab.get_by_role("button", name="01.png").click()
+        tab.get_by_role("button", name="Try again").click()
+        assert settled(tab)[1][-1].endswith("positive")
+
+
+def test_labels_are_those_of_the_vocabulary(opened, local, model):
+    tab = opened(local)
+    upload(tab, SOURCE / "00.png")
+    labels = {words[0] for words in shown_findings(tab)}
+    assert labels == {find_finding(finding.name).label for finding in model.findings}
