@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.helpers.command import SMALL, command
 from tests.helpers.dicom_writing import written
+from tests.helpers.service import running
 from thorax.errors import MissingExtra
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,23 @@ def installed_bytes(commands):
     return sum(file.stat().st_size for file in files)
 
 
+def page_is_served(bare, wheel, run, image):
+    """With the extra `serve` added to the base, the page works, and nothing else came with it."""
+    missing = output(bare / "thorax", "serve", run, expect=MissingExtra.exit_code)
+    assert "install it with pip install '.[serve]'" in missing
+    output(bare / "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", f"{wheel}[serve]")
+    packages = json.loads(output(bare / "pip", "list", "--format", "json"))
+    assert not {package["name"].lower().replace("_", "-") for package in packages} & EXTRAS
+    expected = json.loads(output(bare / "thorax", "predict", run, image, "--json"))
+    with running(bundle=run, program=[bare / "thorax"], environment={"PYTHONPATH": ""}) as service:
+        answer = service.post("/v1/predict?picture=true", image.read_bytes()).json
+        assert answer["findings"] == expected["findings"]
+        explained = service.post(f"/v1/explain?finding={next(iter(answer['findings']))}", image.read_bytes())
+        assert (explained.status, explained.json["method"]) == (200, "cam")
+        assert b"Thorax" in service.get("/").body
+        assert service.get("/main.js").status == service.get("/test-images/cardiomegaly.png").status == 200
+
+
 @pytest.mark.slow
 def test_the_base_predicts_and_explains_where_nothing_else_is_installed(tmp_path):
     command("phantom", tmp_path / "phantoms", "--patients", "60", "--size", "64")
@@ -107,3 +125,5 @@ def test_the_base_predicts_and_explains_where_nothing_else_is_installed(tmp_path
         expect=MissingExtra.exit_code,
     )  # fmt: skip
     assert "install it with pip install '.[evaluate]'" in missing
+
+    page_is_served(bare, next(tmp_path.glob("thorax_cxr-*.whl")), run, image)

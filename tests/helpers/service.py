@@ -88,24 +88,23 @@ def _no_file():
 
 
 @contextmanager
-def running(*options, bundle=GOLDEN / "run", environment=None):
-    """Run `thorax serve` on a free port, and end it if the test did not."""
-    command = [
-        sys.executable,
-        "-m",
-        "thorax",
-        "serve",
-        *([bundle] if bundle else []),
-        "--port",
-        "0",
-        *options,
-    ]
+def running(*options, bundle=GOLDEN / "run", environment=None, program=(sys.executable, "-m", "thorax")):
+    """Run `thorax serve` on a free port, and end it if the test did not; None serves the starter."""
+    with started(
+        [*program, "serve", *([bundle] if bundle else []), "--port", "0", *options], environment or {}
+    ) as service:
+        yield service
+
+
+@contextmanager
+def started(command, environment):
+    """Run a command that serves, and end it if the test did not."""
     process = subprocess.Popen(
         list(map(str, command)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | (environment or {}),
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
         preexec_fn=_no_file,  # noqa: PLW1509  (no thread is running here)
     )
     try:

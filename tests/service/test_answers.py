@@ -142,7 +142,8 @@ def test_the_model_says_what_it_is(local, public, model):
     assert facts["model"]["name"] == model.name == "small-cpu"
     assert facts["model"]["bundle_sha256"] == model.bundle.sha256
     assert [finding["name"] for finding in facts["model"]["findings"]] == ["Effusion", "Infiltration", "Mass"]
-    first, second, third, last = facts["model"]["statement"]
+    first, second, third, last = facts["model"]["origin"]
+    assert facts["model"]["statement"] == ""
     assert first.startswith("Trained by the recipe small-cpu on golden, train part of folder-official (")
     assert second.startswith("Its probabilities are calibrated on the val part of folder-official (")
     assert third.startswith("Its thresholds were chosen by the rule f1-optimal on the val part")

@@ -9,6 +9,7 @@ import pytest
 from tests.helpers.dicom_writing import written
 from tests.helpers.service import GOLDEN, begin, running
 from thorax.findings import find_finding
+from thorax.prediction import FindingPrediction
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -84,20 +85,15 @@ def settled(tab):
 
 def shown_findings(tab):
     """Return the words of each finding in the order of the page."""
-    return [text.split("\n") for text in tab.locator(".finding").all_inner_texts()]
+    return [" ".join(text.split()) for text in tab.locator(".finding").all_text_contents()]
 
 
 def expected_findings(prediction):
     """Return the same by the library."""
-    words = {True: ["Positive"], False: ["Negative"], None: []}
     return [
-        [
-            predicted.as_texts()[0],
-            *words[predicted.positive],
-            predicted.as_texts()[1],
-            "no threshold" if predicted.threshold is None else f"threshold {predicted.as_texts()[2]}",
-        ]
-        for predicted in prediction.ranked()
+        f"{label} probability {probability} threshold {threshold.replace('n/a', 'none')} "
+        f"{ {'yes': 'Positive', 'no': 'Negative', 'n/a': 'No call'}[positive] }"
+        for label, probability, threshold, positive in map(FindingPrediction.as_texts, prediction.ranked())
     ]
 
 
@@ -401,5 +397,6 @@ def test_a_service_that_ended_is_named_and_its_return_noticed(opened):
 def test_labels_are_those_of_the_vocabulary(opened, local, model):
     tab = opened(local)
     upload(tab, SOURCE / "00.png")
-    labels = {words[0] for words in shown_findings(tab)}
-    assert labels == {find_finding(finding.name).label for finding in model.findings}
+    assert set(tab.locator(".finding .label").all_inner_texts()) == {
+        find_finding(finding.name).label for finding in model.findings
+    }

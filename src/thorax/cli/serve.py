@@ -12,7 +12,10 @@ __all__ = ["serve"]
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle, or the run that made it; the starter if left out.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 means any free one.")] = 8000,
     public: Annotated[
         bool,
@@ -33,11 +36,15 @@ def serve(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a page that predicts and explains uploaded radiographs, on this machine unless --public."""
+    if bundle and model:
+        raise typer.BadParameter("name one model, as the argument or with --model")
     from thorax.service import Settings
     from thorax.service.server import serve as serve_bundle
 
-    def ready(model: "Model", address: str) -> None:
-        typer.echo(f"{model.name}, {len(model.findings)} findings: {address}")
+    def ready(opened: "Model", address: str) -> None:
+        typer.echo(f"{opened.name}, {len(opened.findings)} findings: {address}")
+        if opened.statement:
+            typer.echo(opened.statement)
         typer.echo("For research only, not a medical device. Press Ctrl-C to stop.")
         if open_:
             import webbrowser
@@ -50,4 +57,4 @@ def serve(
         allow_hosts=tuple(allow_host or ()),
         frame_ancestors=tuple(frame_ancestors or ()),
     )
-    serve_bundle(bundle, settings, ready=ready)
+    serve_bundle(bundle or model, settings, ready=ready)

@@ -3,7 +3,6 @@
 import io
 from base64 import b64encode
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
@@ -41,22 +40,22 @@ def describe_model(model: Model) -> dict[str, Any]:
         "calibrated": model.calibrated,
         "operating_point": points.rule if points else "",
         "findings": [{"name": finding.name, "label": finding.label} for finding in model.findings],
-        "statement": list(_statement(model)),
+        "statement": model.statement,
+        "origin": list(_origin(model)),
     }
 
 
 def describe_test_images(model: Model) -> list[dict[str, str]]:
     """Return what the page says of each image that it offers to try: file name, title and a note."""
-    is_starter = model.bundle.folder.resolve() == Path(starter.__file__).parent.resolve()
-    seen = " The starter was trained on this image: an example, not a measurement."
-    return [
-        {
-            "name": image.path.name,
-            "title": image.title,
-            "note": f"NIH ChestX-ray14, {image.nih_image}.{seen * (is_starter and image.seen_by_starter)}",
-        }
-        for image in starter.test_images()
-    ]
+    statement = model.bundle.manifest.statement
+    seen = statement.images_seen if statement else ()
+    described = []
+    for image in starter.test_images():
+        note = f"NIH ChestX-ray14, {image.nih_image}."
+        if read_radiograph(image.path).pixels_sha256() in seen:
+            note += f" The {model.name} was trained on this image: an example, not a measurement."
+        described.append({"name": image.path.name, "title": image.title, "note": note})
+    return described
 
 
 def predict_upload(model: Model, content: bytes, *, picture: bool) -> dict[str, Any]:
@@ -123,9 +122,10 @@ def _png(image: Image.Image) -> str:
     return b64encode(content.getvalue()).decode("ascii")
 
 
-def _statement(model: Model) -> Iterator[str]:
-    """Yield sentences on where the model comes from and what its numbers mean."""
+def _origin(model: Model) -> Iterator[str]:
+    """Yield sentences on where the model comes from, how good it is, and what its numbers mean."""
     manifest = model.bundle.manifest
+    yield from manifest.stated_in_full
     for member in manifest.members:
         match member.provenance:
             case Trained() as origin:
@@ -143,4 +143,5 @@ def _statement(model: Model) -> Iterator[str]:
         yield f"Its thresholds follow the rule {points.rule} and were not chosen on any image."
     else:
         yield f"Its thresholds were chosen by the rule {points.rule} on the {points.chosen_on}."
-    yield "The bundle does not say how well it works; thorax evaluate measures that."
+    if manifest.statement is None:
+        yield "The bundle does not say how well it works; thorax evaluate measures that."

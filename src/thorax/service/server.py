@@ -19,11 +19,11 @@ from thorax.workflows.model import Model, load
 __all__ = ["listen", "serve"]
 
 
-def serve(bundle: StrPath, settings: Settings, *, ready: Callable[[Model, str], None]) -> None:
+def serve(bundle: StrPath | None, settings: Settings, *, ready: Callable[[Model, str], None]) -> None:
     """Serve a bundle until the process is interrupted (Ctrl-C) or asked to end (SIGTERM).
 
     Args:
-        bundle: A bundle, or the run that made it.
+        bundle: A bundle, or the run that made it; None: the starter.
         settings: How it is reached, and how much it takes.
         ready: Called once with the model and the page's address, as soon as browsers can open it.
 

@@ -1,19 +1,21 @@
 // What the model is, and what the service allows.
 
-import { byId, element } from "./dom.js";
+import { byId, element, sentence } from "./dom.js";
 
 /** Fill the notices and the dialog about the model. */
 export function showFacts(facts) {
   const { model } = facts;
   document.title = `Thorax: ${model.name}`;
   byId("model-name").textContent = model.name;
+  byId("statement").textContent = model.statement && sentence(model.statement);
+  byId("statement").hidden = !model.statement;
   byId("about-open").hidden = false;
   byId("public-banner").hidden = !facts.public;
   byId("drop-hint").textContent =
     `PNG, JPEG or DICOM, several at once, up to ${facts.max_bytes / 1e6} MB each. ` +
     "Images are read in memory and not kept.";
   byId("about-title").textContent = `The model ${model.name}`;
-  byId("about-text").replaceChildren(...model.statement.map((text) => element("p", { textContent: text })));
+  byId("about-text").replaceChildren(...model.origin.map((text) => element("p", { textContent: text })));
   const values = [
     ["Findings", model.findings.map((finding) => finding.label).join(", ")],
     ["Probabilities", model.calibrated ? "calibrated" : "not calibrated"],

@@ -9,6 +9,9 @@ export function showFindings(answer, labels, chosen) {
   const warnings = answer.warnings.map((text) => element("li", { textContent: `Note: ${text}.` }));
   byId("warnings").replaceChildren(...warnings);
   byId("warnings").hidden = warnings.length === 0;
+  const stated = ranked.some(([, finding]) => finding.prevalence !== undefined);
+  byId("findings").classList.toggle("with-prevalence", stated);
+  byId("prevalence-hint").hidden = !stated;
   byId("finding-list").replaceChildren(
     ...ranked.map(([name, finding]) => element("li", {}, row(name, labels.get(name) ?? name, finding, chosen)))
   );
@@ -35,7 +38,7 @@ export function summary(answer) {
 }
 
 function row(name, label, finding, chosen) {
-  const decision = { true: "Positive", false: "Negative", null: "" }[finding.positive];
+  const decision = { true: "Positive", false: "Negative", null: "No call" }[finding.positive];
   const bar = element("span", { className: "track", ariaHidden: "true" }, element("span", { className: "fill" }));
   bar.firstChild.style.width = percent(finding.probability);
   if (finding.threshold !== null) {
@@ -43,18 +46,23 @@ function row(name, label, finding, chosen) {
     mark.style.left = percent(finding.threshold);
     bar.append(mark);
   }
-  const threshold = finding.threshold === null ? "no threshold" : `threshold ${percent(finding.threshold)}`;
+  const threshold = finding.threshold === null ? "none" : percent(finding.threshold);
   const button = element(
     "button",
     { type: "button", className: "finding", ariaPressed: "false" },
     element("span", { className: "label", textContent: label }),
-    element("span", { className: "decision", textContent: decision }),
-    element("span", { className: "probability", textContent: percent(finding.probability) }),
-    bar,
-    element("span", { className: "threshold", textContent: threshold })
+    number("probability", percent(finding.probability)),
+    number("threshold", threshold)
   );
+  if (finding.prevalence !== undefined) button.append(number("prevalence", percent(finding.prevalence)));
+  button.append(element("span", { className: "decision", textContent: decision }), bar);
   button.dataset.finding = name;
   button.dataset.positive = String(finding.positive);
   button.addEventListener("click", () => chosen(name));
   return button;
+}
+
+/** A number under its column's heading; its name is for people who do not see the columns. */
+function number(name, value) {
+  return element("span", { className: name }, element("span", { className: "hidden", textContent: ` ${name} ` }), value);
 }

@@ -49,5 +49,7 @@ function text(one, map, shown, label) {
     sentences.push("The map shows what the model used, not the outline of a lesion");
   }
   if (one.answer.findings[one.finding].positive === false) sentences.push(`${label} is below its threshold here`);
-  return [...sentences, ...notes].map(sentence).join(" ");
+  const elsewhere = [...one.answer.warnings, one.answer.model.statement]; // the page says these anyway
+  const others = notes.filter((note) => !elsewhere.includes(note));
+  return [...sentences, ...others].map(sentence).join(" ");
 }
