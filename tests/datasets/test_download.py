@@ -147,7 +147,7 @@ def test_a_data_set_is_downloaded_unpacked_and_read(place, tmp_path):
     assert (place.dest / "Data_Entry_2017_v2020.csv").read_text() == LABELS
     assert "As NIH says." in (place.dest / "downloaded" / "terms.txt").read_text()
     left = {path.name for path in (place.dest / "downloaded").iterdir() if not path.name.endswith(".sha256")}
-    assert left == {"terms.txt"}
+    assert left == {"source.txt", "terms.txt"}
     assert read_nih(place.dest).table.frame["sex"].tolist() == ["F"] * 60
     assert len(thorax.prepare(place.dest, tmp_path / "store", size=32, workers=1)) == 60
     last = {now.stage: now for now in seen}
@@ -232,6 +232,13 @@ def test_a_folder_of_the_users_own_is_not_touched(place):
     assert "was not unpacked from images_001.tar.gz by Thorax" in summary.failed["images_001.tar.gz"]
     assert len(summary.downloaded) == 3
     assert [path.name for path in own.iterdir()] == ["mine.png"]
+
+
+def test_another_source_needs_another_folder(place):
+    fetch(place, only=["images_001"])
+    toml = addresses(place, section="nih-sample")
+    with pytest.raises(DataError, match=r"nih has nih already; choose another folder for nih-sample"):
+        fetch(place, toml, source="nih-sample")
 
 
 def test_two_downloads_into_one_folder(place):
@@ -428,7 +435,9 @@ def test_a_stalled_server_times_out_and_a_slow_one_does_not(place):
 
 def test_a_server_that_is_not_there(place):
     gone = 'size = 5\nname = "labels.csv"\naddress = "http://127.0.0.1:9/labels"'
-    assert "Connection refused" in fetch(place, addresses(place, gone)).failed["labels.csv"]
+    patience = Patience(attempts=50, first_wait=0.01)
+    failed = fetch(place, addresses(place, gone), patience=patience).failed["labels.csv"]
+    assert "Connection refused; 3 attempts in a row brought nothing" in failed
 
 
 def test_a_web_page_or_an_encoding_instead_of_the_file(place):
@@ -437,9 +446,13 @@ def test_a_web_page_or_an_encoding_instead_of_the_file(place):
     place.server.behaviors["1.gz"] = [
         lambda it, body: it.send(200, {"Content-Length": str(len(body)), "Content-Encoding": "br"}, body)
     ]
+    place.server.behaviors["2.gz"] = [
+        lambda it, body: it.send(200, {"Content-Length": str(len(body)), "Content-Encoding": "gzip"}, body)
+    ]
     failed = fetch(place).failed
     assert "a web page instead of Data_Entry" in failed["Data_Entry_2017_v2020.csv"]
     assert "the encoding 'br', which was not requested" in failed["images_001.tar.gz"]
+    assert set(failed) == {"Data_Entry_2017_v2020.csv", "images_001.tar.gz"}
 
 
 def test_redirects_are_followed_within_bounds(place):
@@ -486,7 +499,7 @@ def test_a_disk_that_fills_up_keeps_what_arrived(place):
     words = [sys.executable, "-c", code, "download", "nih", place.dest, "--addresses", toml]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 3
-    assert "labels.csv failed: " in done.stderr
+    assert "labels.csv: " in done.stderr
     assert "File too large; what arrived is kept" in done.stderr
     assert "Traceback" not in done.stderr
     fetch(place, toml)

@@ -40,7 +40,7 @@ def download(
     for name in summary.by_hand:
         typer.echo(f"{name} has no known address; get it from {chosen.page} and put it into {dest}", err=True)
     for name, reason in summary.failed.items():
-        typer.echo(with_flags(f"{name} failed: {reason}", flags), err=True)
+        typer.echo(with_flags(f"{name}: {reason}", flags), err=True)
     if summary.downloaded or summary.failed:
         typer.echo(f"{len(summary.downloaded)} files are new in {dest}, with {summary.num_images:,} images")
     else:

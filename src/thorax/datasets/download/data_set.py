@@ -74,18 +74,20 @@ def download_data_set(  # noqa: PLR0913  (all but two by keyword)
 
     Raises:
         DataError: A name in `only` does not exist, the files do not fit on the disk, a required key is
-            missing, or another process is downloading into `dest`.
+            missing, `dest` has another source, or another process is downloading into `dest`.
     """
     dest = Path(dest)
     files = _chosen(source, only)
     key = _key(source)
     if dest.exists() and not dest.is_dir():
         raise DataError(f"{dest} is a file; give a folder")
+    _refuse_other_source(source, dest)
     _refuse_full_disk(dest, files, workers=workers, keep_archives=keep_archives)
     (dest / FOLDER).mkdir(parents=True, exist_ok=True)
     with exclusive_lock(dest / FOLDER, doing="downloading into"):
         for remains in (dest / FOLDER).glob(".*.partial"):  # of a killed process, which held the lock
             remains.unlink()
+        write_text(dest / FOLDER / "source.txt", f"{source.name}\n")
         write_text(dest / FOLDER / "terms.txt", terms_of(source))
         missing = [file for file in files if not is_delivered(file, dest)]
         stop, tally = (
@@ -121,6 +123,16 @@ def _chosen(source: DataSource, only: Sequence[str]) -> tuple[RemoteFile, ...]:
         )
     names = {_plain(name) for name in only}
     return tuple(file for file in source.files if file.unpack_into is None or _plain(file.stem) in names)
+
+
+def _refuse_other_source(source: DataSource, dest: Path) -> None:
+    """Refuse a second source in one folder: it would have every image twice."""
+    noted = dest / FOLDER / "source.txt"
+    name = (
+        noted.read_text(encoding="utf-8", errors="replace").strip()[:80] if noted.is_file() else source.name
+    )
+    if name != source.name:
+        raise DataError(f"{dest} has {name} already; choose another folder for {source.name}")
 
 
 def _plain(name: str) -> str:
@@ -185,6 +197,7 @@ def _shared_transfer(
         key=key,
         patience=patience,
         stop=stop,
+        answered=Event(),
         at=lambda name, done, total: tally.at(DOWNLOADING, name, done, total),
         note=lambda name, text: tally.note(name, key.hidden_in(text) if key else text),
         refuse_full_disk=refuse_full_disk,
@@ -252,7 +265,7 @@ def _summary(
     done = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Outcome)}
     names = [file.name for file in files if file.name in done]
     passed_over = sum(outcome.passed_over for outcome in done.values())
-    failed = {name: str(outcomes[name]) for name in outcomes if name not in done}
+    failed = {file.name: str(outcomes[file.name]) for file in files if file.name not in done}
     if key:
         failed = {name: key.hidden_in(reason) for name, reason in failed.items()}
     notices = [key.warning] if key and key.warning else []

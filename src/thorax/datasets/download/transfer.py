@@ -26,6 +26,9 @@ _BLOCK: Final = 1 << 18
 _STEP: Final = 1 << 16
 """Bytes that an attempt must bring to count as progress: one byte at a time would never end."""
 
+_FIRST_ATTEMPTS: Final = 3
+"""Attempts as long as no server has answered: without a network, more of them would only take time."""
+
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -41,6 +44,7 @@ class Transfer:
         key: Kaggle's key; None without.
         patience: How long to wait.
         stop: Set to stop.
+        answered: Set once a server has answered.
         at: Receives a file's name, the bytes that arrived, and all its bytes.
         note: Receives what a waiting file waits for; "" when it goes on.
         refuse_full_disk: Receives a file, the bytes still to come and all its bytes, and raises if they do
@@ -51,6 +55,7 @@ class Transfer:
     key: KaggleKey | None
     patience: Patience
     stop: Event
+    answered: Event
     at: Callable[[str, int, int], None]
     note: Callable[[str, str], None]
     refuse_full_disk: Callable[[RemoteFile, int, int], None]
@@ -81,10 +86,10 @@ def transfer(file: RemoteFile, partial: Path, shared: Transfer) -> None:
             reached = _size(partial)
             failures = 1 if reached >= furthest + _STEP else failures + 1
             furthest = max(furthest, reached)
-            if failures >= shared.patience.attempts:
+            if failures >= (shared.patience.attempts if shared.answered.is_set() else _FIRST_ATTEMPTS):
                 raise DataError(
-                    f"{file.name} could not be downloaded from {shown(file.address)} ({error}; {failures} "
-                    "attempts in a row brought nothing); repeat the command later: it continues where it was"
+                    f"{shown(file.address)} could not be downloaded ({error}; {failures} attempts in a row "
+                    "brought nothing); repeat the command later: it continues from there"
                 ) from None
             _wait(file.name, str(error), max(error.wait, _backoff(failures, shared.patience)), shared)
         else:
@@ -123,6 +128,7 @@ def _attempt(file: RemoteFile, partial: Path, shared: Transfer) -> None:
         ranges = {"Range": f"bytes={offset}-", "If-Range": state.validator}
         ranges = {name: value for name, value in ranges.items() if value}
     connection = connect(file.address, ranges, key=shared.key, timeout=shared.patience.timeout)
+    shared.answered.set()
     with closing(connection.response) as response:
         _refuse_status(response.status, response.headers, file, partial, no_access=shared.no_access)
         _refuse_other_content(response.headers, file)
@@ -175,15 +181,15 @@ def _refuse_status(status: int, headers: Message, file: RemoteFile, partial: Pat
     if status in _TRANSIENT:
         raise ConnectionBroken(where, _retry_after(headers))
     if status in {401, 403}:
-        raise DataError(f"{file.name}: {where}; {no_access}")
-    raise DataError(
-        f"{file.name}: {where}; get the file from the source's page, or pass corrected `addresses`"
-    )
+        raise DataError(f"{where}; {no_access}")
+    raise DataError(f"{where}; get the file from the source's page, or pass corrected `addresses`")
 
 
 def _refuse_other_content(headers: Message, file: RemoteFile) -> None:
     coding = headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in {"", "identity"}:
+    # Some servers call a .gz that they send as it is "encoded"; its checksum tells.
+    allowed = {"", "identity", "gzip", "x-gzip"} if file.name.endswith(".gz") else {"", "identity"}
+    if coding not in allowed:
         raise DataError(
             f"{shown(file.address)} sends {file.name} with the encoding {coding[:20]!r}, which was not "
             "requested; get the file from the source's page"
