@@ -20,6 +20,7 @@ from thorax.findings import (
     find_finding,
     parse_finding,
     parse_findings,
+    select_findings,
 )
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -266,6 +267,21 @@ def test_an_empty_list_is_refused() -> None:
         DataError, match=r"^the list of findings is empty; name at least one, or NIH14 or NIH15$"
     ):
         parse_findings([])
+
+
+def test_some_of_the_findings_at_hand_are_taken_in_the_order_of_their_names() -> None:
+    own = Finding("Own")
+    at_hand = (*NIH14, own)
+    assert select_findings((), at_hand) == at_hand
+    assert select_findings("", at_hand) == at_hand
+    assert select_findings("NIH14", at_hand) == NIH14
+    assert select_findings(["Own", "pleural effusion"], at_hand) == (own, by_name("Effusion"))
+    with pytest.raises(
+        DataError, match=r"^`findings` has Fracture, Ow, and there are only Mass, Own; choose"
+    ):
+        select_findings(["Mass", "Fracture", "Ow"], (by_name("Mass"), own))
+    with pytest.raises(DataError, match=r"^`findings` has Effusion more than once; name it once$"):
+        select_findings(["Effusion", "Pleural Effusion"], at_hand)
 
 
 @pytest.mark.parametrize("name", ["", "  "])

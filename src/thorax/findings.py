@@ -23,6 +23,7 @@ __all__ = [
     "finding_or_new",
     "parse_finding",
     "parse_findings",
+    "select_findings",
 ]
 
 
@@ -144,6 +145,30 @@ def parse_finding(spelling: str, *, where: str) -> Finding:
             "Declare a finding of your own with a column named 'finding:NAME' in a folder's CSV"
         )
     return finding
+
+
+def select_findings(names: str | Iterable[str], available: Findings) -> Findings:
+    """Return some of the available findings, in the order of `names`.
+
+    Args:
+        names: As `parse_findings` takes them; empty means all that are available.
+        available: Findings in the vocabulary or not.
+
+    Raises:
+        DataError: A name is repeated, or is not available; the message lists those that are.
+    """
+    listed = [names] if isinstance(names, str) and names else list(names)
+    wanted = {"NIH14": NIH14, "NIH15": NIH15}.get("".join(listed)) or tuple(map(finding_or_new, listed))
+    absent = [finding.name for finding in wanted if finding not in available]
+    if absent:
+        known = ", ".join(finding.name for finding in available)
+        raise DataError(
+            f"`findings` has {', '.join(absent)}, and there are only {known}; choose some of these"
+        )
+    repeated = [finding.name for finding in wanted if wanted.count(finding) > 1]
+    if repeated:
+        raise DataError(f"`findings` has {repeated[0]} more than once; name it once")
+    return wanted or available
 
 
 def parse_findings(names: str | Iterable[str]) -> Findings:

@@ -87,6 +87,22 @@ def test_everything_is_measured_on_the_same_images():
     assert not found.test_tuned
 
 
+def of_nih14():
+    """Images with the labels of NIH's 14 findings, without No Finding."""
+    random = np.random.default_rng(1)
+    targets = (random.random((90, 14)) < 0.3).astype(np.int8)
+    names = [f"{number}.png" for number in range(90)]
+    cohort = LabeledImages(images=names, patients=names, targets=targets, findings=NIH14)
+    return cohort, random.random((90, 14))
+
+
+def test_a_mean_of_other_findings_stands_beside_no_published_mean():
+    cohort, probabilities = of_nih14()
+    fewer, plan = cohort.of_findings(NIH14[:13]), EvaluationPlan(resamples=2)
+    found = evaluate(fewer, probabilities[:, :13], context(whole_part=True), plan=plan)
+    assert found.published.results == ()
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "several"),
     [
@@ -99,7 +115,7 @@ def test_everything_is_measured_on_the_same_images():
     ],
 )
 def test_published_results_stand_beside_a_whole_part_alone(change, kind, several):
-    cohort, probabilities = drawn()
+    cohort, probabilities = of_nih14()
     found = evaluate(cohort, probabilities, context(**change), plan=EvaluationPlan(resamples=2))
     assert found.published.split == kind
     assert bool(found.published.results) == several

@@ -12,8 +12,10 @@ from thorax.bundle import load_bundle
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import find_finding
+from thorax.reporting.comparison import comparison_json
 from thorax.reporting.summary import f1_headline, summary_tables
 from thorax.store import open_store
+from thorax.workflows.compare import compare
 from thorax.workflows.evaluate import evaluate_bundle, evaluate_predictions
 from thorax.workflows.thresholds import STANDARD_RULES
 
@@ -139,7 +141,8 @@ def test_what_cannot_be_measured_is_refused(study, wrong, error, message):
 def test_an_earlier_report_is_kept_unless_its_end_is_asked_for(result, tmp_path):
     out = tmp_path / "out"
     written = result.write(str(out))
-    assert {path.name for path in out.iterdir()} == {"metrics.json", "report.html", "report.md"}
+    names = {"metrics.json", "report.html", "report.md", "predictions.csv", "validation.csv"}
+    assert {path.name for path in out.iterdir()} == names
     content = written.metrics.read_bytes()
     written.metrics.write_text("{}")
     with pytest.raises(DataError, match=r"out is not empty; .* set `overwrite` to replace"):
@@ -175,6 +178,74 @@ def test_a_bundle_whose_rule_is_one_half_is_reported_at_one_half_first(study, tm
     written = result.write(tmp_path / "out")
     assert "<dt>Mean F1 at one-half</dt>" in written.html.read_text()
     assert f"\n{f1_headline(result.evaluation.primary)}.\n" in written.markdown.read_text()
+
+
+def test_predictions_are_read_back_to_the_same_figures(study, result, report, tmp_path):
+    """Every figure of the bundle but those at its own thresholds and calibrations, which no CSV has."""
+    again = evaluate_predictions(
+        report / "predictions.csv", store=study.store, validation=report / "validation.csv",
+        split="folder-official", rules=["youden", "f1-optimal"], resamples=50,
+    )  # fmt: skip
+    assert again.images == result.images
+    assert np.array_equal(again.probabilities, result.probabilities)
+    again.write(tmp_path / "again")
+    ours, read = metrics(report), metrics(tmp_path / "again")
+    for key in ("findings", "macro", "micro", "subgroups", "images_sha256", "num_patients"):
+        assert read[key] == ours[key]
+    youden, _, half = read["operating_points"]
+    assert youden == ours["operating_points"][0]
+    assert half == ours["operating_points"][2]
+    for name in ("predictions.csv", "validation.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes()
+
+
+def test_compare_reads_the_predictions_to_the_same_figures(study, report):
+    both = [study.run(1), report / "predictions.csv"]
+    (from_file,), (from_bundle,) = (
+        comparison_json(compared.comparison, compared.contexts)["pairs"]
+        for compared in (
+            compare(models, store=study.store, split="folder-official", resamples=20, device="cpu")
+            for models in (both, [study.run(1), study.run(0)])
+        )
+    )
+    assert from_file["model"] == "predictions.csv"
+    for key in ("macro", "findings"):
+        assert from_file[key] == from_bundle[key]
+
+
+def test_some_findings_are_evaluated_in_their_order(study, result):
+    names = ["Nodule", "Effusion"]
+    some = evaluate_bundle(
+        study.run(0), study.store, findings=names, rules=["youden"], gallery=False, resamples=50,
+        device="cpu",
+    )  # fmt: skip
+    assert [finding.name for finding in some.findings] == names
+    whole = {figures.finding: figures for figures in result.evaluation.ranking.findings}
+    assert [figures.auc for figures in some.evaluation.ranking.findings] == [
+        whole[finding].auc for finding in some.findings
+    ]
+    for ours, theirs in zip(some.evaluation.points, result.evaluation.points, strict=True):
+        by_finding = dict(zip(theirs.points.findings, theirs.points.thresholds, strict=True))
+        assert ours.points.thresholds == tuple(by_finding[finding] for finding in some.findings)
+        classified = {each.finding: each for each in theirs.classification.findings}
+        assert ours.classification.findings == tuple(classified[finding] for finding in some.findings)
+    assert some.evaluation.ranking.num_findings == 2
+    assert some.validation[0].findings == some.findings
+
+
+@pytest.mark.parametrize("names", [["Effusion", "Fracture"], "Fracture"])
+def test_findings_that_are_not_predicted_are_refused(study, names):
+    with pytest.raises(DataError, match="`findings` has Fracture, and there are only Atelectasis, "):
+        evaluate_bundle(study.run(0), study.store, findings=names, device="cpu")
+    with pytest.raises(DataError, match="`findings` has Fracture, and there are only Effusion, "):
+        measured(study, findings=names)
+
+
+def test_a_report_without_validation_leaves_none_of_an_earlier_one(study, result, tmp_path):
+    result.write(tmp_path / "out")
+    files = measured(study, findings="Nodule").write(tmp_path / "out", overwrite=True)
+    assert not files.validation.exists()
+    assert files.predictions.read_text().startswith("Image Index,Patient ID,Nodule\n")
 
 
 # ---- predictions ------------------------------------------------------------------------------------------

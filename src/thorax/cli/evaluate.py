@@ -33,6 +33,9 @@ def evaluate(
     view: Annotated[
         Literal["PA", "AP"] | None, typer.Option(help="Use only images of this view position.")
     ] = None,
+    findings: Annotated[
+        str, typer.Option(help="Findings to evaluate, in this order, with commas; default: all.")
+    ] = "",
     thresholds: Annotated[Path | None, typer.Option(help="JSON of thresholds with their origin.")] = None,
     rule: Annotated[
         list[str] | None,
@@ -71,19 +74,20 @@ def evaluate(
         raise typer.BadParameter(
             "--validation requires --predictions; a bundle predicts the store's validation images"
         )
+    names = tuple(name.strip() for name in findings.split(",")) if findings else ()
     with progress_bars() as progress:
         if bundle is not None and store is not None:
             result = evaluate_bundle(
-                bundle, store, split=split, part=part, view=view, rules=rule or (), thresholds=thresholds,
-                allow_test_tuning=allow_test_tuning, prevalence=_prevalence(prevalence or ()),
-                radiologists=radiologists, gallery=gallery, resamples=resamples, seed=seed, device=device,
-                engine=engine, progress=progress,
+                bundle, store, split=split, part=part, view=view, findings=names, rules=rule or (),
+                thresholds=thresholds, allow_test_tuning=allow_test_tuning,
+                prevalence=_prevalence(prevalence or ()), radiologists=radiologists, gallery=gallery,
+                resamples=resamples, seed=seed, device=device, engine=engine, progress=progress,
             )  # fmt: skip
         else:
             assert predictions is not None
             result = evaluate_predictions(
                 predictions, labels=labels, store=store, validation=validation, logits=logits, split=split,
-                part=part, view=view, rules=rule or (), thresholds=thresholds,
+                part=part, view=view, findings=names, rules=rule or (), thresholds=thresholds,
                 allow_test_tuning=allow_test_tuning, prevalence=_prevalence(prevalence or ()),
                 radiologists=radiologists, resamples=resamples, seed=seed,
             )  # fmt: skip

@@ -29,6 +29,7 @@ from thorax.evaluation.published_results import (
     ComparableResults,
     PublishedF1,
     comparable_results,
+    covers_nih14,
 )
 from thorax.evaluation.subgroups import (
     Subgroup,
@@ -216,7 +217,7 @@ def evaluate(
     half = one_half(cohort.findings)
     points = plan.points if half in plan.points else (*plan.points, half)
     predictions = [_labeled_predictions(cohort, probabilities, point) for point in points]
-    whole = context.split if context.whole_part else ""
+    whole = context.split if context.whole_part and covers_nih14(cohort.findings) else ""
     return Evaluation(
         ranking=ranking,
         points=tuple(

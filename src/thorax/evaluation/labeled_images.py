@@ -70,6 +70,11 @@ class LabeledImages:
             follow_ups=None if self.follow_ups is None else self.follow_ups[rows],
         )
 
+    def of_findings(self, findings: Findings) -> "LabeledImages":
+        """Return the same images with the labels of these findings, all of which they must have."""
+        columns = [self.findings.index(finding) for finding in findings]
+        return replace(self, targets=self.targets[:, columns], findings=findings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScoredImages:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from thorax.errors import DataError
 from thorax.evaluation.statistics.intervals import Interval
-from thorax.findings import NIH14, Finding, parse_finding
+from thorax.findings import NIH14, NO_FINDING, Finding, Findings, parse_finding
 
 __all__ = [
     "PNEUMONIA_F1",
@@ -24,6 +24,7 @@ __all__ = [
     "PublishedResult",
     "SplitKind",
     "comparable_results",
+    "covers_nih14",
     "split_kind",
 ]
 
@@ -119,6 +120,11 @@ def split_kind(split: str, *, dataset: str) -> SplitKind:
     if split == "nih-official":
         return "official"
     return "random" if split == "nih-random-patient" or split.startswith("patient-") else "other"
+
+
+def covers_nih14(findings: Findings) -> bool:
+    """Return whether a mean over these findings, without No Finding, is one over the 14 of NIH."""
+    return {finding for finding in findings if finding != NO_FINDING} == set(NIH14)
 
 
 def comparable_results(split: str, *, dataset: str, part: str) -> ComparableResults:

@@ -202,7 +202,7 @@ def _pneumonia(evaluation: Evaluation, context: Context) -> str:
 def _published(evaluation: Evaluation, context: Context) -> str:
     results = evaluation.published.results
     if not results:
-        return f"None: {markdown_cell(why_none_published(context))}\n"
+        return f"None: {markdown_cell(why_none_published(evaluation.ranking, context))}\n"
     ours = ("**This model**", short(evaluation.ranking.macro_auc), markdown_cell(context.where), "", "")
     rows = [ours, *(_published_row(result) for result in reversed(results))]
     return markdown_table(("Model", "Mean AUC", "Source", "Taken from", "Remark"), rows)

@@ -138,7 +138,7 @@ def _published_values(evaluation: Evaluation, context: Context) -> Mapping[str, 
     return {
         "published": evaluation.published,
         "published_axis": close_axis([*(result.auc for result in results), evaluation.ranking.macro_auc]),
-        "why_none_published": why_none_published(context),
+        "why_none_published": why_none_published(evaluation.ranking, context),
         "pneumonia_f1": pneumonia_f1(evaluation),
     }
 
@@ -155,11 +155,15 @@ class ReportFiles:
         metrics: All numbers, as JSON.
         html: One page that needs neither other files nor a network.
         markdown: The tables, for a repository or a paper's supplement.
+        predictions: The probabilities of the reported images, as CSV.
+        validation: Those of the validation images that chose thresholds; absent if there were none.
     """
 
     metrics: Path
     html: Path
     markdown: Path
+    predictions: Path
+    validation: Path
 
 
 def write_report(
@@ -172,7 +176,7 @@ def write_report(
 ) -> ReportFiles:
     """Write `metrics.json`, `report.html` and `report.md` into `out`, each atomically.
 
-    The same evaluation and context give the same bytes.
+    The same evaluation and context give the same bytes. The files of predictions are only named.
 
     Args:
         evaluation: The numbers.
@@ -186,7 +190,13 @@ def write_report(
     """
     refuse_file(out)
     out.mkdir(parents=True, exist_ok=True)
-    files = ReportFiles(out / "metrics.json", out / "report.html", out / "report.md")
+    files = ReportFiles(
+        metrics=out / "metrics.json",
+        html=out / "report.html",
+        markdown=out / "report.md",
+        predictions=out / "predictions.csv",
+        validation=out / "validation.csv",
+    )
     write_text(files.html, render_html(evaluation, context, audit=audit, gallery=gallery))
     write_text(files.markdown, render_markdown(evaluation, context, audit=audit))
     write_json(files.metrics, metrics(evaluation, context))

@@ -7,6 +7,7 @@ from typing import Final
 from thorax.evaluation.classification import Measure, Rate
 from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation
+from thorax.evaluation.published_results import covers_nih14
 from thorax.evaluation.statistics.intervals import Interval
 
 __all__ = [
@@ -148,12 +149,14 @@ def pneumonia_f1(evaluation: Evaluation) -> Measure | None:
     )
 
 
-def why_none_published(context: Context) -> str:
+def why_none_published(ranking: Discrimination, context: Context) -> str:
     """Say why no published results are shown, as a sentence."""
     if not context.split:
         return "the split is not stated, and the same model scores about 3 points more on a random one."
     if not context.whole_part:
         return "published results cover the whole part, and these are only some of its images."
+    if not covers_nih14(tuple(result.finding for result in ranking.findings)):
+        return "published means are over NIH's 14 findings, and these are others or only some of them."
     return "we know of no published results on this part."
 
 

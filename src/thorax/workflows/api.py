@@ -73,6 +73,7 @@ def evaluate(
     split: str = "",
     part: str = "test",
     view: str | None = None,
+    findings: str | Sequence[str] = (),
     rules: Sequence[str] = (),
     thresholds: StrPath | None = None,
     allow_test_tuning: bool = False,
@@ -96,6 +97,7 @@ def evaluate(
         split: Name of the split; "" means the one that the bundle was trained on, and no split for a CSV.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.
+        findings: Findings to evaluate, in this order; empty means all.
         rules: Rules that choose thresholds on the split's validation part, such as "youden".
         thresholds: JSON file of thresholds with their origin.
         allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images; results
@@ -129,14 +131,15 @@ def evaluate(
                 "computes its own; leave them out"
             )
         return evaluate_bundle(
-            model, _store(data), split=split, part=part, view=view, rules=rules, thresholds=thresholds,
-            allow_test_tuning=allow_test_tuning, prevalence=prevalence, radiologists=radiologists,
-            gallery=gallery, resamples=resamples, seed=seed, device=device, engine=engine, progress=progress,
+            model, _store(data), split=split, part=part, view=view, findings=findings, rules=rules,
+            thresholds=thresholds, allow_test_tuning=allow_test_tuning, prevalence=prevalence,
+            radiologists=radiologists, gallery=gallery, resamples=resamples, seed=seed, device=device,
+            engine=engine, progress=progress,
         )  # fmt: skip
     labels, store = _labels_or_store(data)
     return evaluate_predictions(
         model, labels=labels, store=store, validation=validation, logits=logits, split=split, part=part,
-        view=view, rules=rules, thresholds=thresholds, allow_test_tuning=allow_test_tuning,
+        view=view, findings=findings, rules=rules, thresholds=thresholds, allow_test_tuning=allow_test_tuning,
         prevalence=prevalence, radiologists=radiologists, resamples=resamples, seed=seed,
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from thorax.evaluation.thresholds import (
 )
 from thorax.explain import best_method, open_explainer, reading_notes
 from thorax.explain.explainers import Explainer, Maps, Method
-from thorax.findings import Finding, Findings, finding_or_new
+from thorax.findings import Finding, Findings, finding_or_new, select_findings
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
@@ -65,6 +65,7 @@ def evaluate_bundle(
     split: str = "",
     part: str = "test",
     view: str | None = None,
+    findings: str | Sequence[str] = (),
     rules: Sequence[str] = (),
     thresholds: StrPath | None = None,
     allow_test_tuning: bool = False,
@@ -85,6 +86,7 @@ def evaluate_bundle(
         split: Name of the split; "" means the one that the bundle was trained on.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.
+        findings: Findings to evaluate, in this order; empty means all that the bundle predicts.
         rules: Rules that choose thresholds on the split's validation part, such as "youden"; if empty,
             `STANDARD_RULES`, provided that there are validation images.
         thresholds: JSON file of thresholds with their origin; see `read_threshold_set`.
@@ -112,20 +114,25 @@ def evaluate_bundle(
     readers = read_radiologist_labels(Path(radiologists)) if radiologists else None
     # ---- predict ------------------------------------------------------------------------------------------
     opened, images = opened_bundle(bundle), opened_store(store)
+    wanted = select_findings(findings, opened.findings)
     chosen = select_part(opened, images, PartSelection(split, part, view))
-    given = read_threshold_set(Path(thresholds), opened.findings) if thresholds else None
+    given = read_threshold_set(Path(thresholds), wanted) if thresholds else None
     predictor = open_predictor(opened, device=device, engine=engine)
     computed_by = describe_engine(opened, device=device, engine=engine)
-    predicted = predict_part(predictor, chosen, computed_by=computed_by, progress=progress)
+    predicted = predict_part(predictor, chosen, computed_by=computed_by, progress=progress).of_findings(
+        wanted
+    )
     # ---- choose thresholds and calibrations on validation images ------------------------------------------
     validation, absent = None, ""
     try:
-        validation = predict_validation(predictor, chosen, progress=progress)
+        validation = predict_validation(predictor, chosen, progress=progress).of_findings(wanted)
     except ThoraxError as error:  # only rules that were given require validation images
         if any(not isinstance(rule, Fixed) for rule in parsed):
             raise
         absent = str(error)
-    choice = Choosers(predicted, validation, own=bundle_points(predictor.bundle), allow=allow_test_tuning)
+    choice = Choosers(
+        predicted, validation, own=bundle_points(predictor.bundle, wanted), allow=allow_test_tuning
+    )
     points = choose_points(choice, parsed, given)
     recalibrated = try_calibrations(choice, opened.manifest.calibration)
     # ---- measure, audit, draw -----------------------------------------------------------------------------
@@ -150,6 +157,7 @@ def evaluate_bundle(
         gallery=_draw_gallery(chosen, predicted, evaluation, device=device) if gallery else None,
         cohort=predicted.cohort,
         probabilities=predicted.probabilities,
+        validation=None if validation is None else (validation.cohort, validation.probabilities),
     )
 
 
@@ -163,6 +171,7 @@ def evaluate_predictions(
     split: str = "",
     part: str = "test",
     view: str | None = None,
+    findings: str | Sequence[str] = (),
     rules: Sequence[str] = (),
     thresholds: StrPath | None = None,
     allow_test_tuning: bool = False,
@@ -183,6 +192,7 @@ def evaluate_predictions(
         split: Name of the split; "" evaluates all images that have labels.
         part: "train", "val" or "test".
         view: See `evaluate_bundle`, also for the arguments below.
+        findings: Findings to evaluate, in this order; empty means all that are predicted and labeled.
         rules: Rules that choose thresholds on validation images.
         thresholds: JSON file of thresholds with their origin.
         allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images.
@@ -207,6 +217,8 @@ def evaluate_predictions(
     )
     if validation is not None:
         on = file_validation(Path(validation), known, predicted, split=split, logits=logits)
+    wanted = select_findings(findings, predicted.cohort.findings)
+    predicted, on = predicted.of_findings(wanted), on and on.of_findings(wanted)
     # ---- choose thresholds and calibrations on validation images ------------------------------------------
     given = read_threshold_set(Path(thresholds), predicted.cohort.findings) if thresholds else None
     choice = Choosers(predicted, on, own=(), allow=allow_test_tuning)
@@ -231,6 +243,7 @@ def evaluate_predictions(
         gallery=None,
         cohort=predicted.cohort,
         probabilities=predicted.probabilities,
+        validation=None if on is None else (on.cohort, on.probabilities),
     )
 
 
@@ -274,7 +287,7 @@ def _audit_of_file(
     part: str,
 ) -> tuple[tuple[str, str], ...]:
     """Audit predictions: with a store and a split as `audit` does, else what shows without."""
-    rows = read_predictions(file, findings=known.table.findings)
+    rows = read_predictions(file, findings=known.table.findings, images=known.table.images)
     if store is not None and predicted.split is not None:
         lists = lists_of_split(predicted.split, known.dataset)
         return _audit_lines(audit(store, lists, Evidence(part=part, predictions=rows)).problems)

@@ -1,10 +1,11 @@
 """A model's predictions on one part of a split, computed by a bundle on a store or read from a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from thorax.arrays import Probabilities, Rows
 from thorax.atomic_io import StrPath
@@ -24,7 +25,7 @@ from thorax.evaluation.inputs.join import (
 from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence
-from thorax.findings import Finding
+from thorax.findings import Finding, Findings
 from thorax.image_set import ImageSet
 from thorax.inference.ensemble import validation_part
 from thorax.inference.predictor import Predictor
@@ -92,6 +93,17 @@ class PartPredictions:
     split: Split | None
     prevalence: Mapping[Finding, StatedPrevalence]
 
+    def of_findings(self, findings: Findings) -> "PartPredictions":
+        """Return the same predictions of these findings only, in their order."""
+        return replace(
+            self,
+            cohort=self.cohort.of_findings(findings),
+            probabilities=_columns(self.probabilities, self.cohort.findings, findings),
+            prevalence={
+                finding: self.prevalence[finding] for finding in findings if finding in self.prevalence
+            },
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ValidationPredictions:
@@ -108,6 +120,17 @@ class ValidationPredictions:
     probabilities: Probabilities
     chosen_on: ImageSet
     patients_shared: int = 0
+
+    def of_findings(self, findings: Findings) -> "ValidationPredictions":
+        """Return the same predictions of these findings only, in their order."""
+        probabilities = _columns(self.probabilities, self.cohort.findings, findings)
+        return replace(self, cohort=self.cohort.of_findings(findings), probabilities=probabilities)
+
+
+def _columns(
+    probabilities: Probabilities, given: Findings, wanted: Findings
+) -> Float64[np.ndarray, "n wanted"]:
+    return probabilities[:, [given.index(finding) for finding in wanted]]
 
 
 def opened_bundle(bundle: BundleLike) -> Bundle:
@@ -279,7 +302,7 @@ def read_part(
     Raises:
         DataError: See `read_predictions`, `usable_predictions` and `join_predictions`.
     """
-    read = read_predictions(file, findings=labels.table.findings)
+    read = read_predictions(file, findings=labels.table.findings, images=labels.table.images)
     scored, omitted = usable_predictions(read, logits=logits)
     measured = join_predictions(scored, labels, split=selection.split, part=selection.part)
     cohort, probabilities, split = measured.cohort, measured.probabilities, measured.split
@@ -340,7 +363,8 @@ def file_validation(
     Raises:
         DataError: The findings differ from the reported ones; or see `read_part`.
     """
-    scored, _ = usable_predictions(read_predictions(file, findings=labels.table.findings), logits=logits)
+    read = read_predictions(file, findings=labels.table.findings, images=labels.table.images)
+    scored, _ = usable_predictions(read, logits=logits)
     measured = join_predictions(scored, labels, split=split, part="val")
     given, wanted = measured.cohort.findings, reported.cohort.findings
     if given != wanted:

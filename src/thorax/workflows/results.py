@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float64
+
 from thorax.arrays import Probabilities, Targets
 from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import Bundle, Imported
@@ -17,6 +20,7 @@ from thorax.evaluation.inputs.join import (
     is_whole_part,
     official_test_warning,
 )
+from thorax.evaluation.inputs.prediction_csv import write_predictions
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.localization.scores import Localization, MapFaithfulness
 from thorax.evaluation.thresholds import ThresholdSet
@@ -149,6 +153,7 @@ class EvaluationResult:
         gallery: Examples of each outcome with the model's maps; None if not requested, or without pixels.
         cohort: The images with their labels.
         probabilities: In [0, 1], one row per image, one column per finding of the cohort.
+        validation: The validation images that chose thresholds, and their probabilities; None without them.
     """
 
     evaluation: Evaluation
@@ -157,6 +162,7 @@ class EvaluationResult:
     gallery: Gallery | None
     cohort: LabeledImages
     probabilities: Probabilities
+    validation: tuple[LabeledImages, Float64[np.ndarray, "row k"]] | None = None
 
     @property
     def findings(self) -> Findings:
@@ -217,7 +223,10 @@ class EvaluationResult:
         return evaluation_html(self.evaluation, self.context, self.audit)
 
     def write(self, out: StrPath, *, overwrite: bool = False) -> ReportFiles:
-        """Write `metrics.json`, `report.html` and `report.md` into a folder.
+        """Write `metrics.json`, `report.html`, `report.md` and the predictions into a folder.
+
+        `predictions.csv` has the reported images, and `validation.csv`, if there are any, the validation
+        images that chose thresholds. `evaluate` and `compare` read both.
 
         Args:
             out: The folder; created if it does not exist.
@@ -231,7 +240,15 @@ class EvaluationResult:
         """
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)
-        return write_report(self.evaluation, self.context, out=folder, audit=self.audit, gallery=self.gallery)
+        files = write_report(
+            self.evaluation, self.context, out=folder, audit=self.audit, gallery=self.gallery
+        )
+        write_predictions(files.predictions, self.cohort, self.probabilities)
+        if self.validation is None:
+            files.validation.unlink(missing_ok=True)  # of an earlier report
+        else:
+            write_predictions(files.validation, *self.validation)
+        return files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -21,6 +21,7 @@ from thorax.evaluation.thresholds import (
     one_half,
     refuse_tuned,
 )
+from thorax.findings import Findings
 from thorax.workflows.predictions import PartPredictions, ValidationPredictions
 
 __all__ = [
@@ -131,19 +132,19 @@ def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple
     return recalibrate(plain(choice.reported.probabilities), fitted, findings=findings)
 
 
-def bundle_points(bundle: Bundle) -> tuple[ThresholdSet, ...]:
-    """Return the operating points of a bundle; empty if it has none."""
+def bundle_points(bundle: Bundle, findings: Findings) -> tuple[ThresholdSet, ...]:
+    """Return the operating points of a bundle for these of its findings; empty if it has none."""
     points: OperatingPoints | None = bundle.manifest.operating_points
     if points is None:
         return ()
     if points.rule == ONE_HALF:
-        return (one_half(bundle.findings),)
+        return (one_half(findings),)
     reference = points.chosen_on
     return (
         ThresholdSet(
             rule=points.rule,
-            findings=bundle.findings,
-            thresholds=tuple(points.thresholds.get(finding.name) for finding in bundle.findings),
+            findings=findings,
+            thresholds=tuple(points.thresholds.get(finding.name) for finding in findings),
             chosen_on=reference,
             origin="operating points of the bundle"
             if reference

@@ -15,7 +15,12 @@ from thorax.evaluation.inputs.join import (
     read_labels,
     trained_prevalence,
 )
-from thorax.evaluation.inputs.prediction_csv import finding_of_column, read_predictions, usable_predictions
+from thorax.evaluation.inputs.prediction_csv import (
+    finding_of_column,
+    read_predictions,
+    usable_predictions,
+    write_predictions,
+)
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.findings import NIH14, Finding, find_finding
 
@@ -110,6 +115,58 @@ def test_logits_pass_the_sigmoid_only_when_they_are_said_to_be_logits(tmp_path):
 def test_what_cannot_be_measured_is_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         sound(tmp_path, text)
+
+
+LONG = """source,finding,probability,threshold,positive
+a/x.png,Edema,0.1,0.5,0
+a/x.png,Mass,0.7,,
+b/y.png,Mass,0.25,0.5,0
+b/y.png,Edema,1,0.5,1
+a/x.png,Edema,0.1,0.5,0
+a/x.png,Mass,0.7,,
+z.png,Mass,0.5,0.5,1
+b/y.png,Tuberculosis,1,,
+"""
+
+
+def test_what_predict_prints_is_read_with_a_row_for_each_image(tmp_path):
+    read = read_predictions(written(tmp_path, LONG))
+    assert read.images == ("x.png", "y.png", "x.png", "z.png")
+    assert read.findings == (EDEMA, MASS, find_finding("Tuberculosis"))
+    assert read.ignored == ("threshold", "positive")
+    expected = [[0.1, 0.7, np.nan], [1, 0.25, 1], [0.1, 0.7, np.nan], [np.nan, 0.5, np.nan]]
+    np.testing.assert_array_equal(read.values, expected)
+    found, warnings = usable_predictions(read_predictions(written(tmp_path, LONG.rsplit("\n", 2)[0])))
+    assert found.images == ("x.png", "y.png")
+    assert ["z.png" in warnings[0], "x.png" in warnings[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("finding,probability\nEdema,1\n", "a row per image and finding, but no column of images"),
+        ("source,finding,probability\na.png,a,1\n", "names no finding that is known"),
+        ("image,finding,probability\na.png,Edema,2\n", r"outside \[0, 1\]"),
+    ],
+)
+def test_a_row_per_finding_that_cannot_be_measured_is_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        sound(tmp_path, text)
+
+
+@pytest.mark.parametrize("images", [["a.png", "b.png", "c.png"], ["one/a.png", "two/a.png", 'b, "c".png']])
+def test_what_is_written_is_read_back_to_the_last_bit(tmp_path, images):
+    findings = (MASS, Finding('y_Own, "x"'), EDEMA)
+    probabilities = np.random.default_rng(0).random((3, 3)) ** 9
+    probabilities[0] = (0.0, 5e-324, 1.0)
+    labeled = LabeledImages(
+        images=images, patients=["7", "7", "8"], targets=np.zeros((3, 3), np.int8), findings=findings
+    )
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, labeled, probabilities)
+    read = read_predictions(path, findings=findings, images=images)
+    assert (read.images, read.findings, read.ignored) == (tuple(images), findings, ("Patient ID",))
+    np.testing.assert_array_equal(read.values, probabilities)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):

@@ -1,8 +1,10 @@
-"""Predictions from any CSV with a column of images and one per finding, with or without a prefix.
+"""Predictions as CSV: a column of images and one per finding, or a row per image and finding.
 
 `read_predictions` keeps repeated and incomplete rows; `usable_predictions` drops them, with counts and names.
 """
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +14,21 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from thorax.arrays import Rows
-from thorax.atomic_io import sha256_of_file
+from thorax.arrays import Probabilities, Rows
+from thorax.atomic_io import sha256_of_file, write_text
 from thorax.calibration import sigmoid
 from thorax.errors import DataError
-from thorax.evaluation.labeled_images import ScoredImages
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.findings import Finding, Findings, find_finding
-from thorax.tabular import read_table
+from thorax.tabular import IMAGE_COLUMNS, Table, find_column, read_table
 
-__all__ = ["PredictionFile", "finding_of_column", "read_predictions", "usable_predictions"]
+__all__ = [
+    "PredictionFile",
+    "finding_of_column",
+    "read_predictions",
+    "usable_predictions",
+    "write_predictions",
+]
 
 _TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
 """Prefixes of columns that hold labels or decisions rather than scores; "bi" stands for binarized."""
@@ -47,18 +55,25 @@ class PredictionFile:
     ignored: tuple[str, ...]
 
 
-def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
+def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[str] = ()) -> PredictionFile:
     """Read predictions, refusing only files that cannot be read at all.
+
+    The columns of findings may have a prefix, as in "prob_Edema". A file with columns `finding` and
+    `probability`, as `thorax predict --csv` prints it, has one row per image and finding.
 
     Args:
         path: A CSV, also gzipped.
         findings: Findings of the labels, which may not be in the vocabulary.
+        images: Names of labeled images; a name that is not among them is read without its folders.
 
     Raises:
         DataError: The file is not a CSV, has no rows, no column of images or of a finding, or two columns for
             one finding.
     """
     table = read_table(path)
+    names = frozenset(images)
+    if "finding" in table.header and "probability" in table.header:
+        return _read_long(table, findings, names)
     header, image = table.header, table.image_column
     columns: dict[Finding, int] = {}
     for number, name in enumerate(header):
@@ -77,11 +92,29 @@ def read_predictions(path: Path, *, findings: Findings = ()) -> PredictionFile:
     return PredictionFile(
         path=path,
         sha256=sha256_of_file(path),
-        images=tuple(PurePosixPath(row[image].strip().replace("\\", "/")).name for row in table.rows),
+        images=tuple(_image_name(row[image], names) for row in table.rows),
         findings=tuple(columns),
         values=np.array([[_number(row[number]) for number in columns.values()] for row in table.rows]),
         ignored=tuple(name for number, name in enumerate(header) if number not in used),
     )
+
+
+def write_predictions(path: Path, labeled: LabeledImages, probabilities: Probabilities) -> None:
+    """Write predictions atomically, with every digit, so that `read_predictions` returns the same numbers.
+
+    The columns are `Image Index`, `Patient ID` and one per finding.
+
+    Args:
+        path: The file.
+        labeled: The images; their labels are not written.
+        probabilities: One row per image, one column per finding.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("Image Index", "Patient ID", *(finding.name for finding in labeled.findings)))
+    for image, patient, row in zip(labeled.images, labeled.patients, probabilities.tolist(), strict=True):
+        writer.writerow((image, patient, *map(repr, row)))
+    write_text(path, text.getvalue())
 
 
 def usable_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[ScoredImages, tuple[str, ...]]:
@@ -132,6 +165,47 @@ def finding_of_column(name: str, findings: Findings = ()) -> Finding | None:
         if finding is not None:
             return finding
     return None
+
+
+def _image_name(text: str, names: frozenset[str]) -> str:
+    """Return a name as the labels have it: whole, or else without folders."""
+    text = text.strip()
+    return text if text in names else PurePosixPath(text.replace("\\", "/")).name
+
+
+def _read_long(table: Table, findings: Findings, names: frozenset[str]) -> PredictionFile:
+    """Read a file with one row per image and finding; a repeated row starts another row of its image."""
+    image = find_column(table.header, ("source", *IMAGE_COLUMNS))
+    if image is None:
+        raise DataError(
+            f"{table.path} has a row per image and finding, but no column of images (it has "
+            f"{', '.join(table.header)}); call it 'source' or 'Image Index'"
+        )
+    finding_column, value_column = (table.header.index(name) for name in ("finding", "probability"))
+    columns: dict[Finding, None] = {}
+    rows: list[tuple[str, dict[Finding, float]]] = []
+    latest: dict[str, dict[Finding, float]] = {}
+    for row in table.rows:
+        finding = finding_of_column(row[finding_column], findings)
+        if finding is None:
+            continue
+        columns[finding] = None
+        source = row[image].strip()
+        if source not in latest or finding in latest[source]:
+            latest[source] = {}
+            rows.append((source, latest[source]))
+        latest[source][finding] = _number(row[value_column])
+    if not columns:
+        raise DataError(f"{table.path} names no finding that is known; use the names of the labels")
+    used = {image, finding_column, value_column}
+    return PredictionFile(
+        path=table.path,
+        sha256=sha256_of_file(table.path),
+        images=tuple(_image_name(source, names) for source, _ in rows),
+        findings=tuple(columns),
+        values=np.array([[values.get(finding, math.nan) for finding in columns] for _, values in rows]),
+        ignored=tuple(name for number, name in enumerate(table.header) if number not in used),
+    )
 
 
 def _number(text: str) -> float:
