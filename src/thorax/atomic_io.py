@@ -19,6 +19,7 @@ __all__ = [
     "refuse_existing",
     "sha256_of_file",
     "sha256_of_lines",
+    "write_bytes",
     "write_json",
     "write_text",
 ]
@@ -101,6 +102,12 @@ def exclusive_lock(folder: Path, *, doing: str) -> Iterator[None]:
 _HASHED_TOGETHER: Final = 1 << 23
 """Bytes per block. hashlib re-acquires the GIL for every block, which takes up to 5 ms while another thread
 imports: with 256 kB, a thread needed 250 ms for the 28 MB of a DenseNet-121. Larger blocks cost memory."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.helpers.assessments import (
@@ -85,6 +86,8 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
         "metrics.json",
         "report.html",
         "report.md",
+        "roc.png",
+        "roc.svg",
     ]
 
 
@@ -138,7 +141,7 @@ def test_the_page_loads_nothing():
     html = render_html(assessment_of(NIH14), CONTEXT)
     page = References()
     page.feed(html)
-    assert page.found == []
+    assert page.found == ["roc.png", "roc.svg"]  # links, followed only by a click
     assert (
         not {"script", "link", "img", "iframe", "object", "embed", "base", "form", "use", "image"} & page.tags
     )
@@ -148,6 +151,33 @@ def test_the_page_loads_nothing():
     assert set(re.findall(r'([\w:-]+)="https?:', html)) == {"xmlns"}
     assert len(re.findall("https?:", html)) == len(re.findall(r'xmlns(?::xlink)?="https?:', html))
     assert len(html) < 1_000_000
+
+
+def test_all_roc_curves_are_in_one_picture_with_their_aucs(tmp_path):
+    """Both files: each finding's name and AUC, the curve's own points, and equal bytes when drawn again."""
+    assessment = assessment_of(NIH14, resamples=5)
+    files = write_report(assessment, CONTEXT, out=tmp_path)
+    svg = files.roc_svg.read_text()
+    root = ET.fromstring(svg)
+    shown = "\n".join("".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text"))
+    ranking = assessment.ranking
+    for result in ranking.findings[:13]:
+        assert f"{result.finding.label} {short(result.auc)}" in shown
+    for text in ("small-cpu", "nih-official, test part", f"Mean of 13: {short(ranking.macro_auc)}"):
+        assert text in shown
+    assert re.search(rf"all\s+negative:\s+{ranking.findings[13].finding.label}", shown)
+    # Each curve is one path from (0, 0) to (1, 1) of the axes, with as many corners as it has points.
+    drawn_paths = {len(path.get("d").split("L")) for path in root.iter("{http://www.w3.org/2000/svg}path")}
+    assert {len(result.curves.roc) for result in ranking.findings[:13]} <= drawn_paths
+    with Image.open(files.roc_png) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 1200
+        colors = {color for _, color in picture.convert("RGB").getcolors(1 << 24)}
+    assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)} <= colors
+    again = write_report(assessment, CONTEXT, out=tmp_path / "again")
+    assert again.roc_svg.read_bytes() == files.roc_svg.read_bytes()
+    assert again.roc_png.read_bytes() == files.roc_png.read_bytes()
+    assert "![ROC curves of all findings](roc.png)" in files.markdown.read_text()
 
 
 def test_the_page_is_whole_with_a_curve_for_each_finding_that_has_one():

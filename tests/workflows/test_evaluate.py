@@ -141,7 +141,15 @@ def test_what_cannot_be_measured_is_refused(study, wrong, error, message):
 def test_an_earlier_report_is_kept_unless_its_end_is_asked_for(result, tmp_path):
     out = tmp_path / "out"
     written = result.write(str(out))
-    names = {"metrics.json", "report.html", "report.md", "predictions.csv", "validation.csv"}
+    names = {
+        "metrics.json",
+        "report.html",
+        "report.md",
+        "predictions.csv",
+        "validation.csv",
+        "roc.png",
+        "roc.svg",
+    }
     assert {path.name for path in out.iterdir()} == names
     content = written.metrics.read_bytes()
     written.metrics.write_text("{}")

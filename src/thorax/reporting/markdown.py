@@ -39,6 +39,7 @@ def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLin
         _audit(audit),
         "## Ranking\n",
         _ranking(evaluation.ranking),
+        "![ROC curves of all findings](roc.png)\n",
         *(_at_point(point) for point in evaluation.points),
         "## Calibration\n",
         _calibration(evaluation),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thorax.atomic_io import write_json, write_text
+from thorax.atomic_io import write_bytes, write_json, write_text
 from thorax.errors import DataError
 from thorax.evaluation.calibration.measure import CalibrationError
 from thorax.evaluation.classification import AVERAGES, Rate
@@ -24,6 +24,7 @@ from thorax.reporting.figures import (
 from thorax.reporting.gallery import Gallery
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
+from thorax.reporting.roc_figure import draw_roc_curves
 from thorax.reporting.summary import (
     AuditLines,
     bare_ends,
@@ -155,6 +156,8 @@ class ReportFiles:
         metrics: All numbers, as JSON.
         html: One page that needs neither other files nor a network.
         markdown: The tables, for a repository or a paper's supplement.
+        roc_png: All ROC curves in one picture.
+        roc_svg: The same picture, to scale.
         predictions: The probabilities of the reported images, as CSV.
         validation: Those of the validation images that chose thresholds; absent if there were none.
     """
@@ -162,6 +165,8 @@ class ReportFiles:
     metrics: Path
     html: Path
     markdown: Path
+    roc_png: Path
+    roc_svg: Path
     predictions: Path
     validation: Path
 
@@ -174,7 +179,7 @@ def write_report(
     audit: AuditLines | None = None,
     gallery: Gallery | None = None,
 ) -> ReportFiles:
-    """Write `metrics.json`, `report.html` and `report.md` into `out`, each atomically.
+    """Write `metrics.json`, `report.html`, `report.md` and the ROC curves into `out`, each atomically.
 
     The same evaluation and context give the same bytes. The files of predictions are only named.
 
@@ -194,11 +199,15 @@ def write_report(
         metrics=out / "metrics.json",
         html=out / "report.html",
         markdown=out / "report.md",
+        roc_png=out / "roc.png",
+        roc_svg=out / "roc.svg",
         predictions=out / "predictions.csv",
         validation=out / "validation.csv",
     )
     write_text(files.html, render_html(evaluation, context, audit=audit, gallery=gallery))
     write_text(files.markdown, render_markdown(evaluation, context, audit=audit))
+    write_bytes(files.roc_png, draw_roc_curves(evaluation.ranking, context, "png"))
+    write_bytes(files.roc_svg, draw_roc_curves(evaluation.ranking, context, "svg"))
     write_json(files.metrics, metrics(evaluation, context))
     return files
 

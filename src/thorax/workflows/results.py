@@ -223,10 +223,11 @@ class EvaluationResult:
         return evaluation_html(self.evaluation, self.context, self.audit)
 
     def write(self, out: StrPath, *, overwrite: bool = False) -> ReportFiles:
-        """Write `metrics.json`, `report.html`, `report.md` and the predictions into a folder.
+        """Write `metrics.json`, `report.html`, `report.md`, the ROC curves and the predictions into a folder.
 
-        `predictions.csv` has the reported images, and `validation.csv`, if there are any, the validation
-        images that chose thresholds. `evaluate` and `compare` read both.
+        `roc.png` and `roc.svg` show all ROC curves in one picture. `predictions.csv` has the reported images,
+        and `validation.csv`, if there are any, the validation images that chose thresholds; `evaluate` and
+        `compare` read both.
 
         Args:
             out: The folder; created if it does not exist.
