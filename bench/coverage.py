@@ -31,8 +31,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from thorax.evaluation.calibration.measure import measure_calibration
-from thorax.evaluation.classification import LabeledPredictions
 from thorax.evaluation.compare import compare
+from thorax.evaluation.decisions import LabeledPredictions
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.statistics.delong import auc_contrast, auc_covariance, auc_interval
 from thorax.evaluation.statistics.intervals import (

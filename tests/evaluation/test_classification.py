@@ -13,12 +13,12 @@ from thorax.errors import DataError
 from thorax.evaluation.classification import (
     AVERAGES,
     RATES,
+    REPORT_RATES,
     Confusion,
-    LabeledPredictions,
-    binarize,
     classify,
     rates_of,
 )
+from thorax.evaluation.decisions import LabeledPredictions, binarize
 from thorax.evaluation.statistics.intervals import (
     effective_patients,
     f1_interval,
@@ -135,6 +135,57 @@ def test_the_report_is_that_of_scikit_learn(seed, images):
         sklearn_metrics.hamming_loss(these.targets, these.decisions)
     )
     assert report.support == these.targets.sum()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([3, 4, 12, 40]))
+def test_averages_with_zeros_are_scikit_learns_classification_report(seed, images):
+    """As the projects print it: precision, recall and F1 that are undefined count as 0."""
+    these = readings(seed, images=images)
+    these = replaced(
+        these, decisions=binarize(these.probabilities, [0.5, 1.1, 0.8])
+    )  # Hernia is never called
+    expected = sklearn_metrics.classification_report(
+        these.targets, these.decisions, zero_division=0, output_dict=True
+    )
+    report = classify(these, resamples=1)
+    names = {"ppv": "precision", "sensitivity": "recall", "f1": "f1-score"}
+    for average in AVERAGES:
+        for rate in REPORT_RATES:
+            measure = report.zero_averages[average][rate]
+            assert measure.interval.value == pytest.approx(
+                expected[f"{average} avg"][names[rate]], abs=1e-12
+            ), (average, rate)
+    assert [report.zero_averages["samples"][rate].over for rate in REPORT_RATES] == [images] * 3
+    assert [report.zero_averages["macro"][rate].over for rate in REPORT_RATES] == [3] * 3
+    called = these.decisions.any(axis=1)
+    assert report.averages["samples"]["ppv"].over == called.sum()
+
+
+def test_averages_with_zeros_leave_out_what_has_no_decisions():
+    these = replaced(readings(0), decisions=binarize(readings(0).probabilities, [None, 0.5, None]))
+    report = classify(these, resamples=1)
+    assert report.zero_averages["macro"]["ppv"].over == 1
+    none = classify(replaced(these, decisions=np.full_like(these.decisions, NOT_LABELED)), resamples=1)
+    for average in AVERAGES:
+        assert math.isnan(none.zero_averages[average]["f1"].interval.value)
+
+
+def test_the_intervals_of_averages_with_zeros_are_those_of_a_loop_over_resamples():
+    these = readings(3, unsure=True)
+    these = replaced(these, decisions=binarize(these.probabilities, [0.5, 0.85, 0.8]))
+    report = classify(these, resamples=25, seed=7)
+    counts = resample_counts(classify(these, resamples=1).num_patients, resamples=25, seed=7)
+    loop = [classify(repeated(these, row), resamples=1).zero_averages for row in counts]
+    images = effective_patients(np.unique(np.asarray(these.patients), return_counts=True)[1])
+    for average in ("macro", "weighted", "samples"):
+        for rate in REPORT_RATES:
+            measure = report.zero_averages[average][rate]
+            samples = np.array([each[average][rate].interval.value for each in loop])
+            expected = percentile_interval(measure.interval.value, samples, patients=images)
+            assert (measure.interval.low, measure.interval.high) == pytest.approx(
+                (expected.low, expected.high), abs=1e-12
+            )
 
 
 @settings(max_examples=15, deadline=None)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, f1_score, recall_score, roc_auc_score
 
 from thorax.evaluation.calibration.measure import measure_calibration
-from thorax.evaluation.classification import LabeledPredictions, binarize
+from thorax.evaluation.decisions import LabeledPredictions, binarize
 from thorax.evaluation.evaluate import Context, EvaluationPlan, evaluate
 from thorax.evaluation.inputs.radiologists import read_radiologist_labels
 from thorax.evaluation.labeled_images import LabeledImages

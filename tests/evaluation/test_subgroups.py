@@ -10,7 +10,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
-from thorax.evaluation.classification import LabeledPredictions, binarize
+from thorax.evaluation.decisions import LabeledPredictions, binarize
 from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
 from thorax.evaluation.subgroups import (
     AGE_BANDS,

@@ -9,16 +9,15 @@ averages are not shares, and have bootstrap intervals.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int8, Int64
+from jaxtyping import Bool, Float64, Int64
 
-from thorax.arrays import NOT_LABELED, Probabilities, Targets
-from thorax.errors import DataError
-from thorax.evaluation.labeled_images import check_shapes
+from thorax.evaluation.decisions import LabeledPredictions
 from thorax.evaluation.statistics.intervals import (
     Interval,
     effective_patients,
@@ -27,28 +26,23 @@ from thorax.evaluation.statistics.intervals import (
     resampled_interval,
     share_interval,
 )
-from thorax.findings import NO_FINDING, Finding, Findings
+from thorax.findings import Finding
 
 __all__ = [
     "AVERAGES",
     "RATES",
+    "REPORT_RATES",
     "Average",
     "Classification",
     "Confusion",
-    "Decisions",
     "FindingClassification",
-    "LabeledPredictions",
     "Measure",
     "Rate",
-    "binarize",
     "classify",
     "confusion_cells",
     "rates_of",
     "resampled_sums",
 ]
-
-Decisions = Int8[np.ndarray, "n k"]
-"""The decision for each image and finding: 1 positive, 0 negative, `NOT_LABELED` without a threshold."""
 
 Rate = Literal["sensitivity", "specificity", "ppv", "npv", "f1", "accuracy", "all_negative_accuracy"]
 """A quotient of confusion counts. Recall is sensitivity, precision is PPV (positive predictive value)."""
@@ -63,60 +57,11 @@ images."""
 AVERAGES: Final[tuple[Average, ...]] = get_args(Average)
 """The averages, in the order of scikit-learn's classification report."""
 
+REPORT_RATES: Final[tuple[Rate, ...]] = ("ppv", "sensitivity", "f1")
+"""Precision, recall and F1, the rates of scikit-learn's classification report, in its order."""
+
 ConfusionCounts = Float64[np.ndarray, "*any 4"]
 """True positives, false positives, false negatives and true negatives, in this order."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class LabeledPredictions:
-    """A model's predictions for some images, with their labels.
-
-    Attributes:
-        targets: Labels; only 1 and 0 count.
-        probabilities: In [0, 1].
-        decisions: The probabilities at the thresholds of an operating point; see `binarize`.
-        patients: The patient of each image.
-        findings: The findings of the columns.
-    """
-
-    targets: Targets
-    probabilities: Probabilities
-    decisions: Decisions
-    patients: Sequence[str] | Int64[np.ndarray, " n"]
-    findings: Findings
-
-    def __post_init__(self) -> None:
-        """Refuse arrays of different shapes, and probabilities outside [0, 1]."""
-        check_shapes(
-            len(self.patients),
-            self.findings,
-            targets=self.targets,
-            probabilities=self.probabilities,
-            decisions=self.decisions,
-        )
-        outside = ~((self.probabilities >= 0) & (self.probabilities <= 1))
-        if np.any(outside):
-            row, column = (int(indices[0]) for indices in np.nonzero(outside))
-            raise DataError(
-                f"{self.findings[column]}: {int(np.sum(outside))} probabilities are not in [0, 1] (first: "
-                f"{self.probabilities[row, column]} in row {row}); give probabilities, not logits"
-            )
-
-    @property
-    def known(self) -> Bool[np.ndarray, "n k"]:
-        """Which labels are known: present or absent."""
-        return np.asarray((self.targets == 0) | (self.targets == 1))
-
-    @property
-    def patient_numbers(self) -> Int64[np.ndarray, " n"]:
-        """The number of each image's patient, from 0 in the order of names."""
-        _, number = np.unique(np.asarray(self.patients), return_inverse=True)
-        return np.asarray(number, dtype=np.int64)
-
-    @property
-    def in_mean(self) -> Bool[np.ndarray, " k"]:
-        """Which findings enter averages: all except No Finding, which is the absence of the others."""
-        return np.array([finding != NO_FINDING for finding in self.findings])
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +115,8 @@ class Classification:
         averages: Over the findings other than No Finding. Undefined rates are left out; `Measure.over` says
             how many are left. Precision, recall and F1 equal those of scikit-learn's classification report
             with `zero_division=nan`.
+        zero_averages: Averages of `REPORT_RATES` in which an undefined rate counts as 0: those of
+            scikit-learn's report with `zero_division=0`. Findings without decisions are left out.
         support: The number of present labels, over the findings of the averages.
         exact_match: Share of images with every decision correct, among the images on which every finding with
             decisions has a known label.
@@ -180,38 +127,12 @@ class Classification:
 
     findings: tuple[FindingClassification, ...]
     averages: Mapping[Average, Mapping[Rate, Measure]]
+    zero_averages: Mapping[Average, Mapping[Rate, Measure]]
     support: int
     exact_match: Measure
     hamming_loss: Measure
     num_images: int
     num_patients: int
-
-
-def binarize(probabilities: Probabilities, thresholds: Sequence[float | None]) -> Decisions:
-    """Decide positive where a probability is at or above its finding's threshold, and negative below it.
-
-    Args:
-        probabilities: One column per finding.
-        thresholds: One per finding; None leaves the column without decisions.
-
-    Raises:
-        DataError: There is not one threshold per finding, or one is not a number.
-    """
-    if len(thresholds) != probabilities.shape[1]:
-        raise DataError(
-            f"{len(thresholds)} thresholds do not fit {probabilities.shape[1]} findings; "
-            "give one per finding, None where there is none"
-        )
-    decisions = np.full(probabilities.shape, NOT_LABELED, dtype=np.int8)
-    for column, threshold in enumerate(thresholds):
-        if threshold is None:
-            continue
-        if math.isnan(threshold):
-            raise DataError(
-                f"threshold {column} of {len(thresholds)} is not a number; give None where there is none"
-            )
-        decisions[:, column] = probabilities[:, column] >= threshold
-    return decisions
 
 
 def classify(predictions: LabeledPredictions, *, resamples: int = 1000, seed: int = 0) -> Classification:
@@ -232,14 +153,24 @@ def classify(predictions: LabeledPredictions, *, resamples: int = 1000, seed: in
     counts = sums[:, :split].reshape(len(sums), -1, 4)
     used = predictions.in_mean
     patients = effective_patients(np.bincount(predictions.patient_numbers))
+    micro = _rates(np.sum(counts[:, used], axis=1), np.sum(counted[:, used], axis=1))
+    averaged = partial(_averages, counts[:, used], sums[:, split:-4], patients=patients)
+    zero = {"micro": micro, **averaged(zero=True)}
     return Classification(
         findings=tuple(
             _finding(finding, counts[:, column], counted[:, column])
             for column, finding in enumerate(predictions.findings)
         ),
         averages={
-            "micro": _rates(np.sum(counts[:, used], axis=1), np.sum(counted[:, used], axis=1)),
-            **_averages(counts[:, used], sums[:, split:-4], patients=patients),
+            "micro": micro,
+            **averaged(),
+        },
+        zero_averages={
+            average: {
+                rate: _or_zero(zero[average][rate], decided=bool(np.any(counts[0, used])))
+                for rate in REPORT_RATES
+            }
+            for average in AVERAGES
         },
         support=int(np.sum(counts[0][used][:, [0, 2]])),
         exact_match=_share(sums[:, -4:-2], by_patient[:, -4:-2]),
@@ -348,11 +279,23 @@ def _averages(
     images: Float64[np.ndarray, "sample column"],
     *,
     patients: float,
+    zero: bool = False,
 ) -> dict[Average, dict[Rate, Measure]]:
-    """Return the averages that are not shares, with bootstrap intervals for `patients` effective patients."""
+    """Return the averages that are not shares, with bootstrap intervals for `patients` effective patients.
+
+    Args:
+        counts: Confusion counts of each sample and finding.
+        images: For each sample, the sums of `_image_columns`.
+        patients: Effective patients.
+        zero: Whether an undefined rate counts as 0 rather than being left out.
+    """
     rates = rates_of(counts)
     support = counts[:, :, 0] + counts[:, :, 2]
     summed, defined = images[:, : len(RATES)], images[:, len(RATES) :]
+    if zero:
+        rates = np.where(np.isnan(rates) & np.any(counts > 0, axis=-1, keepdims=True), 0.0, rates)
+        with_labels = defined[:, [RATES.index("accuracy")]]
+        defined = np.broadcast_to(with_labels, defined.shape)
     averages: dict[Average, dict[Rate, Measure]] = {"macro": {}, "weighted": {}, "samples": {}}
     for k, rate in enumerate(RATES):
         averages["macro"][rate] = _mean(rates[:, :, k], np.ones_like(support), patients=patients)
@@ -365,6 +308,12 @@ def _averages(
             int(np.sum(np.isnan(means[1:]))),
         )
     return averages
+
+
+def _or_zero(measure: Measure, *, decided: bool) -> Measure:
+    """Return a measure as scikit-learn reports it: 0 where it is undefined although there are decisions."""
+    undefined = decided and not measure.interval.exists
+    return replace(measure, interval=Interval(0.0, math.nan, math.nan)) if undefined else measure
 
 
 def _mean(

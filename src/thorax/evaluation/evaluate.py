@@ -9,7 +9,8 @@ from jaxtyping import Int64
 from thorax.arrays import Probabilities
 from thorax.evaluation.calibration.fit import Recalibrated, Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, measure_calibration
-from thorax.evaluation.classification import Classification, LabeledPredictions, binarize, classify
+from thorax.evaluation.classification import Classification, classify
+from thorax.evaluation.decisions import LabeledPredictions, binarize
 from thorax.evaluation.discrimination import Discrimination, evaluate_discrimination
 from thorax.evaluation.inputs.radiologists import (
     RadiologistLabels,

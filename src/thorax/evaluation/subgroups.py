@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
 from thorax.errors import DataError
-from thorax.evaluation.classification import LabeledPredictions
+from thorax.evaluation.decisions import LabeledPredictions
 from thorax.evaluation.statistics.intervals import (
     Interval,
     bounded_interval,

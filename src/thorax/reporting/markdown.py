@@ -8,6 +8,8 @@ from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation, Ra
 from thorax.evaluation.published_results import PublishedResult
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.reporting.summary import (
+    ZERO_AVERAGES_HEADER,
+    ZERO_AVERAGES_NOTE,
     AuditLines,
     f1_headline,
     headline,
@@ -18,6 +20,7 @@ from thorax.reporting.summary import (
     short,
     threshold_text,
     why_none_published,
+    zero_average_rows,
 )
 
 __all__ = ["render_markdown"]
@@ -133,9 +136,10 @@ def _at_point(point: AtOperatingPoint) -> str:
         f"Exact match {short(measured.exact_match.interval)}, "
         f"Hamming loss {short(measured.hamming_loss.interval)}.\n"
     )
+    zeros = markdown_table(ZERO_AVERAGES_HEADER, zero_average_rows(measured))
     return (
         f"## At {markdown_cell(point.points.name)}\n\n{markdown_cell(point.points.describe())}.\n\n"
-        f"{markdown_table(header, rows)}\n{shares}"
+        f"{markdown_table(header, rows)}\n{shares}\n{ZERO_AVERAGES_NOTE}\n\n{zeros}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from thorax.calibration import Platt, Temperature
 from thorax.evaluation.calibration.fit import Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, FindingCalibrationError
-from thorax.evaluation.classification import Classification, FindingClassification
+from thorax.evaluation.classification import Average, Classification, FindingClassification, Measure, Rate
 from thorax.evaluation.discrimination import Discrimination, FindingDiscrimination
 from thorax.evaluation.evaluate import (
     AtOperatingPoint,
@@ -137,13 +137,18 @@ def _at_point(point: AtOperatingPoint) -> dict[str, Any]:
 def _classification(measured: Classification) -> dict[str, Any]:
     return {
         "findings": {finding.finding.name: _decisions(finding) for finding in measured.findings},
-        "averages": {
-            average: {rate: measure_json(measure) for rate, measure in rates.items()}
-            for average, rates in measured.averages.items()
-        },
+        "averages": _averages(measured.averages),
+        "zero_averages": _averages(measured.zero_averages),
         "support": measured.support,
         "exact_match": measure_json(measured.exact_match),
         "hamming_loss": measure_json(measured.hamming_loss),
+    }
+
+
+def _averages(averages: Mapping[Average, Mapping[Rate, Measure]]) -> dict[str, Any]:
+    return {
+        average: {rate: measure_json(measure) for rate, measure in rates.items()}
+        for average, rates in averages.items()
     }
 
 

@@ -26,6 +26,8 @@ from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.roc_figure import draw_roc_curves
 from thorax.reporting.summary import (
+    ZERO_AVERAGES_HEADER,
+    ZERO_AVERAGES_NOTE,
     AuditLines,
     bare_ends,
     headline,
@@ -35,6 +37,7 @@ from thorax.reporting.summary import (
     short,
     threshold_text,
     why_none_published,
+    zero_average_rows,
 )
 
 __all__ = ["ReportFiles", "refuse_file", "render_html", "write_report"]
@@ -126,6 +129,9 @@ def _ranking_values(evaluation: Evaluation) -> Mapping[str, Any]:
 def _decision_values(evaluation: Evaluation) -> Mapping[str, Any]:
     return {
         "shown_rates": _SHOWN_RATES,
+        "zero_note": ZERO_AVERAGES_NOTE,
+        "zero_header": ZERO_AVERAGES_HEADER,
+        "zero_rows": zero_average_rows,
         "averages": sorted(AVERAGES, key=lambda average: average == "macro"),  # the headline average is last
         "any_predictive": [
             any(values is not None for values in point.predictive_values) for point in evaluation.points

@@ -41,13 +41,14 @@ def draw_roc_curves(ranking: Discrimination, context: Context, kind: Literal["pn
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     drawn = sorted((result for result in ranking.findings if result.auc.exists), key=_falling_auc)
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "thorax",
-        "path.simplify": False,
-        "font.family": "DejaVu Sans",
-    }
-    with rc_context(settings):
+    with rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "thorax",
+            "path.simplify": False,
+            "font.family": "DejaVu Sans",
+        }
+    ):
         figure = Figure(figsize=(9.6, 6.6), facecolor="white")
         axes = figure.add_axes((0.07, 0.095, 0.58, 0.8))
         _draw(axes, drawn, ranking)

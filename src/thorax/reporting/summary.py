@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from thorax.evaluation.classification import Measure, Rate
+from thorax.evaluation.classification import REPORT_RATES, Classification, Measure, Rate
 from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation
 from thorax.evaluation.published_results import covers_nih14
@@ -14,6 +14,8 @@ __all__ = [
     "ACCURACY_HEADER",
     "DECISIONS_HEADER",
     "SUMMARY_HEADER",
+    "ZERO_AVERAGES_HEADER",
+    "ZERO_AVERAGES_NOTE",
     "AuditLines",
     "accuracy_rows",
     "bare_ends",
@@ -34,6 +36,7 @@ __all__ = [
     "summary_tables",
     "threshold_text",
     "why_none_published",
+    "zero_average_rows",
 ]
 
 AuditLines = Sequence[tuple[str, str]]
@@ -113,6 +116,16 @@ DECISIONS_HEADER = ("Finding", "Threshold", "Sensitivity", "Specificity", "F1")
 
 ACCURACY_HEADER = ("Finding", "Accuracy", "Accuracy, all negative")
 """Headings of the columns of `accuracy_rows`; the last is the accuracy of predicting no positives."""
+
+ZERO_AVERAGES_HEADER = ("Average", "Precision", "Recall", "F1", "Over")
+"""Headings of the columns of `zero_average_rows`."""
+
+ZERO_AVERAGES_NOTE = (
+    "The averages above leave out undefined rates: the precision of a finding or an image without positive "
+    "decisions, and the recall of an image without findings. Below they count as 0, as in scikit-learn's "
+    "classification report."
+)
+"""How `zero_average_rows` differ from the other averages."""
 
 _DECISION_RATES: Final[tuple[Rate, ...]] = ("sensitivity", "specificity", "f1")
 _ACCURACY_RATES: Final[tuple[Rate, ...]] = ("accuracy", "all_negative_accuracy")
@@ -209,6 +222,17 @@ def decision_rows(point: AtOperatingPoint) -> list[tuple[str, ...]]:
 def accuracy_rows(point: AtOperatingPoint) -> list[tuple[str, ...]]:
     """Return accuracy beside its baseline, and a last row with the mean; see `ACCURACY_HEADER`."""
     return _rate_rows(point, _ACCURACY_RATES)
+
+
+def zero_average_rows(measured: Classification) -> list[tuple[str, ...]]:
+    """Return the averages as scikit-learn's classification report counts them; see `ZERO_AVERAGES_HEADER`."""
+    units = {"micro": "labels", "macro": "findings", "weighted": "findings", "samples": "images"}
+    rows = []
+    for average, rates in measured.zero_averages.items():
+        counts = dict.fromkeys(f"{rates[rate].over:,}" for rate in REPORT_RATES)
+        texts = (short(rates[rate].interval) for rate in REPORT_RATES)
+        rows.append((f"{average.capitalize()} average", *texts, f"{'/'.join(counts)} {units[average]}"))
+    return rows
 
 
 def summary_tables(

@@ -7,7 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from thorax.arrays import NOT_LABELED
 from thorax.errors import DataError
-from thorax.evaluation.classification import LabeledPredictions, binarize, classify
+from thorax.evaluation.classification import classify
+from thorax.evaluation.decisions import LabeledPredictions, binarize
 from thorax.evaluation.discrimination import evaluate_discrimination
 from thorax.evaluation.inputs.radiologists import (
     MAPPING,

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from thorax.evaluation.calibration.fit import brier_loss, expected_calibration_error
-from thorax.evaluation.classification import LabeledPredictions, resampled_sums
+from thorax.evaluation.classification import resampled_sums
+from thorax.evaluation.decisions import LabeledPredictions
 from thorax.evaluation.statistics.intervals import (
     Interval,
     effective_patients,

@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int8
 
 from thorax.arrays import NOT_LABELED, Probabilities, Rows, Targets
 from thorax.errors import DataError
-from thorax.evaluation.classification import Decisions
+from thorax.evaluation.decisions import Decisions
 from thorax.evaluation.labeled_images import check_shapes
 from thorax.findings import Finding, Findings, find_finding, parse_finding
 from thorax.tabular import Table, read_table
