@@ -26,6 +26,7 @@ def test_the_names_are_these():
         "prepare",
         "progress",
         "train",
+        "tune",
     ]
 
 

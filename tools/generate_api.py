@@ -21,8 +21,11 @@ CONTENT = {
     "From files to a model": {
         "prepare": "thorax.workflows.api",
         "train": "thorax.workflows.train",
+        "tune": "thorax.tuning.tune",
         "Store": "thorax.store.store",
         "RunSummary": "thorax.training.run_folder",
+        "StudyResult": "thorax.tuning.trials",
+        "Trial": "thorax.tuning.trials",
     },
     "A model at work": {
         "load": "thorax.workflows.model",

@@ -5,6 +5,7 @@ from thorax.packages import lazy_names
 TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:
     from thorax import errors, progress
+    from thorax.tuning.tune import tune
     from thorax.workflows.api import compare, evaluate, prepare
     from thorax.workflows.audit import audit
     from thorax.workflows.bundles import calibrate, ensemble, export
@@ -30,6 +31,7 @@ __all__ = [
     "prepare",
     "progress",
     "train",
+    "tune",
 ]
 
 # `import thorax` takes milliseconds; what a name needs is imported when it is first used.
@@ -50,6 +52,7 @@ __getattr__ = lazy_names(
         "prepare": "thorax.workflows.api",
         "progress": "thorax.progress",
         "train": "thorax.workflows.train",
+        "tune": "thorax.tuning.tune",
     },
     name_extras=True,
 )

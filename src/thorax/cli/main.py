@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from thorax.errors import ThoraxError
 from thorax.hardware import gc_frozen
-from thorax.packages import missing_extras_named
+from thorax.packages import Extra, missing_extras_named
 
 if TYPE_CHECKING:
     import typer
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["flags_of", "main", "with_flags"]
 
 _VERBS: Final = (
-    "phantom", "download", "prepare", "train", "evaluate", "compare", "audit", "predict", "explain",
+    "phantom", "download", "prepare", "train", "tune", "evaluate", "compare", "audit", "predict", "explain",
     "localize", "serve", "calibrate", "ensemble", "export", "card", "import", "recipes",
 )  # fmt: skip
 """In the order of `thorax --help`."""
 
-_IN_TORCH: Final = frozenset({"train", "import", "export", "calibrate", "ensemble"})
-"""Verbs that run a network in torch: whichever package is missing, the extra to install is `train`."""
+_EXTRA_OF: Final[Mapping[str, Extra]] = {
+    **dict.fromkeys(("train", "import", "export", "calibrate", "ensemble"), "train"),
+    "tune": "tune",
+}
+"""Verbs that run a network in torch: whichever package is missing, this extra has them all."""
 
 
 def main() -> None:
@@ -81,7 +84,7 @@ def _run(verbs: Iterable[str]) -> int:
         app = _app(verbs)
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        with missing_extras_named(f"thorax {verb}", extra="train" if verb in _IN_TORCH else None):
+        with missing_extras_named(f"thorax {verb}", extra=_EXTRA_OF.get(verb)):
             app()
     except SystemExit as done:
         if isinstance(done.code, str):  # a message that Python prints

@@ -19,6 +19,7 @@ from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
 
 __all__ = [
+    "changed_recipe",
     "load_preparation",
     "load_recipe",
     "load_test_time",
@@ -70,6 +71,25 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def changed_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some settings changed, after the checks of `load_recipe`.
+
+    Args:
+        recipe: The recipe to start from.
+        settings: Values by dotted key, such as {"optim.lr": 3e-4}. A table replaces a whole section.
+
+    Raises:
+        RecipeError: A key is unknown, a value is invalid, or values do not go together.
+    """
+    values = recipe.model_dump(mode="json")
+    for key, value in settings.items():
+        _set(values, key, value, override=f"{key}={value!r}")
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(error)) from error
+
+
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write every setting of a recipe as TOML, atomically; `load_recipe` reads back an equal recipe."""
     write_text(path, recipe_as_toml(recipe))
@@ -102,7 +122,7 @@ def _recipe_text(name: str) -> tuple[str, str]:
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key; changing the kind of optimizer or schedule drops the settings of the old one."""
+    """Set the dotted key of a text such as "optim.lr=3e-4"."""
     key, equals, text = override.partition("=")
     if not (equals and key.strip()):
         raise RecipeError(
@@ -112,7 +132,12 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    *sections, last = key.strip().split(".")
+    _set(values, key.strip(), value, override=override)
+
+
+def _set(values: dict[str, Any], key: str, value: Any, *, override: str) -> None:
+    """Set one dotted key; changing the kind of optimizer or schedule drops the settings of the old one."""
+    *sections, last = key.split(".")
     table = values
     for section in sections:
         table = table.setdefault(section, {})

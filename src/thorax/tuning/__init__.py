@@ -1,0 +1,1 @@
+"""Hyperparameter search: which settings of a recipe do best on validation."""

@@ -1,0 +1,286 @@
+"""`tune`: search the settings with which a recipe does best on validation."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+
+from thorax.atomic_io import StrPath, exclusive_lock, write_text
+from thorax.errors import DataError, RecipeError, ThoraxError
+from thorax.progress import Progress, ProgressCallback, throttled
+from thorax.recipe.load import changed_recipe, load_recipe
+from thorax.recipe.schema import Recipe
+from thorax.store import Store, open_store
+from thorax.training import TrainingInterrupted
+from thorax.training import train as train_run
+from thorax.training.compute import pick_compute
+from thorax.training.logbook import read_log
+from thorax.training.plan import plan_run
+from thorax.training.run_folder import LOG
+from thorax.tuning.journal import Journal, quiet_optuna
+from thorax.tuning.page import render_study
+from thorax.tuning.space import SearchSpace, load_space
+from thorax.tuning.study_folder import (
+    JOURNAL,
+    identity,
+    open_study,
+    remove_weights,
+    take_over,
+    write_best_recipe,
+)
+from thorax.tuning.trials import StudyResult, Trial
+
+__all__ = ["tune"]
+
+_CURVE: Final = {"macro-auc": "macro_auc", "loss": "val_loss"}
+"""The field of the log's epochs that has a metric."""
+
+_WARMUP: Final = 4
+"""No trial is pruned in the first quarter of its epochs."""
+
+_MAX_REASON: Final = 500
+"""Characters of the reason why a trial failed."""
+
+
+def tune(  # noqa: PLR0913  (the settings of a study)
+    recipe: StrPath,
+    store: StrPath,
+    out: StrPath,
+    *,
+    space: StrPath | None = None,
+    trials: int = 30,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    prune: bool = True,
+    resume: bool = False,
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+    finished: Callable[[Trial], None] | None = None,
+) -> StudyResult:
+    """Search the settings with which a recipe does best on the validation part of its split.
+
+    Settings are drawn by a tree-structured Parzen estimator. The first trial has the recipe's own settings if
+    the space contains them. A trial whose curve is worse than the median of earlier ones is pruned; one that
+    fails is recorded, and the study continues. Only the best trial keeps its bundle and checkpoints.
+
+    Args:
+        recipe: Name of a shipped recipe, or a TOML file.
+        store: A store prepared as the recipe requires.
+        out: The study's folder: a new or empty one, unless `resume`.
+        space: A TOML file with a search space; None takes the one shipped for the recipe.
+        trials: Number of trials, with pruned and failed ones. A finished study is extended by a larger number
+            and `resume`.
+        settings: Settings of the recipe to change in every trial.
+        seed: Seed of the search. All trials train with the recipe's own seed.
+        prune: Whether trials are pruned.
+        resume: Resume the study in `out`; a trial that was interrupted continues from its checkpoint.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        progress: Receives the number of finished images of each epoch of each trial.
+        finished: Receives each trial when it ends.
+
+    Raises:
+        RecipeError: The recipe, the space or their values are wrong.
+        DataError: The store is not what the recipe requires, or `out` holds something else.
+        ThoraxError: No trial finished.
+        TrainingInterrupted: Ctrl-C or SIGTERM stopped the study; it can be resumed.
+
+    Example:
+        study = thorax.tune("small-cpu", store, "study", trials=30)
+        study.best
+    """
+    if trials < 1 or not 0 <= seed < 2**31:
+        raise RecipeError(
+            f"a study needs at least 1 trial and a seed from 0 to 2147483647, but `trials` is {trials} and "
+            f"`seed` is {seed}; change them"
+        )
+    shipped = load_recipe(os.fspath(recipe), settings)
+    searched = load_space(
+        shipped, None if space is None else Path(space), fixed=[text.partition("=")[0] for text in settings]
+    )
+    _refuse_unlike_losses(shipped, searched)
+    base = _tuned(shipped)
+    images = open_store(store)
+    images.verify()
+    plan = plan_run(base, images)
+    compute = pick_compute(device, base.training.precision, compiling=base.training.compile, images=0)
+    same = identity(base, searched, images, plan, device=compute.name, seed=seed, prune=prune)
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder for the study, `out`")
+    out.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(out, doing="tuning in"), quiet_optuna():
+        open_study(out, base, searched, same, resume=resume)
+        study = _Study(out, base, searched, images, same, device=device)
+        study.run(trials, progress=progress, finished=finished)
+        return study.result()
+
+
+def _refuse_unlike_losses(recipe: Recipe, space: SearchSpace) -> None:
+    keys = [dimension.key for dimension in space.dimensions if dimension.key.split(".")[0] == "loss"]
+    if recipe.selection.metric == "loss" and keys:
+        raise RecipeError(
+            f"space {space.name} varies {keys[0]}, and recipe {recipe.name} is selected by the loss itself, "
+            "so its trials could not be compared; set `selection.metric=macro-auc`, or remove it from the "
+            "space"
+        )
+
+
+def _tuned(recipe: Recipe) -> Recipe:
+    """Return the recipe under the name of its tuned variants, with texts that hold for all of them."""
+    name = recipe.name.removesuffix("-tuned")
+    texts = {
+        "name": f"{name}-tuned",
+        "summary": f"{name} with settings from a search on validation",
+        "source": f"thorax tune, from {name}. {recipe.source}".strip(),
+        "cost": "Not measured.",
+    }
+    return changed_recipe(recipe, texts)
+
+
+class _Study:
+    """A study in its folder, which is locked."""
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        space: SearchSpace,
+        store: Store,
+        same: Mapping[str, Any],
+        *,
+        device: str,
+    ) -> None:
+        self._folder, self._recipe, self._space, self._store = folder, recipe, space, store
+        self._same, self._device = same, device
+        self._metric = recipe.selection.metric
+        self._own = space.own_values(recipe)
+        epochs = recipe.training.epochs
+        self._journal = Journal(
+            folder / JOURNAL,
+            space,
+            maximize=self._metric == "macro-auc",
+            seed=same["seed"],
+            warmup=-(-epochs // _WARMUP) if same["prune"] else None,
+        )
+
+    def result(self) -> StudyResult:
+        """Return the study as it is now."""
+        return StudyResult(self._folder, self._recipe, self._space, self._metric, self._journal.trials())
+
+    def run(
+        self, trials: int, *, progress: ProgressCallback | None, finished: Callable[[Trial], None] | None
+    ) -> None:
+        """Run the remaining trials, and bring the study's files up to date after each."""
+        self._journal.close_interrupted("the process was killed")
+        self._write_files()
+        while (count := self._journal.count()) < trials:
+            trial = self._journal.ask(self._own)
+            try:
+                self._run_trial(trial, _named(progress, f"trial {count + 1} of {trials}"))
+            except TrainingInterrupted:
+                self._journal.close_interrupted("the study was stopped")
+                raise TrainingInterrupted(
+                    f"the study was stopped in trial {count + 1} of {trials}; nothing is lost: set `resume` "
+                    f"and tune with the same recipe, space and store to continue in {self._folder}"
+                ) from None
+            self._write_files()
+            if finished is not None:
+                finished(self.result().trials[-1])
+        if self.result().best is None:
+            reasons = [trial.reason for trial in self.result().trials if trial.reason]
+            raise ThoraxError(
+                f"none of {trials} trials in {self._folder} finished; the last one: {reasons[-1]}. Narrow "
+                "the space, or change the recipe, and start again in a new folder"
+            )
+
+    def _run_trial(self, trial: optuna.Trial, progress: ProgressCallback | None) -> None:
+        folder = take_over(self.result(), trial.number)
+        curve = _Curve(trial, folder, _CURVE[self._metric], epochs=self._recipe.training.epochs)
+        try:
+            summary = train_run(
+                changed_recipe(self._recipe, self._space.settings(trial.params)),
+                self._store,
+                folder,
+                resume=True,
+                device=self._device,
+                progress=progress,
+                watch=curve.watch,
+            )
+        except optuna.TrialPruned as pruned:
+            self._journal.prune(trial, str(pruned))
+        except TrainingInterrupted:
+            raise
+        except (ThoraxError, RuntimeError, MemoryError) as error:
+            # Such as a loss that is not finite, settings that do not go together, or a batch that does not
+            # fit into the memory of the GPU: the trial's own failure, which others need not share.
+            text = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+            self._journal.fail(trial, text[:_MAX_REASON])
+        else:
+            curve.report()  # one that had finished when it was killed reported nothing here
+            value = summary.macro_auc if self._metric == "macro-auc" else summary.loss
+            if value is None:
+                self._journal.fail(trial, "no finding has an AUC on validation")
+            else:
+                self._journal.finish(trial, value)
+
+    def _write_files(self) -> None:
+        study = self.result()
+        remove_weights(study)
+        write_best_recipe(study, self._same)
+        page = render_study(study, importances=self._journal.importances(), same=self._same)
+        write_text(self._folder / "study.html", page)
+
+
+@dataclass
+class _Curve:
+    """Reports a trial's curve on validation, and prunes it.
+
+    Attributes:
+        trial: The trial.
+        folder: Its run.
+        field: Field of the log's epochs that has the metric.
+        epochs: Epochs of a whole run.
+        reported: Epochs that were reported in this process.
+    """
+
+    trial: optuna.Trial
+    folder: Path
+    field: str
+    epochs: int
+    reported: int = 0
+
+    def watch(self, event: Mapping[str, Any]) -> None:
+        """Report an epoch, after those of an earlier process.
+
+        Raises:
+            TrialPruned: The curve is worse than the median of earlier trials.
+        """
+        if event.get("event") != "epoch":
+            return
+        self.report()
+        if event["epoch"] < self.epochs and self.trial.should_prune():
+            raise optuna.TrialPruned(
+                f"after epoch {event['epoch']}, its curve was worse than the median of earlier trials"
+            )
+
+    def report(self) -> None:
+        """Report all epochs of the log that were not reported yet."""
+        for event in read_log(self.folder / LOG):
+            if event.get("event") == "epoch" and event["epoch"] > self.reported:
+                self.reported = event["epoch"]
+                if event[self.field] is not None:
+                    self.trial.report(event[self.field], step=event["epoch"])
+
+
+def _named(progress: ProgressCallback | None, trial: str) -> ProgressCallback | None:
+    """Return a callback for a trial's stages, whose names begin with the trial."""
+    if progress is None:
+        return None
+    return throttled(lambda now: progress(_with_trial(now, trial)))
+
+
+def _with_trial(now: Progress, trial: str) -> Progress:
+    return replace(now, stage=f"{trial}, {now.stage}")
