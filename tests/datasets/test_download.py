@@ -440,6 +440,30 @@ def test_a_server_that_is_not_there(place):
     assert "Connection refused; 3 attempts in a row brought nothing" in failed
 
 
+def test_what_a_server_says_reaches_the_terminal_only_as_text(place):
+    """A status line with control characters and what looks like markup; redirects to what cannot be hosts."""
+
+    def evil(handler, _):
+        handler.wfile.write(b"\x1b[2J[/red] [bold]\x07\r\n\r\n")
+
+    place.server.behaviors["labels"] = [evil]
+    toml = addresses(place, entry(place, "labels", "labels.csv"))
+    words = [sys.executable, "-m", "thorax", "download", "nih", place.dest, "--addresses", toml]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "?[2J[/red] [bold]?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stderr
+    assert "\x07" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".org", "a..b", "[::1", "x:99999", "x y", "\u2100.org", ""])
+def test_redirects_to_what_cannot_be_a_host(place, host):
+    place.server.behaviors["labels"] = [redirecting(f"https://{host}/".encode().decode("latin-1"))]
+    failed = fetch(place, addresses(place, entry(place, "labels", "labels.csv"))).failed["labels.csv"]
+    assert "unsafe address" in failed or "could not be downloaded" in failed
+
+
 def test_a_web_page_or_an_encoding_instead_of_the_file(place):
     page = {"Content-Length": "6", "Content-Type": "text/html; charset=utf-8"}
     place.server.behaviors["labels"] = [lambda it, _: it.send(200, page, b"<html>")]

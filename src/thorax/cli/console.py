@@ -37,13 +37,15 @@ def progress_bars() -> Iterator[ProgressCallback]:
     from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(_BAR_WIDTH, table_column=Column(no_wrap=True)),
         *(
             TextColumn(f"{{task.fields[{name}]}}", table_column=Column(no_wrap=True, justify="right"))
             for name in ("share", "rate", "left")
         ),
-        TextColumn("{task.fields[detail]}", table_column=Column()),  # wraps on a narrow terminal
+        TextColumn(
+            "{task.fields[detail]}", markup=False, table_column=Column()
+        ),  # wraps on a narrow terminal
     )
     console = Console(stderr=True)
     if not console.is_terminal:  # no width to keep to

@@ -46,7 +46,8 @@ class ConnectionBroken(Exception):  # noqa: N818  (reads as the sentence it stan
     """
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
+        printable = "".join(character if character.isprintable() else "?" for character in reason[:200])
+        super().__init__(printable)  # a server's own words could move the cursor of a terminal
         self.wait = wait
 
 
@@ -111,7 +112,8 @@ def _redirected(address: str, location: str, *, start: str) -> str:
         refuse_unsafe_address(target, start=start)
     except ValueError as error:
         raise DataError(
-            f"{shown(address)} redirects to an unsafe address: {error}; get the file from the source's page"
+            f"{shown(address)} redirects to an unsafe address: {str(error)[:200]}; get the file from the "
+            "source's page"
         ) from None
     return target
 
@@ -126,7 +128,7 @@ def _open(request: Request, timeout: float) -> http.client.HTTPResponse:
         response: http.client.HTTPResponse = opener.open(request, timeout=timeout)
     except URLError as error:
         raise ConnectionBroken(f"{_host(request)}: {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not a host
         raise ConnectionBroken(f"{_host(request)}: {error or type(error).__name__}") from None
     return response
 
