@@ -1,6 +1,7 @@
 """Several seeds, ensembles, calibration and foreign checkpoints by hand: what a user types and reads."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,11 @@ def test_each_seed_has_a_run_and_the_mean_has_its_sd(work):
         scores.append(json.loads(events[-1])["macro_auc"])
     mean, sd = sum(scores) / 2, abs(scores[0] - scores[1]) / 2**0.5
     told = (work / "train.out").read_text()
+    epoch = r"train loss \d\.\d{4}, val loss \d\.\d{4}, AUC (0\.\d{3}|n/a), accuracy [01]\.\d{3}, best epoch "
+    lines = re.findall(
+        rf"^epoch (\d)/2: {epoch}(?:\d|n/a), [\d,]+ images/s, \d:\d\d:\d\d left$", told, re.MULTILINE
+    )
+    assert [number for number, _ in lines] == ["1", "2", "1", "2"]  # of two seeds
     assert f"2 seeds: mean AUC on validation {mean:.3f} (sd {sd:.3f})" in told
 
 

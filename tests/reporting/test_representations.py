@@ -12,7 +12,7 @@ from thorax.evaluation.compare import compare
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.findings import Finding, find_finding
-from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis
+from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis, svg_file
 from thorax.reporting.representations import (
     comparison_columns,
     comparison_html,
@@ -143,6 +143,15 @@ def test_curves_over_epochs_go_through_their_values():
 @pytest.mark.parametrize("values", [[], [None, None], [0.5], [0.5, 0.5]])
 def test_curves_over_few_epochs_are_drawn_too(values):
     tags_of(epochs_svg([("Mean AUC", [EpochCurve("", values)])], chosen=1))
+
+
+def test_a_figure_as_a_file_has_its_own_style_and_all_marks():
+    svg = epochs_svg([("Loss", [EpochCurve("", [3.0, 1.0])])], chosen=2)
+    file = svg_file(svg)
+    assert file.endswith(svg.partition(">")[2] + "\n")
+    assert 'width="334" height="204" viewBox="-12 -12 334 204"' in file
+    assert {".curve", ".grid", ".chance"} <= set(re.findall(r"\.\w+", file.partition("</style>")[0]))
+    tags_of(file)
 
 
 def test_learning_curves_are_those_of_the_log():

@@ -398,7 +398,60 @@ def test_a_macro_mean_leaves_out_no_finding_and_what_is_undefined():
     assert found.auc[2] == 0.5
     assert found.macro_auc == 0.5
     assert found.score("macro-auc") == 0.5
+    # At 0.5 every logit but Hernia's, of exactly 0 and therefore called, is a call: 2 of 3, 0 of 4, 1 of 3.
+    assert found.accuracy == (2 / 3, 0.0, 1 / 3)
+    assert found.macro_accuracy == pytest.approx(1 / 3)
     assert found.score("loss") == -found.loss
+
+
+def test_an_accuracy_without_labels_does_not_exist():
+    targets, logits = np.array([[-2], [-1]], np.int8), np.zeros((2, 1))
+    found = measure(logits, targets, (Finding("Effusion"),), loss=masked_bce)
+    assert math.isnan(found.accuracy[0])
+    assert math.isnan(found.macro_accuracy)
+
+
+def test_each_epoch_logs_the_accuracy_of_each_finding(learnt, toy_store):
+    recipe, summary, _ = learnt
+    epochs = [event for event in read_log(summary.folder / "log.jsonl") if event["event"] == "epoch"]
+    chosen = epochs[summary.selected_epoch - 1]
+    plan, bundle = plan_run(recipe, toy_store), load_bundle(summary.bundle)
+    logits = Predictor(bundle, TorchEngine(bundle, device="cpu")).logits(toy_store.pixels(plan.val.rows))
+    for column, name in enumerate(("Effusion", "Mass")):
+        right = [
+            (logit >= 0) == (target == 1)
+            for logit, target in zip(logits[:, column], plan.val.targets[:, column], strict=True)
+            if target >= 0
+        ]
+        assert chosen["accuracy"][name] == sum(right) / len(right)
+    assert chosen["macro_accuracy"] == pytest.approx(sum(chosen["accuracy"].values()) / 2)
+    scores = [event["macro_auc"] for event in epochs]
+    assert [event["best_epoch"] for event in epochs] == [
+        scores.index(max(scores[: number + 1])) + 1 for number in range(6)
+    ]
+    assert epochs[-1]["best_epoch"] == summary.selected_epoch
+    assert [event["epochs"] for event in epochs] == [6] * 6
+    assert all(event["images_per_second"] > 0 for event in epochs)
+    left = [event["seconds_left"] for event in epochs]
+    assert min(left[:-1]) > left[-1] == 0
+
+
+def test_the_curves_are_in_the_folder_from_the_first_epoch_on(toy_store, make_recipe, tmp_path):
+    curves, drawn = tmp_path / "run/curves.svg", []
+
+    def look(now):
+        if curves.exists():
+            drawn.append((now.stage, curves.read_text()))
+
+    train(make_recipe(training={"epochs": 3}), toy_store, tmp_path / "run", device="cpu", progress=look)
+    assert [stage for stage, _ in drawn] == ["epoch 2 of 3"] * 6 + ["epoch 3 of 3"] * 6
+    first, second, last = drawn[0][1], drawn[-1][1], curves.read_text()
+    assert first.count('class="dot"') == 3  # two losses and an AUC of one epoch
+    for svg, epochs in ((second, 2), (last, 3)):
+        assert [d.count("L") for d in re.findall(r'<path class="curve(?: other)?" d="([^"]+)"', svg)] == [
+            epochs - 1
+        ] * 3
+        assert tags_of(svg) >= {"svg", "style", "rect", "path", "text"}
 
 
 def test_logits_that_are_not_finite_are_refused():

@@ -1,5 +1,7 @@
 """`thorax train`: train a recipe on a store."""
 
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,6 +48,7 @@ def train(
         "resume": resume,
         "device": device,
         "record_test_curve": record_test_curve,
+        "watch": _print_epoch,
     }
     with progress_bars() as progress:
         if seeds == 1:
@@ -53,6 +56,27 @@ def train(
             return
         runs = train_seeds(recipe, store, out, seeds=seeds, **options, progress=progress, finished=_print_run)
     typer.echo(_describe_seeds(runs))
+
+
+def _print_epoch(event: Mapping[str, Any]) -> None:
+    if event["event"] == "epoch":
+        typer.echo(_describe_epoch(event))
+
+
+def _describe_epoch(epoch: Mapping[str, Any]) -> str:
+    """Return the line of an epoch; what does not exist is n/a."""
+
+    def number(name: str, digits: int) -> str:
+        return "n/a" if epoch[name] is None else f"{epoch[name]:.{digits}f}"
+
+    left = epoch["seconds_left"]
+    return (
+        f"epoch {epoch['epoch']}/{epoch['epochs']}: train loss {number('train_loss', 4)}, "
+        f"val loss {number('val_loss', 4)}, AUC {number('macro_auc', 3)}, "
+        f"accuracy {number('macro_accuracy', 3)}, best epoch {epoch['best_epoch'] or 'n/a'}, "
+        f"{epoch['images_per_second']:,.0f} images/s, "
+        f"{'n/a' if left is None else timedelta(seconds=round(left))} left"
+    )
 
 
 def _print_run(run: "RunSummary") -> None:

@@ -5,6 +5,7 @@ a few lines. Classes name the roles that the page colors: `grid`, `wash`, `chanc
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -25,6 +26,7 @@ __all__ = [
     "precision_recall_svg",
     "reliability_svg",
     "roc_svg",
+    "svg_file",
 ]
 
 _LEFT: Final = 22.0
@@ -316,6 +318,36 @@ def _epochs_curve(
         ((x, y),) = points
         return [f'<circle class="dot" cx="{_number(x)}" cy="{_number(y)}" r="3.5"/>']
     return [f'<path class="{"curve other" if other else "curve"}" d="M{joined}"/>'] if points else []
+
+
+_FILE_STYLE: Final = (
+    "text{fill:#5a6672;font:12px system-ui,sans-serif}text.named,.dot{fill:#0a6a94}text.other{fill:#b4550f}"
+    "path{fill:none;stroke-linejoin:round}.grid{stroke:#dde2e7}.chance{stroke:#5a6672;stroke-dasharray:2 3}"
+    ".curve,.whisker{stroke:#0a6a94;stroke-width:2}.curve.other{stroke:#b4550f}.wash{fill:#cfe4ee}"
+)
+"""The report's light colors: a file has no page to take them from."""
+
+_MARGIN: Final = 12.0
+
+
+def svg_file(svg: str) -> str:
+    """Return a figure as the text of a file: with colors and fonts of its own, on white, with a margin.
+
+    Args:
+        svg: A figure of this module that has a size.
+    """
+    head, _, marks = svg.partition(">")
+    width, height = (float(number) + 2 * _MARGIN for number in _SIZE.findall(head)[:2])
+    box = f"{_number(-_MARGIN)} {_number(-_MARGIN)} {_number(width)} {_number(height)}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_number(width)}" height="{_number(height)}" '
+        f'viewBox="{box}"><style>{_FILE_STYLE}</style>'
+        f'<rect x="{_number(-_MARGIN)}" y="{_number(-_MARGIN)}" width="100%" height="100%" fill="#fff"/>'
+        f"{marks}\n"
+    )
+
+
+_SIZE: Final = re.compile(r'(?:width|height)="([\d.]+)"')
 
 
 def _svg(width: float, height: float, marks: Sequence[str]) -> str:

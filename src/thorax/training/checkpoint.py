@@ -39,6 +39,8 @@ class RunState:
         watched: Best value of the metric that early stopping monitors, larger is better; None at first.
         waited: Epochs without improvement of that metric.
         best: Best value of the selection metric, larger is better; None at first.
+        leading_score: Highest value of the selection metric so far; None at first.
+        leading_epoch: The epoch that reached it, counted from 1; 0 at first.
         stopped: Whether early stopping ended the run.
         events: Events in the log so far.
     """
@@ -49,6 +51,8 @@ class RunState:
     watched: float | None = None
     waited: int = 0
     best: float | None = None
+    leading_score: float | None = None
+    leading_epoch: int = 0
     stopped: bool = False
     events: int = 0
 

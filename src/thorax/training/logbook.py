@@ -53,7 +53,7 @@ class Throughput:
         return (time.monotonic() - self._started) / self._steps * steps
 
 
-TIME_FIELDS = frozenset({"time", "seconds", "images_per_second"})
+TIME_FIELDS = frozenset({"time", "seconds", "images_per_second", "seconds_left"})
 """Fields that differ between two runs of the same recipe on the same machine."""
 
 

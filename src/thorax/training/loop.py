@@ -27,6 +27,7 @@ from thorax.training.run_folder import (
     identity,
     lock_run,
     open_run,
+    write_curves,
 )
 from thorax.training.selection_bias import read_selection_bias
 
@@ -89,9 +90,9 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
 ) -> RunSummary:
     """Train a recipe on the training part of its split; only validation chooses.
 
-    The run's folder gets `recipe.toml`, `log.jsonl`, `checkpoints/` and, at the end, `bundle/`. With exact
-    determinism, a run that was killed at any point and resumed ends with the same bytes of weights and bundle
-    as an uninterrupted one, and with the same log except for times.
+    The run's folder gets `recipe.toml`, `log.jsonl`, `curves.svg`, `checkpoints/` and, at the end, `bundle/`.
+    With exact determinism, a run that was killed at any point and resumed ends with the same bytes of weights
+    and bundle as an uninterrupted one, and with the same log except for times.
 
     Args:
         recipe: The recipe.
@@ -163,6 +164,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                         stop.check()
                         run.save_if_due()
                     run.end_epoch(stop.check)
+                    write_curves(out, chosen=run.selected_epoch)
                     run.save_if_due(epoch_ended=True)
             except KeyboardInterrupt:
                 run.save()
@@ -191,6 +193,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                 notices=(*plan.notices, *refused),
                 premium=read_selection_bias(read_log(out / LOG), selected_epoch=epoch),
             )
+            write_curves(out, chosen=epoch)
             log.write("end", **summary.as_fields())
             log.secure()
         return summary

@@ -1,8 +1,9 @@
 """One training run: its state, and the steps of the training loop."""
 
 import copy
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -99,12 +100,18 @@ class Run:
         self._augment = compiled(self._augment_batch) if compute.compiled else self._augment_batch
         self._throughput = Throughput()
         self._recent_loss: float | None = None
-        self._epoch_start = time.monotonic()
+        self._epoch_start, self._epoch_images = time.monotonic(), 0
 
     @property
     def is_over(self) -> bool:
         """Whether no epoch is left."""
         return self.state.stopped or self.state.epoch == self._recipe.training.epochs
+
+    @property
+    def selected_epoch(self) -> int:
+        """The epoch whose weights would be kept if the run ended now, counted from 1."""
+        best = self._best if self._recipe.selection.checkpoint == "best" else None
+        return self.state.epoch if best is None else best.epoch
 
     @property
     def steps_done(self) -> int:
@@ -115,7 +122,7 @@ class Run:
         """Yield the remaining batches of the current epoch."""
         training = self._recipe.training
         self.learner.begin_epoch(self.state.epoch)
-        self._epoch_start = time.monotonic()
+        self._epoch_start, self._epoch_images = time.monotonic(), 0
         self._throughput.rest()
         return training_batches(
             self._plan.train,
@@ -145,6 +152,7 @@ class Run:
         )
         self.state = replace(self.state, step=step + 1)
         self._throughput.count(len(batch.positions))
+        self._epoch_images += len(batch.positions)
         if (step + 1) % _SUMMARY_STEPS == 0 or step + 1 == self._plan.steps:
             self._log_summary()
 
@@ -174,6 +182,7 @@ class Run:
             check: Called during validation; it may raise to stop the run, and the epoch then remains open.
         """
         self._refuse_bad_loss()
+        trained = time.monotonic() - self._epoch_start
         logits = self._logits("val", self.learner.weights(), check)
         validation = self.measure(logits)
         lr = self._learning_rate(self.steps_done - 1)
@@ -183,15 +192,30 @@ class Run:
         self._log.write(
             "epoch",
             epoch=self.state.epoch,
+            epochs=self._recipe.training.epochs,
             train_loss=float(self.learner.losses.double().mean()),
             val_loss=validation.loss,
             macro_auc=validation.macro_auc,
-            auc=dict(zip(map(str, self._plan.findings), validation.auc, strict=True)),
+            auc=self._by_finding(validation.auc),
+            macro_accuracy=validation.macro_accuracy,
+            accuracy=self._by_finding(validation.accuracy),
+            best_epoch=self.state.leading_epoch or None,
             lr=lr,
             seconds=round(time.monotonic() - self._epoch_start, 3),
+            images_per_second=round(self._epoch_images / max(trained, 1e-9), 1),
+            seconds_left=self._seconds_left(),
         )
         if test_macro_auc is not None:
             self._log.write(TEST_CURVE, epoch=self.state.epoch, macro_auc=test_macro_auc)
+
+    def _by_finding(self, values: Iterable[float]) -> dict[str, float]:
+        return dict(zip(map(str, self._plan.findings), values, strict=True))
+
+    def _seconds_left(self) -> float | None:
+        """Return the seconds until the run ends, unless it stops early."""
+        steps = 0 if self.is_over else self._recipe.training.epochs * self._plan.steps - self.steps_done
+        left = self._throughput.seconds_left(steps)
+        return None if left is None else round(left, 1)
 
     def _test_macro_auc(self, check: Callable[[], None]) -> float | None:
         """Return the epoch's mean AUC on the test part if it is recorded; it is used only in the log."""
@@ -218,11 +242,10 @@ class Run:
 
     def select(self) -> tuple[int, Mapping[str, Tensor]]:
         """Load the chosen weights into the net; return their epoch, counted from 1, and the weights."""
-        by_metric = self._recipe.selection.checkpoint == "best"
-        best = self._best if by_metric else None
+        best = self._best if self._recipe.selection.checkpoint == "best" else None
         weights = self.learner.weights() if best is None else best.weights
         self.learner.classifier.load_state_dict(weights)
-        return self.state.epoch if best is None else best.epoch, self.learner.classifier.state_dict()
+        return self.selected_epoch, self.learner.classifier.state_dict()
 
     def pipeline_logits(self) -> Float64[np.ndarray, "n k"]:
         """Return the validation logits with the chosen weights, as the bundle will compute them."""
@@ -317,6 +340,8 @@ class Run:
             )
         }
         score = validation.score(self._recipe.selection.metric)
+        if not math.isnan(score) and (state.leading_score is None or score > state.leading_score):
+            changes |= {"leading_score": score, "leading_epoch": epoch}
         if self._recipe.selection.checkpoint == "best" and (state.best is None or score > state.best):
             changes["best"] = score
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.learner.weights().items()}

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 import thorax
-from thorax.atomic_io import exclusive_lock
+from thorax.atomic_io import exclusive_lock, write_text
 from thorax.errors import DataError
 from thorax.notebook import Html, notes, page, shortened
 from thorax.recipe.load import recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
+from thorax.reporting.figures import svg_file
 from thorax.reporting.representations import learning_curves_svg
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpoint, load_checkpoint
@@ -26,6 +27,7 @@ from thorax.training.selection_bias import SelectionBias
 
 __all__ = [
     "CHECKPOINTS",
+    "CURVES",
     "LOG",
     "RunFolder",
     "RunSummary",
@@ -33,9 +35,11 @@ __all__ = [
     "identity",
     "lock_run",
     "open_run",
+    "write_curves",
 ]
 
 LOG = "log.jsonl"
+CURVES = "curves.svg"
 CHECKPOINTS = "checkpoints"
 
 
@@ -210,6 +214,16 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
     if events[-1].get("event") == "end" and (path / "bundle" / "bundle.json").is_file():
         return RunFolder(path, finished=_summary(path, events[-1]))
     return RunFolder(path, load_checkpoint(path / CHECKPOINTS), int(start["threads"]))
+
+
+def write_curves(path: Path, *, chosen: int) -> None:
+    """Draw both losses and the mean AUC on validation of every epoch in the log so far, as `curves.svg`.
+
+    Args:
+        path: The folder of the run.
+        chosen: The epoch whose weights are kept so far, counted from 1; a line marks it.
+    """
+    write_text(path / CURVES, svg_file(learning_curves_svg(read_log(path / LOG), chosen=chosen)))
 
 
 def _remove_partial(path: Path) -> None:

@@ -33,11 +33,16 @@ class ValidationMetrics:
         loss: The recipe's loss of all images together.
         auc: Area under the ROC curve of each finding, in order; NaN if undefined.
         macro_auc: Mean over the findings with an AUC, without No Finding; NaN if there are none.
+        accuracy: Share of each finding's labels on whose side of probability 0.5 the net is; NaN if it has no
+            certain label.
+        macro_accuracy: Mean over the findings with an accuracy, without No Finding; NaN if there are none.
     """
 
     loss: float
     auc: tuple[float, ...]
     macro_auc: float
+    accuracy: tuple[float, ...]
+    macro_accuracy: float
 
     def score(self, metric: str) -> float:
         """Return "macro-auc" or the negative "loss": larger is better."""
@@ -105,4 +110,17 @@ def measure(
     )
     counted = [a for a, included in zip(auc, macro_findings(targets, findings), strict=True) if included]
     value = loss(torch.from_numpy(logits), torch.from_numpy(targets).double(), torch.from_numpy(known))
-    return ValidationMetrics(float(value), auc, float(np.mean(counted)) if counted else float("nan"))
+    right = [(logits[:, k] >= 0)[known[:, k]] == targets[:, k][known[:, k]] for k in range(len(findings))]
+    accuracy = tuple(float(np.mean(column)) if len(column) else float("nan") for column in right)
+    named = [
+        share
+        for share, finding in zip(accuracy, findings, strict=True)
+        if finding != NO_FINDING and not np.isnan(share)
+    ]
+    return ValidationMetrics(
+        loss=float(value),
+        auc=auc,
+        macro_auc=float(np.mean(counted)) if counted else float("nan"),
+        accuracy=accuracy,
+        macro_accuracy=float(np.mean(named)) if named else float("nan"),
+    )

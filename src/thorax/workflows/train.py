@@ -15,6 +15,7 @@ from thorax.store import Store, open_store
 
 if TYPE_CHECKING:
     from thorax.training import RunSummary
+    from thorax.training.logbook import EventCallback
 
 __all__ = ["SeedsSummary", "train", "train_seeds"]
 
@@ -51,6 +52,7 @@ def train(
     device: str = "auto",
     record_test_curve: bool = False,
     progress: ProgressCallback | None = None,
+    watch: "EventCallback | None" = None,
 ) -> "RunSummary":
     """Train a recipe on the training part of its split; only validation selects the checkpoint.
 
@@ -64,6 +66,7 @@ def train(
         record_test_curve: Also evaluate each epoch on the test part; this is only logged and never affects
             selection.
         progress: Receives the number of finished images of each epoch, the loss and the time left.
+        watch: Receives each event of the run's log, among them one per epoch.
 
     Raises:
         RecipeError: The recipe does not fit the data, the backbone or the device.
@@ -84,6 +87,7 @@ def train(
         device=device,
         record_test_curve=record_test_curve,
         progress=progress,
+        watch=watch,
     )
 
 
@@ -98,6 +102,7 @@ def train_seeds(
     device: str = "auto",
     record_test_curve: bool = False,
     progress: ProgressCallback | None = None,
+    watch: "EventCallback | None" = None,
     finished: "Callable[[RunSummary], None] | None" = None,
 ) -> SeedsSummary:
     """Train a recipe several times, with seeds that follow the recipe's own.
@@ -112,6 +117,7 @@ def train_seeds(
         device: "auto", "cpu", "cuda" or "cuda:N".
         record_test_curve: Also evaluate each epoch on the test part, for the log only.
         progress: Receives the number of finished images of each epoch, the loss and the time left.
+        watch: Receives each event of the runs' logs, among them one per epoch.
         finished: Receives each run's summary when it ends.
 
     Raises:
@@ -130,6 +136,7 @@ def train_seeds(
             device=device,
             record_test_curve=record_test_curve,
             progress=progress,
+            watch=watch,
         )
         runs.append(run)
         if finished is not None:
@@ -152,6 +159,7 @@ def _run(
     device: str,
     record_test_curve: bool,
     progress: ProgressCallback | None,
+    watch: "EventCallback | None",
 ) -> "RunSummary":
     # Only now: torch takes two seconds to import, and an invalid setting is reported at once.
     from thorax.training import train as train_run
@@ -165,4 +173,5 @@ def _run(
         device=device,
         record_test_curve=record_test_curve,
         progress=None if progress is None else throttled(progress),
+        watch=watch,
     )
