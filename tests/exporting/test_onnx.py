@@ -57,7 +57,11 @@ def test_each_family_agrees_with_torch(backbone, test_time):
         assert np.abs(found - expected).max() < 2e-5
 
 
-@pytest.mark.parametrize("head", [{"pool": "lse"}, {"pool": "attention"}, {"hidden": (5,)}], ids=str)
+@pytest.mark.parametrize(
+    "head",
+    [{"pool": "lse"}, {"pool": "attention"}, {"hidden": (5,)}, {"pool": "convolutions", "hidden": (6, 5, 4)}],
+    ids=str,
+)
 @pytest.mark.parametrize("backbone", ["resnet10t", "test_vit"])
 def test_other_heads_agree_with_torch(backbone, head):
     graph = build(backbone, head=head)

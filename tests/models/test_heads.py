@@ -8,7 +8,13 @@ from torch import nn
 from thorax.errors import RecipeError
 from thorax.models import build_classifier, feature_map
 from thorax.models.backbones import timm
-from thorax.models.heads import at_each_location, attention_logits, build_head, log_sum_exp
+from thorax.models.heads import (
+    at_each_location,
+    attention_logits,
+    build_convolutions,
+    build_head,
+    log_sum_exp,
+)
 from thorax.recipe.schema import Head, Network
 
 TINY = {
@@ -206,3 +212,66 @@ def test_sharp_pooling_of_one_place_is_no_pooling():
             logits.append(classifier(torch.linspace(0, 1, 1024).reshape(1, 1, 32, 32)))
     torch.testing.assert_close(logits[0], logits[1])
     torch.testing.assert_close(logits[0], logits[2])
+
+
+class CustomHead(nn.Module):
+    """The head of CustomDenseNet121 in its three parts, step by step."""
+
+    def __init__(self, size, num_findings):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in (size, 256, 256, 128))
+        self.first = nn.Conv2d(size, 256, kernel_size=3, padding="same")
+        self.second = nn.Conv2d(256, 256, kernel_size=3, padding="same")
+        self.third = nn.Conv2d(256, 128, kernel_size=1, padding="same")
+        self.linear = nn.Linear(128, num_findings)
+
+    def forward(self, maps):
+        for norm, convolution in zip(self.norms, (self.first, self.second, self.third), strict=False):
+            maps = convolution(torch.relu(norm(maps)))
+        maps = torch.relu(self.norms[3](nn.functional.avg_pool2d(maps, kernel_size=2, stride=2)))
+        return self.linear(nn.functional.adaptive_avg_pool2d(maps, (1, 1)).flatten(1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_head_of_convolutions_is_that_of_custom_densenet121(training):
+    torch.manual_seed(0)
+    twin, head = CustomHead(32, 5), build_convolutions(32, (256, 256, 128), 5, dropout=0.0)
+    ordered = [
+        tensor
+        for pair in zip(twin.norms, (twin.first, twin.second, twin.third, twin.linear), strict=True)
+        for module in pair
+        for tensor in module.state_dict().values()
+    ]
+    head.load_state_dict(dict(zip(head.state_dict(), ordered, strict=True)))
+    maps = torch.randn(3, 32, 5, 5)
+    twin.train(training)
+    head.train(training)
+    assert torch.allclose(head(maps), twin(maps), atol=1e-6)
+
+
+def test_a_recipe_builds_a_head_of_convolutions():
+    model = Network(
+        backbone="densenet121",
+        arguments=TINY["densenet121"],
+        input_size=64,
+        head=Head(pool="convolutions", hidden=(8, 4), dropout=0.5),
+    )
+    net = build_classifier(model, 3).eval()
+    assert not net.exact_cam
+    images = torch.rand(2, 1, 64, 64)
+    assert torch.allclose(net(images), net.head(net.features(images)), atol=1e-5)
+    assert [tuple(p.shape) for name, p in net.head.named_parameters() if p.ndim == 4] == [
+        (8, net.backbone.num_features, 3, 3),
+        (4, 8, 1, 1),
+    ]
+
+
+def test_a_map_too_small_for_convolutions_is_refused():
+    model = Network(
+        backbone="densenet121",
+        arguments=TINY["densenet121"],
+        input_size=32,
+        head=Head(pool="convolutions", hidden=(8,)),
+    )
+    with pytest.raises(RecipeError, match=r"2 x 2 locations or more, but model\.input_size = 32 gives"):
+        build_classifier(model, 3)

@@ -9,6 +9,7 @@ import pytest
 
 from thorax.findings import NIH14
 from thorax.recipe.load import load_recipe, recipe_sha256, shipped_recipes, write_recipe
+from thorax.recipe.schema import Head
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PUBLISHED = tuple(name for name in shipped_recipes() if name != "small-cpu")
@@ -61,11 +62,14 @@ def test_what_the_comments_say_to_set_can_be_set(name):
         assert load_recipe(name, settings) != plain, settings
 
 
-def test_the_subset_of_custom_densenet121_has_seven_findings():
-    (findings,) = [line for line in offered("custom-densenet121") if line[0].startswith("data.findings")]
-    recipe = load_recipe("custom-densenet121", findings)
-    assert len(recipe.data.finding_tuple()) == 7
-    assert set(recipe.data.finding_tuple()) < set(NIH14)
+def test_the_subsets_of_custom_densenet121_have_six_and_seven_findings():
+    sizes = []
+    for settings in offered("custom-densenet121"):
+        if settings[0].startswith("data.findings"):
+            findings = load_recipe("custom-densenet121", settings).data.finding_tuple()
+            assert set(findings) < set(NIH14)
+            sizes.append(len(findings))
+    assert sizes == [6, 7]
     assert load_recipe("custom-densenet121").data.finding_tuple() == NIH14
 
 
@@ -95,6 +99,24 @@ def test_no_setting_stands_by_default_alone(name):
     }
     for section, keys in wanted.items():
         assert keys <= values[section].keys(), section
+
+
+def test_the_last_block_learns_as_in_its_notebook():
+    recipe = load_recipe("densenet121-last-block")
+    assert (recipe.optim.kind, recipe.optim.lr, recipe.optim.weight_decay) == ("adam", 1e-3, 1e-4)
+    assert (recipe.schedule.kind, recipe.schedule.patience, recipe.schedule.factor) == ("plateau", 3, 0.1)
+    assert (recipe.early_stopping.metric, recipe.early_stopping.patience) == ("loss", 5)
+    assert (recipe.training.batch_size, recipe.training.seed, recipe.training.epochs) == (16, 42, 100)
+    augment = recipe.augment
+    assert (augment.flip, augment.rotate, augment.translate, augment.shear) == (0.5, 5, 0.02, 5)
+    assert augment.zoom == (0.95, 1.05)
+    assert recipe.freeze.trained == ("stage4",)
+    assert recipe.model.head == Head(pool="lse", lse_r=10.0)
+
+
+@pytest.mark.parametrize("name", ["chexnet", "dannynet", "vit-b16"])
+def test_the_views_are_those_of_the_source(name):
+    assert load_recipe(name).data.views == ("PA", "AP")
 
 
 def test_the_commands_of_the_documentation_load():

@@ -143,6 +143,30 @@ def test_freezing_must_fit_the_epochs():
         load_recipe("small-cpu", ["freeze.trained=['stage4']", "freeze.unfreeze_epochs=[3, 30]"])
 
 
+@pytest.mark.parametrize("kind", ["weighted-bce", "balanced-bce"])
+def test_weights_of_one_s_own_fit_the_findings(kind, tmp_path):
+    two = ["data.findings=['Mass','Edema']", f"loss.kind={kind}"]
+    recipe = load_recipe("small-cpu", [*two, "loss.positive_weights=[2, 3.5]"])
+    assert (recipe.loss.positive_weights, recipe.loss.negative_weights) == ((2.0, 3.5), None)
+    write_recipe(recipe, tmp_path / "again.toml")
+    assert load_recipe(str(tmp_path / "again.toml")) == recipe
+    for settings, message in (
+        (["loss.positive_weights=[2]"], "has 1 values for 2 findings; give one for each .*: Mass, Edema"),
+        (["loss.negative_weights=[1, 2, 3]"], "loss.negative_weights has 3 values for 2 findings"),
+        (["loss.positive_weights=[2, 0]"], "greater than 0"),
+        (["loss.positive_weights=[2, -1]"], "greater than 0"),
+        (["loss.negative_weights=[2, inf]"], "finite"),
+        (["loss.negative_weights=[2, nan]"], "finite|greater than 0"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            load_recipe("small-cpu", [*two, *settings])
+
+
+def test_a_head_of_convolutions_has_channels():
+    with pytest.raises(RecipeError, match=r"set model.head.hidden=\[256,256,128\]"):
+        load_recipe("small-cpu", ["model.head.pool=convolutions"])
+
+
 def test_attention_has_no_hidden_layer():
     with pytest.raises(RecipeError, match=r"set model.head.hidden=\[\]"):
         load_recipe("small-cpu", ["model.head.pool=attention", "model.head.hidden=[8]"])

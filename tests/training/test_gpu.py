@@ -8,6 +8,7 @@ from thorax.recipe.schema import Augment
 from thorax.training import TrainingInterrupted, train
 from thorax.training.augment import apply_augment, draw_augment
 from thorax.training.batches import PartPixels
+from thorax.training.logbook import read_log
 from thorax.training.plan import plan_run
 
 pytestmark = [
@@ -38,6 +39,20 @@ def test_an_exact_run_gives_the_same_bytes_resumed_or_not(compiling, toy_store, 
         summary = train(recipe, toy_store, tmp_path / name, device="cuda", resume=True)
         weights.append((summary.bundle / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1] == weights[2]
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_run_in_half_precision_learns_and_resumes(precision, toy_store, make_recipe, tmp_path):
+    recipe = make_recipe(training={"precision": precision, "epochs": 2})
+    with pytest.raises(TrainingInterrupted):
+        train(recipe, toy_store, tmp_path / "parts", device="cuda", progress=stop)
+    runs = [
+        train(recipe, toy_store, tmp_path / name, device="cuda", resume=True) for name in ("parts", "whole")
+    ]
+    first, second = ((run.bundle / "weights.safetensors").read_bytes() for run in runs)
+    assert first == second
+    losses = [e["train_loss"] for e in read_log(tmp_path / "whole/log.jsonl") if e["event"] == "epoch"]
+    assert losses[1] < losses[0]
 
 
 def test_pixels_on_the_device_are_those_of_the_store(toy_store, make_recipe):

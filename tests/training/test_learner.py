@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ STEPS = 3
 TWO = np.array([3.0, 5.0])
 
 
-def learner(recipe, **settings):
-    compute = pick_compute("cpu", "auto")
+def learner(recipe, *, dtype=torch.float32, **settings):
+    compute = replace(pick_compute("cpu", "auto"), dtype=dtype)
     return Learner(recipe, positives=TWO, negatives=2 * TWO, steps=STEPS, compute=compute, **settings)
 
 
@@ -133,3 +134,54 @@ def test_the_loss_knows_the_frequencies_of_the_findings(make_recipe):
 def test_a_stage_that_is_not_there_is_refused_before_the_first_step(make_recipe):
     with pytest.raises(RecipeError, match=r"freeze.trained names block4, which this backbone does not have"):
         learner(make_recipe(freeze={"trained": ["block4"]}))
+
+
+# ---- float16: on a GPU in use, here on a CPU, whose GradScaler is the same class --------------------------
+
+
+@pytest.mark.parametrize("optim", [{"kind": "adamw"}, {"kind": "adam"}, {"kind": "sgd"}], ids=str)
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_float16_with_scaled_gradients_learns_as_float32_does(optim, clip, make_recipe):
+    recipe = make_recipe(optim=optim, training={"gradient_clip": clip})
+    exact, half = learner(recipe), learner(recipe, dtype=torch.float16)
+    before = stored(half)
+    # Low enough for the gradients of this net, so that no step is skipped.
+    half.restore(before, {"scaler": half.extra()["scaler"] | {"scale": 256.0}})
+    for subject in (exact, half):
+        train(subject, [0], lr=1e-3)
+    assert (half.extra()["scaler"]["scale"], half.extra()["scaler"]["_growth_tracker"]) == (256.0, STEPS)
+    assert exact.extra()["scaler"] == {}
+    assert float(half.losses[0]) == pytest.approx(float(exact.losses[0]), abs=5e-3)
+    moved, reached = (
+        stored(subject)["net.head.weight"] - before["net.head.weight"] for subject in (exact, half)
+    )
+    similarity = torch.nn.functional.cosine_similarity(moved.flatten(), reached.flatten(), dim=0)
+    assert float(similarity) > 0.95
+    assert float(reached.norm()) == pytest.approx(float(moved.norm()), rel=0.1)
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_skipped_and_the_scale_halved(make_recipe):
+    subject = learner(make_recipe(optim={"kind": "adamw"}), dtype=torch.float16)
+    train(subject, [0])
+    extra = subject.extra()["scaler"] | {"scale": 2.0**126}
+    subject.restore(stored(subject), {"scaler": extra})
+    before = {name: tensor for name, tensor in stored(subject).items() if "running" not in name}
+    train(subject, [1])
+    after = stored(subject)
+    assert subject.extra()["scaler"]["scale"] == 2.0**123  # each of three steps overflows
+    assert {name for name in changed(before, {name: after[name] for name in before}) if name != "losses"} <= {
+        name for name in before if "num_batches" in name
+    }
+    assert bool(torch.isfinite(subject.losses).all())
+
+
+def test_a_resumed_run_in_float16_has_the_scale_of_an_uninterrupted_one(make_recipe):
+    recipe = make_recipe(optim={"kind": "adamw"}, training={"gradient_clip": 1.0})
+    whole, parts = learner(recipe, dtype=torch.float16), learner(recipe, dtype=torch.float16)
+    train(whole, range(3))
+    train(parts, range(2))
+    resumed = learner(recipe, dtype=torch.float16)
+    resumed.restore(stored(parts), parts.extra())
+    train(resumed, [2])
+    assert changed(stored(whole), stored(resumed)) == set()
+    assert whole.extra() == resumed.extra()

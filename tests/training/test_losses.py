@@ -21,7 +21,9 @@ from thorax.training.losses import (
 SPECS = [
     Bce(),
     WeightedBce(),
+    WeightedBce(positive_weights=(2.0, 0.5, 3.0), negative_weights=(1.0, 4.0, 0.1)),
     BalancedBce(),
+    BalancedBce(positive_weights=(2.0, 0.5, 3.0)),
     Focal(),
     Focal(gamma=0.3, alpha=0.25),
     Asymmetric(),
@@ -59,14 +61,18 @@ def slow_cross_entropy(p, t, _):
     return -t * math.log(p) - (1 - t) * math.log(1 - p)
 
 
-def slow_weighted(p, t, k):
-    return -t * [70 / 30, 100, 1][k] * math.log(p) - (1 - t) * math.log(1 - p)
+def slow_weighted(p, t, k, *, spec):
+    plus = (spec.positive_weights or (70 / 30, 100, 1))[k]
+    minus = (spec.negative_weights or (1, 1, 1))[k]
+    return -t * plus * math.log(p) - (1 - t) * minus * math.log(1 - p)
 
 
-def slow_balanced(logits, targets, known):
+def slow_balanced(logits, targets, known, *, spec):
     total = 0.0
     for k, (positive, negative) in enumerate([(30, 70), (1, 999), (0, 50)]):
         plus, minus = negative / (positive + negative), positive / (positive + negative)
+        plus = plus if spec.positive_weights is None else spec.positive_weights[k]
+        minus = minus if spec.negative_weights is None else spec.negative_weights[k]
         values = []
         for i in range(len(logits)):
             if known[i, k]:
@@ -109,9 +115,9 @@ def slow(spec, *arrays):
         case Bce():
             return slow_mean(slow_cross_entropy, *arrays)
         case WeightedBce():
-            return slow_mean(slow_weighted, *arrays)
+            return slow_mean(partial(slow_weighted, spec=spec), *arrays)
         case BalancedBce():
-            return slow_balanced(*arrays)
+            return slow_balanced(*arrays, spec=spec)
         case Focal():
             return slow_mean(partial(slow_focal, alpha=spec.alpha, gamma=spec.gamma), *arrays)
         case Asymmetric():
@@ -155,8 +161,25 @@ def test_the_mean_is_over_known_labels_by_hand():
 
 
 def test_positive_weights_by_hand():
-    found = weighted_bce(*THREE, ALL, positive_weight=torch.tensor([5.0]))
+    found = weighted_bce(*THREE, ALL, positive_weight=torch.tensor([5.0]), negative_weight=torch.ones(1))
     assert float(found) == pytest.approx((5 * math.log(4 / 3) + math.log(2) + math.log(4 / 3)) / 3)
+
+
+@pytest.mark.parametrize("kind", [WeightedBce, BalancedBce])
+def test_weights_of_one_s_own_replace_the_frequencies(kind):
+    logits = torch.tensor([[0.3, -1.0], [2.0, 0.5]])
+    targets = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    known = torch.ones(2, 2, dtype=torch.bool)
+    spec = kind(positive_weights=(2.0, 3.0), negative_weights=(0.5, 0.25))
+    counts = {"positives": torch.tensor([30.0, 1.0]), "negatives": torch.tensor([70.0, 999.0])}
+    found = loss_function(spec, **counts)(logits, targets, known)
+    losses = [
+        2.0 * math.log1p(math.exp(-0.3)),
+        0.25 * math.log1p(math.exp(-1.0)),
+        0.5 * math.log1p(math.exp(2.0)),
+        3.0 * math.log1p(math.exp(-0.5)),
+    ]
+    assert float(found) == pytest.approx(sum(losses) / (4 if kind is WeightedBce else 2))
 
 
 def test_balanced_by_hand_is_a_sum_over_findings():

@@ -18,6 +18,7 @@ from thorax.models.backbones import build_backbone, grow_when_compiled, timm
 from thorax.models.heads import (
     at_each_location,
     attention_logits,
+    build_convolutions,
     build_head,
     feature_map,
     log_sum_exp,
@@ -197,7 +198,8 @@ class Classifier(nn.Module):
 
     Attributes:
         backbone: A timm model without its classifier.
-        head: The linear layer, (finding, vector), or several with ReLU and dropout between them.
+        head: The linear layer, (finding, vector), or several with ReLU and dropout between them; or, for
+            `pool = "convolutions"`, everything from the feature map to the logits.
         exact_cam: Whether the logits are the mean over locations of a linear function of the backbone's
             feature map (batch, channel, h, w), so that a class activation map is exact.
         feature_grid: Where in the image the locations of that map look, as `measure_feature_grid` measures
@@ -224,7 +226,8 @@ class Classifier(nn.Module):
         # In a vector single entries are dropped; in a map whole channels, as in the vector pooled from it.
         dropout_type = nn.Dropout2d if model.head.pool == "attention" else nn.Dropout
         self.dropout = dropout_type(model.head.dropout)
-        self.head = build_head(size, model.head.hidden, num_findings, dropout=model.head.dropout)
+        build = build_convolutions if model.head.pool == "convolutions" else build_head
+        self.head = build(size, model.head.hidden, num_findings, dropout=model.head.dropout)
 
     def forward(self, images: Images) -> Logits:
         """Return the logits of gray images in [0, 1] at the net's input size."""
@@ -246,6 +249,9 @@ class Classifier(nn.Module):
             case "attention":
                 local_features = self.dropout(at_each_location(self.backbone, features))
                 return attention_logits(self.head(local_features.permute(0, 2, 3, 1)))
+            case "convolutions":
+                from_map: Logits = self.head(at_each_location(self.backbone, features))
+                return from_map
         logits: Tensor = self.head(self.dropout(vectors))
         return logits
 

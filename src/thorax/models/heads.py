@@ -1,4 +1,4 @@
-"""Heads: pool a backbone's features and classify them with linear layers.
+"""Heads: pool a backbone's features, after convolutions or at once, and classify them with linear layers.
 
 A backbone's features come in three layouts: maps (batch, channel, h, w), maps with the channel last
 (batch, h, w, channel), and tokens (batch, token, channel), some of which have no location (a class token).
@@ -20,6 +20,7 @@ from thorax.recipe.schema import Network
 __all__ = [
     "at_each_location",
     "attention_logits",
+    "build_convolutions",
     "build_head",
     "feature_map",
     "log_sum_exp",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 FeatureMap = Float[Tensor, "batch channel h w"]
+
+_POOLED = 2
+"""Side of the squares whose mean the head of convolutions takes."""
 
 _TOLERANCE = 1e-4
 """Largest relative rounding error of an average of equal numbers."""
@@ -47,6 +51,37 @@ def build_head(size: int, hidden: tuple[int, ...], num_findings: int, *, dropout
     for before, after in pairwise((size, *hidden)):
         layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(hidden[-1], num_findings))
+
+
+def build_convolutions(
+    size: int, channels: tuple[int, ...], num_findings: int, *, dropout: float
+) -> nn.Module:
+    """Return the head of CustomDenseNet121: from a feature map to logits, by convolutions before the mean.
+
+    Before each convolution come a batch norm and ReLU. All convolutions are 3 x 3 and keep the size but for
+    the last, which is 1 x 1; the mean of 2 x 2 locations, norm, ReLU, the mean of all locations and one
+    linear layer follow.
+
+    Args:
+        size: Channels of the feature map.
+        channels: Channels of each convolution.
+        num_findings: Number of logits.
+        dropout: Fraction of the vector that is dropped in training before the linear layer.
+    """
+    layers: list[nn.Module] = []
+    for index, (before, after) in enumerate(pairwise((size, *channels)), start=1):
+        side = 1 if index == len(channels) else 3
+        layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.Conv2d(before, after, side, padding=side // 2)]
+    return nn.Sequential(
+        *layers,
+        nn.AvgPool2d(_POOLED),
+        nn.BatchNorm2d(channels[-1]),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(channels[-1], num_findings),
+    )
 
 
 def feature_map(backbone: nn.Module, features: Float[Tensor, "batch ..."]) -> FeatureMap:
@@ -99,8 +134,13 @@ def refuse_unpoolable(backbone: Any, features: Float[Tensor, "1 ..."], model: Ne
         model: The recipe's section.
 
     Raises:
-        RecipeError: The features are not a map, or the head is of that kind.
+        RecipeError: The features are not a map, or the head is of that kind; or the map is too small to pool.
     """
+    if model.head.pool == "convolutions" and min(feature_map(backbone, features).shape[2:]) < _POOLED:
+        raise RecipeError(
+            f"model.head.pool = convolutions needs a feature map of {_POOLED} x {_POOLED} locations or more, "
+            f"but model.input_size = {model.input_size} gives fewer; set a larger model.input_size"
+        )
     vector = feature_map(backbone, features).mean(dim=(2, 3))
     one = _single(backbone, features, vector)
     alike = (one if one.ndim == features.ndim == 4 else one[:, :1]).expand_as(features)  # noqa: PLR2004  (axes)

@@ -242,6 +242,19 @@ class Recipe(Section):
         }
 
     @model_validator(mode="after")
+    def _weights_fit_findings(self) -> "Recipe":
+        if isinstance(self.loss, WeightedBce | BalancedBce):
+            findings = self.data.finding_tuple()
+            for name in ("positive_weights", "negative_weights"):
+                weights = getattr(self.loss, name)
+                if weights is not None and len(weights) != len(findings):
+                    raise ValueError(
+                        f"loss.{name} has {len(weights)} values for {len(findings)} findings; give one for "
+                        f"each of data.findings, in this order: {', '.join(map(str, findings))}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         if self.model.input_size > self.store.size:
             raise ValueError(

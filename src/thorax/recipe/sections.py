@@ -57,16 +57,27 @@ class Preparation(Section):
 class Head(Section):
     """The head: from the backbone's features to one logit per finding."""
 
-    pool: Literal["backbone", "lse", "attention"] = "backbone"
+    pool: Literal["backbone", "lse", "attention", "convolutions"] = "backbone"
     """backbone: the backbone's own pooling (mostly the mean over locations); lse: log-sum-exp (Pinheiro and
     Collobert 2015); attention: each finding weights locations by its own probability there (PCAM, Ye et al.
-    2020)."""
+    2020); convolutions: the mean over locations after convolutions with `hidden` channels, as in
+    CustomDenseNet121: all 3 x 3 but the last, which is 1 x 1, norm and ReLU before each, the 2 x 2 mean after
+    them."""
     lse_r: float = Field(10.0, gt=0)
     """Sharpness of log-sum-exp pooling: approaches the mean towards 0, the maximum towards infinity."""
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Sizes of hidden layers, each followed by ReLU."""
+    """Sizes of hidden layers, each followed by ReLU; with `pool = "convolutions"`, their channels."""
     dropout: Fraction = 0.0
     """Dropout before each linear layer."""
+
+    @model_validator(mode="after")
+    def _convolutions_have_channels(self) -> "Head":
+        if self.pool == "convolutions" and not self.hidden:
+            raise ValueError(
+                "model.head.pool = convolutions needs the channels of its convolutions; set "
+                "model.head.hidden=[256,256,128], for example"
+            )
+        return self
 
     @model_validator(mode="after")
     def _attention_is_linear(self) -> "Head":
@@ -142,12 +153,20 @@ class Bce(Section):
     kind: Literal["bce"] = "bce"
 
 
+ClassWeights = tuple[Annotated[float, Field(gt=0)], ...] | None
+"""One weight for each finding, in the order of `data.findings`."""
+
+
 class WeightedBce(Section):
     """Binary cross-entropy with positives weighted by the ratio of negatives to positives."""
 
     kind: Literal["weighted-bce"] = "weighted-bce"
     max_weight: float = Field(100.0, ge=1)
     """Upper limit of the weight, which is negatives / positives of the finding among training rows."""
+    positive_weights: ClassWeights = None
+    """Weights of your own for positives, one for each finding in order, instead of those ratios."""
+    negative_weights: ClassWeights = None
+    """Weights of your own for negatives, one for each finding in order, instead of 1."""
 
 
 class BalancedBce(Section):
@@ -158,6 +177,10 @@ class BalancedBce(Section):
     """
 
     kind: Literal["balanced-bce"] = "balanced-bce"
+    positive_weights: ClassWeights = None
+    """Your own w+, one for each finding in order."""
+    negative_weights: ClassWeights = None
+    """Your own w-, one for each finding in order."""
 
 
 class Focal(Section):

@@ -7,7 +7,7 @@ labels never contribute, whatever the logit; if no label is known, the loss and 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import assert_never
 
@@ -49,12 +49,18 @@ def masked_bce(logits: Logits, targets: TargetsTensor, known: KnownTensor) -> Sc
 
 
 def weighted_bce(
-    logits: Logits, targets: TargetsTensor, known: KnownTensor, *, positive_weight: PerFinding
+    logits: Logits,
+    targets: TargetsTensor,
+    known: KnownTensor,
+    *,
+    positive_weight: PerFinding,
+    negative_weight: PerFinding,
 ) -> Scalar:
-    """Return binary cross-entropy with weighted positives, averaged over the known labels."""
+    """Return binary cross-entropy with weighted classes, averaged over the known labels."""
     logits, targets = _only_known(logits, targets, known)
     positive, negative = _cross_entropies(logits)
-    return _mean_over_known(targets * positive_weight * positive + (1 - targets) * negative, known)
+    losses = targets * positive_weight * positive + (1 - targets) * negative_weight * negative
+    return _mean_over_known(losses, known)
 
 
 def balanced_bce(
@@ -151,11 +157,19 @@ def loss_function(spec: Loss, *, positives: PerFinding, negatives: PerFinding) -
         case Bce():
             return masked_bce
         case WeightedBce():
-            weight = _positive_weight(positives, negatives, largest=spec.max_weight)
-            return partial(weighted_bce, positive_weight=weight)
+            ratio = _positive_weight(positives, negatives, largest=spec.max_weight)
+            return partial(
+                weighted_bce,
+                positive_weight=_given(spec.positive_weights, instead_of=ratio),
+                negative_weight=_given(spec.negative_weights, instead_of=torch.ones_like(ratio)),
+            )
         case BalancedBce():
             known = (positives + negatives).clamp(min=1)
-            return partial(balanced_bce, positive_weight=negatives / known, negative_weight=positives / known)
+            return partial(
+                balanced_bce,
+                positive_weight=_given(spec.positive_weights, instead_of=negatives / known),
+                negative_weight=_given(spec.negative_weights, instead_of=positives / known),
+            )
         case Focal():
             return partial(focal, alpha=spec.alpha, gamma=spec.gamma)
         case Asymmetric():
@@ -193,6 +207,11 @@ def _moments(scores: PerLabel, weights: PerLabel) -> tuple[PerFinding, PerFindin
     total = torch.where(present, total, 1.0)
     mean = (weights * scores).sum(dim=0) / total
     return mean, (weights * (scores - mean).square()).sum(dim=0) / total, present
+
+
+def _given(weights: Sequence[float] | None, *, instead_of: PerFinding) -> PerFinding:
+    """Return a recipe's own weights if it has any."""
+    return instead_of if weights is None else torch.tensor(weights).to(instead_of)
 
 
 def _positive_weight(positives: PerFinding, negatives: PerFinding, *, largest: float) -> PerFinding:
