@@ -11,7 +11,9 @@ __all__ = ["prepare"]
 
 
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder in NIH's layout, or a CSV with a column 'path'.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder in NIH's layout, or with train/, val/ and test/; or a CSV.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the store.")],
     recipe: Annotated[str | None, typer.Option(help="Prepare images as this recipe requires.")] = None,
     size: Annotated[

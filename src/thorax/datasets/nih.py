@@ -34,14 +34,23 @@ from thorax.datasets.table import (
 from thorax.errors import DataError
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 
-__all__ = ["LABEL_FILES", "find_label_file", "is_nih", "label_table", "official_parts", "read_nih"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABEL_FILES",
+    "find_image_folders",
+    "find_label_file",
+    "is_nih",
+    "label_table",
+    "official_parts",
+    "read_nih",
+]
 
 LABEL_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 """Names of the label files, newest first: NIH's two versions differ in the labels of some images."""
 
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _OPTIONAL = ("Follow-up #", "Patient Age", "Patient Sex", "View Position")
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 _LARGEST_NIH_PATIENT = 30_805
 
 
@@ -182,7 +191,8 @@ def _read_lines(path: Path) -> pd.Series:
     return lines.str.strip()
 
 
-def _image_folders(root: Path) -> Iterator[Path]:
+def find_image_folders(root: Path) -> Iterator[Path]:
+    """Yield the folders in which the layout has images, whether or not they exist."""
     yield from (root / "images", root / "sample" / "images", root / "sample" / "sample" / "images")
     for folder in sorted(root.glob("images_*")):
         yield folder / "images"
@@ -192,10 +202,10 @@ def _image_folders(root: Path) -> Iterator[Path]:
 def _image_paths(root: Path) -> dict[str, str]:
     """Return the path of each image file relative to `root`, by name."""
     paths: dict[str, str] = {}
-    for folder in _image_folders(root):
+    for folder in find_image_folders(root):
         if not folder.is_dir():
             continue
-        names = (entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(_IMAGE_SUFFIXES))
+        names = (entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES))
         for name in sorted(names):
             path = (folder / name).relative_to(root).as_posix()
             if paths.setdefault(name, path) != path:

@@ -1,4 +1,4 @@
-"""Opens a data set: NIH in its own layout, or any folder described by a CSV."""
+"""Opens a data set: NIH in its own layout, folders of its parts, or any folder described by a CSV."""
 
 import os
 from pathlib import Path
@@ -7,30 +7,16 @@ import numpy as np
 import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
+from thorax.datasets.columns import described_images
 from thorax.datasets.nih import LABEL_FILES, find_label_file, read_nih
+from thorax.datasets.part_folders import find_part_folders, read_part_folders
 from thorax.datasets.splits import NIH_DATASET
-from thorax.datasets.table import (
-    DESCRIPTION,
-    Patients,
-    SampleTable,
-    Source,
-    parse_ages,
-    parse_counts,
-    parse_patients,
-    read_csv,
-    refuse_duplicates,
-)
+from thorax.datasets.table import Patients, SampleTable, Source, read_csv, refuse_duplicates
 from thorax.errors import DataError
-from thorax.findings import VOCABULARY, Finding, finding_or_new, parse_finding
 
 __all__ = ["open_source", "read_folder"]
 
 _TAKEN = (NIH_DATASET, "nih-layout")
-_STORE_COLUMNS = ("row", "file_bytes", "mtime_ns", "sha256", "height", "width", "intensity")
-_KNOWN = ("path", "image", "patient", "age", "sex", "view", "follow_up", "split")
-_VIEWS = {"PA": "PA", "AP": "AP", "LL": "LL", "LATERAL": "LL", "": ""}
-_PARTS = ("train", "val", "test", "")
-_LABELS = {"1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "": None}
 
 
 def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> Source:
@@ -50,11 +36,8 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
             "give another name as `dataset`"
         )
     rows = read_csv(path, ("path",))
-    findings = _finding_columns(rows, path)
-    table = _description(rows, path)
+    table, findings = described_images(rows, path)
     refuse_duplicates(table["image"], path)
-    for column, finding in findings.items():
-        table[finding.name] = _labels(rows[column], path, column)
     table["boxes"] = pd.Series([()] * len(table), dtype=object)
     whole = Patients(*(tuple(table[name].astype(str)) for name in ("image", "patient", "official")))
     notices = [] if "patient" in rows else ["no column 'patient': each image counts as a separate patient"]
@@ -69,7 +52,7 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     return Source(
         root=path.parent,
         dataset=dataset or "folder",
-        table=SampleTable(table[usable].reset_index(drop=True), tuple(findings.values())),
+        table=SampleTable(table[usable].reset_index(drop=True), findings),
         whole=whole,
         label_files=((path.name, sha256_of_file(path)),),
         box_side=None,
@@ -77,76 +60,8 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     )
 
 
-def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
-    """Return the finding of each column of labels."""
-    findings: dict[str, Finding] = {}
-    for column in rows.columns:
-        if column in _KNOWN or column.startswith("note:"):
-            continue
-        if column.startswith("finding:"):
-            name = column.removeprefix("finding:")
-            finding = finding_or_new(name)
-        else:
-            try:
-                finding = parse_finding(column, where=f"the header of {path}")
-            except DataError as error:
-                raise DataError(f"{error}; a column to be ignored is named 'note:{column}'") from error
-        if finding.name in {*DESCRIPTION, *_STORE_COLUMNS}:
-            raise DataError(
-                f"{path}: a finding cannot be called {finding.name!r}, because the sample table has a column "
-                "of that name; give it another name"
-            )
-        if finding in findings.values():
-            raise DataError(f"{path} has two columns for {finding}, the second one {column!r}; keep one")
-        findings[column] = finding
-    if not findings:
-        raise DataError(
-            f"{path} has no column for a finding; name one as in the vocabulary "
-            f"({', '.join(finding.name for finding in VOCABULARY[:4])}...) or 'finding:NAME'"
-        )
-    return findings
-
-
-def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
-    empty = pd.Series("", rows.index)
-    images = rows.get("image", rows["path"])
-    return pd.DataFrame(
-        {
-            "image": images,
-            "path": rows["path"],
-            "patient": parse_patients(rows.get("patient", images), path),
-            "age": parse_ages(rows.get("age", empty), path)[0],
-            "sex": rows.get("sex", empty).str.upper().str[:1],
-            "view": _choice(rows.get("view", empty).str.upper(), _VIEWS, path=path, column="view"),
-            "follow_up": parse_counts(rows.get("follow_up", empty), path, column="follow_up"),
-            "official": _choice(
-                rows.get("split", empty), dict(zip(_PARTS, _PARTS, strict=True)), path=path, column="split"
-            ),
-        }
-    )
-
-
-def _choice(texts: pd.Series, choices: dict[str, str], *, path: Path, column: str) -> pd.Series:
-    _refuse_other(texts, list(choices), path=path, column=column)
-    return texts.map(choices)
-
-
-def _labels(texts: pd.Series, path: Path, column: str) -> pd.Series:
-    _refuse_other(texts, list(_LABELS), path=path, column=column)
-    return texts.map(_LABELS).astype("Int8")
-
-
-def _refuse_other(texts: pd.Series, choices: list[str], *, path: Path, column: str) -> None:
-    wrong = np.flatnonzero(~texts.isin(choices).to_numpy())
-    if len(wrong):
-        allowed = ", ".join(choice or "(empty)" for choice in choices)
-        raise DataError(
-            f"{path}, line {wrong[0] + 2}: {column} is {texts.iloc[wrong[0]]!r}; it can be {allowed}"
-        )
-
-
 def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> Source:
-    """Read the tables of a data set: a folder in NIH's layout, a CSV, or a folder with one CSV.
+    """Read the tables of a data set: a folder in NIH's layout, folders of its parts, or a CSV.
 
     Args:
         path: The folder or the CSV.
@@ -162,6 +77,9 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
         raise DataError(
             f"{path} does not exist; give a folder in NIH's layout, or a CSV with a column 'path'"
         )
+    parts = find_part_folders(path)
+    if parts:
+        return read_part_folders(path, parts, view=view, dataset=dataset)
     if find_label_file(path):
         if dataset:
             raise DataError(f"{path} is in NIH's layout, which sets the name; omit `dataset={dataset}`")

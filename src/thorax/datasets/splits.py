@@ -10,7 +10,7 @@ of the other patients: any subset of a data set is split as the whole would be.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -36,6 +36,7 @@ __all__ = [
     "REGISTERED",
     "Split",
     "build_split",
+    "crossing_patients",
     "nih_official_test_patients",
     "registered_sha256",
 ]
@@ -150,7 +151,7 @@ def build_split(name: str, table: SampleTable, *, dataset: str, whole_sha256: Ma
         parts, sha256 = _from_file(path, patients)
         name = f"file:{path.name}"
     else:
-        _refuse_foreign(name, dataset)
+        _refuse_foreign(name, dataset, patients)
         parts = _assigned(name, patients)
         sha256 = _whole_sha256(name, patients, whole_sha256)
     _refuse_crossing(name, parts, patients)
@@ -170,7 +171,8 @@ def registered_sha256(whole: Patients, dataset: str) -> dict[str, str]:
     if dataset == NIH_DATASET:
         if len(whole.images) == NIH_IMAGES:
             _check_nih(whole)
-        return dict(NIH_SPLIT_SHA256)
+        own = ["folder-official"] if _has_own_parts(whole) else []
+        return NIH_SPLIT_SHA256 | {name: _list_sha256(whole.images, _assigned(name, whole)) for name in own}
     names = [name for name in REGISTERED if not name.startswith("nih-")]
     if not any(whole.official):
         names.remove("folder-official")
@@ -211,13 +213,18 @@ def _assigned(name: str, patients: Patients) -> list[str]:
     return REGISTERED[name](name, patients)
 
 
-def _refuse_foreign(name: str, dataset: str) -> None:
+def _has_own_parts(patients: Patients) -> bool:
+    """Return whether the parts are folders of somebody's own, which NIH's published lists never name."""
+    return not {"train", "val"}.isdisjoint(patients.official)
+
+
+def _refuse_foreign(name: str, dataset: str, patients: Patients) -> None:
     if name.partition("/")[0] in REGISTERED and name.startswith("nih-") and dataset != NIH_DATASET:
         raise DataError(
             f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}; "
             "use folder-official if it has lists of its own, a patient-... split, or file:PATH"
         )
-    if name.startswith("folder-official") and dataset == NIH_DATASET:
+    if name.startswith("folder-official") and dataset == NIH_DATASET and not _has_own_parts(patients):
         raise DataError(
             "split folder-official is not for NIH ChestX-ray14; use nih-official for its published lists"
         )
@@ -225,14 +232,29 @@ def _refuse_foreign(name: str, dataset: str) -> None:
 
 def _refuse_crossing(name: str, parts: list[str], patients: Patients) -> None:
     """Refuse a split with a patient in two parts."""
+    crossing = crossing_patients(parts, patients)
+    if crossing:
+        raise DataError(
+            f"split {name} has {len(crossing):,} patients in two parts or more "
+            f"({next(iter(crossing.values()))}), so a net would be tested on patients that it learned "
+            "from; use a split by patient, such as `data.split=patient-70-15-15`"
+        )
+
+
+def crossing_patients(parts: Sequence[str], patients: Patients) -> dict[str, str]:
+    """Return the patients with images in several parts, each with an example, in the order of the images.
+
+    Args:
+        parts: The part of each image; "" for none.
+        patients: The images and their patients.
+    """
     first: dict[str, tuple[str, str]] = {}
+    crossing: dict[str, str] = {}
     for image, patient, part in zip(patients.images, patients.patients, parts, strict=True):
         other_part, other = first.setdefault(patient, (part, image)) if part else ("", "")
         if other_part != part:
-            raise DataError(
-                f"split {name} has patient {patient} in two parts: {other} in {other_part}, "
-                f"{image} in {part}; split by patient, or results on it would mean nothing"
-            )
+            crossing.setdefault(patient, f"patient {patient}: {other} in {other_part}, {image} in {part}")
+    return crossing
 
 
 def _draw(key: str, patient: str) -> float:

@@ -34,7 +34,8 @@ def prepare(
     """Decode every image of a data set once into a store. If interrupted, the same call resumes.
 
     Args:
-        source: A folder in the layout of NIH ChestX-ray14, or a CSV with a column "path".
+        source: A folder in the layout of NIH ChestX-ray14 or with train/, val/ and test/, or a CSV with a
+            column "path".
         out: The store's folder; created if it does not exist.
         recipe: Prepare images as this shipped recipe or TOML file requires.
         size: Side of the prepared images in pixels; 256 without a recipe.

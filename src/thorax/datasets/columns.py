@@ -1,0 +1,108 @@
+"""Columns of a CSV that describes images: metadata by fixed names, and one column of labels per finding."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from thorax.datasets.table import (
+    DESCRIPTION,
+    parse_ages,
+    parse_counts,
+    parse_patients,
+)
+from thorax.errors import DataError
+from thorax.findings import VOCABULARY, Finding, Findings, finding_or_new, parse_finding
+
+__all__ = ["described_images"]
+
+_STORE_COLUMNS = ("row", "file_bytes", "mtime_ns", "sha256", "height", "width", "intensity")
+_KNOWN = ("path", "image", "patient", "age", "sex", "view", "follow_up", "split")
+_VIEWS = {"PA": "PA", "AP": "AP", "LL": "LL", "LATERAL": "LL", "": ""}
+_PARTS = ("train", "val", "test", "")
+_LABELS = {"1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "": None}
+
+
+def described_images(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, Findings]:
+    """Turn the rows of a CSV into columns of the sample table, but for the boxes; and name its findings.
+
+    Args:
+        rows: The CSV as text, with a column "path".
+        path: The file, for messages.
+
+    Raises:
+        DataError: A column or a field is malformed; the message has its line and value.
+    """
+    findings = _finding_columns(rows, path)
+    table = _description(rows, path)
+    for column, finding in findings.items():
+        table[finding.name] = _labels(rows[column], path, column)
+    return table, tuple(findings.values())
+
+
+def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
+    """Return the finding of each column of labels."""
+    findings: dict[str, Finding] = {}
+    for column in rows.columns:
+        if column in _KNOWN or column.startswith("note:"):
+            continue
+        if column.startswith("finding:"):
+            name = column.removeprefix("finding:")
+            finding = finding_or_new(name)
+        else:
+            try:
+                finding = parse_finding(column, where=f"the header of {path}")
+            except DataError as error:
+                raise DataError(f"{error}; a column to be ignored is named 'note:{column}'") from error
+        if finding.name in {*DESCRIPTION, *_STORE_COLUMNS}:
+            raise DataError(
+                f"{path}: a finding cannot be called {finding.name!r}, because the sample table has a column "
+                "of that name; give it another name"
+            )
+        if finding in findings.values():
+            raise DataError(f"{path} has two columns for {finding}, the second one {column!r}; keep one")
+        findings[column] = finding
+    if not findings:
+        raise DataError(
+            f"{path} has no column for a finding; name one as in the vocabulary "
+            f"({', '.join(finding.name for finding in VOCABULARY[:4])}...) or 'finding:NAME'"
+        )
+    return findings
+
+
+def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    empty = pd.Series("", rows.index)
+    images = rows.get("image", rows["path"])
+    return pd.DataFrame(
+        {
+            "image": images,
+            "path": rows["path"],
+            "patient": parse_patients(rows.get("patient", images), path),
+            "age": parse_ages(rows.get("age", empty), path)[0],
+            "sex": rows.get("sex", empty).str.upper().str[:1],
+            "view": _choice(rows.get("view", empty).str.upper(), _VIEWS, path=path, column="view"),
+            "follow_up": parse_counts(rows.get("follow_up", empty), path, column="follow_up"),
+            "official": _choice(
+                rows.get("split", empty), dict(zip(_PARTS, _PARTS, strict=True)), path=path, column="split"
+            ),
+        }
+    )
+
+
+def _choice(texts: pd.Series, choices: dict[str, str], *, path: Path, column: str) -> pd.Series:
+    _refuse_other(texts, list(choices), path=path, column=column)
+    return texts.map(choices)
+
+
+def _labels(texts: pd.Series, path: Path, column: str) -> pd.Series:
+    _refuse_other(texts, list(_LABELS), path=path, column=column)
+    return texts.map(_LABELS).astype("Int8")
+
+
+def _refuse_other(texts: pd.Series, choices: list[str], *, path: Path, column: str) -> None:
+    wrong = np.flatnonzero(~texts.isin(choices).to_numpy())
+    if len(wrong):
+        allowed = ", ".join(choice or "(empty)" for choice in choices)
+        raise DataError(
+            f"{path}, line {wrong[0] + 2}: {column} is {texts.iloc[wrong[0]]!r}; it can be {allowed}"
+        )
