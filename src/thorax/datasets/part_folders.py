@@ -145,7 +145,7 @@ def _read_labels(root: Path, folders: Mapping[str, Path]) -> _Labels:
     tables, findings, files, kinds, notices = [], [], [], [], []
     for path in _label_files(root, folders):
         rows = read_csv(path, ())
-        if find_column(rows.columns, IMAGE_COLUMNS) is None:
+        if find_column(list(rows.columns), IMAGE_COLUMNS) is None:
             notices.append(f"{path.name} has no column of images and was not read")
             continue
         distinct = rows.drop_duplicates(ignore_index=True)

@@ -172,7 +172,9 @@ def registered_sha256(whole: Patients, dataset: str) -> dict[str, str]:
         if len(whole.images) == NIH_IMAGES:
             _check_nih(whole)
         own = ["folder-official"] if _has_own_parts(whole) else []
-        return NIH_SPLIT_SHA256 | {name: _list_sha256(whole.images, _assigned(name, whole)) for name in own}
+        return dict(NIH_SPLIT_SHA256) | {
+            name: _list_sha256(whole.images, _assigned(name, whole)) for name in own
+        }
     names = [name for name in REGISTERED if not name.startswith("nih-")]
     if not any(whole.official):
         names.remove("folder-official")
