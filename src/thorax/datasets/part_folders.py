@@ -40,7 +40,7 @@ def find_part_folders(root: Path) -> dict[str, Path]:
     """Return the folders of the parts by name, the training part among two or more; empty if there are none.
 
     Raises:
-        DataError: Two folders are of the same part, such as val/ and validation/.
+        DataError: Two folders have names of the same part, such as val/ and validation/.
     """
     if any(folder.is_dir() for folder in find_image_folders(root)):
         return {}
@@ -126,7 +126,7 @@ def _image_files(root: Path, folders: Mapping[str, Path]) -> dict[str, tuple[str
     if double:
         crossing = sum(one.partition("/")[0] != other.partition("/")[0] for one, other in double)
         raise DataError(
-            f"{root}: {len(double):,} images are there twice, {crossing:,} of them in two parts (first: "
+            f"{root}: {len(double):,} images exist twice, {crossing:,} of them in two parts (first: "
             f"{double[0][0]} and {double[0][1]}); keep one file of each, in the part of its patient"
         )
     return files
@@ -233,7 +233,7 @@ def _named(folders: Mapping[str, Path]) -> str:
 def _count(table: pd.DataFrame, folders: Mapping[str, Path], *, labelled: int) -> str:
     counts = Counter(path.partition("/")[0] for path in table["path"])
     each = ", ".join(f"{counts[folder.name]:,} in {folder.name}/" for folder in folders.values())
-    return f"{len(table):,} of {labelled:,} labelled images are there: {each}"
+    return f"{len(table):,} of {labelled:,} labelled images exist: {each}"
 
 
 def _unlabeled(files: Mapping[str, tuple[str, str]], table: pd.DataFrame) -> list[str]:

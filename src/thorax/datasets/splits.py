@@ -216,7 +216,7 @@ def _assigned(name: str, patients: Patients) -> list[str]:
 
 
 def _has_own_parts(patients: Patients) -> bool:
-    """Return whether the parts are folders of somebody's own, which NIH's published lists never name."""
+    """Return whether the parts are a user's own folders: NIH's published lists have other names."""
     return not {"train", "val"}.isdisjoint(patients.official)
 
 
