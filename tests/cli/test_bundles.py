@@ -111,7 +111,7 @@ def foreign(work) -> Path:
         (("calibrate", "nowhere", "--store", "STORE", "--out", "new"), 5, "nowhere does not exist"),
         (("import", "nowhere", "--as", "timm", "--out", "new"), 5, "nowhere"),
         (("import", "FOREIGN", "--as", "timm", "--out", "new"), 2, "--backbone"),
-        (("import", "FOREIGN", "--as", "keras", "--out", "new"), 2, "--as"),
+        (("import", "FOREIGN", "--as", "tensorflow", "--out", "new"), 2, "--as"),
         (("train", "small-cpu", "--store", "STORE", "--out", "new", "--seeds", "0"), 2, "--seeds"),
     ],
 )

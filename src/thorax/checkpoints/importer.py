@@ -12,6 +12,8 @@ import thorax
 from thorax.atomic_io import sha256_of_file
 from thorax.bundle import Bundle, Imported, Manifest, Member, OperatingPoints, write_bundle
 from thorax.checkpoints.foreign_net import ForeignCheckpoint, ForeignOptions, match_tensors
+from thorax.checkpoints.keras_file import read_keras_file
+from thorax.checkpoints.keras_nets import keras
 from thorax.checkpoints.timm_nets import eva_x, mae, timm_net
 from thorax.checkpoints.torchvision_nets import chexnet, torchvision
 from thorax.checkpoints.torchxrayvision import torchxrayvision
@@ -73,7 +75,7 @@ def read_foreign(path: Path, kind: ForeignKind, options: ForeignOptions | None =
     No code in a pickle is run. Every tensor must match by name and shape, or the file is refused.
 
     Args:
-        path: A safetensors file, or one written by `torch.save`.
+        path: A safetensors file, one written by `torch.save`, or an HDF5 file of Keras.
         kind: The project that it comes from.
         options: What only the user can know.
 
@@ -83,7 +85,7 @@ def read_foreign(path: Path, kind: ForeignKind, options: ForeignOptions | None =
         RecipeError: An option that only the user can know is missing or invalid.
     """
     options = options or ForeignOptions()
-    file = read_weights_file(path)
+    file = read_keras_file(path) if kind == "keras" else read_weights_file(path)
     source = _describe(file, kind, options)
     labels = _labels(source, options, path)
     trained = [output for output, label in enumerate(labels) if label]
@@ -119,19 +121,22 @@ def probe_image(size: int) -> Images:
 def _describe(file: WeightsFile, kind: ForeignKind, options: ForeignOptions) -> ForeignCheckpoint:
     match kind:
         case "chexnet-torchvision":
-            return chexnet(file, options)
+            describe = chexnet
         case "torchxrayvision":
-            return torchxrayvision(file, options)
+            describe = torchxrayvision
         case "torchvision":
-            return torchvision(file, options)
+            describe = torchvision
+        case "keras":
+            describe = keras
         case "timm":
-            return timm_net(file, options)
+            describe = timm_net
         case "mae":
-            return mae(file, options)
+            describe = mae
         case "eva-x":
-            return eva_x(file, options)
+            describe = eva_x
         case _:
             assert_never(kind)
+    return describe(file, options)
 
 
 def _labels(source: ForeignCheckpoint, options: ForeignOptions, path: Path) -> tuple[str, ...]:

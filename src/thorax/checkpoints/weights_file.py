@@ -24,7 +24,10 @@ from torch import Tensor
 from thorax.checkpoints.safe_pickle import GlobalName, PickledObject, read_pickle
 from thorax.errors import BundleError
 
-__all__ = ["TorchFile", "WeightsFile", "is_torch_file", "open_torch_file", "read_weights_file"]
+__all__ = ["HDF5_MAGIC", "TorchFile", "WeightsFile", "is_torch_file", "open_torch_file", "read_weights_file"]
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of an HDF5 file."""
 
 _MAX_BYTES = 4 * 2**30
 _MAX_MODULES = 20_000
@@ -86,7 +89,7 @@ def read_weights_file(path: Path) -> WeightsFile:
     """
     try:
         size = path.stat().st_size
-        torch_file = is_torch_file(path)
+        torch_file, hdf5_file = is_torch_file(path), _begins_with(path, HDF5_MAGIC)
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); give a checkpoint") from error
     if size > _MAX_BYTES:
@@ -94,6 +97,8 @@ def read_weights_file(path: Path) -> WeightsFile:
             f"{path} has {size / 2**30:.1f} GiB; weights may have at most {_MAX_BYTES // 2**30} GiB; save "
             "only the weights, without the optimizer"
         )
+    if hdf5_file:
+        raise BundleError(f"{path} is an HDF5 file, as Keras writes it; give the kind keras")
     if torch_file:
         return _from_torch_file(open_torch_file(path))
     try:
@@ -194,8 +199,12 @@ class TorchFile:
 
 def is_torch_file(path: Path) -> bool:
     """Return whether a file begins like one that `torch.save` wrote."""
+    return _begins_with(path, _ZIP_MAGIC, _OLD_MAGIC)
+
+
+def _begins_with(path: Path, *magics: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(len(_OLD_MAGIC)).startswith((_ZIP_MAGIC, _OLD_MAGIC))
+        return file.read(max(map(len, magics))).startswith(magics)
 
 
 def open_torch_file(path: Path) -> TorchFile:

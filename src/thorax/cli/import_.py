@@ -11,7 +11,7 @@ __all__ = ["import_"]
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="The checkpoint: a safetensors or torch.save file.")],
+    file: Annotated[Path, typer.Argument(help="The checkpoint: safetensors, torch.save or .h5 of Keras.")],
     kind: Annotated[ForeignKind, typer.Option("--as", help="The project that it comes from.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     name: Annotated[str, typer.Option(help="Name of the model; default: the file's.")] = "",

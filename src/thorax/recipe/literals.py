@@ -22,7 +22,9 @@ Quantized nets, whose probabilities differ slightly, are used only if named."""
 Fit = Literal["pad", "crop", "stretch"]
 """How a radiograph that is not square is made square: black bars, the central square, or distortion."""
 
-ForeignKind = Literal["chexnet-torchvision", "torchxrayvision", "torchvision", "timm", "mae", "eva-x"]
+ForeignKind = Literal[
+    "chexnet-torchvision", "torchxrayvision", "torchvision", "keras", "timm", "mae", "eva-x"
+]
 """Where a foreign checkpoint comes from."""
 
 MeanOf = Literal["probabilities", "logits"]

@@ -283,7 +283,7 @@ def import_checkpoint(
     """Convert another project's checkpoint into a bundle, without running its code; every tensor must match.
 
     Args:
-        file: The checkpoint: safetensors, or what `torch.save` wrote.
+        file: The checkpoint: safetensors, what `torch.save` wrote, or an HDF5 file of Keras.
         kind: The project that it comes from.
         out: Folder of the bundle.
         name: Name of the model; the file's name if None.
