@@ -296,17 +296,34 @@ def test_the_nets_own_labels_and_points_come_first(xray_vision, tmp_path):
 def test_a_state_dict_of_torchxrayvision_needs_the_name_of_its_weights(xray_vision, tmp_path):
     state = {**xray_vision.net.state_dict(), "op_threshs": torch.full((18,), 0.125)}
     path = xray_vision.save(tmp_path / "x.pt", state)
-    with pytest.raises(RecipeError, match="the meaning of the 18 outputs"):
+    with pytest.raises(
+        RecipeError,
+        match=r"x.pt holds the tensors of a densenet121 with 18 outputs, but .* meaning of the outputs is "
+        r"unknown; give their name as `backbone` \(densenet121-res224-all, .*mimic_ch\) or the finding",
+    ):
         read_foreign(path, "torchxrayvision")
     with pytest.raises(
-        RecipeError, match=r"'nih' is not the name of .* weights; give one of densenet121-res224-all"
+        RecipeError, match=r"'vin' is not the name of .* weights; give one of densenet121-res224-all"
     ):
-        read_foreign(path, "torchxrayvision", ForeignOptions(backbone="nih"))
-    found = read_foreign(
-        path, "torchxrayvision", ForeignOptions(backbone="densenet121-res224-pc", input_size=64)
-    )
-    assert len(found.findings) == 15
-    assert set(found.thresholds.values()) == {0.125}
+        read_foreign(path, "torchxrayvision", ForeignOptions(backbone="vin"))
+    for name in ("densenet121-res224-pc", "pc"):
+        found = read_foreign(path, "torchxrayvision", ForeignOptions(backbone=name, input_size=64))
+        assert len(found.findings) == 15
+        assert set(found.thresholds.values()) == {0.125}
+        assert found.source.startswith("TorchXRayVision's densenet121-res224-pc")
+
+
+def test_outputs_without_a_finding_are_left_out(xray_vision, tmp_path):
+    path = xray_vision.save(tmp_path / "x.pt", xray_vision.net.state_dict())
+    labels = WEIGHTS["densenet121-res224-rsna"].labels
+    findings = tuple(Finding(label) if label else None for label in labels)
+    found = read_foreign(path, "torchxrayvision", ForeignOptions(findings=findings, input_size=64))
+    assert [finding.name for finding in found.findings] == ["Pneumonia", "Lung Opacity"]
+    images = gray_images()[..., :64, :64]
+    expected = logits(xray_vision.net, (2 * images - 1) * 1024)[:, [8, 16]]
+    torch.testing.assert_close(logits(found.classifier, images), expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(BundleError, match="has no output with a finding"):
+        read_foreign(path, "torchxrayvision", ForeignOptions(findings=(None,) * 18, input_size=64))
 
 
 def test_the_resnet_of_torchxrayvision_is_read_by_its_files_name(tmp_path):

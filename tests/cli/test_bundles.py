@@ -1,5 +1,6 @@
 """Several seeds, ensembles, calibration and foreign checkpoints by hand: what a user types and reads."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,9 @@ from safetensors.torch import save_file
 
 from tests.helpers.command import SMALL, command
 from thorax.models.backbones import timm
+
+# Behind the shim, which makes it importable.
+torchvision = importlib.import_module("torchvision")
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +115,7 @@ def foreign(work) -> Path:
         (("calibrate", "nowhere", "--store", "STORE", "--out", "new"), 5, "nowhere does not exist"),
         (("import", "nowhere", "--as", "timm", "--out", "new"), 5, "nowhere"),
         (("import", "FOREIGN", "--as", "timm", "--out", "new"), 2, "--backbone"),
+        (("import", "FOREIGN", "--as", "keras", "--out", "new"), 5, "is not an HDF5 file"),
         (("import", "FOREIGN", "--as", "tensorflow", "--out", "new"), 2, "--as"),
         (("train", "small-cpu", "--store", "STORE", "--out", "new", "--seeds", "0"), 2, "--seeds"),
     ],
@@ -129,3 +134,14 @@ def test_wrong_input_gets_a_message_and_its_exit_code(work, foreign, tmp_path, a
     done = command(*(places.get(each, each) for each in arguments), expect=code)
     assert message in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_a_checkpoint_is_imported_with_the_outputs_that_are_named(tmp_path):
+    net = torchvision.models.resnet18(num_classes=3)
+    save_file(net.state_dict(), tmp_path / "theirs.safetensors")
+    done = command(
+        "import", tmp_path / "theirs.safetensors", "--as", "torchvision", "--findings", "Mass,,Nodule",
+        "--input-size", "64", "--out", tmp_path / "bundle",
+    )  # fmt: skip
+    assert "torchvision's resnet18, from theirs.safetensors: 2 findings (Mass, Nodule)" in done.stdout
+    assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["findings"] == ["Mass", "Nodule"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from thorax.checkpoints.foreign_head import ForeignHead
 from thorax.errors import BundleError, RecipeError
-from thorax.findings import Findings
+from thorax.findings import Finding
 from thorax.models.tensors import Images
 from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Network, Preparation
@@ -42,7 +42,7 @@ class ForeignOptions:
     """What only the user can know about a checkpoint; None or empty means the default of its kind.
 
     Attributes:
-        findings: The meaning of each output, in order.
+        findings: The meaning of each output, in order; None where an output is left out.
         backbone: The source's name for the network: timm's (a tag also selects its normalization),
             torchvision's, or that of TorchXRayVision's weights.
         arguments: Extra arguments for timm's constructor, where the network was built with any.
@@ -52,7 +52,7 @@ class ForeignOptions:
         fit: How the source handled radiographs that are not square.
     """
 
-    findings: Findings | None = None
+    findings: tuple[Finding | None, ...] | None = None
     backbone: str | None = None
     arguments: Mapping[str, bool | int | float | str | tuple[int, ...]] = field(default_factory=dict)
     input_size: int | None = None

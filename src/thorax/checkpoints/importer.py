@@ -146,9 +146,9 @@ def _labels(source: ForeignCheckpoint, options: ForeignOptions, path: Path) -> t
         if len(options.findings) != outputs:
             raise RecipeError(
                 f"{len(options.findings)} findings were named for the {outputs} outputs of {path}; "
-                "name the finding of every output, in order"
+                "name the finding of every output, in order, empty where an output is to be left out"
             )
-        return tuple(finding.name for finding in options.findings)
+        return tuple("" if finding is None else finding.name for finding in options.findings)
     if source.labels is None:
         raise RecipeError(
             f"the meaning of the {outputs} outputs of {path} is unknown; name the finding of each output, in "
@@ -160,7 +160,7 @@ def _labels(source: ForeignCheckpoint, options: ForeignOptions, path: Path) -> t
 def _refuse_duplicates(findings: Findings, path: Path) -> None:
     duplicates = sorted({finding.name for finding in findings if findings.count(finding) > 1})
     if duplicates or not findings:
-        problem = f"two outputs for {', '.join(duplicates)}" if duplicates else "no trained output"
+        problem = f"two outputs for {', '.join(duplicates)}" if duplicates else "no output with a finding"
         raise BundleError(f"{path} has {problem}; name the finding of each output, in order, with `findings`")
 
 

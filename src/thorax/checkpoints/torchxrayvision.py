@@ -90,6 +90,12 @@ WEIGHTS = {
 }  # fmt: skip
 """Every set of classifier weights, by TorchXRayVision's name."""
 
+_SHORT_NAMES = {
+    **{name.removeprefix("densenet121-res224-"): name for name in WEIGHTS if name.startswith("densenet121")},
+    "resnet50": "resnet50-res512-all",
+}
+"""The data that weights were trained on, or the network where there is one set, and their full names."""
+
 _NOT_RESCALED = (
     "TorchXRayVision rescales probabilities so that each operating point becomes 0.5 (op_norm); here they "
     "are not rescaled, and the operating points are thresholds: rankings and decisions are the same"
@@ -136,6 +142,8 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckp
     if published:
         labels, points = labels or WEIGHTS[published].labels, points or WEIGHTS[published].thresholds
     _check_counts(file, head.num_outputs, labels=labels, points=points)
+    if labels is None and options.findings is None:
+        raise _unnamed_weights(file, name, head.num_outputs)
     checkpoint = torchvision_checkpoint(
         name,
         (model, preparation),
@@ -159,15 +167,26 @@ def _scaled(images: Images) -> Tensor:
 def _published(file: WeightsFile, options: ForeignOptions) -> str | None:
     """Return TorchXRayVision's name of the weights, or None if it is not known."""
     if options.backbone is not None:
-        if options.backbone not in WEIGHTS:
+        name = _SHORT_NAMES.get(options.backbone, options.backbone)
+        if name not in WEIGHTS:
             raise RecipeError(
                 f"backbone {options.backbone!r} is not the name of TorchXRayVision's weights; "
                 f"give one of {', '.join(WEIGHTS)}"
             )
-        return options.backbone
+        return name
     if (own := file.attributes.get("weights")) in WEIGHTS:
         return str(own)
     return next((name for name, weights in WEIGHTS.items() if weights.file == file.path.name), None)
+
+
+def _unnamed_weights(file: WeightsFile, network: str, outputs: int) -> RecipeError:
+    names = [name for name in WEIGHTS if name.startswith(network)] if outputs == len(OUTPUTS) else []
+    published = f"their name as `backbone` ({', '.join(names)}) or " if names else ""
+    return RecipeError(
+        f"{file.path} holds the tensors of a {network} with {outputs} outputs, but neither the file nor its "
+        "name says which of TorchXRayVision's weights they are, so the meaning of the outputs is unknown; "
+        f"give {published}the finding of each output with `findings`, empty where an output was not trained"
+    )
 
 
 def _labels(file: WeightsFile) -> tuple[str, ...] | None:

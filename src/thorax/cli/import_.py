@@ -16,10 +16,17 @@ def import_(
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     name: Annotated[str, typer.Option(help="Name of the model; default: the file's.")] = "",
     findings: Annotated[
-        str, typer.Option(help="Findings of the outputs, in order, separated by commas; or NIH14 or NIH15.")
+        str,
+        typer.Option(
+            help="Findings of the outputs, in order, separated by commas (nothing between two commas leaves "
+            "an output out); or NIH14 or NIH15."
+        ),
     ] = "",
     backbone: Annotated[
-        str, typer.Option(help="The network's name in its project, e.g. densenet121-res224-nih or resnet50.")
+        str,
+        typer.Option(
+            help="The network's name in its project, e.g. resnet50 or densenet121-res224-nih (short: nih)."
+        ),
     ] = "",
     input_size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
     mean: Annotated[

@@ -9,7 +9,7 @@ from thorax.bundle import Bundle, load_bundle, refuse_used_folder, write_bundle
 from thorax.bundle.folder import copy_bundle
 from thorax.bundle.manifest import EngineKind
 from thorax.errors import RecipeError
-from thorax.findings import parse_findings
+from thorax.findings import Finding, parse_findings
 from thorax.inference.engines import open_predictor
 from thorax.inference.ensemble import (
     Fitting,
@@ -287,7 +287,8 @@ def import_checkpoint(
         kind: The project that it comes from.
         out: Folder of the bundle.
         name: Name of the model; the file's name if None.
-        findings: Findings of the outputs, in order: names, or "NIH14" or "NIH15".
+        findings: Findings of the outputs, in order: names, empty where an output is left out; or "NIH14" or
+            "NIH15".
         backbone: The network's name in its project, such as "densenet121-res224-nih" or "resnet50".
         input_size: Side of the network's input in pixels.
         mean: Mean of each channel that the network was trained with, for pixels in [0, 1].
@@ -306,7 +307,7 @@ def import_checkpoint(
     from thorax.checkpoints.importer import read_foreign, write_imported
 
     options = ForeignOptions(
-        findings=None if findings is None else parse_findings(findings),
+        findings=None if findings is None else _parse_outputs(findings),
         backbone=backbone,
         input_size=input_size,
         mean=None if mean is None else tuple(mean),
@@ -316,3 +317,12 @@ def import_checkpoint(
     checkpoint = read_foreign(Path(file), kind, options)
     written = write_imported(checkpoint, Path(out), name=name or Path(file).stem.split(".")[0])
     return WrittenBundle(written, checkpoint.notes)
+
+
+def _parse_outputs(findings: Sequence[str] | str) -> tuple[Finding | None, ...]:
+    """Return the finding of each output, or None where its name is empty."""
+    if isinstance(findings, str):
+        return parse_findings(findings)
+    names = [name.strip() for name in findings]
+    named = iter(parse_findings([name for name in names if name]))
+    return tuple(next(named) if name else None for name in names)
