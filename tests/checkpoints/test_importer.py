@@ -268,6 +268,8 @@ def test_a_net_of_torchxrayvision_gives_its_own_logits(as_zip, xray_vision, tmp_
     assert (found.preparation.size, found.preparation.fit) == (224, "crop")
     assert (found.model.channels, found.model.mean, found.model.std) == (1, (0.5,), (1 / 2048,))
     assert found.source == f"TorchXRayVision's densenet121-res224-nih, from {file}"
+    assert "for equal pixels" in found.notes[0]
+    assert "decisions near a threshold can differ" in found.notes[1]
 
 
 def test_a_threshold_parts_images_as_torchxrayvision_does(xray_vision, tmp_path):

@@ -98,7 +98,15 @@ _SHORT_NAMES = {
 
 _NOT_RESCALED = (
     "TorchXRayVision rescales probabilities so that each operating point becomes 0.5 (op_norm); here they "
-    "are not rescaled, and the operating points are thresholds: rankings and decisions are the same"
+    "are not rescaled, and the operating points are thresholds: for equal pixels, rankings and decisions are "
+    "the same"
+)
+
+# Measured by bench/torchxrayvision_resize.py; docs/experiments.md has the whole.
+_OTHER_RESIZE = (
+    "images are resized as everywhere in Thorax, not by TorchXRayVision's XRayResizer: on 14 NIH radiographs "
+    "of 1024 pixels the gray levels differ by 1.4 (RMS; at most 25), so decisions near a threshold can "
+    "differ: 92 of 980 in five networks with random weights and the medians of their outputs as thresholds"
 )
 
 
@@ -107,7 +115,8 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckp
 
     The input has one channel in [-1024, 1024], from a central square (XRayCenterCrop, XRayResizer). What
     TorchXRayVision displays is not a probability: it rescales each sigmoid so that the operating point
-    becomes 0.5. Here the sigmoid is kept, and the operating points become thresholds.
+    becomes 0.5. Here the sigmoid is kept, and the operating points become thresholds. Radiographs are
+    resized by `imaging.prepare`, whose filter is another; a note says by how much the results differ.
 
     Labels and operating points come from the file if it has them (a pickled network: `pathologies`,
     `targets`, `op_threshs`); otherwise from the published weights identified by `options.backbone`, by the
@@ -154,7 +163,7 @@ def torchxrayvision(file: WeightsFile, options: ForeignOptions) -> ForeignCheckp
     return replace(
         checkpoint,
         thresholds=points,
-        notes=(_NOT_RESCALED,),
+        notes=(_NOT_RESCALED, _OTHER_RESIZE),
         architecture=f"torchvision's {name} with one input channel",
         normalize=_scaled,
     )
