@@ -278,7 +278,15 @@ def no_json(file, folder):
     file.attrs["model_config"] = "[" * 100_000
 
 
+def two_of_a_name(file, folder):
+    for number in range(2):
+        group = file.create_group(f"model_weights/layers/conv2d_{number}/vars")
+        group.attrs["name"] = "conv1_conv"
+        group["0"] = np.ones(3, np.float32)
+
+
 HOSTILE = {
+    "two of a name": (two_of_a_name, "it has conv1_conv/0 twice"),
     "external link": (external_link, "gamma is a link to elsewhere"),
     "soft link": (soft_link, "gamma is a link to elsewhere"),
     "link in place of the weights": (linked_root, "model_weights is a link to elsewhere"),

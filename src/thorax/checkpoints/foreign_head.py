@@ -16,7 +16,7 @@ from thorax.models.heads import build_head
 
 __all__ = ["ForeignHead", "split_classifier", "split_head"]
 
-_LAYER = re.compile(r"((?:\d+\.)*)(weight|bias)")
+_LAYER = re.compile(r"((?:\d{1,6}\.)*)(weight|bias)")
 _LISTED = 6
 
 _ASSUMED = (
@@ -24,7 +24,7 @@ _ASSUMED = (
     "assumed here; if the network had anything else there, its logits are wrong"
 )
 
-_NUMBERED = re.compile(r"\d+(\.\d+)*")
+_NUMBERED = re.compile(r"\d{1,6}(\.\d{1,6})*")
 
 _PASSIVE = {"Dropout", "Identity", "Flatten", "Sequential"}
 """Classes of modules that may be anywhere in a head: in evaluation they do nothing to a vector."""

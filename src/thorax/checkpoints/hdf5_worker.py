@@ -20,7 +20,9 @@ import h5py
 import numpy as np
 from safetensors.numpy import save
 
-MAX_BYTES = 512 << 20
+__all__ = ["main"]
+
+_MAX_BYTES = 512 << 20
 """Most bytes of weights in float32."""
 
 _MAX_MEMORY = 3 << 30
@@ -32,11 +34,11 @@ _GZIP = 1  # H5Z_FILTER_DEFLATE
 
 _OPTIMIZERS = {"optimizer", "optimizer_weights"}
 
-REFUSED = 3
+_REFUSED = 3
 """Exit status for a file that is refused or damaged."""
 
 
-class RefusedError(Exception):
+class _Refused(Exception):  # noqa: N818  (not an error of this script)
     """The file holds something that Keras does not write."""
 
 
@@ -48,8 +50,8 @@ def main(path: str) -> int:
         with h5py.File(path, "r", locking=False) as file:
             content = save(dict(_weights(file)), {"config": json.dumps(_config(file))})
     except Exception as error:  # noqa: BLE001
-        sys.stderr.write(f"{error}\n" if isinstance(error, RefusedError) else f"it is damaged ({error})\n")
-        return REFUSED
+        sys.stderr.write(f"{error}\n" if isinstance(error, _Refused) else f"it is damaged ({error})\n")
+        return _REFUSED
     sys.stdout.buffer.write(content)
     sys.stdout.flush()
     return 0
@@ -59,7 +61,7 @@ def _limit_resources() -> None:
     limits = {
         resource.RLIMIT_AS: _MAX_MEMORY,
         resource.RLIMIT_CPU: _MAX_SECONDS,
-        resource.RLIMIT_FSIZE: MAX_BYTES + (MAX_BYTES >> 4),
+        resource.RLIMIT_FSIZE: _MAX_BYTES + (_MAX_BYTES >> 4),
         resource.RLIMIT_CORE: 0,
     }
     for kind, limit in limits.items():
@@ -72,11 +74,14 @@ def _limit_resources() -> None:
 def _weights(file: Any) -> Iterator[tuple[str, Any]]:
     """Yield the path of each weight below the model's group, and its numbers as float32."""
     root = file["model_weights"] if _has_group(file, "model_weights") else file
-    total = 0
+    total, paths = 0, set()
     for path, dataset in _datasets(root):
+        if path in paths:
+            raise _Refused(f"it has {path} twice")
+        paths.add(path)
         total += _checked_bytes(path, dataset)
-        if total > MAX_BYTES:
-            raise RefusedError(f"its weights need more than {MAX_BYTES >> 20} MiB, at {path}")
+        if total > _MAX_BYTES:
+            raise _Refused(f"its weights need more than {_MAX_BYTES >> 20} MiB, at {path}")
         yield path, _read(path, dataset).astype(np.float32)
 
 
@@ -104,15 +109,15 @@ def _datasets(root: Any) -> Iterator[tuple[str, Any]]:
                 continue
             # HDF5 would take a slash for a path, whose first part might be a link.
             if "/" in key or _link_kind(group, key) != h5py.h5l.TYPE_HARD:
-                raise RefusedError(f"{prefix}{key} is a link to elsewhere, which Keras does not write")
+                raise _Refused(f"{prefix}{key} is a link to elsewhere, which Keras does not write")
             child = group[key]
             if isinstance(child, h5py.Group) and depth < _MAX_DEPTH:
                 waiting.append((f"{prefix}{key}/", child, depth + 1))
             elif isinstance(child, h5py.Dataset):
                 yield (f"{name}/{key}" if isinstance(name, str) else f"{prefix}{key}"), child
             else:
-                raise RefusedError(f"{prefix}{key} is neither a group nor a dataset, or is nested too deeply")
-    raise RefusedError(f"it has more than {_MAX_OBJECTS:,} groups")
+                raise _Refused(f"{prefix}{key} is neither a group nor a dataset, or is nested too deeply")
+    raise _Refused(f"it has more than {_MAX_OBJECTS:,} groups")
 
 
 def _checked_bytes(path: str, dataset: Any) -> int:
@@ -120,16 +125,14 @@ def _checked_bytes(path: str, dataset: Any) -> int:
     stored = dataset.id.get_create_plist()
     # The layout comes first: the shape of a virtual dataset depends on other files.
     if stored.get_layout() == h5py.h5d.VIRTUAL or stored.get_external_count():
-        raise RefusedError(f"the numbers of {path} are in another file; save the weights as one file")
+        raise _Refused(f"the numbers of {path} are in another file; save the weights as one file")
     filters = [stored.get_filter(index)[0] for index in range(stored.get_nfilters())]
     if filters not in ([], [_GZIP]):
-        raise RefusedError(f"{path} is stored with HDF5 filters {filters}; only gzip is read")
+        raise _Refused(f"{path} is stored with HDF5 filters {filters}; only gzip is read")
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize not in {2, 4, 8}:
-        raise RefusedError(f"{path} holds {dataset.dtype}, but weights are floating point numbers")
+        raise _Refused(f"{path} holds {dataset.dtype}, but weights are floating point numbers")
     if len(dataset.shape) > _MAX_DIMENSIONS:
-        raise RefusedError(
-            f"{path} has {len(dataset.shape)} dimensions; weights have at most {_MAX_DIMENSIONS}"
-        )
+        raise _Refused(f"{path} has {len(dataset.shape)} dimensions; weights have at most {_MAX_DIMENSIONS}")
     return 4 * int(math.prod(dataset.shape))
 
 
@@ -137,7 +140,7 @@ def _read(path: str, dataset: Any) -> Any:
     if dataset.chunks is not None:
         return _read_chunks(path, dataset)
     if dataset.id.get_storage_size() != dataset.dtype.itemsize * math.prod(dataset.shape):
-        raise RefusedError(f"{path} holds fewer numbers than its shape {dataset.shape} says")
+        raise _Refused(f"{path} holds fewer numbers than its shape {dataset.shape} says")
     return dataset[()]
 
 
@@ -145,20 +148,20 @@ def _read_chunks(path: str, dataset: Any) -> Any:
     """Read a chunked dataset; no chunk can inflate to more than its share of the declared shape."""
     result = np.empty(dataset.shape, dataset.dtype)
     size = dataset.dtype.itemsize * math.prod(dataset.chunks)
-    if size > MAX_BYTES:
-        raise RefusedError(f"{path} has chunks of {size:,} bytes")
+    if size > _MAX_BYTES:
+        raise _Refused(f"{path} has chunks of {size:,} bytes")
     compressed = dataset.compression is not None
     # Incompressible bytes become slightly longer.
     largest = size + (size >> 8) + 64 if compressed else size
     starts = (range(0, length, step) for length, step in zip(dataset.shape, dataset.chunks, strict=True))
     for start in itertools.product(*starts):
         if not 0 < dataset.id.get_chunk_info_by_coord(start).size <= largest:
-            raise RefusedError(f"{path} has a chunk that does not fit its shape {dataset.shape}")
+            raise _Refused(f"{path} has a chunk that does not fit its shape {dataset.shape}")
         skipped, content = dataset.id.read_direct_chunk(start)
         if compressed and not skipped:
             content = zlib.decompressobj().decompress(content, size + 1)
         if len(content) != size:
-            raise RefusedError(f"{path} has a chunk that does not fit its shape {dataset.shape}")
+            raise _Refused(f"{path} has a chunk that does not fit its shape {dataset.shape}")
         chunk = np.frombuffer(content, dataset.dtype).reshape(dataset.chunks)
         target = tuple(slice(first, first + step) for first, step in zip(start, dataset.chunks, strict=True))
         part = result[target]
