@@ -253,35 +253,45 @@ def test_maps_are_those_of_the_image_that_is_shown(opened, local):
 
 def test_everything_works_from_the_keyboard(opened, local):
     tab = opened(local)
-    tab.keyboard.press("Tab")  # About
-    tab.keyboard.press("Enter")
-    assert tab.get_by_role("dialog", name="The model small-cpu").is_visible()
-    assert "Trained by the recipe small-cpu on golden" in tab.locator("#about-text").inner_text()
-    tab.keyboard.press("Escape")
-    assert not tab.locator("#about").is_visible()
+    about, choose = (tab.get_by_role("button", name=name) for name in ("About small-cpu", "Choose files"))
     tab.keyboard.press("Tab")
+    sync_api.expect(about).to_be_focused()
+    tab.keyboard.press("Tab")
+    sync_api.expect(choose).to_be_focused()
     with tab.expect_file_chooser() as chooser:
         tab.keyboard.press("Enter")
     chooser.value.set_files([SOURCE / "00.png", SOURCE / "01.png"])
     settled(tab)
-    for _ in range(30):
-        tab.keyboard.press("Tab")
-        if "Mass" in tab.evaluate("document.activeElement.innerText"):
-            break
-    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    tab.keyboard.press("Space")
-    sync_api.expect(tab.get_by_role("switch", name="Heat map")).to_be_checked()
-    assert "Mass" in tab.evaluate("document.activeElement.innerText")
-    for _ in range(30):
-        tab.keyboard.press("Shift+Tab")
-        if tab.evaluate("document.activeElement.id") == "heat":
-            break
-    tab.keyboard.press("Space")
-    assert not tab.get_by_role("switch", name="Heat map").is_checked()
-    tab.keyboard.press("Shift+Tab")
-    tab.keyboard.press("Shift+Tab")
+    press_until(tab, "Tab", tab.get_by_role("button", name="01.png"))
     tab.keyboard.press("Enter")
-    assert tab.get_by_role("heading", name="01.png").is_visible() or settled(tab) == []
+    assert tab.get_by_role("heading", name="01.png").is_visible()
+    mass, switch = (
+        tab.get_by_role("button", name=re.compile("^Mass")),
+        tab.get_by_role("switch", name="Heat map"),
+    )
+    press_until(tab, "Tab", mass)
+    assert mass.evaluate("(node) => getComputedStyle(node).outlineStyle") == "solid"
+    tab.keyboard.press("Space")
+    sync_api.expect(switch).to_be_checked()
+    sync_api.expect(mass).to_be_focused()
+    press_until(tab, "Shift+Tab", switch)
+    tab.keyboard.press("Space")
+    assert not switch.is_checked()
+    press_until(tab, "Shift+Tab", about)
+    tab.keyboard.press("Enter")
+    assert tab.get_by_role("dialog", name="The model small-cpu").is_visible()
+    assert "Trained by the recipe small-cpu on golden" in tab.locator("#about-text").inner_text()
+    tab.keyboard.press("Escape")
+    sync_api.expect(about).to_be_focused()
+
+
+def press_until(tab, key, control):
+    """Press a key until a control has the focus."""
+    for _ in range(30):
+        tab.keyboard.press(key)
+        if control.evaluate("(node) => node === document.activeElement"):
+            return
+    raise AssertionError(f"{key} does not lead to {control}")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (820, "light"), (2560, "dark")])

@@ -55,7 +55,7 @@ function row(name, label, finding, chosen) {
     number("threshold", threshold)
   );
   if (finding.prevalence !== undefined) button.append(number("prevalence", percent(finding.prevalence)));
-  button.append(element("span", { className: "decision", textContent: decision }), bar);
+  button.append(element("span", { className: "decision", textContent: ` ${decision}` }), bar);
   button.dataset.finding = name;
   button.dataset.positive = String(finding.positive);
   button.addEventListener("click", () => chosen(name));
