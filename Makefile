@@ -5,12 +5,14 @@
 #   make check              format, lint, spelling, types and import layers
 #   make test               check and the quick tests, for everyday work
 #   make test-all           check and all tests; continuous integration runs this
+#   make source-projects    the rows of docs/source-projects.md, which test-all runs too; one by ROW=its-name
 #   make line-coverage      line and branch coverage
-#   make docs               writes docs/api.md and the picture of the README; needs Chromium
+#   make docs               writes docs/api.md, docs/source-projects.md and the README's picture; needs Chromium
 #   ... TORCH=cpu           installs the CPU builds of PyTorch where pip would download CUDA builds
 
 PYTHON ?= python3
 DATA ?=
+ROW ?=
 TORCH ?=
 
 # A worker takes whole files, so that what a file's tests share is made once.
@@ -34,7 +36,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all line-coverage docs format clean
+.PHONY: install demo starter check test test-all source-projects line-coverage docs format clean
 
 install: $(INSTALLED)
 
@@ -74,11 +76,15 @@ test: check
 test-all: check
 	$(BIN)/pytest $(WORKERS) --durations=25
 
+source-projects: $(INSTALLED)
+	$(BIN)/pytest $(WORKERS) -vv tests/source_projects $(if $(ROW),-k "$(ROW)")
+
 line-coverage: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) --cov
 
 docs: $(INSTALLED)
 	$(BIN)/python tools/generate_api.py
+	$(BIN)/python tools/source_projects.py
 	$(BIN)/python tools/render_docs.py
 
 format: $(INSTALLED)

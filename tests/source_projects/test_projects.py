@@ -1,0 +1,49 @@
+"""Each project as its author would run it: the commands of the page, on phantoms."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.source_projects.rows import Project, read_table
+from tests.source_projects.workshop import Workshop
+
+CASES = [
+    pytest.param(project, recipe, id=f"{project.key}-{recipe}")
+    for project in read_table().projects
+    for recipe in project.recipes
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("project", "recipe"), CASES)
+def test_project(project: Project, recipe: str, tmp_path) -> None:
+    """The commands as they are written, but for settings that make the training small."""
+    folder = Workshop(tmp_path)
+    folder.run("thorax phantom nih --patients 60 --size 64")
+    first = next(iter(project.recipes))
+    for step in project.steps:
+        command = step.type.replace(first, recipe)
+        if command.startswith("thorax train "):
+            command += f" {project.recipes[recipe]}"
+        if command.startswith("thorax evaluate "):
+            command += " --resamples 50"
+        output = folder.run(command)
+        for pattern in step.prints:
+            assert re.search(pattern, output), f"{pattern!r} is not in\n{output}"
+        for name in step.writes:
+            assert (tmp_path / name).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_the_two_commands_that_would_measure_accuracy(nih_sample: Path, tmp_path: Path) -> None:
+    """Those of docs/recipes.md, on real images and for one epoch."""
+    small = read_table().expand("$DENSE").replace("folder-official", "nih-official")
+    folder = Workshop(tmp_path)
+    folder.run(f"thorax prepare {nih_sample} --recipe chexnet --size 64 --out store")
+    folder.run(f"thorax train chexnet --store store --out runs --seeds 5 {small}")
+    folder.run("thorax evaluate runs/seed-42 --store store --out report --resamples 50")
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert (metrics["split"]["name"], metrics["num_images"]) == ("nih-official", 138)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"seed-{n}" for n in range(42, 47)]
