@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from thorax.errors import ThoraxError
 from thorax.hardware import gc_frozen
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["flags_of", "main", "with_flags"]
 
 _VERBS: Final = (
-    "phantom", "download", "prepare", "train", "tune", "evaluate", "compare", "audit", "predict", "explain",
-    "localize", "serve", "calibrate", "ensemble", "export", "card", "import", "recipes",
+    "phantom", "download", "prepare", "sheet", "train", "tune", "evaluate", "compare", "audit", "predict",
+    "explain", "localize", "serve", "calibrate", "ensemble", "export", "card", "import", "recipes",
 )  # fmt: skip
 """In the order of `thorax --help`."""
 
@@ -85,7 +85,7 @@ def _run(verbs: Iterable[str]) -> int:
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
         with missing_extras_named(f"thorax {verb}", extra=_EXTRA_OF.get(verb)):
-            app()
+            app(default_map=_defaults(app))
     except SystemExit as done:
         if isinstance(done.code, str):  # a message that Python prints
             raise
@@ -99,6 +99,15 @@ def _run(verbs: Iterable[str]) -> int:
         typer.echo(f"{error.strerror or error}: {error.filename or 'file unknown'}", err=True)
         return ThoraxError.exit_code
     return 0
+
+
+def _defaults(app: "typer.Typer") -> dict[str, Any]:
+    """Return the defaults of the verb's options that a `thorax.toml` in the working folder gives."""
+    if not os.path.isfile("thorax.toml"):  # noqa: PTH113  (before anything is imported for it)
+        return {}
+    from thorax.cli.project import project_defaults
+
+    return project_defaults(app, sys.argv[1:], _VERBS)
 
 
 def with_flags(message: str, flags: Mapping[str, str]) -> str:

@@ -1,0 +1,33 @@
+"""`thorax sheet`: a contact sheet of random images with their labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["sheet"]
+
+
+def sheet(
+    source: Annotated[
+        Path, typer.Argument(help="A store, a data set as prepare reads it, or a folder of images.")
+    ],
+    out: Annotated[Path, typer.Option(help="The picture, a .png.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 25,
+    seed: Annotated[int, typer.Option(help="The same seed chooses the same images.")] = 0,
+    findings: Annotated[
+        list[str] | None,
+        typer.Option("--finding", help="Only images with this finding. May be repeated."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing picture.")] = False,
+) -> None:
+    """Draw random images with their labels into one picture."""
+    from thorax.workflows.sheet import sheet as draw_sheet
+
+    summary = draw_sheet(source, out, count=count, seed=seed, findings=findings or (), overwrite=overwrite)
+    for notice in summary.notices:
+        typer.echo(notice, err=True)
+    typer.echo(f"{summary.num_shown:,} of {summary.num_images:,} images are in {summary.path}")
+    if summary.num_failed:
+        typer.echo(f"{summary.num_failed:,} of them could not be read", err=True)
+        raise typer.Exit(4)
