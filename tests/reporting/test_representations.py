@@ -95,7 +95,7 @@ def comparison():
 
 
 def test_a_comparison_shows_a_table_for_each_pair(comparison):
-    html = comparison_html(comparison, {"first": CONTEXT, "<b>second</b>": CONTEXT})
+    html = comparison_html(comparison, {"first": CONTEXT, "<b>second</b>": CONTEXT}, {})
     said = text_of(html)
     assert said[0] == "Comparison of first and <b>second</b>"
     assert "b" not in tags_of(html)

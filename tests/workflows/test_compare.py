@@ -1,13 +1,24 @@
 """Models beside one another on the same images."""
 
+import csv
 import json
 import math
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
+from sklearn.metrics import classification_report
 
 from thorax.bundle import load_bundle
 from thorax.errors import DataError, LeakError
+from thorax.evaluation.thresholds import one_half
 from thorax.workflows.compare import compare
+from thorax.workflows.evaluate import evaluate_bundle
+from thorax.workflows.prepare import prepare
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 
 def test_files_of_predictions_are_compared(study, tmp_path):
@@ -78,3 +89,129 @@ def test_models_of_one_name_are_called_by_their_paths(study, tmp_path):
     other.write_bytes(study.poor.read_bytes())
     result = compare([study.good, other, study.poor], labels=study.labels, resamples=20)
     assert list(result.contexts) == [str(study.good), str(other), "poor.csv"]
+
+
+# ---- decisions side by side, and stores of several sizes: on the golden run, which needs no training -------
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory):
+    """The golden run and store, and the same bundle and source at 40 pixels instead of 32."""
+    folder = tmp_path_factory.mktemp("sizes")
+    prepare(GOLDEN / "source" / "labels.csv", folder / "store", size=40, workers=1, dataset="golden")
+    shutil.copytree(GOLDEN / "run" / "bundle", folder / "larger")
+    manifest = json.loads((folder / "larger" / "bundle.json").read_text())
+    manifest["preparation"]["size"], manifest["engines"] = 40, []
+    (folder / "larger" / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def compared(sizes, models=None, **settings):
+    both = [GOLDEN / "run", sizes / "larger"]
+    stores = [GOLDEN / "store", sizes / "store"]
+    return compare(models or both, **{"store": stores, "resamples": 20, "device": "cpu", **settings})
+
+
+def test_models_of_two_store_sizes_stand_side_by_side_as_scikit_learn_reports_each(sizes, tmp_path):
+    files = compared(sizes, findings=["Infiltration", "Effusion"], rule="youden").write(tmp_path / "out")
+    with files.classification.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["row"] for row in rows[:2]] == ["Infiltration", "Effusion"]
+    text, page = files.markdown.read_text(), files.html.read_text()
+    ET.fromstring(page.removeprefix("<!DOCTYPE html>"))
+    for model, bundle, store in (
+        ("run", GOLDEN / "run", GOLDEN / "store"),
+        ("larger", sizes / "larger", sizes / "store"),
+    ):
+        alone = evaluate_bundle(
+            bundle, store, findings=["Infiltration", "Effusion"], rules=["youden"], gallery=False, resamples=2,
+            device="cpu",
+        )  # fmt: skip
+        points = alone.evaluation.primary.points
+        called = alone.probabilities >= np.array(points.thresholds)
+        expected = classification_report(
+            alone.labels, called, target_names=["Infiltration", "Effusion"], zero_division=0, output_dict=True
+        )
+        ours = [row for row in rows if row["model"] == model]
+        assert len(ours) == len(expected) == 6
+        for row in ours:
+            for name, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+                number = float(row[name] or 0)  # a finding that is never called has no precision
+                assert number == pytest.approx(expected[row["row"]][theirs], abs=1e-12)
+            assert int(row["support"]) == expected[row["row"]]["support"]
+            assert (row["rule"], row["thresholds"]) == ("youden", points.describe())
+        assert [float(row["threshold"]) for row in ours[:2]] == list(points.thresholds)
+        assert f"{model}: youden, {points.describe()}" in text
+        assert f"{model}: youden, {points.describe()}" in page
+    assert "val part" in rows[0]["thresholds"]
+    assert text.index("## Decisions") < text.index("## larger less run")
+
+
+def test_images_that_one_store_lacks_are_left_out(sizes, tmp_path):
+    lines = (GOLDEN / "source" / "labels.csv").read_text().splitlines()
+    gone = next(line.split(",")[0] for line in lines if ",test," in line)
+    shutil.copytree(GOLDEN / "source", tmp_path / "source")
+    (tmp_path / "source" / gone).unlink()
+    prepare(tmp_path / "source" / "labels.csv", tmp_path / "fewer", size=40, workers=1, dataset="golden")
+    whole = compared(sizes)
+    fewer = compared(sizes, store=[GOLDEN / "store", tmp_path / "fewer"])
+    assert fewer.comparison.num_images == whole.comparison.num_images - 1
+    images = {context.images_sha256 for context in fewer.contexts.values()}
+    assert len(images) == 1
+    left_out = f"1 image of the part is only in some of the stores and is left out ({gone})."
+    assert all(left_out in context.warnings for context in fewer.contexts.values())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("01.png,000,train,0,0,0", "01.png,000,train,0,0,1", r"differ in the labels of 1 images \(first: 01"),
+        ("01.png,000,train", "01.png,001,train", r"differ in the patients of 1 images \(first: 01\.png\)"),
+        ("path,patient,split,Effusion", "path,patient,split,Hernia", "they label different findings"),
+    ],
+)
+def test_stores_of_other_sources_are_refused(sizes, tmp_path, old, new, message):
+    shutil.copytree(GOLDEN / "source", tmp_path / "source")
+    labels = tmp_path / "source" / "labels.csv"
+    assert old in labels.read_text()
+    labels.write_text(labels.read_text().replace(old, new))
+    prepare(labels, tmp_path / "other", size=40, workers=1, dataset="golden")
+    with pytest.raises(DataError, match=f"are not of the same source: .*{message}"):
+        compared(sizes, store=[GOLDEN / "store", tmp_path / "other"])
+
+
+def test_stores_of_other_files_or_data_are_refused(sizes, tmp_path):
+    shutil.copytree(GOLDEN / "source", tmp_path / "source")
+    shutil.copy(GOLDEN / "source" / "00.png", tmp_path / "source" / "01.png")
+    prepare(tmp_path / "source" / "labels.csv", tmp_path / "other", size=40, workers=1, dataset="golden")
+    with pytest.raises(DataError, match="images of the same names were prepared from different files"):
+        compared(sizes, store=[GOLDEN / "store", tmp_path / "other"])
+    prepare(GOLDEN / "source" / "labels.csv", tmp_path / "named", size=40, workers=1, dataset="else")
+    with pytest.raises(DataError, match="their data sets are golden and else; prepare both from the same"):
+        compared(sizes, store=[GOLDEN / "store", tmp_path / "named"])
+    with pytest.raises(DataError, match=r"requires images prepared with size 40 and fit pad.*has size 32"):
+        compared(sizes, store=GOLDEN / "store")
+
+
+def test_files_have_their_own_thresholds_from_validation(sizes, tmp_path):
+    """A CSV chooses F1-optimal thresholds on its validation images, and has 0.5 without any."""
+    report = evaluate_bundle(
+        GOLDEN / "run", GOLDEN / "store", gallery=False, resamples=2, device="cpu"
+    ).write(tmp_path / "report")
+    other = tmp_path / "other.csv"
+    other.write_bytes(report.predictions.read_bytes())
+    settings = {"store": GOLDEN / "store", "split": "folder-official"}
+    models = [report.predictions, other]
+    given = compared(sizes, models, validation=[report.validation, report.validation], **settings)
+    own = compared(sizes, [GOLDEN / "run", other], **settings).decisions
+    for decisions in given.decisions.values():
+        assert decisions.points.rule == "f1-optimal"
+        assert decisions.points.chosen_on == own["run"].points.chosen_on
+        assert decisions.points.thresholds == pytest.approx(own["run"].points.thresholds, abs=1e-6)
+    assert own["other.csv"].points == one_half(own["other.csv"].points.findings)
+    with pytest.raises(DataError, match="`validation` has 1 files for 2 CSVs of predictions; give one for"):
+        compared(sizes, models, validation=[report.validation], **settings)
+    with pytest.raises(DataError, match="choose them on validation"):
+        compared(sizes, models, rule="youden", **settings)
+    with pytest.raises(DataError, match="`findings` has Hernia, and there are only Effusion, Infiltration"):
+        compared(sizes, models, findings=["Hernia"], **settings)

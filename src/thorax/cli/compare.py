@@ -12,14 +12,27 @@ __all__ = ["compare"]
 
 def compare(
     models: Annotated[list[Path], typer.Argument(help="Bundles, or CSVs of any model's predictions.")],
-    out: Annotated[Path, typer.Option(help="Folder for comparison.json and comparison.md.")],
-    store: Annotated[Path | None, typer.Option(help="A store prepared as the bundles require.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md, .json and classification.csv.")],
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(help="A store prepared as the bundles require; repeat it for several preparations."),
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="NIH's label file, if all models are CSVs.")] = None,
     logits: Annotated[bool, typer.Option("--logits", help="The CSVs contain logits.")] = False,
     split: Annotated[str, typer.Option(help="Name of the split; default: the bundles'.")] = "",
     part: Annotated[str, typer.Option(help="Part of the split: train, val or test.")] = "test",
     view: Annotated[
         Literal["PA", "AP"] | None, typer.Option(help="Use only images of this view position.")
+    ] = None,
+    findings: Annotated[
+        str, typer.Option(help="Findings to compare, in this order, with commas; default: all.")
+    ] = "",
+    rule: Annotated[
+        str, typer.Option(help="Choose every model's thresholds on validation by this rule: youden...")
+    ] = "",
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV of predictions on validation images; repeat it for each CSV model."),
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="Compare the others with this model; default: all pairs.")
@@ -33,27 +46,39 @@ def compare(
     one_blas_thread()
     from thorax.atomic_io import refuse_existing
     from thorax.cli.console import print_table, progress_bars
-    from thorax.reporting.comparison import COMPARISON_HEADER, comparison_rows, comparison_title
+    from thorax.reporting.comparison import (
+        COMPARISON_HEADER,
+        comparison_rows,
+        comparison_title,
+        side_by_side_header,
+    )
+    from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
     from thorax.workflows.compare import compare as measure
 
     refuse_existing(out, overwrite=overwrite, folder=True)
     if len(set(models)) <= 1:
         raise typer.BadParameter("give at least two different models")
-    if (store is None) == (labels is None):
+    if (not store) == (labels is None):
         raise typer.BadParameter(
             "give --store, which also has the labels, or --labels if all models are CSVs"
         )
     with progress_bars() as progress:
         result = measure(
-            models, store=store, labels=labels, logits=logits, split=split, part=part, view=view,
-            baseline=baseline, resamples=resamples, seed=seed, device=device, progress=progress,
+            models, store=store or None, labels=labels, logits=logits, split=split, part=part, view=view,
+            findings=[name.strip() for name in findings.split(",") if name], rule=rule,
+            validation=validation or (), baseline=baseline, resamples=resamples, seed=seed, device=device,
+            progress=progress,
         )  # fmt: skip
     written = result.write(out, overwrite=overwrite)
     context = next(iter(result.contexts.values()))
     for pair in result.comparison.pairs:
         title = comparison_title(pair, result.comparison, context)
         print_table(COMPARISON_HEADER, comparison_rows(pair), title=title)
+    rows = side_by_side_rows(result.decisions, intervals=False)
+    for text in thresholds_text(result.decisions):
+        typer.echo(f"thresholds of {text}")
+    print_table(side_by_side_header(result.decisions), rows, title="Decisions at each model's own thresholds")
     for name, context in result.contexts.items():
         for warning in context.warnings:
             typer.echo(f"note: {name}: {warning}", err=True)
-    typer.echo(f"comparison: {written.json}")
+    typer.echo(f"comparison: {written.html}")

@@ -60,6 +60,11 @@ class ThresholdSet:
         """The rule, marked if the thresholds were chosen on the reported images."""
         return f"{self.rule}, {TUNED_MARK}" if self.test_tuned else self.rule
 
+    def of_findings(self, findings: Findings) -> "ThresholdSet":
+        """Return the thresholds of these findings, all of which must be among the set's."""
+        thresholds = tuple(self.thresholds[self.findings.index(finding)] for finding in findings)
+        return replace(self, findings=findings, thresholds=thresholds)
+
     def describe(self) -> str:
         """Return where the thresholds come from, as a sentence without its period."""
         if self.chosen_on is None:

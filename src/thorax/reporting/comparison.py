@@ -1,15 +1,24 @@
-"""Comparisons as JSON, Markdown and rows of a terminal table."""
+"""Comparisons as JSON, Markdown, a page, CSV and rows of a terminal table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from thorax.atomic_io import write_json, write_text
+from thorax.evaluation.classification import REPORT_RATES
 from thorax.evaluation.compare import Comparison, Difference, FindingDifference, PairComparison
 from thorax.evaluation.evaluate import Context
+from thorax.evaluation.side_by_side import ModelDecisions
 from thorax.evaluation.statistics.intervals import LEVEL
-from thorax.reporting.report import refuse_file
+from thorax.reporting.report import page_templates, refuse_file
+from thorax.reporting.side_by_side import (
+    RATE_NAMES,
+    classification_csv,
+    report_rows,
+    side_by_side_rows,
+    thresholds_text,
+)
 from thorax.reporting.summary import interval_json, markdown_cell, markdown_table, number_json
 
 __all__ = [
@@ -20,6 +29,8 @@ __all__ = [
     "comparison_rows",
     "comparison_title",
     "render_comparison",
+    "render_comparison_html",
+    "side_by_side_header",
     "write_comparison",
 ]
 
@@ -36,16 +47,24 @@ class ComparisonFiles:
 
     json: Path
     markdown: Path
+    html: Path
+    classification: Path
+    """Precision, recall and F1 of each model, as CSV."""
 
 
 def write_comparison(
-    comparison: Comparison, contexts: Mapping[str, Context], *, out: Path
+    comparison: Comparison,
+    contexts: Mapping[str, Context],
+    decisions: Mapping[str, ModelDecisions],
+    *,
+    out: Path,
 ) -> ComparisonFiles:
-    """Write `comparison.json` and `comparison.md` into `out`, each atomically.
+    """Write `comparison.json`, `.md` and `.html` and `classification.csv` into `out`, each atomically.
 
     Args:
         comparison: The differences.
         contexts: The context of each model's numbers, by its name; the part is the same for all.
+        decisions: Each model's decisions at its own thresholds, by its name.
         out: The folder; created if it does not exist.
 
     Raises:
@@ -53,8 +72,15 @@ def write_comparison(
     """
     refuse_file(out)
     out.mkdir(parents=True, exist_ok=True)
-    files = ComparisonFiles(out / "comparison.json", out / "comparison.md")
-    write_text(files.markdown, render_comparison(comparison, contexts))
+    files = ComparisonFiles(
+        json=out / "comparison.json",
+        markdown=out / "comparison.md",
+        html=out / "comparison.html",
+        classification=out / "classification.csv",
+    )
+    write_text(files.html, render_comparison_html(comparison, contexts, decisions))
+    write_text(files.markdown, render_comparison(comparison, contexts, decisions))
+    write_text(files.classification, classification_csv(decisions))
     write_json(files.json, comparison_json(comparison, contexts))
     return files
 
@@ -109,10 +135,25 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
     }
 
 
-def render_comparison(comparison: Comparison, contexts: Mapping[str, Context]) -> str:
+def side_by_side_header(models: Iterable[str]) -> tuple[str, ...]:
+    """Return the headings of the columns of `side_by_side_rows`."""
+    return ("Finding", "Positives", *(f"{name}, {model}" for model in models for name in RATE_NAMES))
+
+
+def render_comparison(
+    comparison: Comparison, contexts: Mapping[str, Context], decisions: Mapping[str, ModelDecisions]
+) -> str:
     """Return the comparison as Markdown."""
     context = next(iter(contexts.values()))
     sections = ["# Comparison\n"]
+    if decisions:
+        sections.append("## Decisions at each model's own thresholds\n")
+        sections.append("".join(f"- {markdown_cell(text)}.\n" for text in thresholds_text(decisions)))
+        sections.append(markdown_table(side_by_side_header(decisions), side_by_side_rows(decisions)))
+        sections.append(
+            "The averages leave out No Finding and count an undefined rate as 0, as scikit-learn's "
+            "classification report does.\n"
+        )
     for pair in comparison.pairs:
         sections.append(f"## {markdown_cell(pair.model)} less {markdown_cell(pair.baseline)}\n")
         sections.append(markdown_cell(comparison_title(pair, comparison, context)) + ".\n")
@@ -130,6 +171,57 @@ def render_comparison(comparison: Comparison, contexts: Mapping[str, Context]) -
     ]
     sections.append("".join(f"- {markdown_cell(line)}\n" for line in lines))
     return "\n".join(sections)
+
+
+def render_comparison_html(
+    comparison: Comparison, contexts: Mapping[str, Context], decisions: Mapping[str, ModelDecisions]
+) -> str:
+    """Return the comparison as one HTML page, which is also well-formed XML and loads no other file."""
+    context = next(iter(contexts.values()))
+    reports = [report_rows(one) for one in decisions.values()]
+    rows = [
+        (
+            each[0].label,
+            f"{each[0].support:,}",
+            [row.measures[rate].interval for row in each for rate in REPORT_RATES],
+            each[0].is_average,
+        )
+        for each in zip(*reports, strict=True)
+    ]
+    page = (
+        page_templates()
+        .get_template("comparison.html.j2")
+        .render(
+            comparison=comparison,
+            context=context,
+            models=list(contexts),
+            warnings=_warnings(contexts),
+            thresholds=thresholds_text(decisions),
+            rate_names=RATE_NAMES,
+            rows=rows,
+            header=COMPARISON_HEADER,
+            pairs=[
+                (f"{pair.model} less {pair.baseline}", comparison_rows(pair)) for pair in comparison.pairs
+            ],
+            provenance=[
+                *((name, each.model.bundle_sha256) for name, each in contexts.items()),
+                ("Images", context.images_sha256),
+            ],
+        )
+    )
+    return page.rstrip() + "\n"
+
+
+def _warnings(contexts: Mapping[str, Context]) -> list[str]:
+    """Return the warnings of all models, each once, with the models' names unless it is of all."""
+    models: dict[str, list[str]] = {}
+    for name, context in contexts.items():
+        for warning in context.warnings:
+            models.setdefault(warning, []).append(name)
+    return [
+        text if len(names) == len(contexts) else f"{', '.join(names)}: {text}"
+        for text, names in models.items()
+    ]
 
 
 def _cells(result: Difference) -> Sequence[str]:

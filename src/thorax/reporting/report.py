@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thorax.atomic_io import write_bytes, write_json, write_text
 from thorax.errors import DataError
@@ -40,7 +40,10 @@ from thorax.reporting.summary import (
     zero_average_rows,
 )
 
-__all__ = ["ReportFiles", "refuse_file", "render_html", "write_report"]
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["ReportFiles", "page_templates", "refuse_file", "render_html", "write_report"]
 
 _SHOWN_RATES: tuple[Rate, ...] = (
     "sensitivity",
@@ -68,6 +71,35 @@ def render_html(
         audit: What the audit found; None if there was none.
         gallery: Examples with maps; None leaves them out.
     """
+    page = (
+        page_templates()
+        .get_template("report.html.j2")
+        .render(
+            **_ranking_values(evaluation),
+            **_decision_values(evaluation),
+            **_published_values(evaluation, context),
+            evaluation=evaluation,
+            ranking=evaluation.ranking,
+            calibration=evaluation.calibration,
+            reliability=_reliability(evaluation.calibration),
+            recalibrated=[(how, error, _reliability(error)) for how, error in evaluation.recalibrated],
+            trained_source=next((stated.source for stated in evaluation.trained.values()), ""),
+            fewest_patients=FEWEST_PATIENTS,
+            context=context,
+            audit=audit,
+            gallery=gallery,
+            headline=headline(evaluation.ranking, context),
+            mean_f1=short(evaluation.primary.classification.averages["macro"]["f1"].interval),
+            official_share=official_test_share(evaluation.ranking, context),
+            percent=percent,
+            threshold=threshold_text,
+        )
+    )
+    return page.rstrip() + "\n"
+
+
+def page_templates() -> "Environment":
+    """Return the templates of the pages, which escape every value and refuse undefined ones."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -78,27 +110,7 @@ def render_html(
         lstrip_blocks=True,
     )
     environment.globals |= {"tuned_mark": TUNED_MARK, "bare_ends": bare_ends}
-    page = environment.get_template("report.html.j2").render(
-        **_ranking_values(evaluation),
-        **_decision_values(evaluation),
-        **_published_values(evaluation, context),
-        evaluation=evaluation,
-        ranking=evaluation.ranking,
-        calibration=evaluation.calibration,
-        reliability=_reliability(evaluation.calibration),
-        recalibrated=[(how, error, _reliability(error)) for how, error in evaluation.recalibrated],
-        trained_source=next((stated.source for stated in evaluation.trained.values()), ""),
-        fewest_patients=FEWEST_PATIENTS,
-        context=context,
-        audit=audit,
-        gallery=gallery,
-        headline=headline(evaluation.ranking, context),
-        mean_f1=short(evaluation.primary.classification.averages["macro"]["f1"].interval),
-        official_share=official_test_share(evaluation.ranking, context),
-        percent=percent,
-        threshold=threshold_text,
-    )
-    return page.rstrip() + "\n"
+    return environment
 
 
 def _reliability(error: CalibrationError) -> Mapping[str, str]:

@@ -8,13 +8,20 @@ from thorax.evaluation.compare import Comparison
 from thorax.evaluation.discrimination import FindingDiscrimination
 from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.evaluation.localization.scores import Localization, MapFaithfulness, MapScores
+from thorax.evaluation.side_by_side import ModelDecisions
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.notebook import Html, notes, page, table
 from thorax.packages import missing_extras_named
-from thorax.reporting.comparison import COMPARISON_HEADER, comparison_rows, comparison_title
+from thorax.reporting.comparison import (
+    COMPARISON_HEADER,
+    comparison_rows,
+    comparison_title,
+    side_by_side_header,
+)
 from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis
 from thorax.reporting.localization import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
+from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
 from thorax.reporting.summary import headline
 
 if TYPE_CHECKING:
@@ -66,12 +73,15 @@ def evaluation_html(evaluation: Evaluation, context: Context, audit: Sequence[tu
     )
 
 
-def comparison_html(comparison: Comparison, contexts: Mapping[str, Context]) -> str:
-    """Return a table of differences for each pair of models.
+def comparison_html(
+    comparison: Comparison, contexts: Mapping[str, Context], decisions: Mapping[str, ModelDecisions]
+) -> str:
+    """Return a table of differences for each pair of models, and one of all models' decisions.
 
     Args:
         comparison: The differences.
         contexts: The context of each model's numbers, by its name.
+        decisions: Each model's decisions at its own thresholds, by its name.
     """
     context = next(iter(contexts.values()))
     tables = [
@@ -82,6 +92,9 @@ def comparison_html(comparison: Comparison, contexts: Mapping[str, Context]) -> 
             table(COMPARISON_HEADER, comparison_rows(pair)),
         )
     ]
+    if decisions:
+        header, rows = side_by_side_header(decisions), side_by_side_rows(decisions, intervals=False)
+        tables += [notes(thresholds_text(decisions)), table(header, rows)]
     warnings = [
         f"{name}: {text}" for name, model_context in contexts.items() for text in model_context.warnings
     ]

@@ -35,6 +35,7 @@ __all__ = [
     "summary_rows",
     "summary_tables",
     "threshold_text",
+    "value_text",
     "why_none_published",
     "zero_average_rows",
 ]
@@ -71,6 +72,11 @@ def short(interval: Interval) -> str:
         return "n/a"
     value, low, high = (_bare(number) for number in (interval.value, interval.low, interval.high))
     return f"{value} (n/a)" if math.isnan(interval.low) else f"{value} ({low}-{high})"
+
+
+def value_text(interval: Interval) -> str:
+    """Write ".671"; "n/a" if the number does not exist."""
+    return _bare(interval.value)
 
 
 def bare_ends(interval: Interval) -> str:

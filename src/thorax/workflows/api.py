@@ -1,6 +1,7 @@
 """`thorax.prepare`, `evaluate` and `compare`, which accept paths and opened objects alike."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from thorax.store import Store, open_store
 from thorax.workflows import compare as _compare
 from thorax.workflows import prepare as _prepare
 from thorax.workflows.evaluate import Prevalence, evaluate_bundle, evaluate_predictions
+from thorax.workflows.matching_stores import StoresLike
 from thorax.workflows.predictions import BundleLike, StoreLike
 from thorax.workflows.results import ComparisonResult, EvaluationResult
 
@@ -147,27 +149,35 @@ def evaluate(
 
 def compare(
     models: Sequence[BundleLike],
-    data: StoreLike,
+    data: StoresLike,
     *,
     baseline: BundleLike | None = None,
     split: str = "",
     part: str = "test",
     view: str | None = None,
+    findings: str | Sequence[str] = (),
+    rule: str = "",
+    validation: Sequence[StrPath] = (),
     logits: bool = False,
     resamples: int = 10_000,
     seed: int = 0,
     device: str = "auto",
     progress: ProgressCallback | None = None,
 ) -> ComparisonResult:
-    """Compare models on the same images, with paired intervals and p values.
+    """Compare models on the same images: paired differences, and decisions at each model's own thresholds.
 
     Args:
         models: At least two, each as `evaluate` takes it.
-        data: A store, or, if all models are CSVs, a label file in NIH's layout.
+        data: A store; several stores of the same source, if bundles require different preparations; or, if
+            all models are CSVs, a label file in NIH's layout.
         baseline: The model that the others are compared with; None compares each pair.
         split: Name of the split; "" means the one that a bundle was trained on, and no split for CSVs.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.
+        findings: Findings to compare, in this order; empty means all.
+        rule: Rule that chooses every model's thresholds on validation images; "" means a bundle's own, and
+            F1-optimal ones or 0.5 for other models.
+        validation: CSVs of predictions on validation images, one per CSV of `models`.
         logits: Whether the CSVs contain logits.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
@@ -182,10 +192,12 @@ def compare(
     Example:
         comparison = thorax.compare(["run", "predictions.csv"], store, split="folder-official")
     """
-    labels, store = _labels_or_store(data)
+    one_file = isinstance(data, str | PathLike) and not isinstance(data, Store) and Path(data).is_file()
+    labels, store = (data, None) if one_file else (None, data)
     return _compare.compare(
         models, store=store, labels=labels, logits=logits, split=split, part=part, view=view,
-        baseline=baseline, resamples=resamples, seed=seed, device=device, progress=progress,
+        findings=findings, rule=rule, validation=validation, baseline=baseline, resamples=resamples,
+        seed=seed, device=device, progress=progress,
     )  # fmt: skip
 
 

@@ -1,30 +1,41 @@
-"""`compare`: compare models on the same images."""
+"""`compare`: compare models on the same images, also models of different store sizes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle
 from thorax.bundle.files import bundle_folder
-from thorax.errors import DataError
+from thorax.errors import DataError, ThoraxError
 from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
+from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.labeled_images import ScoredImages
+from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
+from thorax.evaluation.side_by_side import decide
+from thorax.evaluation.thresholds import ThresholdSet, one_half
+from thorax.findings import Findings, select_findings
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
+from thorax.store import Store
+from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
     PartSelection,
-    StoreLike,
+    StorePart,
+    file_validation,
     open_labels,
     opened_bundle,
-    opened_store,
     predict_part,
+    predict_validation,
     read_part,
     select_part,
 )
 from thorax.workflows.results import ComparisonResult
+from thorax.workflows.thresholds import Choosers, bundle_points, choose_points
 
 __all__ = ["compare"]
 
@@ -32,28 +43,39 @@ __all__ = ["compare"]
 def compare(
     models: Sequence[BundleLike],
     *,
-    store: StoreLike | None = None,
+    store: StoresLike | None = None,
     labels: StrPath | None = None,
     logits: bool = False,
     split: str = "",
     part: str = "test",
     view: str | None = None,
+    findings: str | Sequence[str] = (),
+    rule: str = "",
+    validation: Sequence[StrPath] = (),
     baseline: BundleLike | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     device: str = "auto",
     progress: ProgressCallback | None = None,
 ) -> ComparisonResult:
-    """Compare models on the same images, with paired intervals and p values.
+    """Compare models on the same images: paired differences, and decisions at each model's own thresholds.
 
     Args:
         models: At least two: bundles, or CSVs of any model's probabilities.
-        store: A store, or its folder, prepared as the bundles require; it also has the labels. Or
+        store: A store, or its folder, prepared as the bundles require; it also has the labels. Bundles that
+            require different preparations need several stores of the same source; images that one of them
+            lacks are left out. Or
         labels: Label file in NIH's layout, if all models are CSVs.
         logits: Whether the CSVs contain logits.
         split: Name of the split; "" means the one that a bundle was trained on, and no split for CSVs.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.
+        findings: Findings to compare, in this order; empty means all.
+        rule: Rule that chooses every model's thresholds on validation images, such as "youden". By default a
+            bundle has its own thresholds, and other models F1-optimal ones if they have predictions of
+            validation images, or else 0.5.
+        validation: CSVs of predictions on validation images, one per CSV of `models`, in their order; by
+            default, the rows of the split's validation part in the same file.
         baseline: The model that the others are compared with; None compares each pair.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
@@ -61,34 +83,41 @@ def compare(
         progress: Called while images are predicted.
 
     Raises:
-        DataError: There are fewer than two models, `baseline` is not one of them, or they would be measured
-            on different images.
+        DataError: There are fewer than two models, `baseline` is not one of them, they would be measured
+            on different images, the stores are of different sources, or thresholds would be chosen on the
+            compared images.
         LeakError: Some of the patients were used for training or selection of a bundle.
     """
     models = [_found(model) for model in models]
     baseline = None if baseline is None else _found(baseline)
     names = _names(models)
+    rules = [parse_rule(rule)] if rule else []
     if baseline is not None and baseline not in models:
         raise DataError(f"{_path(baseline)} is not one of the models; name one of {', '.join(names)}")
     # ---- predict, or read ---------------------------------------------------------------------------------
-    images = None if store is None else opened_store(store)
-    known, selection = open_labels(labels, images), PartSelection(split, part, view)
+    stores = () if store is None else opened_stores(store)
+    known, selection = open_labels(labels, next(iter(stores), None)), PartSelection(split, part, view)
+    parts, left_out = _store_parts(names, models, stores, selection)
+    files = _validation_files([name for name in names if name not in parts], validation)
     predicted: dict[str, PartPredictions] = {}
+    points: dict[str, ThresholdSet] = {}
     for name, model in zip(names, models, strict=True):
-        if isinstance(model, Bundle) or Path(model).is_dir():
-            bundle = opened_bundle(model)
-            if images is None:
-                raise DataError(f"{bundle.folder} needs the images of a store; give it as `store`")
-            chosen = select_part(bundle, images, selection)
-            predictor = open_predictor(bundle, device=device)
-            predicted[name] = predict_part(predictor, chosen, stage=f"predicting {name}", progress=progress)
+        if name in parts:
+            predicted[name], choice = _predicted(parts[name], name, rules, device=device, progress=progress)
         else:
-            predicted[name], _ = read_part(Path(model), known, selection, logits=logits)
-    contexts = {name: predictions.context for name, predictions in predicted.items()}
+            predicted[name], choice = _read(Path(model), files[name], known, selection, logits=logits)
+        points[name] = _own_points(choice, rules)
+    contexts = {
+        name: replace(predictions.context, warnings=(*predictions.context.warnings, *left_out))
+        for name, predictions in predicted.items()
+    }
     _refuse_other_parts(contexts)
+    common = _common_findings(predicted)
+    chosen = select_findings(findings, common)
     # ---- compare ------------------------------------------------------------------------------------------
+    labeled = predicted[names[0]].cohort
     comparison = measure(
-        predicted[names[0]].cohort,
+        labeled.of_findings(chosen) if findings else labeled,
         [
             ScoredImages(
                 model=name,
@@ -102,7 +131,95 @@ def compare(
         resamples=resamples,
         seed=seed,
     )
-    return ComparisonResult(comparison=comparison, contexts=contexts)
+    decisions = {}
+    for name, predictions in predicted.items():
+        of_chosen, own = predictions.of_findings(chosen), points[name].of_findings(chosen)
+        decisions[name] = decide(
+            of_chosen.cohort, of_chosen.probabilities, own, resamples=resamples, seed=seed
+        )
+    return ComparisonResult(comparison=comparison, contexts=contexts, decisions=decisions)
+
+
+def _store_parts(
+    names: Sequence[str], models: Sequence[BundleLike], stores: Sequence[Store], selection: PartSelection
+) -> tuple[dict[str, StorePart], tuple[str, ...]]:
+    """Return each bundle's images by its name, those that all of their stores have, and what was left out."""
+    parts: dict[str, StorePart] = {}
+    for name, model in zip(names, models, strict=True):
+        if not (isinstance(model, Bundle) or Path(model).is_dir()):
+            continue
+        bundle = opened_bundle(model)
+        if not stores:
+            raise DataError(f"{bundle.folder} needs the images of a store; give it as `store`")
+        parts[name] = select_part(bundle, store_for(bundle, stores), selection)
+    images = [set(part.cohort.images) for part in parts.values()]
+    partial = sorted(set().union(*images).difference(set.intersection(*images))) if images else []
+    if not partial:
+        return parts, ()
+    count = "1 image of the part is" if len(partial) == 1 else f"{len(partial):,} images of the part are"
+    verb = "is" if len(partial) == 1 else "are"
+    examples = f"{', '.join(partial[:3])}{', ...' if partial[3:] else ''}"
+    warning = f"{count} only in some of the stores and {verb} left out ({examples})."
+    common = set.intersection(*images)
+    return {name: part.of_images(common) for name, part in parts.items()}, (warning,)
+
+
+def _validation_files(names: Sequence[str], files: Sequence[StrPath]) -> dict[str, Path | None]:
+    """Return the file of predictions on validation images of each CSV model, by the model's name."""
+    if files and len(files) != len(names):
+        raise DataError(
+            f"`validation` has {len(files)} files for {len(names)} CSVs of predictions; give one for each, "
+            "in their order"
+        )
+    return {name: Path(file) if file else None for name, file in zip_longest(names, files)}
+
+
+def _predicted(
+    part: StorePart,
+    name: str,
+    rules: Sequence[ThresholdRule],
+    *,
+    device: str,
+    progress: ProgressCallback | None,
+) -> tuple[PartPredictions, Choosers]:
+    """Predict a bundle's images, and what its thresholds are chosen from."""
+    predictor = open_predictor(part.bundle, device=device)
+    predicted = predict_part(predictor, part, stage=f"predicting {name}", progress=progress)
+    own, validation = bundle_points(part.bundle, part.bundle.findings), None
+    if any(not isinstance(rule, Fixed) for rule in rules) or not (own or rules):
+        try:
+            validation = predict_validation(predictor, part, progress=progress)
+        except ThoraxError:  # without validation images, only a rule that was asked for cannot be followed
+            if rules:
+                raise
+    return predicted, Choosers(predicted, validation, own=own, allow=False)
+
+
+def _read(
+    file: Path, validation: Path | None, known: Labels, selection: PartSelection, *, logits: bool
+) -> tuple[PartPredictions, Choosers]:
+    """Read a file of predictions, and what its thresholds are chosen from."""
+    predicted, on = read_part(file, known, selection, logits=logits)
+    if validation is not None:
+        on = file_validation(validation, known, predicted, split=selection.split, logits=logits)
+    return predicted, Choosers(predicted, on, own=(), allow=False)
+
+
+def _own_points(choice: Choosers, rules: Sequence[ThresholdRule]) -> ThresholdSet:
+    """Return the thresholds at which a model decides: by the rule, its own, or else 0.5."""
+    points = choose_points(choice, rules, None)
+    return points[0] if points else one_half(choice.reported.cohort.findings)
+
+
+def _common_findings(predicted: Mapping[str, PartPredictions]) -> Findings:
+    """Return the findings that all models predict, in the first model's order."""
+    first, *others = (predictions.cohort.findings for predictions in predicted.values())
+    common = tuple(finding for finding in first if all(finding in findings for findings in others))
+    if not common:
+        raise DataError(
+            f"the models {', '.join(predicted)} have no finding in common; there is nothing to compare"
+        )
+    return common
 
 
 def _found(model: BundleLike) -> BundleLike:

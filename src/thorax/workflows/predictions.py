@@ -1,6 +1,6 @@
 """A model's predictions on one part of a split, computed by a bundle on a store or read from a file."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -165,6 +165,11 @@ class StorePart:
     split: Split
     rows: Rows
     cohort: LabeledImages
+
+    def of_images(self, images: Collection[str]) -> "StorePart":
+        """Return the part without the images that are not among these."""
+        kept = np.flatnonzero(np.isin(self.cohort.images, list(images)))
+        return replace(self, rows=self.rows[kept], cohort=self.cohort.take(kept))
 
 
 def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:

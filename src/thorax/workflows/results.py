@@ -23,6 +23,7 @@ from thorax.evaluation.inputs.join import (
 from thorax.evaluation.inputs.prediction_csv import write_predictions
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.localization.scores import Localization, MapFaithfulness
+from thorax.evaluation.side_by_side import ModelDecisions
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.findings import Findings
 from thorax.image_set import ImageSet
@@ -259,10 +260,12 @@ class ComparisonResult:
     Attributes:
         comparison: The differences, with paired intervals and p values.
         contexts: The context of each model's numbers, by its name.
+        decisions: Each model's decisions at its own thresholds, by its name.
     """
 
     comparison: Comparison
     contexts: Mapping[str, Context]
+    decisions: Mapping[str, ModelDecisions]
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the differences, with one row per pair of models and finding.
@@ -278,10 +281,10 @@ class ComparisonResult:
         return f"ComparisonResult({difference}{f'; {len(others)} more pairs' if others else ''})"
 
     def _repr_html_(self) -> str:
-        return comparison_html(self.comparison, self.contexts)
+        return comparison_html(self.comparison, self.contexts, self.decisions)
 
     def write(self, out: StrPath, *, overwrite: bool = False) -> ComparisonFiles:
-        """Write `comparison.json` and `comparison.md` into a folder.
+        """Write `comparison.json`, `.md` and `.html` and `classification.csv` into a folder.
 
         Args:
             out: The folder; created if it does not exist.
@@ -292,7 +295,7 @@ class ComparisonResult:
         """
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)
-        return write_comparison(self.comparison, self.contexts, out=folder)
+        return write_comparison(self.comparison, self.contexts, self.decisions, out=folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
