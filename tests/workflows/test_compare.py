@@ -124,8 +124,8 @@ def test_models_of_two_store_sizes_stand_side_by_side_as_scikit_learn_reports_ea
         ("larger", sizes / "larger", sizes / "store"),
     ):
         alone = evaluate_bundle(
-            bundle, store, findings=["Infiltration", "Effusion"], rules=["youden"], gallery=False, resamples=2,
-            device="cpu",
+            bundle, store, findings=["Infiltration", "Effusion"], rules=["youden"], gallery=False,
+            resamples=2, device="cpu",
         )  # fmt: skip
         points = alone.evaluation.primary.points
         called = alone.probabilities >= np.array(points.thresholds)

@@ -7,6 +7,7 @@ from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation, RadiologistEvaluation
 from thorax.evaluation.published_results import PublishedResult
 from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.reporting.source_tables import ShownTable, published_by_finding, source_tables
 from thorax.reporting.summary import (
     ZERO_AVERAGES_HEADER,
     ZERO_AVERAGES_NOTE,
@@ -49,7 +50,9 @@ def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLin
         _recalibrated(evaluation),
         "## Comparison with published results\n",
         _published(evaluation, context),
+        _by_finding(evaluation, context),
         _pneumonia(evaluation, context),
+        _source_tables(evaluation, context),
         _radiologists(evaluation.radiologists),
         "## Subgroups\n" if evaluation.subgroups else "",
         _subgroups(evaluation),
@@ -211,6 +214,23 @@ def _published(evaluation: Evaluation, context: Context) -> str:
     ours = ("**This model**", short(evaluation.ranking.macro_auc), markdown_cell(context.where), "", "")
     rows = [ours, *(_published_row(result) for result in reversed(results))]
     return markdown_table(("Model", "Mean AUC", "Source", "Taken from", "Remark"), rows)
+
+
+def _by_finding(evaluation: Evaluation, context: Context) -> str:
+    table = published_by_finding(evaluation, context)
+    return _shown(table) if table else ""
+
+
+def _source_tables(evaluation: Evaluation, context: Context) -> str:
+    tables = source_tables(evaluation, context)
+    point = markdown_cell(evaluation.primary.points.name)
+    heading = f"## The source projects' own tables\n\nRates of this model are at {point}.\n\n"
+    return heading + "\n".join(map(_shown, tables)) if tables else ""
+
+
+def _shown(table: ShownTable) -> str:
+    rows = f"\n{markdown_table(table.header, table.rows)}" if table.rows else ""
+    return f"### {markdown_cell(table.title)}\n\n{markdown_cell(table.note)}\n{rows}"
 
 
 def _published_row(result: PublishedResult) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from thorax.reporting.gallery import Gallery
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.roc_figure import draw_roc_curves
+from thorax.reporting.source_tables import published_by_finding, source_tables
 from thorax.reporting.summary import (
     ZERO_AVERAGES_HEADER,
     ZERO_AVERAGES_NOTE,
@@ -159,6 +160,8 @@ def _published_values(evaluation: Evaluation, context: Context) -> Mapping[str, 
         "published_axis": close_axis([*(result.auc for result in results), evaluation.ranking.macro_auc]),
         "why_none_published": why_none_published(evaluation.ranking, context),
         "pneumonia_f1": pneumonia_f1(evaluation),
+        "by_finding": published_by_finding(evaluation, context),
+        "source_tables": source_tables(evaluation, context),
     }
 
 

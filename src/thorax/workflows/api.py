@@ -192,8 +192,10 @@ def compare(
     Example:
         comparison = thorax.compare(["run", "predictions.csv"], store, split="folder-official")
     """
-    one_file = isinstance(data, str | PathLike) and not isinstance(data, Store) and Path(data).is_file()
-    labels, store = (data, None) if one_file else (None, data)
+    labels: StrPath | None = None
+    store: StoresLike | None = data
+    if isinstance(data, str | PathLike) and not isinstance(data, Store) and Path(data).is_file():
+        labels, store = data, None
     return _compare.compare(
         models, store=store, labels=labels, logits=logits, split=split, part=part, view=view,
         findings=findings, rule=rule, validation=validation, baseline=baseline, resamples=resamples,

@@ -152,15 +152,17 @@ def _store_parts(
         if not stores:
             raise DataError(f"{bundle.folder} needs the images of a store; give it as `store`")
         parts[name] = select_part(bundle, store_for(bundle, stores), selection)
+    if not parts:
+        return parts, ()
     images = [set(part.cohort.images) for part in parts.values()]
-    partial = sorted(set().union(*images).difference(set.intersection(*images))) if images else []
+    common = images[0].intersection(*images[1:])
+    partial = sorted(images[0].union(*images[1:]) - common)
     if not partial:
         return parts, ()
     count = "1 image of the part is" if len(partial) == 1 else f"{len(partial):,} images of the part are"
     verb = "is" if len(partial) == 1 else "are"
     examples = f"{', '.join(partial[:3])}{', ...' if partial[3:] else ''}"
     warning = f"{count} only in some of the stores and {verb} left out ({examples})."
-    common = set.intersection(*images)
     return {name: part.of_images(common) for name, part in parts.items()}, (warning,)
 
 
