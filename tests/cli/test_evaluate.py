@@ -90,7 +90,8 @@ def test_a_comparison_is_printed_and_written(work, tmp_path):
     asked = ("compare", "--labels", labels, "--resamples", "50", "--out", tmp_path / "out")
     done = command(*asked, *files)
     assert "two.csv less one.csv: split not stated" in done.stdout
-    assert done.stdout.endswith(f"comparison: {tmp_path / 'out' / 'comparison.json'}\n")
+    assert done.stdout.endswith(f"comparison: {tmp_path / 'out' / 'comparison.html'}\n")
+    assert "1: one.csv: one-half, 0.5 for every finding" in done.stdout
     assert "note: one.csv: It is not known which patients" in done.stderr
     assert "set --overwrite to replace" in command(*asked, *files, expect=3).stderr
     assert "at least two" in command(*asked, "--overwrite", files[0], expect=2).stderr

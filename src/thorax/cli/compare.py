@@ -75,9 +75,10 @@ def compare(
         title = comparison_title(pair, result.comparison, context)
         print_table(COMPARISON_HEADER, comparison_rows(pair), title=title)
     rows = side_by_side_rows(result.decisions, intervals=False)
-    for text in thresholds_text(result.decisions):
-        typer.echo(f"thresholds of {text}")
-    print_table(side_by_side_header(result.decisions), rows, title="Decisions at each model's own thresholds")
+    texts = enumerate(thresholds_text(result.decisions), start=1)
+    title = "\n".join(["Decisions at each model's own thresholds", *(f"{k}: {text}" for k, text in texts)])
+    header = side_by_side_header(str(k + 1) for k in range(len(result.decisions)))
+    print_table(header, rows, title=title)
     for name, context in result.contexts.items():
         for warning in context.warnings:
             typer.echo(f"note: {name}: {warning}", err=True)
