@@ -333,9 +333,10 @@ def test_published_results_of_the_same_kind_stand_beside():
     assert "SynthEnsemble" not in text  # a random split
     random = dataclasses.replace(context, split="nih-random-patient")
     assessment = assessment_of(NIH14, resamples=5, context=random)
-    written = render_markdown(assessment, random)
+    written, by_finding = render_markdown(assessment, random).split("### AUC of each finding, as published")
     assert "SynthEnsemble" in written
     assert "AE-CNN" not in written
+    assert "AE-CNN (official split, another split)" in by_finding
     fewer = assessment_of((EDEMA, HERNIA), resamples=5, context=context)
     assert "None: published means are over NIH's 14 findings" in render_markdown(fewer, context)
 
