@@ -1,7 +1,7 @@
 """The tables that the five source projects print about their own models, to be shown beside ours.
 
-None was measured on the images of an evaluation: every number is of another split, and none has an interval.
-They are never comparisons.
+None was measured on the images of an evaluation: every number comes from another split, and none has an
+interval. They are never comparisons.
 """
 
 import tomllib
@@ -28,8 +28,8 @@ class SourceRow:
 
     Attributes:
         name: What it is of.
-        of: The number of ours that it stands beside: of a finding, an average as scikit-learn counts it, or a
-            mean.
+        of: The number of ours beside which it is shown: of a finding, an average as scikit-learn counts it,
+            or a mean.
         values: The printed numbers as (low, high), equal unless a range is printed.
     """
 
