@@ -7,7 +7,7 @@
 #   make test-all           check and all tests; continuous integration runs this
 #   make source-projects    the rows of docs/source-projects.md, which test-all runs too; one by ROW=its-name
 #   make line-coverage      line and branch coverage
-#   make docs               writes docs/api.md, docs/source-projects.md and the README's picture; needs Chromium
+#   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
 #   ... TORCH=cpu           installs the CPU builds of PyTorch where pip would download CUDA builds
 
 PYTHON ?= python3

@@ -15,6 +15,7 @@ from PIL import Image
 
 import thorax
 from tests.helpers.command import command
+from thorax import starter
 
 ROOT = Path(__file__).parents[1]
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -133,7 +134,7 @@ def render_docs() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if module.chromium() is None:
-        pytest.skip("Chromium is not installed, so the picture of the README cannot be rendered")
+        pytest.skip("Chromium is not installed, so the pictures of the README cannot be rendered")
     return module
 
 
@@ -143,4 +144,15 @@ def test_the_picture_of_the_readme_shows_todays_report(render_docs, tmp_path):
     text = render_docs.photograph(render_docs.write_report(tmp_path))
     assert "1.000" not in text
     with Image.open(render_docs.PICTURE) as picture:
+        assert picture.info[render_docs.TEXT_HASH] == render_docs.text_hash(text), "run `make docs`"
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_page_shows_todays_page(render_docs):
+    """`make docs` renders it again."""
+    if not (Path(starter.__file__).parent / "bundle.json").is_file():
+        pytest.skip("there is no starter, which the picture shows")
+    text = render_docs.photograph_page()
+    assert "for trying Thorax, not for reading" in text
+    with Image.open(render_docs.PAGE) as picture:
         assert picture.info[render_docs.TEXT_HASH] == render_docs.text_hash(text), "run `make docs`"

@@ -1,13 +1,15 @@
-"""Render docs/report.png, the picture in the README (`make docs`).
+"""Render docs/report.png and docs/page.png, the pictures in the README (`make docs`).
 
-It shows the report of a simulated model on phantom patients, whose labels are as common and as correlated as
+The report is that of a simulated model on phantom patients, whose labels are as common and as correlated as
 NIH's. For each finding the model's scores rank images about as well as published models rank NIH's. All draws
-come from fixed seeds, so the same code gives the same report. The picture carries the hash of the text it
-shows; `tests/test_docs.py` renders the page again and compares.
+come from fixed seeds, so the same code gives the same report. The page is that of `thorax serve`: the starter
+with one of its test images and a heat map. Each picture carries the hash of the text that it shows;
+`tests/test_docs.py` renders both again and compares.
 """
 
 import csv
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -26,11 +28,18 @@ from thorax.findings import NIH14
 from thorax.randomness import uniform
 
 PICTURE: Final = Path(__file__).parents[1] / "docs" / "report.png"
+PAGE: Final = Path(__file__).parents[1] / "docs" / "page.png"
 TEXT_HASH: Final = "thorax-report-text-sha256"
 """Keyword of the PNG text chunk with the SHA-256 of the text that the picture shows."""
 
 _WIDTH, _MARGIN = 980, 40
 _PATIENTS, _SEED = 1000, 11
+
+_TRIED: Final = "Hernia, Infiltration"
+"""The test image that the picture of the page shows; the starter was not trained on it."""
+
+_EXPLAINED: Final = "Pneumonia"
+"""The finding whose heat map the picture shows."""
 
 _AUC: Final = (0.78, 0.88, 0.83, 0.70, 0.82, 0.76, 0.72, 0.87, 0.74, 0.85, 0.91, 0.80, 0.76, 0.89)
 """The AUC that each finding of NIH14 is simulated with, in its order."""
@@ -50,14 +59,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = write_report(Path(folder))
         text = photograph(page, Path(folder) / "report.png")
-        information = PngInfo()
-        information.add_text(TEXT_HASH, text_hash(text))
-        with Image.open(Path(folder) / "report.png") as picture:
-            # 128 colours are enough for a page, and a third of the bytes.
-            picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
-                PICTURE, pnginfo=information, optimize=True
-            )
-    print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
+        # 128 colors are enough for text and lines, and a third of the bytes; a radiograph needs all.
+        keep(Path(folder) / "report.png", text, PICTURE, colors=128)
+        text = photograph_page(Path(folder) / "page.png")
+        keep(Path(folder) / "page.png", text, PAGE)
+
+
+def keep(photograph: Path, text: str, picture: Path, *, colors: int | None = None) -> None:
+    """Write a photograph with the hash of the text that it shows, if wanted in fewer colors."""
+    information = PngInfo()
+    information.add_text(TEXT_HASH, text_hash(text))
+    with Image.open(photograph) as image:
+        kept = image.convert("RGB")
+        if colors is not None:
+            kept = kept.quantize(colors, dither=Image.Dither.NONE)
+        kept.save(picture, pnginfo=information, optimize=True)
+    print(f"{picture}: {picture.stat().st_size:,} bytes")
 
 
 def write_report(folder: Path) -> Path:
@@ -90,6 +107,32 @@ def photograph(page: Path, picture: Path | None = None) -> str:
             return str(forest.evaluate(_TEXT))
         finally:
             browser.close()
+
+
+def photograph_page(picture: Path | None = None) -> str:
+    """Return the text of the page of `thorax serve` with a heat map, and picture it if asked to."""
+    command = [sys.executable, "-m", "thorax", "serve", "--port", "0"]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert service.stdout is not None
+    try:
+        address = service.stdout.readline().split()[-1]
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+            size = {"width": 1280, "height": 860}
+            tab = browser.new_page(viewport=size, device_scale_factor=1.5, reduced_motion="reduce")
+            tab.goto(address)
+            tab.get_by_role("button", name=_TRIED).click()
+            tab.get_by_role("button", name=re.compile(f"^{_EXPLAINED} probability")).click()
+            tab.locator("#legend").wait_for()
+            if picture is not None:
+                tab.screenshot(path=picture)
+            text = " ".join(tab.locator("body").inner_text().split())
+            browser.close()
+            return text
+    finally:
+        service.terminate()
+        service.wait()
+        service.stdout.close()
 
 
 def chromium() -> str | None:
