@@ -1,9 +1,12 @@
 """One service for this machine and one public demonstration, of the golden bundle."""
 
+from pathlib import Path
+
 import pytest
 
 import thorax
 from tests.helpers.service import GOLDEN, running
+from thorax import starter
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +19,15 @@ def local():
 def public():
     options = ("--allow-host", "demo.example.org", "--frame-ancestors", "https://frames.example.org")
     with running("--public", *options, "--frame-ancestors", "https://*.example.com:8443") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def of_starter():
+    """The service that runs without any argument."""
+    if not (Path(starter.__file__).parent / "bundle.json").is_file():
+        pytest.skip("there is no starter")
+    with running(bundle=None) as service:
         yield service
 
 

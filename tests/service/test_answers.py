@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import thorax
 from tests.helpers.dicom_writing import written
 from tests.helpers.service import GOLDEN, multipart
 from thorax.errors import DataError, ImageError
@@ -166,3 +167,21 @@ def test_the_images_to_try_are_those_of_the_package(local):
         served = local.get(f"/test-images/{image['name']}")
         assert (served.headers["content-type"], served.body) == ("image/png", expected.path.read_bytes())
     assert "provided by the NIH Clinical Center" in local.get("/test-images/README.txt").body.decode()
+
+
+def test_the_starter_says_what_it_is(of_starter):
+    model = thorax.load()
+    facts = of_starter.get("/v1/model").json
+    assert facts["model"]["statement"] == model.statement
+    assert model.statement.endswith("for trying Thorax, not for reading")
+    assert facts["model"]["origin"][:4] == list(model.bundle.manifest.stated_in_full)
+    seen = " The starter was trained on this image: an example, not a measurement."
+    for offered, image in zip(facts["test_images"], starter_images(), strict=True):
+        assert (
+            offered["note"].removeprefix(f"NIH ChestX-ray14, {image.nih_image}.")
+            == seen * image.seen_by_starter
+        )
+        answer = of_starter.post("/v1/predict", image.path.read_bytes()).json
+        assert answer == by_library(model, image.path.read_bytes())
+        assert bool(answer["warnings"]) == image.seen_by_starter
+        assert all(finding["prevalence"] > 0 for finding in answer["findings"].values())

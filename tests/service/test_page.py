@@ -6,10 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
+import thorax
 from tests.helpers.dicom_writing import written
 from tests.helpers.service import GOLDEN, begin, running
 from thorax.findings import find_finding
 from thorax.prediction import FindingPrediction
+from thorax.starter import test_images as starter_images
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -44,7 +46,7 @@ def opened(browser):
     """Opens the page of a service; at the end of the test nothing went wrong that the page does not show."""
     contexts, problems = [], []
 
-    def open_page(service, **settings):
+    def open_page(service, *, model="small-cpu", **settings):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
         contexts.append(context)
         context.add_init_script(WATCH)
@@ -59,7 +61,7 @@ def opened(browser):
             ),
         )
         tab.goto(service.address)
-        tab.get_by_role("button", name="About small-cpu").wait_for()
+        tab.get_by_role("button", name=f"About {model}").wait_for()
         return tab
 
     yield open_page
@@ -410,3 +412,22 @@ def test_labels_are_those_of_the_vocabulary(opened, local, model):
     assert set(tab.locator(".finding .label").all_inner_texts()) == {
         find_finding(finding.name).label for finding in model.findings
     }
+
+
+def test_the_starter_says_what_it_is_beside_its_findings(opened, of_starter):
+    tab = opened(of_starter, model="starter")
+    model = thorax.load()
+    assert tab.locator("#statement").inner_text().lower() == f"{model.statement.lower()}."
+    image = next(image for image in starter_images() if image.seen_by_starter)
+    tab.get_by_role("button", name=image.title).click()
+    tab.locator(".finding").first.wait_for()
+    shares = [f"{predicted.prevalence:.1%}" for predicted in model.predict(image.path).ranked()]
+    assert [text.split()[-1] for text in tab.locator(".finding .prevalence").all_text_contents()] == shares
+    seen = "the starter was trained on this image: an example, not a measurement"
+    assert tab.locator("#warnings").inner_text() == f"Note: {seen}."
+    tab.locator(".finding").first.click()
+    sync_api.expect(tab.get_by_role("switch", name="Heat map")).to_be_checked()
+    assert seen not in tab.locator("#map-text").inner_text().lower()
+    tab.get_by_role("button", name="About starter").click()
+    for sentence in model.bundle.manifest.stated_in_full:
+        assert sentence in tab.locator("#about-text").inner_text()
