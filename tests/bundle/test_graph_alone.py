@@ -185,8 +185,8 @@ def test_it_says_what_it_is_wherever_it_speaks(alone):
         assert SAID[1:] in text
     full = [
         "best of 4 candidates on the folds that chose it",
-        "On 138 test images of 88 patients, seen before in development (23 looks)",
-        "is 0.700 (0.600 to 0.790)",
+        "On 138 test images of 88 patients, which were seen before in development (23 looks)",
+        "its mean AUC over 2 findings is 0.700 (0.600 to 0.790)",
         "29% of them",
     ]
     for text in (model._repr_html_(), render_card(alone), " ".join(report.context.warnings)):

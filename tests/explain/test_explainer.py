@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from thorax.errors import DataError
-from thorax.explain import best_method
+from thorax.explain import best_method, reading_notes
 from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
 from thorax.explain.torch_explainer import TorchExplainer, explain
 from thorax.findings import NIH14
@@ -36,6 +38,22 @@ def test_the_mean_of_an_exact_cam_is_the_bundle_s_logit_less_the_bias(bundle_of,
     logits = Predictor(bundle, TorchEngine(bundle, device="cpu")).logits(pixels())
     bias = load_member(bundle, bundle.manifest.members[0]).head.bias.detach().numpy()
     np.testing.assert_allclose(maps.mean(axis=(2, 3)) + bias, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mean_of", "exact"), [("logits", True), ("probabilities", False)])
+def test_the_mean_of_exact_cams_is_exact_where_logits_are_averaged(bundle_of, tmp_path, mean_of, exact):
+    bundle = bundle_of(tmp_path, "densenet121", "resnet10t")
+    manifest = bundle.manifest
+    averaged = manifest.ensemble.model_copy(update={"mean_of": mean_of})
+    bundle = replace(bundle, manifest=manifest.model_copy(update={"ensemble": averaged}))
+    maps = TorchExplainer(bundle, device="cpu").maps(pixels(), bundle.findings, method="cam")
+    logits = Predictor(bundle, TorchEngine(bundle, device="cpu")).logits(pixels())
+    heads = [load_member(bundle, member).head.bias.detach().numpy() for member in manifest.members]
+    columns = [[m.findings.index(name) for name in manifest.findings] for m in manifest.members]
+    bias = sum(w * head[at] for w, head, at in zip(averaged.weights, heads, columns, strict=True))
+    assert bundle.exact_cam == exact
+    assert np.allclose(maps.mean(axis=(2, 3)) + bias, logits, atol=1e-5) == exact
+    assert any("approximation" in note for note in reading_notes(bundle, ["cam"])) != exact
 
 
 def test_members_are_averaged_with_their_weights_and_in_the_order_of_their_findings(bundle_of, tmp_path):

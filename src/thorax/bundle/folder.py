@@ -77,9 +77,13 @@ class Bundle:
 
     @property
     def exact_cam(self) -> bool:
-        """Whether the class activation map is exact: one net with an exact map, on one plain view."""
-        only, *others = self.manifest.members
-        return not others and only.exact_cam and only.test_time.is_plain
+        """Whether the class activation map is exact: each net has one, on one plain view.
+
+        The mean over several nets is exact if their logits are averaged, not their probabilities.
+        """
+        members, ensemble = self.manifest.members, self.manifest.ensemble
+        linear = ensemble is None or ensemble.mean_of == "logits"
+        return linear and all(member.exact_cam and member.test_time.is_plain for member in members)
 
     def exported_files(self, exported: Exported) -> list[Path]:
         """Return the path of each member's graph of an exported engine."""

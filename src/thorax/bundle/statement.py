@@ -63,8 +63,9 @@ class Statement(Section):
             f"the best of {self.candidates} candidates on the folds that chose it, and so flatters a little."
         )
         yield (
-            f"On {test.num_images:,} test images of {test.num_patients:,} patients, seen before in "
-            f"development ({self.test_looks} looks), its mean AUC over {test.num_findings} of them is {test}."
+            f"On {test.num_images:,} test images of {test.num_patients:,} patients, which were seen before "
+            f"in development ({self.test_looks} looks), its mean AUC over {test.num_findings} findings is "
+            f"{test}."
         )
         common = max(self.prevalence, key=self.prevalence.__getitem__)
         yield (

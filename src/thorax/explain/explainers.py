@@ -83,7 +83,7 @@ def methods_named(names: Sequence[str], bundle: Bundle) -> tuple[Method, ...]:
 
 def reading_notes(bundle: Bundle, methods: Sequence[Method]) -> list[str]:
     """Return caveats for readers of a bundle's maps, as sentences without a period."""
-    several = len(bundle.manifest.members) > 1
+    several = len(bundle.manifest.members) > 1 and not (bundle.exact_cam and set(methods) == {"cam"})
     views = any(not member.test_time.is_plain for member in bundle.manifest.members)
     stated = bundle.manifest.stated
     return [
