@@ -18,7 +18,7 @@ def cases(*, in_folder: bool) -> list[Any]:
 
 def needs_folder(row: Row) -> bool:
     """Whether the row needs the phantoms, stores and runs that `Table.setup` makes."""
-    return bool(row.run) or row.check.startswith(("data.", "downloads.", "page."))
+    return bool(row.run or row.type) or row.check.startswith(("data.", "downloads.", "page."))
 
 
 def show(row: Row, workshop: Workshop) -> None:

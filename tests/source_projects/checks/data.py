@@ -64,6 +64,17 @@ def part_read(row: Row, workshop: Workshop) -> None:
     assert len(there) < len(labels(workshop))
 
 
+def parts_read(row: Row, workshop: Workshop) -> None:
+    """The split is that of the folders."""
+    workshop.show(row)
+    store = made(row, workshop)
+    split = build_split("folder-official", store.table, dataset=store.dataset, whole_sha256={})
+    for part in row.source["folders"]:
+        there = {path.name for path in (workshop.folder / "parts" / part).iterdir()}
+        names = store.table.frame["image"].iloc[split.parts[part]]
+        assert {Path(name).name for name in names} == there
+
+
 def as_from_nih(row: Row, workshop: Workshop) -> None:
     """The store has the pixels and labels that it has when made from NIH's own layout."""
     workshop.show(row)

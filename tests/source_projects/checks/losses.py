@@ -64,6 +64,20 @@ def balanced_bce(row: Row, workshop: Workshop) -> None:
     assert ours(load_recipe(row.recipe).loss, logits, targets) == pytest.approx(theirs, rel=1e-5)
 
 
+def own_weights(row: Row, workshop: Workshop) -> None:
+    """The source's loop over findings, with lists of weights of one's own."""
+    logits, targets = labels()
+    plus, minus = [0.5 + number for number in range(14)], [2.0 - number / 10 for number in range(14)]
+    settings = [f"loss.positive_weights={plus}", f"loss.negative_weights={minus}"]
+    loss = load_recipe(row.recipe, settings).loss
+    theirs = 0.0
+    for column in range(14):
+        probability, label = torch.sigmoid(logits[:, column].double()), targets[:, column].double()
+        theirs -= float((plus[column] * label * probability.log()).mean())
+        theirs -= float((minus[column] * (1 - label) * (1 - probability).log()).mean())
+    assert ours(loss, logits, targets) == pytest.approx(theirs, rel=1e-5)
+
+
 def focal_run(row: Row, workshop: Workshop) -> None:
     """The run that the command made was trained with a focal loss."""
     workshop.show(row)

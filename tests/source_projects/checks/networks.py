@@ -1,9 +1,11 @@
 """The networks of the recipes beside torchvision's and timm's."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from tests.helpers.toy_nets import build
 from tests.helpers.toy_nets import images as smooth_images
 from tests.source_projects.checks.libraries import models, transforms
+from tests.source_projects.checks.runs import trained
 from tests.source_projects.rows import Row
 from tests.source_projects.workshop import Workshop
 from thorax.bundle import load_bundle
@@ -23,7 +26,8 @@ from thorax.models.heads import log_sum_exp
 from thorax.models.tensors import pick_device
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Network
-from thorax.training.learner import build_optimizer
+from thorax.training.compute import pick_compute
+from thorax.training.learner import Learner, build_optimizer
 from thorax.training.losses import masked_bce
 
 
@@ -64,8 +68,6 @@ def densenet121(row: Row, workshop: Workshop) -> None:
 
 def trained_densenet121(row: Row, workshop: Workshop) -> None:
     """As above, and the recipe trains."""
-    from tests.source_projects.checks.runs import trained  # noqa: PLC0415  (they check each other's rows)
-
     densenet121(row, workshop)
     trained(row, workshop)
 
@@ -204,6 +206,33 @@ def grad_cam(row: Row, workshop: Workshop) -> None:
     assert ours.shape == (5, 5)
     assert np.unravel_index(stretched.argmax(), ours.shape) == np.unravel_index(drawn.argmax(), ours.shape)
     np.testing.assert_allclose(stretched, drawn, atol=0.05)
+
+
+def convolution_head(row: Row, workshop: Workshop) -> None:
+    """The source's convolutions lie between the backbone and the mean; the recipe trains."""
+    trained(row, workshop)
+    layers = list(untrained(row).head.modules())
+    convolutions = [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
+    assert convolutions == list(row.source["convolutions"])
+    means = [number for number, layer in enumerate(layers) if isinstance(layer, nn.AdaptiveAvgPool2d)]
+    assert means > [number for number, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)][-1:]
+
+
+def scaled_gradients(row: Row, workshop: Workshop) -> None:
+    """A step in float16 with torch's scaler has nearly the loss of one in float32."""
+    small = ["model.backbone=test_efficientnet", "model.weights=none", "model.input_size=64"]
+    recipe = load_recipe(row.recipe, small)
+    images, counts = smooth_images(8), np.ones(15)
+    targets = (torch.rand(8, 15, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    losses = []
+    for dtype in (torch.float32, torch.float16):
+        compute = replace(pick_compute("cpu", "auto"), dtype=dtype)
+        learner = Learner(recipe, positives=counts, negatives=counts, steps=1, compute=compute)
+        learner.step(images, targets, targets >= 0, lr=1e-3, epoch_step=0, step=0)
+        losses.append(float(learner.losses[0]))
+        assert type(learner._scaler).__name__ == row.source["scaler"]
+        assert bool(learner.extra()["scaler"]) == (dtype == torch.float16)
+    assert losses[1] == pytest.approx(losses[0], abs=5e-3)
 
 
 def dropout(row: Row, workshop: Workshop) -> None:

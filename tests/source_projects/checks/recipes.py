@@ -28,6 +28,13 @@ def values(row: Row, workshop: Workshop) -> None:
     assert {key: setting(recipe, key) for key in row.source} == dict(row.source)
 
 
+def values_in_all(row: Row, workshop: Workshop) -> None:
+    """Every setting that the source states is that of all the recipes that the commands show."""
+    for line in row.run:
+        recipe = tomllib.loads(workshop.run(line))
+        assert {key: setting(recipe, key) for key in row.source} == dict(row.source), line
+
+
 def names(row: Row, workshop: Workshop) -> None:
     """The findings are those that the source names, in its order."""
     findings = parse_findings(_listed(shown(row, workshop)["data"]["findings"]))

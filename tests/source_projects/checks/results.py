@@ -12,7 +12,7 @@ from PIL import Image
 from tests.source_projects.rows import Row
 from tests.source_projects.workshop import Workshop
 from thorax.bundle import load_bundle
-from thorax.findings import NIH14
+from thorax.findings import NIH14, find_finding
 
 
 def out(row: Row, workshop: Workshop) -> Path:
@@ -53,6 +53,24 @@ def f1_at(row: Row, workshop: Workshop) -> None:
         counts, score = finding["confusion"], finding["f1"]["value"]
         hits, wrong = counts["true_positives"], counts["false_positives"] + counts["false_negatives"]
         assert score == (pytest.approx(2 * hits / (2 * hits + wrong)) if hits + wrong else None)
+
+
+def roc_curves(row: Row, workshop: Workshop) -> None:
+    """A line for each finding that has an AUC, which stands beside its name."""
+    picture_of_curves(out(row, workshop))
+
+
+def picture_of_curves(report: Path) -> None:
+    """What roc.svg says is what metrics.json says; roc.png is a picture."""
+    findings = json.loads((report / "metrics.json").read_text())["findings"]
+    text = (report / "roc.svg").read_text()
+    for name, finding in findings.items():
+        auc, label = finding["auc"]["value"], find_finding(name).label
+        assert (auc is None) == (f">{label} " not in text), name
+        assert auc is None or f">{label} {auc:.3f}".replace(" 0.", " .") in text
+    with Image.open(report / "roc.png") as image:
+        assert min(image.size) > 800
+        assert len(set(image.convert("RGB").getdata())) > 50
 
 
 def table_of_findings(row: Row, workshop: Workshop) -> None:
@@ -143,6 +161,19 @@ def picture(row: Row, workshop: Workshop) -> None:
     with Image.open(out(row, workshop)) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert np.ptp(pixels, axis=2).max() > 30
+
+
+def sheets(row: Row, workshop: Workshop) -> None:
+    """Gray radiographs in a grid; another seed draws others."""
+    workshop.show(row)
+    pictures = []
+    for name in row.writes:
+        with Image.open(workshop.folder / name) as image:
+            pictures.append(np.asarray(image.convert("L")).astype(int))
+    for pixels in pictures:
+        assert pixels.size > row.source["images"] * 64**2
+        assert len(np.unique(pixels)) > 100
+    assert pictures[0].shape != pictures[1].shape or np.abs(pictures[0] - pictures[1]).max() > 50
 
 
 def test_time(row: Row, workshop: Workshop) -> None:

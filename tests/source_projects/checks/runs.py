@@ -151,6 +151,40 @@ def five_seeds(row: Row, workshop: Workshop) -> None:
     assert all(not heads[0][name].equal(other[name]) for other in heads[1:] for name in names)
 
 
+def tuned(row: Row, workshop: Workshop) -> None:
+    """As many trials as asked for; the best is an ordinary recipe, which differs from the shipped one."""
+    workshop.show(row)
+    study = workshop.folder / "studies" / "chestxpert"
+    best = study / "best.toml"
+    recipe = load_recipe(str(best))
+    assert recipe != load_recipe("chestxpert")
+    assert recipe.model.backbone == load_recipe("chestxpert").model.backbone
+    numbers = set(re.findall(r"(?m)^trial (\d+) (?!of )", workshop.show(row)))
+    assert numbers == {str(number) for number in range(row.source["trials"])}
+
+
+def losses_printed(row: Row, workshop: Workshop) -> None:
+    """One line per epoch, with the losses that the log has."""
+    printed = workshop.show(row)
+    for event in events(folder(row, workshop), "epoch"):
+        losses = f"train loss {event['train_loss']:.4f}, val loss {event['val_loss']:.4f}"
+        assert re.search(rf"(?m)^epoch {event['epoch']}/2: {losses}", printed)
+
+
+def accuracy_logged(row: Row, workshop: Workshop) -> None:
+    """The accuracy of each label is a share of the validation images."""
+    run = folder(row, workshop)
+    (start,) = events(run, "start")
+    for event in events(run, "epoch"):
+        assert len(event["accuracy"]) == row.source["labels"]
+        for accuracy in event["accuracy"].values():
+            right = accuracy * start["val_images"]
+            assert 0 <= accuracy <= 1
+            assert right == pytest.approx(round(right), abs=1e-6)
+        others = [value for name, value in event["accuracy"].items() if name != "No Finding"]
+        assert event["macro_accuracy"] == pytest.approx(sum(others) / len(others))
+
+
 def no_pickle(row: Row, workshop: Workshop) -> None:
     """No file of the bundle is a pickle, in torch's format or alone."""
     bundle = folder(row, workshop) / "bundle"

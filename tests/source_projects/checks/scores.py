@@ -65,11 +65,12 @@ def average(row: Row, workshop: Workshop) -> None:
     """Precision, recall and F1, averaged as the source's classification report does."""
     drawn, kind = predictions(), row.source["average"]
     report = classify(drawn, resamples=1)
-    expected = metrics.precision_recall_fscore_support(
-        drawn.targets, drawn.decisions, average=kind, zero_division=np.nan
-    )
-    for rate, column in COLUMNS.items():
-        assert report.averages[kind][rate].interval.value == pytest.approx(expected[column], abs=1e-12)
+    for averages, undefined in ((report.averages, np.nan), (report.zero_averages, 0)):
+        expected = metrics.precision_recall_fscore_support(
+            drawn.targets, drawn.decisions, average=kind, zero_division=undefined
+        )
+        for rate, column in COLUMNS.items():
+            assert averages[kind][rate].interval.value == pytest.approx(expected[column], abs=1e-12)
 
 
 def confusion(row: Row, workshop: Workshop) -> None:

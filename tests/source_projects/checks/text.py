@@ -1,5 +1,6 @@
 """Files of the repository, and what its Makefile does."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -14,6 +15,19 @@ def files(row: Row, workshop: Workshop) -> None:
     """Each file is there and has the text."""
     for name, pattern in row.source["files"].items():
         assert re.search(pattern, (ROOT / name).read_text(encoding="utf-8")), f"{name}: {pattern}"
+
+
+def notebooks(row: Row, workshop: Workshop) -> None:
+    """Notebooks whose code is Python, without outputs."""
+    found = sorted((ROOT / row.source["folder"]).glob("*.ipynb"))
+    assert found
+    for path in found:
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        assert cells
+        assert not any(cell["outputs"] for cell in cells), path.name
+        for cell in cells:
+            lines = [line for line in cell["source"] if not line.lstrip().startswith(("%", "!"))]
+            compile("".join(lines), path.name, "exec")
 
 
 def make_install(row: Row, workshop: Workshop) -> None:

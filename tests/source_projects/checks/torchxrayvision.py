@@ -1,15 +1,18 @@
 """TorchXRayVision's class with random weights, written as its code computes, beside the imported bundle."""
 
+import json
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from skimage.transform import resize
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.helpers.toy_nets import images as smooth_images
 from tests.source_projects.checks.libraries import models
+from tests.source_projects.checks.results import picture_of_curves
 from tests.source_projects.rows import Row
 from tests.source_projects.workshop import Workshop
 from thorax.checkpoints import ForeignOptions, read_foreign
@@ -45,6 +48,42 @@ def imported(folder: Path) -> tuple[DenseNet, ForeignNet]:
     torch.save(net.state_dict(), folder / "xrv.pt")
     options = ForeignOptions(backbone="densenet121-res224-nih")
     return net, read_foreign(folder / "xrv.pt", "torchxrayvision", options)
+
+
+def evaluated(row: Row, workshop: Workshop) -> Path:
+    """Import the file, and run the row's evaluation on a store of its size; return the report."""
+    imported(workshop.folder)
+    backbone = "densenet121-res224-nih"
+    workshop.run(f"thorax import xrv.pt --as torchxrayvision --backbone {backbone} --out bundles/xrv")
+    workshop.run("thorax prepare nih --size 224 --fit crop --out stores/xrv")
+    command = row.type[-1]
+    workshop.run(f"{command} --resamples 50")
+    return workshop.folder / command.split()[-1]
+
+
+def roc_curves(row: Row, workshop: Workshop) -> None:
+    """The picture of its ROC curves."""
+    picture_of_curves(evaluated(row, workshop))
+
+
+def report(row: Row, workshop: Workshop) -> None:
+    """Precision, recall and F1 of the source's findings in its order, and the four averages."""
+    content = json.loads((evaluated(row, workshop) / "metrics.json").read_text())
+    point = content["operating_points"][0]
+    assert list(content["findings"]) == list(point["findings"]) == list(row.source["names"])
+    for rates in (*point["findings"].values(), *(point["averages"][name] for name in row.source["averages"])):
+        assert rates.keys() >= {"ppv", "sensitivity", "f1"}
+
+
+def resizes(row: Row, workshop: Workshop) -> None:
+    """The import says so; the pixels are near to those of skimage's resize, which the source uses."""
+    _, ours = imported(workshop.folder)
+    assert any(row.source["class"] in note for note in ours.notes)
+    size = row.source["size"]
+    pixels = (smooth_images(1, 512)[0, 0].numpy() * 255).round().astype(np.uint8)
+    theirs = resize(pixels, (size, size), mode="constant", preserve_range=True)
+    mine = prepare(read_radiograph(pixels), ours.preparation)
+    assert 0 < np.sqrt(np.mean((mine - theirs) ** 2)) < 2
 
 
 def normalize(pixels: Tensor) -> Tensor:
