@@ -35,6 +35,9 @@ def train(
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    track: Annotated[
+        str | None, typer.Option(help="mlflow:URI, or mlflow, whose address is then MLFLOW_TRACKING_URI.")
+    ] = None,
 ) -> None:
     """Train a recipe on the training part of its split; only validation selects the checkpoint."""
     from thorax.cli.console import progress_bars
@@ -48,6 +51,7 @@ def train(
         "resume": resume,
         "device": device,
         "record_test_curve": record_test_curve,
+        "track": track,
         "watch": _print_epoch,
     }
     with progress_bars() as progress:

@@ -33,6 +33,9 @@ def tune(
         bool, typer.Option("--resume", help="Resume an interrupted study, or extend a finished one.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    track: Annotated[
+        str | None, typer.Option(help="mlflow:URI, or mlflow, whose address is then MLFLOW_TRACKING_URI.")
+    ] = None,
 ) -> None:
     """Search the settings with which a recipe does best on validation; the test part is never looked at."""
     from thorax.cli.console import progress_bars
@@ -52,6 +55,7 @@ def tune(
             prune=prune,
             resume=resume,
             device=device,
+            track=track,
             progress=progress,
             finished=_print_trial,
         )

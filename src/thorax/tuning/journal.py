@@ -209,6 +209,7 @@ def _plain(trial: FrozenTrial) -> Trial:
         parameters=trial.params,
         reason=trial.user_attrs.get("reason", ""),
         seconds=None if trial.duration is None else trial.duration / timedelta(seconds=1),
+        ended=trial.datetime_complete,
         own="own" in trial.user_attrs,
         continues=trial.user_attrs.get("continues"),
     )

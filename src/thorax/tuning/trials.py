@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +35,7 @@ class Trial:
         parameters: By key: a number, or the label of a choice.
         reason: Why it did not finish; "" if it did.
         seconds: Time from its start to its end in the process that ended it; None if unknown.
+        ended: When it ended; None if unknown.
         own: Whether it has the recipe's own settings.
         continues: The number of the interrupted trial that it continues.
     """
@@ -45,6 +47,7 @@ class Trial:
     parameters: Mapping[str, Any]
     reason: str = ""
     seconds: float | None = None
+    ended: datetime | None = None
     own: bool = False
     continues: int | None = None
 

@@ -14,7 +14,10 @@ from thorax.progress import Progress, ProgressCallback, throttled
 from thorax.recipe.load import changed_recipe, load_recipe
 from thorax.recipe.schema import Recipe
 from thorax.store import Store, open_store
-from thorax.training import TrainingInterrupted
+from thorax.tracking.contents import RunContents
+from thorax.tracking.follow import Follower, follow
+from thorax.tracking.service import Target, parse_target
+from thorax.training import RunSummary, TrainingInterrupted
 from thorax.training import train as train_run
 from thorax.training.compute import pick_compute
 from thorax.training.logbook import read_log
@@ -31,6 +34,7 @@ from thorax.tuning.study_folder import (
     take_over,
     write_best_recipe,
 )
+from thorax.tuning.tracked import StudyContents
 from thorax.tuning.trials import StudyResult, Trial
 
 __all__ = ["tune"]
@@ -57,6 +61,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
     prune: bool = True,
     resume: bool = False,
     device: str = "auto",
+    track: str | None = None,
     progress: ProgressCallback | None = None,
     finished: Callable[[Trial], None] | None = None,
 ) -> StudyResult:
@@ -78,6 +83,8 @@ def tune(  # noqa: PLR0913  (the settings of a study)
         prune: Whether trials are pruned.
         resume: Resume the study in `out`; a trial that was interrupted continues from its checkpoint.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        track: Where to track the study and its trials: "mlflow:URI", or "mlflow", whose address is then
+            MLFLOW_TRACKING_URI. A service that fails is a warning; the study continues.
         progress: Receives the number of finished images of each epoch of each trial.
         finished: Receives each trial when it ends.
 
@@ -96,6 +103,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
             f"a study needs at least 1 trial and a seed from 0 to 2147483647, but `trials` is {trials} and "
             f"`seed` is {seed}; change them"
         )
+    target = parse_target(track) if track else None
     shipped = load_recipe(os.fspath(recipe), settings)
     searched = load_space(
         shipped, None if space is None else Path(space), fixed=[text.partition("=")[0] for text in settings]
@@ -113,8 +121,9 @@ def tune(  # noqa: PLR0913  (the settings of a study)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out, doing="tuning in"), quiet_optuna():
         open_study(out, base, searched, same, resume=resume)
-        study = _Study(out, base, searched, images, same, device=device)
-        study.run(trials, progress=progress, finished=finished)
+        study = _Study(out, base, searched, images, same, device=device, target=target)
+        with follow(study.follower, stopped_by=(TrainingInterrupted,)):
+            study.run(trials, progress=progress, finished=finished)
         return study.result()
 
 
@@ -143,7 +152,7 @@ def _tuned(recipe: Recipe) -> Recipe:
 class _Study:
     """A study in its folder, which is locked."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what its trials share)
         self,
         folder: Path,
         recipe: Recipe,
@@ -152,9 +161,10 @@ class _Study:
         same: Mapping[str, Any],
         *,
         device: str,
+        target: Target | None,
     ) -> None:
         self._folder, self._recipe, self._space, self._store = folder, recipe, space, store
-        self._same, self._device = same, device
+        self._same, self._device, self._target = same, device, target
         self._metric = recipe.selection.metric
         self._own = space.own_values(recipe)
         epochs = recipe.training.epochs
@@ -165,6 +175,8 @@ class _Study:
             seed=same["seed"],
             warmup=-(-epochs // _WARMUP) if same["prune"] else None,
         )
+        self._contents = StudyContents(self.result(), same)
+        self.follower = Follower(target, self._contents) if target else None
 
     def result(self) -> StudyResult:
         """Return the study as it is now."""
@@ -174,7 +186,7 @@ class _Study:
         self, trials: int, *, progress: ProgressCallback | None, finished: Callable[[Trial], None] | None
     ) -> None:
         """Run the remaining trials, and bring the study's files up to date after each."""
-        self._journal.close_interrupted("the process was killed")
+        self._journal.close_interrupted("killed: the process ended before the trial did")
         self._write_files()
         while (count := self._journal.count()) < trials:
             trial = self._journal.ask(self._own)
@@ -200,15 +212,7 @@ class _Study:
         folder = take_over(self.result(), trial.number)
         curve = _Curve(trial, folder, _CURVE[self._metric], epochs=self._recipe.training.epochs)
         try:
-            summary = train_run(
-                changed_recipe(self._recipe, self._space.settings(trial.params)),
-                self._store,
-                folder,
-                resume=True,
-                device=self._device,
-                progress=progress,
-                watch=curve.watch,
-            )
+            summary = self._train(trial, folder, curve, progress)
         except optuna.TrialPruned as pruned:
             self._journal.prune(trial, str(pruned))
         except TrainingInterrupted:
@@ -226,12 +230,32 @@ class _Study:
             else:
                 self._journal.finish(trial, value)
 
+    def _train(
+        self, trial: optuna.Trial, folder: Path, curve: "_Curve", progress: ProgressCallback | None
+    ) -> RunSummary:
+        recipe = changed_recipe(self._recipe, self._space.settings(trial.params))
+        contents = RunContents(folder, f"trial {trial.number}", recipe)
+        follower = Follower(self._target, contents, parent=self.follower) if self._target else None
+
+        with follow(follower, stopped_by=(TrainingInterrupted, optuna.TrialPruned)):
+            return train_run(
+                recipe,
+                self._store,
+                folder,
+                resume=True,
+                device=self._device,
+                progress=progress,
+                watch=follower.watching(curve.watch) if follower else curve.watch,
+            )
+
     def _write_files(self) -> None:
-        study = self.result()
+        self._contents.study = study = self.result()
         remove_weights(study)
         write_best_recipe(study, self._same)
         page = render_study(study, importances=self._journal.importances(), same=self._same)
         write_text(self._folder / "study.html", page)
+        if self.follower is not None:
+            self.follower.watch()
 
 
 @dataclass

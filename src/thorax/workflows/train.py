@@ -12,6 +12,9 @@ from thorax.progress import ProgressCallback, throttled
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Recipe
 from thorax.store import Store, open_store
+from thorax.tracking.contents import RunContents
+from thorax.tracking.follow import Follower, follow
+from thorax.tracking.service import Target, parse_target
 
 if TYPE_CHECKING:
     from thorax.training import RunSummary
@@ -51,6 +54,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     record_test_curve: bool = False,
+    track: str | None = None,
     progress: ProgressCallback | None = None,
     watch: "EventCallback | None" = None,
 ) -> "RunSummary":
@@ -65,6 +69,8 @@ def train(
         device: "auto", "cpu", "cuda" or "cuda:N".
         record_test_curve: Also evaluate each epoch on the test part; this is only logged and never affects
             selection.
+        track: Where to track the run: "mlflow:URI", or "mlflow", whose address is then MLFLOW_TRACKING_URI. A
+            service that fails is a warning; the run continues.
         progress: Receives the number of finished images of each epoch, the loss and the time left.
         watch: Receives each event of the run's log, among them one per epoch.
 
@@ -78,6 +84,7 @@ def train(
         settings = ["data.split=folder-official", "training.epochs=5"]
         run = thorax.train("small-cpu", store, "run", settings=settings)
     """
+    target = parse_target(track) if track else None
     loaded, images = _opened(recipe, store, settings)
     return _run(
         loaded,
@@ -86,6 +93,7 @@ def train(
         resume=resume,
         device=device,
         record_test_curve=record_test_curve,
+        target=target,
         progress=progress,
         watch=watch,
     )
@@ -101,6 +109,7 @@ def train_seeds(
     resume: bool = False,
     device: str = "auto",
     record_test_curve: bool = False,
+    track: str | None = None,
     progress: ProgressCallback | None = None,
     watch: "EventCallback | None" = None,
     finished: "Callable[[RunSummary], None] | None" = None,
@@ -116,6 +125,7 @@ def train_seeds(
         resume: Resume the runs in `out` that were interrupted; finished ones are left unchanged.
         device: "auto", "cpu", "cuda" or "cuda:N".
         record_test_curve: Also evaluate each epoch on the test part, for the log only.
+        track: Where to track the runs, as in `train`.
         progress: Receives the number of finished images of each epoch, the loss and the time left.
         watch: Receives each event of the runs' logs, among them one per epoch.
         finished: Receives each run's summary when it ends.
@@ -123,6 +133,7 @@ def train_seeds(
     Raises:
         See `train`.
     """
+    target = parse_target(track) if track else None
     loaded, images = _opened(recipe, store, settings)
     first = loaded.training.seed
     runs = []
@@ -135,6 +146,7 @@ def train_seeds(
             resume=resume,
             device=device,
             record_test_curve=record_test_curve,
+            target=target,
             progress=progress,
             watch=watch,
         )
@@ -158,20 +170,24 @@ def _run(
     resume: bool,
     device: str,
     record_test_curve: bool,
+    target: Target | None,
     progress: ProgressCallback | None,
     watch: "EventCallback | None",
 ) -> "RunSummary":
     # Only now: torch takes two seconds to import, and an invalid setting is reported at once.
+    from thorax.training import TrainingInterrupted
     from thorax.training import train as train_run
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    return train_run(
-        recipe,
-        store,
-        out,
-        resume=resume,
-        device=device,
-        record_test_curve=record_test_curve,
-        progress=None if progress is None else throttled(progress),
-        watch=watch,
-    )
+    follower = Follower(target, RunContents(out, recipe.name, recipe)) if target else None
+    with follow(follower, stopped_by=(TrainingInterrupted,)):
+        return train_run(
+            recipe,
+            store,
+            out,
+            resume=resume,
+            device=device,
+            record_test_curve=record_test_curve,
+            progress=None if progress is None else throttled(progress),
+            watch=follower.watching(watch) if follower else watch,
+        )
