@@ -95,7 +95,8 @@ def tune(  # noqa: PLR0913  (the settings of a study)
         TrainingInterrupted: Ctrl-C or SIGTERM stopped the study; it can be resumed.
 
     Example:
-        study = thorax.tune("small-cpu", store, "study", trials=30)
+        settings = ["data.split=folder-official", "training.epochs=5"]
+        study = thorax.tune("small-cpu", store, "study", trials=2, settings=settings)
         study.best
     """
     if trials < 1 or not 0 <= seed < 2**31:
