@@ -1,5 +1,6 @@
 """TorchXRayVision's class with random weights, written as its code computes, beside the imported bundle."""
 
+import csv
 import json
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch.nn import functional
 from tests.helpers.toy_nets import images as smooth_images
 from tests.source_projects.checks.libraries import models
 from tests.source_projects.checks.results import picture_of_curves
-from tests.source_projects.rows import Row
+from tests.source_projects.rows import Row, read_table
 from tests.source_projects.workshop import Workshop
 from thorax.checkpoints import ForeignOptions, read_foreign
 from thorax.checkpoints.importer import ForeignNet
@@ -51,7 +52,7 @@ def imported(folder: Path) -> tuple[DenseNet, ForeignNet]:
 
 
 def evaluated(row: Row, workshop: Workshop) -> Path:
-    """Import the file, and run the row's evaluation on a store of its size; return the report."""
+    """Import the file, and run the row's last command on a store of its size; return what it wrote."""
     imported(workshop.folder)
     backbone = "densenet121-res224-nih"
     workshop.run(f"thorax import xrv.pt --as torchxrayvision --backbone {backbone} --out bundles/xrv")
@@ -73,6 +74,21 @@ def report(row: Row, workshop: Workshop) -> None:
     assert list(content["findings"]) == list(point["findings"]) == list(row.source["names"])
     for rates in (*point["findings"].values(), *(point["averages"][name] for name in row.source["averages"])):
         assert rates.keys() >= {"ppv", "sensitivity", "f1"}
+
+
+def side_by_side(row: Row, workshop: Workshop) -> None:
+    """The source's findings, in its order, and its averages, of both models."""
+    (own,) = (other for other in read_table().rows if other.id == "lastblock-roc")
+    workshop.show(own)
+    with (evaluated(row, workshop) / "classification.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    models = {line["model"] for line in lines}
+    assert len(models) == 2
+    for model in models:
+        listed = [value for line in lines if line["model"] == model for value in line.values()]
+        names = [value for value in listed if value in row.source["names"]]
+        assert names == list(row.source["names"])
+        assert set(listed) >= set(row.source["averages"])
 
 
 def resizes(row: Row, workshop: Workshop) -> None:
