@@ -18,6 +18,7 @@ from thorax.findings import NIH14, NO_FINDING, Finding, Findings, parse_finding
 __all__ = [
     "PNEUMONIA_F1",
     "PUBLISHED",
+    "PUBLISHED_ON",
     "ComparableResults",
     "Grade",
     "PublishedF1",
@@ -31,7 +32,7 @@ __all__ = [
 SplitKind = Literal["official", "random", "other"]
 """The published test list; patients drawn at random; anything else, which no published result matches."""
 
-_NIH: Final = "nih-chestxray14"
+PUBLISHED_ON: Final = "nih-chestxray14"
 """The data set of all these results, by its name in `datasets`."""
 
 Grade = Literal["read", "excerpt"]
@@ -115,7 +116,7 @@ def split_kind(split: str, *, dataset: str) -> SplitKind:
         split: Name of the split.
         dataset: Name of the data set.
     """
-    if dataset != _NIH or "/" in split:
+    if dataset != PUBLISHED_ON or "/" in split:
         return "other"
     if split == "nih-official":
         return "official"

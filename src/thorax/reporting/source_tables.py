@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from thorax.datasets.splits import NIH_DATASET
 from thorax.evaluation.classification import AVERAGES
 from thorax.evaluation.evaluate import Context, Evaluation
-from thorax.evaluation.published_results import PUBLISHED, PublishedResult
+from thorax.evaluation.published_results import PUBLISHED, PUBLISHED_ON, PublishedResult
 from thorax.evaluation.source_tables import SOURCE_TABLES, SourceMeasure, SourceRow
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.findings import NO_FINDING, Finding
@@ -51,7 +50,7 @@ def source_tables(evaluation: Evaluation, context: Context) -> list[ShownTable]:
     Rates of ours are at the first operating point, and averages as scikit-learn counts them. A mean over 15
     with No Finding, as one project counts it, is computed for its row alone.
     """
-    if context.dataset not in {NIH_DATASET, "nih-layout"}:
+    if context.dataset not in {PUBLISHED_ON, "nih-layout"}:
         return []
     shown = []
     for table in SOURCE_TABLES:
@@ -88,7 +87,7 @@ def published_by_finding(evaluation: Evaluation, context: Context) -> ShownTable
     ranking = evaluation.ranking
     published = [result for result in PUBLISHED if result.by_finding]
     known = [result for result in ranking.findings if result.finding in published[0].by_finding]
-    if context.dataset != NIH_DATASET or not known:
+    if context.dataset != PUBLISHED_ON or not known:
         return None
     comparable = evaluation.published.results
     header = [_published_name(result, same=result in comparable) for result in published]
