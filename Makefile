@@ -1,7 +1,7 @@
 # Requires Python 3.11 or newer with venv; everything else is installed into .venv.
 #
 #   make demo               from images to a report, on phantoms or on NIH data with DATA=/path/to/nih
-#   make starter DATA=...   the model in the package again, from NIH data: half an hour on two cores
+#   make starter DATA=...   makes the model in the package again, from NIH data
 #   make check              format, lint, spelling, types and import layers
 #   make test               check and the quick tests, for everyday work
 #   make test-all           check and all tests; continuous integration runs this

@@ -1,13 +1,19 @@
 """The starter: its three radiographs, and the bundle in the package."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import thorax
+from tests.helpers.command import command
 from thorax import starter
+from thorax.bundle import hashed_patients, load_bundle, refuse_seen_patients
+from thorax.datasets import NIH_DATASET
 from thorax.datasets.nih import read_nih
 from thorax.datasets.splits import nih_official_test_patients
+from thorax.errors import LeakError
 from thorax.imaging import image_files, read_radiograph
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +63,63 @@ def test_an_installation_without_the_bundle_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(starter, "_HERE", tmp_path)
     with pytest.raises(Exception, match=r"has no bundle\.json, so this installation has no starter; install"):
         starter.folder()
+
+
+def test_the_bundle_is_a_graph_that_says_what_it_is():
+    bundle = load_bundle("starter")
+    names = {path.name for path in bundle.folder.iterdir()} - {"__init__.py", "__pycache__", "images"}
+    graphs = {file.name for net in bundle.manifest.engines[0].nets for file in net.files}
+    assert names == {"bundle.json", "patients.json", *graphs}
+    assert sum((bundle.folder / name).stat().st_size for name in names) <= 16e6
+    statement, said = bundle.manifest.statement, bundle.manifest.stated
+    assert said.startswith(
+        "starter model, 1,382 training and 124 calibration images, out-of-fold mean AUC 0."
+    )
+    assert said.endswith("): for trying Thorax, not for reading")
+    assert statement.out_of_fold.num_images == 1506
+    assert statement.test.num_images == 138
+    assert statement.prevalence.keys() == set(bundle.manifest.findings)
+    assert 0.2 < statement.prevalence["Pneumonia"] < 0.3
+
+
+def test_it_knows_the_images_that_it_was_trained_on():
+    model = thorax.load()
+    warned = {image.path.name: bool(model.predict(image.path).warnings) for image in starter.test_images()}
+    assert warned == {image.path.name: image.seen_by_starter for image in starter.test_images()}
+
+
+def test_it_saw_the_official_training_part_of_the_sample(nih_sample):
+    bundle, table = load_bundle("starter"), read_nih(nih_sample).table
+    patients = set(table.patients().patients)
+    test = patients & nih_official_test_patients()
+    seen = bundle.patients["train"] | bundle.patients["val"]
+    assert seen == set(hashed_patients(NIH_DATASET, patients - test).values())
+    refuse_seen_patients(bundle, NIH_DATASET, test)
+    with pytest.raises(LeakError):
+        refuse_seen_patients(bundle, NIH_DATASET, patients)
+
+
+def test_an_original_and_its_copy_of_256_pixels_give_the_same(shared_data):
+    """It learned from copies; what it says of the file that a hospital has differs by at most .03."""
+    originals = sorted((shared_data / "nih-originals").glob("*.png"))
+    copies = [shared_data / "nih-sample" / "images" / path.name for path in originals]
+    model = thorax.load(device="cpu")
+    ours, theirs = (
+        np.array(
+            [[each.probability for each in prediction.findings] for prediction in model.predict_many(files)]
+        )
+        for files in (originals, copies)
+    )
+    assert ours.shape == (14, 14)
+    assert np.abs(ours - theirs).max() <= 0.03
+
+
+def test_the_first_command_of_a_new_user():
+    done = command("predict", ROOT / "test-images")
+    assert done.stdout.startswith(f"{load_bundle('starter').manifest.stated}\n")
+    assert "prevalence" in done.stdout
+    assert done.stderr.count("the starter was trained on this image: an example, not a measurement") == 2
+    lines = command("predict", ROOT / "test-images", "--json").stdout.splitlines()
+    assert [list(json.loads(line)["findings"]) for line in lines] == [
+        list(load_bundle("starter").manifest.findings)
+    ] * 3

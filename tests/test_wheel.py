@@ -14,7 +14,7 @@ from PIL import Image
 from tests.helpers.command import SMALL, command
 from tests.helpers.dicom_writing import written
 from tests.helpers.service import running
-from thorax.errors import MissingExtra
+from thorax.errors import BundleError, MissingExtra
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,6 +91,48 @@ def page_is_served(bare, wheel, run, image):
         assert service.get("/main.js").status == service.get("/test-images/cardiomegaly.png").status == 200
 
 
+OF_THE_STARTER = """
+import json
+import thorax
+from thorax import starter
+
+model = thorax.load()
+predictions = {image.path.name: model.predict(image.path) for image in starter.test_images()}
+said = {name: [prediction.model.statement, *prediction.warnings] for name, prediction in predictions.items()}
+method = model.explain(starter.test_images()[0].path).map.method
+print(json.dumps({"model": repr(model), "method": method, "said": said}))
+"""
+
+
+def starter_speaks(bare):
+    """What a new user types first, with nothing but the base: the images, and no model."""
+    table = output(bare / "thorax", "predict", ROOT / "test-images")
+    statement, *lines = table.splitlines()
+    assert statement.startswith(
+        "starter model, 1,382 training and 124 calibration images, out-of-fold mean AUC"
+    )
+    assert sum(line.endswith(".png") for line in lines) == 3
+    as_json = output(bare / "thorax", "predict", ROOT / "test-images", "--json")
+    assert [Path(json.loads(line)["source"]).name for line in as_json.splitlines()] == [
+        "cardiomegaly.png", "hernia-infiltration.png", "mass-nodule.png",
+    ]  # fmt: skip
+    in_python = json.loads(output(bare / "python", "-c", OF_THE_STARTER))
+    assert in_python["model"].endswith(f"; {statement})")
+    assert in_python["method"] == "cam"
+    seen = "the starter was trained on this image: an example, not a measurement"
+    assert in_python["said"] == {
+        "cardiomegaly.png": [statement, seen],
+        "hernia-infiltration.png": [statement],
+        "mass-nodule.png": [statement, seen],
+    }
+    refused = output(
+        bare / "thorax", "explain", "starter", ROOT / "test-images" / "mass-nodule.png",
+        "--method", "grad-cam",
+        expect=BundleError.exit_code,
+    )  # fmt: skip
+    assert "has an exported graph and no weights" in refused
+
+
 @pytest.mark.slow
 def test_the_base_predicts_and_explains_where_nothing_else_is_installed(tmp_path):
     command("phantom", tmp_path / "phantoms", "--patients", "60", "--size", "64")
@@ -110,6 +152,8 @@ def test_the_base_predicts_and_explains_where_nothing_else_is_installed(tmp_path
     assert list(predicted["findings"]) == list(expected["findings"])
     for name, finding in predicted["findings"].items():
         assert finding["probability"] == pytest.approx(expected["findings"][name]["probability"], abs=1e-6)
+
+    starter_speaks(bare)
 
     (tmp_path / "a.dcm").write_bytes(written(np.asarray(Image.open(image)).astype(np.uint16), bits=8))
     of_dicom = json.loads(output(bare / "thorax", "predict", run, tmp_path / "a.dcm", "--json"))
