@@ -2,9 +2,7 @@
 
 import importlib
 import re
-import sys
 import types
-import warnings
 from collections import OrderedDict
 from functools import cache
 
@@ -14,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from tests.helpers.xray_vision import lived_in, random_densenet, save, torchxrayvision_named
 from thorax.atomic_io import sha256_of_file
 from thorax.checkpoints import ForeignOptions, probe_image, read_foreign
 from thorax.checkpoints.importer import write_imported
@@ -33,16 +32,6 @@ THREE = tuple(NIH14[:3])
 SMALL = ForeignOptions(input_size=64)
 
 
-def lived_in(net):
-    """Give batch norms statistics as after training, so that a lost one shows."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            module.num_batches_tracked.fill_(5)
-    return net.eval()
-
-
 @cache
 def densenet():
     torch.manual_seed(0)
@@ -57,14 +46,6 @@ def chexnet_state():
             old = re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name)
             renamed["module.densenet121." + old.replace("classifier.", "classifier.0.")] = tensor
     return renamed
-
-
-def save(content, path, *, as_zip=True):
-    with warnings.catch_warnings():
-        # The older format stores the source text of a class, which a class made here has not.
-        warnings.simplefilter("ignore")
-        torch.save(content, path, _use_new_zipfile_serialization=as_zip)
-    return path
 
 
 @torch.no_grad()
@@ -220,37 +201,14 @@ def test_outputs_that_nobody_names_are_refused(tmp_path):
 # ---- TorchXRayVision --------------------------------------------------------------------------
 
 
-class DenseNet(nn.Module):
-    """What torchxrayvision.models.DenseNet computes (models.py of mlmed/torchxrayvision)."""
-
-    def __init__(self, outputs=18):
-        super().__init__()
-        net = torchvision.models.densenet121(num_classes=outputs)
-        net.features.conv0 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        self.features, self.classifier, self.op_threshs = net.features, net.classifier, None
-
-    def forward(self, x):
-        out = functional.relu(self.features(x))
-        return self.classifier(functional.adaptive_avg_pool2d(out, (1, 1)).flatten(1))
-
-
 @pytest.fixture
-def xray_vision(monkeypatch):
-    """TorchXRayVision's package as far as a pickle names it; gone when the net is read."""
-    package, module = types.ModuleType("torchxrayvision"), types.ModuleType("torchxrayvision.models")
-    module.DenseNet = DenseNet
-    monkeypatch.setattr(DenseNet, "__module__", "torchxrayvision.models")
-    monkeypatch.setitem(sys.modules, "torchxrayvision", package)
-    monkeypatch.setitem(sys.modules, "torchxrayvision.models", module)
-    torch.manual_seed(2)
-    net = lived_in(DenseNet())
-    # Inputs of +-1024 would drive the logits of random weights to the hundreds.
-    net.classifier.weight.data.mul_(0.01)
+def xray_vision():
+    """A network of TorchXRayVision, and how that library saves it."""
+    net = random_densenet()
 
     def saved(path, content=net, *, as_zip=False):
-        save(content, path, as_zip=as_zip)
-        monkeypatch.delitem(sys.modules, "torchxrayvision.models")
-        return path
+        with torchxrayvision_named():
+            return save(content, path, as_zip=as_zip)
 
     return types.SimpleNamespace(net=net, save=saved)
 
