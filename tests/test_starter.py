@@ -15,6 +15,7 @@ from thorax.datasets.nih import read_nih
 from thorax.datasets.splits import nih_official_test_patients
 from thorax.errors import LeakError
 from thorax.imaging import image_files, read_radiograph
+from thorax.workflows.explain import explain
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,3 +124,9 @@ def test_the_first_command_of_a_new_user():
     assert [list(json.loads(line)["findings"]) for line in lines] == [
         list(load_bundle("starter").manifest.findings)
     ] * 3
+
+
+def test_a_map_with_nothing_above_zero_gives_no_advice_that_the_graph_cannot_follow():
+    explained = explain(starter.folder(), starter.test_images()[0].path, findings=["Hernia"], device="cpu")
+    assert explained.maps[0].place is None
+    assert "no location in the image supports Hernia (cam)" in explained.notes

@@ -126,7 +126,11 @@ def explain(
         radiograph=radiograph,
         prediction=prediction,
         maps=tuple(maps),
-        notes=(*prediction.warnings, *reading_notes(opened, names), *_silent(maps)),
+        notes=(
+            *prediction.warnings,
+            *reading_notes(opened, names),
+            *_silent(maps, by_torch=opened.manifest.has_weights),
+        ),
     )
     if out is not None:
         result.save(out, opacity=opacity, contour=level if contour else None, box=box)
@@ -140,9 +144,10 @@ def _chosen(names: Sequence[str], prediction: Prediction) -> Findings:
     return positive or (max(prediction.findings, key=lambda entry: entry.probability).finding,)
 
 
-def _silent(maps: Sequence[Explained]) -> list[str]:
-    """Return a note on the maps that have nothing above 0, with advice."""
+def _silent(maps: Sequence[Explained], *, by_torch: bool) -> list[str]:
+    """Return a note on the maps that have nothing above 0, with advice if the bundle has other methods."""
     silent = [entry for entry in maps if entry.place is None]
     names = dict.fromkeys(f"{entry.finding.label} ({entry.method})" for entry in silent)
-    advice = "" if any(entry.method == "layer-cam" for entry in maps) else "; try method layer-cam"
+    tried = any(entry.method == "layer-cam" for entry in maps)
+    advice = "; try method layer-cam" if by_torch and not tried else ""
     return [f"no location in the image supports {', '.join(names)}{advice}"] if names else []
