@@ -73,6 +73,15 @@ def test_a_run_arrives_whole(server, toy, toy_store, tmp_path, warnings, capfd):
     assert {"bundle/bundle.json", "bundle/weights.safetensors"} <= artifacts(server, run, "bundle")
     assert warnings() == []
     assert "View run" not in capfd.readouterr().out
+    command(
+        "evaluate", summary.folder, "--store", toy_store, "--out", tmp_path / "report", "--part", "test",
+        "--resamples", "10", "--no-gallery", "--track", track,
+    )  # fmt: skip
+    measured = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    run = tracked(server, summary.folder)
+    assert run.data.metrics["test/macro_auc"] == measured["macro"]["auc"]["value"]
+    names = {f"report-test/{name}" for name in ("metrics.json", "report.md", "report.html")}
+    assert artifacts(server, run, "report-test") == names
     # Once more, with nothing to do: the same run, and no metric twice.
     train(toy, toy_store, tmp_path / "run", settings=SETTINGS, device="cpu", track=track, resume=True)
     again = tracked(server, summary.folder)
@@ -242,6 +251,30 @@ def test_a_wrong_address_is_refused_before_any_work(toy, toy_store, tmp_path, mo
     with pytest.raises(RecipeError, match=message):
         train(toy, toy_store, tmp_path / "run", track=track)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_report_needs_a_run_that_was_tracked_there(toy, toy_store, tmp_path):
+    run = train(toy, toy_store, tmp_path / "run", settings=SETTINGS, device="cpu")
+    done = command(
+        "evaluate", run.folder, "--store", toy_store, "--out", tmp_path / "report",
+        "--track", "mlflow:http://127.0.0.1:1", expect=3,
+    )  # fmt: skip
+    assert "has no run at the service of --track" in done.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_outlives_a_server_that_is_gone(toy, toy_store, tmp_path, warnings):
+    run = train(toy, toy_store, tmp_path / "run", settings=SETTINGS, device="cpu")
+    uri = f"http://127.0.0.1:{free_port()}"
+    (run.folder / "tracking.json").write_text(json.dumps({"service": uri, "run": "0" * 32, "points": 3}))
+    command(
+        "evaluate", run.bundle, "--store", toy_store, "--out", tmp_path / "report", "--resamples", "10",
+        "--no-gallery", "--track", f"mlflow:{uri}",
+    )  # fmt: skip
+    assert (tmp_path / "report" / "report.html").is_file()
+    (warning,) = warnings()
+    assert f"tracking failed: MLflow at {uri}" in warning
+    assert "the report is in" in warning
 
 
 def test_the_address_may_come_from_the_environment(monkeypatch):

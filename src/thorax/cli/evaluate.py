@@ -61,11 +61,15 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     engine: Annotated[EngineName, typer.Option(help="What computes the bundle's logits.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
+    track: Annotated[
+        str | None, typer.Option(help="Send the report to the run's own MLflow run: mlflow:URI, or mlflow.")
+    ] = None,
 ) -> None:
     """Evaluate a bundle or predictions. Patients used for training or selection are refused."""
     one_blas_thread()
     from thorax.atomic_io import refuse_existing
     from thorax.cli.console import progress_bars
+    from thorax.tracking.report import tracked_report
     from thorax.workflows.evaluate import evaluate_bundle, evaluate_predictions
 
     refuse_existing(out, overwrite=overwrite, folder=True)
@@ -74,6 +78,7 @@ def evaluate(
         raise typer.BadParameter(
             "--validation requires --predictions; a bundle predicts the store's validation images"
         )
+    tracked = tracked_report(track, bundle) if track else None
     names = tuple(name.strip() for name in findings.split(",")) if findings else ()
     with progress_bars() as progress:
         if bundle is not None and store is not None:
@@ -93,6 +98,8 @@ def evaluate(
             )  # fmt: skip
     written = result.write(out, overwrite=overwrite)
     _print(result)
+    if tracked is not None:
+        tracked.send(out, result.evaluation, part=part)
     typer.echo(f"report: {written.html}")
 
 

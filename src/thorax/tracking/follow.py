@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from thorax.atomic_io import write_json
 from thorax.tracking.contents import Contents
 from thorax.tracking.service import RunStatus, Target, TrackingService, without_secrets
 
-__all__ = ["Follower", "follow"]
+__all__ = ["Follower", "Sent", "follow", "read_sent", "warning_text"]
 
 EventCallback = Callable[[Mapping[str, Any]], None]
 """Receives each event of a run's log, as in `thorax.training.logbook`, whose import would take seconds."""
@@ -35,7 +36,7 @@ _LONGEST_REASON: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class Sent:
     """What a service has, by the fields of `tracking.json`.
 
     Attributes:
@@ -124,7 +125,7 @@ class Follower:
         if self._service is None:
             self._service = self._target.connect()
         service, contents = self._service, self._contents
-        sent = self._sent() or self._open(service)
+        sent = read_sent(contents.folder, self._target) or self._open(service)
         self._run = sent.run
         self._opened.set()
         if not self._announced:
@@ -140,21 +141,13 @@ class Follower:
                 service.send_files(sent.run, path, folder)
             service.set_status(sent.run, self._status)
 
-    def _open(self, service: TrackingService) -> _Sent:
+    def _open(self, service: TrackingService) -> Sent:
         parent = self._parent.wait_until_open(60) if self._parent else None
-        sent = _Sent(without_secrets(self._target.uri), service.open_run(self._contents.name, parent=parent))
+        sent = Sent(without_secrets(self._target.uri), service.open_run(self._contents.name, parent=parent))
         self._remember(sent)
         return sent
 
-    def _sent(self) -> _Sent | None:
-        """Return what was sent to this service; None for a folder that it does not know."""
-        path = self._contents.folder / _STATE
-        if not path.is_file():
-            return None
-        sent = _Sent(**json.loads(path.read_text(encoding="utf-8")))
-        return sent if sent.service == without_secrets(self._target.uri) else None
-
-    def _remember(self, sent: _Sent) -> None:
+    def _remember(self, sent: Sent) -> None:
         write_json(self._contents.folder / _STATE, asdict(sent))
 
     def _warn(self, reason: str) -> None:
@@ -164,14 +157,27 @@ class Follower:
         self._warned = True
         if self._parent is not None:
             self._parent._warned = True  # noqa: SLF001  (one warning for a whole study)
-        line = " ".join(without_secrets(reason).split())[:_LONGEST_REASON]
         _logger.warning(
-            "tracking failed: MLflow at %s: %s. The work continues, and %s has everything; what is missing "
-            "is sent after the next epoch, or when it is resumed with tracking",
-            without_secrets(self._target.uri),
-            line,
+            "%s. The work continues, and %s has everything; what is missing is sent after the next epoch, or "
+            "when it is resumed with tracking",
+            warning_text(self._target, reason),
             self._contents.folder,
         )
+
+
+def read_sent(folder: Path, target: Target) -> Sent | None:
+    """Return what a service has of a folder; None if the folder was not tracked there."""
+    path = folder / _STATE
+    if not path.is_file():
+        return None
+    sent = Sent(**json.loads(path.read_text(encoding="utf-8")))
+    return sent if sent.service == without_secrets(target.uri) else None
+
+
+def warning_text(target: Target, reason: str) -> str:
+    """Return the beginning of a warning, in one line and without passwords."""
+    line = " ".join(without_secrets(reason).split())[:_LONGEST_REASON]
+    return f"tracking failed: MLflow at {without_secrets(target.uri)}: {line}"
 
 
 @contextmanager
