@@ -15,7 +15,6 @@ from PIL import Image
 
 import thorax
 from tests.helpers.command import command
-from thorax import starter
 
 ROOT = Path(__file__).parents[1]
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -150,8 +149,6 @@ def test_the_picture_of_the_readme_shows_todays_report(render_docs, tmp_path):
 @pytest.mark.slow
 def test_the_picture_of_the_page_shows_todays_page(render_docs):
     """`make docs` renders it again."""
-    if not (Path(starter.__file__).parent / "bundle.json").is_file():
-        pytest.skip("there is no starter, which the picture shows")
     text = render_docs.photograph_page()
     assert "for trying Thorax, not for reading" in text
     with Image.open(render_docs.PAGE) as picture:

@@ -1,12 +1,9 @@
 """One service for this machine and one public demonstration, of the golden bundle."""
 
-from pathlib import Path
-
 import pytest
 
 import thorax
 from tests.helpers.service import GOLDEN, running
-from thorax import starter
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +22,6 @@ def public():
 @pytest.fixture(scope="session")
 def of_starter():
     """The service that runs without any argument."""
-    if not (Path(starter.__file__).parent / "bundle.json").is_file():
-        pytest.skip("there is no starter")
     with running(bundle=None) as service:
         yield service
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.service import started
-from thorax import starter
 
 SPACE = Path(__file__).parents[2] / "space"
 DOCKERFILE = (SPACE / "Dockerfile").read_text()
@@ -38,9 +37,6 @@ def test_what_is_copied_is_what_the_readme_puts_there():
     assert "cp constraints.txt space/" in README
 
 
-@pytest.mark.skipif(
-    not (Path(starter.__file__).parent / "bundle.json").is_file(), reason="there is no starter"
-)
 @pytest.mark.parametrize("host", ["someone-thorax.hf.space", ""])
 def test_the_command_serves_the_starter_under_the_name_of_the_space(host):
     command = COMMAND.replace("--port 7860", "--port 0").replace("thorax", f"{sys.executable} -m thorax", 1)
