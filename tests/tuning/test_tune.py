@@ -125,6 +125,7 @@ def test_the_page_is_one_file_with_all_trials(whole):
     assert not re.search(r'(?:src|href)="|url\(|@import', page)
 
 
+@pytest.mark.slow
 def test_a_study_that_is_extended_equals_one_of_all_trials(whole, toy, toy_store, tmp_path):
     study, space = whole
     tune(toy, toy_store, tmp_path / "study", space=space, trials=4, device="cpu")
@@ -175,6 +176,7 @@ def test_a_study_in_which_all_fail_says_why(toy, toy_store, tmp_path):
     assert not (tmp_path / "study" / "best.toml").exists()
 
 
+@pytest.mark.slow
 def test_the_test_part_is_not_looked_at(toy, tmp_path, space):
     """A study of a store whose test images and labels are others ends the same."""
     studies = []
@@ -193,6 +195,7 @@ def test_the_test_part_is_not_looked_at(toy, tmp_path, space):
     assert plain(studies[0]) == plain(studies[1])
 
 
+@pytest.mark.slow
 def test_a_study_selected_by_its_loss_compares_by_it(toy, toy_store, tmp_path):
     space = tmp_path / "space.toml"
     space.write_text("optim.lr = { low = 1e-4, high = 1e-2, log = true }\n")

@@ -11,6 +11,7 @@ Biometrika 48, 1961):
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import mean, stdev
 from typing import Final
 
@@ -61,6 +62,7 @@ def best_of_many(values: Sequence[float], *, trials: int) -> BestOfMany | None:
     return BestOfMany(trials, len(values), mean(values), sd, sd * expected_maximum(trials))
 
 
+@cache
 def expected_maximum(count: int) -> float:
     """Return the expected maximum of independent standard normal variables.
 
