@@ -8,6 +8,7 @@
 #   make source-projects    the rows of docs/source-projects.md, which test-all runs too; one by ROW=its-name
 #   make line-coverage      line and branch coverage
 #   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
+#   make containers         builds and tries the container images in Debian roots; needs root and debootstrap
 #   ... TORCH=cpu           installs the CPU builds of PyTorch where pip would download CUDA builds
 
 PYTHON ?= python3
@@ -36,7 +37,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all source-projects line-coverage docs format clean
+.PHONY: install demo starter check test test-all source-projects line-coverage docs containers format clean
 
 install: $(INSTALLED)
 
@@ -86,6 +87,9 @@ docs: $(INSTALLED)
 	$(BIN)/python tools/generate_api.py
 	$(BIN)/python tools/source_projects.py
 	$(BIN)/python tools/render_docs.py
+
+containers:
+	$(PYTHON) tools/containers.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -1,0 +1,67 @@
+"""The container files name what exists; `make containers` runs their lines."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tools.containers import context_files, instructions
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILES = ("Dockerfile", "Dockerfile.train", "space/Dockerfile")
+
+
+def lines_of(name):
+    return list(instructions((ROOT / name).read_text()))
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_an_image_runs_as_a_user_without_rights(name):
+    users = [arguments for instruction, arguments in lines_of(name) if instruction == "USER"]
+    assert users
+    assert users[-1] not in {"0", "root"}
+    created = [
+        arguments
+        for instruction, arguments in lines_of(name)
+        if instruction == "RUN" and "useradd" in arguments
+    ]
+    assert any(users[-1] in arguments for arguments in created)
+
+
+def test_instructions_are_joined_over_lines_and_comments_are_left_out():
+    text = "# a comment\nFROM a AS b\nRUN one && \\\n    two\n\nCMD []\n"
+    assert [name for name, _ in instructions(text)] == ["FROM", "RUN", "CMD"]
+    assert dict(instructions(text))["RUN"].split() == ["one", "&&", "two"]
+
+
+def test_the_build_context_is_the_package_alone():
+    names = {path.as_posix() for path in context_files((ROOT / ".dockerignore").read_text())}
+    assert {"pyproject.toml", "constraints.txt", "README.md", "src/thorax/__init__.py"} <= names
+    assert {name.partition("/")[0] for name in names} == {
+        "LICENSE", "README.md", "constraints.txt", "pyproject.toml", "src",
+    }  # fmt: skip
+
+
+def test_compose_builds_files_that_exist():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert set(services) == {"page", "own-model", "train"}
+    for service in services.values():
+        build = service["build"]
+        file = "Dockerfile" if build == "." else build["dockerfile"]
+        assert (ROOT / file).is_file()
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_the_development_container_runs_commands_that_exist():
+    text = re.sub(
+        r"^\s*//.*$", "", (ROOT / ".devcontainer/devcontainer.json").read_text(), flags=re.MULTILINE
+    )
+    described = json.loads(text)
+    assert described["postCreateCommand"] == "make install TORCH=cpu"
+    packages = re.search(r"--no-install-recommends (.*)$", described["onCreateCommand"])
+    assert packages is not None
+    needed = re.findall(r"packages\+=\(([^)]*)\)", (ROOT / ".ci/run").read_text())
+    assert {"make", "chromium"} <= set(packages[1].split()) <= set(" ".join(needed).split())
