@@ -21,9 +21,9 @@ INTRODUCTION = """\
 # Source projects
 
 Thorax began with five public projects. This page shows, for each of the {count} things that they have or do,
-whether Thorax does it, and a command that demonstrates it. `make source-projects` runs all rows, in about
-{minutes} minutes on two cores; `make source-projects ROW=chexnet-adam` runs the rows that have this in their
-names. `make test-all`, and with it continuous integration, runs them too.
+whether Thorax does it, and a command that demonstrates it. `make source-projects` runs all rows, in six
+minutes on two cores that other work shared; `make source-projects ROW=chexnet-adam` runs the rows that have
+this in their names. `make test-all`, and with it continuous integration, runs them too.
 
 - A *computed* row runs something and checks the outcome: files, logs, or numbers beside those of PyTorch,
   torchvision, scikit-learn or pytorch-grad-cam.
@@ -40,7 +40,7 @@ def page() -> str:
     """The whole page."""
     table = read_table()
     parts = [
-        INTRODUCTION.format(count=len(table.rows), minutes="four"),
+        INTRODUCTION.format(count=len(table.rows)),
         counts(table.rows, table.projects),
         "## The folder of the rows\n\nThe commands of the rows run in a folder that these commands fill:\n",
         "```sh\n" + "\n".join(table.setup) + "\n```\n",

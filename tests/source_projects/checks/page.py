@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,7 @@ from tests.source_projects.rows import Row
 from tests.source_projects.workshop import Workshop
 from thorax.starter import test_images as starter_images
 
+ROOT = Path(__file__).parents[3]
 CHEST = "nih/images/90000000000_000.png"
 
 
@@ -33,14 +35,18 @@ def uploads(row: Row, workshop: Workshop) -> None:
 
 
 def images_to_try(row: Row, workshop: Workshop) -> None:
-    """The three images of the source have its names, are radiographs, and are predicted."""
+    """The three images of the source have its names, are radiographs, and the starter predicts them."""
     images = starter_images()
     assert [image.path.name for image in images] == list(row.source["images"])
-    model = thorax.load(workshop.folder / "run")
+    command = row.type[0].replace("test-images", str(ROOT / "test-images"))
+    printed = workshop.run(command)
+    assert "for trying Thorax, not for reading" in printed
+    model = thorax.load()
     for image in images:
         assert image.path.stem == "-".join(image.labels).lower()
         with Image.open(io.BytesIO(image.path.read_bytes())) as picture:
             pixels = np.asarray(picture.convert("L"))
         assert min(pixels.shape) >= 256
         assert pixels.std() > 20
+        assert f"test-images/{image.path.name}" in printed
         assert len(list(model.predict(image.path))) == 14
