@@ -68,7 +68,7 @@ class FindingPrediction:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values for JSON; the prevalence only where it is stated."""
+        """Return plain values for JSON, with the prevalence only if it is stated."""
         values = {"probability": self.probability, "threshold": self.threshold, "positive": self.positive}
         return values if self.prevalence is None else values | {"prevalence": self.prevalence}
 

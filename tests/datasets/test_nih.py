@@ -56,7 +56,7 @@ def test_rows_columns_and_labels(tmp_path):
     assert targets.sum() == 5
     named = [[str(NIH15[k]) for k in np.flatnonzero(row)] for row in targets]
     assert named == [["Cardiomegaly"], ["Cardiomegaly", "Emphysema"], ["No Finding"], ["Hernia"]]
-    assert source.notices[0].startswith("4 of 4 labelled images")
+    assert source.notices[0].startswith("4 of 4 labeled images")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_images_in_numbered_folders_and_only_some_of_them(tmp_path):
         "images_012/images/00000003_000.png",
     ]
     assert len(source.whole.images) == 4
-    assert source.notices[0].startswith("2 of 4 labelled images")
+    assert source.notices[0].startswith("2 of 4 labeled images")
 
 
 def test_view_filter(tmp_path):

@@ -54,7 +54,7 @@ def test_the_folders_are_the_split(folders, tmp_path):
     expected = {1: "train", 2: "train", 3: "val", 4: "test", 5: "test"}
     assert parts_of(source) == {name_of(patient): part for patient, part in expected.items()}
     assert source.dataset == "nih-chestxray14"
-    assert source.notices == ("5 of 5 labelled images exist: 2 in train/, 1 in val/, 2 in test/",)
+    assert source.notices == ("5 of 5 labeled images exist: 2 in train/, 1 in val/, 2 in test/",)
     row = source.table.frame.set_index("image").loc[name_of(1)]
     assert (row["Mass"], row["Nodule"], row["Hernia"], row["patient"], row["age"]) == (1, 1, 0, "1", 58)
     sums = registered_sha256(source.whole, source.dataset)
@@ -116,7 +116,7 @@ def test_missing_files_and_images_without_labels_are_counted(folders):
     draw(folders / "train" / "stray.png")
     source = open_source(folders)
     assert source.notices == (
-        "4 of 5 labelled images exist: 2 in train/, 0 in val/, 2 in test/",
+        "4 of 5 labeled images exist: 2 in train/, 0 in val/, 2 in test/",
         "1 of 5 images have no label and are left out (first: train/stray.png)",
     )
     assert len(source.whole.images) == 5

@@ -24,7 +24,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path, table):
 
 
 def test_a_finding_without_a_column_is_named(table):
-    message = r"^finding Hernia is not labelled in this data set \(it has Mass, Nodule\)"
+    message = r"^finding Hernia is not labeled in this data set \(it has Mass, Nodule\)"
     with pytest.raises(DataError, match=message):
         table.targets((find_finding("Hernia"),))
 

@@ -353,7 +353,7 @@ def test_a_damaged_checkpoint_is_named(toy_store, make_recipe, tmp_path):
         ({"store": {"size": 64}}, DataError, r"32 pixels \(fit pad\), but recipe toy needs 64 \(fit pad\)"),
         ({"store": {"fit": "crop"}}, DataError, "thorax prepare SOURCE --recipe toy --out STORE"),
         ({"training": {"batch_size": 97}}, RecipeError, "batch_size = 97 is more than the 96 images"),
-        ({"data": {"findings": ["Hernia"]}}, DataError, "Hernia is not labelled in this data set"),
+        ({"data": {"findings": ["Hernia"]}}, DataError, "Hernia is not labeled in this data set"),
         (
             {"data": {"views": ["AP"]}},
             DataError,

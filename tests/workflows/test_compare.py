@@ -70,7 +70,7 @@ def test_models_of_other_images_are_not_compared(study, tmp_path):
     ("models", "settings", "message"),
     [
         (["GOOD"], {"labels": "LABELS"}, "1 models are given; give at least two"),
-        (["GOOD", "GOOD"], {"labels": "LABELS"}, "2 models are given; give at least two, each once"),
+        (["GOOD", "GOOD"], {"labels": "LABELS"}, "2 models are given; give at least two, all different"),
         (["GOOD", "nowhere.csv"], {"labels": "LABELS"}, r"there is no nowhere\.csv"),
         (["GOOD", "POOR"], {}, "neither is given"),
         (["GOOD", "RUN"], {"labels": "LABELS"}, "needs the images of a store; give it as `store`"),

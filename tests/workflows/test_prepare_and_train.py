@@ -45,7 +45,7 @@ def test_a_store_is_said_what_it_is(phantoms, tmp_path):
     made = prepare(phantoms, tmp_path / "store", size=64, workers=1, progress=calls.append)
     images = len(list((phantoms / "images").iterdir()))
     assert (made.num_images, made.num_rejected, made.size) == (images, 0, 64)
-    assert made.notices == (f"{images} of {images} labelled images are in phantoms",)
+    assert made.notices == (f"{images} of {images} labeled images are in phantoms",)
     assert open_store(made).manifest.num_images == images
     assert (calls[-1].stage, calls[-1].done, calls[-1].total) == ("preparing", images, images)
     again = prepare(phantoms, tmp_path / "store", size=64)

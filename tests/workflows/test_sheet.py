@@ -127,7 +127,7 @@ def test_a_sheet_of_one_image_has_one_cell():
         ({"out": "sheet.jpg"}, "does not end in .png"),
         ({"count": 0}, "`count` is 0; give a number of images from 1 to 400"),
         ({"count": 401}, "from 1 to 400"),
-        ({"findings": ["Hernia"]}, "Hernia is not labelled in this data set"),
+        ({"findings": ["Hernia"]}, "Hernia is not labeled in this data set"),
         ({"findings": ["Msas"]}, "Msas"),
     ],
 )  # fmt: skip

@@ -130,7 +130,7 @@ def audit_predictions(
 
     Args:
         file: A model's output.
-        table: The labelled images.
+        table: The labeled images.
         dataset: Name of their data set.
         label_files: SHA-256, by name, of the files that the labels come from.
     """

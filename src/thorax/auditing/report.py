@@ -42,13 +42,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prevalence:
-    """How often a finding is labelled in one part.
+    """How often a finding is labeled in one part.
 
     Attributes:
         finding: The finding's name.
         part: The part of the split.
-        num_known: Images of the part that are labelled present or absent.
-        num_positive: Images of the part that are labelled present.
+        num_known: Images of the part that are labeled present or absent.
+        num_positive: Images of the part that are labeled present.
     """
 
     finding: str
@@ -74,7 +74,7 @@ class Audit:
         problems: The problems, most severe first.
         checked: What was checked.
         unchecked: What was not, and why.
-        prevalence: How often each finding is labelled in each part.
+        prevalence: How often each finding is labeled in each part.
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""What a bundle that is given away says of itself wherever it speaks: what it is, and what it is not for."""
+"""What a published bundle states about itself wherever it is used: what it is, and what it is not for."""
 
 from collections.abc import Iterator
 
@@ -48,14 +48,14 @@ class Statement(Section):
     """`Radiograph.pixels_sha256` of public example images that it was trained on."""
 
     def sentence(self, trained_on: ImageSet, calibrated_on: ImageSet) -> str:
-        """Return what it is, from what, how good, and what for, without a period."""
+        """Return one sentence, without its period: what the model is, its data, its AUC and its purpose."""
         return (
             f"{self.title}, {trained_on.num_images:,} training and {calibrated_on.num_images:,} calibration "
             f"images, out-of-fold mean AUC {self.out_of_fold}: {self.purpose}"
         )
 
     def details(self) -> Iterator[str]:
-        """Yield what else to know of its figures and probabilities, as sentences."""
+        """Yield sentences with what else to know about its figures and probabilities."""
         folds, test = self.out_of_fold, self.test
         yield (
             f"The out-of-fold mean AUC is over {folds.num_findings} findings in {folds.num_images:,} images "

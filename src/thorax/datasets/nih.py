@@ -74,7 +74,7 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
 
     Raises:
         DataError: The label file is missing or malformed, an image is listed twice or has no label row, or
-            no labelled image exists. The message names file, row and value.
+            no labeled image exists. The message names file, row and value.
     """
     labels = find_label_file(root)
     if labels is None:
@@ -89,7 +89,7 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
     # Interned, because ids of patients and names of parts repeat in many rows.
     whole = Patients(*(tuple(map(sys.intern, table[name])) for name in ("image", "patient", "official")))
     table["path"] = table["image"].map(paths)
-    notices.insert(0, f"{len(paths):,} of {len(table):,} labelled images are in {root.name or root}")
+    notices.insert(0, f"{len(paths):,} of {len(table):,} labeled images are in {root.name or root}")
     table = table[table["path"].notna()]
     if view is not None:
         table = table[table["view"] == view]

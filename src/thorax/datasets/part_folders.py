@@ -233,7 +233,7 @@ def _named(folders: Mapping[str, Path]) -> str:
 def _count(table: pd.DataFrame, folders: Mapping[str, Path], *, labelled: int) -> str:
     counts = Counter(path.partition("/")[0] for path in table["path"])
     each = ", ".join(f"{counts[folder.name]:,} in {folder.name}/" for folder in folders.values())
-    return f"{len(table):,} of {labelled:,} labelled images exist: {each}"
+    return f"{len(table):,} of {labelled:,} labeled images exist: {each}"
 
 
 def _unlabeled(files: Mapping[str, tuple[str, str]], table: pd.DataFrame) -> list[str]:

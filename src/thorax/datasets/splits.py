@@ -61,7 +61,7 @@ _VALIDATION_FRACTION = 0.1
 _FOLD = re.compile(r"(?P<base>[^/]+)/fold-(?P<fold>\d+)-of-(?P<folds>\d+)")
 
 Assign = Callable[[str, Patients], list[str]]
-"""Returns the part of each labelled image, "" for none, in the split of that name."""
+"""Returns the part of each labeled image in the split of that name, or "" if it belongs to none."""
 
 
 @dataclass(frozen=True)

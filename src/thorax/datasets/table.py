@@ -13,7 +13,7 @@ Columns, in this order:
 | follow_up | nullable int16 | number of the image within the patient, from 0 |
 | official | string | part in the data set's own split: "train", "train_val", "val", "test" or "" |
 | boxes | list of structs | boxes of findings: finding, x, y, width, height |
-| one per finding | nullable int8 | 1 present, 0 absent, -1 uncertain, null not labelled |
+| one per finding | nullable int8 | 1 present, 0 absent, -1 uncertain, null not labeled |
 """
 
 import re
@@ -162,10 +162,10 @@ DESCRIPTION = ("image", "path", "patient", "age", "sex", "view", "follow_up", "o
 
 @dataclass(frozen=True)
 class Patients:
-    """The labelled images of a data set with their patients: everything that a split depends on.
+    """The labeled images of a data set with their patients: everything that a split depends on.
 
     Attributes:
-        images: Names of all labelled images, available or not.
+        images: Names of all labeled images, available or not.
         patients: The patient of each image.
         official: The part of each image in the data set's own split ("" if it has none).
     """
@@ -210,7 +210,7 @@ class SampleTable:
             if finding not in self.findings:
                 known = ", ".join(labeled.name for labeled in self.findings)
                 raise DataError(
-                    f"finding {finding} is not labelled in this data set (it has {known}); "
+                    f"finding {finding} is not labeled in this data set (it has {known}); "
                     "choose some of those with `data.findings`"
                 )
         columns = [
@@ -231,8 +231,8 @@ class Source:
         root: The folder that the table's `path` column is relative to.
         dataset: Name of the data set ("nih-chestxray14", "nih-layout" or the folder's own); patient ids
             are unique within it.
-        table: One row per labelled image that is available, in the label file's order.
-        whole: All labelled images, available or not.
+        table: One row per labeled image that is available, in the label file's order.
+        whole: All labeled images, available or not.
         label_files: Name and SHA-256 of each label file that was read.
         box_side: Side of the square that the boxes' coordinates refer to, whatever the image's size;
             None if they are in the image's own pixels.

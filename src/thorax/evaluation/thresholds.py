@@ -183,7 +183,7 @@ def is_tuned(chosen: ImageSet, reported: ImageSet, *, patients_shared: int = 0) 
 
 def _thresholds(value: Any, path: Path) -> Mapping[Finding, float | None]:
     if not isinstance(value, dict):
-        raise DataError(f"{path}: thresholds must be an object of one number per finding")
+        raise DataError(f"{path}: thresholds must be an object with one number per finding")
     thresholds: dict[Finding, float | None] = {}
     for name, threshold in value.items():
         number = isinstance(threshold, int | float) and not isinstance(threshold, bool)

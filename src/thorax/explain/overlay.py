@@ -42,7 +42,8 @@ class Panel:
 
     Attributes:
         caption: Text above the panel.
-        attribution: The map at the radiograph's resolution, NaN where the network saw nothing; None: no map.
+        attribution: The map at the radiograph's resolution, NaN where the network saw nothing; None if there
+            is no map.
         box: A box in pixels of the radiograph, drawn if boxes are requested.
     """
 
@@ -57,7 +58,7 @@ class Drawing:
 
     Attributes:
         opacity: Opacity at the map's maximum, from 0 to 1.
-        contour: Fraction of the maximum at which a contour is drawn; None: no contour.
+        contour: Fraction of the maximum at which a contour is drawn; None for no contour.
         boxes: Whether to draw the panels' boxes.
         columns: Number of panels per row.
         largest: Longest side of a panel in pixels; larger radiographs are reduced.

@@ -1,4 +1,4 @@
-"""The web page and its service: a bundle behind HTTP, on this machine or as a public demonstration."""
+"""The web page and its HTTP service for a bundle, on this machine or as a public demonstration."""
 
 from thorax.service.app import create_app
 from thorax.service.settings import Settings

@@ -1,4 +1,4 @@
-"""What a tracking service is sent about a training run: read from the run's folder, which has everything."""
+"""What is sent to a tracking service about a training run, all of it read from the run's folder."""
 
 import json
 import re
@@ -111,7 +111,7 @@ def _point(event: Mapping[str, Any], step: int, *, prefix: str) -> Point:
 
 
 def flattened(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return nested values as texts by dotted key: words as they are, everything else as JSON."""
+    """Return nested values as strings by dotted key: strings unchanged, everything else as JSON."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in _leaves(values, ".")

@@ -21,7 +21,7 @@ FEWEST: Final = 3
 """Values below which a standard deviation is not shown."""
 
 _REACH: Final = 12.0
-"""The density is integrated from -12 to 12; beyond, it is below 1e-31."""
+"""The density is integrated from -12 to 12; beyond that range it is below 1e-31."""
 
 _STEPS: Final = 4800
 """Intervals of the trapezoidal rule, whose error for such a smooth integrand is that of float64."""

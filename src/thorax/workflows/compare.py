@@ -143,7 +143,7 @@ def compare(
 def _store_parts(
     names: Sequence[str], models: Sequence[BundleLike], stores: Sequence[Store], selection: PartSelection
 ) -> tuple[dict[str, StorePart], tuple[str, ...]]:
-    """Return each bundle's images by its name, those that all of their stores have, and what was left out."""
+    """Return each bundle's images that all of the stores have, by its name, and a note of those left out."""
     parts: dict[str, StorePart] = {}
     for name, model in zip(names, models, strict=True):
         if not (isinstance(model, Bundle) or Path(model).is_dir()):
@@ -245,7 +245,7 @@ def _names(models: Sequence[BundleLike]) -> list[str]:
     """
     paths = [_path(model) for model in models]
     if len(set(paths)) < max(len(paths), 2):
-        raise DataError(f"{len(paths)} models are given; give at least two, each once")
+        raise DataError(f"{len(paths)} models are given; give at least two, all different")
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise DataError(f"there is no {missing[0]}; give bundles, or CSVs of probabilities")

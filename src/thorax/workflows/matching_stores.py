@@ -24,7 +24,7 @@ def opened_stores(stores: StoresLike) -> tuple[Store, ...]:
 
     Raises:
         DataError: Two stores differ in the data set, its splits, or the files, patients or labels of images
-            that both have; the message says in what.
+            that both have; the message says in which.
     """
     listed = (stores,) if isinstance(stores, str | PathLike | Store) else tuple(stores)
     opened = tuple(opened_store(store) for store in listed)

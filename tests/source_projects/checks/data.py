@@ -49,14 +49,14 @@ def label_file(row: Row, workshop: Workshop) -> None:
 
 def all_read(row: Row, workshop: Workshop) -> None:
     """Every image of the phantoms is in the store."""
-    counts = re.search(r"(\d+) of (\d+) labelled images", workshop.show(row))
+    counts = re.search(r"(\d+) of (\d+) labeled images", workshop.show(row))
     assert counts is not None
     assert int(counts[1]) == int(counts[2]) == len(labels(workshop)) == len(made(row, workshop).table)
 
 
 def part_read(row: Row, workshop: Workshop) -> None:
     """The images that are there are in the store, and how many are missing is printed."""
-    counts = re.search(r"(\d+) of (\d+) labelled images", workshop.show(row))
+    counts = re.search(r"(\d+) of (\d+) labeled images", workshop.show(row))
     assert counts is not None
     there = {path.name for path in (workshop.folder / "part" / "images").iterdir()}
     assert (int(counts[1]), int(counts[2])) == (len(there), len(labels(workshop)))

@@ -35,7 +35,7 @@ def from_nih(row: Row, workshop: Workshop) -> None:
     assert "2 files are new" in fetch(workshop, "nih", contents, unpack="images_001/images")
     output = workshop.run("thorax prepare downloaded-nih --size 64 --out stores/downloaded")
     count = len(images(workshop))
-    assert f"{count} of {count} labelled images" in output
+    assert f"{count} of {count} labeled images" in output
 
 
 def from_kaggle(row: Row, workshop: Workshop) -> None:

@@ -73,7 +73,7 @@ def connect(address: str, headers: dict[str, str], *, key: KaggleKey | None, tim
     Args:
         address: Where to begin.
         headers: Headers of the request.
-        key: Kaggle's key; None without.
+        key: Kaggle's key, or None to send none.
         timeout: Seconds to wait for a connection or for the next byte.
 
     Raises:

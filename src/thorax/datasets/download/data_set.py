@@ -103,7 +103,7 @@ def download_data_set(  # noqa: PLR0913  (all but two by keyword)
 def terms_of(source: DataSource) -> str:
     """Return what to show before a download: what it is, from where, and what its provider requests."""
     untried = (
-        "\nThe addresses have not been tried by us. If one has moved, correct it in a file of your own and "
+        "\nWe have not tried the addresses. If one has moved, correct it in a file of your own and "
         "pass it as `addresses`.\n"
     )
     text = f"{source.title}\n{source.page}\n\n{source.terms}\n{source.citation}\n"

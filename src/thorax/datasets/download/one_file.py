@@ -151,7 +151,7 @@ def _compare(file: RemoteFile, path: Path, to: Delivery) -> tuple[str, str]:
 
 
 def _download(file: RemoteFile, partial: Path, to: Delivery) -> str:
-    """Download a file and return its SHA-256; if it is not the expected one, try once more from its start."""
+    """Download a file and return its SHA-256; if that is wrong, download it once more from the start."""
     reason = ""
     for _ in range(2):
         transfer(file, partial, to.transfer)

@@ -38,18 +38,18 @@ class Stopped(Exception):  # noqa: N818  (reads as the sentence it stands for)
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What all files of one download share.
+    """What the files of one download have in common.
 
     Attributes:
-        key: Kaggle's key; None without.
-        patience: How long to wait.
-        stop: Set to stop.
-        answered: Set once a server has answered.
-        at: Receives a file's name, the bytes that arrived, and all its bytes.
-        note: Receives what a waiting file waits for; "" when it goes on.
-        refuse_full_disk: Receives a file, the bytes still to come and all its bytes, and raises if they do
-            not fit.
-        no_access: What to do if a server refuses access.
+        key: Kaggle's key, or None if there is none.
+        patience: How long to wait for a server.
+        stop: The download stops once this is set.
+        answered: Is set once a server has answered.
+        at: Called with a file's name, the number of bytes that have arrived, and its size.
+        note: Called with a file's name and what the file waits for, "" once it continues.
+        refuse_full_disk: Called with a file, the number of bytes still to come and its size; raises if they
+            do not fit on the disk.
+        no_access: What the user can do if a server refuses access.
     """
 
     key: KaggleKey | None

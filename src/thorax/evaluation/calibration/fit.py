@@ -228,7 +228,7 @@ def _known_labels(
 
 
 def _slope(present: Bool[np.ndarray, " label"], logit: Float64[np.ndarray, " label"], scale: float) -> float:
-    """Return the derivative of the mean loss in the scale 1 / T, which never decreases with the scale."""
+    """Return the derivative of the mean loss with respect to 1 / T; it never decreases as 1 / T grows."""
     return float(np.mean(logit * (sigmoid(scale * logit) - present)))
 
 

@@ -100,7 +100,8 @@ def _transparency(image: Image.Image) -> Samples | None:
 def _decode(png: Png, mode: str, raw_mode: str) -> Image.Image:
     """Inflate and unfilter the pixel data.
 
-    If the whole stream is intact, Pillow only unfilters; otherwise it finds what is wrong.
+    If the whole stream is intact, Pillow only has to unfilter it; otherwise Pillow decodes the file and finds
+    what is wrong.
     """
     stream = stored_stream(png)
     if stream is not None:
