@@ -430,7 +430,7 @@ def test_a_stalled_server_times_out_and_a_slow_one_does_not(place):
     toml = addresses(place, entry(place, "labels", "labels.csv"))
     started = time.monotonic()
     assert not fetch(place, toml).failed
-    assert 1.2 < time.monotonic() - started < 10  # 0.5 until it gives up, four times 0.2; a margin for rounding
+    assert 1.2 < time.monotonic() - started < 10  # 0.5 until it gives up, four times 0.2
 
 
 def test_a_server_that_is_not_there(place):
