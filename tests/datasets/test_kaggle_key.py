@@ -74,12 +74,12 @@ def test_a_file_that_others_can_read_is_pointed_out(home):
 
 
 def test_without_a_key_every_place_is_named(home):
-    message = missing_key({"HOME": str(home)}, Path("/work"))
+    message = missing_key({"HOME": str(home)}, Path("/project"))
     for place_of_key in (
         "https://www.kaggle.com/settings",
         "KAGGLE_USERNAME with KAGGLE_KEY",
         "KAGGLE_API_TOKEN",
-        "/work/.env",
+        "/project/.env",
         f"{home}/.kaggle/kaggle.json",
         f"{home}/.config/kaggle/kaggle.json",
     ):
