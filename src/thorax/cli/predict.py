@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from thorax.prediction import Prediction
 from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
-    from thorax.inference.predictor import Failure, Predictor
+    from thorax.inference.predictor import Predictor
 
 __all__ = ["predict"]
 
@@ -57,18 +57,27 @@ def predict(
     if predictor.identity.statement:
         typer.echo(predictor.identity.statement, err=as_json or as_csv)
 
-    num_failed = 0
+    num_predicted = num_failed = 0
 
     def failed(source: object, reason: str) -> None:
         nonlocal num_failed
         num_failed += 1
         typer.echo(_naming_once(str(source), reason), err=True)
 
-    outcomes = predictor.predict_files(image_files(images, failed=failed))
+    def predicted() -> Iterator[Prediction]:
+        nonlocal num_predicted
+        for outcome in predictor.predict_files(image_files(images, failed=failed)):
+            if isinstance(outcome, Prediction):
+                num_predicted += 1
+                yield outcome
+            else:
+                failed(outcome.source, outcome.reason)
+
     write = _write_json if as_json else _write_csv if as_csv else _write_tables
-    write(_successes(outcomes, failed))
+    write(predicted())
     if num_failed:
-        typer.echo(f"{num_failed} of the files could not be predicted", err=True)
+        total = num_predicted + num_failed
+        typer.echo(f"{num_failed:,} of {total:,} files could not be predicted", err=True)
         raise typer.Exit(ImageError.exit_code)
 
 
@@ -88,17 +97,6 @@ def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -
     from thorax.inference.engines import open_predictor
 
     return open_predictor(load_bundle(bundle, check_nets=False), device=device, engine=engine)
-
-
-def _successes(
-    outcomes: "Iterable[Prediction | Failure]", failed: Callable[[object, str], None]
-) -> Iterator[Prediction]:
-    """Yield the predictions, and pass each failure to `failed`."""
-    for outcome in outcomes:
-        if isinstance(outcome, Prediction):
-            yield outcome
-        else:
-            failed(outcome.source, outcome.reason)
 
 
 def _write_json(predictions: Iterable[Prediction]) -> None:
