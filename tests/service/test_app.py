@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tests.helpers.service import GOLDEN
 from thorax.bundle import load_bundle
 from thorax.inference.predictor import Predictor
-from thorax.service import Settings, create_app
+from thorax.service import ServiceSettings, create_app
 from thorax.service.page_files import page_files
 from thorax.service.refusals import Refused
 from thorax.service.uploads import read_upload
@@ -67,8 +67,8 @@ def test_reading_stops_at_the_limit():
 
 
 def test_the_settings_of_the_two_modes():
-    assert (Settings().address, Settings(public=True).address) == ("127.0.0.1", "0.0.0.0")
-    assert Settings(public=True).at_once == 2
+    assert (ServiceSettings().address, ServiceSettings(public=True).address) == ("127.0.0.1", "0.0.0.0")
+    assert ServiceSettings(public=True).at_once == 2
 
 
 # ---- the files of the page ---------------------------------------------------------------------

@@ -38,7 +38,7 @@ def serve(
     """Serve a page that predicts and explains uploaded radiographs, on this machine unless --public."""
     if bundle and model:
         raise typer.BadParameter("name one model, as the argument or with --model")
-    from thorax.service import Settings
+    from thorax.service import ServiceSettings
     from thorax.service.server import serve as serve_bundle
 
     def ready(opened: "Model", address: str) -> None:
@@ -51,7 +51,7 @@ def serve(
 
             webbrowser.open(address)
 
-    settings = Settings(
+    settings = ServiceSettings(
         port=port,
         public=public,
         allow_hosts=tuple(allow_host or ()),

@@ -17,7 +17,7 @@ from thorax.service.answers import describe_model, describe_test_images, explain
 from thorax.service.guard import Guard
 from thorax.service.page_files import page_files
 from thorax.service.refusals import Refused, error_answer, status_of
-from thorax.service.settings import Settings
+from thorax.service.settings import ServiceSettings
 from thorax.service.uploads import read_upload
 from thorax.workflows.model import Model
 
@@ -41,7 +41,7 @@ _IMAGE: Final = {
 }
 
 
-def create_app(model: Model, settings: Settings | None = None) -> FastAPI:
+def create_app(model: Model, settings: ServiceSettings | None = None) -> FastAPI:
     """Return an application that serves the page and the calls behind it.
 
     Uploads are read into memory and forgotten with the answer. No file is written, no path of a client is
@@ -54,7 +54,7 @@ def create_app(model: Model, settings: Settings | None = None) -> FastAPI:
     Example:
         app = create_app(thorax.load("run"))
     """
-    chosen = Settings() if settings is None else settings
+    chosen = ServiceSettings() if settings is None else settings
     # FastAPI's own pages about the calls load scripts from elsewhere; the description itself is served.
     app = FastAPI(title="Thorax", version=thorax.__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Guard, settings=chosen)
@@ -110,7 +110,7 @@ def _serve_page(app: FastAPI) -> None:
     app.add_api_route("/", answer("index.html"), methods=["GET", "HEAD"], include_in_schema=False)
 
 
-def _serve_facts(app: FastAPI, model: Model, settings: Settings) -> None:
+def _serve_facts(app: FastAPI, model: Model, settings: ServiceSettings) -> None:
     """Serve what is true of every request: the model, its card, the limits, and that the service lives."""
     facts = {
         "model": describe_model(model),
@@ -132,7 +132,7 @@ def _serve_facts(app: FastAPI, model: Model, settings: Settings) -> None:
         return JSONResponse({"status": "ok"})
 
 
-def _serve_images(app: FastAPI, model: Model, settings: Settings) -> None:
+def _serve_images(app: FastAPI, model: Model, settings: ServiceSettings) -> None:
     """Serve predictions and maps of uploads."""
     admission = Admission(at_once=settings.at_once, waiting=settings.waiting)
 

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thorax.service.refusals import error_answer
-from thorax.service.settings import Settings
+from thorax.service.settings import ServiceSettings
 
 __all__ = ["Guard"]
 
@@ -41,7 +41,7 @@ class Guard:
         settings: Which hosts are answered, and which sites may frame the page.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
         self._app = app
         self._settings = settings
         self._headers = _FIXED | {

@@ -13,13 +13,13 @@ import uvicorn
 from thorax.atomic_io import StrPath
 from thorax.errors import ServiceError
 from thorax.service.app import create_app
-from thorax.service.settings import Settings
+from thorax.service.settings import ServiceSettings
 from thorax.workflows.model import Model, load
 
 __all__ = ["listen", "serve"]
 
 
-def serve(bundle: StrPath | None, settings: Settings, *, ready: Callable[[Model, str], None]) -> None:
+def serve(bundle: StrPath | None, settings: ServiceSettings, *, ready: Callable[[Model, str], None]) -> None:
     """Serve a bundle until the process is interrupted (Ctrl-C) or asked to end (SIGTERM).
 
     Args:
@@ -56,7 +56,7 @@ def serve(bundle: StrPath | None, settings: Settings, *, ready: Callable[[Model,
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: ServiceSettings) -> socket.socket:
     """Return a socket that listens where the settings say.
 
     Raises:

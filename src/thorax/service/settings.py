@@ -7,7 +7,7 @@ from typing import Final
 
 from thorax.errors import ServiceError
 
-__all__ = ["Settings"]
+__all__ = ["ServiceSettings"]
 
 _MB: Final = 1_000_000
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
@@ -18,7 +18,7 @@ _LAST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServiceSettings:
     """How the service is reached, and how much it takes.
 
     Attributes:

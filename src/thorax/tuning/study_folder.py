@@ -20,7 +20,7 @@ from thorax.training.plan import TrainingPlan
 from thorax.tuning.space import Choice, SearchSpace
 from thorax.tuning.trials import StudyResult
 
-__all__ = ["JOURNAL", "identity", "open_study", "remove_weights", "take_over", "write_best_recipe"]
+__all__ = ["JOURNAL", "open_study", "remove_weights", "study_identity", "take_over", "write_best_recipe"]
 
 JOURNAL: Final = "journal.log"
 _IDENTITY: Final = "study.json"
@@ -43,7 +43,7 @@ _NAMES: Final = {
 }
 
 
-def identity(  # noqa: PLR0913  (each is part of it)
+def study_identity(  # noqa: PLR0913  (each is part of it)
     recipe: Recipe,
     space: SearchSpace,
     store: Store,
@@ -79,7 +79,7 @@ def open_study(
         path: The folder, which must exist and be locked.
         recipe: Written into it.
         space: Written into it.
-        same: The study's `identity`.
+        same: The study's `study_identity`.
         resume: Whether a study in the folder may be resumed.
 
     Raises:

@@ -28,9 +28,9 @@ from thorax.tuning.page import render_study
 from thorax.tuning.space import SearchSpace, load_space
 from thorax.tuning.study_folder import (
     JOURNAL,
-    identity,
     open_study,
     remove_weights,
+    study_identity,
     take_over,
     write_best_recipe,
 )
@@ -115,7 +115,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
     images.verify()
     plan = plan_run(base, images)
     compute = pick_compute(device, base.training.precision, compiling=base.training.compile, images=0)
-    same = identity(base, searched, images, plan, device=compute.name, seed=seed, prune=prune)
+    same = study_identity(base, searched, images, plan, device=compute.name, seed=seed, prune=prune)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; give a folder for the study, `out`")

@@ -15,7 +15,7 @@ from typing import IO, Final
 
 from thorax.errors import DataError
 
-__all__ = ["DamagedArchive", "Member", "decoder_errors", "members"]
+__all__ = ["ArchiveMember", "DamagedArchive", "decoder_errors", "members"]
 
 _MOST_MEMBERS: Final = 250_000
 """More than twice the images of NIH ChestX-ray14."""
@@ -41,7 +41,7 @@ class DamagedArchive(DataError):  # noqa: N818  (reads as the sentence it stands
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveMember:
     """One plain file of an archive.
 
     Attributes:
@@ -57,7 +57,7 @@ class Member:
     open: Callable[[], IO[bytes] | None]
 
 
-def members(path: Path, at: Callable[[int], None]) -> Iterator[Member]:
+def members(path: Path, at: Callable[[int], None]) -> Iterator[ArchiveMember]:
     """Yield the plain files of a .tar.gz or .zip, and check the archive to its end.
 
     Folders are passed over. Errors of the decoders become Thorax's own only within `decoder_errors`, because
@@ -178,7 +178,7 @@ class _UnusualHeaderError(Exception):
     """A header that is refused."""
 
 
-def _tar_members(path: Path, at: Callable[[int], None]) -> Iterator[Member]:
+def _tar_members(path: Path, at: Callable[[int], None]) -> Iterator[ArchiveMember]:
     bounds = _Bounds(path)
     with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as content:
         stream = _BoundedStream(content, raw, bounds, at)
@@ -187,7 +187,7 @@ def _tar_members(path: Path, at: Callable[[int], None]) -> Iterator[Member]:
                 while (header := tar.next()) is not None:
                     bounds.add_member(header.name, header.size)
                     if header.isreg() and not header.issparse():
-                        yield Member(header.name, header.size, None, partial(tar.extractfile, header))
+                        yield ArchiveMember(header.name, header.size, None, partial(tar.extractfile, header))
                     elif not header.isdir():
                         raise _refused(path, f"something other than a plain file, {header.name[:80]!r}")
                     tar.members = []  # or it keeps every header in memory
@@ -221,7 +221,7 @@ class _BoundedFile:
         return self._raw.read(size if size >= 0 else _LARGEST_READ)
 
 
-def _zip_members(path: Path, at: Callable[[int], None]) -> Iterator[Member]:
+def _zip_members(path: Path, at: Callable[[int], None]) -> Iterator[ArchiveMember]:
     bounds = _Bounds(path)
     with path.open("rb") as raw, zipfile.ZipFile(_BoundedFile(raw, path)) as archive:
         for entry in archive.infolist():
@@ -236,5 +236,5 @@ def _zip_members(path: Path, at: Callable[[int], None]) -> Iterator[Member]:
                 raise _refused(path, f"an unusual compression, of {entry.filename[:80]!r}")
         for entry in archive.infolist():
             if not entry.is_dir():
-                yield Member(entry.filename, entry.file_size, entry.CRC, partial(archive.open, entry))
+                yield ArchiveMember(entry.filename, entry.file_size, entry.CRC, partial(archive.open, entry))
             at(entry.header_offset + entry.compress_size)

@@ -14,7 +14,14 @@ from thorax.atomic_io import StrPath, exclusive_lock, write_text
 from thorax.datasets.download.addresses import DataSource, RemoteFile
 from thorax.datasets.download.connection import Patience
 from thorax.datasets.download.kaggle_key import KaggleKey, find_kaggle_key, missing_key
-from thorax.datasets.download.one_file import FOLDER, Delivery, Outcome, deliver, is_delivered, present_bytes
+from thorax.datasets.download.one_file import (
+    FOLDER,
+    Delivered,
+    Delivery,
+    deliver,
+    is_delivered,
+    present_bytes,
+)
 from thorax.datasets.download.tally import DOWNLOADING, Tally
 from thorax.datasets.download.transfer import Stopped, Transfer
 from thorax.errors import DataError, ThoraxError
@@ -206,8 +213,8 @@ def _shared_transfer(
 
 
 def _in_threads(
-    files: Sequence[RemoteFile], work: Callable[[RemoteFile], Outcome], *, workers: int, stop: Event
-) -> dict[str, Outcome | str]:
+    files: Sequence[RemoteFile], work: Callable[[RemoteFile], Delivered], *, workers: int, stop: Event
+) -> dict[str, Delivered | str]:
     """Return the outcome of each file, or why it failed.
 
     The threads are daemons: an interrupted program does not wait for servers that do not answer.
@@ -215,7 +222,7 @@ def _in_threads(
     waiting: SimpleQueue[RemoteFile] = SimpleQueue()
     for file in files:
         waiting.put(file)
-    outcomes: dict[str, Outcome | str] = {}
+    outcomes: dict[str, Delivered | str] = {}
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -238,7 +245,7 @@ def _in_threads(
     return outcomes
 
 
-def _outcome(file: RemoteFile, work: Callable[[RemoteFile], Outcome]) -> Outcome | str:
+def _outcome(file: RemoteFile, work: Callable[[RemoteFile], Delivered]) -> Delivered | str:
     try:
         return work(file)
     except ThoraxError as error:
@@ -260,9 +267,9 @@ def _join(threads: Sequence[Thread], stop: Event) -> None:
 
 
 def _summary(
-    files: Sequence[RemoteFile], outcomes: Mapping[str, Outcome | str], key: KaggleKey | None
+    files: Sequence[RemoteFile], outcomes: Mapping[str, Delivered | str], key: KaggleKey | None
 ) -> DownloadSummary:
-    done = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Outcome)}
+    done = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Delivered)}
     names = [file.name for file in files if file.name in done]
     passed_over = sum(outcome.passed_over for outcome in done.values())
     failed = {file.name: str(outcomes[file.name]) for file in files if file.name not in done}

@@ -21,7 +21,7 @@ from thorax.datasets.download.transfer import Transfer, discard, transfer
 from thorax.datasets.download.unpack import Unpacked, unpack
 from thorax.errors import DataError
 
-__all__ = ["FOLDER", "Delivery", "Outcome", "deliver", "is_delivered", "present_bytes"]
+__all__ = ["FOLDER", "Delivered", "Delivery", "deliver", "is_delivered", "present_bytes"]
 
 FOLDER = "downloaded"
 """Folder within the data set's folder for partial files, checksums, terms and kept archives."""
@@ -47,7 +47,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Delivered:
     """What became of one file.
 
     Attributes:
@@ -61,7 +61,7 @@ class Outcome:
     passed_over: int = 0
 
 
-def deliver(file: RemoteFile, to: Delivery) -> Outcome:
+def deliver(file: RemoteFile, to: Delivery) -> Delivered:
     """Bring one file to its place, or check the one in its place.
 
     Args:
@@ -104,7 +104,7 @@ def _partial(file: RemoteFile, dest: Path) -> Path:
 # ---- label files ------------------------------------------------------------------------------------
 
 
-def _deliver_label(file: RemoteFile, to: Delivery) -> Outcome:
+def _deliver_label(file: RemoteFile, to: Delivery) -> Delivered:
     target, partial = to.dest / file.name, _partial(file, to.dest)
     if target.is_file():
         known = _noted_path(file, to.dest).is_file()
@@ -112,14 +112,14 @@ def _deliver_label(file: RemoteFile, to: Delivery) -> Outcome:
         to.tally.at("checking", file.name, 1, 1, unit="files")
         if not known:
             write_checksums(_noted_path(file, to.dest), {file.name: digest})
-        return Outcome("unchanged" if known else "new")
+        return Delivered("unchanged" if known else "new")
     if not file.address:
-        return Outcome("by hand")
+        return Delivered("by hand")
     digest = _download(file, partial, to)
     write_checksums(_noted_path(file, to.dest), {file.name: digest})
     partial.replace(target)
     discard(partial)
-    return Outcome("new")
+    return Delivered("new")
 
 
 def _checked_digest(file: RemoteFile, path: Path, to: Delivery) -> str:
@@ -170,7 +170,7 @@ def _download(file: RemoteFile, partial: Path, to: Delivery) -> str:
 # ---- archives ---------------------------------------------------------------------------------------
 
 
-def _deliver_archive(file: RemoteFile, to: Delivery) -> Outcome:
+def _deliver_archive(file: RemoteFile, to: Delivery) -> Delivered:
     assert file.unpack_into is not None  # an archive
     into, archive = to.dest / file.unpack_into, to.dest / FOLDER / file.name
     unpacking = to.dest / FOLDER / f"{file.stem}.unpacking"
@@ -179,21 +179,21 @@ def _deliver_archive(file: RemoteFile, to: Delivery) -> Outcome:
         digests = _refuse_changed(file, into, to)
         shutil.rmtree(unpacking, ignore_errors=True)
         discard(partial)
-        return Outcome("unchanged", num_images=len(digests))
+        return Delivered("unchanged", num_images=len(digests))
     if into.is_dir() and any(into.iterdir()):
         raise DataError(
             f"{into} exists, but was not unpacked from {file.name} by Thorax; move it away, or leave "
             f"{file.stem} out"
         )
     if not archive.is_file() and not file.address:
-        return Outcome("by hand")
+        return Delivered("by hand")
     packed = archive if archive.is_file() else _obtain(file, archive, partial, to)
     if packed == archive:
         _checked_digest(file, archive, to)
     unpacked = _unpack(file, packed, unpacking, to)
     _install(file, unpacking, unpacked, to.dest)
     discard(partial)
-    return Outcome("new", num_images=len(unpacked.images), passed_over=unpacked.passed_over)
+    return Delivered("new", num_images=len(unpacked.images), passed_over=unpacked.passed_over)
 
 
 def _refuse_changed(file: RemoteFile, into: Path, to: Delivery) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import Final
 
-from thorax.datasets.download.archive import DamagedArchive, Member, decoder_errors, members
+from thorax.datasets.download.archive import ArchiveMember, DamagedArchive, decoder_errors, members
 from thorax.datasets.download.transfer import Stopped
 from thorax.errors import DataError
 
@@ -93,7 +93,7 @@ def unpack(
     return Unpacked(images, found_labels, passed_over)
 
 
-def _write(member: Member, target: Path) -> str:
+def _write(member: ArchiveMember, target: Path) -> str:
     digest, size = hashlib.sha256(), 0
     content = member.open()
     assert content is not None  # a plain file
@@ -109,7 +109,7 @@ def _write(member: Member, target: Path) -> str:
     return digest.hexdigest()
 
 
-def _digest_if_same(target: Path, member: Member) -> str | None:
+def _digest_if_same(target: Path, member: ArchiveMember) -> str | None:
     """Return the SHA-256 of a file that is there already, if it is this member of a zip."""
     if member.crc is None or not target.is_file() or target.stat().st_size != member.size:
         return None
