@@ -9,6 +9,7 @@ from thorax.bundle import (
     Manifest,
     Member,
     OperatingPoints,
+    SiteCalibration,
     Trained,
     attach_engine,
     hashed_patients,
@@ -61,6 +62,9 @@ def manifest(**changes) -> Manifest:
         "patients_sha256": "",
     }
     return Manifest(**{**values, **changes})
+
+
+PLATT_OF_MASS = Platt(slopes={"Mass": 1.0}, intercepts={"Mass": 0.0}, kept={}, fitted_on=reference("val"))
 
 
 @pytest.fixture
@@ -119,7 +123,7 @@ def test_a_changed_file_is_refused(bundle, name):
     ("change", "message"),
     [
         ({"format": 3}, "not a manifest that this version understands"),
-        ({"surprise": 1}, "not a manifest that this version understands"),
+        ({"gate": {}}, "has the section gate, which this version of Thorax does not know; update Thorax"),
         ({"members": []}, "not a manifest that this version understands"),
     ],
 )
@@ -201,11 +205,7 @@ def test_weights_are_copied_from_files(bundle, tmp_path):
     [
         ({"findings": ("Mass", "Edema")}, "does not predict Edema"),
         (
-            {
-                "calibration": Platt(
-                    slopes={"Mass": 1.0}, intercepts={"Mass": 0.0}, kept={}, fitted_on=reference("val")
-                )
-            },
+            {"calibration": PLATT_OF_MASS},
             "one slope and intercept for each finding",
         ),
         ({"members": (member(), member(weights="b"))}, "1 weights do not fit 2 members"),
@@ -258,6 +258,27 @@ def test_an_engine_that_is_attached_again_replaces_the_one_before(bundle, tmp_pa
         for engine in again.manifest.engines
     }
     assert written == {"int8": b"first", "float32": b"second"}
+
+
+def site(name="ward 7", **changes) -> SiteCalibration:
+    calibration = Temperature(temperature=2.0, fitted_on=reference("val"))
+    values = {"site": name, "adjusts": "all", "calibration": calibration, "operating_points": None}
+    return SiteCalibration(**{**values, **changes})
+
+
+def test_calibrations_of_sites_are_a_section_of_format_2(bundle):
+    both = manifest(format=2, sites=(site(), site("ward 8")))
+    written = both.model_dump(mode="json")
+    assert [each["site"] for each in written["sites"]] == ["ward 7", "ward 8"]
+    assert Manifest.model_validate(written) == both
+    assert not {"sites", "seen", "statement"} & bundle.manifest.model_dump(mode="json").keys()
+    for changes, message in (
+        ({"format": 1, "sites": (site(),)}, "the section sites needs format 2"),
+        ({"format": 2, "sites": (site(), site())}, "a site is listed twice"),
+        ({"format": 2, "sites": (site(calibration=PLATT_OF_MASS),)}, "one slope and intercept for each"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            manifest(**changes)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_a_graph_is_needed_to_be_without_weights(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "a statement needs format 2"),
+        ({"format": 1}, "the section statement needs format 2"),
         ({"format": 1, "statement": None}, "a member without weights needs format 2"),
         ({"calibration": None}, "a statement needs a calibration"),
         ({"engines": []}, r"need an exported graph \(onnx, float32\)"),

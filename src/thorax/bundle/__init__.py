@@ -9,9 +9,7 @@ if TYPE_CHECKING:
         Bundle,
         attach_engine,
         copy_bundle,
-        hashed_patients,
         load_bundle,
-        refuse_seen_patients,
         refuse_used_folder,
         write_bundle,
     )
@@ -25,8 +23,10 @@ if TYPE_CHECKING:
         Member,
         OperatingPoints,
         Provenance,
+        SiteCalibration,
         Trained,
     )
+    from thorax.bundle.seen import hashed_patients, refuse_seen_patients
     from thorax.bundle.statement import MeanAuc, Statement
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Member",
     "OperatingPoints",
     "Provenance",
+    "SiteCalibration",
     "Statement",
     "Trained",
     "attach_engine",
@@ -59,9 +60,9 @@ __getattr__ = lazy_names(
         "Bundle": "thorax.bundle.folder",
         "attach_engine": "thorax.bundle.folder",
         "copy_bundle": "thorax.bundle.folder",
-        "hashed_patients": "thorax.bundle.folder",
+        "hashed_patients": "thorax.bundle.seen",
         "load_bundle": "thorax.bundle.folder",
-        "refuse_seen_patients": "thorax.bundle.folder",
+        "refuse_seen_patients": "thorax.bundle.seen",
         "refuse_used_folder": "thorax.bundle.folder",
         "write_bundle": "thorax.bundle.folder",
         "write_graph_alone": "thorax.bundle.graph_alone",
@@ -73,6 +74,7 @@ __getattr__ = lazy_names(
         "OperatingPoints": "thorax.bundle.manifest",
         "FeatureGrid": "thorax.bundle.manifest",
         "Provenance": "thorax.bundle.manifest",
+        "SiteCalibration": "thorax.bundle.manifest",
         "Trained": "thorax.bundle.manifest",
         "MeanAuc": "thorax.bundle.statement",
         "Statement": "thorax.bundle.statement",

@@ -1,4 +1,4 @@
-"""Bundles on disk: writing with checksums, loading with verification, refusal of patients already seen.
+"""Bundles on disk: writing with checksums, loading with verification.
 
 A bundle is a folder with `bundle.json` (the manifest), the members' weights as safetensors, their exported
 graphs, and `patients.json` (hashed ids of the patients that training and selection saw); never a bare weight
@@ -24,7 +24,7 @@ from thorax.atomic_io import (
 )
 from thorax.bundle.files import MANIFEST, bundle_folder, check_file
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Member, Trained
-from thorax.errors import BundleError, DataError, LeakError
+from thorax.errors import BundleError, DataError
 from thorax.findings import Findings, finding_or_new
 from thorax.notebook import shortened
 from thorax.recipe.sections import Preparation
@@ -33,9 +33,7 @@ __all__ = [
     "Bundle",
     "attach_engine",
     "copy_bundle",
-    "hashed_patients",
     "load_bundle",
-    "refuse_seen_patients",
     "refuse_used_folder",
     "write_bundle",
 ]
@@ -152,18 +150,6 @@ class Bundle:
         return splits.pop() if len(splits) == 1 else None
 
 
-def hashed_patients(dataset: str, patients: Iterable[str]) -> dict[str, str]:
-    """Return a hash for each distinct patient: 16 hexadecimal digits of SHA-256 over data set and id.
-
-    A bundle can thus recognize a patient that it saw without listing ids. Ids are short enough to be
-    guessed, so hashing keeps them out of sight but does not make them secret.
-    """
-    return {
-        patient: hashlib.sha256(f"{dataset}\n{patient}".encode()).hexdigest()[:16]
-        for patient in set(patients)
-    }
-
-
 def write_bundle(
     folder: Path,
     manifest: Manifest,
@@ -180,7 +166,7 @@ def write_bundle(
         folder: Folder to write to; created if missing.
         manifest: Manifest of the bundle; its checksums are replaced.
         weights: Content of each member's weights file, or a file to copy, by file name.
-        patients: Patients seen, by what saw them, as `hashed_patients` returns them.
+        patients: Patients seen, by what saw them, as `seen.hashed_patients` returns them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     old = _begin_replacing(folder)
@@ -319,12 +305,7 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
             f"{path} {problem}; give a bundle, or the folder of a run that `thorax train` has finished"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its top level"
-        raise BundleError(
-            f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
-            "use the version of Thorax that wrote it, or train again"
-        ) from error
+        raise BundleError(_not_understood(file, error)) from error
     names = [member.weights for member in manifest.members if member.weights is not None]
     files = {name: folder / name for name in names}
     bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), {}, files)
@@ -336,6 +317,21 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
             f"{folder / _PATIENTS} is not a list of hashes per part ({error}); copy the whole bundle again"
         ) from error
     return replace(bundle, patients=patients)
+
+
+def _not_understood(file: Path, error: ValidationError) -> str:
+    """Say why a manifest is refused; a section of a later version by its name."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "its top level"
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        return (
+            f"{file} has the section {where}, which this version of Thorax does not know; update Thorax: "
+            "without that section the bundle would be another model"
+        )
+    return (
+        f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
+        "use the version of Thorax that wrote it, or train again"
+    )
 
 
 def refuse_used_folder(folder: Path, *, overwrite: bool = False, sources: Iterable[Bundle] = ()) -> None:
@@ -360,33 +356,4 @@ def refuse_used_folder(folder: Path, *, overwrite: bool = False, sources: Iterab
     if foreign:
         raise DataError(
             f"{folder} is not empty and is not a bundle (it has {foreign[0]}); give another folder as `out`"
-        )
-
-
-def refuse_seen_patients(
-    bundle: Bundle, dataset: str, patients: Iterable[str], *, by: Iterable[str] | None = None
-) -> None:
-    """Refuse to evaluate a bundle on patients that it saw when it was made.
-
-    Args:
-        bundle: The bundle.
-        dataset: The data set of the patients.
-        patients: Their ids.
-        by: Refuse only patients under these keys of `Bundle.patients`; None: under any.
-
-    Raises:
-        LeakError: Some of the patients were seen; the message has the count for each part.
-    """
-    hashes = set(hashed_patients(dataset, patients).values())
-    seen = {
-        part: hashes & bundle.patients.get(part, frozenset())
-        for part in (bundle.patients if by is None else by)
-    }
-    seen_by_any = frozenset().union(*seen.values())
-    if seen_by_any:
-        counts = " and ".join(f"{len(patients)} in {part}" for part, patients in seen.items() if patients)
-        raise LeakError(
-            f"{len(seen_by_any)} of these {len(hashes)} patients were seen when this bundle was made "
-            f"({counts}), so a result on them would mean nothing; use a part that it did not see"
-            + (f" (it was trained on {bundle.split})" if bundle.split else "")
         )

@@ -1,6 +1,6 @@
 """Types of `bundle.json`: the pipeline from members to operating points, with provenance."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -24,6 +24,8 @@ __all__ = [
     "Parity",
     "Precision",
     "Provenance",
+    "SeenFile",
+    "SiteCalibration",
     "Trained",
 ]
 
@@ -107,7 +109,7 @@ class Member(Section):
 
     @model_serializer(mode="wrap")
     def _without_absent_weights(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_none(write(self), "weights", "sha256")
+        return _without_absent(write(self), "weights", "sha256")
 
 
 class Ensemble(Section):
@@ -178,11 +180,34 @@ class Exported(Section):
     versions: dict[str, str]
 
 
+class SeenFile(Section):
+    """The file of fingerprints of the images that a bundle saw."""
+
+    name: str
+    """File name within the bundle."""
+    sha256: str
+    num_images: dict[str, Annotated[int, Field(ge=0)]]
+    """Fingerprints by what saw the images, as in `patients.json`, in the order of the file."""
+
+
+class SiteCalibration(Section):
+    """A calibration for the patients of one site, in place of the bundle's own."""
+
+    site: str = Field(min_length=1, max_length=100)
+    """Name of the site, unique in the bundle."""
+    adjusts: Literal["intercept", "slope", "all"]
+    """What was fitted on the site's images, beyond the bundle's own calibration."""
+    calibration: Calibration
+    """From the pipeline's logits to probabilities, with that of the bundle already in it."""
+    operating_points: OperatingPoints | None
+    """Thresholds on these probabilities; None if there are none."""
+
+
 class Manifest(Section):
     """The pipeline: members -> views -> mean -> calibration -> operating points."""
 
     format: Literal[1, 2] = 1
-    """2 if the bundle has something that format 1 does not know: a statement, or members without weights."""
+    """2 if the bundle has something that format 1 does not know; see docs/bundle.md."""
     name: str
     findings: tuple[str, ...] = Field(min_length=1)
     """In the order of the bundle's probabilities."""
@@ -198,10 +223,14 @@ class Manifest(Section):
     """The pipeline in engines other than torch, exported from exactly these members and views."""
     statement: Statement | None = None
     """What the bundle says of itself wherever it speaks; None for most bundles."""
+    seen: SeenFile | None = None
+    """Fingerprints of the images that training and selection saw; None if it does not keep any."""
+    sites: tuple[SiteCalibration, ...] = ()
+    """Calibrations for other sites."""
 
     @model_serializer(mode="wrap")
-    def _without_absent_statement(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_none(write(self), "statement")
+    def _without_absent_sections(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_absent(write(self), *_SECTIONS_OF_FORMAT_2)
 
     @property
     def has_weights(self) -> bool:
@@ -226,9 +255,10 @@ class Manifest(Section):
 
     @model_validator(mode="after")
     def _format_fits(self) -> "Manifest":
+        for name in _SECTIONS_OF_FORMAT_2:
+            if self.format == 1 and getattr(self, name):
+                raise ValueError(f"the section {name} needs format 2")
         if self.statement is not None:
-            if self.format == 1:
-                raise ValueError("a statement needs format 2")
             trained = all(isinstance(member.provenance, Trained) for member in self.members)
             if not trained or self.calibration is None:
                 raise ValueError("a statement needs a calibration, and members that were trained")
@@ -251,8 +281,12 @@ class Manifest(Section):
         weights = self.ensemble.weights if self.ensemble else (1.0,)
         if len(weights) != len(self.members):
             raise ValueError(f"{len(weights)} weights do not fit {len(self.members)} members")
-        if isinstance(self.calibration, Platt) and set(self.findings) != self.calibration.slopes.keys():
-            raise ValueError("the calibration needs one slope and intercept for each finding")
+        for calibration in (self.calibration, *(site.calibration for site in self.sites)):
+            if isinstance(calibration, Platt) and set(self.findings) != calibration.slopes.keys():
+                raise ValueError("the calibration needs one slope and intercept for each finding")
+        names = [site.site for site in self.sites]
+        if len(set(names)) != len(names):
+            raise ValueError("a site is listed twice")
         return self
 
     @model_validator(mode="after")
@@ -266,6 +300,9 @@ class Manifest(Section):
         return self
 
 
-def _without_none(written: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Leave out settings that are None: what format 1 did not know is not written into it."""
-    return {name: value for name, value in written.items() if value is not None or name not in names}
+_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites")
+
+
+def _without_absent(written: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out settings that are None or empty: what format 1 did not know is not written into it."""
+    return {name: value for name, value in written.items() if value not in (None, []) or name not in names}
