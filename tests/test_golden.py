@@ -22,7 +22,7 @@ from thorax.recipe.schema import Preparation
 from thorax.reporting.metrics import metrics
 from thorax.store import build_store, open_store
 from thorax.training import train
-from thorax.workflows.evaluate import evaluate_bundle
+from thorax.workflows.evaluate import evaluate
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 WRITTEN = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -103,7 +103,7 @@ def test_the_bundle_gives_the_same_probabilities(engine):
 
 def test_the_run_has_the_same_metrics():
     expected = json.loads(gzip.decompress((GOLDEN / "metrics.json.gz").read_bytes()))
-    result = evaluate_bundle(
+    result = evaluate(
         GOLDEN / "run", GOLDEN / "store", rules=["youden"], gallery=False, resamples=50, device="cpu"
     )
     ours = json.loads(json.dumps(metrics(result.evaluation, result.context)))

@@ -19,7 +19,7 @@ FILE = Path(__file__).parents[1] / "docs" / "api.md"
 
 CONTENT = {
     "From files to a model": {
-        "prepare": "thorax.workflows.api",
+        "prepare": "thorax.workflows.prepare",
         "train": "thorax.workflows.train",
         "tune": "thorax.tuning.tune",
         "Store": "thorax.store.store",
@@ -36,9 +36,9 @@ CONTENT = {
         "Failure": "thorax.inference.predictor",
     },
     "Measuring": {
-        "evaluate": "thorax.workflows.api",
+        "evaluate": "thorax.workflows.evaluate",
         "EvaluationResult": "thorax.workflows.results",
-        "compare": "thorax.workflows.api",
+        "compare": "thorax.workflows.compare",
         "ComparisonResult": "thorax.workflows.results",
         "localize": "thorax.workflows.localize",
         "LocalizationResult": "thorax.workflows.results",

@@ -6,11 +6,13 @@ TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:
     from thorax import errors, progress
     from thorax.tuning.tune import tune
-    from thorax.workflows.api import compare, evaluate, prepare
     from thorax.workflows.audit import audit
     from thorax.workflows.bundles import calibrate, ensemble, export
+    from thorax.workflows.compare import compare
+    from thorax.workflows.evaluate import evaluate
     from thorax.workflows.localize import localize
     from thorax.workflows.model import Failure, Model, load
+    from thorax.workflows.prepare import prepare
     from thorax.workflows.train import train
 
 __version__ = "0.1.0"
@@ -42,14 +44,14 @@ __getattr__ = lazy_names(
         "Model": "thorax.workflows.model",
         "audit": "thorax.workflows.audit",
         "calibrate": "thorax.workflows.bundles",
-        "compare": "thorax.workflows.api",
+        "compare": "thorax.workflows.compare",
         "ensemble": "thorax.workflows.bundles",
         "errors": "thorax.errors",
-        "evaluate": "thorax.workflows.api",
+        "evaluate": "thorax.workflows.evaluate",
         "export": "thorax.workflows.bundles",
         "load": "thorax.workflows.model",
         "localize": "thorax.workflows.localize",
-        "prepare": "thorax.workflows.api",
+        "prepare": "thorax.workflows.prepare",
         "progress": "thorax.progress",
         "train": "thorax.workflows.train",
         "tune": "thorax.tuning.tune",

@@ -26,7 +26,7 @@ from thorax.radiograph import Origin, Radiograph
 from thorax.recipe.sections import Network
 from thorax.reporting.model_card import render_card
 from thorax.workflows.bundles import calibrate, export
-from thorax.workflows.evaluate import evaluate_bundle
+from thorax.workflows.evaluate import evaluate
 from thorax.workflows.explain import explain
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -168,7 +168,7 @@ def test_it_says_what_it_is_wherever_it_speaks(alone):
     model = thorax.load(alone)
     prediction = model.predict(IMAGES[1])
     explanation = explain(alone, IMAGES[1])
-    report = evaluate_bundle(alone, GOLDEN / "store", gallery=False, resamples=20, device="cpu")
+    report = evaluate(alone, GOLDEN / "store", gallery=False, resamples=20, device="cpu")
     assert model.statement == prediction.model.statement == SAID
     assert prediction.as_json()["model"]["statement"] == SAID
     assert SAID in explanation.notes

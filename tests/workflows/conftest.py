@@ -10,7 +10,7 @@ from tests.helpers.toy_bundle import MODEL, NAMES, REFERENCE, images, new_bundle
 from thorax.bundle import OperatingPoints, write_bundle
 from thorax.exporting import export_float32
 from thorax.models import build_classifier
-from thorax.workflows.evaluate import evaluate_bundle
+from thorax.workflows.evaluate import evaluate
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="session")
 def result(study):
     """The first run, measured with thresholds by one rule."""
-    return evaluate_bundle(study.run(0), study.store, rules=["youden"], resamples=50, device="cpu")
+    return evaluate(study.run(0), study.store, rules=["youden"], resamples=50, device="cpu")
 
 
 @pytest.fixture(scope="session")

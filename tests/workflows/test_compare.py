@@ -15,14 +15,14 @@ from thorax.bundle import load_bundle
 from thorax.errors import DataError, LeakError
 from thorax.evaluation.thresholds import one_half
 from thorax.workflows.compare import compare
-from thorax.workflows.evaluate import evaluate_bundle
+from thorax.workflows.evaluate import evaluate
 from thorax.workflows.prepare import prepare
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 
 def test_files_of_predictions_are_compared(study, tmp_path):
-    result = compare([str(study.good), study.poor], labels=study.labels, resamples=200)
+    result = compare([str(study.good), study.poor], study.labels, resamples=200)
     assert list(result.contexts) == ["good.csv", "poor.csv"]
     assert {context.where for context in result.contexts.values()} == {"split not stated"}
     written = result.write(tmp_path / "out")
@@ -41,7 +41,7 @@ def test_files_of_predictions_are_compared(study, tmp_path):
 def test_bundles_and_files_are_compared_on_the_same_part(study):
     first, calls = load_bundle(study.run(0)), []
     result = compare(
-        [first, study.run(1), study.poor], store=study.store, split="folder-official", baseline=first,
+        [first, study.run(1), study.poor], study.store, split="folder-official", baseline=first,
         resamples=50, device="cpu", progress=calls.append,
     )  # fmt: skip
     pairs = result.comparison.pairs
@@ -59,22 +59,22 @@ def test_models_of_other_images_are_not_compared(study, tmp_path):
     fewer = tmp_path / "fewer.csv"
     fewer.write_text("\n".join(study.poor.read_text().splitlines()[:-5]) + "\n")
     with pytest.raises(DataError, match=r"^model fewer\.csv was not evaluated on the images of the compar"):
-        compare([study.good, fewer], labels=study.labels)
+        compare([study.good, fewer], study.labels)
     with pytest.raises(DataError, match=r"would be measured on different parts .* name one with `split`"):
-        compare([study.run(0), study.good], store=study.store, device="cpu")
+        compare([study.run(0), study.good], study.store, device="cpu")
     with pytest.raises(LeakError, match="patients were seen"):
-        compare([study.run(0), study.good], store=study.store, part="val", device="cpu")
+        compare([study.run(0), study.good], study.store, part="val", device="cpu")
 
 
 @pytest.mark.parametrize(
     ("models", "settings", "message"),
     [
-        (["GOOD"], {"labels": "LABELS"}, "1 models are given; give at least two"),
-        (["GOOD", "GOOD"], {"labels": "LABELS"}, "2 models are given; give at least two, all different"),
-        (["GOOD", "nowhere.csv"], {"labels": "LABELS"}, r"there is no nowhere\.csv"),
-        (["GOOD", "POOR"], {}, "neither is given"),
-        (["GOOD", "RUN"], {"labels": "LABELS"}, "needs the images of a store; give it as `store`"),
-        (["GOOD", "POOR"], {"labels": "LABELS", "baseline": "RUN"}, "is not one of the models"),
+        (["GOOD"], {"data": "LABELS"}, "1 models are given; give at least two"),
+        (["GOOD", "GOOD"], {"data": "LABELS"}, "2 models are given; give at least two, all different"),
+        (["GOOD", "nowhere.csv"], {"data": "LABELS"}, r"there is no nowhere\.csv"),
+        (["GOOD", "POOR"], {"data": ()}, "no store is given; give at least one, or a label file"),
+        (["GOOD", "RUN"], {"data": "LABELS"}, "needs the images of a store, and only a label"),
+        (["GOOD", "POOR"], {"data": "LABELS", "baseline": "RUN"}, "is not one of the models"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(study, models, settings, message):
@@ -87,7 +87,7 @@ def test_what_cannot_be_compared_is_refused(study, models, settings, message):
 def test_models_of_one_name_are_called_by_their_paths(study, tmp_path):
     other = tmp_path / "good.csv"
     other.write_bytes(study.poor.read_bytes())
-    result = compare([study.good, other, study.poor], labels=study.labels, resamples=20)
+    result = compare([study.good, other, study.poor], study.labels, resamples=20)
     assert list(result.contexts) == [str(study.good), str(other), "poor.csv"]
 
 
@@ -109,7 +109,7 @@ def sizes(tmp_path_factory):
 def compared(sizes, models=None, **settings):
     both = [GOLDEN / "run", sizes / "larger"]
     stores = [GOLDEN / "store", sizes / "store"]
-    return compare(models or both, **{"store": stores, "resamples": 20, "device": "cpu", **settings})
+    return compare(models or both, **{"data": stores, "resamples": 20, "device": "cpu", **settings})
 
 
 def test_models_of_two_store_sizes_stand_side_by_side_as_scikit_learn_reports_each(sizes, tmp_path):
@@ -123,7 +123,7 @@ def test_models_of_two_store_sizes_stand_side_by_side_as_scikit_learn_reports_ea
         ("run", GOLDEN / "run", GOLDEN / "store"),
         ("larger", sizes / "larger", sizes / "store"),
     ):
-        alone = evaluate_bundle(
+        alone = evaluate(
             bundle, store, findings=["Infiltration", "Effusion"], rules=["youden"], gallery=False,
             resamples=2, device="cpu",
         )  # fmt: skip
@@ -154,7 +154,7 @@ def test_images_that_one_store_lacks_are_left_out(sizes, tmp_path):
     (tmp_path / "source" / gone).unlink()
     prepare(tmp_path / "source" / "labels.csv", tmp_path / "fewer", size=40, workers=1, dataset="golden")
     whole = compared(sizes)
-    fewer = compared(sizes, store=[GOLDEN / "store", tmp_path / "fewer"])
+    fewer = compared(sizes, data=[GOLDEN / "store", tmp_path / "fewer"])
     assert fewer.comparison.num_images == whole.comparison.num_images - 1
     images = {context.images_sha256 for context in fewer.contexts.values()}
     assert len(images) == 1
@@ -177,7 +177,7 @@ def test_stores_of_other_sources_are_refused(sizes, tmp_path, old, new, message)
     labels.write_text(labels.read_text().replace(old, new))
     prepare(labels, tmp_path / "other", size=40, workers=1, dataset="golden")
     with pytest.raises(DataError, match=f"are not of the same source: .*{message}"):
-        compared(sizes, store=[GOLDEN / "store", tmp_path / "other"])
+        compared(sizes, data=[GOLDEN / "store", tmp_path / "other"])
 
 
 def test_stores_of_other_files_or_data_are_refused(sizes, tmp_path):
@@ -185,22 +185,22 @@ def test_stores_of_other_files_or_data_are_refused(sizes, tmp_path):
     shutil.copy(GOLDEN / "source" / "00.png", tmp_path / "source" / "01.png")
     prepare(tmp_path / "source" / "labels.csv", tmp_path / "other", size=40, workers=1, dataset="golden")
     with pytest.raises(DataError, match="images of the same names were prepared from different files"):
-        compared(sizes, store=[GOLDEN / "store", tmp_path / "other"])
+        compared(sizes, data=[GOLDEN / "store", tmp_path / "other"])
     prepare(GOLDEN / "source" / "labels.csv", tmp_path / "named", size=40, workers=1, dataset="else")
     with pytest.raises(DataError, match="their data sets are golden and else; prepare both from the same"):
-        compared(sizes, store=[GOLDEN / "store", tmp_path / "named"])
+        compared(sizes, data=[GOLDEN / "store", tmp_path / "named"])
     with pytest.raises(DataError, match=r"requires images prepared with size 40 and fit pad.*has size 32"):
-        compared(sizes, store=GOLDEN / "store")
+        compared(sizes, data=GOLDEN / "store")
 
 
 def test_files_have_their_own_thresholds_from_validation(sizes, tmp_path):
     """A CSV chooses F1-optimal thresholds on its validation images, and has 0.5 without any."""
-    report = evaluate_bundle(
-        GOLDEN / "run", GOLDEN / "store", gallery=False, resamples=2, device="cpu"
-    ).write(tmp_path / "report")
+    report = evaluate(GOLDEN / "run", GOLDEN / "store", gallery=False, resamples=2, device="cpu").write(
+        tmp_path / "report"
+    )
     other = tmp_path / "other.csv"
     other.write_bytes(report.predictions.read_bytes())
-    settings = {"store": GOLDEN / "store", "split": "folder-official"}
+    settings = {"data": GOLDEN / "store", "split": "folder-official"}
     models = [report.predictions, other]
     given = compared(sizes, models, validation=[report.validation, report.validation], **settings)
     own = compared(sizes, [GOLDEN / "run", other], **settings).decisions

@@ -16,7 +16,7 @@ from thorax.reporting.comparison import comparison_json
 from thorax.reporting.summary import f1_headline, summary_tables
 from thorax.store import open_store
 from thorax.workflows.compare import compare
-from thorax.workflows.evaluate import evaluate_bundle, evaluate_predictions
+from thorax.workflows.evaluate import evaluate
 from thorax.workflows.thresholds import STANDARD_RULES
 
 
@@ -28,11 +28,9 @@ def manifest(study):
     return json.loads((study.run(0) / "bundle" / "bundle.json").read_text())
 
 
-def measured(study, file=None, **settings):
+def measured(study, file=None, data=None, **settings):
     """Measure predictions; those that rank perfectly, beside the label file, if not said otherwise."""
-    if not {"labels", "store"} & settings.keys():
-        settings["labels"] = study.labels
-    return evaluate_predictions(file or study.good, **{"resamples": 10, **settings})
+    return evaluate(file or study.good, data or study.labels, **{"resamples": 10, **settings})
 
 
 def rules(result):
@@ -70,7 +68,7 @@ def test_the_rows_and_columns_give_the_figures(study, result):
 
 def test_a_bundle_and_a_store_may_be_open_and_progress_is_told(study, result):
     calls = []
-    again = evaluate_bundle(
+    again = evaluate(
         load_bundle(study.run(0)), open_store(study.store), split="folder-official", rules=["youden"],
         gallery=False, resamples=50, device="cpu", progress=calls.append,
     )  # fmt: skip
@@ -113,13 +111,13 @@ def test_a_report_has_examples_with_maps_at_its_thresholds(result, report):
 @pytest.mark.parametrize("where", [{"part": "train"}, {"part": "val"}, {"split": "patient-80-10-10"}])
 def test_the_images_that_were_seen_are_refused(study, where):
     with pytest.raises(LeakError, match="patients were seen when this bundle was made"):
-        evaluate_bundle(study.run(0), study.store, device="cpu", **where)
+        evaluate(study.run(0), study.store, device="cpu", **where)
 
 
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"bundle": "nowhere"}, BundleError, "nowhere does not exist"),
+        ({"model": "nowhere"}, BundleError, "nowhere does not exist"),
         ({"split": "x"}, DataError, "there is no split 'x'"),
         ({"part": "x"}, DataError, "has no part 'x'"),
         ({"rules": ["best"]}, DataError, "no rule for thresholds is called 'best'"),
@@ -135,7 +133,7 @@ def test_the_images_that_were_seen_are_refused(study, where):
 )
 def test_what_cannot_be_measured_is_refused(study, wrong, error, message):
     with pytest.raises(error, match=message):
-        evaluate_bundle(**{"bundle": study.run(0), "store": study.store, "device": "cpu", **wrong})
+        evaluate(**{"model": study.run(0), "data": study.store, "device": "cpu", **wrong})
 
 
 def test_an_earlier_report_is_kept_unless_its_end_is_asked_for(result, tmp_path):
@@ -170,7 +168,7 @@ def test_a_bundle_whose_rule_is_one_half_is_reported_at_one_half_first(study, tm
     halves = dict.fromkeys(bundle["findings"], 0.5)
     bundle["operating_points"] = {"rule": "one-half", "thresholds": halves, "chosen_on": None}
     (folder / "bundle.json").write_text(json.dumps(bundle))
-    result = evaluate_bundle(folder, study.store, gallery=False, resamples=10, device="cpu")
+    result = evaluate(folder, study.store, gallery=False, resamples=10, device="cpu")
     assert rules(result) == ["one-half", *STANDARD_RULES]
     known = (result.labels >= 0).all(axis=0) & (result.labels == 1).any(axis=0)
     called = result.probabilities >= 0.5
@@ -190,8 +188,8 @@ def test_a_bundle_whose_rule_is_one_half_is_reported_at_one_half_first(study, tm
 
 def test_predictions_are_read_back_to_the_same_figures(study, result, report, tmp_path):
     """Every figure of the bundle but those at its own thresholds and calibrations, which no CSV has."""
-    again = evaluate_predictions(
-        report / "predictions.csv", store=study.store, validation=report / "validation.csv",
+    again = evaluate(
+        report / "predictions.csv", study.store, validation=report / "validation.csv",
         split="folder-official", rules=["youden", "f1-optimal"], resamples=50,
     )  # fmt: skip
     assert again.images == result.images
@@ -212,7 +210,7 @@ def test_compare_reads_the_predictions_to_the_same_figures(study, report):
     (from_file,), (from_bundle,) = (
         comparison_json(compared.comparison, compared.contexts)["pairs"]
         for compared in (
-            compare(models, store=study.store, split="folder-official", resamples=20, device="cpu")
+            compare(models, study.store, split="folder-official", resamples=20, device="cpu")
             for models in (both, [study.run(1), study.run(0)])
         )
     )
@@ -223,7 +221,7 @@ def test_compare_reads_the_predictions_to_the_same_figures(study, report):
 
 def test_some_findings_are_evaluated_in_their_order(study, result):
     names = ["Nodule", "Effusion"]
-    some = evaluate_bundle(
+    some = evaluate(
         study.run(0), study.store, findings=names, rules=["youden"], gallery=False, resamples=50,
         device="cpu",
     )  # fmt: skip
@@ -244,7 +242,7 @@ def test_some_findings_are_evaluated_in_their_order(study, result):
 @pytest.mark.parametrize("names", [["Effusion", "Fracture"], "Fracture"])
 def test_findings_that_are_not_predicted_are_refused(study, names):
     with pytest.raises(DataError, match="`findings` has Fracture, and there are only Atelectasis, "):
-        evaluate_bundle(study.run(0), study.store, findings=names, device="cpu")
+        evaluate(study.run(0), study.store, findings=names, device="cpu")
     with pytest.raises(DataError, match="`findings` has Fracture, and there are only Effusion, "):
         measured(study, findings=names)
 
@@ -273,7 +271,7 @@ def test_a_file_of_predictions_gets_the_whole_report(study, tmp_path):
 
 def test_a_part_of_a_file_has_its_split_and_thresholds_of_its_validation_rows(study, result):
     found = measured(
-        study, store=study.store, split="folder-official", rules=["specificity-95"],
+        study, data=study.store, split="folder-official", rules=["specificity-95"],
         prevalence={"Effusion": 0.02},
     )  # fmt: skip
     for name in ("split", "part", "split_sha256", "images_sha256", "dataset"):
@@ -313,7 +311,7 @@ def test_predictions_are_audited_on_the_way(study, tmp_path):
     written = alone.write(tmp_path / "out")
     for path in (written.html, written.markdown):
         assert "columns with only two values" in path.read_text()
-    whole = measured(study, file, store=study.store, split="folder-official")
+    whole = measured(study, file, study.store, split="folder-official")
     told = "\n".join(text for severity, text in whole.audit if severity == "error")
     assert "columns with only two values" in told
     assert "predictions for patients of the train part" in told
@@ -384,13 +382,11 @@ def test_thresholds_come_from_a_file_with_their_origin(study, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"labels": "LABELS", "store": "STORE"}, "predictions need `labels`, or a `store`.* both are given"),
-        ({"labels": None}, "predictions need `labels`, or a `store` .* neither is given"),
         ({"logits": True}, "they are probabilities, not logits; leave out `logits`"),
-        ({"split": "folder-official", "part": "val", "store": "STORE", "view": "LL"}, "has view LL"),
+        ({"split": "folder-official", "part": "val", "data": "STORE", "view": "LL"}, "has view LL"),
     ],
 )
 def test_what_does_not_go_together_is_refused(study, settings, message):
-    places = {"LABELS": study.labels, "STORE": study.store}
+    places = {"STORE": study.store}
     with pytest.raises(DataError, match=message):
         measured(study, **{name: places.get(value, value) for name, value in settings.items()})

@@ -44,12 +44,14 @@ def test_a_store_is_said_what_it_is(phantoms, tmp_path):
     calls = []
     made = prepare(phantoms, tmp_path / "store", size=64, workers=1, progress=calls.append)
     images = len(list((phantoms / "images").iterdir()))
-    assert (made.num_images, made.num_rejected, made.size) == (images, 0, 64)
+    assert (len(made), made.num_rejected, made.preparation.size) == (images, 0, 64)
     assert made.notices == (f"{images} of {images} labeled images are in phantoms",)
-    assert open_store(made).manifest.num_images == images
+    assert open_store(made).notices == ()
     assert (calls[-1].stage, calls[-1].done, calls[-1].total) == ("preparing", images, images)
+    shards = {path: path.stat().st_mtime_ns for path in made.path.rglob("*") if path.is_file()}
     again = prepare(phantoms, tmp_path / "store", size=64)
-    assert again.resumed_shards == again.num_shards
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+    assert again.fingerprint == made.fingerprint
 
 
 def test_a_recipe_says_how_images_are_prepared(phantoms, tmp_path):

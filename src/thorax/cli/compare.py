@@ -58,13 +58,14 @@ def compare(
     refuse_existing(out, overwrite=overwrite, folder=True)
     if len(set(models)) <= 1:
         raise typer.BadParameter("give at least two different models")
-    if (not store) == (labels is None):
+    data = store or labels
+    if data is None or (store and labels):
         raise typer.BadParameter(
             "give --store, which also has the labels, or --labels if all models are CSVs"
         )
     with progress_bars() as progress:
         result = measure(
-            models, store=store or None, labels=labels, logits=logits, split=split, part=part, view=view,
+            models, data, logits=logits, split=split, part=part, view=view,
             findings=[name.strip() for name in findings.split(",") if name], rule=rule,
             validation=validation or (), baseline=baseline, resamples=resamples, seed=seed, device=device,
             progress=progress,

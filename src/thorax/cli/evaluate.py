@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -70,10 +70,10 @@ def evaluate(
     from thorax.atomic_io import refuse_existing
     from thorax.cli.console import progress_bars
     from thorax.tracking.report import tracked_report
-    from thorax.workflows.evaluate import evaluate_bundle, evaluate_predictions
+    from thorax.workflows.evaluate import evaluate as measure
 
     refuse_existing(out, overwrite=overwrite, folder=True)
-    _refuse_mixture(bundle, store, predictions, labels)
+    model, data = _model_and_data(bundle, store, predictions, labels)
     if validation is not None and predictions is None:
         raise typer.BadParameter(
             "--validation requires --predictions; a bundle predicts the store's validation images"
@@ -81,21 +81,13 @@ def evaluate(
     tracked = tracked_report(track, bundle) if track else None
     names = tuple(name.strip() for name in findings.split(",")) if findings else ()
     with progress_bars() as progress:
-        if bundle is not None and store is not None:
-            result = evaluate_bundle(
-                bundle, store, split=split, part=part, view=view, findings=names, rules=rule or (),
-                thresholds=thresholds, allow_test_tuning=allow_test_tuning,
-                prevalence=_prevalence(prevalence or ()), radiologists=radiologists, gallery=gallery,
-                resamples=resamples, seed=seed, device=device, engine=engine, progress=progress,
-            )  # fmt: skip
-        else:
-            assert predictions is not None
-            result = evaluate_predictions(
-                predictions, labels=labels, store=store, validation=validation, logits=logits, split=split,
-                part=part, view=view, findings=names, rules=rule or (), thresholds=thresholds,
-                allow_test_tuning=allow_test_tuning, prevalence=_prevalence(prevalence or ()),
-                radiologists=radiologists, resamples=resamples, seed=seed,
-            )  # fmt: skip
+        result = measure(
+            model, data, validation=validation, logits=logits, split=split,
+            part=part, view=view, findings=names, rules=rule or (), thresholds=thresholds,
+            allow_test_tuning=allow_test_tuning, prevalence=_prevalence(prevalence or ()),
+            radiologists=radiologists, gallery=gallery, resamples=resamples, seed=seed, device=device,
+            engine=engine, progress=progress,
+        )  # fmt: skip
     written = result.write(out, overwrite=overwrite)
     _print(result)
     if tracked is not None:
@@ -116,16 +108,19 @@ def _print(result: "EvaluationResult") -> None:
         typer.echo(f"note: {warning}", err=True)
 
 
-def _refuse_mixture(
+def _model_and_data(
     bundle: Path | None, store: Path | None, predictions: Path | None, labels: Path | None
-) -> None:
-    """Refuse options that do not name either a bundle with a store or predictions with labels."""
+) -> tuple[Path, Path]:
+    """Return either a bundle with a store, or predictions with labels; refuse a mixture of options."""
     if (bundle is None) == (predictions is None):
         raise typer.BadParameter("give a bundle with --store, or --predictions with --labels")
-    if bundle is not None and (store is None or labels is not None):
+    if predictions is not None:
+        if (store is None) == (labels is None):
+            raise typer.BadParameter("--predictions needs --labels, or a --store that has them")
+        return predictions, cast("Path", store or labels)
+    if store is None or labels is not None:
         raise typer.BadParameter("a bundle needs --store, which also has the labels; leave out --labels")
-    if predictions is not None and (store is None) == (labels is None):
-        raise typer.BadParameter("--predictions needs --labels, or a --store that has them")
+    return cast("Path", bundle), store
 
 
 def _prevalence(texts: Sequence[str]) -> dict[str, float]:

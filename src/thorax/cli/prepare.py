@@ -33,7 +33,7 @@ def prepare(
     from thorax.workflows.prepare import prepare as prepare_store
 
     with progress_bars() as progress:
-        summary = prepare_store(
+        store = prepare_store(
             source,
             out,
             recipe=recipe,
@@ -44,11 +44,12 @@ def prepare(
             workers=workers,
             progress=progress,
         )
-    for notice in summary.notices:
+    for notice in store.notices:
         typer.echo(notice, err=True)
-    typer.echo(f"{summary.num_images:,} images of {summary.size} x {summary.size} pixels are in {out}")
-    if summary.num_rejected:
+    side = store.preparation.size
+    typer.echo(f"{len(store):,} images of {side} x {side} pixels are in {out}")
+    if store.num_rejected:
         typer.echo(
-            f"{summary.num_rejected:,} files could not be used; {out / 'rejected.csv'} says why", err=True
+            f"{store.num_rejected:,} files could not be used; {out / 'rejected.csv'} says why", err=True
         )
         raise typer.Exit(4)

@@ -37,6 +37,7 @@ class Store:
         path: Its folder.
         table: One row per usable image, in source order; boxes are in prepared pixels.
         manifest: Content of `store.json`.
+        notices: What `prepare` noticed about the source, one sentence per entry; empty when opened later.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Store:
     _source_rows: Rows
     _shards: tuple[UInt8[np.ndarray, "_ s s"], ...]
     _files: tuple[mmap.mmap, ...]
+    notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)

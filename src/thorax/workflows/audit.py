@@ -1,14 +1,16 @@
 """`audit`: check a split, a store and a model's results for errors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, sha256_of_file
 from thorax.auditing import (
     Audit,
     Evidence,
     Lists,
     Locator,
+    Problem,
+    audit_predictions,
     lists_of_split,
     locate_parts,
     read_boxed_images,
@@ -23,9 +25,17 @@ from thorax.evaluation.inputs.metrics_json import read_metrics
 from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.progress import ProgressCallback
 from thorax.store import Store
-from thorax.workflows.predictions import BundleLike, StoreLike, opened_bundle, opened_store
+from thorax.workflows.predictions import (
+    BundleLike,
+    PartPredictions,
+    StoreLike,
+    StorePart,
+    labels_of,
+    opened_bundle,
+    opened_store,
+)
 
-__all__ = ["audit"]
+__all__ = ["audit", "audit_bundle", "audit_file"]
 
 
 def audit(
@@ -100,3 +110,40 @@ def _read_lists(store: Store, locator: Locator, split: str, files: Mapping[str, 
         return locate_parts(f"file:{file.name}", read_part_lists(file), locator)
     built = build_split(split, store.table, dataset=store.dataset, whole_sha256=store.split_sha256)
     return lists_of_split(built, store.dataset)
+
+
+# ---- within `evaluate` -----------------------------------------------------------------------------------
+
+
+def audit_bundle(part: StorePart) -> tuple[tuple[str, str], ...]:
+    """Audit a bundle on the part that it is evaluated on; return severity and text of each problem."""
+    evidence = Evidence(part=part.selection.part, bundle=part.bundle)
+    return _lines(run_audit(part.store, lists_of_split(part.split, part.store.dataset), evidence).problems)
+
+
+def audit_file(
+    file: Path, data: Store | Path, predicted: PartPredictions, *, part: str
+) -> tuple[tuple[str, str], ...]:
+    """Audit a file of predictions: with a store and a split as `audit` does, else what shows without.
+
+    Returns severity and text of each problem.
+    """
+    known = labels_of(data)
+    rows = read_predictions(file, findings=known.table.findings, images=known.table.images)
+    if isinstance(data, Store) and predicted.split is not None:
+        lists = lists_of_split(predicted.split, known.dataset)
+        return _lines(run_audit(data, lists, Evidence(part=part, predictions=rows)).problems)
+    label_files = {data.name: sha256_of_file(data)} if isinstance(data, Path) else {}
+    problems = audit_predictions(rows, known.table, known.dataset, label_files=label_files)
+    looked = "Looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
+    rest = "the split, its patients and images. Give a store and a split for these."
+    return (*_lines(problems), ("note", looked + rest))
+
+
+def _lines(problems: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
+    """Return severity and text of each problem, for a report."""
+    lines = []
+    for problem in problems:
+        examples = f" ({', '.join(problem.examples)})" if problem.examples else ""
+        lines.append((problem.severity, f"{problem.what}{examples}. {problem.remedy}"))
+    return tuple(lines)

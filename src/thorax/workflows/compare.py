@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from os import PathLike
 from pathlib import Path
 
 from thorax.atomic_io import StrPath
@@ -27,7 +28,7 @@ from thorax.workflows.predictions import (
     PartSelection,
     StorePart,
     file_validation,
-    open_labels,
+    labels_of,
     opened_bundle,
     predict_part,
     predict_validation,
@@ -42,17 +43,16 @@ __all__ = ["compare"]
 
 def compare(
     models: Sequence[BundleLike],
+    data: StoresLike,
     *,
-    store: StoresLike | None = None,
-    labels: StrPath | None = None,
-    logits: bool = False,
+    baseline: BundleLike | None = None,
     split: str = "",
     part: str = "test",
     view: str | None = None,
     findings: str | Sequence[str] = (),
     rule: str = "",
     validation: Sequence[StrPath] = (),
-    baseline: BundleLike | None = None,
+    logits: bool = False,
     resamples: int = 10_000,
     seed: int = 0,
     device: str = "auto",
@@ -61,32 +61,30 @@ def compare(
     """Compare models on the same images: paired differences, and decisions at each model's own thresholds.
 
     Args:
-        models: At least two: bundles, or CSVs of any model's probabilities.
-        store: A store, or its folder, prepared as the bundles require; it also has the labels. Bundles that
-            require different preparations need several stores of the same source; images that one of them
-            lacks are left out. Or
-        labels: Label file in NIH's layout, if all models are CSVs.
-        logits: Whether the CSVs contain logits.
+        models: At least two, each as `evaluate` takes it.
+        data: A store; several stores of the same source, if bundles require different preparations; or, if
+            all models are CSVs, a label file in NIH's layout.
+        baseline: The model that the others are compared with; None compares each pair.
         split: Name of the split; "" means the one that a bundle was trained on, and no split for CSVs.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.
         findings: Findings to compare, in this order; empty means all.
-        rule: Rule that chooses every model's thresholds on validation images, such as "youden". By default a
-            bundle has its own thresholds, and other models F1-optimal ones if they have predictions of
-            validation images, or else 0.5.
-        validation: CSVs of predictions on validation images, one per CSV of `models`, in their order; by
-            default, the rows of the split's validation part in the same file.
-        baseline: The model that the others are compared with; None compares each pair.
+        rule: Rule that chooses every model's thresholds on validation images; "" means a bundle's own, and
+            F1-optimal ones or 0.5 for other models.
+        validation: CSVs of predictions on validation images, one per CSV of `models`.
+        logits: Whether the CSVs contain logits.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
         device: "cpu", "cuda" or "auto", for bundles.
-        progress: Called while images are predicted.
+        progress: Receives the number of predicted images.
 
     Raises:
-        DataError: There are fewer than two models, `baseline` is not one of them, they would be measured
-            on different images, the stores are of different sources, or thresholds would be chosen on the
-            compared images.
+        DataError: There are fewer than two models, `baseline` is not one of them, or they would be measured
+            on different images.
         LeakError: Some of the patients were used for training or selection of a bundle.
+
+    Example:
+        comparison = thorax.compare(["run", "predictions.csv"], store, split="folder-official")
     """
     models = [_found(model) for model in models]
     baseline = None if baseline is None else _found(baseline)
@@ -95,8 +93,8 @@ def compare(
     if baseline is not None and baseline not in models:
         raise DataError(f"{_path(baseline)} is not one of the models; name one of {', '.join(names)}")
     # ---- predict, or read ---------------------------------------------------------------------------------
-    stores = () if store is None else opened_stores(store)
-    known, selection = open_labels(labels, next(iter(stores), None)), PartSelection(split, part, view)
+    stores, known = _stores_and_labels(data)
+    selection = PartSelection(split, part, view)
     parts, left_out = _store_parts(names, models, stores, selection)
     files = _validation_files([name for name in names if name not in parts], validation)
     predicted: dict[str, PartPredictions] = {}
@@ -140,6 +138,16 @@ def compare(
     return ComparisonResult(comparison=comparison, contexts=contexts, decisions=decisions)
 
 
+def _stores_and_labels(data: StoresLike) -> tuple[tuple[Store, ...], Labels]:
+    """Open the stores, or read the label file, and return the labels."""
+    if isinstance(data, str | PathLike) and not isinstance(data, Store) and Path(data).is_file():
+        return (), labels_of(Path(data))
+    stores = opened_stores(data)
+    if not stores:
+        raise DataError("no store is given; give at least one, or a label file if all models are CSVs")
+    return stores, labels_of(stores[0])
+
+
 def _store_parts(
     names: Sequence[str], models: Sequence[BundleLike], stores: Sequence[Store], selection: PartSelection
 ) -> tuple[dict[str, StorePart], tuple[str, ...]]:
@@ -150,7 +158,9 @@ def _store_parts(
             continue
         bundle = opened_bundle(model)
         if not stores:
-            raise DataError(f"{bundle.folder} needs the images of a store; give it as `store`")
+            raise DataError(
+                f"{bundle.folder} needs the images of a store, and only a label file is given; give a store"
+            )
         parts[name] = select_part(bundle, store_for(bundle, stores), selection)
     if not parts:
         return parts, ()

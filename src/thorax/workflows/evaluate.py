@@ -1,6 +1,7 @@
 """`evaluate`: evaluate a model on one part of a split, with everything that its report shows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -8,19 +9,17 @@ from typing import Final
 import numpy as np
 
 from thorax.arrays import PixelsBatch, Rows
-from thorax.atomic_io import StrPath, sha256_of_file
-from thorax.auditing import Evidence, Problem, audit, audit_predictions, lists_of_split
+from thorax.atomic_io import StrPath
+from thorax.bundle import Bundle
+from thorax.calibration import Calibration
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError, ThoraxError
 from thorax.evaluation.evaluate import Evaluation, EvaluationPlan
 from thorax.evaluation.evaluate import evaluate as measure
 from thorax.evaluation.inputs.join import Labels
-from thorax.evaluation.inputs.prediction_csv import read_predictions
-from thorax.evaluation.inputs.radiologists import read_radiologist_labels
-from thorax.evaluation.operating_points import Fixed, parse_rule
+from thorax.evaluation.inputs.radiologists import RadiologistLabels, read_radiologist_labels
+from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.prevalence import StatedPrevalence
-from thorax.evaluation.thresholds import (
-    read_threshold_set,
-)
+from thorax.evaluation.thresholds import ThresholdSet, read_threshold_set
 from thorax.explain import best_method, open_explainer, reading_notes
 from thorax.explain.explainers import Explainer, Maps, Method
 from thorax.findings import Finding, Findings, finding_or_new, select_findings
@@ -29,16 +28,18 @@ from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
 from thorax.reporting.gallery import Gallery, MapSource, draw_gallery
 from thorax.store import Store
+from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
     PartSelection,
     StoreLike,
     StorePart,
+    ValidationPredictions,
     file_validation,
-    open_labels,
+    labels_of,
     opened_bundle,
-    opened_store,
+    opened_data,
     predict_part,
     predict_validation,
     read_part,
@@ -52,15 +53,15 @@ from thorax.workflows.thresholds import (
     try_calibrations,
 )
 
-__all__ = ["Prevalence", "evaluate_bundle", "evaluate_predictions"]
+__all__ = ["Prevalence", "evaluate"]
 
 Prevalence = Mapping[str, float] | Mapping[Finding, float]
 """Prevalence in [0, 1], by finding or its name."""
 
 
-def evaluate_bundle(
-    bundle: BundleLike,
-    store: StoreLike,
+def evaluate(
+    model: BundleLike,
+    data: StoreLike,
     *,
     split: str = "",
     part: str = "test",
@@ -71,6 +72,8 @@ def evaluate_bundle(
     allow_test_tuning: bool = False,
     prevalence: Prevalence | None = None,
     radiologists: StrPath | None = None,
+    validation: StrPath | None = None,
+    logits: bool = False,
     gallery: bool = True,
     resamples: int = 1000,
     seed: int = 0,
@@ -78,29 +81,30 @@ def evaluate_bundle(
     engine: EngineName = "auto",
     progress: ProgressCallback | None = None,
 ) -> EvaluationResult:
-    """Evaluate a bundle on one part of a store's images.
+    """Evaluate a model on one part of a split.
 
     Args:
-        bundle: The bundle, its folder, or the run that made it.
-        store: A store, or its folder, prepared as the bundle requires.
-        split: Name of the split; "" means the one that the bundle was trained on.
+        model: A run, a bundle or a `Model`; or a CSV of any model's probabilities, with a column of images
+            and one per finding.
+        data: A store, prepared as the bundle requires; for a CSV, any store or a label file in NIH's layout.
+        split: Name of the split; "" means the one that the bundle was trained on, and no split for a CSV.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.
-        findings: Findings to evaluate, in this order; empty means all that the bundle predicts.
-        rules: Rules that choose thresholds on the split's validation part, such as "youden"; if empty,
-            `STANDARD_RULES`, provided that there are validation images.
-        thresholds: JSON file of thresholds with their origin; see `read_threshold_set`.
+        findings: Findings to evaluate, in this order; empty means all.
+        rules: Rules that choose thresholds on the split's validation part, such as "youden".
+        thresholds: JSON file of thresholds with their origin.
         allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images; results
             that depend on them are then marked.
-        prevalence: Prevalence of findings at which to report predictive values, in [0, 1]; for the others,
-            that of the split's training part.
+        prevalence: Prevalence of findings at which to report predictive values, in [0, 1].
         radiologists: CSV of radiologists' labels, as a second reference standard.
-        gallery: Whether to draw examples of each outcome, with the bundle's maps.
+        validation: CSV of the model's probabilities on validation images; only for a CSV.
+        logits: Whether CSVs contain logits; only for a CSV.
+        gallery: Whether to draw examples with the bundle's maps, for the report.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
-        device: "cpu", "cuda" or "auto".
+        device: "cpu", "cuda" or "auto"; for a bundle.
         engine: What computes the bundle's logits.
-        progress: Called while images are predicted.
+        progress: Receives the number of predicted images.
 
     Raises:
         LeakError: Some of the patients were used for training or selection.
@@ -108,142 +112,196 @@ def evaluate_bundle(
             on the reported images, and `allow_test_tuning` is false.
         BundleError: The bundle is damaged or does not have the engine, or no split is named and it was not
             trained on exactly one.
+
+    Example:
+        result = thorax.evaluate("run", store)
+        result = thorax.evaluate(model, "store", part="test", rules=["youden"], gallery=False)
     """
-    stated = _stated(prevalence)
-    parsed = [parse_rule(rule) for rule in rules]
-    readers = read_radiologist_labels(Path(radiologists)) if radiologists else None
-    # ---- predict ------------------------------------------------------------------------------------------
-    opened, images = opened_bundle(bundle), opened_store(store)
-    wanted = select_findings(findings, opened.findings)
-    chosen = select_part(opened, images, PartSelection(split, part, view))
-    given = read_threshold_set(Path(thresholds), wanted) if thresholds else None
-    predictor = open_predictor(opened, device=device, engine=engine)
-    computed_by = describe_engine(opened, device=device, engine=engine)
-    predicted = predict_part(predictor, chosen, computed_by=computed_by, progress=progress).of_findings(
-        wanted
-    )
-    # ---- choose thresholds and calibrations on validation images ------------------------------------------
-    validation, absent = None, ""
-    try:
-        validation = predict_validation(predictor, chosen, progress=progress).of_findings(wanted)
-    except ThoraxError as error:  # only rules that were given require validation images
-        if any(not isinstance(rule, Fixed) for rule in parsed):
-            raise
-        absent = str(error)
-    choice = Choosers(
-        predicted, validation, own=bundle_points(predictor.bundle, wanted), allow=allow_test_tuning
-    )
-    points = choose_points(choice, parsed, given)
-    recalibrated = try_calibrations(choice, opened.manifest.calibration)
-    # ---- measure, audit, draw -----------------------------------------------------------------------------
-    plan = EvaluationPlan(
-        points=points,
-        prevalence={**predicted.prevalence, **_among(stated, predicted.cohort.findings)},
-        trained=predicted.prevalence if chosen.split.name == opened.split else {},
-        radiologists=readers,
-        recalibrated=recalibrated,
-        not_recalibrated="" if recalibrated else absent,
+    settings = _Settings(
+        selection=PartSelection(split, part, view),
+        findings=findings,
+        rules=tuple(parse_rule(rule) for rule in rules),
+        thresholds=None if thresholds is None else Path(thresholds),
+        allow_test_tuning=allow_test_tuning,
+        prevalence=_stated(prevalence),
+        radiologists=None if radiologists is None else read_radiologist_labels(Path(radiologists)),
         resamples=resamples,
         seed=seed,
     )
-    evaluation = measure(predicted.cohort, predicted.probabilities, predicted.context, plan=plan)
-    problems = audit(
-        images, lists_of_split(chosen.split, images.dataset), Evidence(part=part, bundle=opened)
-    ).problems
+    if not isinstance(model, Bundle) and Path(model).is_file():
+        file = _PredictionFile(Path(model), None if validation is None else Path(validation), logits)
+        return _evaluate_file(file, opened_data(data), settings)
+    if validation is not None or logits:
+        raise DataError(
+            "`validation` and `logits` describe CSVs of probabilities, but the model is a bundle, which "
+            "computes its own; leave them out"
+        )
+    computing = _Computing(device, engine, progress)
+    return _evaluate_bundle(opened_bundle(model), _only_store(data), settings, computing, gallery=gallery)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What is evaluated, and how: the settings that bundles and files of predictions share."""
+
+    selection: PartSelection
+    findings: str | Sequence[str]
+    rules: tuple[ThresholdRule, ...]
+    thresholds: Path | None
+    allow_test_tuning: bool
+    prevalence: Mapping[Finding, StatedPrevalence]
+    radiologists: RadiologistLabels | None
+    resamples: int
+    seed: int
+
+    def threshold_set(self, findings: Findings) -> ThresholdSet | None:
+        """Read the file of thresholds, if there is one."""
+        return None if self.thresholds is None else read_threshold_set(self.thresholds, findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Computing:
+    """How a bundle's probabilities are computed."""
+
+    device: str
+    engine: EngineName
+    progress: ProgressCallback | None
+
+
+@dataclass(frozen=True, slots=True)
+class _PredictionFile:
+    """A CSV of predictions, with another of predictions on validation images or None."""
+
+    path: Path
+    validation: Path | None
+    logits: bool
+
+    def read(
+        self, labels: Labels, selection: PartSelection, *, labels_from: str
+    ) -> tuple[PartPredictions, ValidationPredictions | None]:
+        """Return the predictions on the part and those on validation images."""
+        predicted, validation = read_part(
+            self.path, labels, selection, logits=self.logits, labels_from=labels_from
+        )
+        if self.validation is not None:
+            validation = file_validation(
+                self.validation, labels, predicted, split=selection.split, logits=self.logits
+            )
+        return predicted, validation
+
+
+def _evaluate_bundle(
+    bundle: Bundle, store: Store, settings: _Settings, computing: _Computing, *, gallery: bool
+) -> EvaluationResult:
+    wanted = select_findings(settings.findings, bundle.findings)
+    part = select_part(bundle, store, settings.selection)
+    given = settings.threshold_set(wanted)
+    device, engine, progress = computing.device, computing.engine, computing.progress
+    predictor = open_predictor(bundle, device=device, engine=engine)
+    predicted = predict_part(
+        predictor,
+        part,
+        computed_by=describe_engine(bundle, device=device, engine=engine),
+        progress=progress,
+    ).of_findings(wanted)
+    validation, absent = None, ""
+    try:
+        validation = predict_validation(predictor, part, progress=progress).of_findings(wanted)
+    except ThoraxError as error:  # only rules that were given require validation images
+        if any(not isinstance(rule, Fixed) for rule in settings.rules):
+            raise
+        absent = str(error)
+    own = bundle_points(predictor.bundle, wanted)
+    choice = Choosers(predicted, validation, own=own, allow=settings.allow_test_tuning)
+    evaluation = _measure(
+        choice,
+        settings,
+        given,
+        fitted=bundle.manifest.calibration,
+        trained=predicted.prevalence if part.split.name == bundle.split else {},
+        absent=absent,
+    )
+    examples = _draw_gallery(part, predicted, evaluation, device=device) if gallery else None
+    return _result(choice, evaluation, audit_bundle(part), examples)
+
+
+def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:
+    labels = labels_of(data)
+    labels_from = f"those of the store {data.path.name}" if isinstance(data, Store) else data.name
+    predicted, validation = file.read(labels, settings.selection, labels_from=labels_from)
+    wanted = select_findings(settings.findings, predicted.cohort.findings)
+    predicted, validation = predicted.of_findings(wanted), validation and validation.of_findings(wanted)
+    choice = Choosers(predicted, validation, own=(), allow=settings.allow_test_tuning)
+    evaluation = _measure(
+        choice,
+        settings,
+        settings.threshold_set(wanted),
+        fitted=None,
+        trained=predicted.prevalence,
+        absent=_NO_VALIDATION,
+    )
+    problems = audit_file(file.path, data, predicted, part=settings.selection.part)
+    return _result(choice, evaluation, problems, None)
+
+
+def _measure(
+    choice: Choosers,
+    settings: _Settings,
+    given: ThresholdSet | None,
+    *,
+    fitted: Calibration | None,
+    trained: Mapping[Finding, StatedPrevalence],
+    absent: str,
+) -> Evaluation:
+    """Choose thresholds and calibrations on validation images, and measure the reported ones.
+
+    Args:
+        choice: The reported and the validation images.
+        settings: The settings.
+        given: Thresholds of a file.
+        fitted: The model's own calibration.
+        trained: Prevalence in the model's training images, as far as it is known.
+        absent: Why there are no validation images.
+    """
+    reported = choice.reported
+    points = choose_points(choice, settings.rules, given)
+    recalibrated = try_calibrations(choice, fitted)
+    plan = EvaluationPlan(
+        points=points,
+        prevalence={**reported.prevalence, **_among(settings.prevalence, reported.cohort.findings)},
+        trained=trained,
+        radiologists=settings.radiologists,
+        recalibrated=recalibrated,
+        not_recalibrated="" if recalibrated else absent,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    return measure(reported.cohort, reported.probabilities, reported.context, plan=plan)
+
+
+def _result(
+    choice: Choosers, evaluation: Evaluation, problems: tuple[tuple[str, str], ...], gallery: Gallery | None
+) -> EvaluationResult:
+    reported, validation = choice.reported, choice.validation
     return EvaluationResult(
         evaluation=evaluation,
-        context=predicted.context,
-        audit=_audit_lines(problems),
-        gallery=_draw_gallery(chosen, predicted, evaluation, device=device) if gallery else None,
-        cohort=predicted.cohort,
-        probabilities=predicted.probabilities,
+        context=reported.context,
+        audit=problems,
+        gallery=gallery,
+        cohort=reported.cohort,
+        probabilities=reported.probabilities,
         validation=None if validation is None else (validation.cohort, validation.probabilities),
     )
 
 
-def evaluate_predictions(
-    predictions: StrPath,
-    *,
-    labels: StrPath | None = None,
-    store: StoreLike | None = None,
-    validation: StrPath | None = None,
-    logits: bool = False,
-    split: str = "",
-    part: str = "test",
-    view: str | None = None,
-    findings: str | Sequence[str] = (),
-    rules: Sequence[str] = (),
-    thresholds: StrPath | None = None,
-    allow_test_tuning: bool = False,
-    prevalence: Prevalence | None = None,
-    radiologists: StrPath | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> EvaluationResult:
-    """Evaluate any model's predictions, given as a CSV, against the labels of a label file or a store.
-
-    Args:
-        predictions: CSV with a column of images and one per finding.
-        labels: Label file in NIH's layout; or
-        store: A store, or its folder, that has the labels.
-        validation: CSV of the model's predictions on validation images; by default, those on the split's
-            validation part in `predictions`.
-        logits: Whether the predictions are logits.
-        split: Name of the split; "" evaluates all images that have labels.
-        part: "train", "val" or "test".
-        view: See `evaluate_bundle`, also for the arguments below.
-        findings: Findings to evaluate, in this order; empty means all that are predicted and labeled.
-        rules: Rules that choose thresholds on validation images.
-        thresholds: JSON file of thresholds with their origin.
-        allow_test_tuning: Whether thresholds and calibration may be chosen on the reported images.
-        prevalence: Prevalence of findings at which to report predictive values.
-        radiologists: CSV of radiologists' labels.
-        resamples: Bootstrap resamples of the patients.
-        seed: Seed of the resamples.
-
-    Raises:
-        DataError: A file is invalid, no predicted image has a label or is in the part, or thresholds would be
-            chosen on the reported images, and `allow_test_tuning` is false.
-    """
-    stated = _stated(prevalence)
-    parsed = [parse_rule(rule) for rule in rules]
-    readers = read_radiologist_labels(Path(radiologists)) if radiologists else None
-    # ---- read ---------------------------------------------------------------------------------------------
-    file, images = Path(predictions), None if store is None else opened_store(store)
-    known = open_labels(labels, images)
-    labels_from = f"those of the store {images.path.name}" if images else Path(labels or "").name
-    predicted, on = read_part(
-        file, known, PartSelection(split, part, view), logits=logits, labels_from=labels_from
-    )
-    if validation is not None:
-        on = file_validation(Path(validation), known, predicted, split=split, logits=logits)
-    wanted = select_findings(findings, predicted.cohort.findings)
-    predicted, on = predicted.of_findings(wanted), on and on.of_findings(wanted)
-    # ---- choose thresholds and calibrations on validation images ------------------------------------------
-    given = read_threshold_set(Path(thresholds), predicted.cohort.findings) if thresholds else None
-    choice = Choosers(predicted, on, own=(), allow=allow_test_tuning)
-    points = choose_points(choice, parsed, given)
-    recalibrated = try_calibrations(choice, None)
-    # ---- measure, audit -----------------------------------------------------------------------------------
-    plan = EvaluationPlan(
-        points=points,
-        prevalence={**predicted.prevalence, **_among(stated, predicted.cohort.findings)},
-        trained=predicted.prevalence,
-        radiologists=readers,
-        recalibrated=recalibrated,
-        not_recalibrated="" if recalibrated else _NO_VALIDATION,
-        resamples=resamples,
-        seed=seed,
-    )
-    evaluation = measure(predicted.cohort, predicted.probabilities, predicted.context, plan=plan)
-    return EvaluationResult(
-        evaluation=evaluation,
-        context=predicted.context,
-        audit=_audit_of_file(file, known, predicted, images, labels=labels, part=part),
-        gallery=None,
-        cohort=predicted.cohort,
-        probabilities=predicted.probabilities,
-        validation=None if on is None else (on.cohort, on.probabilities),
+def _only_store(data: StoreLike) -> Store:
+    """Open the store on whose images a bundle is evaluated."""
+    opened = opened_data(data)
+    if isinstance(opened, Store):
+        return opened
+    raise DataError(
+        f"{data} is a file, and a bundle is evaluated on the images of a store; give the folder "
+        "that `prepare` made"
     )
 
 
@@ -274,37 +332,7 @@ def _among(
     return stated
 
 
-# ---- audit and examples ----------------------------------------------------------------------------------
-
-
-def _audit_of_file(
-    file: Path,
-    known: Labels,
-    predicted: PartPredictions,
-    store: Store | None,
-    *,
-    labels: StrPath | None,
-    part: str,
-) -> tuple[tuple[str, str], ...]:
-    """Audit predictions: with a store and a split as `audit` does, else what shows without."""
-    rows = read_predictions(file, findings=known.table.findings, images=known.table.images)
-    if store is not None and predicted.split is not None:
-        lists = lists_of_split(predicted.split, known.dataset)
-        return _audit_lines(audit(store, lists, Evidence(part=part, predictions=rows)).problems)
-    label_files = {Path(labels).name: sha256_of_file(Path(labels))} if labels else {}
-    problems = audit_predictions(rows, known.table, known.dataset, label_files=label_files)
-    looked = "Looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
-    rest = "the split, its patients and images. Give a store and a split for these."
-    return (*_audit_lines(problems), ("note", looked + rest))
-
-
-def _audit_lines(problems: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
-    """Return severity and text of each problem, for a report."""
-    lines = []
-    for problem in problems:
-        examples = f" ({', '.join(problem.examples)})" if problem.examples else ""
-        lines.append((problem.severity, f"{problem.what}{examples}. {problem.remedy}"))
-    return tuple(lines)
+# ---- examples -------------------------------------------------------------------------------------------
 
 
 def _draw_gallery(

@@ -42,8 +42,9 @@ __all__ = [
     "StorePart",
     "ValidationPredictions",
     "file_validation",
-    "open_labels",
+    "labels_of",
     "opened_bundle",
+    "opened_data",
     "opened_store",
     "predict_part",
     "predict_validation",
@@ -143,6 +144,13 @@ def opened_store(store: StoreLike) -> Store:
     return store if isinstance(store, Store) else open_store(store)
 
 
+def opened_data(data: StoreLike) -> Store | Path:
+    """Open a store if it is not open yet; of a label file, return the path."""
+    if not isinstance(data, Store) and Path(data).is_file():
+        return Path(data)
+    return opened_store(data)
+
+
 # ---- a bundle on a store's images ------------------------------------------------------------------------
 
 
@@ -181,7 +189,7 @@ def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
     """
     if not name and bundle.split is None:
         raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
-    return _labels_of(store).split(name or bundle.split or "")
+    return labels_of(store).split(name or bundle.split or "")
 
 
 def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> StorePart:
@@ -278,18 +286,15 @@ def predict_validation(
 # ---- a file of predictions -------------------------------------------------------------------------------
 
 
-def open_labels(labels: StrPath | None, store: StoreLike | None) -> Labels:
-    """Return the labels of a label file, or of a store.
+def labels_of(data: Store | Path) -> Labels:
+    """Return the labels of a store or of a label file in NIH's layout.
 
     Raises:
-        DataError: Both are given, or neither; or they cannot be read.
+        DataError: The file cannot be read.
     """
-    if labels is not None and store is None:
-        return read_labels(Path(labels))
-    if store is not None and labels is None:
-        return _labels_of(opened_store(store))
-    given = "neither is" if store is None else "both are"
-    raise DataError(f"predictions need `labels`, or a `store` that has them, and {given} given; give one")
+    if isinstance(data, Path):
+        return read_labels(data)
+    return Labels(data.table, data.dataset, data.split_sha256)
 
 
 def read_part(
@@ -383,7 +388,3 @@ def file_validation(
         chosen_on=chosen_on(measured.split, measured.part, measured.cohort, dataset=labels.dataset),
         patients_shared=len(set(measured.cohort.patients) & set(reported.cohort.patients)),
     )
-
-
-def _labels_of(store: Store) -> Labels:
-    return Labels(store.table, store.dataset, store.split_sha256)

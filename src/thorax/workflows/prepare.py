@@ -1,6 +1,7 @@
 """`prepare`: convert a data set's files into a store."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from thorax.datasets.splits import registered_sha256
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import Fit
 from thorax.recipe.load import load_preparation
-from thorax.store import StoreSummary, build_store
+from thorax.store import Store, build_store, open_store
 
 __all__ = ["prepare"]
 
@@ -26,11 +27,11 @@ def prepare(
     dataset: str = "",
     workers: int | None = None,
     progress: ProgressCallback | None = None,
-) -> StoreSummary:
+) -> Store:
     """Decode every image of a data set once into a store. If interrupted, the same call resumes.
 
     The store records the hash of each registered split of the whole data set, so that every result on it can
-    name its split.
+    name its split. What was noticed about the source is in the store's `notices`.
 
     Args:
         source: A folder in the layout of NIH ChestX-ray14 or with train/, val/ and test/, or a CSV with a
@@ -38,7 +39,7 @@ def prepare(
         out: The store's folder; created if it does not exist.
         recipe: Prepare images as this shipped recipe or TOML file requires.
         size: Side of the prepared images in pixels; 256 without a recipe.
-        fit: How an image becomes square; "pad" without a recipe.
+        fit: How an image becomes square: "pad", "crop" or "stretch"; "pad" without a recipe.
         view: Keep only images of this view position.
         dataset: Name of the data set that a CSV describes.
         workers: Processes; one per core if None.
@@ -48,10 +49,13 @@ def prepare(
         RecipeError: There is no such recipe, or it requires another size or fit than the one given.
         DataError: The source is malformed; `out` holds something else, or a store of another source or other
             settings.
+
+    Example:
+        store = thorax.prepare("nih", "store", recipe="small-cpu")
     """
     preparation = load_preparation(None if recipe is None else os.fspath(recipe), size=size, fit=fit)
     images = open_source(Path(source), view=view, dataset=dataset)
-    return build_store(
+    summary = build_store(
         images,
         Path(out),
         preparation,
@@ -59,3 +63,4 @@ def prepare(
         workers=workers,
         progress=progress,
     )
+    return replace(open_store(summary.path), notices=summary.notices)
