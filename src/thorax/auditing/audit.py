@@ -39,7 +39,9 @@ from thorax.auditing.protocol_checks import (
     check_repeated_images,
 )
 from thorax.auditing.report import Audit, Problem
+from thorax.auditing.seen_images import check_seen_images
 from thorax.bundle import Bundle
+from thorax.bundle.image_prints import image_prints
 from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
@@ -103,6 +105,11 @@ def audit(
     else:
         unchecked += ["equal, near and blank images: reading pixels was turned off"]
     problems += _audit_model(store, lists, evidence)
+    if evidence.bundle is not None:
+        compared, why_not = _audit_seen_images(store, lists, evidence)
+        problems += compared
+        checked += [] if why_not else ["copies of images that the bundle saw"]
+        unchecked += [f"copies of images that the bundle saw: {why_not}"] if why_not else []
     given = {
         "predictions": evidence.predictions,
         "what the bundle was chosen on": evidence.bundle,
@@ -201,6 +208,20 @@ def _audit_model(store: Store, lists: Lists, evidence: Evidence) -> list[Problem
     if evidence.metrics is not None:
         problems += check_metrics(evidence.metrics, lists)
     return problems
+
+
+def _audit_seen_images(store: Store, lists: Lists, evidence: Evidence) -> tuple[list[Problem], str]:
+    """Return the problems, and why nothing was compared, or ""."""
+    bundle, part = evidence.bundle, evidence.part
+    assert bundle is not None
+    if not evidence.pixels:
+        return [], "reading pixels was turned off"
+    if store.preparation != bundle.manifest.preparation:
+        return [], "the store is not prepared as the bundle requires"
+    rows = lists.parts[part].present if part in lists.parts else np.empty(0, np.int64)
+    images = store.table.images
+    prints = image_prints(store.pixels, rows)
+    return check_seen_images(bundle, [images[row] for row in rows], prints, part=part), ""
 
 
 def read_boxed_images(path: Path, locator: Locator) -> frozenset[str]:

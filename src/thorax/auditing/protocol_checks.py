@@ -13,6 +13,7 @@ from thorax.image_set import ImageSet
 
 __all__ = [
     "NIH_PUBLISHED_LISTS_SHA256",
+    "SEEN_BY",
     "Rejected",
     "check_absent_images",
     "check_boxed_images",
@@ -183,11 +184,12 @@ def _absent(listed: Listed) -> set[str]:
     return {image for image, row in zip(listed.images, listed.rows, strict=True) if row == ABSENT}
 
 
-_SEEN = {
+SEEN_BY: Final = {
     "train": "training",
     "val": "selection or calibration",
     "pretrain": "pretraining of the backbone",
 }
+"""What saw patients and images, in words."""
 _MARK = "test_tuned"
 """A key of metrics.json that contains this marks a choice made on the test part."""
 
@@ -256,7 +258,7 @@ def _seen_patients(bundle: Bundle, lists: Lists, part: str, *, dataset: str) -> 
             "error",
             f"patients-seen-by-{by}",
             inside,
-            what=f"patients of {part} that {_SEEN.get(by, by)} saw: {len(inside):,} of {len(hashed):,}",
+            what=f"patients of {part} that {SEEN_BY.get(by, by)} saw: {len(inside):,} of {len(hashed):,}",
             remedy="evaluate on a part that the bundle did not see",
         )
     return problems

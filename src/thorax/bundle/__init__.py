@@ -26,7 +26,14 @@ if TYPE_CHECKING:
         SiteCalibration,
         Trained,
     )
-    from thorax.bundle.seen import hashed_patients, refuse_seen_patients
+    from thorax.bundle.seen import (
+        hashed_patients,
+        merged_images,
+        refuse_forgotten,
+        refuse_seen_images,
+        refuse_seen_patients,
+        seen_images,
+    )
     from thorax.bundle.statement import MeanAuc, Statement
 
 __all__ = [
@@ -47,8 +54,12 @@ __all__ = [
     "copy_bundle",
     "hashed_patients",
     "load_bundle",
+    "merged_images",
+    "refuse_forgotten",
+    "refuse_seen_images",
     "refuse_seen_patients",
     "refuse_used_folder",
+    "seen_images",
     "write_bundle",
     "write_graph_alone",
 ]
@@ -62,7 +73,11 @@ __getattr__ = lazy_names(
         "copy_bundle": "thorax.bundle.folder",
         "hashed_patients": "thorax.bundle.seen",
         "load_bundle": "thorax.bundle.folder",
+        "merged_images": "thorax.bundle.seen",
+        "refuse_forgotten": "thorax.bundle.seen",
+        "refuse_seen_images": "thorax.bundle.seen",
         "refuse_seen_patients": "thorax.bundle.seen",
+        "seen_images": "thorax.bundle.seen",
         "refuse_used_folder": "thorax.bundle.folder",
         "write_bundle": "thorax.bundle.folder",
         "write_graph_alone": "thorax.bundle.graph_alone",

@@ -1,9 +1,9 @@
 """Bundles on disk: writing with checksums, loading with verification.
 
 A bundle is a folder with `bundle.json` (the manifest), the members' weights as safetensors, their exported
-graphs, and `patients.json` (hashed ids of the patients that training and selection saw); never a bare weight
-file, never a pickle. A bundle that has graphs may do without weights. The manifest is written last: a folder
-without it is not a bundle.
+graphs, `patients.json` (hashed ids of the patients that training and selection saw) and `images-seen.bin`
+(fingerprints of their images, which no prediction reads); never a bare weight file, never a pickle. A bundle
+that has graphs may do without weights. The manifest is written last: a folder without it is not a bundle.
 """
 
 import hashlib
@@ -20,10 +20,20 @@ from thorax.atomic_io import (
     refuse_existing,
     sha256_of_file,
     sha256_of_lines,
+    write_bytes,
     write_json,
 )
 from thorax.bundle.files import MANIFEST, bundle_folder, check_file
-from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Member, Trained
+from thorax.bundle.image_prints import ImagePrints, sorted_prints
+from thorax.bundle.manifest import (
+    Exported,
+    ExportedFile,
+    ExportedNet,
+    Manifest,
+    Member,
+    SeenFile,
+    Trained,
+)
 from thorax.errors import BundleError, DataError
 from thorax.findings import Findings, finding_or_new
 from thorax.notebook import shortened
@@ -39,6 +49,7 @@ __all__ = [
 ]
 
 _PATIENTS = "patients.json"
+_SEEN = "images-seen.bin"
 _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
 
 
@@ -156,6 +167,7 @@ def write_bundle(
     *,
     weights: Mapping[str, bytes | Path],
     patients: Mapping[str, Iterable[str]],
+    seen: Mapping[str, ImagePrints] | None = None,
 ) -> Bundle:
     """Write a bundle; the manifest's checksums are filled in here.
 
@@ -167,6 +179,7 @@ def write_bundle(
         manifest: Manifest of the bundle; its checksums are replaced.
         weights: Content of each member's weights file, or a file to copy, by file name.
         patients: Patients seen, by what saw them, as `seen.hashed_patients` returns them.
+        seen: Fingerprints of the images seen, by what saw them; None or empty keeps none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     old = _begin_replacing(folder)
@@ -177,10 +190,23 @@ def write_bundle(
             else:
                 temporary.write_bytes(content)
     write_json(folder / _PATIENTS, {part: sorted(ids) for part, ids in patients.items()})
-    members = tuple(_with_checksum(member, folder) for member in manifest.members)
-    sums = {"members": members, "patients_sha256": sha256_of_file(folder / _PATIENTS), "engines": ()}
-    write_json(folder / MANIFEST, manifest.model_copy(update=sums).model_dump(mode="json"))
+    changes: dict[str, object] = {
+        "members": tuple(_with_checksum(member, folder) for member in manifest.members),
+        "patients_sha256": sha256_of_file(folder / _PATIENTS),
+        "engines": (),
+        "seen": _write_seen(folder, seen) if seen else None,
+    }
+    if seen:
+        changes["format"] = 2
+    write_json(folder / MANIFEST, manifest.model_copy(update=changes).model_dump(mode="json"))
     return _without(old, load_bundle(folder))
+
+
+def _write_seen(folder: Path, seen: Mapping[str, ImagePrints]) -> SeenFile:
+    """Write the fingerprints of each part in the order of their bytes, which says nothing of the images."""
+    write_bytes(folder / _SEEN, b"".join(sorted_prints(prints).tobytes() for prints in seen.values()))
+    counts = {part: len(prints) for part, prints in seen.items()}
+    return SeenFile(name=_SEEN, sha256=sha256_of_file(folder / _SEEN), num_images=counts)
 
 
 def _with_checksum(member: Member, folder: Path) -> Member:
@@ -262,7 +288,7 @@ def _is_ours(name: str) -> bool:
     return (
         name.endswith((".safetensors", ".partial"))
         or name.startswith(("onnx-", "openvino-"))
-        or name == _PATIENTS
+        or name in {_PATIENTS, _SEEN}
     )
 
 
@@ -279,6 +305,7 @@ def _checksums(manifest: Manifest) -> dict[str, str]:
         **{m.weights: m.sha256 for m in manifest.members if m.weights is not None and m.sha256 is not None},
         **{file.name: file.sha256 for file in exported},
         _PATIENTS: manifest.patients_sha256,
+        **({manifest.seen.name: manifest.seen.sha256} if manifest.seen else {}),
     }
 
 

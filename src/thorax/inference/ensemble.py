@@ -1,6 +1,6 @@
 """Builds bundles from bundles: ensembles, other test-time views, new calibration. Without torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from thorax.bundle import (
     Manifest,
     OperatingPoints,
     hashed_patients,
+    merged_images,
     refuse_seen_patients,
+    seen_images,
     write_bundle,
 )
+from thorax.bundle.image_prints import ImagePrints, image_prints
 from thorax.calibration import Platt, Temperature, sigmoid
 from thorax.datasets.splits import NIH_DATASET, Split, build_split
 from thorax.errors import BundleError, DataError, LeakError
@@ -252,7 +255,7 @@ def with_test_time(bundle: Bundle, change: Callable[[TestTime], TestTime]) -> Bu
     )
     if members == old.members:
         return bundle
-    changes = {"members": members, "calibration": None, "operating_points": None, "engines": ()}
+    changes = {"members": members, "calibration": None, "operating_points": None, "engines": (), "sites": ()}
     return replace(bundle, manifest=old.model_copy(update=changes))
 
 
@@ -297,6 +300,7 @@ def write_calibrated(
     out: Path,
     *,
     fitting: Fitting = PLAIN_FITTING,
+    seen: Mapping[str, ImagePrints] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Bundle:
     """Write the bundle with calibration and operating points fitted on validation images.
@@ -306,6 +310,7 @@ def write_calibrated(
         part: Images that it may be calibrated on.
         out: Folder of the new bundle.
         fitting: What to fit.
+        seen: Fingerprints of the images that its members saw; None: those that the bundle itself keeps.
         progress: Receives the number of predicted images.
     """
     bundle, store = predictor.bundle, part.store
@@ -336,7 +341,15 @@ def write_calibrated(
     changes = {"ensemble": mixture, "calibration": calibration, "operating_points": points}
     hashes = frozenset(hashed_patients(store.dataset, part.patients).values())
     patients = {**bundle.patients, "val": bundle.patients.get("val", frozenset()) | hashes}
-    return write_bundle(out, old.model_copy(update=changes), weights=bundle.weights, patients=patients)
+    saw = seen_images(bundle) if seen is None else seen
+    fitted = {"val": image_prints(store.pixels, part.rows)} if saw else {}
+    return write_bundle(
+        out,
+        old.model_copy(update=changes),
+        weights=bundle.weights,
+        patients=patients,
+        seen=merged_images([saw, fitted]),
+    )
 
 
 def _split(name: str, store: Store) -> Split:

@@ -11,7 +11,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import thorax
-from thorax.bundle import Manifest, Member, Trained, hashed_patients, write_bundle
+from thorax.bundle import Manifest, Member, Trained, hashed_patients, seen_images, write_bundle
+from thorax.bundle.image_prints import ImagePrints, image_prints, merged_prints
 from thorax.calibration import Temperature
 from thorax.evaluation.calibration.fit import fit_temperature
 from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
@@ -87,7 +88,13 @@ def write_final_bundle(
         patients_sha256="",
     )
     weights = {_WEIGHTS: weights_as_bytes(final.weights)}
-    bundle = write_bundle(folder, manifest, weights=weights, patients=_seen_patients(store, plan))
+    bundle = write_bundle(
+        folder,
+        manifest,
+        weights=weights,
+        patients=_seen_patients(store, plan),
+        seen=_seen_images(store, plan),
+    )
     pixels = store.pixels(evenly_spaced(plan.val.rows, CHECKED_IMAGES))
     return calibration.temperature, export_if_possible(bundle, pixels, compared_on=plan.selected_on)[1]
 
@@ -107,6 +114,22 @@ def _seen_patients(store: Store, plan: TrainingPlan) -> dict[str, Iterable[str]]
     before = plan.origin.patients
     pretrain = before.get("train", frozenset()) | before.get("pretrain", frozenset())
     return {"train": train, "val": val | before.get("val", frozenset()), "pretrain": pretrain}
+
+
+def _seen_images(store: Store, plan: TrainingPlan) -> Mapping[str, ImagePrints]:
+    """Return the fingerprints of the images that this run has seen, and of those that its backbone had seen.
+
+    The parts are those of `_seen_patients`.
+    """
+    own = {
+        name: image_prints(store.pixels, part.rows)
+        for name, part in (("train", plan.train), ("val", plan.val))
+    }
+    before = seen_images(plan.origin) if plan.origin else {}
+    pretrain = [before[part] for part in ("train", "pretrain") if part in before]
+    val = [own["val"], *([before["val"]] if "val" in before else [])]
+    seen = {"train": own["train"], "val": merged_prints(val)}
+    return seen | ({"pretrain": merged_prints(pretrain)} if pretrain else {})
 
 
 def _provenance(recipe: Recipe, store: Store, plan: TrainingPlan, *, epoch: int) -> Trained:

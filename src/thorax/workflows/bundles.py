@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thorax.atomic_io import StrPath
-from thorax.bundle import Bundle, load_bundle, refuse_used_folder, write_bundle
+from thorax.bundle import (
+    Bundle,
+    load_bundle,
+    merged_images,
+    refuse_used_folder,
+    seen_images,
+    write_bundle,
+)
 from thorax.bundle.folder import copy_bundle
 from thorax.bundle.manifest import EngineKind
 from thorax.errors import RecipeError
@@ -183,9 +190,10 @@ def ensemble(
     members, folder = [load_bundle(path) for path in bundles], Path(out)
     refuse_used_folder(folder, overwrite=overwrite, sources=members)
     combined = build_ensemble(members, folder, name=name, mean_of=mean_of)
+    seen = merged_images([seen_images(member) for member in members])
     if store is None:
         written = write_bundle(
-            folder, combined.manifest, weights=combined.weights, patients=combined.patients
+            folder, combined.manifest, weights=combined.weights, patients=combined.patients, seen=seen
         )
         return WrittenBundle(written)
     images = open_store(store)
@@ -196,7 +204,8 @@ def ensemble(
 
     predictor = Predictor(combined, TorchEngine(combined, device=device))
     fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
-    return _with_engine(write_calibrated(predictor, part, folder, fitting=fitting, progress=progress), part)
+    calibrated = write_calibrated(predictor, part, folder, fitting=fitting, seen=seen, progress=progress)
+    return _with_engine(calibrated, part)
 
 
 def _with_engine(bundle: Bundle, part: ValidationPart) -> WrittenBundle:

@@ -9,7 +9,8 @@ from jaxtyping import Float64
 
 from thorax.arrays import Probabilities, Rows
 from thorax.atomic_io import StrPath
-from thorax.bundle import Bundle, load_bundle, refuse_seen_patients
+from thorax.bundle import Bundle, load_bundle, refuse_forgotten, refuse_seen_images, refuse_seen_patients
+from thorax.bundle.image_prints import image_prints
 from thorax.datasets.splits import Split
 from thorax.errors import BundleError, DataError
 from thorax.evaluation.evaluate import Context
@@ -198,14 +199,18 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
     Raises:
         BundleError: No split is named, and the bundle was not trained on exactly one.
         DataError: The store is damaged or prepared in another way, or has no such split or part.
-        LeakError: Some of the patients were used for training or selection.
+        LeakError: Some of the patients or images were used for training or selection.
     """
     bundle.refuse_other_preparation(store.path, store.preparation)
     store.verify()
     split = split_of(bundle, store, selection.split)
     rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
     table = store.table.take(rows)
+    refuse_forgotten(bundle)
     refuse_seen_patients(bundle, store.dataset, table.patients().patients)
+    # Equal images in two parts of the split that it was trained on are the audit's to report.
+    if split.sha256 not in {training.trained_on.sha256 for training in bundle.trainings}:
+        refuse_seen_images(bundle, table.images, image_prints(store.pixels, rows))
     return StorePart(
         bundle=bundle,
         store=store,
