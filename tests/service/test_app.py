@@ -14,7 +14,7 @@ from tests.helpers.service import GOLDEN
 from thorax.bundle import load_bundle
 from thorax.inference.predictor import Predictor
 from thorax.service import ServiceSettings, create_app
-from thorax.service.page_files import page_files
+from thorax.service.app import page_files
 from thorax.service.refusals import Refused
 from thorax.service.uploads import read_upload
 from thorax.workflows.model import Model

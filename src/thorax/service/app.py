@@ -1,6 +1,7 @@
 """The application: one page, and the calls behind it."""
 
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Query, Request
@@ -12,16 +13,15 @@ from starlette.requests import ClientDisconnect
 
 import thorax
 from thorax.errors import ThoraxError
-from thorax.service.admission import Admission
 from thorax.service.answers import describe_model, describe_test_images, explain_upload, predict_upload
-from thorax.service.guard import Guard
-from thorax.service.page_files import page_files
+from thorax.service.guard import Admission, Guard
 from thorax.service.refusals import Refused, error_answer, status_of
 from thorax.service.settings import ServiceSettings
 from thorax.service.uploads import read_upload
+from thorax.starter import test_images
 from thorax.workflows.model import Model
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "page_files"]
 
 _IMAGE: Final = {
     "requestBody": {
@@ -154,3 +154,23 @@ def _serve_images(app: FastAPI, model: Model, settings: ServiceSettings) -> None
         request: Request, finding: Annotated[str, Query(description="One of the model's findings.")]
     ) -> JSONResponse:
         return await answer(request, lambda content: explain_upload(model, content, finding))
+
+
+_MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+def page_files() -> dict[str, tuple[str, bytes]]:
+    """Return the media type and content of each file, by its address relative to the page."""
+    page = files(__package__).joinpath("page")
+    contents = {file.name: file.read_bytes() for file in page.iterdir()}
+    images = [image.path for image in test_images()]
+    for path in (*images, images[0].with_name("README.txt")):
+        contents[f"test-images/{path.name}"] = path.read_bytes()
+    return {name: (_MEDIA_TYPES[name[name.rindex(".") :]], content) for name, content in contents.items()}

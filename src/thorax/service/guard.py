@@ -1,7 +1,10 @@
-"""What applies to every request: which hosts are answered, security headers, and unexpected errors."""
+"""What applies to every request: hosts, security headers, unexpected errors, and places for uploads."""
 
+import asyncio
 import logging
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,10 +13,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thorax.service.refusals import error_answer
+from thorax.service.refusals import Refused, error_answer
 from thorax.service.settings import ServiceSettings
 
-__all__ = ["Guard"]
+__all__ = ["Admission", "Guard"]
 
 _LOG: Final = logging.getLogger("thorax.service")
 
@@ -103,3 +106,31 @@ def _place(error: Exception) -> str:
     """Return file and line of an error, the same for every image."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(last.filename).name}:{last.lineno}"
+
+
+class Admission:
+    """The places of a service: some compute, a few more read their upload or wait for a turn.
+
+    Args:
+        at_once: How many images are computed at the same time.
+        waiting: How many more uploads may be read or wait.
+    """
+
+    def __init__(self, *, at_once: int, waiting: int) -> None:
+        self.turn = asyncio.Semaphore(at_once)
+        self._free = at_once + waiting
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold one of the places, from before an upload is read until it is answered.
+
+        Raises:
+            Refused: There is no free place; the request is to come back.
+        """
+        if self._free == 0:
+            raise Refused(503, "Busy", "the service is busy; try again in a moment", retry_after=2)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1

@@ -1,24 +1,20 @@
 """One file of a data set, from its address to its place: downloaded, checked, unpacked, or found complete."""
 
+import hashlib
 import os
+import re
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
-from thorax.atomic_io import sha256_of_file
+from thorax.atomic_io import sha256_of_file, write_text
 from thorax.datasets.download.addresses import DataSource, RemoteFile
-from thorax.datasets.download.archive import DamagedArchive
-from thorax.datasets.download.checksums import (
-    changed_files,
-    digest_of,
-    read_checksums,
-    write_checksums,
-    wrong_checksum,
-)
+from thorax.datasets.download.archive import DamagedArchive, Unpacked, unpack
 from thorax.datasets.download.tally import Tally
-from thorax.datasets.download.transfer import Transfer, discard, transfer
-from thorax.datasets.download.unpack import Unpacked, unpack
+from thorax.datasets.download.transfer import Stopped, Transfer, discard, transfer
 from thorax.errors import DataError
 
 __all__ = ["FOLDER", "Delivered", "Delivery", "deliver", "is_delivered", "present_bytes"]
@@ -111,12 +107,12 @@ def _deliver_label(file: RemoteFile, to: Delivery) -> Delivered:
         digest = _checked_digest(file, target, to)
         to.tally.at("checking", file.name, 1, 1, unit="files")
         if not known:
-            write_checksums(_noted_path(file, to.dest), {file.name: digest})
+            _write_checksums(_noted_path(file, to.dest), {file.name: digest})
         return Delivered("unchanged" if known else "new")
     if not file.address:
         return Delivered("by hand")
     digest = _download(file, partial, to)
-    write_checksums(_noted_path(file, to.dest), {file.name: digest})
+    _write_checksums(_noted_path(file, to.dest), {file.name: digest})
     partial.replace(target)
     discard(partial)
     return Delivered("new")
@@ -136,15 +132,15 @@ def _checked_digest(file: RemoteFile, path: Path, to: Delivery) -> str:
 def _compare(file: RemoteFile, path: Path, to: Delivery) -> tuple[str, str]:
     """Return the SHA-256 of a file, and why it is not the expected one, or ""."""
     size = path.stat().st_size
-    digest, md5 = digest_of(
+    digest, md5 = _digest_of(
         path,
         lambda done: to.tally.at("verifying", file.name, done, size),
         to.transfer.stop,
         with_md5=file.md5 is not None,
     )
     noted = _noted_path(file, to.dest)
-    before = next(iter(read_checksums(noted).values()), digest) if noted.is_file() else digest
-    reason = wrong_checksum(file, path, digest, md5)
+    before = next(iter(_read_checksums(noted).values()), digest) if noted.is_file() else digest
+    reason = _wrong_checksum(file, path, digest, md5)
     if not reason and before != digest:
         reason = f"its SHA-256 is {digest[:12]}..., but {before[:12]}... was noted in {noted}"
     return digest, reason
@@ -197,8 +193,8 @@ def _deliver_archive(file: RemoteFile, to: Delivery) -> Delivered:
 
 
 def _refuse_changed(file: RemoteFile, into: Path, to: Delivery) -> dict[str, str]:
-    digests = read_checksums(_listing(file, to.dest))
-    changed = changed_files(
+    digests = _read_checksums(_listing(file, to.dest))
+    changed = _changed_files(
         to.dest,
         digests,
         lambda done: to.tally.at("checking", file.name, done, len(digests), unit="files"),
@@ -215,7 +211,7 @@ def _refuse_changed(file: RemoteFile, into: Path, to: Delivery) -> dict[str, str
 def _obtain(file: RemoteFile, archive: Path, partial: Path, to: Delivery) -> Path:
     """Download an archive; it gets its final name only if it is to be kept."""
     digest = _download(file, partial, to)
-    write_checksums(_noted_path(file, to.dest), {f"{FOLDER}/{file.name}": digest})
+    _write_checksums(_noted_path(file, to.dest), {f"{FOLDER}/{file.name}": digest})
     if not to.keep_archives:
         return partial
     partial.replace(archive)
@@ -253,8 +249,93 @@ def _install(file: RemoteFile, unpacking: Path, unpacked: Unpacked, dest: Path) 
         elif sha256_of_file(target) != digest:
             raise DataError(f"{target} exists and differs from the one in {file.name}; move it away")
     images = {f"{file.unpack_into}/{name}": digest for name, digest in unpacked.images.items()}
-    write_checksums(_listing(file, dest), images | unpacked.labels)
+    _write_checksums(_listing(file, dest), images | unpacked.labels)
     into = dest / file.unpack_into
     into.parent.mkdir(exist_ok=True)
     (unpacking / "images").replace(into)
     shutil.rmtree(unpacking)
+
+
+_BLOCK = 1 << 22
+
+
+def _digest_of(
+    path: Path, at: Callable[[int], None], stop: Event, *, with_md5: bool = False
+) -> tuple[str, str]:
+    """Return the SHA-256 of a file, and its MD5 or "".
+
+    Args:
+        path: The file.
+        at: Receives the bytes read.
+        stop: Set to stop.
+        with_md5: Whether to compute the MD5.
+
+    Raises:
+        Stopped: It was asked to stop.
+    """
+    sha256, md5, position = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            if stop.is_set():
+                raise Stopped
+            sha256.update(block)
+            if with_md5:
+                md5.update(block)
+            position += len(block)
+            at(position)
+    return sha256.hexdigest(), md5.hexdigest() if with_md5 else ""
+
+
+def _wrong_checksum(file: RemoteFile, path: Path, sha256: str, md5: str) -> str:
+    """Return why a file is not the one that was expected, or "" if it is or nothing is known."""
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        return f"it has {size:,} bytes, expected {file.size:,}"
+    if file.sha256 and sha256 != file.sha256:
+        return f"its SHA-256 is {sha256[:12]}..., expected {file.sha256[:12]}..."
+    if file.md5 and md5 and md5 != file.md5:
+        return f"its MD5 is {md5}, expected {file.md5}"
+    return ""
+
+
+def _write_checksums(path: Path, digests: Mapping[str, str]) -> None:
+    """Write lines that `sha256sum --check` reads, by names relative to the data set's folder."""
+    write_text(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
+
+
+def _read_checksums(path: Path) -> dict[str, str]:
+    """Read what `_write_checksums` wrote.
+
+    Raises:
+        DataError: The file has something else.
+    """
+    digests = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        parts = re.fullmatch(r"([0-9a-f]{64})  ([A-Za-z0-9_./-]{1,200})", line)
+        if parts is None or parts[2].startswith("/") or ".." in parts[2].split("/"):
+            raise DataError(f"{path}, line {number} is not a checksum and a name; remove the file")
+        digests[parts[2]] = parts[1]
+    return digests
+
+
+def _changed_files(
+    root: Path, digests: Mapping[str, str], at: Callable[[int], None], stop: Event
+) -> list[str]:
+    """Return the names whose files are missing or have other bytes.
+
+    Args:
+        root: The data set's folder.
+        digests: SHA-256 by name.
+        at: Receives the number of files checked.
+        stop: Set to stop.
+
+    Raises:
+        Stopped: It was asked to stop.
+    """
+    changed = []
+    for count, (name, digest) in enumerate(digests.items(), start=1):
+        path = root / name
+        if not path.is_file() or _digest_of(path, lambda _: None, stop)[0] != digest:
+            changed.append(name)
+        at(count)
+    return changed

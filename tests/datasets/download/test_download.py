@@ -1,138 +1,42 @@
 """Downloading from a real server on loopback, which behaves well or badly."""
 
-import gzip
 import hashlib
-import io
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-import zipfile
 from pathlib import Path
-from threading import Event
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import thorax
+from tests.helpers.downloads import (
+    IMAGES,
+    LABELS,
+    NAMES,
+    addresses,
+    entry,
+    fetch,
+    fetch_one,
+    images_in,
+    part,
+    tar_gz,
+)
 from tests.helpers.file_server import (
     announcing,
     asked_range,
     breaking_off,
     etag,
-    file_server,
     ignoring_ranges,
     redirecting,
     serve,
     status,
 )
 from thorax.atomic_io import exclusive_lock
-from thorax.datasets.download import Patience, download_data_set, load_source
-from thorax.datasets.download.unpack import unpack
+from thorax.datasets.download import Patience
 from thorax.datasets.nih import read_nih
 from thorax.errors import DataError
-
-QUICK = Patience(timeout=0.5, attempts=3, first_wait=0.02, longest_wait=0.1)
-HEADER = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
-    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
-)
-NAMES = [f"{patient:08}_{visit:03}.png" for patient in range(1, 31) for visit in range(2)]
-LABELS = "\n".join(
-    [HEADER, *(f"{name},Mass,{name[11]},{int(name[:8])},50,F,PA,64,64,1,1" for name in NAMES), ""]
-)
-
-
-def png(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (64, 64), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "png")
-    return stream.getvalue()
-
-
-IMAGES = {name: png(seed) for seed, name in enumerate(NAMES)}
-
-
-def tar_gz(contents: dict[str, bytes], *, extra: tuple[tarfile.TarInfo, ...] = ()) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, content in contents.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            archive.addfile(header, io.BytesIO(content))
-        for header in extra:
-            archive.addfile(header, io.BytesIO(b"x" * header.size))
-    return stream.getvalue()
-
-
-def zipped(contents: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
-def part(number: int) -> dict[str, bytes]:
-    names = NAMES[(number - 1) * 20 : number * 20]
-    return {f"images/{name}": IMAGES[name] for name in names}
-
-
-@pytest.fixture
-def server():
-    with file_server() as running:
-        yield running
-
-
-@pytest.fixture
-def place(server, tmp_path):
-    """A server with three archives and their label file, as NIH has them, and a folder to download to."""
-    server.files["labels"] = LABELS.encode()
-    for number in (1, 2, 3):
-        server.files[f"{number}.gz"] = tar_gz(part(number))
-    return SimpleNamespace(server=server, dest=tmp_path / "nih", toml=tmp_path / "addresses.toml")
-
-
-def addresses(place, *files: str, section: str = "nih", **settings: str) -> Path:
-    """A TOML of addresses; without `files`, of the three archives and the label file."""
-    lines = [f"[{section}]", 'title = "A copy"', 'page = "https://example.org/nih"', 'terms = "As NIH says."']
-    lines += ['citation = "Wang 2017"', *(f"{name} = {value}" for name, value in settings.items())]
-    if not files:
-        files = (
-            entry(place, "labels", "Data_Entry_2017_v2020.csv"),
-            *(entry(place, f"{number}.gz", f"images_{number:03}.tar.gz") for number in (1, 2, 3)),
-        )
-    place.toml.write_text("\n".join([*lines, *(f"[[{section}.files]]\n{file}" for file in files)]))
-    return place.toml
-
-
-def entry(place, path: str, name: str, *, known: bool = True, **settings: str) -> str:
-    content = place.server.files.get(path, b"")
-    lines = {"name": f'"{name}"', "address": f'"{place.server.address(path)}"'}
-    if known:
-        lines |= {"size": str(len(content)), "sha256": f'"{hashlib.sha256(content).hexdigest()}"'}
-    if name.endswith((".gz", ".zip")):
-        lines["unpack_into"] = f'"{name.partition(".")[0]}/images"' if name.endswith(".gz") else '"images"'
-    return "\n".join(f"{key} = {value}" for key, value in (lines | settings).items())
-
-
-def fetch(place, toml=None, *, source="nih", patience=QUICK, **settings):
-    chosen = load_source(source, toml or addresses(place))
-    return download_data_set(chosen, place.dest, patience=patience, **settings)
-
-
-def fetch_one(place, content: bytes, *, name="images_001.tar.gz", known=False, **settings):
-    """Download one archive with this content."""
-    place.server.files["one"] = content
-    return fetch(place, addresses(place, entry(place, "one", name, known=known)), **settings)
-
-
-def images_in(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*.png")}
-
 
 # ---- the whole -----------------------------------------------------------------------------------
 
@@ -619,170 +523,3 @@ def test_ctrl_c_stops_at_once_even_if_the_server_says_nothing(place):
         running.wait(timeout=15)
     assert running.returncode != 0
     assert time.monotonic() - started < 10
-
-
-# ---- hostile archives ----------------------------------------------------------------------------
-
-
-def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)
-    header.type, header.linkname = kind, target
-    return header
-
-
-HOSTILE_TARS = {
-    "a name that leads out": tar_gz({**part(1), "../../00000099_000.png": b"x"}),
-    "a name that leads out, absolute": tar_gz({**part(1), "/tmp/00000099_000.png": b"x"}),
-    "a name that leads out, backslash": tar_gz({**part(1), "images\\..\\00000099_000.png": b"x"}),
-    "a name that leads out, control": tar_gz({**part(1), "images/\n00000099_000.png": b"x"}),
-    "a name that leads out, long": tar_gz({**part(1), "a/" * 1500 + "00000099_000.png": b"x"}),
-    "a symbolic link": tar_gz(part(1), extra=(special("images/00000099_000.png", b"2", "/etc/passwd"),)),
-    "a hard link": tar_gz(part(1), extra=(special("images/00000099_000.png", b"1", "/etc/passwd"),)),
-    "a device": tar_gz(part(1), extra=(special("images/00000099_000.png", b"3"),)),
-    "a pipe": tar_gz(part(1), extra=(special("images/00000099_000.png", b"6"),)),
-    "a header of the kind 'S'": tar_gz(part(1), extra=(special("images/00000099_000.png", b"S"),)),
-    "two different files": tar_gz({**part(1), f"again/{NAMES[0]}": b"x"}),
-    "no image": tar_gz({"readme.txt": b"nothing"}),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE_TARS)
-def test_hostile_tars(place, kind):
-    failed = fetch_one(place, HOSTILE_TARS[kind]).failed["images_001.tar.gz"]
-    assert kind.partition(",")[0] in failed
-    assert not (place.dest / "images_001").exists()
-    assert not list(place.dest.parent.rglob("00000099*"))
-
-
-def test_a_tar_that_would_fill_the_disk(place):
-    """A few hundred kB of gzip that become 100 MB, and a header that claims 7 GB."""
-    stream = io.BytesIO()
-    with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as out:
-        for number in range(2):
-            header = tarfile.TarInfo(f"images/{number:08}_000.png")
-            header.size = 50 << 20
-            out.write(header.tobuf())
-            for _ in range(50):
-                out.write(bytes(1 << 20))
-    assert "more than 4 times its own size" in fetch_one(place, stream.getvalue()).failed["images_001.tar.gz"]
-    for kind in (b"0", b"x", b"L"):
-        header = tarfile.TarInfo("images/00000099_000.png")
-        header.size, header.type = 7 << 30, kind
-        packed = gzip.compress(header.tobuf() + bytes(1024))
-        failed = fetch_one(place, packed).failed["images_001.tar.gz"]
-        assert (
-            "a file of 7,516,192,768 bytes" in failed or f"a header of the kind '{kind.decode()}'" in failed
-        )
-
-
-def test_a_tar_of_endless_headers_and_one_with_a_damaged_header(place):
-    header = tarfile.TarInfo("pax")
-    header.size, header.type = 512, b"x"
-    nested = gzip.compress((header.tobuf() + b"12 path=abc\n".ljust(512, b"\0")) * 5000)
-    assert "something that no data set needs" in fetch_one(place, nested).failed["images_001.tar.gz"]
-    damaged = bytearray(gzip.decompress(tar_gz(part(1))))
-    damaged[damaged.index(NAMES[7].encode())] ^= 1
-    packed = gzip.compress(bytes(damaged))
-    assert "damaged or incomplete" in fetch_one(place, packed).failed["images_001.tar.gz"]
-
-
-def test_every_damaged_byte_of_an_archive_is_noticed(place, tmp_path):
-    """Cut anywhere or with a byte flipped anywhere, an archive gives the right images or an error."""
-    whole = tar_gz(part(1))
-    random = np.random.default_rng(3)
-    for number in range(40):
-        content = bytearray(whole)
-        position = int(random.integers(10, len(whole)))
-        if number % 2:
-            content[position] ^= 1 << int(random.integers(8))
-        else:
-            del content[position:]
-        path = tmp_path / "a.tar.gz"
-        path.write_bytes(content)
-        with pytest.raises(DataError):
-            unpack(path, tmp_path / "out", labels=(), at=lambda _: None, stop=Event())
-
-
-def linked_zip() -> bytes:
-    stream = io.BytesIO(zipped(part(1)))
-    with zipfile.ZipFile(stream, "a") as archive:
-        link = zipfile.ZipInfo("images/00000099_000.png")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
-    return stream.getvalue()
-
-
-def encrypted_zip() -> bytes:
-    content = bytearray(zipped(part(1)))
-    content[content.rindex(b"PK\x01\x02") + 8] |= 1
-    return bytes(content)
-
-
-def lying_zip(size: int) -> bytes:
-    """A zip whose directory claims another size of its last file."""
-    content = bytearray(zipped(part(1)))
-    entry = content.rindex(b"PK\x01\x02")
-    content[entry + 24 : entry + 28] = size.to_bytes(4, "little")
-    return bytes(content)
-
-
-def boundless_zip() -> bytes:
-    """A zip that says that its directory has 3 GB."""
-    content = bytearray(zipped(part(1)))
-    end = content.rindex(b"PK\x05\x06")
-    content[end + 12 : end + 16] = (3 << 30).to_bytes(4, "little")
-    return bytes(content)
-
-
-HOSTILE_ZIPS = {
-    "a name that leads out": zipped({**part(1), "../00000099_000.png": b"x"}),
-    "a name that leads out, absolute": zipped({**part(1), "/tmp/00000099_000.png": b"x"}),
-    "a name that leads out, drive": zipped({**part(1), "C:/00000099_000.png": b"x"}),
-    "something other than a plain file": linked_zip(),
-    "an encrypted file": encrypted_zip(),
-    "an unusual compression": zipped(part(1), compression=zipfile.ZIP_LZMA),
-    "more than 4 times its own size": zipped({f"{n:08}_000.png": bytes(50 << 20) for n in range(2)}),
-    "a file of 4,000,000,000 bytes": lying_zip(4_000_000_000),
-    "two different files": zipped({**part(1), f"again/{NAMES[0]}": b"x"}),
-    "damaged or incomplete": boundless_zip(),
-    "damaged or incomplete, cut": zipped(part(1))[:-400],
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE_ZIPS)
-def test_hostile_zips(place, kind):
-    failed = fetch_one(place, HOSTILE_ZIPS[kind], name="images_001.zip").failed["images_001.zip"]
-    assert kind.partition(",")[0] in failed
-    assert not list(place.dest.rglob("images_001*/*.png"))
-    assert not (place.dest / "images").exists()
-
-
-def test_a_zip_that_claims_other_sizes(place):
-    for size in (10, 4096 * 4):
-        failed = fetch_one(place, lying_zip(size), name="images_001.zip").failed["images_001.zip"]
-        assert "damaged or incomplete" in failed or "does not have its stated length" in failed
-
-
-def test_kaggles_sample_has_every_image_twice(place):
-    """In sample/images and in sample/sample/images, and its labels twice as well."""
-    images = {name: IMAGES[name] for name in NAMES[:5]}
-    content = {
-        "sample_labels.csv": LABELS.encode(),
-        **{f"sample/images/{name}": image for name, image in images.items()},
-        "sample/sample_labels.csv": LABELS.encode(),
-        **{f"sample/sample/images/{name}": image for name, image in images.items()},
-        "__MACOSX/._00000001_000.png": b"x",
-    }
-    place.server.files["sample.zip"] = zipped(content)
-    toml = addresses(
-        place, entry(place, "sample.zip", "sample.zip", known=False), section="nih-sample",
-        key='"optional"', labels='["sample_labels.csv"]',
-    )  # fmt: skip
-    summary = fetch(place, toml, source="nih-sample")
-    assert summary.num_images == 5
-    assert summary.notices == ("1 files of the archives are neither images nor labels and were left out",)
-    assert images_in(place.dest) == images
-    assert len(read_nih(place.dest).table.images) == 5
-    assert fetch(place, toml, source="nih-sample").num_images == 5
-    (place.dest / "sample_labels.csv").write_text("changed")
-    assert "(first: sample_labels.csv)" in fetch(place, toml, source="nih-sample").failed["sample.zip"]
