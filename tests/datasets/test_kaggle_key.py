@@ -11,8 +11,8 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from tests.datasets.test_download import QUICK, addresses, entry, fetch, part, place, server, zipped  # noqa: F401
 
+from tests.helpers.downloads import QUICK, addresses, entry, fetch, part, place, server, zipped  # noqa: F401
 from tests.helpers.file_server import file_server, redirecting, status
 from thorax.datasets.download import load_source
 from thorax.datasets.download.connection import _may_receive_key
