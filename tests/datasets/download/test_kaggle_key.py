@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.downloads import QUICK, addresses, entry, fetch, part, place, server, zipped  # noqa: F401
+from tests.helpers.downloads import addresses, entry, fetch, part, zipped
 from tests.helpers.file_server import file_server, redirecting, status
 from thorax.datasets.download import load_source
 from thorax.datasets.download.connection import _may_receive_key
@@ -164,17 +164,17 @@ def test_the_key_has_no_representation(home):
 # ---- where it is sent ----------------------------------------------------------------------------
 
 
-def kaggle(place, key: str = '"required"'):  # noqa: F811
+def kaggle(place, key: str = '"required"'):
     place.server.files["data.zip"] = zipped(part(1))
     one = entry(place, "data.zip", "data.zip", known=False)
     return addresses(place, one, section="nih-kaggle", key=key)
 
 
-def sent(server, path: str) -> list[str | None]:  # noqa: F811
+def sent(server, path: str) -> list[str | None]:
     return [headers.get("authorization") for requested, headers in server.requests if requested == path]
 
 
-def test_the_key_is_sent_but_not_beyond_a_redirect_to_another_host(place, monkeypatch):  # noqa: F811
+def test_the_key_is_sent_but_not_beyond_a_redirect_to_another_host(place, monkeypatch):
     monkeypatch.setenv("KAGGLE_USERNAME", "ada")
     monkeypatch.setenv("KAGGLE_KEY", SECRET)
     with file_server() as storage:
@@ -203,7 +203,7 @@ def test_no_other_host_than_kaggle_gets_a_key():
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_key_names_its_place_and_a_missing_one_all_places(place, home, monkeypatch, code):  # noqa: F811
+def test_a_refused_key_names_its_place_and_a_missing_one_all_places(place, home, monkeypatch, code):
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
@@ -220,7 +220,7 @@ def test_a_refused_key_names_its_place_and_a_missing_one_all_places(place, home,
     assert SECRET not in failed
 
 
-def test_no_output_shows_the_key_even_if_the_program_breaks(place, home):  # noqa: F811
+def test_no_output_shows_the_key_even_if_the_program_breaks(place, home):
     """The server echoes the key in a redirect and in a reason; the process is looked at while it runs."""
     toml = kaggle(place)
     (home.parent / "work" / ".env").write_text(f"KAGGLE_API_TOKEN={SECRET}\n")
@@ -295,7 +295,7 @@ def test_the_checksums_of_the_label_files_are_those_of_nihs_files(nih_sample):
         ({"sum": "1"}, "sum: Extra inputs"),
     ],
 )
-def test_wrong_addresses_are_refused_with_their_key(place, change, reason):  # noqa: F811
+def test_wrong_addresses_are_refused_with_their_key(place, change, reason):
     lines = {"name": '"a.zip"', "address": '"https://example.org/a"', "unpack_into": '"images"'} | change
     toml = addresses(place, "\n".join(f"{key} = {value}" for key, value in lines.items()))
     with pytest.raises(DataError) as refused:
@@ -304,7 +304,7 @@ def test_wrong_addresses_are_refused_with_their_key(place, change, reason):  # n
     assert "secret" not in str(refused.value)
 
 
-def test_other_sources_and_files_are_refused(place, tmp_path):  # noqa: F811
+def test_other_sources_and_files_are_refused(place, tmp_path):
     with pytest.raises(DataError, match="no source 'chexpert' to download; it can be nih, nih-sample"):
         load_source("chexpert")
     with pytest.raises(DataError, match="there is no source 'mine'"):
