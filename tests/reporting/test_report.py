@@ -59,7 +59,8 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
     assert (edema["num_known"], edema["num_positive"]) == (90, int(targets[:, 0].sum()))
     assert edema["auc"]["value"] == pytest.approx(roc_auc_score(targets[:, 0], probabilities[:, 0]))
     assert edema["auc"]["low"] < edema["auc"]["value"] < edema["auc"]["high"]
-    assert edema["auc_delong"]["value"] == pytest.approx(edema["auc"]["value"])
+    assert edema["auc_bootstrap"]["value"] == edema["auc"]["value"]
+    assert edema["auc_bootstrap"]["low"] != edema["auc"]["low"]
     assert edema["average_precision"]["value"] == pytest.approx(
         average_precision_score(targets[:, 0], probabilities[:, 0])
     )
@@ -72,6 +73,7 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
     assert read["macro"]["auc"]["value"] == edema["auc"]["value"]
     assert read["intervals"] == {
         "method": "bias-corrected percentile bootstrap, widened for few patients",
+        "method_of_aucs": "score and logit interval with DeLong's variance and Student's quantile",
         "method_of_shares": "Wilson, for the number of independent images",
         "unit": "patient",
         "level": 0.95,
@@ -114,7 +116,7 @@ def test_the_page_says_all_that_a_number_travels_with():
         "phantoms of the test suite",
         "thorax 0.1.0, numpy 2.0",
         "3 of 123 images of this part are missing.",
-        "bias-corrected bootstrap, 60 resamples of patients, seed 0",
+        "bias-corrected bootstrap, 60 resamples, seed 0",
         "Not a medical device.",
         "n/a: Hernia has no positive or no negative image",
     ):
@@ -216,7 +218,10 @@ def test_undefined_resamples_are_counted_on_the_page():
     each = dataclasses.replace(EVALUATION.findings[0], undefined_resamples=7)
     ranking = dataclasses.replace(EVALUATION, findings=(each, *EVALUATION.findings[1:]))
     text = shown_text(render_html(dataclasses.replace(ASSESSMENT, ranking=ranking), CONTEXT))
-    assert "these had only one class and are not in the interval: Pulmonary edema 7." in text
+    assert (
+        "these had only one class and are not in the intervals of average precision and partial AUC: "
+        "Pulmonary edema 7." in text
+    )
 
 
 def test_a_page_without_any_auc_still_says_so():

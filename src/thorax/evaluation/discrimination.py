@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64
 from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
 from thorax.evaluation.curves import Curves, ScoredFinding, draw_curves
-from thorax.evaluation.statistics.delong import AucCovariance, auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.statistics.auc_intervals import auc_intervals, mean_auc_interval, measure_aucs
 from thorax.evaluation.statistics.intervals import (
     Interval,
     bootstrap,
@@ -34,8 +34,9 @@ class FindingDiscrimination:
         finding: The finding.
         num_known: Images labeled present or absent; uncertain and missing labels are left out.
         num_positive: Images labeled present.
-        auc: Area under the ROC curve; exists only with both positives and negatives.
-        auc_delong: The same AUC with DeLong's interval, patients as units, as a cross-check.
+        auc: Area under the ROC curve, with its `auc_intervals`; exists only with both
+            positives and negatives.
+        auc_bootstrap: The same AUC with the interval of the bootstrap, as a cross-check that no table shows.
         partial_auc: Standardized area up to a false positive rate of `PARTIAL_RATE`; 0.5 is chance.
         average_precision: Area under the precision-recall curve; exists where the AUC does.
         undefined_resamples: Resamples with only one class, which the intervals leave out.
@@ -46,7 +47,7 @@ class FindingDiscrimination:
     num_known: int
     num_positive: int
     auc: Interval
-    auc_delong: Interval
+    auc_bootstrap: Interval
     partial_auc: Interval
     average_precision: Interval
     undefined_resamples: int
@@ -59,8 +60,8 @@ class Discrimination:
 
     Attributes:
         findings: One entry per finding, in the model's order.
-        macro_auc: Unweighted mean of the AUCs that exist, without No Finding.
-        macro_auc_delong: The same with DeLong's interval.
+        macro_auc: Unweighted mean of the AUCs that exist, without No Finding, with its `mean_auc_interval`.
+        macro_auc_bootstrap: The same with the interval of the bootstrap.
         macro_partial_auc: The mean of the partial AUCs.
         macro_average_precision: The mean of average precision.
         micro_auc: AUC over all pairs of an image and a finding, without No Finding: it compares scores across
@@ -78,7 +79,7 @@ class Discrimination:
 
     findings: tuple[FindingDiscrimination, ...]
     macro_auc: Interval
-    macro_auc_delong: Interval
+    macro_auc_bootstrap: Interval
     macro_partial_auc: Interval
     macro_average_precision: Interval
     micro_auc: Interval
@@ -101,7 +102,7 @@ def evaluate_discrimination(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Discrimination:
-    """Measure each finding, and the mean over findings, with patient-bootstrap intervals.
+    """Measure each finding, and the mean over findings, with intervals by patient.
 
     Args:
         targets: Labels, one row per image; only 1 and 0 count.
@@ -124,7 +125,8 @@ def evaluate_discrimination(
     pooled = rank_pooled(targets == 1, probabilities, known=known & counted, unit=patient)
     draw = _Draw(num_patients=len(patient_names), resamples=resamples, seed=seed)
     scores = _score([*ranked, pooled], draw)
-    asymptotic = auc_covariance(ranked, num_units=draw.num_patients)
+    measured = measure_aucs([*ranked, pooled], num_units=draw.num_patients)
+    *aucs, micro_auc = auc_intervals(measured)
     in_mean = np.append(counted & ~np.isnan(scores.auc[0, :-1]), False)
     curves = draw_curves(
         [
@@ -137,22 +139,18 @@ def evaluate_discrimination(
         resamples=resamples,
         seed=seed,
     )
-    means = [
+    macro_auc_bootstrap, macro_partial_auc, macro_average_precision = (
         _mean_interval(samples, in_mean, [*ranked, pooled])
         for samples in (scores.auc, scores.partial, scores.precision)
-    ]
+    )
     return Discrimination(
         findings=tuple(
             FindingDiscrimination(
                 finding=finding,
                 num_known=int(np.sum(known[:, k])),
                 num_positive=len(ranked[k].positives),
-                auc=_auc_interval(scores.auc[:, k], ranked[k]),
-                auc_delong=auc_interval(
-                    float(asymptotic.auc[k]),
-                    float(asymptotic.covariance[k, k]),
-                    patients=ranked_patients(ranked[k]),
-                ),
+                auc=aucs[k],
+                auc_bootstrap=_auc_interval(scores.auc[:, k], ranked[k]),
                 partial_auc=_interval(scores.partial[:, k], ranked[k]),
                 average_precision=_interval(scores.precision[:, k], ranked[k]),
                 undefined_resamples=int(np.sum(np.isnan(scores.auc[1:, k]))),
@@ -160,11 +158,11 @@ def evaluate_discrimination(
             )
             for k, finding in enumerate(findings)
         ),
-        macro_auc=means[0],
-        macro_auc_delong=_delong_mean(asymptotic, in_mean[:-1], ranked),
-        macro_partial_auc=means[1],
-        macro_average_precision=means[2],
-        micro_auc=_auc_interval(scores.auc[:, -1], pooled),
+        macro_auc=mean_auc_interval(measured, in_mean),
+        macro_auc_bootstrap=macro_auc_bootstrap,
+        macro_partial_auc=macro_partial_auc,
+        macro_average_precision=macro_average_precision,
+        micro_auc=micro_auc,
         micro_partial_auc=_interval(scores.partial[:, -1], pooled),
         micro_average_precision=_interval(scores.precision[:, -1], pooled),
         num_findings=int(np.sum(in_mean)),
@@ -229,16 +227,6 @@ def _mean_interval(
         mean_patients([ranking for ranking, used in zip(ranked, in_mean, strict=True) if used]), 2.0
     )
     return resampled_interval(float(means[0]), means[1:], patients=patients)
-
-
-def _delong_mean(
-    measured: AucCovariance, in_mean: Bool[np.ndarray, " k"], ranked: Sequence[Ranked]
-) -> Interval:
-    if not np.any(in_mean):
-        return Interval(math.nan, math.nan, math.nan)
-    contrast = auc_contrast(measured, in_mean / np.sum(in_mean))
-    patients = mean_patients([ranking for ranking, used in zip(ranked, in_mean, strict=True) if used])
-    return auc_interval(contrast.interval.value, contrast.variance, patients=patients)
 
 
 def _check(

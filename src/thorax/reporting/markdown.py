@@ -80,25 +80,23 @@ def _ranking(ranking: Discrimination) -> str:
             result.finding.label,
             f"{result.num_known:,}",
             f"{result.num_positive:,}",
-            *map(short, (result.auc, result.auc_delong, result.partial_auc, result.average_precision)),
+            *map(short, (result.auc, result.partial_auc, result.average_precision)),
         )
         for result in ranking.findings
     ]
     means = (
         ranking.macro_auc,
-        ranking.macro_auc_delong,
         ranking.macro_partial_auc,
         ranking.macro_average_precision,
     )
     rows.append((f"Mean of {ranking.num_findings}", f"{ranking.num_images:,}", "", *map(short, means)))
     micro = (
         short(ranking.micro_auc),
-        "",
         short(ranking.micro_partial_auc),
         short(ranking.micro_average_precision),
     )
     rows.append(("Micro average", f"{ranking.num_images:,}", "", *micro))
-    header = ("Finding", "Images", "Positives", "AUC", "AUC, DeLong", "Partial AUC", "Average precision")
+    header = ("Finding", "Images", "Positives", "AUC", "Partial AUC", "Average precision")
     return markdown_table(header, rows)
 
 
@@ -301,11 +299,12 @@ def _provenance(ranking: Discrimination, context: Context) -> str:
         f"Model: {model.name}, {'calibrated' if model.calibrated else 'not calibrated'}",
         f"SHA-256 of the model: {model.bundle_sha256}",
         *(f"{name}: {text}" for name, text in context.made),
+        "Intervals of AUCs: by patient, from DeLong's variance, with Student's quantile",
+        "Intervals of rates: Wilson, for the effective number of independent images",
         (
-            "Intervals: bias-corrected bootstrap, "
+            "Other intervals: bias-corrected bootstrap, "
             f"{ranking.resamples:,} resamples of patients, seed {ranking.seed}"
         ),
-        "Intervals of rates: Wilson, for the effective number of independent images",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in context.versions.items()),
     ]
     return _list(lines)

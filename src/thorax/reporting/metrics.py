@@ -53,6 +53,7 @@ def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         },
         "intervals": {
             "method": "bias-corrected percentile bootstrap, widened for few patients",
+            "method_of_aucs": "score and logit interval with DeLong's variance and Student's quantile",
             "method_of_shares": "Wilson, for the number of independent images",
             "unit": "patient",
             "level": LEVEL,
@@ -95,7 +96,7 @@ def _ranked(result: FindingDiscrimination) -> dict[str, Any]:
         "num_known": result.num_known,
         "num_positive": result.num_positive,
         "auc": interval_json(result.auc),
-        "auc_delong": interval_json(result.auc_delong),
+        "auc_bootstrap": interval_json(result.auc_bootstrap),
         "partial_auc": interval_json(result.partial_auc),
         "average_precision": interval_json(result.average_precision),
         "undefined_resamples": result.undefined_resamples,
@@ -105,7 +106,7 @@ def _ranked(result: FindingDiscrimination) -> dict[str, Any]:
 def _macro(ranking: Discrimination) -> dict[str, Any]:
     return {
         "auc": interval_json(ranking.macro_auc),
-        "auc_delong": interval_json(ranking.macro_auc_delong),
+        "auc_bootstrap": interval_json(ranking.macro_auc_bootstrap),
         "partial_auc": interval_json(ranking.macro_partial_auc),
         "partial_auc_up_to": PARTIAL_RATE,
         "average_precision": interval_json(ranking.macro_average_precision),

@@ -191,7 +191,7 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
     tuned = f"**{TUNED_MARK}**\n\n" if metrics["test_tuned"] else ""
     summary = (
         f"{where}, {metrics['num_images']:,} images of {metrics['num_patients']:,} patients; 95 % intervals "
-        f"by {metrics['intervals']['resamples']:,} resamples of patients; sensitivity, specificity and F1 at "
+        f"with the patient as the unit; sensitivity, specificity and F1 at "
         f"{point['name']}."
     )
     return (
