@@ -25,6 +25,7 @@ def test_the_names_are_these():
         "localize",
         "prepare",
         "progress",
+        "robustness",
         "train",
         "tune",
     ]

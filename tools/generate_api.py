@@ -42,6 +42,8 @@ CONTENT = {
         "ComparisonResult": "thorax.workflows.results",
         "localize": "thorax.workflows.localize",
         "LocalizationResult": "thorax.workflows.results",
+        "robustness": "thorax.workflows.robustness",
+        "RobustnessResult": "thorax.workflows.robustness",
         "audit": "thorax.workflows.audit",
         "Audit": "thorax.auditing.report",
         "Problem": "thorax.auditing.report",
@@ -69,6 +71,7 @@ _SUBJECTS = {
     "EvaluationResult": "result",
     "ComparisonResult": "comparison",
     "LocalizationResult": "localization",
+    "RobustnessResult": "result",
     "FindingPrediction": "finding",
     "WrittenBundle": "written",
 }

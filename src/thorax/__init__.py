@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from thorax.workflows.localize import localize
     from thorax.workflows.model import Failure, Model, load
     from thorax.workflows.prepare import prepare
+    from thorax.workflows.robustness import robustness
     from thorax.workflows.train import train
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "localize",
     "prepare",
     "progress",
+    "robustness",
     "train",
     "tune",
 ]
@@ -53,6 +55,7 @@ __getattr__ = lazy_names(
         "localize": "thorax.workflows.localize",
         "prepare": "thorax.workflows.prepare",
         "progress": "thorax.progress",
+        "robustness": "thorax.workflows.robustness",
         "train": "thorax.workflows.train",
         "tune": "thorax.tuning.tune",
     },

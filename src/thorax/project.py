@@ -16,7 +16,17 @@ PROJECT_FILE: Final = "thorax.toml"
 PATHS: Final = ("source", "store", "runs", "reports")
 """The keys of `[paths]`: a data set, the store made from it, and the folders of runs and of reports."""
 
-_WITH_STORE: Final = ("audit", "calibrate", "compare", "evaluate", "export", "localize", "train", "tune")
+_WITH_STORE: Final = (
+    "audit",
+    "calibrate",
+    "compare",
+    "evaluate",
+    "export",
+    "localize",
+    "robustness",
+    "train",
+    "tune",
+)
 """Commands whose option `store` is the project's; `ensemble` calibrates only where a store is named."""
 
 _INSTEAD_OF_STORE: Final = ("labels", "predictions")
