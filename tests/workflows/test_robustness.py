@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from tests.helpers.command import command
 from thorax.bundle import load_bundle
 from thorax.errors import DataError, RecipeError
 from thorax.imaging.perturbations import LEVELS, Perturbation, perturb
@@ -193,3 +194,15 @@ def test_a_killed_run_continues_with_its_finished_levels(study, measured, tmp_pa
     discard_levels(folder)
     assert not folder.exists()
     discard_levels(folder)
+
+
+def test_the_command_prints_and_writes_and_tidies_up(study, tmp_path):
+    out = tmp_path / "out"
+    words = ("robustness", study.run(0), "--store", study.store, "--out", out, "--perturbations", "gamma")
+    done = command(*words, "--device", "cpu", "--max-images", "0")
+    assert "Gamma 0.5" in done.stdout
+    assert f"report: {out / 'robustness.html'}" in done.stdout
+    assert len(json.loads((out / "robustness.json").read_text())["levels"]) == 4
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert "set --overwrite to replace it" in command(*words, expect=3).stderr
+    assert "no perturbation 'fog'" in command(*words[:-1], "fog", "--overwrite", expect=2).stderr

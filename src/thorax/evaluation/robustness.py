@@ -127,7 +127,7 @@ class Robustness:
         mean_auc: Mean AUC on the unchanged images.
         levels: What each level changes.
         points: The thresholds of the decisions.
-        num_findings: The number of findings in the mean AUC.
+        num_findings: The number of findings that the mean AUC averages.
         num_images: The number of images.
         num_patients: The number of patients.
     """
@@ -157,7 +157,7 @@ def measure_robustness(
         points: A threshold for each finding of the labels.
 
     Raises:
-        DataError: Shapes differ, a probability is not in [0, 1], or the thresholds are of other findings.
+        DataError: Shapes differ, a probability is not in [0, 1], or the thresholds belong to other findings.
     """
     base = _Measured(labeled, probabilities, points)
     columns = range(len(labeled.findings))
