@@ -40,13 +40,13 @@ def test_probabilities_are_those_of_perturbed_images(study, measured):
     frame = store.table.frame
     rows = np.flatnonzero((frame["official"] == "test").to_numpy())
     predictor = open_predictor(bundle, device="cpu")
-    before, after = [], []
+    unchanged, changed = [], []
     for row in rows:
         pixels = store.pixels(np.array([row]))
         noisy = perturb(pixels, Perturbation("noise", 5.0), images=[frame["image"][row]])
-        before.append(predictor.probabilities(pixels)[0])
-        after.append(predictor.probabilities(noisy)[0])
-    before, after = np.array(before), np.array(after)
+        unchanged.append(predictor.probabilities(pixels)[0])
+        changed.append(predictor.probabilities(noisy)[0])
+    before, after = np.array(unchanged), np.array(changed)
     (level,) = [one for one in result.robustness.levels if one.perturbation == Perturbation("noise", 5.0)]
     thresholds = bundle.manifest.operating_points.thresholds
     for k, finding in enumerate(bundle.findings):

@@ -143,7 +143,7 @@ def perturb(
     kind, level = perturbation.kind, perturbation.level
     match kind:
         case "gamma" | "window-width" | "window-center" | "bit-depth":
-            return _tone_table(kind, level)[pixels]
+            return np.asarray(_tone_table(kind, level)[pixels])
         case "jpeg":
             changed = [_through_jpeg(image, quality=round(level)) for image in pixels]
         case "noise":

@@ -112,9 +112,9 @@ def _panel(
         return _number(top + _HEIGHT * (1 - axis.place(value)))
 
     marks = []
-    for tick in axis.ticks:
-        line = "chance" if tick == 0 else "grid"
-        marks.append(f'<path class="{line}" d="M{_number(left)} {down(tick)}h{_number(_WIDTH)}"/>')
+    for value in axis.ticks:
+        line = "chance" if value == 0 else "grid"
+        marks.append(f'<path class="{line}" d="M{_number(left)} {down(value)}h{_number(_WIDTH)}"/>')
     step = (_WIDTH - 2 * _INSET) / max(len(column.ticks) - 1, 1)
     for number, (tick, interval) in enumerate(zip(column.ticks, points, strict=True)):
         x = _number(left + _INSET + number * step)
