@@ -1,6 +1,7 @@
 """The whole audit: nothing in a clean store, and each fault in one where it is planted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,7 +64,17 @@ def test_other_splits_by_patient_leak_nothing(clean, name):
     split = build_split(name, clean.table, dataset=clean.dataset, whole_sha256=clean.split_sha256)
     found = audit(clean, lists_of_split(split, clean.dataset), Evidence(pixels=False))
     assert not found.failed
-    assert kinds(found) <= {"split-unknown", "prevalence-shift"}
+    assert kinds(found) <= {"prevalence-shift"}
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_folds_of_a_registered_split_are_known(clean, fold):
+    name = f"folder-official/fold-{fold}-of-2"
+    split = build_split(name, clean.table, dataset=clean.dataset, whole_sha256=clean.split_sha256)
+    lists = lists_of_split(split, clean.dataset)
+    assert audit(clean, lists, Evidence(pixels=False)).problems == ()
+    other = replace(lists, name=f"folder-official/fold-{3 - fold}-of-2")
+    assert kinds(audit(clean, other, Evidence(pixels=False))) == {"split-unknown"}
 
 
 def test_the_splits_own_lists_have_its_hash(clean, split, names):
@@ -117,13 +128,15 @@ def test_predictions_are_looked_at_too(tmp_path, clean, names):
     noise = np.random.default_rng(0).random(len(rows))
     values = [0.3 * ill[name] + 0.5 * number for name, number in zip(rows, noise, strict=True)]
     sound = predictions(tmp_path, clean, rows, values)
-    assert look(clean, names, predictions=sound).problems == ()
+    assert kinds(look(clean, names, predictions=sound)) == {"columns-left-out"}
     assert "predictions" in look(clean, names, predictions=sound).checked
     well = [name for name in rows if not ill[name]]
     dropped = predictions(tmp_path, clean, well, noise[: len(well)])
-    assert kinds(look(clean, names, predictions=dropped)) == {"rows-missing", "findings-dropped"}
+    assert kinds(look(clean, names, predictions=dropped)) == {
+        "rows-missing", "findings-dropped", "columns-left-out"
+    }  # fmt: skip
     binary = predictions(tmp_path, clean, rows, [int(value > 0.5) for value in values])
-    assert kinds(look(clean, names, predictions=binary)) == {"binarised"}
+    assert kinds(look(clean, names, predictions=binary)) == {"binarised", "columns-left-out"}
     validation = predictions(tmp_path, clean, names["val"], noise[: len(names["val"])])
     assert "rows-of-val" in kinds(look(clean, names, predictions=validation))
 

@@ -3,9 +3,11 @@ import pytest
 
 from thorax.auditing.lists import Locator
 from thorax.auditing.prediction_checks import (
+    check_columns_left_out,
     check_predicted_rows,
     check_predicted_values,
     check_ranking,
+    only_of_part,
 )
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
@@ -94,6 +96,36 @@ def test_rows_of_training_patients_are_found_whether_or_not_the_store_has_the_im
     problems = check_predicted_rows(*read(rows, prob_Mass=spread(0, 103)), split, "test")
     assert kinds(problems) == [("error", "rows-of-train", 2), ("warning", "rows-of-no-part", 1)]
     assert problems[0].examples == ("00000004_000.png", "00000004_009.png")
+
+
+def test_rows_of_other_parts_that_were_left_out_are_not_an_error(read, table, lists):
+    images = table(NAMES)
+    split = lists(images, train=NAMES[:100], val=NAMES[100:200], test=NAMES[200:])
+    rows = [*NAMES, "99999999_000.png", f"images/{NAMES[250]}"]
+    file, listed = read(rows, prob_Mass=spread(0, 302))
+    assert "rows-of-train" in {problem.kind for problem in check_predicted_rows(file, listed, split, "test")}
+    locator = Locator(images, NIH_DATASET)
+    only = only_of_part(file, locator, split, "test")
+    assert only.values.tolist() == file.values[[*range(200, 300), 301]].tolist()
+    # A row that is repeated within the part still counts.
+    assert kinds(check_predicted_rows(only, locator.locate(only.images), split, "test")) == [
+        ("error", "rows-repeated", 1)
+    ]
+
+
+def test_columns_of_findings_left_out_are_found(read, table, lists):
+    labels = {"Mass": np.arange(300) % 3 == 0, "Nodule": np.arange(300) == 0, "No Finding": [1] * 300}
+    images = table(NAMES, Hernia=[0] * 299 + [1], **labels)
+    split = lists(images, train=NAMES[:100], test=NAMES[100:])
+    file, _ = read(NAMES[100:], prob_Mass=spread(0, 200))
+    # Nodule has no positive in test, and No Finding is not a finding.
+    [problem] = check_columns_left_out(file, images, split, "test")
+    assert (problem.severity, problem.kind, problem.examples) == (
+        "warning", "columns-left-out", ("Hernia: 1 positive",)
+    )  # fmt: skip
+    assert problem.what.endswith(": 1 of 2")
+    whole, _ = read(NAMES[100:], prob_Mass=spread(0, 200), prob_Hernia=spread(1, 200))
+    assert check_columns_left_out(whole, images, split, "test") == []
 
 
 def test_repeated_rows_are_found(read, table, lists):

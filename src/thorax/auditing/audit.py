@@ -23,6 +23,7 @@ from thorax.auditing.label_checks import (
 )
 from thorax.auditing.lists import Lists, Locator
 from thorax.auditing.prediction_checks import (
+    check_columns_left_out,
     check_predicted_rows,
     check_predicted_values,
     check_ranking,
@@ -42,7 +43,7 @@ from thorax.auditing.report import Audit, Problem
 from thorax.auditing.seen_images import check_seen_images
 from thorax.bundle import Bundle
 from thorax.bundle.image_prints import image_prints
-from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256
+from thorax.datasets.splits import NIH_DATASET, NIH_SPLIT_SHA256, known_sha256
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
 from thorax.evaluation.inputs.prediction_csv import PredictionFile
@@ -152,7 +153,7 @@ def audit_predictions(
 def _audit_lists(
     store: Store, lists: Lists, locator: Locator, evidence: Evidence
 ) -> tuple[list[Problem], list[str], list[str]]:
-    known = _known_hashes(store)
+    known = _known_hashes(store, lists.name)
     is_known = lists.sha256 in known
     problems = [
         *check_patients(lists),
@@ -203,6 +204,7 @@ def _audit_model(store: Store, lists: Lists, evidence: Evidence) -> list[Problem
             candidate = _mask(lists.parts[evidence.part].present, len(store))
             kept = _mask(listed.present, len(store))
             problems += check_dropped_findings(store.table, candidate, kept, where="the predictions")
+            problems += check_columns_left_out(file, store.table, lists, evidence.part)
     if evidence.bundle is not None:
         problems += check_bundle(evidence.bundle, lists, evidence.part, dataset=store.dataset)
     if evidence.metrics is not None:
@@ -234,11 +236,11 @@ def read_boxed_images(path: Path, locator: Locator) -> frozenset[str]:
     return frozenset(locator.locate(table.column(table.image_column)).images)
 
 
-def _known_hashes(store: Store) -> set[str]:
-    known = set(store.split_sha256.values())
-    if store.dataset == NIH_DATASET:
-        known |= {*NIH_SPLIT_SHA256.values(), NIH_PUBLISHED_LISTS_SHA256}
-    return known
+def _known_hashes(store: Store, name: str) -> set[str]:
+    """Return the hashes of the registered splits, and of the fold of one that has this name."""
+    registered = {**store.split_sha256, **(NIH_SPLIT_SHA256 if store.dataset == NIH_DATASET else {})}
+    known = {*registered.values(), known_sha256(name, registered)} - {""}
+    return known | {NIH_PUBLISHED_LISTS_SHA256} if store.dataset == NIH_DATASET else known
 
 
 def _boxed_in_store(store: Store) -> frozenset[str]:

@@ -3,21 +3,25 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float64
 
-from thorax.auditing.lists import ABSENT, Listed, Lists
+from thorax.auditing.lists import ABSENT, Listed, Lists, Locator
 from thorax.auditing.report import Problem, Severity, problem_if_any
 from thorax.datasets.table import SampleTable
 from thorax.evaluation.inputs.prediction_csv import PredictionFile
 from thorax.evaluation.statistics.ranking import auroc_score
+from thorax.findings import NO_FINDING
 
 __all__ = [
+    "check_columns_left_out",
     "check_predicted_rows",
     "check_predicted_values",
     "check_ranking",
+    "only_of_part",
 ]
 
 _EMPTY: Final = Listed((), np.empty(0, np.int64), ())
@@ -91,6 +95,39 @@ def _repeated_rows(file: PredictionFile, listed: Listed) -> list[Problem]:
         rows,
         what=f"images with more than one row: {len(rows):,}, of which {differing:,} have different values",
         remedy="keep one row per image; average the views of test-time augmentation first",
+    )
+
+
+def only_of_part(file: PredictionFile, locator: Locator, lists: Lists, part: str) -> PredictionFile:
+    """Return the rows for images of one part: those that are evaluated where the others are left out."""
+    rows = locator.locate(file.images).rows
+    inside = np.flatnonzero(np.isin(rows, lists.parts[part].present))
+    return replace(
+        file, images=tuple(file.images[row] for row in inside.tolist()), values=file.values[inside]
+    )
+
+
+def check_columns_left_out(
+    file: PredictionFile, table: SampleTable, lists: Lists, part: str
+) -> list[Problem]:
+    """Find labeled findings without a column of predictions: a mean over the others is another mean."""
+    targets = table.targets(table.findings)[lists.parts[part].present]
+    positives = {
+        finding: int((column == 1).sum()) for finding, column in zip(table.findings, targets.T, strict=True)
+    }
+    labeled = {finding: count for finding, count in positives.items() if count and finding != NO_FINDING}
+    without = [
+        f"{finding.name}: {count:,} positive"
+        for finding, count in labeled.items()
+        if finding not in file.findings
+    ]
+    return problem_if_any(
+        "warning",
+        "columns-left-out",
+        without,
+        what=f"findings that {part} has positives of, without a column of predictions: {len(without)} of "
+        f"{len(labeled)}",
+        remedy="predict them too, or state with every mean which findings it is over",
     )
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "Split",
     "build_split",
     "crossing_patients",
+    "known_sha256",
     "nih_official_test_patients",
     "registered_sha256",
 ]
@@ -198,8 +199,21 @@ def _whole_sha256(name: str, patients: Patients, known: Mapping[str, str]) -> st
     """Return the hash of the whole list, as registered, or of a fold of a registered list."""
     fold = _FOLD.fullmatch(name)
     base = fold["base"] if fold else name
-    sha256 = known.get(base) or _list_sha256(patients.images, _assigned(base, patients))
-    return sha256_of_lines([sha256, name]) if fold else sha256
+    return known_sha256(name, known) or known_sha256(
+        name, {base: _list_sha256(patients.images, _assigned(base, patients))}
+    )
+
+
+def known_sha256(name: str, registered: Mapping[str, str]) -> str:
+    """Return the hash of a registered split, or of a fold of one; "" if it is not registered.
+
+    Args:
+        name: The split's name, such as "folder-official/fold-1-of-2".
+        registered: SHA-256 of the registered splits over the whole data set, by name.
+    """
+    fold = _FOLD.fullmatch(name)
+    sha256 = registered.get(fold["base"] if fold else name, "")
+    return sha256_of_lines([sha256, name]) if fold and sha256 else sha256
 
 
 def _assigned(name: str, patients: Patients) -> list[str]:
