@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
@@ -17,7 +19,10 @@ from thorax.reporting.summary import f1_headline, summary_tables
 from thorax.store import open_store
 from thorax.workflows.compare import compare
 from thorax.workflows.evaluate import evaluate
+from thorax.workflows.prepare import prepare
 from thorax.workflows.thresholds import STANDARD_RULES
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 
 def metrics(folder):
@@ -245,6 +250,40 @@ def test_findings_that_are_not_predicted_are_refused(study, names):
         evaluate(study.run(0), study.store, findings=names, device="cpu")
     with pytest.raises(DataError, match="`findings` has Fracture, and there are only Effusion, "):
         measured(study, findings=names)
+
+
+def without_columns(folder, *names):
+    """The golden source without these columns of labels, as a store."""
+    shutil.copytree(GOLDEN / "source", folder / "source")
+    labels = folder / "source" / "labels.csv"
+    pd.read_csv(labels, dtype=str).drop(columns=list(names)).to_csv(labels, index=False)
+    return prepare(labels, folder / "store", size=32, workers=1, dataset="golden")
+
+
+def test_findings_that_the_store_does_not_label_are_left_out_and_named(tmp_path):
+    settings = {"rules": ["youden"], "gallery": False, "resamples": 20, "device": "cpu"}
+    some = evaluate(GOLDEN / "run", without_columns(tmp_path, "Infiltration"), **settings)
+    assert [finding.name for finding in some.findings] == ["Effusion", "Mass"]
+    warning = "The model also predicts Infiltrate, which the data set does not label."
+    assert warning in some.context.warnings
+    whole = evaluate(GOLDEN / "run", GOLDEN / "store", findings=["Effusion", "Mass"], **settings)
+    assert np.array_equal(some.probabilities, whole.probabilities)
+    assert some.evaluation.ranking == whole.evaluation.ranking
+    assert some.thresholds.thresholds == whole.thresholds.thresholds
+    file = some.write(tmp_path / "report").predictions
+    compared = compare([GOLDEN / "run", file], tmp_path / "store", split="folder-official", resamples=20)
+    assert [figures.finding for figures in compared.comparison.pairs[0].findings] == list(some.findings)
+
+
+def test_a_store_that_labels_none_of_the_findings_is_refused(tmp_path):
+    labels = tmp_path / "source" / "labels.csv"
+    store = without_columns(tmp_path, "Infiltration")
+    labels.write_text(labels.read_text().replace("Effusion,Mass", "Hernia,Nodule"))
+    store = prepare(labels, tmp_path / "other", size=32, workers=1, dataset="golden")
+    with pytest.raises(
+        DataError, match=r"labels .*Hernia, Nodule, and .* predicts none of these; give a sto"
+    ):
+        evaluate(GOLDEN / "run", store, device="cpu")
 
 
 def test_a_report_without_validation_leaves_none_of_an_earlier_one(study, result, tmp_path):

@@ -197,7 +197,7 @@ def _predicted(
     """Predict a bundle's images, and what its thresholds are chosen from."""
     predictor = open_predictor(part.bundle, device=device)
     predicted = predict_part(predictor, part, stage=f"predicting {name}", progress=progress)
-    own, validation = bundle_points(part.bundle, part.bundle.findings), None
+    own, validation = bundle_points(part.bundle, part.cohort.findings), None
     if any(not isinstance(rule, Fixed) for rule in rules) or not (own or rules):
         try:
             validation = predict_validation(predictor, part, progress=progress)

@@ -193,8 +193,8 @@ class _PredictionFile:
 def _evaluate_bundle(
     bundle: Bundle, store: Store, settings: _Settings, computing: _Computing, *, gallery: bool
 ) -> EvaluationResult:
-    wanted = select_findings(settings.findings, bundle.findings)
     part = select_part(bundle, store, settings.selection)
+    wanted = select_findings(settings.findings, part.cohort.findings)
     given = settings.threshold_set(wanted)
     device, engine, progress = computing.device, computing.engine, computing.progress
     predictor = open_predictor(bundle, device=device, engine=engine)

@@ -165,7 +165,7 @@ class StorePart:
         selection: The selection of its images.
         split: The split.
         rows: Rows of the store.
-        cohort: The images with the labels of the bundle's findings.
+        cohort: The images with the labels of those of the bundle's findings that the store labels.
     """
 
     bundle: Bundle
@@ -198,7 +198,8 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
 
     Raises:
         BundleError: No split is named, and the bundle was not trained on exactly one.
-        DataError: The store is damaged or prepared in another way, or has no such split or part.
+        DataError: The store is damaged or prepared in another way, has no such split or part, or labels none
+            of the bundle's findings.
         LeakError: Some of the patients or images were used for training or selection.
     """
     bundle.refuse_other_preparation(store.path, store.preparation)
@@ -206,6 +207,7 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
     split = split_of(bundle, store, selection.split)
     rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
     table = store.table.take(rows)
+    findings = _labeled_findings(bundle, store)
     refuse_forgotten(bundle)
     refuse_seen_patients(bundle, store.dataset, table.patients().patients)
     # Equal images in two parts of the split that it was trained on are the audit's to report.
@@ -217,8 +219,19 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
         selection=selection,
         split=split,
         rows=rows,
-        cohort=labeled_images(table, bundle.findings),
+        cohort=labeled_images(table, findings),
     )
+
+
+def _labeled_findings(bundle: Bundle, store: Store) -> Findings:
+    """Return the findings that a bundle predicts and a store labels, in the bundle's order."""
+    labeled = tuple(finding for finding in bundle.findings if finding in store.table.findings)
+    if not labeled:
+        raise DataError(
+            f"{store.path} labels {', '.join(map(str, store.table.findings))}, and {bundle.folder} predicts "
+            "none of these; give a store that labels some of the bundle's findings"
+        )
+    return labeled
 
 
 def predict_part(
@@ -239,11 +252,12 @@ def predict_part(
         progress: Called while images are predicted.
     """
     count = stage_progress(progress, stage)
-    probabilities = predictor.predict_rows(part.store.pixels, part.rows, progress=count)
+    predicted = predictor.predict_rows(part.store.pixels, part.rows, progress=count)
+    findings = part.cohort.findings
     made = how_made(part.bundle, part.store)
     return PartPredictions(
         cohort=part.cohort,
-        probabilities=probabilities,
+        probabilities=_columns(predicted, part.bundle.findings, findings),
         context=context_of(
             part.cohort,
             part.split,
@@ -262,7 +276,7 @@ def predict_part(
         ),
         reported=chosen_on(part.split, part.selection.part, part.cohort, dataset=part.store.dataset),
         split=part.split,
-        prevalence=trained_prevalence(part.split, part.bundle.findings),
+        prevalence=trained_prevalence(part.split, findings),
     )
 
 
@@ -279,11 +293,11 @@ def predict_validation(
     # A named split, even the bundle's own, is the one whose validation part chooses.
     chosen = validation_part(part.bundle, part.store, part.split.name if part.selection.split else None)
     count = stage_progress(progress, "predicting validation")
-    probabilities = predictor.predict_rows(part.store.pixels, chosen.rows, progress=count)
-    cohort = labeled_images(part.store.table.take(chosen.rows), part.bundle.findings)
+    predicted = predictor.predict_rows(part.store.pixels, chosen.rows, progress=count)
+    cohort = labeled_images(part.store.table.take(chosen.rows), part.cohort.findings)
     return ValidationPredictions(
         cohort=cohort,
-        probabilities=probabilities,
+        probabilities=_columns(predicted, part.bundle.findings, cohort.findings),
         chosen_on=chosen_on(chosen.split, "val", cohort, dataset=part.store.dataset),
     )
 

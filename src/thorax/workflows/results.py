@@ -93,6 +93,7 @@ def bundle_warnings(
     notes = [
         *bundle.manifest.stated_in_full,
         f"Only images of view {view}." if view else "",
+        _not_labeled(bundle, store),
         f"{store.num_rejected:,} files of the source could not be used and are not in any part."
         if store.num_rejected
         else "",
@@ -100,6 +101,13 @@ def bundle_warnings(
         official_test_warning(split, part, num_images),
     ]
     return tuple(note for note in notes if note)
+
+
+def _not_labeled(bundle: Bundle, store: Store) -> str:
+    missing = [finding.label for finding in bundle.findings if finding not in store.table.findings]
+    if not missing:
+        return ""
+    return f"The model also predicts {', '.join(missing)}, which the data set does not label."
 
 
 def unknown_training(bundle: Bundle, store: Store) -> tuple[str, ...]:
