@@ -33,7 +33,7 @@ from thorax.inference.predictor import Predictor
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store import Store, open_store
-from thorax.workflows.results import bundle_warnings, context_of, how_made
+from thorax.workflows.results import bundle_warnings, context_of, how_made, labeled_findings
 
 __all__ = [
     "BundleLike",
@@ -207,7 +207,7 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
     split = split_of(bundle, store, selection.split)
     rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
     table = store.table.take(rows)
-    findings = _labeled_findings(bundle, store)
+    findings = labeled_findings(bundle, store)
     refuse_forgotten(bundle)
     refuse_seen_patients(bundle, store.dataset, table.patients().patients)
     # Equal images in two parts of the split that it was trained on are the audit's to report.
@@ -221,17 +221,6 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
         rows=rows,
         cohort=labeled_images(table, findings),
     )
-
-
-def _labeled_findings(bundle: Bundle, store: Store) -> Findings:
-    """Return the findings that a bundle predicts and a store labels, in the bundle's order."""
-    labeled = tuple(finding for finding in bundle.findings if finding in store.table.findings)
-    if not labeled:
-        raise DataError(
-            f"{store.path} labels {', '.join(map(str, store.table.findings))}, and {bundle.folder} predicts "
-            "none of these; give a store that labels some of the bundle's findings"
-        )
-    return labeled
 
 
 def predict_part(

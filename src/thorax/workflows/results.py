@@ -12,6 +12,7 @@ from thorax.arrays import Probabilities, Targets
 from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import Bundle, Imported
 from thorax.datasets.splits import Split
+from thorax.errors import DataError
 from thorax.evaluation.compare import Comparison
 from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.evaluation.inputs.join import (
@@ -56,6 +57,7 @@ __all__ = [
     "bundle_warnings",
     "context_of",
     "how_made",
+    "labeled_findings",
     "unknown_training",
 ]
 
@@ -101,6 +103,21 @@ def bundle_warnings(
         official_test_warning(split, part, num_images),
     ]
     return tuple(note for note in notes if note)
+
+
+def labeled_findings(bundle: Bundle, store: Store) -> Findings:
+    """Return the findings that a bundle predicts and a store labels, in the bundle's order.
+
+    Raises:
+        DataError: There is none.
+    """
+    labeled = tuple(finding for finding in bundle.findings if finding in store.table.findings)
+    if not labeled:
+        raise DataError(
+            f"{store.path} labels {', '.join(map(str, store.table.findings))}, and {bundle.folder} predicts "
+            "none of these; give a store that labels some of the bundle's findings"
+        )
+    return labeled
 
 
 def _not_labeled(bundle: Bundle, store: Store) -> str:
