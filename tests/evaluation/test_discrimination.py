@@ -152,8 +152,9 @@ def test_the_seed_moves_resampled_intervals_and_nothing_else():
     )
     assert str(one) == str(same)
     assert one.macro_auc == other.macro_auc  # which needs no resamples
-    assert one.macro_average_precision.value == other.macro_average_precision.value
-    assert one.macro_average_precision.low != other.macro_average_precision.low
+    assert one.macro_average_precision == other.macro_average_precision
+    assert one.macro_partial_auc.value == other.macro_partial_auc.value
+    assert one.macro_partial_auc.low != other.macro_partial_auc.low
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_metrics_hold_at_least_what_they_promise(tmp_path):
     assert read["intervals"] == {
         "method": "bias-corrected percentile bootstrap, widened for few patients",
         "method_of_aucs": "score and logit interval with DeLong's variance and Student's quantile",
+        "method_of_average_precision": "logit interval by infinitesimal jackknife, Student's quantile",
         "method_of_shares": "Wilson, for the number of independent images",
         "unit": "patient",
         "level": 0.95,
@@ -219,8 +220,7 @@ def test_undefined_resamples_are_counted_on_the_page():
     ranking = dataclasses.replace(EVALUATION, findings=(each, *EVALUATION.findings[1:]))
     text = shown_text(render_html(dataclasses.replace(ASSESSMENT, ranking=ranking), CONTEXT))
     assert (
-        "these had only one class and are not in the intervals of average precision and partial AUC: "
-        "Pulmonary edema 7." in text
+        "these had only one class and are not in the interval of the partial AUC: Pulmonary edema 7." in text
     )
 
 

@@ -19,6 +19,11 @@ from thorax.evaluation.statistics.intervals import (
     ranked_patients,
     resampled_interval,
 )
+from thorax.evaluation.statistics.precision_intervals import (
+    mean_precision_interval,
+    measure_precisions,
+    precision_intervals,
+)
 from thorax.evaluation.statistics.presorted import Ranked
 from thorax.evaluation.statistics.ranking import rank, rank_pooled, weighted_scores
 from thorax.findings import NO_FINDING, Finding, Findings
@@ -38,7 +43,9 @@ class FindingDiscrimination:
             positives and negatives.
         auc_bootstrap: The same AUC with the interval of the bootstrap, as a cross-check that no table shows.
         partial_auc: Standardized area up to a false positive rate of `PARTIAL_RATE`; 0.5 is chance.
-        average_precision: Area under the precision-recall curve; exists where the AUC does.
+        average_precision: Area under the precision-recall curve, with its `precision_intervals`; exists where
+            the AUC does.
+        average_precision_bootstrap: The same with the interval of the bootstrap.
         undefined_resamples: Resamples with only one class, which the intervals leave out.
         curves: ROC and precision-recall curves with bands.
     """
@@ -50,6 +57,7 @@ class FindingDiscrimination:
     auc_bootstrap: Interval
     partial_auc: Interval
     average_precision: Interval
+    average_precision_bootstrap: Interval
     undefined_resamples: int
     curves: Curves
 
@@ -63,7 +71,8 @@ class Discrimination:
         macro_auc: Unweighted mean of the AUCs that exist, without No Finding, with its `mean_auc_interval`.
         macro_auc_bootstrap: The same with the interval of the bootstrap.
         macro_partial_auc: The mean of the partial AUCs.
-        macro_average_precision: The mean of average precision.
+        macro_average_precision: The mean of average precision, with its `mean_precision_interval`.
+        macro_average_precision_bootstrap: The same with the interval of the bootstrap.
         micro_auc: AUC over all pairs of an image and a finding, without No Finding: it compares scores across
             findings, and is high where common findings merely score above rare ones.
         micro_partial_auc: The partial AUC over these pairs.
@@ -82,6 +91,7 @@ class Discrimination:
     macro_auc_bootstrap: Interval
     macro_partial_auc: Interval
     macro_average_precision: Interval
+    macro_average_precision_bootstrap: Interval
     micro_auc: Interval
     micro_partial_auc: Interval
     micro_average_precision: Interval
@@ -127,6 +137,8 @@ def evaluate_discrimination(
     scores = _score([*ranked, pooled], draw)
     measured = measure_aucs([*ranked, pooled], num_units=draw.num_patients)
     *aucs, micro_auc = auc_intervals(measured)
+    precisions = measure_precisions([*ranked, pooled], num_units=draw.num_patients)
+    *average_precisions, micro_average_precision = precision_intervals(precisions)
     in_mean = np.append(counted & ~np.isnan(scores.auc[0, :-1]), False)
     curves = draw_curves(
         [
@@ -139,10 +151,10 @@ def evaluate_discrimination(
         resamples=resamples,
         seed=seed,
     )
-    macro_auc_bootstrap, macro_partial_auc, macro_average_precision = (
+    resampled_means = [
         _mean_interval(samples, in_mean, [*ranked, pooled])
         for samples in (scores.auc, scores.partial, scores.precision)
-    )
+    ]
     return Discrimination(
         findings=tuple(
             FindingDiscrimination(
@@ -152,19 +164,21 @@ def evaluate_discrimination(
                 auc=aucs[k],
                 auc_bootstrap=_auc_interval(scores.auc[:, k], ranked[k]),
                 partial_auc=_interval(scores.partial[:, k], ranked[k]),
-                average_precision=_interval(scores.precision[:, k], ranked[k]),
+                average_precision=average_precisions[k],
+                average_precision_bootstrap=_interval(scores.precision[:, k], ranked[k]),
                 undefined_resamples=int(np.sum(np.isnan(scores.auc[1:, k]))),
                 curves=curves[k],
             )
             for k, finding in enumerate(findings)
         ),
         macro_auc=mean_auc_interval(measured, in_mean),
-        macro_auc_bootstrap=macro_auc_bootstrap,
-        macro_partial_auc=macro_partial_auc,
-        macro_average_precision=macro_average_precision,
+        macro_auc_bootstrap=resampled_means[0],
+        macro_partial_auc=resampled_means[1],
+        macro_average_precision=mean_precision_interval(precisions, in_mean),
+        macro_average_precision_bootstrap=resampled_means[2],
         micro_auc=micro_auc,
         micro_partial_auc=_interval(scores.partial[:, -1], pooled),
-        micro_average_precision=_interval(scores.precision[:, -1], pooled),
+        micro_average_precision=micro_average_precision,
         num_findings=int(np.sum(in_mean)),
         incomplete_resamples=int(np.sum(np.any(np.isnan(scores.auc[1:, in_mean]), axis=1))),
         num_images=len(targets),

@@ -300,6 +300,7 @@ def _provenance(ranking: Discrimination, context: Context) -> str:
         f"SHA-256 of the model: {model.bundle_sha256}",
         *(f"{name}: {text}" for name, text in context.made),
         "Intervals of AUCs: by patient, from DeLong's variance, with Student's quantile",
+        "Intervals of average precision: by patient, by infinitesimal jackknife, with Student's quantile",
         "Intervals of rates: Wilson, for the effective number of independent images",
         (
             "Other intervals: bias-corrected bootstrap, "

@@ -54,6 +54,7 @@ def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "intervals": {
             "method": "bias-corrected percentile bootstrap, widened for few patients",
             "method_of_aucs": "score and logit interval with DeLong's variance and Student's quantile",
+            "method_of_average_precision": "logit interval by infinitesimal jackknife, Student's quantile",
             "method_of_shares": "Wilson, for the number of independent images",
             "unit": "patient",
             "level": LEVEL,
@@ -99,6 +100,7 @@ def _ranked(result: FindingDiscrimination) -> dict[str, Any]:
         "auc_bootstrap": interval_json(result.auc_bootstrap),
         "partial_auc": interval_json(result.partial_auc),
         "average_precision": interval_json(result.average_precision),
+        "average_precision_bootstrap": interval_json(result.average_precision_bootstrap),
         "undefined_resamples": result.undefined_resamples,
     }
 
@@ -110,6 +112,7 @@ def _macro(ranking: Discrimination) -> dict[str, Any]:
         "partial_auc": interval_json(ranking.macro_partial_auc),
         "partial_auc_up_to": PARTIAL_RATE,
         "average_precision": interval_json(ranking.macro_average_precision),
+        "average_precision_bootstrap": interval_json(ranking.macro_average_precision_bootstrap),
         "num_findings": ranking.num_findings,
         "incomplete_resamples": ranking.incomplete_resamples,
     }

@@ -35,7 +35,14 @@ from thorax.evaluation.statistics.intervals import (
 from thorax.evaluation.statistics.presorted import Ranked
 from thorax.evaluation.statistics.ranking import weighted_auroc
 
-__all__ = ["MeasuredAucs", "auc_intervals", "mean_auc_interval", "mean_correlation", "measure_aucs"]
+__all__ = [
+    "MeasuredAucs",
+    "auc_intervals",
+    "mean_auc_interval",
+    "mean_correlation",
+    "mean_degrees",
+    "measure_aucs",
+]
 
 _LOST_PAIR: Final = 0.75
 """How much of a pair counts as lost, and as won. With 1 the lower end of an AUC of 1 would lie below that of
@@ -132,9 +139,8 @@ def mean_auc_interval(
 ) -> Interval:
     """Return the unweighted mean of some AUCs with its interval.
 
-    The degrees of freedom are the geometric mean of two numbers: the harmonic mean of those of the findings,
-    and Satterthwaite's (Biometrics 1946), which takes the findings as independent. A finding that only one
-    patient has is taken to vary like normal scores.
+    The degrees of freedom are those of `mean_degrees`. A finding that only one patient has is taken to vary
+    like normal scores.
 
     Args:
         measured: The AUCs.
@@ -164,6 +170,26 @@ def mean_correlation(
     )
     product = math.sqrt(max(own, 0.0) * max(other, 0.0))
     return min(max(shared / product, -1.0), 1.0) if product > 0 else 0.0
+
+
+def mean_degrees(
+    variances: Float64[np.ndarray, " j"], degrees: Float64[np.ndarray, " j"], *, variance: float
+) -> float:
+    """Return the degrees of freedom of a mean's variance.
+
+    The geometric mean of two numbers: the harmonic mean of the degrees of what is averaged, which are too few
+    where much is averaged, and Satterthwaite's (Biometrics 1946), which are too many, as they take as
+    independent what is measured on the same patients.
+
+    Args:
+        variances: The variances of what is averaged.
+        degrees: Their degrees of freedom.
+        variance: The variance of the mean.
+    """
+    count = len(degrees)
+    few = count / float(np.sum(1 / degrees))
+    independent = variance**2 * count**4 / float(np.sum(variances**2 / degrees))
+    return math.sqrt(few * max(independent, few))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,8 +260,6 @@ def _mean_spread(spread: _Spread, correlation: Float64[np.ndarray, "j j"]) -> _S
     """Return the mean of the shares as one share."""
     count, error = len(spread.lost), np.sqrt(spread.variance)
     variance = float(error @ correlation @ error) / count**2
-    few = count / np.sum(1 / spread.degrees)
-    independent = variance**2 * count**4 / np.sum(spread.variance**2 / spread.degrees)
     return _Spread(
         lost=np.array([np.mean(spread.lost)]),
         shrunk=np.array([np.mean(spread.shrunk)]),
@@ -244,7 +268,7 @@ def _mean_spread(spread: _Spread, correlation: Float64[np.ndarray, "j j"]) -> _S
         perfect_variance=np.array([np.sum(spread.perfect_variance) / count**2]),
         positives=np.array([count / np.sum(1 / spread.positives)]),
         negatives=np.array([count / np.sum(1 / spread.negatives)]),
-        degrees=np.array([math.sqrt(few * max(independent, few))]),
+        degrees=np.array([mean_degrees(spread.variance, spread.degrees, variance=variance)]),
     )
 
 
