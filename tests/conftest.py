@@ -18,6 +18,15 @@ settings.load_profile("thorax")
 # is imported; child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Looks at test parts are noted in a folder of the tests, never in the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

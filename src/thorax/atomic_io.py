@@ -1,5 +1,6 @@
-"""Atomic file writing, folder locks, JSON and SHA-256."""
+"""Atomic file writing, durable appending, folder locks, JSON and SHA-256."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,6 +14,7 @@ from thorax.errors import DataError
 
 __all__ = [
     "StrPath",
+    "append_line",
     "atomic_write",
     "canonical_json",
     "exclusive_lock",
@@ -53,6 +55,32 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file and flush it to disk; the file and its folder are created if missing.
+
+    Several processes may append at the same time: each line stays whole. A line that a killed process left
+    unfinished is ended first, so that it cannot damage the new one.
+
+    Raises:
+        OSError: The line cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        unfinished = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        content = ("\n" if unfinished else "").encode() + line.encode() + b"\n"
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if is_new:
+        _sync_folder(path.parent)
 
 
 def refuse_existing(path: Path, *, overwrite: bool, folder: bool = False) -> None:

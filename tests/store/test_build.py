@@ -73,7 +73,8 @@ def test_store_json_says_what_the_store_is(source, settings, tmp_path):
     build(source, tmp_path / "store", settings, workers=1)
     manifest = json.loads((tmp_path / "store" / "store.json").read_bytes())
     assert manifest["format"] == 1
-    assert manifest["dataset"] == "folder"
+    assert manifest["dataset"] == source.dataset
+    assert "split_images" not in manifest
     assert manifest["preparation"] == {"size": 32, "fit": "pad"}
     assert manifest["split_sha256"] == {"nih-official": "ab" * 32}
     assert manifest["label_files"] == dict(source.label_files)

@@ -105,6 +105,8 @@ def near_pairs(candidates: Iterable[Pairs], read: Callable[[Rows], PixelsBatch])
     """
     confirmed = [np.empty((0, 2), np.int64)]
     for pairs in candidates:
+        if not len(pairs):
+            continue
         (firsts, first), (seconds, second) = (np.unique(side, return_inverse=True) for side in pairs.T)
         left = _thumbnails_of(firsts, read)
         for start in range(0, len(seconds), _ROWS_AT_ONCE):

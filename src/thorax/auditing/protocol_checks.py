@@ -9,6 +9,7 @@ from thorax.auditing.lists import ABSENT, Listed, Lists, Locator
 from thorax.auditing.report import Problem, Severity, problem_if_any
 from thorax.bundle import Bundle, hashed_patients
 from thorax.datasets.splits import NIH_DATASET, nih_official_test_patients
+from thorax.evaluation.inputs.metrics_json import tuned_marks
 from thorax.image_set import ImageSet
 
 __all__ = [
@@ -190,8 +191,6 @@ SEEN_BY: Final = {
     "pretrain": "pretraining of the backbone",
 }
 """What saw patients and images, in words."""
-_MARK = "test_tuned"
-"""A key of metrics.json that contains this marks a choice made on the test part."""
 
 
 def check_bundle(bundle: Bundle, lists: Lists, part: str, *, dataset: str) -> list[Problem]:
@@ -296,7 +295,7 @@ def _unknown_origin(bundle: Bundle) -> list[Problem]:
 
 def check_metrics(metrics: Mapping[str, Any], lists: Lists) -> list[Problem]:
     """Find marks of test tuning in a `metrics.json`, and a part reported under another name."""
-    marks = sorted(set(_marks(metrics, "")))
+    marks = sorted(tuned_marks(metrics))
     reported = (metrics.get("split") or {}).get("part")
     images = metrics.get("images_sha256")
     actual = [part for part in lists.parts if _images_sha256(lists, part) == images]
@@ -316,21 +315,6 @@ def check_metrics(metrics: Mapping[str, Any], lists: Lists) -> list[Problem]:
             remedy="report them under the part that their images belong to",
         ),
     ]
-
-
-def _marks(value: Any, where: str) -> Iterator[str]:
-    """Yield the path of each key that marks test tuning and has a true value."""
-    match value:
-        case dict():
-            for key, inner in value.items():
-                path = f"{where}.{key}" if where else str(key)
-                if _MARK in str(key) and inner:
-                    yield path
-                else:
-                    yield from _marks(inner, path)
-        case list():
-            for inner in value:
-                yield from _marks(inner, where)
 
 
 def _images_sha256(lists: Lists, part: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from thorax import starter
 from thorax.atomic_io import (
     StrPath,
     atomic_write,
@@ -50,6 +51,7 @@ __all__ = [
 
 _PATIENTS = "patients.json"
 _SEEN = "images-seen.bin"
+_RECIPE = "recipe.toml"
 _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
 
 
@@ -145,6 +147,17 @@ class Bundle:
             )
 
     @property
+    def run(self) -> Path | None:
+        """The folder of the run that made it, or its own outside of a run; None for the starter.
+
+        Looks at test parts are noted there; the starter is part of the installation, which stays as it is.
+        """
+        if starter.is_starter(self.folder):
+            return None
+        run = self.folder.parent
+        return run if bundle_folder(run) == self.folder and (run / _RECIPE).is_file() else self.folder
+
+    @property
     def trainings(self) -> tuple[Trained, ...]:
         """How the members were trained, without imported members."""
         return tuple(m.provenance for m in self.manifest.members if isinstance(m.provenance, Trained))
@@ -196,7 +209,7 @@ def write_bundle(
         "engines": (),
         "seen": _write_seen(folder, seen) if seen else None,
     }
-    if seen:
+    if seen or manifest.from_files:
         changes["format"] = 2
     write_json(folder / MANIFEST, manifest.model_copy(update=changes).model_dump(mode="json"))
     return _without(old, load_bundle(folder))

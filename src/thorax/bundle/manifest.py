@@ -18,6 +18,7 @@ __all__ = [
     "ExportedNet",
     "FeatureGrid",
     "Imported",
+    "InitialWeights",
     "Manifest",
     "Member",
     "OperatingPoints",
@@ -41,6 +42,14 @@ class OperatingPoints(Section):
     """None for the rule one-half and for those of a source, which were not chosen on images of ours."""
 
 
+class InitialWeights(Section):
+    """A file of weights from which training started. Which patients they were trained on is not known."""
+
+    file: str
+    """Its name."""
+    sha256: str
+
+
 class Trained(Section):
     """Provenance of a net trained from a recipe: enough to train it again."""
 
@@ -58,7 +67,13 @@ class Trained(Section):
     """The epoch whose weights these are, counted from 1."""
     started_from: str | None = None
     """SHA-256 of the manifest of the bundle whose backbone training started from; None without one."""
+    initial_weights: InitialWeights | None = None
+    """The file whose weights training started from; None without one."""
     versions: dict[str, str]
+
+    @model_serializer(mode="wrap")
+    def _without_absent_file(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_absent(write(self), "initial_weights")
 
 
 class Imported(Section):
@@ -236,6 +251,13 @@ class Manifest(Section):
     def has_weights(self) -> bool:
         """Whether the members' weights are in the bundle, which torch needs."""
         return all(member.weights is not None for member in self.members)
+
+    @property
+    def from_files(self) -> tuple[InitialWeights, ...]:
+        """The files of weights from which the members' training started, each once."""
+        origins = [member.provenance for member in self.members]
+        files = [origin.initial_weights for origin in origins if isinstance(origin, Trained)]
+        return tuple(dict.fromkeys(file for file in files if file is not None))
 
     @property
     def stated(self) -> str:

@@ -18,6 +18,7 @@ from thorax.bundle.image_prints import (
     near_prints,
     tell_apart,
 )
+from thorax.datasets import id_space, is_unnamed
 from thorax.errors import BundleError, LeakError
 
 __all__ = [
@@ -35,12 +36,14 @@ __all__ = [
 def hashed_patients(dataset: str, patients: Iterable[str]) -> dict[str, str]:
     """Return a hash for each distinct patient: 16 hexadecimal digits of SHA-256 over data set and id.
 
+    Data sets without a name count as one; see `id_space`.
+
     A bundle can thus recognize a patient that it saw without listing ids. Ids are short enough to be
     guessed, so hashing keeps them out of sight but does not make them secret.
     """
+    space = id_space(dataset)
     return {
-        patient: hashlib.sha256(f"{dataset}\n{patient}".encode()).hexdigest()[:16]
-        for patient in set(patients)
+        patient: hashlib.sha256(f"{space}\n{patient}".encode()).hexdigest()[:16] for patient in set(patients)
     }
 
 
@@ -70,7 +73,19 @@ def refuse_seen_patients(
             f"{len(seen_by_any)} of these {len(hashes)} patients were seen when this bundle was made "
             f"({counts}), so a result on them would mean nothing; use a part that it did not see"
             + (f" (it was trained on {bundle.split})" if bundle.split else "")
+            + _by_id_alone(bundle, dataset)
         )
+
+
+def _by_id_alone(bundle: Bundle, dataset: str) -> str:
+    """Say that patients may be equal by id alone, if their data set and the bundle's have no name."""
+    trained_on = sorted({training.dataset for training in bundle.trainings if is_unnamed(training.dataset)})
+    if not trained_on or not is_unnamed(dataset) or dataset in trained_on:
+        return ""
+    return (
+        f". Their ids are those of patients of {', '.join(trained_on)}; if {dataset} is other data, whose "
+        "ids are the same by chance, prepare it with a name, `dataset`"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

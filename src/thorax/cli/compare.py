@@ -81,6 +81,6 @@ def compare(
     header = side_by_side_header(str(k + 1) for k in range(len(result.decisions)))
     print_table(header, rows, title=title)
     for name, context in result.contexts.items():
-        for warning in context.warnings:
+        for warning in context.notes:
             typer.echo(f"note: {name}: {warning}", err=True)
     typer.echo(f"comparison: {written.html}")

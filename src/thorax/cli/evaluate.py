@@ -104,7 +104,7 @@ def _print(result: "EvaluationResult") -> None:
             typer.echo(f"audit: {text}", err=True)
     for title, header, rows in summary_tables(result.evaluation, result.context):
         print_table(header, rows, title=title)
-    for warning in result.context.warnings:
+    for warning in result.context.notes:
         typer.echo(f"note: {warning}", err=True)
 
 

@@ -50,6 +50,6 @@ def localize(
     print_table(TABLE_HEADER, table_rows(localization), title=f"{context.where}, {boxes}")
     if result.curves:
         print_table(CURVES_HEADER, curves_rows(result.curves), title="Deletion and insertion")
-    for warning in context.warnings:
+    for warning in context.notes:
         typer.echo(f"note: {warning}", err=True)
     typer.echo(f"table: {table}")

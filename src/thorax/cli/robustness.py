@@ -56,6 +56,6 @@ def robustness(
     discard_levels(unfinished)
     title = robustness_title(result.robustness, result.context)
     print_table(ROBUSTNESS_HEADER, robustness_rows(result.robustness), title=title)
-    for warning in result.context.warnings:
+    for warning in result.context.notes:
         typer.echo(f"note: {warning}", err=True)
     typer.echo(f"report: {written.html}")

@@ -18,7 +18,8 @@ import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
 from thorax.boxes import Box, FindingBox
-from thorax.datasets.splits import NIH_DATASET, NIH_IMAGES, nih_official_test_patients
+from thorax.datasets import NIH_DATASET, NIH_LAYOUT
+from thorax.datasets.nih_splits import NIH_IMAGES, nih_official_test_patients
 from thorax.datasets.table import (
     LARGEST_AGE,
     Patients,
@@ -99,7 +100,7 @@ def read_nih(root: Path, *, view: str | None = None) -> Source:
             f"{root} has labels of {len(whole.images):,} images, but no image file "
             f"{f'with view {view} ' if view else ''}of them; unpack the image archives beside {labels.name}"
         )
-    dataset = NIH_DATASET if is_nih(whole) else "nih-layout"
+    dataset = NIH_DATASET if is_nih(whole) else NIH_LAYOUT
     if dataset == NIH_DATASET:
         _check_official_lists(whole, root)
     boxes = _read_boxes(root, set(whole.images))

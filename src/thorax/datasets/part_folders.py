@@ -19,9 +19,10 @@ from typing import Final
 import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
+from thorax.datasets import NIH_DATASET, NIH_LAYOUT
 from thorax.datasets.columns import described_images
 from thorax.datasets.nih import IMAGE_SUFFIXES, find_image_folders, is_nih, label_table
-from thorax.datasets.splits import NIH_DATASET, crossing_patients
+from thorax.datasets.splits import crossing_patients
 from thorax.datasets.table import Patients, SampleTable, Source, read_csv
 from thorax.errors import DataError
 from thorax.findings import NIH15, Finding, Findings
@@ -61,8 +62,8 @@ def read_part_folders(
         root: The folder that holds the parts' folders.
         folders: Those, as `find_part_folders` returns them.
         view: Keep only images of this view position, "PA" or "AP".
-        dataset: Name of the data set, "folder" by default; NIH's own images, and labels in NIH's layout, keep
-            theirs.
+        dataset: Name of the data set, by default one made from its content; NIH's own images, and labels in
+            NIH's layout, keep theirs.
 
     Raises:
         DataError: A label file is malformed, an image is in two places or has two different rows, or no image
@@ -214,13 +215,13 @@ def _dataset(whole: Patients, labels: _Labels, name: str) -> str:
     if is_nih(whole):
         own = NIH_DATASET
     elif labels.in_nih_layout:
-        own = "nih-layout"
+        own = NIH_LAYOUT
     else:
-        if name in {NIH_DATASET, "nih-layout"}:
+        if name in {NIH_DATASET, NIH_LAYOUT}:
             raise DataError(
                 f"these images are not NIH's, so {name} is not their name; give another `dataset`"
             )
-        return name or "folder"
+        return name or whole.default_name()
     if name:
         raise DataError(f"these labels are in NIH's layout, which sets the name; omit `dataset={name}`")
     return own

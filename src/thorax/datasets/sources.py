@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
+from thorax.datasets import NIH_DATASET, NIH_LAYOUT
 from thorax.datasets.columns import described_images
 from thorax.datasets.nih import LABEL_FILES, find_label_file, read_nih
 from thorax.datasets.part_folders import find_part_folders, read_part_folders
-from thorax.datasets.splits import NIH_DATASET
 from thorax.datasets.table import Patients, SampleTable, Source, read_csv, refuse_duplicates
 from thorax.errors import DataError
 
 __all__ = ["open_source", "read_folder"]
 
-_TAKEN = (NIH_DATASET, "nih-layout")
+_TAKEN = (NIH_DATASET, NIH_LAYOUT)
 
 
 def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> Source:
@@ -25,7 +25,8 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     Args:
         path: The CSV (.csv or .csv.gz).
         view: Keep only images of this view position, "PA" or "AP".
-        dataset: Name of the data set, "folder" by default; patient ids are unique within it.
+        dataset: Name of the data set, by default one made from its content; patient ids are unique within
+            it.
 
     Raises:
         DataError: The CSV is malformed or none of its images exists. The message names line and value.
@@ -51,7 +52,7 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
         raise DataError(f"{path} describes {len(table)} images, but none exists{missing}; correct the paths")
     return Source(
         root=path.parent,
-        dataset=dataset or "folder",
+        dataset=dataset or whole.default_name(),
         table=SampleTable(table[usable].reset_index(drop=True), findings),
         whole=whole,
         label_files=((path.name, sha256_of_file(path)),),

@@ -10,10 +10,9 @@ of the other patients: any subset of a data set is split as the whole would be.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +21,13 @@ import numpy as np
 from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_lines
 from thorax.datasets import NIH_DATASET
+from thorax.datasets.nih_splits import (
+    NIH_IMAGES,
+    NIH_OFFICIAL_TEST_IMAGES,
+    NIH_SPLIT_IMAGES,
+    NIH_SPLIT_SHA256,
+    nih_official_test_patients,
+)
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
 from thorax.image_set import ImageSet
@@ -31,6 +37,7 @@ __all__ = [
     "NIH_DATASET",
     "NIH_IMAGES",
     "NIH_OFFICIAL_TEST_IMAGES",
+    "NIH_SPLIT_IMAGES",
     "NIH_SPLIT_SHA256",
     "PARTS",
     "REGISTERED",
@@ -39,25 +46,11 @@ __all__ = [
     "crossing_patients",
     "known_sha256",
     "nih_official_test_patients",
+    "registered_images",
     "registered_sha256",
 ]
 
 PARTS = ("train", "val", "test")
-NIH_IMAGES = 112_120
-"""Number of images in NIH ChestX-ray14 (Wang et al. 2017)."""
-
-NIH_OFFICIAL_TEST_IMAGES = 25_596
-"""Number of images in its published test list."""
-
-NIH_SPLIT_SHA256: Final[Mapping[str, str]] = {
-    "nih-official": "8938610de67e091f65bf3a9d21f2ff595f26b8922099e3e369383bd375a027fa",
-    "nih-random-patient": "5f2836e30b982c0cee3301f5c9a7caf0ebe0347c8a0ab3fd89b3d4ff0175503e",
-    "patient-80-10-10": "c6276737b7ba716281df33188aea49583e03310032226de43bdc23153d11da6c",
-    "patient-70-15-15": "7be2f0bba74a73785eac3b14da6415833f7b2a9b83b47dcaf190a3fa63d57e3a",
-    "patient-92.8-5.2-2": "b203611ac011c6f291fdfb8cc912e9c82307b6274c77420639ead054bfe42c88",
-}
-"""SHA-256 of each registered split over all 112,120 images of NIH ChestX-ray14."""
-
 _VALIDATION_FRACTION = 0.1
 _FOLD = re.compile(r"(?P<base>[^/]+)/fold-(?P<fold>\d+)-of-(?P<folds>\d+)")
 
@@ -74,12 +67,21 @@ class Split:
         sha256: SHA-256 over the whole list of images and parts, available or not.
         parts: Row numbers of each part, in table order.
         table: The table of the rows.
+        listed: Number of images of each part in the whole list; None if it was not recorded.
     """
 
     name: str
     sha256: str
     parts: Mapping[str, Rows]
     table: SampleTable
+    listed: Mapping[str, int] | None = None
+
+    def num_listed(self, part: str) -> int | None:
+        """Return how many images of a part the whole list has; None if that is not known."""
+        if self.listed is not None:
+            return self.listed.get(part)
+        complete = _whole_sha256(self.name, self.table.patients(), {}) == self.sha256
+        return len(self.parts[part]) if complete else None
 
     def rows(self, part: str, *, views: tuple[str, ...] = ()) -> Rows:
         """Return the row numbers of a part, limited to the given views (all views if empty).
@@ -111,7 +113,7 @@ class Split:
         drawn = np.array([_draw("sample", str(image)) for image in images[rows]])
         chosen = np.sort(rows[np.argsort(drawn, kind="stable")[:count]])
         reduced = {part: np.intersect1d(self.parts[part], chosen) for part in ("train", "val")}
-        return Split(self.name, self.sha256, {**self.parts, **reduced}, self.table)
+        return replace(self, parts={**self.parts, **reduced})
 
     def image_set(self, part: str, rows: Rows, *, dataset: str) -> ImageSet:
         """Return the reference to these rows of a part."""
@@ -132,7 +134,14 @@ class Split:
         return sha256_of_lines(sorted(str(name) for name in names))
 
 
-def build_split(name: str, table: SampleTable, *, dataset: str, whole_sha256: Mapping[str, str]) -> Split:
+def build_split(
+    name: str,
+    table: SampleTable,
+    *,
+    dataset: str,
+    whole_sha256: Mapping[str, str],
+    whole_images: Mapping[str, Mapping[str, int]] | None = None,
+) -> Split:
     """Split the images of a table.
 
     Args:
@@ -142,23 +151,27 @@ def build_split(name: str, table: SampleTable, *, dataset: str, whole_sha256: Ma
         dataset: The table's data set; NIH's splits are only for NIH's images.
         whole_sha256: SHA-256 of the registered splits over the whole data set, as `registered_sha256`
             returned them when the store was made.
+        whole_images: Number of images in each part of these splits, as `registered_images` returned them.
 
     Raises:
         DataError: The name is unknown, the split is not for this data set, or a patient is in two parts.
     """
     patients = table.patients()
+    listed = (whole_images or {}).get(name)
     if name.startswith("file:"):
         path = Path(name.removeprefix("file:"))
-        parts, sha256 = _from_file(path, patients)
+        parts, listed, sha256 = _from_file(path, patients)
         name = f"file:{path.name}"
     else:
         _refuse_foreign(name, dataset, patients)
         parts = _assigned(name, patients)
         sha256 = _whole_sha256(name, patients, whole_sha256)
+        if dataset == NIH_DATASET:
+            listed = NIH_SPLIT_IMAGES.get(name, listed)
     _refuse_crossing(name, parts, patients)
     part_by_row = np.array(parts)
     rows = {part: np.flatnonzero(part_by_row == part).astype(np.int64) for part in PARTS}
-    return Split(name, sha256, rows, table)
+    return Split(name, sha256, rows, table, listed)
 
 
 def registered_sha256(whole: Patients, dataset: str) -> dict[str, str]:
@@ -169,17 +182,30 @@ def registered_sha256(whole: Patients, dataset: str) -> dict[str, str]:
     Raises:
         DataError: The label file has as many images as NIH's complete one, but its splits differ.
     """
+    if dataset == NIH_DATASET and len(whole.images) == NIH_IMAGES:
+        _check_nih(whole)
+    own = {name: _list_sha256(whole.images, _assigned(name, whole)) for name in _own_splits(whole, dataset)}
+    return dict(NIH_SPLIT_SHA256) | own if dataset == NIH_DATASET else own
+
+
+def registered_images(whole: Patients, dataset: str) -> dict[str, dict[str, int]]:
+    """Return the number of images in each part of every registered split but NIH's (`NIH_SPLIT_IMAGES`)."""
+    return {name: _counts(_assigned(name, whole)) for name in _own_splits(whole, dataset)}
+
+
+def _own_splits(whole: Patients, dataset: str) -> list[str]:
+    """Return the names of the registered splits that depend on a data set's own list of images."""
     if dataset == NIH_DATASET:
-        if len(whole.images) == NIH_IMAGES:
-            _check_nih(whole)
-        own = ["folder-official"] if _has_own_parts(whole) else []
-        return dict(NIH_SPLIT_SHA256) | {
-            name: _list_sha256(whole.images, _assigned(name, whole)) for name in own
-        }
+        return ["folder-official"] if _has_own_parts(whole) else []
     names = [name for name in REGISTERED if not name.startswith("nih-")]
     if not any(whole.official):
         names.remove("folder-official")
-    return {name: _list_sha256(whole.images, _assigned(name, whole)) for name in names}
+    return names
+
+
+def _counts(parts: Iterable[str]) -> dict[str, int]:
+    counted = Counter(parts)
+    return {part: counted[part] for part in PARTS}
 
 
 def _check_nih(whole: Patients) -> None:
@@ -287,13 +313,6 @@ def _validation(key: str, patient: str) -> str:
     return "val" if _draw(key, patient) < _VALIDATION_FRACTION else "train"
 
 
-@cache
-def nih_official_test_patients() -> frozenset[str]:
-    """Return the ids of the 2,797 patients of NIH's published test list, without leading zeros."""
-    text = (files("thorax.datasets") / "nih_official_test_patients.txt").read_text(encoding="ascii")
-    return frozenset(text.split())
-
-
 def _nih_official(name: str, patients: Patients) -> list[str]:
     test = nih_official_test_patients()
     return _by_patient(patients, lambda patient: "test" if patient in test else _validation(name, patient))
@@ -346,8 +365,8 @@ def _cross_validation(base: str, patients: Patients, *, fold: int, folds: int) -
     return [part_of(*pair) for pair in zip(patients.patients, base_parts, strict=True)]
 
 
-def _from_file(path: Path, patients: Patients) -> tuple[list[str], str]:
-    """Read a CSV with the columns image and part; the hash covers the whole list in the file."""
+def _from_file(path: Path, patients: Patients) -> tuple[list[str], dict[str, int], str]:
+    """Read a CSV with the columns image and part; counts and hash cover the whole list in the file."""
     table = read_table(path, what="a split list", remedy="give a CSV of image,part")
     image_column, part_column = (find_column(table.header, names) for names in (IMAGE_COLUMNS, ("part",)))
     if image_column is None or part_column is None:
@@ -366,7 +385,7 @@ def _from_file(path: Path, patients: Patients) -> tuple[list[str], str]:
                 f"{path}, line {line}: {image} is in {listed[image]} and in {part}; keep one of them"
             )
     parts = [listed.get(image, "") for image in patients.images]
-    return parts, _list_sha256(listed.keys(), list(listed.values()))
+    return parts, _counts(listed.values()), _list_sha256(listed.keys(), list(listed.values()))
 
 
 REGISTERED: Final[Mapping[str, Assign]] = {

@@ -29,8 +29,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thorax.arrays import NOT_LABELED, Rows, Targets
-from thorax.atomic_io import atomic_write
+from thorax.atomic_io import atomic_write, sha256_of_lines
 from thorax.boxes import Box, FindingBox
+from thorax.datasets import UNNAMED
 from thorax.errors import DataError
 from thorax.findings import Findings, finding_or_new
 from thorax.tabular import open_text
@@ -173,6 +174,13 @@ class Patients:
     images: tuple[str, ...]
     patients: tuple[str, ...]
     official: tuple[str, ...]
+
+    def default_name(self) -> str:
+        """Return the name of a data set that was given none, made from its images and their patients."""
+        lines = sorted(
+            f"{image}\t{patient}" for image, patient in zip(self.images, self.patients, strict=True)
+        )
+        return f"{UNNAMED}-{sha256_of_lines(lines)[:12]}"
 
 
 @dataclass(frozen=True)

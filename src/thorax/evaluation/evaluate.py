@@ -18,6 +18,7 @@ from thorax.evaluation.inputs.radiologists import (
     against_radiologists,
 )
 from thorax.evaluation.labeled_images import LabeledImages
+from thorax.evaluation.looks import History
 from thorax.evaluation.prevalence import (
     LabelShift,
     PredictiveValues,
@@ -71,6 +72,7 @@ class Context:
         versions: Version of each program that computed the numbers.
         made: How the model was made, as pairs of a heading and a text.
         warnings: What a reader must know before trusting the numbers.
+        history: How often these images were measured before; None for training and validation parts.
     """
 
     split: str
@@ -84,6 +86,12 @@ class Context:
     versions: Mapping[str, str] = field(default_factory=dict)
     made: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    history: History | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The warnings, and what the history says."""
+        return (*self.warnings, *(self.history.sentences() if self.history else ()))
 
     @property
     def where(self) -> str:

@@ -120,6 +120,7 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
                 "bundle_sha256": model_context.model.bundle_sha256,
                 "calibrated": model_context.model.calibrated,
                 "warnings": list(model_context.warnings),
+                "history": model_context.history and model_context.history.as_json(),
             }
             for name, model_context in contexts.items()
         },
@@ -159,7 +160,7 @@ def render_comparison(
         sections.append(markdown_cell(comparison_title(pair, comparison, context)) + ".\n")
         sections.append(markdown_table(COMPARISON_HEADER, comparison_rows(pair)))
     lines = [
-        f"{name}: {warning}" for name, model_context in contexts.items() for warning in model_context.warnings
+        f"{name}: {warning}" for name, model_context in contexts.items() for warning in model_context.notes
     ]
     lines += [
         f"{name}: sha256 {model_context.model.bundle_sha256}" for name, model_context in contexts.items()
@@ -216,7 +217,7 @@ def _warnings(contexts: Mapping[str, Context]) -> list[str]:
     """Return the warnings of all models, each once, with the models' names unless it is of all."""
     models: dict[str, list[str]] = {}
     for name, context in contexts.items():
-        for warning in context.warnings:
+        for warning in context.notes:
             models.setdefault(warning, []).append(name)
     return [
         text if len(names) == len(contexts) else f"{', '.join(names)}: {text}"

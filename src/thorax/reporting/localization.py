@@ -82,6 +82,7 @@ def localization_json(
         "baselines": {scores.name: _map_json(scores) for scores in localization.baselines},
         "faithfulness": {curve.method: _curves_json(curve) for curve in curves},
         "warnings": list(context.warnings),
+        "history": context.history and context.history.as_json(),
         "versions": dict(context.versions),
     }
 
@@ -154,7 +155,7 @@ def localization_markdown(
     blocks = [
         "# Localization",
         caption,
-        *(f"**{warning}**" for warning in context.warnings),
+        *(f"**{warning}**" for warning in context.notes),
         "## Mean over findings",
         _table("Map", [(_name(scores), scores.mean) for scores in maps]),
         "## All boxes",

@@ -39,7 +39,7 @@ def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLin
         markdown_cell(headline(evaluation.ranking, context)) + ".\n",
         markdown_cell(f1_headline(evaluation.primary)) + ".\n",
         tuned,
-        _list(context.warnings),
+        _list(context.notes),
         _audit(audit),
         "## Ranking\n",
         _ranking(evaluation.ranking),

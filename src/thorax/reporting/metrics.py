@@ -29,7 +29,10 @@ __all__ = ["metrics"]
 
 
 def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
-    """Return the content of `metrics.json`; undefined values are None."""
+    """Return the content of `metrics.json`; undefined values are None.
+
+    The same evaluation gives the same content but for `history`, which changes with every look.
+    """
     ranking = evaluation.ranking
     return {
         "format": METRICS_FORMAT,
@@ -89,6 +92,7 @@ def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "made": dict(context.made),
         "warnings": list(context.warnings),
         "versions": dict(context.versions),
+        "history": context.history and context.history.as_json(),
     }
 
 

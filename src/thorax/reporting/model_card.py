@@ -13,7 +13,8 @@ from thorax.bundle import Bundle, Trained, load_bundle
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets import NIH_DATASET
 from thorax.errors import DataError
-from thorax.evaluation.inputs.metrics_json import read_metrics
+from thorax.evaluation.inputs.metrics_json import read_metrics, tuned_marks
+from thorax.evaluation.looks import LOOKS, Look, read_looks
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import finding_or_new
@@ -99,6 +100,7 @@ def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str
         "Training data": _bullets(_data(bundle)),
         "Calibration and operating points": _operating(bundle),
         "Results": _results(metrics),
+        "Looks at test parts": _bullets(_looks(bundle)),
         "Limits": _bullets(_LIMITS),
         "License of the data": _license(bundle),
     }
@@ -188,7 +190,7 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
         )
     )
     header = ("Finding", "Positives", "AUC", "Average precision", "Sensitivity", "Specificity", "F1")
-    tuned = f"**{TUNED_MARK}**\n\n" if metrics["test_tuned"] else ""
+    tuned = f"**{TUNED_MARK}**\n\n" if tuned_marks(metrics) else ""
     summary = (
         f"{where}, {metrics['num_images']:,} images of {metrics['num_patients']:,} patients; 95 % intervals "
         f"with the patient as the unit; sensitivity, specificity and F1 at "
@@ -197,6 +199,22 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
     return (
         f"{tuned}{markdown_cell(summary)}\n\n{markdown_table(header, rows)}\n{_bullets(metrics['warnings'])}"
     )
+
+
+def _looks(bundle: Bundle) -> Iterator[str]:
+    """Yield how often each test part was measured, as noted beside the run."""
+    looks = list(read_looks(bundle.run / LOOKS)) if bundle.run else []
+    by_part: dict[tuple[str, str, str], list[Look]] = {}
+    for look in looks:
+        by_part.setdefault((look.dataset, look.split, look.part), []).append(look)
+    if not by_part:
+        yield "None is noted beside this bundle."
+    for (dataset, split, part), at_part in by_part.items():
+        where = f"{part} part of {split}, {dataset}" if split else f"images of no stated split, {dataset}"
+        days = sorted({look.time[:10] for look in at_part})
+        times = "1 look" if len(at_part) == 1 else f"{len(at_part):,} looks"
+        yield f"{where}: {times}, {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}"
+    yield "Looks at other copies of this bundle are not known; the best of many is better than the model."
 
 
 def _label(name: str) -> str:

@@ -66,7 +66,7 @@ def evaluation_html(evaluation: Evaluation, context: Context, audit: Sequence[tu
                 if absent
                 else "",
                 tuned if evaluation.test_tuned else "",
-                *context.warnings,
+                *context.notes,
                 *(f"Audit, {severity}: {text}" for severity, text in audit if severity != "note"),
             ]
         ),
@@ -95,9 +95,7 @@ def comparison_html(
     if decisions:
         header, rows = side_by_side_header(decisions), side_by_side_rows(decisions, intervals=False)
         tables += [notes(thresholds_text(decisions)), table(header, rows)]
-    warnings = [
-        f"{name}: {text}" for name, model_context in contexts.items() for text in model_context.warnings
-    ]
+    warnings = [f"{name}: {text}" for name, model_context in contexts.items() for text in model_context.notes]
     return page(f"Comparison of {_listed(contexts)}", *tables, notes(warnings))
 
 
@@ -115,7 +113,7 @@ def localization_html(localization: Localization, curves: Sequence[MapFaithfulne
         f"Localization: {context.where}, {boxes}",
         table(TABLE_HEADER, table_rows(localization)),
         *faithfulness,
-        notes(context.warnings),
+        notes(context.notes),
     )
 
 

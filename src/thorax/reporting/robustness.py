@@ -178,6 +178,7 @@ def robustness_json(robustness: Robustness, context: Context) -> dict[str, Any]:
             for level in robustness.levels
         ],
         "warnings": list(context.warnings),
+        "history": context.history and context.history.as_json(),
         "versions": dict(context.versions),
     }
 
@@ -217,7 +218,7 @@ def robustness_markdown(robustness: Robustness, context: Context) -> str:
         [
             "# Robustness\n",
             _capital(markdown_cell(robustness_title(robustness, context))) + ".\n",
-            *(f"**{markdown_cell(warning)}**\n" for warning in context.warnings),
+            *(f"**{markdown_cell(warning)}**\n" for warning in context.notes),
             markdown_table(_WIDE_HEADER, [_wide_row(level) for level in robustness.levels]),
             "".join(f"- {markdown_cell(line)}\n" for line in lines),
         ]
@@ -266,7 +267,7 @@ def robustness_html(robustness: Robustness, context: Context) -> str:
         _capital(robustness_title(robustness, context)),
         Html(robustness_svg(robustness)),
         table(ROBUSTNESS_HEADER, robustness_rows(robustness)),
-        notes([_METHOD, f"Decisions: {robustness.points.describe()}.", *context.warnings]),
+        notes([_METHOD, f"Decisions: {robustness.points.describe()}.", *context.notes]),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from thorax.datasets import NIH_LAYOUT
 from thorax.evaluation.classification import AVERAGES
 from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.evaluation.published_results import PUBLISHED, PUBLISHED_ON, PublishedResult
@@ -50,7 +51,7 @@ def source_tables(evaluation: Evaluation, context: Context) -> list[ShownTable]:
     Rates of ours are at the first operating point, and averages as scikit-learn counts them. A mean over 15
     with No Finding, as one project counts it, is computed for its row alone.
     """
-    if context.dataset not in {PUBLISHED_ON, "nih-layout"}:
+    if context.dataset not in {PUBLISHED_ON, NIH_LAYOUT}:
         return []
     shown = []
     for table in SOURCE_TABLES:

@@ -6,7 +6,7 @@ from typing import Final
 
 from thorax.errors import BundleError
 
-__all__ = ["ExampleImage", "folder", "test_images"]
+__all__ = ["ExampleImage", "folder", "is_starter", "test_images"]
 
 _HERE: Final = Path(__file__).parent
 
@@ -42,6 +42,11 @@ def folder() -> Path:
             "a bundle"
         )
     return _HERE
+
+
+def is_starter(path: Path) -> bool:
+    """Return whether a path is the folder of the starter's bundle."""
+    return path.resolve() == _HERE.resolve()
 
 
 def test_images() -> tuple[ExampleImage, ...]:

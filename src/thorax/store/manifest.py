@@ -8,13 +8,13 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_serializer
 
 from thorax.atomic_io import canonical_json
 from thorax.errors import DataError
@@ -66,8 +66,16 @@ class StorePlan(Section):
     """SHA-256 of each column of the source's table."""
     split_sha256: dict[str, str]
     """SHA-256 of the whole list of each registered split, by name."""
+    split_images: dict[str, dict[str, int]] | None = None
+    """Number of images in each part of these splits, where labeled images are missing from the source."""
     software: dict[str, str]
     """Versions of the packages that turn files into pixels."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_counts(self, write: Callable[["StorePlan"], dict[str, Any]]) -> dict[str, Any]:
+        return {
+            name: value for name, value in write(self).items() if name != "split_images" or value is not None
+        }
 
     @property
     def num_shards(self) -> int:

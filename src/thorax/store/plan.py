@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from thorax.atomic_io import atomic_write
+from thorax.datasets import id_space
+from thorax.datasets.splits import registered_images
 from thorax.datasets.table import Source
 from thorax.errors import DataError
 from thorax.packages import versions
@@ -143,6 +145,7 @@ def make_plan(source: Source, listing: Listing, settings: Settings) -> StorePlan
         files_sha256=listing.sha256(),
         columns={str(name): hashlib.sha256(_column_bytes(table[name])).hexdigest() for name in table.columns},
         split_sha256=dict(sorted(settings.split_sha256.items())),
+        split_images=_split_images(source),
         software=versions(*_SOFTWARE),
     )
 
@@ -159,6 +162,13 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):  # boxes: not by repr, which depends on the vocabulary's wording
         return ";".join(f"{finding.name},{box.x},{box.y},{box.width},{box.height}" for finding, box in value)
     return str(value)
+
+
+def _split_images(source: Source) -> dict[str, dict[str, int]] | None:
+    """Return how many images the parts of each split have, unless all labeled images are in the source."""
+    if len(source.table) == len(source.whole.images):
+        return None
+    return registered_images(source.whole, source.dataset) or None
 
 
 def refuse_change(out: Path, new: StorePlan, listing: Listing) -> None:
@@ -186,7 +196,8 @@ def refuse_change(out: Path, new: StorePlan, listing: Listing) -> None:
 
 
 def _refuse_other_settings(out: Path, old: StorePlan, new: StorePlan) -> None:
-    _refuse(out, "data set", old.dataset, new.dataset)
+    # Names made from the content differ where labels do; the message for these is more precise.
+    _refuse(out, "data set", id_space(old.dataset), id_space(new.dataset))
     for name in Preparation.model_fields:
         _refuse(out, name, getattr(old.preparation, name), getattr(new.preparation, name))
     _refuse(out, "rows per shard", old.shard_rows, new.shard_rows)

@@ -110,6 +110,11 @@ class Store:
         return self.manifest.split_sha256
 
     @property
+    def split_images(self) -> Mapping[str, Mapping[str, int]]:
+        """Number of images in each part of these splits, where labeled images are missing from the source."""
+        return self.manifest.split_images or {}
+
+    @property
     def num_rejected(self) -> int:
         """Number of unusable files; `rejected.csv` has the reasons."""
         return self.manifest.num_rejected

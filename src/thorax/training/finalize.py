@@ -145,6 +145,7 @@ def _provenance(recipe: Recipe, store: Store, plan: TrainingPlan, *, epoch: int)
         selected_by=f"best {selection.metric} on val" if selection.checkpoint == "best" else "last epoch",
         epoch=epoch,
         started_from=plan.origin.sha256 if plan.origin else None,
+        initial_weights=plan.initial_weights,
         versions={
             "thorax": thorax.__version__,
             "python": platform.python_version(),

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
-from thorax.bundle import Bundle, load_bundle, refuse_seen_patients
+from thorax.atomic_io import sha256_of_file
+from thorax.bundle import Bundle, InitialWeights, load_bundle, refuse_seen_patients
 from thorax.datasets.splits import Split, build_split
-from thorax.errors import DataError
+from thorax.errors import BundleError, DataError, RecipeError
 from thorax.findings import Findings
 from thorax.image_set import ImageSet
 from thorax.recipe.schema import Recipe
@@ -30,6 +31,7 @@ class TrainingPlan:
         selected_on: Identity of the validation images, for the bundle.
         test: Test images, only if their score is recorded for each epoch.
         origin: The bundle whose backbone the run starts from.
+        initial_weights: The file of weights that the run starts from.
         steps: Steps of an epoch.
         notices: Notices to the user before the run, one sentence each.
     """
@@ -41,6 +43,7 @@ class TrainingPlan:
     selected_on: ImageSet
     test: Part | None
     origin: Bundle | None
+    initial_weights: InitialWeights | None
     steps: int
     notices: tuple[str, ...]
 
@@ -60,7 +63,8 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
     Raises:
         DataError: The store does not fit the recipe, a part is empty, or validation lacks labels that the
             recipe's metrics need.
-        RecipeError: A batch is larger than the training part.
+        RecipeError: A batch is larger than the training part, or the run starts from weights that are a
+            bundle's own.
         BundleError: The bundle that the run starts from cannot be opened.
         LeakError: That bundle was trained on this run's validation patients, or has seen test patients at
             all.
@@ -88,6 +92,7 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
         selected_on=split.image_set("val", val.rows, dataset=store.dataset),
         test=part("test", split) if record_test_curve else None,
         origin=origin,
+        initial_weights=_initial_weights(recipe),
         steps=steps_per_epoch(len(train), recipe.training.batch_size),
         notices=_notices(recipe, train, findings),
     )
@@ -104,6 +109,25 @@ def _origin(recipe: Recipe, store: Store, split: Split) -> Bundle | None:
         rows = split.parts.get(part, ())
         refuse_seen_patients(bundle, store.dataset, (str(patient) for patient in patients[rows]), by=by)
     return bundle
+
+
+def _initial_weights(recipe: Recipe) -> InitialWeights | None:
+    """Return the file of weights that the run starts from; refuse one whose bundle knows what it saw."""
+    kind, _, name = recipe.model.weights.partition(":")
+    path = Path(name)
+    if kind != "file" or not path.is_file():  # a missing file is refused where it is read
+        return None
+    sha256 = sha256_of_file(path)
+    try:
+        bundle = load_bundle(path.parent, check_nets=False)
+    except BundleError:
+        return InitialWeights(file=path.name, sha256=sha256)
+    if any(member.sha256 == sha256 for member in bundle.manifest.members):
+        raise RecipeError(
+            f"model.weights = {recipe.model.weights!r} are the weights of the bundle {path.parent}; start "
+            f"with model.weights=bundle:{path.parent}, so that the patients that it saw are remembered"
+        )
+    return InitialWeights(file=path.name, sha256=sha256)
 
 
 def _check_store(recipe: Recipe, store: Store) -> None:

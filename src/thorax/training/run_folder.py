@@ -138,6 +138,8 @@ def identity(recipe: Recipe, store: Store, plan: TrainingPlan, compute: ComputeC
     if recipe.loss.kind != "bce" or recipe.schedule.kind == "plateau":
         # Runs of these recipes were once steered by cross-entropy, or by improvements of any size.
         same["val_loss"] = recipe.loss.kind
+    if plan.initial_weights is not None:
+        same["initial_weights_sha256"] = plan.initial_weights.sha256
     if recipe.training.determinism == "exact":
         same |= {
             "device": compute.name,
@@ -251,6 +253,7 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any])
         "train_images_sha256": "the list of training images",
         "val_images_sha256": "the list of validation images",
         "started_from": "the bundle with the first weights",
+        "initial_weights_sha256": "the file with the first weights",
         "val_loss": "the loss on validation that the run follows",
         "test_curve": "whether the test curve is recorded (`record_test_curve`)",
         "device": "the kind of device",

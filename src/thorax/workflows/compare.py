@@ -14,6 +14,7 @@ from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.labeled_images import ScoredImages
+from thorax.evaluation.looks import described
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.side_by_side import decide
 from thorax.evaluation.thresholds import ThresholdSet, one_half
@@ -21,6 +22,7 @@ from thorax.findings import Findings, select_findings
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
 from thorax.store import Store
+from thorax.workflows.caveats import noted
 from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
 from thorax.workflows.predictions import (
     BundleLike,
@@ -135,6 +137,25 @@ def compare(
         decisions[name] = decide(
             of_chosen.cohort, of_chosen.probabilities, own, resamples=resamples, seed=seed
         )
+    command = described(
+        "compare",
+        models=",".join(names),
+        split=split,
+        part=part,
+        view=view,
+        findings=findings if isinstance(findings, str) else ",".join(findings),
+        rule=rule,
+        seed=seed,
+    )
+    contexts = {
+        name: noted(
+            context,
+            predicted[name].reported,
+            command=command,
+            run=parts[name].bundle.run if name in parts else None,
+        )
+        for name, context in contexts.items()
+    }
     return ComparisonResult(comparison=comparison, contexts=contexts, decisions=decisions)
 
 

@@ -2,39 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle
 from thorax.calibration import Calibration
-from thorax.errors import BundleError, DataError, MissingExtra, RecipeError, ThoraxError
-from thorax.evaluation.evaluate import Evaluation, EvaluationPlan
+from thorax.errors import DataError, ThoraxError
+from thorax.evaluation.evaluate import Context, Evaluation, EvaluationPlan
 from thorax.evaluation.evaluate import evaluate as measure
-from thorax.evaluation.inputs.join import Labels
+from thorax.evaluation.inputs.join import Labels, findings_warning
 from thorax.evaluation.inputs.radiologists import RadiologistLabels, read_radiologist_labels
+from thorax.evaluation.looks import described
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import ThresholdSet, read_threshold_set
-from thorax.explain import best_method, open_explainer, reading_notes
-from thorax.explain.explainers import Explainer, Maps, Method
 from thorax.findings import Finding, Findings, finding_or_new, select_findings
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
-from thorax.reporting.gallery import Gallery, MapSource, draw_gallery
+from thorax.reporting.gallery import Gallery
 from thorax.store import Store
 from thorax.workflows.audit import audit_bundle, audit_file
+from thorax.workflows.caveats import noted, ranking_warnings, with_warnings
+from thorax.workflows.examples import draw_examples
+from thorax.workflows.origins import checked_origin, choice_warnings
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
     PartSelection,
     StoreLike,
-    StorePart,
     ValidationPredictions,
     file_validation,
     labels_of,
@@ -154,9 +151,29 @@ class _Settings:
     resamples: int
     seed: int
 
-    def threshold_set(self, findings: Findings) -> ThresholdSet | None:
-        """Read the file of thresholds, if there is one."""
-        return None if self.thresholds is None else read_threshold_set(self.thresholds, findings)
+    def threshold_set(
+        self, labels: Labels, reported: PartPredictions
+    ) -> tuple[ThresholdSet | None, tuple[str, ...]]:
+        """Read the file of thresholds, if there is one, and check its origin; see `checked_origin`."""
+        if self.thresholds is None:
+            return None, ()
+        given = read_threshold_set(self.thresholds, reported.cohort.findings)
+        return checked_origin(given, labels, reported, allow=self.allow_test_tuning)
+
+    def command(self) -> str:
+        """Return the settings that a look is noted with."""
+        selection = self.selection
+        names = self.findings if isinstance(self.findings, str) else ",".join(self.findings)
+        return described(
+            "evaluate",
+            split=selection.split,
+            part=selection.part,
+            view=selection.view,
+            findings=names,
+            rules=",".join(rule.name for rule in self.rules),
+            seed=self.seed,
+            resamples=self.resamples,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +212,6 @@ def _evaluate_bundle(
 ) -> EvaluationResult:
     part = select_part(bundle, store, settings.selection)
     wanted = select_findings(settings.findings, part.cohort.findings)
-    given = settings.threshold_set(wanted)
     device, engine, progress = computing.device, computing.engine, computing.progress
     predictor = open_predictor(bundle, device=device, engine=engine)
     predicted = predict_part(
@@ -204,6 +220,8 @@ def _evaluate_bundle(
         computed_by=describe_engine(bundle, device=device, engine=engine),
         progress=progress,
     ).of_findings(wanted)
+    labels = labels_of(store)
+    given, warnings = settings.threshold_set(labels, predicted)
     validation, absent = None, ""
     try:
         validation = predict_validation(predictor, part, progress=progress).of_findings(wanted)
@@ -213,16 +231,25 @@ def _evaluate_bundle(
         absent = str(error)
     own = bundle_points(predictor.bundle, wanted)
     choice = Choosers(predicted, validation, own=own, allow=settings.allow_test_tuning)
+    calibration = bundle.manifest.calibration
     evaluation = _measure(
         choice,
         settings,
         given,
-        fitted=bundle.manifest.calibration,
+        fitted=calibration,
         trained=predicted.prevalence if part.split.name == bundle.split else {},
         absent=absent,
     )
-    examples = _draw_gallery(part, predicted, evaluation, device=device) if gallery else None
-    return _result(choice, evaluation, audit_bundle(part), examples)
+    examples = draw_examples(part, predicted, evaluation, device=device) if gallery else None
+    repeated = choice_warnings(
+        choice,
+        (*own, *((given,) if given else ())),
+        fitted=None if engine.endswith("int8") else calibration,  # fitted on the logits of another net
+        findings=bundle.findings,
+    )
+    warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
+    context = _noted(choice, evaluation, settings, warnings, run=bundle.run)
+    return _result(choice, evaluation, context, audit_bundle(part), examples)
 
 
 def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:
@@ -231,17 +258,20 @@ def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Setting
     predicted, validation = file.read(labels, settings.selection, labels_from=labels_from)
     wanted = select_findings(settings.findings, predicted.cohort.findings)
     predicted, validation = predicted.of_findings(wanted), validation and validation.of_findings(wanted)
+    given, warnings = settings.threshold_set(labels, predicted)
     choice = Choosers(predicted, validation, own=(), allow=settings.allow_test_tuning)
     evaluation = _measure(
         choice,
         settings,
-        settings.threshold_set(wanted),
+        given,
         fitted=None,
         trained=predicted.prevalence,
         absent=_NO_VALIDATION,
     )
     problems = audit_file(file.path, data, predicted, part=settings.selection.part)
-    return _result(choice, evaluation, problems, None)
+    repeated = choice_warnings(choice, (given,) if given else (), fitted=None)
+    warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
+    return _result(choice, evaluation, _noted(choice, evaluation, settings, warnings), problems, None)
 
 
 def _measure(
@@ -279,13 +309,31 @@ def _measure(
     return measure(reported.cohort, reported.probabilities, reported.context, plan=plan)
 
 
+def _noted(
+    choice: Choosers,
+    evaluation: Evaluation,
+    settings: _Settings,
+    warnings: Sequence[str],
+    *,
+    run: Path | None = None,
+) -> Context:
+    """Note the look, and return the context with its history and with all warnings."""
+    reported = choice.reported
+    context = with_warnings(reported.context, (*warnings, *ranking_warnings(evaluation.ranking)))
+    return noted(context, reported.reported, command=settings.command(), run=run)
+
+
 def _result(
-    choice: Choosers, evaluation: Evaluation, problems: tuple[tuple[str, str], ...], gallery: Gallery | None
+    choice: Choosers,
+    evaluation: Evaluation,
+    context: Context,
+    problems: tuple[tuple[str, str], ...],
+    gallery: Gallery | None,
 ) -> EvaluationResult:
     reported, validation = choice.reported, choice.validation
     return EvaluationResult(
         evaluation=evaluation,
-        context=reported.context,
+        context=context,
         audit=problems,
         gallery=gallery,
         cohort=reported.cohort,
@@ -330,31 +378,3 @@ def _among(
             known = ", ".join(map(str, findings))
             raise DataError(f"`prevalence` has {finding}, which is not evaluated; choose from {known}")
     return stated
-
-
-# ---- examples -------------------------------------------------------------------------------------------
-
-
-def _draw_gallery(
-    part: StorePart, predicted: PartPredictions, evaluation: Evaluation, *, device: str
-) -> Gallery:
-    """Draw examples with the bundle's best maps; without maps, and the reason, where there are none."""
-
-    def read(rows: Rows) -> PixelsBatch:
-        return part.store.pixels(np.asarray(part.rows[rows]))
-
-    points = evaluation.primary.points
-    draw = partial(draw_gallery, predicted.cohort, predicted.probabilities, points, read=read)
-    try:
-        return draw(source=_map_source(open_explainer(part.bundle, device=device)))
-    except (BundleError, MissingExtra, RecipeError) as error:
-        return draw(source=None, absent=str(error))
-
-
-def _map_source(explainer: Explainer) -> MapSource:
-    method: Method = best_method(explainer.bundle)
-
-    def maps(pixels: PixelsBatch, finding: Finding) -> Maps:
-        return explainer.maps(pixels, (finding,), method=method)
-
-    return MapSource(method=method, maps=maps, notes=reading_notes(explainer.bundle, (method,)))

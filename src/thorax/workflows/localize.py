@@ -13,6 +13,7 @@ from thorax.evaluation.evaluate import Context
 from thorax.evaluation.localization.regions import BoxedFinding, MapOverlap, map_overlap
 from thorax.evaluation.localization.scores import MapFaithfulness
 from thorax.evaluation.localization.scores import localize as measure
+from thorax.evaluation.looks import described
 from thorax.evaluation.statistics.intervals import patient_means
 from thorax.explain import open_explainer, open_torch_explainer
 from thorax.explain.explainers import Explainer, Method, methods_named
@@ -22,6 +23,7 @@ from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store import Store
+from thorax.workflows.caveats import noted, unknown_training
 from thorax.workflows.predictions import (
     BundleLike,
     StoreLike,
@@ -29,7 +31,7 @@ from thorax.workflows.predictions import (
     opened_store,
     split_of,
 )
-from thorax.workflows.results import LocalizationResult, unknown_training
+from thorax.workflows.results import LocalizationResult
 
 if TYPE_CHECKING:
     from thorax.explain.torch_explainer import TorchExplainer
@@ -122,6 +124,11 @@ def localize(
             *((warning,) if localization.num_pairs < _MIN_BOXES else ()),
             *unknown_training(opened, images),
         ),
+    )
+    rows = np.array([row.row for row in boxed], dtype=np.int64)
+    command = described("localize", split=split, part=part, methods=",".join(names), seed=seed)
+    context = noted(
+        context, chosen.image_set(part, rows, dataset=images.dataset), command=command, run=opened.run
     )
     return LocalizationResult(localization=localization, curves=curves, context=context)
 

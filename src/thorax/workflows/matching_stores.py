@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from thorax.bundle import Bundle
+from thorax.datasets import id_space
 from thorax.errors import DataError
 from thorax.store import Store
 from thorax.workflows.predictions import StoreLike, opened_store
@@ -54,7 +55,7 @@ def store_for(bundle: Bundle, stores: Sequence[Store]) -> Store:
 
 def _refuse_other_source(first: Store, other: Store) -> None:
     where = f"{first.path} and {other.path} are not of the same source"
-    if first.dataset != other.dataset:
+    if id_space(first.dataset) != id_space(other.dataset):
         raise DataError(f"{where}: their data sets are {first.dataset} and {other.dataset}; {_REMEDY}")
     rows = {image: row for row, image in enumerate(other.table.images)}
     both = [(row, rows[image]) for row, image in enumerate(first.table.images) if image in rows]

@@ -19,8 +19,8 @@ from thorax.evaluation.inputs.join import (
     chosen_on,
     join_predictions,
     labeled_images,
-    official_test_warning,
     read_labels,
+    split_warnings,
     trained_prevalence,
 )
 from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
@@ -33,7 +33,8 @@ from thorax.inference.predictor import Predictor
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store import Store, open_store
-from thorax.workflows.results import bundle_warnings, context_of, how_made, labeled_findings
+from thorax.workflows.caveats import bundle_warnings, patients_warning
+from thorax.workflows.results import context_of, how_made, labeled_findings
 
 __all__ = [
     "BundleLike",
@@ -302,7 +303,7 @@ def labels_of(data: Store | Path) -> Labels:
     """
     if isinstance(data, Path):
         return read_labels(data)
-    return Labels(data.table, data.dataset, data.split_sha256)
+    return Labels(data.table, data.dataset, data.split_sha256, data.split_images)
 
 
 def read_part(
@@ -333,7 +334,8 @@ def read_part(
         "It is not known which patients this model was trained on; some may be among these.",
         *omitted,
         *measured.warnings,
-        official_test_warning(split, measured.part, len(cohort.images)) if split else "",
+        *split_warnings(split, measured.part, len(cohort.images)),
+        patients_warning(labels.table),
         f"Only images of view {selection.view}." if selection.view else "",
     )
     predictions = PartPredictions(

@@ -19,7 +19,6 @@ from thorax.evaluation.inputs.join import (
     chosen_on,
     count_official_test,
     is_whole_part,
-    official_test_warning,
 )
 from thorax.evaluation.inputs.prediction_csv import write_predictions
 from thorax.evaluation.labeled_images import LabeledImages
@@ -54,11 +53,9 @@ __all__ = [
     "ComparisonResult",
     "EvaluationResult",
     "LocalizationResult",
-    "bundle_warnings",
     "context_of",
     "how_made",
     "labeled_findings",
-    "unknown_training",
 ]
 
 
@@ -88,23 +85,6 @@ def context_of(
     )
 
 
-def bundle_warnings(
-    bundle: Bundle, store: Store, split: Split, part: str, *, view: str | None, num_images: int
-) -> tuple[str, ...]:
-    """Return warnings about the images that a bundle is evaluated on."""
-    notes = [
-        *bundle.manifest.stated_in_full,
-        f"Only images of view {view}." if view else "",
-        _not_labeled(bundle, store),
-        f"{store.num_rejected:,} files of the source could not be used and are not in any part."
-        if store.num_rejected
-        else "",
-        *unknown_training(bundle, store),
-        official_test_warning(split, part, num_images),
-    ]
-    return tuple(note for note in notes if note)
-
-
 def labeled_findings(bundle: Bundle, store: Store) -> Findings:
     """Return the findings that a bundle predicts and a store labels, in the bundle's order.
 
@@ -118,27 +98,6 @@ def labeled_findings(bundle: Bundle, store: Store) -> Findings:
             "none of these; give a store that labels some of the bundle's findings"
         )
     return labeled
-
-
-def _not_labeled(bundle: Bundle, store: Store) -> str:
-    missing = [finding.label for finding in bundle.findings if finding not in store.table.findings]
-    if not missing:
-        return ""
-    return f"The model also predicts {', '.join(missing)}, which the data set does not label."
-
-
-def unknown_training(bundle: Bundle, store: Store) -> tuple[str, ...]:
-    """Return warnings about patients that a bundle may have seen but that a store cannot identify."""
-    foreign = sorted({training.dataset for training in bundle.trainings} - {store.dataset})
-    notes = [
-        f"The model was trained on {', '.join(foreign)}: patients in both data sets cannot be identified."
-        if foreign
-        else "",
-        "It is not known which patients an imported network was trained on; some may be among these."
-        if not bundle.all_trained
-        else "",
-    ]
-    return tuple(note for note in notes if note)
 
 
 def how_made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:

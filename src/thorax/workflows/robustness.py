@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from thorax.arrays import PixelsBatch, Probabilities, Rows
 from thorax.atomic_io import StrPath, atomic_write, canonical_json, refuse_existing
 from thorax.errors import DataError
 from thorax.evaluation.evaluate import Context
+from thorax.evaluation.looks import described
 from thorax.evaluation.robustness import Robustness, measure_robustness
 from thorax.evaluation.thresholds import one_half
 from thorax.findings import select_findings
@@ -28,6 +29,7 @@ from thorax.reporting.robustness import (
     robustness_title,
     write_robustness,
 )
+from thorax.workflows.caveats import noted, with_warnings
 from thorax.workflows.predictions import (
     BundleLike,
     PartSelection,
@@ -173,7 +175,11 @@ def robustness(
     )
     note = f"A random sample: {len(chosen.rows):,} of the part's {len(whole.rows):,} images (seed {seed})."
     sampled = (note,) if len(chosen.rows) < len(whole.rows) else ()
-    context = replace(reported.context, warnings=(*reported.context.warnings, *sampled))
+    command = described(
+        "robustness", split=split, part=part, view=view, perturbations=",".join(perturbations), seed=seed
+    )
+    context = with_warnings(reported.context, sampled)
+    context = noted(context, reported.reported, command=command, run=opened.run)
     return RobustnessResult(robustness=measured, context=context)
 
 

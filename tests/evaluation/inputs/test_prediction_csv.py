@@ -205,10 +205,13 @@ def test_rows_meet_their_labels_whatever_their_order(tmp_path, labels):
     assert (found.cohort.sexes, found.cohort.views) == (["F", "M"], ["PA", "PA"])
     np.testing.assert_array_equal(found.cohort.ages, [81, 58])
     assert found.split is None
-    assert found.warnings == (
-        "1 predicted images have no labels and are left out (x.png).",
-        "1 predicted findings have no labels and are left out (Tuberculosis).",
+    unlabeled, unknown, missing, of_test = found.warnings
+    assert unlabeled == "1 predicted images have no labels and are left out (x.png)."
+    assert unknown == "1 predicted findings have no labels and are left out (Tuberculosis)."
+    assert missing.startswith(
+        "2 of 4 labeled images have no prediction and are not in these results (0000000"
     )
+    assert of_test.startswith("1 of the 2 labeled images of NIH's official test have no prediction")
 
 
 def test_a_part_keeps_its_rows_and_names_those_that_are_missing(tmp_path, labels):
@@ -244,7 +247,9 @@ def test_a_real_file_meets_its_labels(chexnet):
     assert len(chexnet.cohort.images) == 11_516
     assert len(set(chexnet.cohort.patients)) == 3_093
     assert chexnet.cohort.findings == NIH14
-    assert chexnet.warnings == ()
+    missing, of_test = chexnet.warnings
+    assert missing.startswith("100,604 of 112,120 labeled images have no prediction")
+    assert of_test.startswith("22,766 of the 25,596 labeled images of NIH's official test have no prediction")
 
 
 def test_columns_of_other_lengths_are_refused():

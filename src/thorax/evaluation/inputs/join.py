@@ -1,7 +1,7 @@
 """Joining predictions with labels from a label file or a store, for one part of a split."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float64
 
 from thorax.arrays import Probabilities
+from thorax.datasets import NIH_LAYOUT
 from thorax.datasets.nih import is_nih, label_table, official_parts
 from thorax.datasets.splits import (
     NIH_DATASET,
@@ -23,7 +24,7 @@ from thorax.datasets.table import Patients, SampleTable, read_csv
 from thorax.errors import DataError
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.prevalence import StatedPrevalence
-from thorax.findings import NIH15, Finding, Findings
+from thorax.findings import NIH15, NO_FINDING, Finding, Findings
 from thorax.image_set import ImageSet
 
 __all__ = [
@@ -31,11 +32,13 @@ __all__ = [
     "Labels",
     "chosen_on",
     "count_official_test",
+    "findings_warning",
     "is_whole_part",
     "join_predictions",
     "labeled_images",
     "official_test_warning",
     "read_labels",
+    "split_warnings",
     "trained_prevalence",
 ]
 
@@ -48,15 +51,23 @@ class Labels:
         table: One row per image.
         dataset: Name of the data set, within which patient ids are unique.
         split_sha256: SHA-256 of each registered split over the whole data set.
+        split_images: Number of images in each part of these splits, where the table lacks some.
     """
 
     table: SampleTable
     dataset: str
     split_sha256: Mapping[str, str]
+    split_images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def split(self, name: str) -> Split:
         """Divide the images; see `build_split`."""
-        return build_split(name, self.table, dataset=self.dataset, whole_sha256=self.split_sha256)
+        return build_split(
+            name,
+            self.table,
+            dataset=self.dataset,
+            whole_sha256=self.split_sha256,
+            whole_images=self.split_images,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ def read_labels(path: Path) -> Labels:
     frame["path"] = ""
     frame["boxes"] = pd.Series([()] * len(frame), frame.index, dtype=object)
     whole = Patients(*(tuple(map(str, frame[name])) for name in ("image", "patient", "official")))
-    dataset = NIH_DATASET if is_nih(whole) else "nih-layout"
+    dataset = NIH_DATASET if is_nih(whole) else NIH_LAYOUT
     table = SampleTable(frame.reset_index(drop=True), NIH15)
     return Labels(table, dataset, registered_sha256(whole, dataset))
 
@@ -133,10 +144,35 @@ def join_predictions(
     ]
     labeled = labeled_images(labels.table.take(rows), findings)
     if not split:
+        warnings += _without_prediction(labels, labeled)
         return JoinedPredictions(
             labeled, values, None, "", None, tuple(warning for warning in warnings if warning)
         )
     return _of_part(labeled, values, labels.split(split), part, warnings=warnings)
+
+
+def _without_prediction(labels: Labels, labeled: LabeledImages) -> list[str]:
+    """Return warnings of labeled images without a prediction, also of those of NIH's official test."""
+    predicted = set(labeled.images)
+    table = labels.table
+    missing = [image for image in table.images if image not in predicted]
+    warnings = [
+        _named(missing, f"of {len(table):,} labeled images have no prediction and are not in these results")
+    ]
+    if count_official_test(labels.dataset, labeled.patients):
+        official = nih_official_test_patients()
+        of_test = [
+            image
+            for image, patient in zip(table.images, table.patients().patients, strict=True)
+            if patient in official
+        ]
+        warnings.append(
+            _named(
+                [image for image in of_test if image not in predicted],
+                f"of the {len(of_test):,} labeled images of NIH's official test have no prediction",
+            )
+        )
+    return warnings
 
 
 def _of_part(
@@ -238,6 +274,57 @@ def official_test_warning(split: Split, part: str, num_images: int) -> str:
     if (split.name, part) != ("nih-official", "test") or num_images == NIH_OFFICIAL_TEST_IMAGES:
         return ""
     return f"{num_images:,} of the {NIH_OFFICIAL_TEST_IMAGES:,} images of NIH's official test part."
+
+
+def split_warnings(split: Split | None, part: str, num_images: int) -> tuple[str, ...]:
+    """Return warnings about a part of a split: whether it is whole, and registered."""
+    if split is None:
+        return ()
+    return (
+        official_test_warning(split, part, num_images),
+        _part_warning(split, part),
+        _list_warning(split),
+    )
+
+
+def _part_warning(split: Split, part: str) -> str:
+    """Return a warning if a part of the whole list of a split has unavailable images; otherwise ""."""
+    available, listed = len(split.parts.get(part, ())), split.num_listed(part)
+    if (split.name, part) == ("nih-official", "test") or listed == available:
+        return ""
+    if listed is None:
+        return (
+            f"Some images of the split {split.name} are not available, and how many of them belong to the "
+            f"{part} part was not recorded: these results may not cover the whole part."
+        )
+    return (
+        f"{available:,} of the {listed:,} images of the {part} part of {split.name} are available: these "
+        "results do not cover the whole part."
+    )
+
+
+def _list_warning(split: Split) -> str:
+    """Return a warning if a split is a list from a file, which may have been selected; otherwise ""."""
+    if not split.name.startswith("file:"):
+        return ""
+    inside = sum(len(rows) for rows in split.parts.values())
+    outside = len(split.table) - inside
+    left_out = (
+        f" {outside:,} of the {len(split.table):,} available images are in none of its parts."
+        if outside
+        else ""
+    )
+    return (
+        f"The split {split.name} is a list from a file (SHA-256 {split.sha256[:12]}) and not registered: its "
+        f"test part may have been selected, so publish the list with the results.{left_out}"
+    )
+
+
+def findings_warning(labeled: Findings, evaluated: Findings) -> str:
+    """Return a warning if labeled findings are not evaluated, No Finding apart; otherwise ""."""
+    counted = [finding for finding in labeled if finding != NO_FINDING]
+    absent = [finding.name for finding in counted if finding not in evaluated]
+    return _named(absent, f"of {len(counted):,} labeled findings are not evaluated and not in any mean")
 
 
 def _named(names: Sequence[str], what: str) -> str:

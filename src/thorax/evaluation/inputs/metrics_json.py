@@ -1,15 +1,20 @@
 """Reading the `metrics.json` of an evaluation."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from thorax.errors import DataError
+from thorax.evaluation.thresholds import TUNED_MARK
 
-__all__ = ["METRICS_FORMAT", "read_metrics"]
+__all__ = ["METRICS_FORMAT", "read_metrics", "tuned_marks"]
 
 METRICS_FORMAT: Final = "thorax-metrics/1"
 """The format name in `metrics.json`; the number increases when a key changes its meaning."""
+
+_MARK: Final = "test_tuned"
+_CHOICES: Final = ("chosen_on", "fitted_on")
 
 _ANY_FORMAT: Final = "thorax-metrics/"
 
@@ -32,3 +37,40 @@ def read_metrics(path: Path, *, any_format: bool = False) -> dict[str, Any]:
     if found_format != METRICS_FORMAT and not (any_format and found_format.startswith(_ANY_FORMAT)):
         raise DataError(f"{path} is not a metrics.json of `thorax evaluate`; give the file of a report")
     return dict(value)
+
+
+def tuned_marks(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what in a `metrics.json` says that thresholds or calibrations were chosen on the reported part.
+
+    Besides the keys `test_tuned` these are the mark in names, and `chosen_on` and `fitted_on` that are a test
+    part or the reported images: if a key was edited, the others remain.
+
+    Returns:
+        The path of each, such as "operating_points.name", in the order of the file.
+    """
+    split = metrics.get("split")
+    reported = split if isinstance(split, dict) else {}
+    here = (reported.get("name"), reported.get("part"))
+    images = metrics.get("images_sha256")
+
+    def is_reported(chosen_on: Any) -> bool:
+        if not isinstance(chosen_on, dict):
+            return False
+        same_part = bool(here[0]) and (chosen_on.get("split"), chosen_on.get("part")) == here
+        same_images = bool(images) and chosen_on.get("images_sha256") == images
+        return same_part or same_images or chosen_on.get("part") == "test"
+
+    def marks(value: Any, where: str) -> Iterator[str]:
+        if isinstance(value, list):
+            for inner in value:
+                yield from marks(inner, where)
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            path = f"{where}.{key}" if where else str(key)
+            says_so = _MARK in str(key) and inner
+            named = key == "name" and TUNED_MARK in str(inner)
+            if says_so or named or (key in _CHOICES and is_reported(inner)):
+                yield path
+            else:
+                yield from marks(inner, path)
+
+    return tuple(dict.fromkeys(marks(metrics, "")))

@@ -4,6 +4,7 @@
 """
 
 import csv
+import difflib
 import io
 import math
 from collections.abc import Sequence
@@ -19,12 +20,13 @@ from thorax.atomic_io import sha256_of_file, write_text
 from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
-from thorax.findings import Finding, Findings, find_finding
+from thorax.findings import NO_FINDING, VOCABULARY, Finding, Findings, find_finding
 from thorax.tabular import IMAGE_COLUMNS, Table, find_column, read_table
 
 __all__ = [
     "PredictionFile",
     "finding_of_column",
+    "near_finding",
     "read_predictions",
     "usable_predictions",
     "write_predictions",
@@ -32,6 +34,10 @@ __all__ = [
 
 _TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
 """Prefixes of columns that hold labels or decisions rather than scores; "bi" stands for binarized."""
+
+_ALMOST_EQUAL: Final = 0.8
+"""Similarity (`difflib`) from which a name is taken for a misspelled finding: "Effuson" has .93 with
+Effusion, "Edama" .8 with Edema, and no two findings of the vocabulary have more than .69."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +51,7 @@ class PredictionFile:
         findings: The findings that have a column.
         values: The scores; NaN where a cell is empty or not a number.
         ignored: Names of the other columns.
+        unknown: Those of them that seem to be predictions, of findings that are not known.
     """
 
     path: Path
@@ -53,6 +60,7 @@ class PredictionFile:
     findings: Findings
     values: Float64[np.ndarray, "n k"]
     ignored: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
 
 def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[str] = ()) -> PredictionFile:
@@ -67,8 +75,8 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
         images: Names of labeled images; a name that is not among them is read without its folders.
 
     Raises:
-        DataError: The file is not a CSV, has no rows, no column of images or of a finding, or two columns for
-            one finding.
+        DataError: The file is not a CSV, has no rows, no column of images or of a finding, two columns for
+            one finding, or a column whose name is almost that of a finding.
     """
     table = read_table(path)
     names = frozenset(images)
@@ -89,13 +97,18 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
             "name each column after its finding"
         )
     used = {image, *columns.values()}
+    others = {name: number for number, name in enumerate(header) if number not in used}
+    numeric = [name for name, number in others.items() if _has_numbers(table, number)]
+    prefixes = {_prefix(header[number]) for number in columns.values()} - {""}
+    _refuse_misspelled(path, numeric, tuple(columns), findings)
     return PredictionFile(
         path=path,
         sha256=sha256_of_file(path),
         images=tuple(_image_name(row[image], names) for row in table.rows),
         findings=tuple(columns),
         values=np.array([[_number(row[number]) for number in columns.values()] for row in table.rows]),
-        ignored=tuple(name for number, name in enumerate(header) if number not in used),
+        ignored=tuple(others),
+        unknown=tuple(name for name in numeric if _prefix(name) in prefixes),
     )
 
 
@@ -138,6 +151,7 @@ def usable_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[S
     missing = [file.images[row] for row in np.flatnonzero(~finite)]
     values = file.values[rows]
     warnings = [
+        _counted(file.unknown, "findings of {} are neither labeled nor known and are left out", file),
         _counted(missing, "rows of {} with a value that is empty or not a number are left out", file),
         _counted(repeated, "rows of {} repeat another row and are left out", file),
     ]
@@ -167,6 +181,50 @@ def finding_of_column(name: str, findings: Findings = ()) -> Finding | None:
     return None
 
 
+def near_finding(name: str, findings: Findings) -> Finding | None:
+    """Return the finding that a column probably means, whose name is almost one of these; None if none is.
+
+    "prob_Effuson" probably means Effusion. No Finding is never meant, because "Finding" is a heading.
+    """
+    folded = {
+        _folded(spelling): finding for finding in findings for spelling in (finding.name, finding.label)
+    }
+    folded = {spelling: finding for spelling, finding in folded.items() if finding != NO_FINDING}
+    pieces = name.strip().split("_")
+    if any("_".join(pieces[:end]).casefold() in _TRUTH for end in range(1, len(pieces))):
+        return None
+    for start in range(len(pieces)):
+        spelling = _folded("".join(pieces[start:]))
+        near = difflib.get_close_matches(spelling, folded, n=1, cutoff=_ALMOST_EQUAL)
+        if near:
+            return folded[near[0]]
+    return None
+
+
+def _folded(spelling: str) -> str:
+    return "".join(letter for letter in spelling.casefold() if letter.isalnum())
+
+
+def _prefix(name: str) -> str:
+    """Return the part of a name before its first underscore, "prob" of "prob_Mass"; "" for a finding."""
+    return name.strip().partition("_")[0].casefold() if "_" in name and find_finding(name) is None else ""
+
+
+def _has_numbers(table: Table, column: int) -> bool:
+    return any(math.isfinite(_number(row[column])) for row in table.rows)
+
+
+def _refuse_misspelled(path: Path, names: Sequence[str], predicted: Findings, labeled: Findings) -> None:
+    """Refuse a name that is almost that of a finding which would otherwise have no predictions."""
+    missing = tuple(finding for finding in labeled or VOCABULARY if finding not in predicted)
+    for name in names:
+        if finding_of_column(name, labeled) is None and (near := near_finding(name, missing)) is not None:
+            raise DataError(
+                f"{path}: {name!r} is not a finding; did you mean {near}? Correct the name, or remove it if "
+                "it is something else"
+            )
+
+
 def _image_name(text: str, names: frozenset[str]) -> str:
     """Return a name as the labels have it: whole, or else without folders."""
     text = text.strip()
@@ -185,9 +243,11 @@ def _read_long(table: Table, findings: Findings, names: frozenset[str]) -> Predi
     columns: dict[Finding, None] = {}
     rows: list[tuple[str, dict[Finding, float]]] = []
     latest: dict[str, dict[Finding, float]] = {}
+    unknown: dict[str, None] = {}
     for row in table.rows:
         finding = finding_of_column(row[finding_column], findings)
         if finding is None:
+            unknown[row[finding_column]] = None
             continue
         columns[finding] = None
         source = row[image].strip()
@@ -197,6 +257,7 @@ def _read_long(table: Table, findings: Findings, names: frozenset[str]) -> Predi
         latest[source][finding] = _number(row[value_column])
     if not columns:
         raise DataError(f"{table.path} names no finding that is known; use the names of the labels")
+    _refuse_misspelled(table.path, tuple(unknown), tuple(columns), findings)
     used = {image, finding_column, value_column}
     return PredictionFile(
         path=table.path,
@@ -205,6 +266,7 @@ def _read_long(table: Table, findings: Findings, names: frozenset[str]) -> Predi
         findings=tuple(columns),
         values=np.array([[values.get(finding, math.nan) for finding in columns] for _, values in rows]),
         ignored=tuple(name for number, name in enumerate(table.header) if number not in used),
+        unknown=tuple(unknown),
     )
 
 
@@ -251,9 +313,9 @@ def _first_rows(file: PredictionFile, rows: Rows) -> tuple[Int64[np.ndarray, " i
     return np.array(list(first.values()), dtype=np.int64), repeated
 
 
-def _counted(images: Sequence[str], what: str, file: PredictionFile) -> str:
-    """Return a sentence with the count and the first three images; "" without images."""
-    if not images:
+def _counted(names: Sequence[str], what: str, file: PredictionFile) -> str:
+    """Return a sentence with the count and the first three names; "" without names."""
+    if not names:
         return ""
-    more = ", ..." if images[3:] else ""
-    return f"{len(images):,} {what.format(file.path.name)} ({', '.join(images[:3])}{more})."
+    more = ", ..." if names[3:] else ""
+    return f"{len(names):,} {what.format(file.path.name)} ({', '.join(names[:3])}{more})."

@@ -1,0 +1,206 @@
+"""What thresholds and calibrations say of their origin, checked against the images that they name."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from thorax.arrays import Rows
+from thorax.calibration import Calibration, Platt, Temperature
+from thorax.datasets import id_space
+from thorax.datasets.splits import Split
+from thorax.errors import DataError
+from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
+from thorax.evaluation.inputs.join import Labels
+from thorax.evaluation.operating_points import Fixed, ThresholdRule, choose_thresholds, parse_rule
+from thorax.evaluation.thresholds import ThresholdSet, refuse_tuned
+from thorax.findings import Findings
+from thorax.image_set import ImageSet
+from thorax.workflows.predictions import PartPredictions, ValidationPredictions
+from thorax.workflows.thresholds import Choosers
+
+__all__ = ["checked_origin", "choice_warnings"]
+
+_ONE_HALF: Final = 0.5
+
+_SAME_THRESHOLD: Final = 1e-3
+"""Difference up to which two thresholds are the same: engines differ by some 1e-6, tensor cores by more."""
+
+_SAME_CALIBRATION: Final = 0.01
+"""Relative difference up to which two temperatures, slopes or intercepts are the same."""
+
+
+def checked_origin(
+    given: ThresholdSet, labels: Labels, reported: PartPredictions, *, allow: bool
+) -> tuple[ThresholdSet, tuple[str, ...]]:
+    """Check on which images thresholds of a file say that they were chosen.
+
+    Args:
+        given: The thresholds.
+        labels: The data that is open.
+        reported: The predictions that are reported.
+        allow: Whether to mark thresholds that were chosen on reported patients, instead of refusing them.
+
+    Returns:
+        The thresholds, marked where they share patients with the reported images, and warnings about what
+        cannot be checked.
+
+    Raises:
+        DataError: The file is wrong about the split or its images; or the thresholds were chosen on some of
+            the reported patients, and that is not allowed.
+    """
+    chosen = given.chosen_on
+    if chosen is None:
+        halves = {threshold for threshold in given.thresholds if threshold is not None} <= {_ONE_HALF}
+        source = given.origin.partition(",")[0]
+        unknown = f"The {source} do not name the images on which they were chosen: these may be among them."
+        return given, () if halves else (unknown,)
+    split = _split_of(chosen, labels, reported)
+    if split is None:
+        return given, (f"The {given.origin}: that they were chosen on the {chosen} cannot be checked here.",)
+    rows = _rows(given, chosen, split)
+    patients = split.table.frame["patient"].to_numpy()[rows]
+    shared = len({str(patient) for patient in patients} & set(reported.cohort.patients))
+    marked = refuse_tuned(given, reported.reported, allow=allow, patients_shared=shared)
+    if split.images_sha256(rows) == chosen.images_sha256:
+        return marked, ()
+    other = (
+        f"The {given.origin} name {chosen.num_images:,} images of the {chosen.part} part of {split.name}, "
+        f"and the {len(rows):,} of the data that is open are others: their origin is not confirmed."
+    )
+    return marked, (other,)
+
+
+def _split_of(chosen: ImageSet, labels: Labels, reported: PartPredictions) -> Split | None:
+    """Return the split that thresholds name, in the data that is open; None if that does not have it."""
+    if chosen.dataset and id_space(chosen.dataset) != id_space(labels.dataset):
+        return None
+    if reported.split is not None and reported.split.name == chosen.split:
+        return reported.split
+    if not chosen.split or chosen.split.startswith("file:"):
+        return None
+    try:
+        return labels.split(chosen.split)
+    except DataError:
+        return None
+
+
+def _rows(given: ThresholdSet, chosen: ImageSet, split: Split) -> Rows:
+    """Return the rows of the part that thresholds name; refuse what cannot be true of them."""
+    remedy = "correct chosen_on, or write null if the images are not known"
+    if chosen.sha256 != split.sha256:
+        raise DataError(
+            f"{given.origin} say that they were chosen on {split.name} with SHA-256 {chosen.sha256[:12]}, "
+            f"and the split that is open has {split.sha256[:12]}; {remedy}"
+        )
+    if chosen.part not in split.parts:
+        raise DataError(f"{given.origin} name the part {chosen.part!r}, which {split.name} lacks; {remedy}")
+    rows = split.parts[chosen.part]
+    whole = split.num_listed(chosen.part) == len(rows)
+    if whole and chosen.num_images >= len(rows) and chosen.images_sha256 != split.images_sha256(rows):
+        raise DataError(
+            f"{given.origin} say that they were chosen on {chosen.num_images:,} images of the {chosen.part} "
+            f"part of {split.name}, and their hash is not that of its {len(rows):,} images; {remedy}"
+        )
+    return rows
+
+
+def choice_warnings(
+    choice: Choosers, points: Sequence[ThresholdSet], *, fitted: Calibration | None, findings: Findings = ()
+) -> tuple[str, ...]:
+    """Repeat choices on the validation images that they name, and return warnings where others come out.
+
+    Args:
+        choice: The validation images; without them, or if they are others, nothing can be repeated.
+        points: The thresholds of the model or a file.
+        fitted: The model's own calibration.
+        findings: The findings that a temperature was fitted on.
+    """
+    validation = choice.validation
+    if validation is None:
+        return ()
+    warnings = [_other_thresholds(one, validation) for one in points]
+    if fitted is not None and _is_on(fitted.fitted_on, validation):
+        warnings.append(_other_calibration(fitted, validation, findings))
+    return tuple(warning for warning in warnings if warning)
+
+
+def _is_on(reference: ImageSet | None, validation: ValidationPredictions) -> bool:
+    return reference is not None and reference.images_sha256 == validation.chosen_on.images_sha256
+
+
+def _other_thresholds(points: ThresholdSet, validation: ValidationPredictions) -> str:
+    rule = _rule(points.rule)
+    if rule is None or not _is_on(points.chosen_on, validation):
+        return ""
+    cohort = validation.cohort
+    chosen = dict(
+        zip(
+            cohort.findings,
+            choose_thresholds(rule, cohort.targets, validation.probabilities),
+            strict=True,
+        )
+    )
+    differing = [
+        f"{finding.name} {_text(stated)}, and the rule gives {_text(chosen[finding])}"
+        for finding, stated in zip(points.findings, points.thresholds, strict=True)
+        if finding in chosen and not _same(stated, chosen[finding])
+    ]
+    if not differing:
+        return ""
+    more = "; ..." if differing[3:] else ""
+    return (
+        f"{len(differing):,} thresholds ({points.origin}) are not those that {points.rule} chooses on the "
+        f"images that they name ({'; '.join(differing[:3])}{more}): they were edited, or chosen otherwise."
+    )
+
+
+def _rule(name: str) -> ThresholdRule | None:
+    """Return a rule that chooses on images; None for other names."""
+    try:
+        rule = parse_rule(name)
+    except DataError:
+        return None
+    return None if isinstance(rule, Fixed) else rule
+
+
+def _same(stated: float | None, chosen: float | None) -> bool:
+    if stated is None or chosen is None:
+        return stated is chosen
+    return abs(stated - chosen) <= _SAME_THRESHOLD
+
+
+def _text(threshold: float | None) -> str:
+    return "none" if threshold is None else f"{threshold:.4g}"
+
+
+def _other_calibration(fitted: Calibration, validation: ValidationPredictions, findings: Findings) -> str:
+    cohort = validation.cohort
+    names = [finding.name for finding in cohort.findings]
+    targets, known = cohort.targets, (cohort.targets == 0) | (cohort.targets == 1)
+    logits = fitted.inverse(validation.probabilities, names)
+    match fitted:
+        case Temperature():
+            if set(findings) != set(cohort.findings):  # one temperature is of all findings
+                return ""
+            again = fit_temperature(targets, known, logits)
+            differing = [] if _near(fitted.temperature, again) else [(fitted.temperature, again)]
+        case Platt():
+            platt = fit_platt(
+                targets, known, logits, findings=cohort.findings, fitted_on=validation.chosen_on
+            )
+            differing = [
+                (stated[name], chosen[name])
+                for stated, chosen in ((fitted.slopes, platt.slopes), (fitted.intercepts, platt.intercepts))
+                for name in names
+                if not _near(stated[name], chosen[name])
+            ]
+    if not differing:
+        return ""
+    stated, again = differing[0]
+    return (
+        f"The bundle's calibration is not the one that the images that it names give ({fitted.kind} "
+        f"{stated:.4g}, and fitted again {again:.4g}): it was edited, or fitted in another way."
+    )
+
+
+def _near(stated: float, chosen: float) -> bool:
+    return abs(stated - chosen) <= _SAME_CALIBRATION * max(1.0, abs(chosen))
