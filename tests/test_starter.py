@@ -9,12 +9,13 @@ import pytest
 import thorax
 from tests.helpers.command import command
 from thorax import starter
-from thorax.bundle import hashed_patients, load_bundle, refuse_seen_patients
+from thorax.bundle import hashed_patients, load_bundle, refuse_seen_patients, seen_images
+from thorax.bundle.image_prints import equal_prints, image_prints, near_prints
 from thorax.datasets import NIH_DATASET
 from thorax.datasets.nih import read_nih
 from thorax.datasets.splits import nih_official_test_patients
 from thorax.errors import LeakError
-from thorax.imaging import image_files, read_radiograph
+from thorax.imaging import image_files, prepare, read_radiograph
 from thorax.workflows.explain import explain
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,7 @@ def test_the_bundle_is_a_graph_that_says_what_it_is():
     bundle = load_bundle("starter")
     names = {path.name for path in bundle.folder.iterdir()} - {"__init__.py", "__pycache__", "images"}
     graphs = {file.name for net in bundle.manifest.engines[0].nets for file in net.files}
-    assert names == {"bundle.json", "patients.json", *graphs}
+    assert names == {"bundle.json", "patients.json", "images-seen.bin", *graphs}
     assert sum((bundle.folder / name).stat().st_size for name in names) <= 16e6
     statement, said = bundle.manifest.statement, bundle.manifest.stated
     assert said.startswith(
@@ -87,6 +88,21 @@ def test_it_knows_the_images_that_it_was_trained_on():
     model = thorax.load()
     warned = {image.path.name: bool(model.predict(image.path).warnings) for image in starter.test_images()}
     assert warned == {image.path.name: image.seen_by_starter for image in starter.test_images()}
+
+
+def test_it_remembers_the_pixels_of_each_image_that_it_saw():
+    bundle = load_bundle("starter")
+    seen = seen_images(bundle)
+    assert {part: len(prints) for part, prints in seen.items()} == {"train": 1382, "val": 124}
+    images = starter.test_images()
+    pixels = np.stack([prepare(read_radiograph(image.path), bundle.manifest.preparation) for image in images])
+    prints = image_prints(pixels.__getitem__, np.arange(len(images)))
+    equal, near = equal_prints(prints, seen["train"]), near_prints(prints, seen["train"])
+    assert near.tolist() == [image.seen_by_starter for image in images]
+    # One of the two is in the package as NIH ships it, and was seen as a copy of 256 pixels.
+    assert equal.tolist() == [
+        near and image.nih_image != "00000004_000.png" for image, near in zip(images, near, strict=True)
+    ]
 
 
 def test_it_saw_the_official_training_part_of_the_sample(nih_sample):

@@ -22,7 +22,7 @@ from thorax.store import open_store
 from thorax.training import train
 from thorax.workflows.bundles import calibrate, ensemble, export
 from thorax.workflows.compare import compare
-from thorax.workflows.evaluate import evaluate_bundle
+from thorax.workflows.evaluate import evaluate
 from thorax.workflows.prepare import prepare
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -94,7 +94,7 @@ def test_no_prediction_opens_the_file(run, tmp_path):
 def test_attack_02_training_images_under_new_names_and_patients(run, copies):
     count = len(rows_of("train"))
     with pytest.raises(LeakError) as refused:
-        evaluate_bundle(run, copies, split="folder-official", gallery=False, resamples=20, device="cpu")
+        evaluate(run, copies, split="folder-official", gallery=False, resamples=20, device="cpu")
     assert f"{count} of these {count} images have exactly the pixels of images that were seen" in str(
         refused.value
     )
@@ -120,7 +120,7 @@ def test_attack_02_is_an_error_of_the_audit(run, copies):
 
 
 def test_the_other_images_of_the_data_set_are_no_copies(run):
-    result = evaluate_bundle(run, GOLDEN / "store", gallery=False, resamples=20, device="cpu")
+    result = evaluate(run, GOLDEN / "store", gallery=False, resamples=20, device="cpu")
     assert not [text for _, text in result.audit if "exactly the pixels" in text or "look like one" in text]
 
 
@@ -129,7 +129,7 @@ def test_attack_23_validation_images_under_new_names(run, tmp_path):
     source = renamed(tmp_path / "source", rows_of("val"))
     prepare(source, tmp_path / "store", size=32, dataset="else", workers=1)
     with pytest.raises(LeakError, match=r"exactly the pixels .*\(12 in val\)"):
-        evaluate_bundle(run, tmp_path / "store", split="folder-official", device="cpu")
+        evaluate(run, tmp_path / "store", split="folder-official", device="cpu")
 
 
 def test_what_is_made_of_a_bundle_remembers_the_same(run, copies, tmp_path):
@@ -146,7 +146,7 @@ def test_what_is_made_of_a_bundle_remembers_the_same(run, copies, tmp_path):
         for part in own:
             np.testing.assert_array_equal(seen[part], own[part])
     with pytest.raises(LeakError, match="exactly the pixels"):
-        evaluate_bundle(both, copies, split="folder-official", device="cpu")
+        evaluate(both, copies, split="folder-official", device="cpu")
 
 
 def test_an_ensemble_remembers_images_only_if_each_member_does(run, tmp_path):
@@ -178,7 +178,7 @@ def test_attack_30_the_list_of_patients_is_emptied(run, tmp_path):
     forged = edited(copy, tmp_path)
     for part in ("train", "val", "test"):
         with pytest.raises(BundleError, match=r"patients\.json lists 0 patients of train, and \d+ were used"):
-            evaluate_bundle(forged, GOLDEN / "store", split="folder-official", part=part, device="cpu")
+            evaluate(forged, GOLDEN / "store", split="folder-official", part=part, device="cpu")
 
 
 def test_attack_30_the_fingerprints_are_emptied(run, tmp_path):
@@ -192,7 +192,7 @@ def test_attack_30_the_fingerprints_are_emptied(run, tmp_path):
     ):
         forged = edited(copy, tmp_path, seen=empty | {"num_images": counts})
         with pytest.raises(BundleError, match=message):
-            evaluate_bundle(forged, GOLDEN / "store", device="cpu")
+            evaluate(forged, GOLDEN / "store", device="cpu")
         shutil.rmtree(forged)
 
 
@@ -204,4 +204,4 @@ def test_attack_32_patients_of_a_bundle_that_was_calibrated_elsewhere(run, tmp_p
     before = json.loads((run / "bundle" / "patients.json").read_text())
     (tmp_path / "run" / "bundle" / "patients.json").write_text(json.dumps(before | {"val": []}))
     with pytest.raises(BundleError, match=r"lists 0 patients of val"):
-        evaluate_bundle(edited(tmp_path / "run", tmp_path), store, device="cpu")
+        evaluate(edited(tmp_path / "run", tmp_path), store, device="cpu")

@@ -22,6 +22,7 @@ from thorax.auditing.label_checks import (
     measurable,
 )
 from thorax.auditing.lists import Lists, Locator
+from thorax.auditing.pinned_labels import check_labels_of_result, check_published_labels
 from thorax.auditing.prediction_checks import (
     check_columns_left_out,
     check_predicted_rows,
@@ -147,6 +148,7 @@ def audit_predictions(
         *check_predicted_values(file, listed),
         *check_ranking(file, listed, table),
         *check_label_version(table, dataset, label_files),
+        *check_published_labels(table, dataset),
     ]
 
 
@@ -176,6 +178,7 @@ def _audit_lists(
 
 def _audit_labels(store: Store, lists: Lists) -> list[Problem]:
     problems = check_label_version(store.table, store.dataset, store.manifest.label_files)
+    problems += check_published_labels(store.table, store.dataset)
     problems += check_prevalence(store.table, lists)
     if "test" in lists.parts:
         candidate = measurable(store.table, lists, store.dataset)
@@ -209,6 +212,7 @@ def _audit_model(store: Store, lists: Lists, evidence: Evidence) -> list[Problem
         problems += check_bundle(evidence.bundle, lists, evidence.part, dataset=store.dataset)
     if evidence.metrics is not None:
         problems += check_metrics(evidence.metrics, lists)
+        problems += check_labels_of_result(evidence.metrics, store.table, lists)
     return problems
 
 

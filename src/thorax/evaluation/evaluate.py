@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from thorax.arrays import Probabilities
+from thorax.datasets.label_pins import LabelPins
 from thorax.evaluation.calibration.fit import Recalibrated, Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, measure_calibration
 from thorax.evaluation.classification import Classification, classify
@@ -73,6 +74,7 @@ class Context:
         made: How the model was made, as pairs of a heading and a text.
         warnings: What a reader must know before trusting the numbers.
         history: How often these images were measured before; None for training and validation parts.
+        labels: What identifies the labels; None where they are not known yet.
     """
 
     split: str
@@ -87,6 +89,7 @@ class Context:
     made: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     history: History | None = None
+    labels: LabelPins | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:

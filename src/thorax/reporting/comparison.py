@@ -11,6 +11,7 @@ from thorax.evaluation.compare import Comparison, Difference, FindingDifference,
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.side_by_side import ModelDecisions
 from thorax.evaluation.statistics.intervals import LEVEL
+from thorax.reporting.metrics import labels_json
 from thorax.reporting.report import page_templates, refuse_file
 from thorax.reporting.side_by_side import (
     RATE_NAMES,
@@ -110,6 +111,7 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
             "sha256": context.split_sha256 or None,
         },
         "images_sha256": context.images_sha256,
+        "labels": labels_json(context.labels),
         "dataset": context.dataset,
         "num_images": comparison.num_images,
         "num_patients": comparison.num_patients,
@@ -167,6 +169,7 @@ def render_comparison(
     ]
     lines += [
         f"Images: sha256 {context.images_sha256}",
+        *([f"Labels: {context.labels.summary}; sha256 {context.labels.sha256}"] if context.labels else []),
         f"Paired bootstrap of patients: {comparison.resamples:,} resamples, seed {comparison.seed}",
         "Independent check: DeLong's test with the patient as the unit",
     ]
@@ -207,6 +210,7 @@ def render_comparison_html(
             provenance=[
                 *((name, each.model.bundle_sha256) for name, each in contexts.items()),
                 ("Images", context.images_sha256),
+                *([("Labels", context.labels.sha256)] if context.labels else []),
             ],
         )
     )

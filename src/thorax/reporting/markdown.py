@@ -296,6 +296,11 @@ def _provenance(ranking: Discrimination, context: Context) -> str:
         f"Split: {context.where}" + (f", sha256 {context.split_sha256}" if context.split_sha256 else ""),
         f"Images: {ranking.num_images:,} of {ranking.num_patients:,} patients",
         f"SHA-256 of the images: {context.images_sha256}",
+        *(
+            (f"Labels: {context.labels.summary}", f"SHA-256 of the labels: {context.labels.sha256}")
+            if context.labels
+            else ()
+        ),
         f"Model: {model.name}, {'calibrated' if model.calibrated else 'not calibrated'}",
         f"SHA-256 of the model: {model.bundle_sha256}",
         *(f"{name}: {text}" for name, text in context.made),

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from thorax.calibration import Platt, Temperature
+from thorax.datasets.label_pins import LabelPins
 from thorax.evaluation.calibration.fit import Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, FindingCalibrationError
 from thorax.evaluation.classification import Average, Classification, FindingClassification, Measure, Rate
@@ -25,7 +26,7 @@ from thorax.findings import Finding
 from thorax.image_set import ImageSet
 from thorax.reporting.summary import interval_json, measure_json, number_json
 
-__all__ = ["metrics"]
+__all__ = ["labels_json", "metrics"]
 
 
 def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
             "whole_part": context.whole_part,
         },
         "images_sha256": context.images_sha256,
+        "labels": labels_json(context.labels),
         "dataset": context.dataset,
         "num_images": ranking.num_images,
         "num_patients": ranking.num_patients,
@@ -93,6 +95,29 @@ def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "warnings": list(context.warnings),
         "versions": dict(context.versions),
         "history": context.history and context.history.as_json(),
+    }
+
+
+def labels_json(labels: LabelPins | None) -> dict[str, Any] | None:
+    """Return what identifies the labels; None where they are not known."""
+    if labels is None:
+        return None
+    published = labels.published
+    return {
+        "sha256": labels.sha256,
+        "num_cells": labels.num_cells,
+        "num_unknown": labels.num_unknown,
+        "findings": dict(labels.findings),
+        "published": published
+        and {
+            "stated": str(published),
+            "version": published.version,
+            "num_images": published.num_images,
+            "num_cells": published.num_cells,
+            "num_differing": published.num_differing,
+            "differing": dict(published.differing),
+            "examples": list(published.examples),
+        },
     }
 
 

@@ -196,9 +196,10 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
         f"with the patient as the unit; sensitivity, specificity and F1 at "
         f"{point['name']}."
     )
-    return (
-        f"{tuned}{markdown_cell(summary)}\n\n{markdown_table(header, rows)}\n{_bullets(metrics['warnings'])}"
-    )
+    labels = metrics.get("labels")  # absent in files of earlier versions
+    stated = f"{labels['published']['stated']}, " if labels and labels["published"] else ""
+    notes = [*([f"Labels: {stated}sha256 {labels['sha256']}"] if labels else []), *metrics["warnings"]]
+    return f"{tuned}{markdown_cell(summary)}\n\n{markdown_table(header, rows)}\n{_bullets(notes)}"
 
 
 def _looks(bundle: Bundle) -> Iterator[str]:

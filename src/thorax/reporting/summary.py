@@ -143,10 +143,13 @@ def headline(ranking: Discrimination, context: Context) -> str:
     plural = "" if ranking.num_findings == 1 else "s"
     name = f"mean AUC over {ranking.num_findings} finding{plural}"
     number = f"{name} {mean.value:.3f} (95 % interval {mean.ends})" if mean.exists else "mean AUC n/a"
-    share = official_test_share(ranking, context)
-    return (
-        f"{number}: {context.where}, {ranking.num_images:,} images "
-        f"of {ranking.num_patients:,} patients{f'; {share}' if share else ''}"
+    published = context.labels and context.labels.published
+    remarks = [official_test_share(ranking, context), str(published or "")]
+    return "; ".join(
+        (
+            f"{number}: {context.where}, {ranking.num_images:,} images of {ranking.num_patients:,} patients",
+            *(remark for remark in remarks if remark),
+        )
     )
 
 

@@ -23,6 +23,7 @@ from thorax.datasets.table import Source
 from thorax.errors import DataError
 from thorax.packages import versions
 from thorax.recipe.schema import Preparation
+from thorax.store.columns import column_bytes, column_sha256
 from thorax.store.manifest import MANIFEST, PLAN, REJECTED, TABLE, StoreManifest, StorePlan, load_section
 
 __all__ = [
@@ -78,7 +79,7 @@ class Listing:
 
     def sha256(self) -> str:
         """Return a SHA-256 over every path, size and modification time."""
-        digest = hashlib.sha256(_column_bytes(self.paths))
+        digest = hashlib.sha256(column_bytes(self.paths))
         digest.update(self.sizes.astype("<i8").tobytes())
         digest.update(self.mtimes_ns.astype("<i8").tobytes())
         return digest.hexdigest()
@@ -143,25 +144,11 @@ def make_plan(source: Source, listing: Listing, settings: Settings) -> StorePlan
         box_side=source.box_side,
         label_files=dict(source.label_files),
         files_sha256=listing.sha256(),
-        columns={str(name): hashlib.sha256(_column_bytes(table[name])).hexdigest() for name in table.columns},
+        columns={str(name): column_sha256(table[name]) for name in table.columns},
         split_sha256=dict(sorted(settings.split_sha256.items())),
         split_images=_split_images(source),
         software=versions(*_SOFTWARE),
     )
-
-
-def _column_bytes(column: pd.Series) -> bytes:
-    """Return bytes that are equal for equal columns, on every machine and with every version of pandas."""
-    if isinstance(column.dtype, pd.Int8Dtype | pd.Int16Dtype):
-        # The lowest int32 stands for null; it is not a label, age or follow-up number.
-        return column.to_numpy(dtype="<i4", na_value=np.iinfo(np.int32).min).tobytes()
-    return "\0".join(_text(value) for value in column).encode()
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):  # boxes: not by repr, which depends on the vocabulary's wording
-        return ";".join(f"{finding.name},{box.x},{box.y},{box.width},{box.height}" for finding, box in value)
-    return str(value)
 
 
 def _split_images(source: Source) -> dict[str, dict[str, int]] | None:

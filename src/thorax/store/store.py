@@ -15,6 +15,7 @@ from thorax.datasets.table import SampleTable, read_sample_table
 from thorax.errors import DataError
 from thorax.notebook import facts, page, shortened, table
 from thorax.recipe.schema import Preparation
+from thorax.store.columns import column_sha256
 from thorax.store.manifest import (
     HEADER_BYTES,
     MANIFEST,
@@ -156,6 +157,21 @@ class Store:
         sums |= {TABLE: self.manifest.table_sha256, REJECTED: self.manifest.rejected_sha256}
         for name, expected in sums.items():
             _refuse_changed(self.path / name, expected)
+        self._refuse_other_columns()
+
+    def _refuse_other_columns(self) -> None:
+        """Refuse a table with other images, patients or labels than its source had.
+
+        Only a table with every row of the source has columns that can be compared.
+        """
+        if self.manifest.num_rejected:
+            return
+        for name in ("image", "patient", *(finding.name for finding in self.table.findings)):
+            if column_sha256(self.table.frame[name]) != self.manifest.columns.get(name):
+                raise DataError(
+                    f"the column {name!r} of {self.path / TABLE} is not that of the source that {MANIFEST} "
+                    f"describes: the table was changed after the store was made; {_REMEDY}"
+                )
 
 
 def open_store(path: StrPath) -> Store:

@@ -37,7 +37,7 @@ from thorax.workflows.predictions import (
     read_part,
     select_part,
 )
-from thorax.workflows.results import ComparisonResult
+from thorax.workflows.results import ComparisonResult, pinned
 from thorax.workflows.thresholds import Choosers, bundle_points, choose_points
 
 __all__ = ["compare"]
@@ -107,13 +107,16 @@ def compare(
         else:
             predicted[name], choice = _read(Path(model), files[name], known, selection, logits=logits)
         points[name] = _own_points(choice, rules)
+    common = _common_findings(predicted)
+    chosen = select_findings(findings, common)
     contexts = {
-        name: replace(predictions.context, warnings=(*predictions.context.warnings, *left_out))
+        name: pinned(
+            replace(predictions.context, warnings=(*predictions.context.warnings, *left_out)),
+            predictions.cohort.of_findings(chosen),
+        )
         for name, predictions in predicted.items()
     }
     _refuse_other_parts(contexts)
-    common = _common_findings(predicted)
-    chosen = select_findings(findings, common)
     # ---- compare ------------------------------------------------------------------------------------------
     labeled = predicted[names[0]].cohort
     comparison = measure(

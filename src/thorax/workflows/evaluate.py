@@ -18,6 +18,7 @@ from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import ThresholdSet, read_threshold_set
 from thorax.findings import Finding, Findings, finding_or_new, select_findings
+from thorax.inference.cross_check import cross_check
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
@@ -42,7 +43,7 @@ from thorax.workflows.predictions import (
     read_part,
     select_part,
 )
-from thorax.workflows.results import EvaluationResult
+from thorax.workflows.results import EvaluationResult, pinned
 from thorax.workflows.thresholds import (
     Choosers,
     bundle_points,
@@ -107,8 +108,8 @@ def evaluate(
         LeakError: Some of the patients were used for training or selection.
         DataError: The store, the split, a rule, or one of the files is invalid; or thresholds would be chosen
             on the reported images, and `allow_test_tuning` is false.
-        BundleError: The bundle is damaged or does not have the engine, or no split is named and it was not
-            trained on exactly one.
+        BundleError: The bundle is damaged or does not have the engine, its weights and its exported graph
+            disagree, or no split is named and it was not trained on exactly one.
 
     Example:
         result = thorax.evaluate("run", store)
@@ -214,12 +215,10 @@ def _evaluate_bundle(
     wanted = select_findings(settings.findings, part.cohort.findings)
     device, engine, progress = computing.device, computing.engine, computing.progress
     predictor = open_predictor(bundle, device=device, engine=engine)
-    predicted = predict_part(
-        predictor,
-        part,
-        computed_by=describe_engine(bundle, device=device, engine=engine),
-        progress=progress,
-    ).of_findings(wanted)
+    computed_by = ("Computed by", describe_engine(bundle, device=device, engine=engine))
+    checked = cross_check(bundle, part.store.pixels, part.rows)
+    made = (computed_by, ("Weights and exported graph", str(checked))) if checked else (computed_by,)
+    predicted = predict_part(predictor, part, made=made, progress=progress).of_findings(wanted)
     labels = labels_of(store)
     given, warnings = settings.threshold_set(labels, predicted)
     validation, absent = None, ""
@@ -333,7 +332,7 @@ def _result(
     reported, validation = choice.reported, choice.validation
     return EvaluationResult(
         evaluation=evaluation,
-        context=context,
+        context=pinned(context, reported.cohort),
         audit=problems,
         gallery=gallery,
         cohort=reported.cohort,

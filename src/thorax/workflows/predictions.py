@@ -228,7 +228,7 @@ def predict_part(
     predictor: Predictor,
     part: StorePart,
     *,
-    computed_by: str = "",
+    made: tuple[tuple[str, str], ...] = (),
     stage: str = "predicting",
     progress: ProgressCallback | None = None,
 ) -> PartPredictions:
@@ -237,14 +237,13 @@ def predict_part(
     Args:
         predictor: The part's bundle with an engine.
         part: The images.
-        computed_by: Description of the engine; "" leaves it out.
+        made: How the predictions are made, as pairs of name and text, beside what the bundle says.
         stage: Name of the stage for `progress`.
         progress: Called while images are predicted.
     """
     count = stage_progress(progress, stage)
     predicted = predictor.predict_rows(part.store.pixels, part.rows, progress=count)
     findings = part.cohort.findings
-    made = how_made(part.bundle, part.store)
     return PartPredictions(
         cohort=part.cohort,
         probabilities=_columns(predicted, part.bundle.findings, findings),
@@ -254,7 +253,7 @@ def predict_part(
             part.selection.part,
             dataset=part.store.dataset,
             model=predictor.identity,
-            made=(*made, ("Computed by", computed_by)) if computed_by else made,
+            made=(*how_made(part.bundle, part.store), *made),
             warnings=bundle_warnings(
                 part.bundle,
                 part.store,

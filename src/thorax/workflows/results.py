@@ -1,7 +1,7 @@
 """Results of `evaluate`, `compare` and `localize`, their context, and how a notebook shows them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from thorax.arrays import Probabilities, Targets
 from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import Bundle, Imported
+from thorax.datasets.label_pins import pin_labels
 from thorax.datasets.splits import Split
 from thorax.errors import DataError
 from thorax.evaluation.compare import Comparison
@@ -56,6 +57,7 @@ __all__ = [
     "context_of",
     "how_made",
     "labeled_findings",
+    "pinned",
 ]
 
 
@@ -83,6 +85,12 @@ def context_of(
         made=made,
         warnings=warnings,
     )
+
+
+def pinned(context: Context, cohort: LabeledImages) -> Context:
+    """Return the context with what identifies the labels that are measured, and what to know of them."""
+    labels = pin_labels(cohort.images, cohort.targets, cohort.findings, dataset=context.dataset)
+    return replace(context, labels=labels, warnings=(*context.warnings, *labels.warnings()))
 
 
 def labeled_findings(bundle: Bundle, store: Store) -> Findings:

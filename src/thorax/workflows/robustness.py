@@ -150,7 +150,7 @@ def robustness(
     kept = None if resume_in is None else _Kept(Path(resume_in), chosen, predictor, computed_by, seed=seed)
     count = stage_progress(progress, "predicting")
     total = len(chosen.rows) * (len(levels) + 1)
-    unchanged = predict_part(predictor, chosen, computed_by=computed_by)
+    unchanged = predict_part(predictor, chosen, made=(("Computed by", computed_by),))
     _advance(count, len(chosen.rows), total)
     changed = []
     for number, level in enumerate(levels, start=1):
