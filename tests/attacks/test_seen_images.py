@@ -124,12 +124,25 @@ def test_the_other_images_of_the_data_set_are_no_copies(run):
     assert not [text for _, text in result.audit if "exactly the pixels" in text or "look like one" in text]
 
 
-def test_attack_23_validation_images_under_new_names(run, tmp_path):
+def test_attack_02_validation_images_under_new_names(run, tmp_path):
     """Selection and calibration saw them too."""
     source = renamed(tmp_path / "source", rows_of("val"))
     prepare(source, tmp_path / "store", size=32, dataset="else", workers=1)
     with pytest.raises(LeakError, match=r"exactly the pixels .*\(12 in val\)"):
         evaluate(run, tmp_path / "store", split="folder-official", device="cpu")
+
+
+def test_attack_23_test_images_doubled_under_new_patients(run, tmp_path):
+    """Each counts twice, and intervals by patient are too narrow: the audit of the report says so."""
+    rows = rows_of("test")
+    source = renamed(tmp_path / "source", [*rows, *rows])
+    prepare(source, tmp_path / "store", size=32, dataset="else", workers=1)
+    result = evaluate(
+        run, tmp_path / "store", split="folder-official", gallery=False, resamples=20, device="cpu"
+    )
+    said = [text for severity, text in result.audit if severity == "warning" and "two patients" in text]
+    assert len(said) == 1
+    assert f"have equal pixels: {len(rows)}" in said[0]
 
 
 def test_what_is_made_of_a_bundle_remembers_the_same(run, copies, tmp_path):
