@@ -11,7 +11,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 from thorax.arrays import NOT_LABELED, UNCERTAIN
 from thorax.errors import DataError
 from thorax.evaluation.decisions import LabeledPredictions, binarize
-from thorax.evaluation.statistics.intervals import effective_patients, percentile_interval, resample_counts
+from thorax.evaluation.statistics.intervals import resample_counts
 from thorax.evaluation.subgroups import (
     AGE_BANDS,
     FEWEST_PATIENTS,
@@ -66,7 +66,7 @@ def slow(readings, rows, k):
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_values_and_gaps_are_those_of_scikit_learn(groups):
     readings, axis = cohort(1, groups=groups)
-    for number, group in enumerate(evaluate_subgroups(readings, axis, resamples=5)):
+    for number, group in enumerate(evaluate_subgroups(readings, [axis])):
         own = np.flatnonzero(axis.group == number)
         rest = np.flatnonzero((axis.group >= 0) & (axis.group != number))
         assert (group.axis, group.name) == ("made up", f"group {number}")
@@ -92,36 +92,56 @@ def test_values_and_gaps_are_those_of_scikit_learn(groups):
             assert group.num_findings == 2
 
 
-@pytest.mark.parametrize("groups", [2, 3])
-def test_gaps_are_paired_on_the_same_resamples(groups):
-    readings, axis = cohort(2, groups=groups)
-    found = evaluate_subgroups(readings, axis, resamples=30, seed=5)
-    gaps, known = np.empty((30, groups, 2)), readings.targets[:, 0] >= 0
-    for r, row in enumerate(resample_counts(80, resamples=30, seed=5)):
-        rows = np.repeat(np.arange(400), row[readings.patient_numbers])
-        for number in range(groups):
-            own, rest = rows[axis.group[rows] == number], rows[~np.isin(axis.group[rows], (-1, number))]
-            gaps[r, number] = np.subtract(slow(readings, own, 0), slow(readings, rest, 0))
-    sick = readings.targets[:, 0] == 1
-    for number, group in enumerate(found):
-        own, rest = axis.group == number, (axis.group >= 0) & (axis.group != number)
-        # The class with fewer effective patients, in the side that has fewer.
-        sizes = [
-            [
-                effective_patients(np.bincount(readings.patient_numbers[side & kind]))
-                for kind in (sick, ~sick & known)
-            ]
-            for side in (own, rest)
-        ]
-        finding = group.findings[0]
-        for gap, measured, patients in (
-            (0, finding.auc_gap, np.min(sizes)),
-            (1, finding.sensitivity_gap, np.min(sizes, axis=0)[0]),
-        ):
-            few = percentile_interval(
-                measured.value, gaps[:, number, gap], patients=float(patients), difference=True
-            )
-            assert (measured.low, measured.high) == pytest.approx((few.low, few.high), abs=1e-12)
+def resampled_gaps(readings, axis, resamples):
+    """AUC and sensitivity of group 0 less those of the rest, on resamples of the patients."""
+    gaps = np.empty((resamples, 2))
+    for r, row in enumerate(resample_counts(80, resamples=resamples, seed=5)):
+        rows = np.repeat(np.arange(len(readings.targets)), row[readings.patient_numbers])
+        own, rest = rows[axis.group[rows] == 0], rows[~np.isin(axis.group[rows], (-1, 0))]
+        gaps[r] = np.subtract(slow(readings, own, 0), slow(readings, rest, 0))
+    return gaps
+
+
+@pytest.mark.parametrize("alike", [0.0, 2.0])
+def test_gaps_are_as_wide_as_resamples_of_patients_say(alike):
+    """Where images of a patient are alike, the gap varies less than that of two separate groups would."""
+    readings, axis = cohort(2, findings=(EDEMA,))
+    level = np.random.default_rng(3).normal(size=80)[readings.patient_numbers]
+    logits = readings.targets[:, 0] + alike * level + np.random.default_rng(4).normal(size=400)
+    readings.probabilities[:, 0] = 1 / (1 + np.exp(-logits))
+    readings.decisions[:, 0] = readings.probabilities[:, 0] > 0.6
+    spread = np.std(resampled_gaps(readings, axis, 300), axis=0)
+    (finding,) = evaluate_subgroups(readings, [axis])[0].findings
+    for gap, error in zip((finding.auc_gap, finding.sensitivity_gap), spread, strict=True):
+        assert (gap.high - gap.low) / 2 == pytest.approx(2.0 * error, rel=0.25)
+
+
+def test_gaps_of_many_groups_have_wider_intervals():
+    """Of forty gaps between equal groups, two would exclude 0 by chance."""
+    readings, two = cohort(2, groups=2)
+    more = [Axis(str(number), two.groups, np.roll(two.group, number)) for number in range(20)]
+    alone, together = evaluate_subgroups(readings, [two]), evaluate_subgroups(readings, [two, *more])
+    assert (alone[0].gaps.macro_auc, alone[0].gaps.auc, alone[0].gaps.sensitivity) == (1, 2, 2)
+    assert (together[0].gaps.macro_auc, together[0].gaps.auc, together[0].gaps.sensitivity) == (21, 42, 42)
+    one, other = alone[0], together[0]
+    assert one.macro_auc == other.macro_auc  # which is not compared
+    ratio = 3.04 / 1.96  # normal quantiles of 1 - .05 / 21 and of .95
+    for gap, wider in (
+        (one.macro_auc_gap, other.macro_auc_gap),
+        (one.findings[0].auc_gap, other.findings[0].auc_gap),
+        (one.findings[0].sensitivity_gap, other.findings[0].sensitivity_gap),
+    ):
+        assert gap.value == wider.value
+        assert ratio - 0.1 < (wider.high - wider.low) / (gap.high - gap.low) < ratio + 0.35
+
+
+def test_three_groups_have_three_gaps():
+    readings, axis = cohort(3, groups=3)
+    assert evaluate_subgroups(readings, [axis])[0].gaps.macro_auc == 3
+    single = Axis("one", ("all",), np.zeros(400, dtype=np.int64))
+    group = evaluate_subgroups(readings, [single])[0]
+    assert group.gaps.macro_auc == 0
+    assert not group.macro_auc_gap.exists
 
 
 def test_a_side_of_exactly_one_has_an_interval_and_so_has_the_gap():
@@ -129,7 +149,7 @@ def test_a_side_of_exactly_one_has_an_interval_and_so_has_the_gap():
     own, sick = axis.group == 0, readings.targets[:, 0] == 1
     readings.decisions[own & sick, 0] = 1
     readings.probabilities[own, 0] = np.where(sick, 0.9, 0.1)[own]
-    group = evaluate_subgroups(readings, axis, resamples=20)[0]
+    group = evaluate_subgroups(readings, [axis])[0]
     (finding,) = group.findings
     for interval in (finding.auc, finding.sensitivity):
         assert interval.value == interval.high == 1.0
@@ -140,7 +160,7 @@ def test_a_side_of_exactly_one_has_an_interval_and_so_has_the_gap():
 
 def test_of_two_groups_each_is_the_rest_of_the_other():
     readings, axis = cohort(3)
-    one, other = evaluate_subgroups(readings, axis, resamples=40)
+    one, other = evaluate_subgroups(readings, [axis])
     for first, second in zip(one.findings, other.findings, strict=True):
         assert first.auc_gap.value == -second.auc_gap.value
         assert (first.auc_gap.low, first.auc_gap.high) == pytest.approx(
@@ -158,8 +178,8 @@ def test_neither_order_nor_increasing_maps_matter_to_aucs(seed):
     moved = LabeledPredictions(
         **{name: getattr(moved, name) for name in FIELDS} | {"probabilities": moved.probabilities**3}
     )
-    first = evaluate_subgroups(readings, axis, resamples=10)
-    second = evaluate_subgroups(moved, Axis(axis.name, axis.groups, axis.group[order]), resamples=10)
+    first = evaluate_subgroups(readings, [axis])
+    second = evaluate_subgroups(moved, [Axis(axis.name, axis.groups, axis.group[order])])
     assert first == second
 
 
@@ -172,18 +192,17 @@ def test_too_few_patients_are_not_available_but_counted():
     targets[has_it, 0] = 1
     group[200:] = 1
     few = LabeledPredictions(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
-    first, _ = evaluate_subgroups(few, Axis("half", ("one", "two"), group), resamples=5)
+    first, _ = evaluate_subgroups(few, [Axis("half", ("one", "two"), group)])
     edema, mass = first.findings
     assert edema.num_positive > edema.num_positive_patients == 9
     assert not edema.auc.exists
     assert not edema.auc_gap.exists
     assert not edema.sensitivity.exists
-    assert edema.undefined_resamples == 5
     assert mass.auc.exists
     assert (first.num_findings, first.macro_auc) == (1, mass.auc)
     targets[:, 0] = np.where(targets[:, 0] == 1, 0, 1)
     turned = LabeledPredictions(**{name: getattr(readings, name) for name in FIELDS} | {"targets": targets})
-    first, _ = evaluate_subgroups(turned, Axis("half", ("one", "two"), group), resamples=5)
+    first, _ = evaluate_subgroups(turned, [Axis("half", ("one", "two"), group)])
     assert not first.findings[0].auc.exists
     assert first.findings[0].sensitivity.exists
 
@@ -195,7 +214,7 @@ def test_without_an_operating_point_there_is_no_sensitivity():
     changed = LabeledPredictions(
         **{name: getattr(readings, name) for name in FIELDS} | {"decisions": decisions}
     )
-    group = evaluate_subgroups(changed, axis, resamples=5)[0]
+    group = evaluate_subgroups(changed, [axis])[0]
     assert not group.findings[0].sensitivity.exists
     assert group.findings[0].auc.exists
     assert group.findings[1].sensitivity.exists
@@ -203,7 +222,7 @@ def test_without_an_operating_point_there_is_no_sensitivity():
 
 def test_no_finding_is_not_in_the_mean():
     readings, axis = cohort(7, findings=(EDEMA, NO_FINDING))
-    group = evaluate_subgroups(readings, axis, resamples=5)[0]
+    group = evaluate_subgroups(readings, [axis])[0]
     assert group.num_findings == 1
     assert group.macro_auc == group.findings[0].auc
     assert group.findings[1].auc.exists
@@ -224,7 +243,7 @@ def test_axes_divide_as_they_say():
 
 def test_nothing_known_gives_no_groups():
     readings, _ = cohort(8)
-    assert evaluate_subgroups(readings, sex_axis([""] * 400), resamples=5) == ()
+    assert evaluate_subgroups(readings, [sex_axis([""] * 400)]) == ()
 
 
 def test_another_number_of_images_is_refused():
@@ -232,7 +251,7 @@ def test_another_number_of_images_is_refused():
     with pytest.raises(
         DataError, match=r"^3 images are divided by sex, but 400 were predicted; give both for"
     ):
-        evaluate_subgroups(readings, sex_axis(["F", "M", "F"]))
+        evaluate_subgroups(readings, [sex_axis(["F", "M", "F"])])
 
 
 def test_a_real_chexnet_by_view_and_age(shared_data):
@@ -252,13 +271,13 @@ def test_a_real_chexnet_by_view_and_age(shared_data):
         patients=[row["Patient ID"] for row in rows],
         findings=NIH14,
     )
-    pa, ap = evaluate_subgroups(readings, view_axis([row["View Position"] for row in rows]), resamples=50)
+    pa, ap = evaluate_subgroups(readings, [view_axis([row["View Position"] for row in rows])])
     assert (pa.num_images, ap.num_images) == (6_886, 4_630)
     hernia = ap.findings[-1]
     assert (hernia.num_positive, hernia.auc.exists) == (2, False)
     assert pa.num_findings == ap.num_findings == 13
     ages = np.array([float(row["Patient Age"]) for row in rows])
-    bands = evaluate_subgroups(readings, age_axis(ages), resamples=50)
+    bands = evaluate_subgroups(readings, [age_axis(ages)])
     assert sum(band.num_images for band in bands) == 11_516
     by_name = {band.name: band for band in bands}
     assert by_name["20 to 39"].macro_auc_gap.low > 0 > by_name["60 to 79"].macro_auc_gap.high

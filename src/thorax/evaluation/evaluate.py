@@ -251,7 +251,7 @@ def evaluate(
         shift=_shift(predictions[0], plan),
         stated=plan.prevalence,
         trained=plan.trained,
-        subgroups=_subgroups(cohort, predictions[0], plan),
+        subgroups=_subgroups(cohort, predictions[0]),
         radiologists=_against_radiologists(cohort, predictions[0], points[0], plan),
         published=comparable_results(whole, dataset=context.dataset, part=context.part),
         published_f1=PNEUMONIA_F1 if PNEUMONIA_F1[0].finding in cohort.findings else (),
@@ -307,21 +307,14 @@ def _shift(predictions: LabeledPredictions, plan: EvaluationPlan) -> tuple[Label
     return tuple(shifts)
 
 
-def _subgroups(
-    cohort: LabeledImages, predictions: LabeledPredictions, plan: EvaluationPlan
-) -> tuple[Subgroup, ...]:
+def _subgroups(cohort: LabeledImages, predictions: LabeledPredictions) -> tuple[Subgroup, ...]:
     axes = (
         None if cohort.sexes is None else sex_axis(cohort.sexes),
         None if cohort.ages is None else age_axis(cohort.ages),
         None if cohort.views is None else view_axis(cohort.views),
         None if cohort.follow_ups is None else follow_up_axis(cohort.follow_ups),
     )
-    return tuple(
-        subgroup
-        for axis in axes
-        if axis is not None
-        for subgroup in evaluate_subgroups(predictions, axis, resamples=plan.resamples, seed=plan.seed)
-    )
+    return evaluate_subgroups(predictions, [axis for axis in axes if axis is not None])
 
 
 def _against_radiologists(

@@ -1,31 +1,30 @@
 """Performance by sex, age, view position and follow-up, and the gap between each group and the rest.
 
-Each group is compared with the rest of its axis on the same resamples of patients, so that a patient with
-images in both counts in both.
+Each group is compared with the rest of its axis. A patient with images in both counts in both. Of many gaps
+some are large by chance: their intervals hold together, all gaps of a kind in 95 of 100 samples (Bonferroni).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from thorax.errors import DataError
 from thorax.evaluation.decisions import LabeledPredictions
-from thorax.evaluation.statistics.intervals import (
-    Interval,
-    bounded_interval,
-    effective_patients,
-    over_resamples,
-    ranked_patients,
-    resampled_interval,
-    share_interval,
+from thorax.evaluation.statistics.auc_intervals import (
+    MeasuredAucs,
+    auc_intervals,
+    mean_auc_interval,
+    mean_correlation,
+    measure_aucs,
 )
+from thorax.evaluation.statistics.intervals import LEVEL, Interval, share_interval
 from thorax.evaluation.statistics.presorted import Ranked
-from thorax.evaluation.statistics.ranking import rank, weighted_auroc
+from thorax.evaluation.statistics.ranking import rank
 from thorax.findings import Finding
 from thorax.hardware import parallel_map
 
@@ -33,6 +32,7 @@ __all__ = [
     "AGE_BANDS",
     "FEWEST_PATIENTS",
     "Axis",
+    "GapCounts",
     "Subgroup",
     "SubgroupFinding",
     "age_axis",
@@ -77,11 +77,10 @@ class SubgroupFinding:
         num_positive: Images of the group with the finding.
         num_positive_patients: Patients of these images.
         auc: NaN with fewer than `FEWEST_PATIENTS` patients with the finding, or with fewer without it.
-        auc_gap: AUC of the group minus that of the rest; NaN where either does not exist.
+        auc_gap: AUC of the group minus that of the rest, at the level of all such gaps together; NaN where
+            either does not exist.
         sensitivity: At the operating point; NaN without one, or with too few patients with the finding.
-        sensitivity_gap: Sensitivity of the group minus that of the rest.
-        undefined_resamples: Resamples in which the gap of the AUCs (or the AUC, where there is no gap) is
-            undefined.
+        sensitivity_gap: Sensitivity of the group minus that of the rest, at the level of these gaps.
     """
 
     finding: Finding
@@ -92,7 +91,6 @@ class SubgroupFinding:
     auc_gap: Interval
     sensitivity: Interval
     sensitivity_gap: Interval
-    undefined_resamples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +105,9 @@ class Subgroup:
         findings: One entry per finding, in the order of the predictions.
         macro_auc: Mean over the findings, without No Finding, whose AUC exists both in the group and in the
             rest.
-        macro_auc_gap: Mean of the gaps of these findings.
+        macro_auc_gap: Mean of the gaps of these findings, at the level of these means.
         num_findings: The number of these findings.
+        gaps: How many gaps of each kind there are in all groups of all axes.
     """
 
     axis: str
@@ -119,6 +118,27 @@ class Subgroup:
     macro_auc: Interval
     macro_auc_gap: Interval
     num_findings: int
+    gaps: "GapCounts"
+
+
+@dataclass(frozen=True, slots=True)
+class GapCounts:
+    """How many gaps of each kind are looked at together. Of two groups, both gaps are one.
+
+    Attributes:
+        macro_auc: Gaps of mean AUC.
+        auc: Gaps of the AUC of one finding.
+        sensitivity: Gaps of the sensitivity of one finding.
+    """
+
+    macro_auc: int
+    auc: int
+    sensitivity: int
+
+    @staticmethod
+    def level(count: int) -> float:
+        """Return the level of each of so many intervals that hold together in 95 of 100 samples."""
+        return 1 - (1 - LEVEL) / max(count, 1)
 
 
 def sex_axis(sexes: Sequence[str]) -> Axis:
@@ -144,63 +164,32 @@ def follow_up_axis(follow_ups: Float64[np.ndarray, " n"]) -> Axis:
     return _axis("image of the patient", ("first image", "later image"), [str(name) for name in names])
 
 
-def evaluate_subgroups(
-    predictions: LabeledPredictions, axis: Axis, *, resamples: int = 1000, seed: int = 0
-) -> tuple[Subgroup, ...]:
-    """Measure each group of an axis against the rest of it, with patient-bootstrap intervals.
+def evaluate_subgroups(predictions: LabeledPredictions, axes: Sequence[Axis]) -> tuple[Subgroup, ...]:
+    """Measure each group of each axis against the rest of its axis, with intervals by patient.
 
     Images of an unknown group belong to no group and to no rest. An axis with a single group has no rest and
     no gap.
 
     Args:
         predictions: Labels, probabilities and decisions.
-        axis: The group of each of these images.
-        resamples: The number of resamples of the patients, at least 1; the same as those of `evaluate`.
-        seed: The seed of the resamples.
+        axes: The group of each of these images, for each axis.
 
     Raises:
-        DataError: The axis and the predictions have different numbers of images.
+        DataError: An axis and the predictions have different numbers of images.
     """
-    if len(axis.group) != len(predictions.targets):
-        raise DataError(
-            f"{len(axis.group)} images are divided by {axis.name}, but {len(predictions.targets)} were "
-            "predicted; give both for the same images in the same order"
-        )
-    masks = [axis.group == number for number in range(len(axis.groups))]
-    measured = [_measure(predictions, mask, resamples=resamples, seed=seed) for mask in masks]
-    subgroups = []
-    for number, (name, mask, own) in enumerate(zip(axis.groups, masks, measured, strict=True)):
-        others = measured[:number] + measured[number + 1 :]
-        remaining = (axis.group >= 0) & ~mask
-        of_two = len(others) == 1  # the rest is the other group
-        rest = others[0] if of_two else _measure(predictions, remaining, resamples=resamples, seed=seed)
-        subgroups.append(_subgroup(predictions, own, rest=rest, axis=axis.name, name=name))
-    return tuple(subgroups)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Measured:
-    """Counts and scores of some images.
-
-    Attributes:
-        num_images: The number of images.
-        num_patients: The number of their patients.
-        counts: For each finding, the images with a known label, the images with the finding, and the patients
-            of these.
-        auc: AUC of each finding, in the first row on the original sample, then on each resample.
-        sensitivity: The same for sensitivity.
-        sensitivity_interval: Sensitivity of each finding on the original sample, with its interval.
-        patients: Effective patients of each finding's AUC and of its sensitivity; NaN where they do not
-            exist.
-    """
-
-    num_images: int
-    num_patients: int
-    counts: Int64[np.ndarray, "k 3"]
-    auc: Float64[np.ndarray, "sample k"]
-    sensitivity: Float64[np.ndarray, "sample k"]
-    sensitivity_interval: tuple[Interval, ...]
-    patients: Float64[np.ndarray, "k 2"]
+    for axis in axes:
+        if len(axis.group) != len(predictions.targets):
+            raise DataError(
+                f"{len(axis.group)} images are divided by {axis.name}, but {len(predictions.targets)} were "
+                "predicted; give both for the same images in the same order"
+            )
+    compared = [_compare(predictions, axis, number) for axis in axes for number in range(len(axis.groups))]
+    gaps = GapCounts(
+        macro_auc=_num_gaps(compared, lambda group: int(np.any(group.in_mean))),
+        auc=_num_gaps(compared, lambda group: int(np.sum(group.has_auc_gap))),
+        sensitivity=_num_gaps(compared, lambda group: int(np.sum(group.has_sensitivity_gap))),
+    )
+    return tuple(_subgroup(predictions, group, gaps) for group in compared)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,46 +197,76 @@ class _Counted:
     """Counts of one finding.
 
     Attributes:
-        counts: As in `_Measured`.
+        counts: The images with a known label, the images with the finding, and the patients of these.
         hits: True positives of each patient; 0 with too few patients.
         positives: Images of each patient with the finding and a decision; 0 with too few patients.
-        ranked: The ranked images, for the AUC; None with too few patients.
+        ranked: The ranked images, for the AUC; without images with too few patients.
     """
 
     counts: tuple[int, int, int]
     hits: Float64[np.ndarray, " patient"]
     positives: Float64[np.ndarray, " patient"]
-    ranked: Ranked | None
+    ranked: Ranked
 
 
-def _measure(
-    predictions: LabeledPredictions, mask: Bool[np.ndarray, " n"], *, resamples: int, seed: int
-) -> _Measured:
-    counted = parallel_map(partial(_count, predictions, mask), range(len(predictions.findings)))
-    hits = np.stack([finding.hits for finding in counted], axis=1)
-    positives = np.stack([finding.positives for finding in counted], axis=1)
-    summed = np.concatenate([hits, positives], axis=1)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Compared:
+    """A group and the rest of its axis.
 
-    def measure(counts: Int32[np.ndarray, "sample patient"]) -> Float64[np.ndarray, "sample column"]:
-        undefined = np.full(len(counts), math.nan)
-        auc = [weighted_auroc(finding.ranked, counts) if finding.ranked else undefined for finding in counted]
-        return np.concatenate([np.stack(auc, axis=1), counts.astype(np.float64) @ summed], axis=1)
+    Attributes:
+        axis: The axis.
+        number: The number of the group.
+        num_patients: The number of patients in the group.
+        own: Counts of each finding in the group.
+        rest: The same in the rest.
+        measured: The AUCs of the group, then those of the rest.
+        in_mean: Which findings are averaged.
+    """
 
-    original = measure(np.ones((1, len(summed)), dtype=np.int32))
-    resampled = over_resamples(measure, num_patients=len(summed), resamples=resamples, seed=seed)
-    auc, hit_sums, positive_sums = np.split(np.concatenate([original, resampled]), 3, axis=1)
-    with np.errstate(invalid="ignore"):
-        sensitivity = hit_sums / np.where(positive_sums > 0, positive_sums, np.nan)
-    auc_patients = [ranked_patients(finding.ranked) if finding.ranked else math.nan for finding in counted]
-    sensitivity_patients = [effective_patients(column.astype(np.int64)) for column in positives.T]
-    return _Measured(
-        num_images=int(np.sum(mask)),
-        num_patients=len(np.unique(predictions.patient_numbers[mask])),
-        counts=np.array([finding.counts for finding in counted], dtype=np.int64),
-        auc=auc,
-        sensitivity=sensitivity,
-        sensitivity_interval=tuple(share_interval(finding.hits, finding.positives) for finding in counted),
-        patients=np.stack([auc_patients, sensitivity_patients], axis=1),
+    axis: Axis
+    number: int
+    num_patients: int
+    own: Sequence[_Counted]
+    rest: Sequence[_Counted]
+    measured: MeasuredAucs
+    in_mean: Bool[np.ndarray, " k"]
+
+    @property
+    def has_auc_gap(self) -> Bool[np.ndarray, " k"]:
+        """Whether each finding has an AUC in the group and in the rest."""
+        own, rest = np.split(~np.isnan(self.measured.auc), 2)
+        return np.asarray(own & rest)
+
+    @property
+    def has_sensitivity_gap(self) -> Bool[np.ndarray, " k"]:
+        """Whether each finding has a sensitivity in the group and in the rest."""
+        sides = [[np.any(finding.positives) for finding in side] for side in (self.own, self.rest)]
+        return np.all(sides, axis=0)
+
+
+def _num_gaps(compared: Sequence[_Compared], count: Callable[[_Compared], int]) -> int:
+    """Return how many gaps there are; of an axis with two groups, the gaps of one."""
+    return sum(
+        count(group) for group in compared if not (len(group.axis.groups) == len("ab") and group.number)
+    )
+
+
+def _compare(predictions: LabeledPredictions, axis: Axis, number: int) -> _Compared:
+    masks = axis.group == number, (axis.group >= 0) & (axis.group != number)
+    findings = range(len(predictions.findings))
+    own, rest = (parallel_map(partial(_count, predictions, mask), findings) for mask in masks)
+    measured = measure_aucs(
+        [finding.ranked for finding in (*own, *rest)], num_units=int(predictions.patient_numbers.max()) + 1
+    )
+    in_both = ~np.isnan(measured.auc[: len(own)]) & ~np.isnan(measured.auc[len(own) :])
+    return _Compared(
+        axis=axis,
+        number=number,
+        num_patients=len(np.unique(predictions.patient_numbers[masks[0]])),
+        own=own,
+        rest=rest,
+        measured=measured,
+        in_mean=predictions.in_mean & in_both,
     )
 
 
@@ -260,9 +279,9 @@ def _count(predictions: LabeledPredictions, mask: Bool[np.ndarray, " n"], k: int
     num_patients = int(patient.max()) + 1
     if counts[2] < FEWEST_PATIENTS:
         zeros = np.zeros(num_patients)
-        return _Counted(counts, zeros, zeros, ranked=None)
+        return _Counted(counts, zeros, zeros, ranked=_rank_nothing())
     enough = len(np.unique(patient[without])) >= FEWEST_PATIENTS
-    ranked = rank(present, predictions.probabilities[rows, k], patient[rows]) if enough else None
+    ranked = rank(present, predictions.probabilities[rows, k], patient[rows]) if enough else _rank_nothing()
     decisions = predictions.decisions[with_finding, k]
     hits, positives = (
         np.bincount(patient[with_finding][selected], minlength=num_patients).astype(np.float64)
@@ -271,83 +290,84 @@ def _count(predictions: LabeledPredictions, mask: Bool[np.ndarray, " n"], k: int
     return _Counted(counts, hits, positives, ranked)
 
 
-def _subgroup(
-    predictions: LabeledPredictions, own: _Measured, *, rest: _Measured, axis: str, name: str
-) -> Subgroup:
-    in_both = predictions.in_mean & ~np.isnan(own.auc[0]) & ~np.isnan(rest.auc[0])
-    return Subgroup(
-        axis=axis,
-        name=name,
-        num_images=own.num_images,
-        num_patients=own.num_patients,
-        findings=tuple(
-            _finding(finding, k, own=own, rest=rest) for k, finding in enumerate(predictions.findings)
-        ),
-        macro_auc=_interval(_mean(own.auc[:, in_both]), patients=_harmonic(own.patients[in_both, 0])),
-        macro_auc_gap=_interval(
-            _mean((own.auc - rest.auc)[:, in_both]),
-            patients=_harmonic(np.minimum(own.patients, rest.patients)[in_both, 0]),
-            difference=True,
-        ),
-        num_findings=int(np.sum(in_both)),
+def _rank_nothing() -> Ranked:
+    return rank(np.zeros(0, dtype=np.bool_), np.zeros(0), np.zeros(0, dtype=np.int64))
+
+
+def _subgroup(predictions: LabeledPredictions, group: _Compared, gaps: GapCounts) -> Subgroup:
+    num_findings = len(group.own)
+    own, rest = (
+        np.append(*sides)
+        for sides in (
+            (group.in_mean, np.zeros(num_findings, np.bool_)),
+            (np.zeros(num_findings, np.bool_), group.in_mean),
+        )
     )
-
-
-def _finding(finding: Finding, k: int, *, own: _Measured, rest: _Measured) -> SubgroupFinding:
-    num_known, num_positive, num_positive_patients = (int(count) for count in own.counts[k])
-    auc, gap = own.auc[:, k], own.auc[:, k] - rest.auc[:, k]
-    shown = auc if math.isnan(gap[0]) else gap
-    # The smaller of the group and the rest: the variance of a difference is the sum of theirs.
-    fewer = np.minimum(own.patients[k], rest.patients[k])
-    aucs = [
-        bounded_interval(float(side.auc[0, k]), side.auc[1:, k], patients=float(side.patients[k, 0]))
-        for side in (own, rest)
+    means = [
+        mean_auc_interval(group.measured, side, level=gaps.level(gaps.macro_auc)) for side in (own, rest)
     ]
-    sensitivities = [side.sensitivity_interval[k] for side in (own, rest)]
-    return SubgroupFinding(
-        finding=finding,
-        num_known=num_known,
-        num_positive=num_positive,
-        num_positive_patients=num_positive_patients,
-        auc=aucs[0],
-        auc_gap=_gap(gap, aucs, patients=float(fewer[0])),
-        sensitivity=sensitivities[0],
-        sensitivity_gap=_gap(
-            own.sensitivity[:, k] - rest.sensitivity[:, k], sensitivities, patients=float(fewer[1])
-        ),
-        undefined_resamples=int(np.sum(np.isnan(shown[1:]))),
+    return Subgroup(
+        axis=group.axis.name,
+        name=group.axis.groups[group.number],
+        num_images=int(np.sum(group.axis.group == group.number)),
+        num_patients=group.num_patients,
+        findings=_findings(predictions, group, gaps),
+        macro_auc=mean_auc_interval(group.measured, own),
+        macro_auc_gap=_gap(*means, correlation=mean_correlation(group.measured, own, rest)),
+        num_findings=int(np.sum(group.in_mean)),
+        gaps=gaps,
     )
 
 
-def _gap(samples: Float64[np.ndarray, " sample"], sides: Sequence[Interval], *, patients: float) -> Interval:
-    """Return the interval of a gap: the bootstrap's or, where one side is exactly 0 or 1, Newcombe's.
+def _findings(
+    predictions: LabeledPredictions, group: _Compared, gaps: GapCounts
+) -> tuple[SubgroupFinding, ...]:
+    aucs = auc_intervals(group.measured)
+    together = auc_intervals(group.measured, level=gaps.level(gaps.auc))
+    findings = []
+    for k, finding in enumerate(predictions.findings):
+        own, rest = group.own[k], group.rest[k]
+        columns = np.arange(len(aucs)) == k, np.arange(len(aucs)) == k + len(group.own)
+        num_known, num_positive, num_positive_patients = own.counts
+        findings.append(
+            SubgroupFinding(
+                finding=finding,
+                num_known=num_known,
+                num_positive=num_positive,
+                num_positive_patients=num_positive_patients,
+                auc=aucs[k],
+                auc_gap=_gap(
+                    together[k],
+                    together[k + len(group.own)],
+                    correlation=mean_correlation(group.measured, *columns),
+                ),
+                sensitivity=share_interval(own.hits, own.positives),
+                sensitivity_gap=_sensitivity_gap(own, rest, level=gaps.level(gaps.sensitivity)),
+            )
+        )
+    return tuple(findings)
 
-    No resample changes such a side. Newcombe (Statistics in Medicine 1998, method 10) combines the intervals
-    of both sides as if they were independent, which is too wide where patients have images in both.
-    """
-    own, rest = sides
-    if not (own.value in (0.0, 1.0) or rest.value in (0.0, 1.0)) or math.isnan(samples[0]):
-        return _interval(samples, patients=patients, difference=True)
-    down = math.hypot(own.value - own.low, rest.high - rest.value)
-    up = math.hypot(own.high - own.value, rest.value - rest.low)
-    value = float(samples[0])
+
+def _sensitivity_gap(own: _Counted, rest: _Counted, *, level: float) -> Interval:
+    sides = [share_interval(side.hits, side.positives, level=level) for side in (own, rest)]
+    first, second = (
+        side.hits - interval.value * side.positives for side, interval in zip((own, rest), sides, strict=True)
+    )
+    spread = math.sqrt(float(first @ first) * float(second @ second))
+    return _gap(*sides, correlation=float(first @ second) / spread if spread > 0 else 0.0)
+
+
+def _gap(own: Interval, rest: Interval, *, correlation: float) -> Interval:
+    """Return the gap of two figures from their intervals (Zou and Donner, Statistics in Medicine 2008)."""
+    value = own.value - rest.value
+    down, up = (
+        math.sqrt(max(a**2 + b**2 - 2 * correlation * a * b, 0.0))
+        for a, b in (
+            (own.value - own.low, rest.high - rest.value),
+            (own.high - own.value, rest.value - rest.low),
+        )
+    )
     return Interval(value, value - down, value + up)
-
-
-def _harmonic(patients: Float64[np.ndarray, " k"]) -> float:
-    return float(len(patients) / np.sum(1 / patients)) if len(patients) else math.nan
-
-
-def _mean(values: Float64[np.ndarray, "sample k"]) -> Float64[np.ndarray, " sample"]:
-    """Return the mean of the defined values of each row; NaN where there are none."""
-    count = np.sum(~np.isnan(values), axis=1)
-    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
-
-
-def _interval(
-    samples: Float64[np.ndarray, " sample"], *, patients: float, difference: bool = False
-) -> Interval:
-    return resampled_interval(float(samples[0]), samples[1:], patients=patients, difference=difference)
 
 
 def _axis(name: str, groups: tuple[str, ...], names: Sequence[str]) -> Axis:

@@ -284,7 +284,9 @@ def _subgroups(evaluation: Evaluation) -> str:
         )
         for group in evaluation.subgroups
     ]
-    return markdown_table(
+    count = evaluation.subgroups[0].gaps.macro_auc
+    note = f"Differences: intervals that hold all {count} together in 95 of 100 samples (Bonferroni).\n\n"
+    return note + markdown_table(
         ("Group", "Images", "Patients", "Findings", "Mean AUC", "Difference from the rest"), rows
     )
 

@@ -287,6 +287,7 @@ def _subgroup(group: Subgroup) -> dict[str, Any]:
         "macro_auc": interval_json(group.macro_auc),
         "macro_auc_gap": interval_json(group.macro_auc_gap),
         "num_findings": group.num_findings,
+        "gaps": {"correction": "Bonferroni", **asdict(group.gaps)},
         "findings": {finding.finding.name: _subgroup_finding(finding) for finding in group.findings},
     }
 
@@ -298,7 +299,6 @@ def _subgroup_finding(finding: SubgroupFinding) -> dict[str, Any]:
         "num_positive": finding.num_positive,
         "num_positive_patients": finding.num_positive_patients,
         **{name: interval_json(getattr(finding, name)) for name in intervals},
-        "undefined_resamples": finding.undefined_resamples,
     }
 
 

@@ -14,7 +14,7 @@ from thorax.evaluation.localization.regions import BoxedFinding, MapOverlap, map
 from thorax.evaluation.localization.scores import MapFaithfulness
 from thorax.evaluation.localization.scores import localize as measure
 from thorax.evaluation.looks import described
-from thorax.evaluation.statistics.intervals import patient_means
+from thorax.evaluation.statistics.patient_means import patient_means
 from thorax.explain import open_explainer, open_torch_explainer
 from thorax.explain.explainers import Explainer, Method, methods_named
 from thorax.explain.faithfulness import Faithfulness

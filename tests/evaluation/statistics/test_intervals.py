@@ -10,13 +10,13 @@ from thorax.evaluation.statistics.intervals import (
     effective_patients,
     mean_patients,
     over_resamples,
-    patient_means,
     patient_resample,
     percentile_interval,
     ranked_patients,
     resample_counts,
     student_quantile,
 )
+from thorax.evaluation.statistics.patient_means import patient_means
 from thorax.evaluation.statistics.ranking import PARTIAL_RATE, auroc_score, rank, weighted_auroc
 
 

@@ -24,7 +24,6 @@ __all__ = [
     "f1_interval",
     "mean_patients",
     "over_resamples",
-    "patient_means",
     "patient_resample",
     "percentile_interval",
     "ranked_patients",
@@ -252,32 +251,6 @@ def resampled_interval(
     return percentile_interval(value, samples, patients=patients, difference=difference)
 
 
-def patient_means(
-    values: Float64[np.ndarray, "n k"], patients: Sequence[str], *, resamples: int, seed: int
-) -> list[Interval]:
-    """Return the mean of each column, with its interval by patient.
-
-    Args:
-        values: Figures in columns; one row per image, or per finding in an image; at least one row.
-        patients: The patient of each row.
-        resamples: The number of resamples of the patients, at least 1.
-        seed: The seed of the resamples.
-    """
-    _, patient = np.unique(np.asarray(patients), return_inverse=True)
-    rows = np.bincount(patient)
-    sums = np.stack([np.bincount(patient, weights=column) for column in values.T], axis=1)
-    samples = over_resamples(
-        lambda counts: (counts @ sums) / (counts @ rows)[:, None],
-        num_patients=len(rows),
-        resamples=resamples,
-        seed=seed,
-    )
-    return [
-        resampled_interval(float(np.mean(column)), sample, patients=effective_patients(rows))
-        for column, sample in zip(values.T, samples.T, strict=True)
-    ]
-
-
 def _bias(value: float, samples: Float64[np.ndarray, " resample"]) -> float:
     """Return how far the value lies from the median of its samples, in standard errors."""
     below = (np.mean(samples < value) + np.mean(samples <= value)) / 2
@@ -299,14 +272,14 @@ def student_quantile(probability: float, degrees: float) -> float:
     return float(stdtrit(degrees, probability))
 
 
-def wilson_interval(share: float, *, count: float) -> Interval:
+def wilson_interval(share: float, *, count: float, level: float = LEVEL) -> Interval:
     """Return Wilson's interval of a share among `count` independent images (Wilson, JASA 1927).
 
     Unlike the normal approximation it never shrinks to a point and never leaves [0, 1]. NaN without an image.
     """
     if not count > 0:
         return Interval(math.nan, math.nan, math.nan)
-    z2 = _normal_quantile() ** 2
+    z2 = _normal_quantile(level) ** 2
     center = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
     low, high = max(center - half, 0.0), min(center + half, 1.0)
@@ -315,7 +288,10 @@ def wilson_interval(share: float, *, count: float) -> Interval:
 
 
 def share_interval(
-    matching: Float64[np.ndarray, " patient"], images: Float64[np.ndarray, " patient"]
+    matching: Float64[np.ndarray, " patient"],
+    images: Float64[np.ndarray, " patient"],
+    *,
+    level: float = LEVEL,
 ) -> Interval:
     """Return the interval of the share of images that match a condition, with patients as the unit.
 
@@ -329,6 +305,7 @@ def share_interval(
     Args:
         matching: The number of matching images of each patient.
         images: The number of images of each patient; patients without any are ignored.
+        level: The coverage of the interval, in (0, 1).
 
     Returns:
         The share in [0, 1]; NaN without an image.
@@ -337,7 +314,8 @@ def share_interval(
     if total == 0:
         return Interval(math.nan, math.nan, math.nan)
     share = float(np.sum(matching)) / total
-    return wilson_interval(share, count=_independent_images(matching, images, share))
+    count = _independent_images(matching, images, share=share, level=level)
+    return wilson_interval(share, count=count, level=level)
 
 
 def bounded_interval(value: float, samples: Float64[np.ndarray, " resample"], *, patients: float) -> Interval:
@@ -370,12 +348,16 @@ def f1_interval(hits: Float64[np.ndarray, " patient"], union: Float64[np.ndarray
 
 
 def _independent_images(
-    matching: Float64[np.ndarray, " patient"], images: Float64[np.ndarray, " patient"], share: float
+    matching: Float64[np.ndarray, " patient"],
+    images: Float64[np.ndarray, " patient"],
+    *,
+    share: float,
+    level: float,
 ) -> float:
     """Return how many independent images would give the share as large a variance."""
     total, effective = float(np.sum(images)), effective_patients(images.astype(np.int64))
     if not 0 < share < 1 or effective < _MIN_EFFECTIVE_PATIENTS:
-        return _fewer_images(effective, effective)
+        return _fewer_images(effective, effective, level=level)
     size = float(np.sum(images**2)) / total
     added = _PSEUDO_PATIENT if share < 0.5 else 0.0  # noqa: PLR2004  (of the rarer kind)
     whole = total + _PSEUDO_PATIENT * size
@@ -385,16 +367,16 @@ def _independent_images(
     patients = float(np.count_nonzero(images)) + _PSEUDO_PATIENT
     variance = squares / whole**2 * patients / (patients - 1)
     design_effect = variance / (shrunk * (1 - shrunk) / whole)
-    return _fewer_images(total / max(design_effect, 1.0), effective)
+    return _fewer_images(total / max(design_effect, 1.0), effective, level=level)
 
 
-def _fewer_images(images: float, patients: float) -> float:
+def _fewer_images(images: float, patients: float, *, level: float = LEVEL) -> float:
     """Return a number of images, divided for few patients by a squared ratio of quantiles; at least 1."""
     if patients < _MIN_EFFECTIVE_PATIENTS:
         return 1.0
-    ratio = _normal_quantile() / student_quantile((1 + LEVEL) / 2, patients - 1)
+    ratio = _normal_quantile(level) / student_quantile((1 + level) / 2, patients - 1)
     return max(images * ratio**2, 1.0)
 
 
-def _normal_quantile() -> float:
-    return NormalDist().inv_cdf((1 + LEVEL) / 2)
+def _normal_quantile(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
