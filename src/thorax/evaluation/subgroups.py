@@ -241,7 +241,7 @@ class _Compared:
     def has_sensitivity_gap(self) -> Bool[np.ndarray, " k"]:
         """Whether each finding has a sensitivity in the group and in the rest."""
         sides = [[np.any(finding.positives) for finding in side] for side in (self.own, self.rest)]
-        return np.all(sides, axis=0)
+        return np.asarray(np.all(sides, axis=0))
 
 
 def _num_gaps(compared: Sequence[_Compared], count: Callable[[_Compared], int]) -> int:
