@@ -8,6 +8,7 @@ import pytest
 
 import thorax
 from tests.helpers.command import command
+from tests.helpers.html import text_of
 from thorax import starter
 from thorax.bundle import hashed_patients, load_bundle, refuse_seen_patients, seen_images
 from thorax.bundle.image_prints import equal_prints, image_prints, near_prints
@@ -146,3 +147,6 @@ def test_a_map_with_nothing_above_zero_gives_no_advice_that_the_graph_cannot_fol
     explained = explain(starter.folder(), starter.test_images()[0].path, findings=["Hernia"], device="cpu")
     assert explained.maps[0].place is None
     assert "no location in the image supports Hernia (cam)" in explained.notes
+    explanation = thorax.load(device="cpu").explain(starter.test_images()[0].path, "Hernia")
+    assert explanation.notes == explained.notes
+    assert "Note: no location in the image supports Hernia (cam)." in text_of(explanation._repr_html_())

@@ -202,7 +202,6 @@ def test_wrong_files_are_named(tmp_path, text, message):
         ("nih-offical", NIH, r"there is no split 'nih-offical'; registered are nih-official"),
         ("nih-official", "nih-layout", r"is for NIH ChestX-ray14, and this store's data set is nih-layout"),
         ("nih-random-patient", "folder", r"use folder-official if it has lists of its own"),
-        ("folder-official", NIH, r"use nih-official for its published lists"),
         ("folder-official", "folder", r"this data set has none"),
         ("nih-official/fold-6-of-5", NIH, r"fold-6-of-5 does not exist"),
         ("file:/nowhere.csv", NIH, r"cannot be read as a split list"),
@@ -211,6 +210,15 @@ def test_wrong_files_are_named(tmp_path, text, message):
 def test_wrong_names_say_what_to_do(name, dataset, message):
     with pytest.raises(DataError, match=message):
         split_of(name, nih_like(20), dataset=dataset)
+
+
+@pytest.mark.parametrize("fold", ["", "/fold-2-of-5"])
+def test_the_lists_that_nih_comes_with_are_its_official_split(fold):
+    samples = nih_like(20)
+    split, official = (split_of(f"{name}{fold}", samples) for name in ("folder-official", "nih-official"))
+    assert (split.name, split.sha256) == (f"nih-official{fold}", official.sha256)
+    for part in PARTS:
+        assert split.parts[part].tolist() == official.parts[part].tolist()
 
 
 def test_a_part_without_images_says_so():

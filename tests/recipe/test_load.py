@@ -198,7 +198,24 @@ def test_test_time_settings():
 
 def test_preparation():
     assert load_preparation(None, size=None, fit=None) == Preparation(size=256, fit="pad")
-    assert load_preparation("small-cpu", size=None, fit="crop").fit == "crop"
+    assert load_preparation(None, size=None, fit="crop").fit == "crop"
     assert load_preparation("small-cpu", size=None, fit=None) == load_recipe("small-cpu").store
     with pytest.raises(RecipeError, match="size = 5000"):
         load_preparation(None, size=5000, fit=None)
+
+
+def test_a_recipe_is_not_prepared_so_that_it_cannot_be_trained():
+    required = load_recipe("small-cpu").store
+    larger = load_preparation("small-cpu", size=required.size + 1, fit=required.fit)
+    assert larger == Preparation(size=required.size + 1, fit=required.fit)
+    for size, fit in ((required.size - 1, None), (None, "stretch")):
+        with pytest.raises(RecipeError, match=rf"small-cpu needs images of at least {required.size} pixels"):
+            load_preparation("small-cpu", size=size, fit=fit)
+
+
+def test_an_invalid_setting_is_one_error_without_those_of_its_parser():
+    for settings in (["training.epochs=2"], ["training.epochs=none"], ["loss.kind=none"]):
+        with pytest.raises(RecipeError) as raised:
+            load_recipe("small-cpu", settings)
+        assert raised.value.__suppress_context__
+        assert raised.value.__cause__ is None

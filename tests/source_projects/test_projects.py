@@ -56,7 +56,7 @@ def test_the_two_commands_that_would_measure_accuracy(nih_sample: Path, tmp_path
     """Those of docs/recipes.md, on real images and for one epoch."""
     small = read_table().expand("$DENSE").replace("folder-official", "nih-official")
     folder = Workshop(tmp_path)
-    folder.run(f"thorax prepare {nih_sample} --recipe chexnet --size 64 --out store")
+    folder.run(f"thorax prepare {nih_sample} --size 64 --out store")
     folder.run(f"thorax train chexnet --store store --out runs --seeds 5 {small}")
     folder.run("thorax evaluate runs/seed-42 --store store --out report --resamples 50")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())

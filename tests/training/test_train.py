@@ -295,8 +295,18 @@ def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
     with pytest.raises(DataError, match=r"run already holds a run; set `resume` to continue it"):
         train(recipe, toy_store, tmp_path / "run", device="cpu")
     other = make_recipe(optim={"lr": 0.5})
-    with pytest.raises(DataError, match=r"cannot be resumed: the recipe has changed \(.{12}\.\.\. when it"):
+    with pytest.raises(
+        DataError,
+        match=rf"cannot be resumed: the recipe has changed \(optim\.lr = {recipe.optim.lr}, now 0\.5\)",
+    ):
         train(other, toy_store, tmp_path / "run", resume=True, device="cpu")
+    kept = (tmp_path / "run/recipe.toml").read_text()
+    (tmp_path / "run/recipe.toml").write_text("torn")
+    with pytest.raises(
+        DataError, match=r"the recipe has changed \(.{12}\.\.\. when it started, now .{12}\.\.\.\)"
+    ):
+        train(other, toy_store, tmp_path / "run", resume=True, device="cpu")
+    (tmp_path / "run/recipe.toml").write_text(kept)
     log = tmp_path / "run/log.jsonl"
     log.write_bytes(log.read_bytes().replace(toy_store.fingerprint.encode(), b"0" * 64))
     with pytest.raises(DataError, match="the store has changed"):

@@ -145,8 +145,8 @@ def build_split(
     """Split the images of a table.
 
     Args:
-        name: A registered name; such a name followed by "/fold-K-of-N" for cross-validation within its
-            training part; or "file:PATH" with a CSV that has the columns image and part.
+        name: A registered name, with "/fold-K-of-N" for cross-validation within its training part; or
+            "file:PATH" of a CSV of image,part. For NIH, "folder-official" means "nih-official".
         table: The available images.
         dataset: The table's data set; NIH's splits are only for NIH's images.
         whole_sha256: SHA-256 of the registered splits over the whole data set, as `registered_sha256`
@@ -157,13 +157,13 @@ def build_split(
         DataError: The name is unknown, the split is not for this data set, or a patient is in two parts.
     """
     patients = table.patients()
+    name = _own_name(name, dataset, patients)
     listed = (whole_images or {}).get(name)
     if name.startswith("file:"):
         path = Path(name.removeprefix("file:"))
         parts, listed, sha256 = _from_file(path, patients)
         name = f"file:{path.name}"
     else:
-        _refuse_foreign(name, dataset, patients)
         parts = _assigned(name, patients)
         sha256 = _whole_sha256(name, patients, whole_sha256)
         if dataset == NIH_DATASET:
@@ -260,16 +260,16 @@ def _has_own_parts(patients: Patients) -> bool:
     return not {"train", "val"}.isdisjoint(patients.official)
 
 
-def _refuse_foreign(name: str, dataset: str, patients: Patients) -> None:
-    if name.partition("/")[0] in REGISTERED and name.startswith("nih-") and dataset != NIH_DATASET:
+def _own_name(name: str, dataset: str, patients: Patients) -> str:
+    """Return the registered name of a split of this data set; refuse NIH's splits of another one."""
+    if dataset == NIH_DATASET:
+        return name if _has_own_parts(patients) else re.sub("^folder-official(?=/|$)", "nih-official", name)
+    if name.partition("/")[0] in REGISTERED and name.startswith("nih-"):
         raise DataError(
             f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}; "
             "use folder-official if it has lists of its own, a patient-... split, or file:PATH"
         )
-    if name.startswith("folder-official") and dataset == NIH_DATASET and not _has_own_parts(patients):
-        raise DataError(
-            "split folder-official is not for NIH ChestX-ray14; use nih-official for its published lists"
-        )
+    return name
 
 
 def _refuse_crossing(name: str, parts: list[str], patients: Patients) -> None:

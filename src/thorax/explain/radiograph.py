@@ -16,7 +16,7 @@ from thorax.findings import Finding, Findings
 from thorax.imaging import prepare
 from thorax.radiograph import Radiograph
 
-__all__ = ["Explained", "explain_radiograph", "side_by_side"]
+__all__ = ["Explained", "explain_radiograph", "side_by_side", "silent_notes"]
 
 _COLUMNS: Final = 4
 """Panels per row, if findings and methods do not determine it."""
@@ -94,6 +94,20 @@ def explain_radiograph(
                 )
             )
     return explanations
+
+
+def silent_notes(explanations: Sequence[Explained], *, has_weights: bool) -> list[str]:
+    """Return a note on the maps that have nothing above 0, as a sentence without a period; none: no note.
+
+    Args:
+        explanations: The result of `explain_radiograph`.
+        has_weights: Whether the bundle has weights, so that other methods can be advised.
+    """
+    silent = [explanation for explanation in explanations if explanation.place is None]
+    names = dict.fromkeys(f"{explanation.finding.label} ({explanation.method})" for explanation in silent)
+    tried = any(explanation.method == "layer-cam" for explanation in explanations)
+    advice = "; try method layer-cam" if has_weights and not tried else ""
+    return [f"no location in the image supports {', '.join(names)}{advice}"] if names else []
 
 
 def side_by_side(explanations: Sequence[Explained]) -> tuple[list[Panel], int]:

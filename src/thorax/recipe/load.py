@@ -58,16 +58,16 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not TOML: {error}; correct it there") from error
+        raise RecipeError(f"{where} is not TOML: {error}; correct it there") from None
     for override in overrides:
         _override(values, override)
     try:
         recipe = Recipe.model_validate(values)
         recipe.data.finding_tuple()
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(error)}") from error
+        raise RecipeError(f"{where}: {_explain(error)}") from None
     except DataError as error:
-        raise RecipeError(f"{where}: {error}") from error
+        raise RecipeError(f"{where}: {error}") from None
     return recipe
 
 
@@ -87,7 +87,7 @@ def changed_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(_explain(error)) from error
+        raise RecipeError(_explain(error)) from None
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -194,14 +194,22 @@ def load_preparation(recipe: str | None, *, size: int | None, fit: Fit | None) -
     """Return a recipe's preparation, or the default one, with `size` and `fit` replaced if they are given.
 
     Raises:
-        RecipeError: There is no such recipe, or a store cannot have this size.
+        RecipeError: There is no such recipe, it cannot be trained at this size or fit, or a store cannot have
+            this size.
     """
-    preparation = load_recipe(recipe).store if recipe else Preparation()
+    required = load_recipe(recipe).store if recipe else Preparation()
     changes = {key: value for key, value in (("size", size), ("fit", fit)) if value is not None}
     try:
-        return Preparation.model_validate(preparation.model_dump() | changes)
+        preparation = Preparation.model_validate(required.model_dump() | changes)
     except ValidationError as error:
-        raise RecipeError(_explain(error)) from error
+        raise RecipeError(_explain(error)) from None
+    if recipe and (preparation.size < required.size or preparation.fit != required.fit):
+        raise RecipeError(
+            f"recipe {recipe} needs images of at least {required.size} pixels (fit {required.fit}), not of "
+            f"{preparation.size} (fit {preparation.fit}); leave out `size` and `fit`, or leave out `recipe` "
+            "and train with the settings store.size and store.fit"
+        )
+    return preparation
 
 
 def load_test_time(current: TestTime, overrides: Sequence[str]) -> TestTime:
@@ -217,6 +225,4 @@ def load_test_time(current: TestTime, overrides: Sequence[str]) -> TestTime:
         return TestTime.model_validate(values)
     except ValidationError as error:
         known = ", ".join(TestTime.model_fields)
-        raise RecipeError(
-            f"test time: {_explain(error, owner=TestTime)}; its settings are {known}"
-        ) from error
+        raise RecipeError(f"test time: {_explain(error, owner=TestTime)}; its settings are {known}") from None

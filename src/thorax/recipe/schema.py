@@ -264,8 +264,8 @@ class Recipe(Section):
         if self.schedule.warmup_epochs >= self.training.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs ({self.schedule.warmup_epochs}) must be below "
-                f"training.epochs ({self.training.epochs}); lower schedule.warmup_epochs, or "
-                "raise training.epochs"
+                f"training.epochs ({self.training.epochs}); lower schedule.warmup_epochs too, for example "
+                f"with schedule.warmup_epochs={min(1, self.training.epochs - 1)}, or raise training.epochs"
             )
         late = [epoch for epoch in self.freeze.unfreeze_epochs if epoch >= self.training.epochs]
         if late:

@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 import thorax
 from thorax.atomic_io import exclusive_lock, write_text
-from thorax.errors import DataError
+from thorax.errors import DataError, RecipeError
 from thorax.notebook import Html, notes, page, shortened
-from thorax.recipe.load import recipe_sha256, write_recipe
+from thorax.recipe.load import load_recipe, recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
 from thorax.reporting.figures import svg_file
 from thorax.reporting.representations import learning_curves_svg
@@ -41,6 +41,9 @@ __all__ = [
 LOG = "log.jsonl"
 CURVES = "curves.svg"
 CHECKPOINTS = "checkpoints"
+
+_SHOWN: Final = 4
+"""Number of changed settings that a message names."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -211,7 +214,7 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
             f"{path} already holds a run; set `resume` to continue it, or give another folder as `out`"
         )
     start = events[0]
-    _refuse_other(path, start, same)
+    _refuse_other(path, start, same, recipe)
     _remove_partial(path)
     if events[-1].get("event") == "end" and (path / "bundle" / "bundle.json").is_file():
         return RunFolder(path, finished=_summary(path, events[-1]))
@@ -245,7 +248,7 @@ def _refuse_foreign(path: Path, names: list[str]) -> None:
         )
 
 
-def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any]) -> None:
+def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any], recipe: Recipe) -> None:
     names = {
         "recipe_sha256": "the recipe",
         "store_fingerprint": "the store",
@@ -263,10 +266,37 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any])
     }
     for key, value in same.items():
         if start.get(key) != value:
+            change = _changed_settings(path, recipe) if key == "recipe_sha256" else ""
+            change = change or f"{_short(start.get(key))} when it started, now {_short(value)}"
             raise DataError(
-                f"{path} cannot be resumed: {names[key]} has changed ({_short(start.get(key))} when "
-                f"it started, now {_short(value)}); use the original one, or start again in another folder"
+                f"{path} cannot be resumed: {names[key]} has changed ({change}); "
+                "use the original one, or start again in another folder"
             )
+
+
+def _changed_settings(path: Path, recipe: Recipe) -> str:
+    """Return which settings differ from those that a run started with; "" if its recipe cannot be read."""
+    try:
+        before = _by_key(load_recipe(str(path / "recipe.toml")).model_dump(mode="json"))
+    except RecipeError:
+        return ""
+    now = _by_key(recipe.model_dump(mode="json"))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    values = [f"{key} = {_text(before.get(key))}, now {_text(now.get(key))}" for key in changed[:_SHOWN]]
+    more = [f"and {len(changed) - _SHOWN} other settings"] if len(changed) > _SHOWN else []
+    return "; ".join([*values, *more])
+
+
+def _by_key(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _by_key(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def _short(value: Any) -> str:

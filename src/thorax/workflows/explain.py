@@ -10,7 +10,7 @@ from thorax.bundle import load_bundle
 from thorax.explain import open_explainer, reading_notes
 from thorax.explain.explainers import methods_named
 from thorax.explain.overlay import Drawing, picture_kind, write_picture
-from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
+from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side, silent_notes
 from thorax.findings import Findings, finding_or_new
 from thorax.imaging import read_radiograph
 from thorax.inference.engines import open_predictor
@@ -129,7 +129,7 @@ def explain(
         notes=(
             *prediction.warnings,
             *reading_notes(opened, names),
-            *_silent(maps, by_torch=opened.manifest.has_weights),
+            *silent_notes(maps, has_weights=opened.manifest.has_weights),
         ),
     )
     if out is not None:
@@ -142,12 +142,3 @@ def _chosen(names: Sequence[str], prediction: Prediction) -> Findings:
         return tuple(dict.fromkeys(finding_or_new(name) for name in names))
     positive = tuple(entry.finding for entry in prediction.findings if entry.positive)
     return positive or (max(prediction.findings, key=lambda entry: entry.probability).finding,)
-
-
-def _silent(maps: Sequence[Explained], *, by_torch: bool) -> list[str]:
-    """Return a note on the maps that have nothing above 0, with advice if the bundle has other methods."""
-    silent = [entry for entry in maps if entry.place is None]
-    names = dict.fromkeys(f"{entry.finding.label} ({entry.method})" for entry in silent)
-    tried = any(entry.method == "layer-cam" for entry in maps)
-    advice = "; try method layer-cam" if by_torch and not tried else ""
-    return [f"no location in the image supports {', '.join(names)}{advice}"] if names else []

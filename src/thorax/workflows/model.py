@@ -17,7 +17,7 @@ from thorax.bundle import Bundle, load_bundle
 from thorax.errors import DataError, RecipeError
 from thorax.explain import METHODS, Explainer, Method, best_method, open_explainer, reading_notes
 from thorax.explain.overlay import Drawing, overlay, write_picture
-from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
+from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side, silent_notes
 from thorax.findings import Finding, Findings
 from thorax.imaging import ImageSource, ValueRange, read_radiograph, source_name
 from thorax.inference.engines import describe_engine, open_predictor
@@ -115,8 +115,6 @@ class Explanation:
             highest += " at x {:.0f}, y {:.0f}; box x {:.0f}, y {:.0f}, {:.0f} wide, {:.0f} tall".format(
                 *self.map.place, *self.map.box
             )
-        else:
-            highest += ": no location in the image supports it"
         values = [("Probability", f"{probability} (threshold {threshold})"), ("Highest value", highest)]
         return page(
             f"{self.finding.label} in {self.source}, by {self.map.method}",
@@ -262,7 +260,11 @@ class Model:
             radiograph=radiograph,
             predicted=predicted,
             map=explained,
-            notes=(*prediction.warnings, *reading_notes(self.bundle, [chosen])),
+            notes=(
+                *prediction.warnings,
+                *reading_notes(self.bundle, [chosen]),
+                *silent_notes([explained], has_weights=self.bundle.manifest.has_weights),
+            ),
         )
 
     def card(self) -> Markdown:

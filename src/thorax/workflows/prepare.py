@@ -38,7 +38,7 @@ def prepare(
             column "path".
         out: The store's folder; created if it does not exist.
         recipe: Prepare images as this shipped recipe or TOML file requires.
-        size: Side of the prepared images in pixels; 256 without a recipe.
+        size: Side of the prepared images in pixels, at least the recipe's; 256 without a recipe.
         fit: How an image becomes square: "pad", "crop" or "stretch"; "pad" without a recipe.
         view: Keep only images of this view position.
         dataset: Name of the data set that a CSV describes.
@@ -46,7 +46,7 @@ def prepare(
         progress: Receives the number of prepared images.
 
     Raises:
-        RecipeError: There is no such recipe, or it requires another size or fit than the one given.
+        RecipeError: There is no such recipe, or it requires larger images or another fit.
         DataError: The source is malformed; `out` holds something else, or a store of another source or other
             settings.
 

@@ -42,8 +42,7 @@ function text(one, map, shown, label) {
   if (!shown) return map ? `The heat map of ${label} is off.` : "";
   const { place, notes } = map.answer;
   const sentences = [];
-  if (place === null) sentences.push(`No location in this image supports ${label}`);
-  else {
+  if (place !== null) { // otherwise the notes say so
     const [x, y] = place.map(Math.round);
     sentences.push(`Highest at x ${x}, y ${y}`);
     sentences.push("The map shows what the model used, not the outline of a lesion");
