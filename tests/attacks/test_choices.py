@@ -218,7 +218,8 @@ def test_attack_28_a_run_is_resumed_as_it_was_begun_or_not_at_all(store, rows, t
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
 def test_attack_29_an_honest_bundle_gives_its_own_choices_again(run, store, engine):
-    assert measured(run, store, engine=engine).context.warnings == ()
+    warnings = measured(run, store, engine=engine).context.warnings
+    assert not [text for text in warnings if "edited" in text or "chosen" in text]
 
 
 def test_attack_29_edited_thresholds_show(run, store, tmp_path):
