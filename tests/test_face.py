@@ -23,6 +23,7 @@ def test_the_names_are_these():
         "export",
         "load",
         "localize",
+        "phantom",
         "prepare",
         "progress",
         "robustness",

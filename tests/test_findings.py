@@ -354,3 +354,8 @@ def test_findings_without_a_fitting_concept_have_no_code() -> None:
         "Nodule or Mass",
     ):
         assert (by_name(name).snomed, by_name(name).radlex) == (None, None)
+
+
+def test_a_misspelled_finding_is_suggested():
+    with pytest.raises(DataError, match=r"has Efusion, and there are only Mass, Effusion; did you mean Eff"):
+        select_findings(["Efusion"], parse_findings(["Mass", "Effusion"]))

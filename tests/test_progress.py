@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 
 import pytest
@@ -84,7 +85,17 @@ def test_a_throttled_callback_gets_ten_calls_a_second_and_each_end(clock):
     assert [now.stage for now in passed if now.done == 50] == ["epoch 1 of 2", "epoch 2 of 2"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_bars_in_a_notebook_without_widgets_are_those_of_a_terminal(capsys):
+    assert importlib.util.find_spec("ipywidgets") is None
+    update = tqdm()
+    update(Progress("predicting", 1, 2, 0.0, None))
+    update(Progress("predicting", 2, 2, 1.0, 0.0))
+    assert "predicting: 100%" in capsys.readouterr().err
+
+
 def test_bars_without_tqdm_name_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     with pytest.raises(MissingExtra, match="pip install tqdm"):
         tqdm()

@@ -19,10 +19,12 @@ FILE = Path(__file__).parents[1] / "docs" / "api.md"
 
 CONTENT = {
     "From files to a model": {
+        "phantom": "thorax.workflows.phantom",
         "prepare": "thorax.workflows.prepare",
         "train": "thorax.workflows.train",
         "tune": "thorax.tuning.tune",
         "Store": "thorax.store.store",
+        "PhantomSet": "thorax.datasets.phantom",
         "RunSummary": "thorax.training.run_folder",
         "StudyResult": "thorax.tuning.trials",
         "Trial": "thorax.tuning.trials",
@@ -61,7 +63,7 @@ CONTENT = {
 METHODS = {
     "Audit": ["failed", "headline"],
     "FindingPrediction": ["positive"],
-    "Store": ["dataset", "num_patients", "pixels", "verify"],
+    "Store": ["dataset", "num_patients", "pixels", "to_frame", "verify"],
     "RunSummary": [],
     "Progress": [],
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from thorax.workflows.evaluate import evaluate
     from thorax.workflows.localize import localize
     from thorax.workflows.model import Failure, Model, load
+    from thorax.workflows.phantom import phantom
     from thorax.workflows.prepare import prepare
     from thorax.workflows.robustness import robustness
     from thorax.workflows.train import train
@@ -31,6 +32,7 @@ __all__ = [
     "export",
     "load",
     "localize",
+    "phantom",
     "prepare",
     "progress",
     "robustness",
@@ -53,6 +55,7 @@ __getattr__ = lazy_names(
         "export": "thorax.workflows.bundles",
         "load": "thorax.workflows.model",
         "localize": "thorax.workflows.localize",
+        "phantom": "thorax.workflows.phantom",
         "prepare": "thorax.workflows.prepare",
         "progress": "thorax.progress",
         "robustness": "thorax.workflows.robustness",

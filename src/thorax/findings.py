@@ -161,9 +161,11 @@ def select_findings(names: str | Iterable[str], available: Findings) -> Findings
     wanted = {"NIH14": NIH14, "NIH15": NIH15}.get("".join(listed)) or tuple(map(finding_or_new, listed))
     absent = [finding.name for finding in wanted if finding not in available]
     if absent:
-        known = ", ".join(finding.name for finding in available)
+        known = [finding.name for finding in available]
+        near = difflib.get_close_matches(absent[0], known, n=1)
+        advice = f"did you mean {near[0]}?" if near else "choose some of these"
         raise DataError(
-            f"`findings` has {', '.join(absent)}, and there are only {known}; choose some of these"
+            f"`findings` has {', '.join(absent)}, and there are only {', '.join(known)}; {advice}"
         )
     repeated = [finding.name for finding in wanted if wanted.count(finding) > 1]
     if repeated:

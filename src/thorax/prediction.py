@@ -194,6 +194,9 @@ class Prediction:
                 [
                     *([f"This is a {self.model.statement}."] if self.model.statement else []),
                     f"Model {self.model.name}, {calibrated}{chosen}.",
+                    "n/a: no threshold could be chosen on validation, which usually has too few positives."
+                    if self.operating_point and any(entry.threshold is None for entry in self.findings)
+                    else "",
                     *(f"Note: {text}." for text in self.warnings),
                 ]
             ),

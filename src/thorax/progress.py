@@ -94,7 +94,8 @@ def tqdm(bar_class: Callable[..., Any] | None = None) -> ProgressCallback:
     """Return a callback that draws a tqdm bar for each stage.
 
     Args:
-        bar_class: Class of the bars; `tqdm.auto.tqdm` by default.
+        bar_class: Class of the bars; by default that of a notebook if ipywidgets is installed, and otherwise
+            that of a terminal.
 
     Raises:
         MissingExtra: tqdm is not installed.
@@ -103,8 +104,11 @@ def tqdm(bar_class: Callable[..., Any] | None = None) -> ProgressCallback:
         progress = thorax.progress.tqdm()
     """
     if bar_class is None:
+        from importlib.util import find_spec  # noqa: PLC0415  (3 ms)
+
         try:
-            bar_class = import_module("tqdm.auto").tqdm
+            # Without ipywidgets, tqdm.auto warns in every notebook that it cannot draw.
+            bar_class = import_module("tqdm.auto" if find_spec("ipywidgets") else "tqdm").tqdm
         except ModuleNotFoundError as error:
             raise MissingExtra(
                 "progress bars need tqdm, which is not installed; install it with pip install tqdm"

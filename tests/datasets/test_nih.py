@@ -267,3 +267,10 @@ def test_more_images_than_nih_has_are_another_data_set():
     patients = tuple(str(int(image[:8])) for image in images)
     assert is_nih(Patients(images[:-1], patients[:-1], ("",) * NIH_IMAGES))
     assert not is_nih(Patients(images, patients, ("",) * (NIH_IMAGES + 1)))
+
+
+def test_the_folder_of_the_images_alone_leads_to_the_one_above(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "Data_Entry_2017_v2020.csv").touch()
+    with pytest.raises(DataError, match=rf"is in the folder above it, so give that one: {tmp_path}$"):
+        open_source(tmp_path / "images")

@@ -2,12 +2,14 @@ import csv
 import dataclasses
 import gzip
 import hashlib
+import os
 from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import thorax
 from thorax.datasets.phantom import render_phantom, write_phantoms
 from thorax.datasets.phantom.anatomy import FIELD_MM, draw_anatomy
 from thorax.datasets.phantom.chest import build_chest
@@ -303,10 +305,24 @@ def test_phantoms_are_replaced_only_when_asked_for(tmp_path):
     write_phantoms(tmp_path, patients=4, seed=7, size=64)
     before = hashes(tmp_path)
     with pytest.raises(DataError, match=r"is not empty; .* set `overwrite`"):
-        write_phantoms(tmp_path, patients=4, seed=7, size=64)
+        write_phantoms(tmp_path, patients=5, seed=7, size=64)
     assert hashes(tmp_path) == before
     write_phantoms(tmp_path, patients=2, seed=8, size=64, overwrite=True)
     assert not before.keys() & {name for name in hashes(tmp_path) if name.startswith("images/")}
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=r"notes\.txt does not belong to 2 phantom patients"):
         write_phantoms(tmp_path, patients=2, seed=8, size=64, overwrite=True)
+
+
+def test_a_complete_set_is_left_as_it_is(tmp_path):
+    drawn = thorax.phantom(str(tmp_path), patients=4, seed=7, size=64)
+    assert os.fspath(drawn) == str(tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert thorax.phantom(tmp_path, patients=4, seed=7, size=64) == drawn
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
+    for other in ({"size": 65}, {"seed": 8}, {"patients": 3}):
+        with pytest.raises(DataError, match="is not empty"):
+            thorax.phantom(tmp_path, **{"patients": 4, "seed": 7, "size": 64} | other)
+    next((tmp_path / "images").iterdir()).unlink()
+    with pytest.raises(DataError, match="is not empty"):
+        thorax.phantom(tmp_path, patients=4, seed=7, size=64)

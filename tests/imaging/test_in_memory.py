@@ -356,3 +356,33 @@ def test_a_dataset_without_pixels_is_refused():
     del made.PixelData
     with pytest.raises(ImageError, match="no Pixel Data"):
         read_radiograph(made)
+
+
+@pytest.mark.parametrize("largest", [1, 4095, 4096, 65535])
+def test_12_bits_in_16_are_doubted(largest):
+    array = np.zeros((64, 80), np.uint16)
+    array[3, 5] = largest
+    for source in (array, saved(Image.fromarray(array))):
+        doubt = read_radiograph(source).origin.doubt
+        assert (f"its largest 16-bit value is {largest}, and 65535 is white" in doubt) == (largest < 4096)
+    assert read_radiograph(array, value_range=(0, 65535)).origin.doubt == ""
+    assert read_radiograph(np.zeros((64, 80), np.uint16)).origin.doubt == ""
+    assert read_radiograph(np.full((64, 80), 9, np.uint8)).origin.doubt == ""
+
+
+def test_integers_that_fit_into_bytes_are_advised_to():
+    advice = r'here with array\.astype\("uint8"\) if 255 is white'
+    with pytest.raises(ImageError, match=advice):
+        read_radiograph(SCENE.astype(np.int64))
+    for array in (DEEP.astype(np.int64), SCENE.astype(np.int64) - 1, SCENE.astype(float)):
+        with pytest.raises(ImageError) as raised:
+            read_radiograph(array)
+        assert "astype" not in str(raised.value)
+
+
+def test_a_tensor_is_no_array_but_can_become_one():
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros((64, 80), dtype=torch.uint8)
+    with pytest.raises(ImageError, match=r"Tensor is not an image; .* here with image\.numpy\(force=True\)"):
+        read_radiograph(tensor)
+    assert read_radiograph(tensor.numpy(force=True)).pixels.shape == (64, 80)

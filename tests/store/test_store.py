@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from tests.helpers.html import text_of
 from thorax.datasets.sources import read_folder
+from thorax.datasets.splits import build_split
 from thorax.errors import DataError
 from thorax.imaging import prepare, read_radiograph
 from thorax.recipe.schema import Preparation
@@ -111,6 +113,8 @@ def test_no_store(tmp_path):
         DataError, match=r"is not a store: it has no store\.json; make one with `thorax prepare`"
     ):
         open_store(tmp_path)
+    with pytest.raises(DataError, match=r"there is no store .*nowhere, and no file of that name; correct"):
+        open_store(tmp_path / "nowhere")
 
 
 def test_unfinished_store(path):
@@ -215,3 +219,22 @@ def test_a_store_shows_what_it_holds(images, settings, tmp_path):
     assert {"12 of 6 patients", "32 a side, pad", "nih-official", "Pleural effusion"} <= set(text_of(html))
     mass = text_of(html).index("Mass")
     assert text_of(html)[mass + 1 : mass + 4] == ["3", "50.0%", "6"]  # unsure ones and those without one
+    assert not any("described images" in text for text in text_of(html))
+    noticed = replace(store, notices=("12 of 12 described images exist",))
+    assert "12 of 12 described images exist." in text_of(noticed._repr_html_())
+
+
+def test_a_store_is_a_table_with_the_parts_of_a_split(path):
+    store = open_store(path)
+    frame = store.to_frame()
+    assert list(frame.columns) == [
+        "image", "patient", "age", "sex", "view", "follow_up", *map(str, store.table.findings),
+    ]  # fmt: skip
+    assert frame["image"].tolist() == list(store.table.images)
+    name = "patient-70-15-15"
+    parts = store.to_frame(split=name)
+    split = build_split(name, store.table, dataset=store.dataset, whole_sha256=store.split_sha256)
+    for part, rows in split.parts.items():
+        assert np.flatnonzero((parts["part"] == part).to_numpy()).tolist() == rows.tolist()
+    assert parts.drop(columns="part").equals(frame)
+    assert "part" not in store.table.frame

@@ -529,5 +529,10 @@ def test_a_summary_shows_its_learning_curves(learnt, tmp_path):
     html = summary._repr_html_()
     assert {"svg", "path"} <= tags_of(html)
     assert f"Run {summary.folder}: {said}" in text_of(html)
+    start = json.loads((summary.folder / "log.jsonl").read_text().splitlines()[0])
+    images = (
+        f"{start['train_images']} training and {start['val_images']} validation images of folder-official."
+    )
+    assert images in text_of(html)
     elsewhere = replace(summary, folder=tmp_path)
     assert "svg" not in tags_of(elsewhere._repr_html_())

@@ -252,3 +252,23 @@ def test_a_damaged_file_is_found_when_the_bundle_is_opened(bundle, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(BundleError, match=r"weights\.safetensors"):
         thorax.load(copy)
+
+
+def test_images_in_memory_are_named_by_their_position(model, scene):
+    first, second, third = model.predict_many([scene, scene / 255, Image.fromarray(scene)])
+    assert [first.source, second.source, third.source] == ["<array 0>", "<array 1>", "<image 2>"]
+    assert second.reason.startswith("an array of type float64 ")
+
+
+def test_a_dark_array_is_predicted_with_a_warning(model, scene):
+    twelve_bits = scene.astype(np.uint16) * 16
+    prediction = model.predict(twelve_bits)
+    assert any("so it was read as nearly black" in warning for warning in prediction.warnings)
+    assert "so it was read as nearly black" in prediction._repr_html_()
+    assert model.predict(twelve_bits, value_range=(0, 4080)).warnings == ()
+
+
+def test_a_missing_threshold_is_explained():
+    assert "n/a: no threshold could be chosen on validation" in made()._repr_html_()
+    assert "n/a: " not in made(names=("Effusion", "Mass"))._repr_html_()
+    assert "n/a: " not in made(operating_point="")._repr_html_()

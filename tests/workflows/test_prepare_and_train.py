@@ -5,11 +5,14 @@ from statistics import mean, stdev
 
 import pytest
 
+from thorax.bundle import load_bundle
 from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
 from thorax.errors import DataError, RecipeError
+from thorax.recipe.load import load_recipe
 from thorax.store import open_store
+from thorax.workflows.predictions import split_of
 from thorax.workflows.prepare import prepare
 from thorax.workflows.train import SeedsSummary, train, train_seeds
 
@@ -91,3 +94,27 @@ def test_a_wrong_setting_names_the_right_one(store, tmp_path):
     with pytest.raises(RecipeError, match=r"did you mean optim\.lr\?"):
         train("small-cpu", store, tmp_path / "run", settings=["optim.lrr=1"])
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_may_be_a_dictionary(store, tmp_path):
+    values = dict(setting.split("=", 1) for setting in TINY)
+    values |= {"training.epochs": 1, "training.batch_size": 16, "schedule.warmup_epochs": 0}
+    values |= {"store.size": 64, "model.input_size": 64, "model.arguments.channels": [8, 8, 16, 16]}
+    assert load_recipe("small-cpu", values) == load_recipe("small-cpu", [*TINY, "training.epochs=1"])
+    with pytest.raises(RecipeError, match=r"did you mean optim\.lr\?"):
+        train("small-cpu", store, tmp_path / "run", settings={"optim.lrr": 1})
+
+
+def test_recipe_and_store_in_the_wrong_order_are_noticed(store, tmp_path):
+    for given in (store, open_store(store)):
+        with pytest.raises(RecipeError, match=r"the recipe is the store .*; give the recipe first"):
+            train(given, "small-cpu", tmp_path / "run")
+
+
+def test_the_split_of_a_model_that_learned_from_nih_is_not_that_of_another_data_set(store):
+    phantoms, model = open_store(store), load_bundle("starter")
+    with pytest.raises(
+        DataError, match=r"nih-official of .*another data set, nih-layout; name a split of that"
+    ):
+        split_of(model, phantoms)
+    assert split_of(model, phantoms, "folder-official").name == "folder-official"

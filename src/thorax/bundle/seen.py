@@ -72,7 +72,7 @@ def refuse_seen_patients(
         raise LeakError(
             f"{len(seen_by_any)} of these {len(hashes)} patients were seen when this bundle was made "
             f"({counts}), so a result on them would mean nothing; use a part that it did not see"
-            + (f" (it was trained on {bundle.split})" if bundle.split else "")
+            + (f", such as the test part of {bundle.split}, with `part=test`" if bundle.split else "")
             + _by_id_alone(bundle, dataset)
         )
 

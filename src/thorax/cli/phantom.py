@@ -16,7 +16,7 @@ def phantom(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing phantoms.")] = False,
 ) -> None:
     """Draw digital chest phantoms with known findings, for tests and demonstrations."""
-    from thorax.datasets.phantom import write_phantoms
+    from thorax.workflows.phantom import phantom as draw
 
-    drawn = write_phantoms(out, patients=patients, seed=seed, size=size, overwrite=overwrite)
+    drawn = draw(out, patients=patients, seed=seed, size=size, overwrite=overwrite)
     typer.echo(f"{drawn.num_images:,} images of {drawn.num_patients:,} phantom patients are in {out}")

@@ -87,8 +87,11 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
         return read_nih(path, view=view)
     tables = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
     if len(tables) != 1:
+        above = find_label_file(path.absolute().parent)
+        advice = "give the CSV itself, or download NIH's label file into the folder"
+        if above is not None:
+            advice = f"{above.name} is in the folder above it, so give that one: {path.parent}"
         raise DataError(
-            f"{path} has none of {', '.join(LABEL_FILES)} and {len(tables)} other CSV files; "
-            "give the CSV itself, or download NIH's label file into the folder"
+            f"{path} has none of {', '.join(LABEL_FILES)} and {len(tables)} other CSV files; {advice}"
         )
     return read_folder(tables[0], view=view, dataset=dataset)

@@ -9,7 +9,7 @@ from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.jpeg import upright
 from thorax.imaging.png import luminance, over_black
-from thorax.radiograph import Origin, Radiograph, check_size
+from thorax.radiograph import Origin, Radiograph, check_size, dark_note
 
 __all__ = ["ValueRange", "read_array", "read_pil"]
 
@@ -61,7 +61,13 @@ def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None =
     pixels: GrayPixels = np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
     return Radiograph(
         pixels=pixels,
-        origin=Origin(name=name, format="array", intensity=intensity, bits=8 * pixels.itemsize),
+        origin=Origin(
+            name=name,
+            format="array",
+            intensity=intensity,
+            bits=8 * pixels.itemsize,
+            doubt=dark_note(pixels) if value_range is None else "",
+        ),
     )
 
 
@@ -157,10 +163,12 @@ def _refuse_other_types(array: np.ndarray, name: str) -> None:
             "0 is black and 255 or 65535 is white"
         )
     low, high = float(array.min()), float(array.max())
+    bytes_ = array.dtype.kind != "f" and low >= 0 and high <= 255  # noqa: PLR2004  (largest value of a byte)
+    hint = ', here with array.astype("uint8") if 255 is white' if bytes_ else ""
     raise ImageError(
         f"{name}: an array of type {array.dtype} (values {low:g} to {high:g}) does not say which value is "
         "black and which is white, and a wrong guess would change every prediction; set "
-        "value_range=(black, white), for example (0, 1), or give uint8 or uint16"
+        f"value_range=(black, white), for example (0, 1), or give uint8 or uint16{hint}"
     )
 
 

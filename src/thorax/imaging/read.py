@@ -182,9 +182,10 @@ def _file_bytes(source: Any) -> bytes:
         return bytes(source)
     if hasattr(source, "read"):
         return _read_open(source)
+    hint = ", here with image.numpy(force=True)" if type(source).__module__ == "torch" else ""
     raise ImageError(
         f"{type(source).__name__} is not an image; give the path, the bytes or the opened file of a PNG, "
-        "JPEG or DICOM image, a NumPy array, a PIL image or a pydicom Dataset"
+        f"JPEG or DICOM image, a NumPy array{hint}, a PIL image or a pydicom Dataset"
     )
 
 

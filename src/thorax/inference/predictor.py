@@ -4,6 +4,7 @@ The pipeline is engine -> mean -> calibration -> sigmoid -> operating points; ho
 left to the engine.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -106,7 +107,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that could not be predicted, and why."""
+    """A file that could not be predicted, and why.
+
+    Attributes:
+        source: Its path, or the name and position of an image in memory, such as "<array 3>".
+        reason: Why, without that name.
+    """
 
     source: str
     reason: str
@@ -187,11 +193,12 @@ class Predictor:
     ) -> Iterator[Prediction | Failure]:
         """Predict files or images in memory, in order; one that cannot be read yields a `Failure`.
 
-        Threads read the next files while the engine computes, since decoding releases the GIL.
+        The name of an image in memory has its position, such as "<array 3>", counted from 0. Threads read
+        the next files while the engine computes, since decoding releases the GIL.
         """
         with ThreadPoolExecutor(num_threads()) as readers:
             waiting = (
-                [readers.submit(self._read, source, value_range) for source in batch]
+                [readers.submit(self._read, number, source, value_range) for number, source in batch]
                 for batch in _batched(sources)
             )
             for batch in _one_ahead(waiting):
@@ -201,11 +208,15 @@ class Predictor:
                 for image in images:
                     yield next(predictions) if isinstance(image, _Prepared) else image
 
-    def _read(self, source: ImageSource, value_range: ValueRange | None) -> "_Prepared | Failure":
+    def _read(
+        self, number: int, source: ImageSource, value_range: ValueRange | None
+    ) -> "_Prepared | Failure":
+        own = source_name(source)
+        name = f"{own[:-1]} {number}>" if own.startswith("<") and own.endswith(">") else own
         try:
-            return self._prepare(read_radiograph(source, value_range=value_range), source_name(source))
+            return self._prepare(read_radiograph(source, value_range=value_range), name)
         except ImageError as error:
-            return Failure(source_name(source), str(error))
+            return Failure(name, str(error).removeprefix(f"{os.path.basename(own)}: "))  # noqa: PTH119
 
     def _prepare(self, radiograph: Radiograph, source: str) -> "_Prepared":
         manifest = self.bundle.manifest
@@ -252,9 +263,9 @@ def _over_rows(
 
 
 def _warnings(radiograph: Radiograph) -> tuple[str, ...]:
-    if radiograph.view is ViewPosition.LATERAL:
-        return ("this is a lateral view; the model was trained on frontal views only",)
-    return ()
+    is_lateral = radiograph.view is ViewPosition.LATERAL
+    lateral = "this is a lateral view; the model was trained on frontal views only" if is_lateral else ""
+    return tuple(text for text in (lateral, radiograph.origin.doubt) if text)
 
 
 def _one_ahead(items: Iterable[_Result]) -> Iterator[_Result]:
@@ -266,7 +277,7 @@ def _one_ahead(items: Iterable[_Result]) -> Iterator[_Result]:
     yield from pending
 
 
-def _batched(sources: Iterable[ImageSource]) -> Iterator[list[ImageSource]]:
-    remaining = iter(sources)
+def _batched(sources: Iterable[ImageSource]) -> Iterator[list[tuple[int, ImageSource]]]:
+    remaining = enumerate(sources)
     while batch := list(islice(remaining, _BATCH)):
         yield batch

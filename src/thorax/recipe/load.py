@@ -19,6 +19,7 @@ from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
 
 __all__ = [
+    "Settings",
     "changed_recipe",
     "load_preparation",
     "load_recipe",
@@ -39,12 +40,17 @@ def shipped_recipes() -> dict[str, str]:
     return {name: texts[name].read_text(encoding="utf-8") for name in sorted(texts)}
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+Settings = Sequence[str] | Mapping[str, Any]
+"""Settings of a recipe to change: ["optim.lr=3e-4"], or {"optim.lr": 3e-4}."""
+
+
+def load_recipe(name: str, overrides: Settings = ()) -> Recipe:
     """Load a recipe.
 
     Args:
         name: The name of a shipped recipe, or the path of a TOML file.
         overrides: Settings such as "optim.lr=3e-4", each a dotted key and a TOML value; a bare word is text.
+            Or a dictionary of values by dotted key.
 
     Raises:
         RecipeError: There is no such recipe, the file is not TOML, a key is unknown (the message suggests the
@@ -59,8 +65,12 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where} is not TOML: {error}; correct it there") from None
-    for override in overrides:
-        _override(values, override)
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _set(values, key, value, override=f"{key}={value!r}")
+    else:
+        for override in overrides:
+            _override(values, override)
     try:
         recipe = Recipe.model_validate(values)
         recipe.data.finding_tuple()

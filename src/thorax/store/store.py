@@ -4,6 +4,7 @@ import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,9 +12,10 @@ from jaxtyping import UInt8
 
 from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import StrPath, sha256_of_file
+from thorax.datasets.splits import build_split
 from thorax.datasets.table import SampleTable, read_sample_table
 from thorax.errors import DataError
-from thorax.notebook import facts, page, shortened, table
+from thorax.notebook import facts, notes, page, shortened, table
 from thorax.recipe.schema import Preparation
 from thorax.store.columns import column_sha256
 from thorax.store.manifest import (
@@ -26,6 +28,9 @@ from thorax.store.manifest import (
     load_section,
     shard_name,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Store", "open_store"]
 
@@ -83,7 +88,34 @@ class Store:
                 ]
             ),
             table(("Finding", "Positive", "Prevalence", "Labeled"), rows),
+            notes(f"{notice[:1].upper()}{notice[1:]}." for notice in self.notices),
         )
+
+    def to_frame(self, *, split: str = "") -> "pd.DataFrame":
+        """Return a table with one row per image.
+
+        Args:
+            split: Name of a split, whose parts become the column part; "" leaves the column out.
+
+        Returns:
+            Columns image, patient, age, sex, view, follow_up, and part; then one per finding: 1 present, 0
+            absent, -1 uncertain, missing if it is not labeled.
+
+        Raises:
+            DataError: There is no such split, or it is not for this data set.
+
+        Example:
+            table = store.to_frame(split="folder-official")
+            table.groupby("part")["Effusion"].mean()
+        """
+        frame = self.table.frame.drop(columns=["path", "official", "boxes"])
+        if split:
+            built = build_split(split, self.table, dataset=self.dataset, whole_sha256=self.split_sha256)
+            parts = np.full(len(frame), "", dtype=object)
+            for part, rows in built.parts.items():
+                parts[rows] = part
+            frame.insert(list(frame.columns).index("follow_up") + 1, "part", parts)
+        return frame
 
     @property
     def num_patients(self) -> int:
@@ -187,6 +219,11 @@ def open_store(path: StrPath) -> Store:
             raise DataError(
                 f"the store {path} is unfinished; run the same `thorax prepare` again: "
                 "it resumes where it stopped"
+            )
+        if not path.exists():
+            raise DataError(
+                f"there is no store {path}, and no file of that name; correct the path, or make a store "
+                "with `thorax prepare`"
             )
         raise DataError(f"{path} is not a store: it has no {MANIFEST}; make one with `thorax prepare`")
     manifest = load_section(StoreManifest, path / MANIFEST)

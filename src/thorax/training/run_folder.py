@@ -88,15 +88,18 @@ class RunSummary:
 
     def _repr_html_(self) -> str:
         log = self.folder / LOG
-        curves = learning_curves_svg(read_log(log), chosen=self.selected_epoch) if log.is_file() else ""
+        events = read_log(log) if log.is_file() else []
+        curves = learning_curves_svg(events, chosen=self.selected_epoch) if events else ""
+        images = "{train_images:,} training and {val_images:,} validation images of {split}.".format
         bias = self.premium
         return page(
             f"Run {self.folder}: {self._outcome()}",
             Html(curves),
             notes(
                 [
-                    "The dotted line is the chosen epoch.",
-                    "Validation chose and calibrated, so evaluate on the test part for a result.",
+                    images(**events[0]) if events else "",
+                    "The dotted line marks the epoch whose weights were kept.",
+                    "Validation images selected and calibrated it; evaluate the test part for a result.",
                     *self.notices,
                     f"Selection on the test part would have reported {bias.excess:.3f} more." if bias else "",
                 ]

@@ -1,7 +1,7 @@
 """`tune`: search the settings with which a recipe does best on validation."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,7 @@ import optuna
 from thorax.atomic_io import StrPath, exclusive_lock, write_text
 from thorax.errors import DataError, RecipeError, ThoraxError
 from thorax.progress import Progress, ProgressCallback, throttled
-from thorax.recipe.load import changed_recipe, load_recipe
+from thorax.recipe.load import Settings, changed_recipe, load_recipe
 from thorax.recipe.schema import Recipe
 from thorax.store import Store, open_store
 from thorax.tracking.contents import RunContents
@@ -56,7 +56,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
     *,
     space: StrPath | None = None,
     trials: int = 30,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     seed: int = 0,
     prune: bool = True,
     resume: bool = False,
@@ -107,7 +107,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
     target = parse_target(track) if track else None
     shipped = load_recipe(os.fspath(recipe), settings)
     searched = load_space(
-        shipped, None if space is None else Path(space), fixed=[text.partition("=")[0] for text in settings]
+        shipped, None if space is None else Path(space), fixed=[key.partition("=")[0] for key in settings]
     )
     _refuse_unlike_losses(shipped, searched)
     base = _tuned(shipped)

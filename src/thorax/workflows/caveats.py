@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from thorax.bundle import Bundle, Trained
-from thorax.datasets import NIH_LAYOUT, UNNAMED
+from thorax.datasets import NIH_DATASET, NIH_LAYOUT, UNNAMED
 from thorax.datasets.splits import Split
 from thorax.datasets.table import SampleTable
-from thorax.errors import ThoraxError
+from thorax.errors import BundleError, DataError, ThoraxError
 from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import split_warnings
@@ -24,6 +24,7 @@ __all__ = [
     "noted",
     "patients_warning",
     "ranking_warnings",
+    "split_of_training",
     "unknown_training",
     "weights_warnings",
     "with_warnings",
@@ -39,6 +40,23 @@ def with_warnings(context: Context, warnings: Sequence[str]) -> Context:
 def noted(context: Context, images: ImageSet, *, command: str, run: Path | None = None) -> Context:
     """Note a look at these images, and return the context with the history; see `note_look`."""
     return replace(context, history=note_look(images, context.model, command=command, run=run))
+
+
+def split_of_training(bundle: Bundle, store: Store) -> str:
+    """Return the name of the split that a bundle was trained on, for the images of a store.
+
+    Raises:
+        BundleError: It was not trained on exactly one.
+        DataError: It is a split of NIH ChestX-ray14, and the store has another data set.
+    """
+    if bundle.split is None:
+        raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
+    if bundle.split.startswith("nih-") and store.dataset != NIH_DATASET:
+        raise DataError(
+            f"{bundle.folder} was trained on the split {bundle.split} of {NIH_DATASET}, and {store.path} has "
+            f"another data set, {store.dataset}; name a split of that one, such as `split=folder-official`"
+        )
+    return bundle.split
 
 
 def bundle_warnings(

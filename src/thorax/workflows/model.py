@@ -189,7 +189,8 @@ class Model:
         """Predict images in order, each as `predict` does; one that cannot be read gives a `Failure`.
 
         Args:
-            images: Such as `Path("folder").glob("*.dcm")`. They are read as they are needed.
+            images: Such as `Path("folder").glob("*.dcm")`. They are read as they are needed. One in memory is
+                named by its position, such as "<array 3>", counted from 0.
             value_range: See `predict`; it applies to all images, which must then be arrays.
 
         Raises:

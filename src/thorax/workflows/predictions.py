@@ -12,7 +12,7 @@ from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle, load_bundle, refuse_forgotten, refuse_seen_images, refuse_seen_patients
 from thorax.bundle.image_prints import image_prints
 from thorax.datasets.splits import Split
-from thorax.errors import BundleError, DataError
+from thorax.errors import DataError
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import (
     Labels,
@@ -33,7 +33,7 @@ from thorax.inference.predictor import Predictor
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store import Store, open_store
-from thorax.workflows.caveats import bundle_warnings, patients_warning
+from thorax.workflows.caveats import bundle_warnings, patients_warning, split_of_training
 from thorax.workflows.results import context_of, how_made, labeled_findings
 
 __all__ = [
@@ -187,11 +187,9 @@ def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
 
     Raises:
         BundleError: No split is named, and the bundle was not trained on exactly one.
-        DataError: There is no such split.
+        DataError: There is no such split, or it is not for this data set.
     """
-    if not name and bundle.split is None:
-        raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
-    return labels_of(store).split(name or bundle.split or "")
+    return labels_of(store).split(name or split_of_training(bundle, store))
 
 
 def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> StorePart:

@@ -1,17 +1,19 @@
 """`train` and `train_seeds`: train a recipe on a store, once or with several seeds."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from thorax.atomic_io import StrPath
+from thorax.errors import RecipeError
 from thorax.progress import ProgressCallback, throttled
-from thorax.recipe.load import load_recipe
+from thorax.recipe.load import Settings, load_recipe
 from thorax.recipe.schema import Recipe
 from thorax.store import Store, open_store
+from thorax.store.manifest import MANIFEST
 from thorax.tracking.contents import RunContents
 from thorax.tracking.follow import Follower, follow
 from thorax.tracking.service import Target, parse_target
@@ -50,7 +52,7 @@ def train(
     store: StrPath,
     out: StrPath,
     *,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     resume: bool = False,
     device: str = "auto",
     record_test_curve: bool = False,
@@ -64,7 +66,7 @@ def train(
         recipe: Name of a shipped recipe, or a TOML file.
         store: A store prepared as the recipe requires.
         out: The run's folder: a new or empty one, unless `resume`.
-        settings: Settings of the recipe to change, such as "optim.lr=3e-4".
+        settings: Settings of the recipe to change, such as ["optim.lr=3e-4"] or {"optim.lr": 3e-4}.
         resume: Resume the run in `out` if it was interrupted; a finished one is left unchanged.
         device: "auto", "cpu", "cuda" or "cuda:N".
         record_test_curve: Also evaluate each epoch on the test part; this is only logged and never affects
@@ -81,7 +83,7 @@ def train(
         TrainingInterrupted: Ctrl-C or SIGTERM stopped the run; it can be resumed.
 
     Example:
-        settings = ["data.split=folder-official", "training.epochs=5"]
+        settings = {"data.split": "folder-official", "training.epochs": 5}
         run = thorax.train("small-cpu", store, "run", settings=settings)
     """
     target = parse_target(track) if track else None
@@ -105,7 +107,7 @@ def train_seeds(
     out: StrPath,
     *,
     seeds: int,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     resume: bool = False,
     device: str = "auto",
     record_test_curve: bool = False,
@@ -156,7 +158,11 @@ def train_seeds(
     return SeedsSummary(tuple(runs))
 
 
-def _opened(recipe: StrPath, store: StrPath, settings: Sequence[str]) -> tuple[Recipe, Store]:
+def _opened(recipe: StrPath, store: StrPath, settings: Settings) -> tuple[Recipe, Store]:
+    if isinstance(recipe, Store) or (Path(recipe) / MANIFEST).is_file():
+        raise RecipeError(
+            f"the recipe is the store {os.fspath(recipe)}; give the recipe first and the store second"
+        )
     loaded, images = load_recipe(os.fspath(recipe), settings), open_store(store)
     images.verify()
     return loaded, images

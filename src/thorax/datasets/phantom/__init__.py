@@ -57,10 +57,10 @@ _OWN_IMAGE: Final = re.compile(r"\.?9(\d{4})(\d{6})_(\d{3})\.png(\.partial)?")
 
 @dataclass(frozen=True, slots=True)
 class PhantomSet:
-    """What was written.
+    """A drawn set of phantoms; it is accepted wherever its path is.
 
     Attributes:
-        folder: Where.
+        folder: Its folder.
         num_patients: Number of patients.
         num_images: Number of images.
         num_test_images: How many of them are in the test part.
@@ -73,6 +73,10 @@ class PhantomSet:
     num_test_images: int
     num_boxes: int
 
+    def __fspath__(self) -> str:
+        """Return the folder, so that the set is accepted wherever its path is."""
+        return str(self.folder)
+
 
 def write_phantoms(
     out: StrPath, *, patients: int, seed: int = 0, size: int = 256, overwrite: bool = False
@@ -82,7 +86,7 @@ def write_phantoms(
     A prevalence below 3 % is raised to 3 %, so that a few hundred patients show every finding.
 
     Args:
-        out: A new or empty folder, or one where the same set was cut short.
+        out: A new or empty folder, or one where the same set was cut short. A complete one is left unchanged.
         patients: Number of patients; they have 3.6 images each on average, every fifth is in the test part.
         seed: Another seed is another cohort.
         size: Rows and columns of the images, 64 to 1024.
@@ -103,6 +107,9 @@ def write_phantoms(
     if seed < 0:
         raise DataError(f"seed {seed} of the phantoms in {out} is negative; choose one from 0")
     if (out / _LABELS).exists():
+        drawn = None if overwrite else _drawn_before(out, patients=patients, seed=seed, size=size)
+        if drawn is not None:
+            return drawn
         refuse_existing(out, overwrite=overwrite, folder=True)
     _make_room(out, patients=patients, seed=seed, overwrite=overwrite)
     keep_freed_memory()
@@ -124,6 +131,19 @@ def write_phantoms(
                 counts["test"] += patient.in_test
                 counts["boxes"] += len(planted)
     return PhantomSet(out, patients, counts["images"], counts["test"], counts["boxes"])
+
+
+def _drawn_before(out: Path, *, patients: int, seed: int, size: int) -> PhantomSet | None:
+    """Return the set in a folder if it is complete and the one that would be drawn."""
+    visits = [(patient, visit) for patient in draw_patients(seed, patients) for visit in patient.visits]
+    labels = _LABEL_HEADER + "".join(_label_line(patient, visit, size) for patient, visit in visits)
+    names = [patient.image_name(visit) for patient, visit in visits]
+    files = [out / _BOXES, out / _TRAIN, out / _TEST, *(out / "images" / name for name in names)]
+    if (out / _LABELS).read_text(encoding="utf-8") != labels or not all(map(Path.is_file, files)):
+        return None
+    num_boxes = len((out / _BOXES).read_text(encoding="utf-8").splitlines()) - 1
+    num_test = sum(patient.in_test for patient, _ in visits)
+    return PhantomSet(out, patients, len(visits), num_test, num_boxes)
 
 
 def render_phantom(

@@ -25,7 +25,7 @@ from thorax.imaging.png.chunks import (
     stored_stream,
     take_apart,
 )
-from thorax.radiograph import Origin, Radiograph
+from thorax.radiograph import Origin, Radiograph, dark_note
 
 __all__ = ["luminance", "over_black", "read_png"]
 
@@ -72,7 +72,8 @@ def read_png(data: bytes, name: str) -> Radiograph:
     }
     intensity = f"{png.depth}-bit as stored ({kinds[png.color]})"
     return Radiograph(
-        pixels=pixels, origin=Origin(name=name, format="PNG", intensity=intensity, bits=png.depth)
+        pixels=pixels,
+        origin=Origin(name=name, format="PNG", intensity=intensity, bits=png.depth, doubt=dark_note(pixels)),
     )
 
 
