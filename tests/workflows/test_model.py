@@ -227,6 +227,8 @@ def test_an_explanation_shows_itself(model, png):
     assert len(repr(explanation)) < 200
     html = explanation._repr_html_()
     assert 'src="data:image/png;base64,' in html
+    assert f"{explanation.map.highest:.3g} logits" in html
+    assert " logits" not in model.explain(png, "Mass", method="grad-cam")._repr_html_()
     assert tags_of(html) >= {"img", "table"}
     assert len(html) < 1_000_000
 

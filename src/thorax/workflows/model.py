@@ -110,7 +110,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         _, probability, threshold, _ = self.predicted.as_texts()
-        highest = f"{self.map.highest:.3g}"
+        highest = f"{self.map.highest:.3g}" + " logits" * (self.map.method == "cam")
         if self.map.place is not None and self.map.box is not None:
             highest += " at x {:.0f}, y {:.0f}; box x {:.0f}, y {:.0f}, {:.0f} wide, {:.0f} tall".format(
                 *self.map.place, *self.map.box
