@@ -22,6 +22,7 @@ from thorax.store import open_store
 from thorax.training import train
 from thorax.workflows.bundles import calibrate, ensemble
 from thorax.workflows.compare import compare
+from thorax.workflows.prepare import prepare
 
 FINDINGS = ("Effusion", "Infiltration", "Mass")
 
@@ -240,6 +241,15 @@ def test_attack_29_an_edited_temperature_shows(run, store, tmp_path):
 
     edited(run, edit)
     assert_shown(run, measured(run, store), "calibration is not the one that the images", tmp_path / "out")
+
+
+def test_attack_29_choices_that_cannot_be_repeated_are_named(run, source, rows, tmp_path):
+    """An edit cannot hide behind a validation image that was removed."""
+    edited(run, lambda manifest: manifest["calibration"].update(temperature=2.5))
+    (source / next(row["path"] for row in rows if row["split"] == "val")).unlink()
+    prepare(source / "labels.csv", tmp_path / "fewer", size=32, dataset="golden", workers=1)
+    result = measured(run, tmp_path / "fewer")
+    assert_shown(run, result, "12 images of the val part of folder-official, and 11 are", tmp_path / "out")
 
 
 def test_attack_29_an_edited_seed_shows_beside_the_recipe(run, store, tmp_path):

@@ -117,7 +117,9 @@ def choice_warnings(
     validation = choice.validation
     if validation is None:
         return ()
-    warnings = [_other_thresholds(one, validation) for one in points]
+    references = [one.chosen_on for one in points] + ([] if fitted is None else [fitted.fitted_on])
+    warnings = [_other_images(references, validation)]
+    warnings += [_other_thresholds(one, validation) for one in points]
     if fitted is not None and _is_on(fitted.fitted_on, validation):
         warnings.append(_other_calibration(fitted, validation, findings))
     return tuple(warning for warning in warnings if warning)
@@ -125,6 +127,21 @@ def choice_warnings(
 
 def _is_on(reference: ImageSet | None, validation: ValidationPredictions) -> bool:
     return reference is not None and reference.images_sha256 == validation.chosen_on.images_sha256
+
+
+def _other_images(references: Sequence[ImageSet | None], validation: ValidationPredictions) -> str:
+    """Say that choices cannot be repeated, because the validation part has other images than they name."""
+    now = validation.chosen_on
+    for reference in references:
+        if reference is None or (reference.split, reference.part) != (now.split, now.part):
+            continue
+        if reference.images_sha256 != now.images_sha256:
+            return (
+                f"Thresholds or a calibration were chosen on {reference.num_images:,} images of the "
+                f"{now.part} part of {now.split}, and {now.num_images:,} are available, not the same: "
+                "whether they follow from these images was not checked."
+            )
+    return ""
 
 
 def _other_thresholds(points: ThresholdSet, validation: ValidationPredictions) -> str:
