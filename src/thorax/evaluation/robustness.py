@@ -18,13 +18,13 @@ from thorax.arrays import Probabilities
 from thorax.errors import DataError
 from thorax.evaluation.decisions import Decisions, binarize
 from thorax.evaluation.labeled_images import LabeledImages, check_shapes
-from thorax.evaluation.statistics.delong import AucCovariance, auc_contrast, auc_covariance, auc_interval
+from thorax.evaluation.statistics.auc_intervals import auc_intervals, mean_auc_interval, measure_aucs
+from thorax.evaluation.statistics.delong import auc_contrast, auc_covariance
 from thorax.evaluation.statistics.intervals import (
     LEVEL,
     Interval,
     effective_patients,
     mean_patients,
-    ranked_patients,
     share_interval,
     student_quantile,
 )
@@ -107,7 +107,7 @@ class Unchanged:
         finding: The finding.
         num_known: Images labeled present or absent.
         num_positive: Images labeled present.
-        auc: The AUC, with DeLong's interval clustered by patient.
+        auc: The AUC, with the interval that `evaluate` shows.
         threshold: The threshold of decisions; None without one.
     """
 
@@ -174,19 +174,20 @@ def measure_robustness(
                 mean=level.changes(base.with_auc, base.with_labels, base.counted),
             )
         )
-    covariance = auc_covariance(base.ranked, num_units=base.num_patients)
+    aucs = measure_aucs(base.ranked, num_units=base.num_patients)
+    intervals = auc_intervals(aucs)
     return Robustness(
         unchanged=tuple(
             Unchanged(
                 finding=finding,
                 num_known=int(np.sum(base.known[:, k])),
                 num_positive=len(base.ranked[k].positives),
-                auc=_mean_auc(covariance, base.ranked, [k], total=len(columns)),
+                auc=intervals[k],
                 threshold=points.thresholds[k],
             )
             for k, finding in enumerate(labeled.findings)
         ),
-        mean_auc=_mean_auc(covariance, base.ranked, base.with_auc, total=len(columns)),
+        mean_auc=mean_auc_interval(aucs, np.isin(columns, base.with_auc)),
         levels=tuple(levels),
         points=points,
         num_findings=len(base.with_auc),
@@ -233,6 +234,7 @@ class _Level:
         self._base, self._changed = base, changed
         self._ranked = [*base.ranked, *changed.ranked]
         self._covariance = auc_covariance(self._ranked, num_units=base.num_patients)
+        self._aucs = measure_aucs(changed.ranked, num_units=base.num_patients)
         squared = (changed.probabilities - base.target) ** 2 - (base.probabilities - base.target) ** 2
         self._brier = np.where(base.known, squared, 0.0)
         self._probability = np.where(base.known, changed.probabilities - base.probabilities, 0.0)
@@ -245,11 +247,11 @@ class _Level:
             with_labels: The findings whose losses and probabilities are averaged.
             columns: The findings whose decisions count, as far as they have a threshold.
         """
-        base, changed, total = self._base, self._changed, len(self._base.ranked)
+        base, changed = self._base, self._changed
         decided = [k for k in columns if base.decided[k]]
         before, after = base.decisions[:, decided], changed.decisions[:, decided]
         return Changes(
-            auc=_mean_auc(self._covariance, self._ranked, [total + k for k in with_auc], total=2 * total),
+            auc=mean_auc_interval(self._aucs, np.isin(np.arange(len(base.ranked)), with_auc)),
             auc_change=self._auc_change(with_auc),
             brier_change=self._mean(self._brier, with_labels),
             probability_change=self._mean(self._probability, with_labels),
@@ -315,21 +317,3 @@ def paired_mean(
         return Interval(value, math.nan, math.nan)
     reach = student_quantile((1 + LEVEL) / 2, effective - 1) * math.sqrt(variance)
     return Interval(value, value - reach, value + reach)
-
-
-def _mean_auc(
-    covariance: AucCovariance, ranked: Sequence[Ranked], columns: list[int], *, total: int
-) -> Interval:
-    """Return the mean of the AUCs of these columns, as far as they exist, of `total` columns."""
-    columns = [k for k in columns if not math.isnan(covariance.auc[k])]
-    if not columns:
-        return _NONE
-    weights = np.zeros(total)
-    weights[columns] = 1 / len(columns)
-    patients = (
-        ranked_patients(ranked[columns[0]])
-        if len(columns) == 1
-        else mean_patients([ranked[k] for k in columns])
-    )
-    contrast = auc_contrast(covariance, weights)
-    return auc_interval(contrast.interval.value, contrast.variance, patients=patients)

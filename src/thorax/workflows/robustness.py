@@ -141,8 +141,8 @@ def robustness(
     """
     levels = standard_perturbations(perturbation_kinds(perturbations))
     opened, images = opened_bundle(bundle), opened_store(store)
-    wanted = select_findings(findings, opened.findings)
     whole = select_part(opened, images, PartSelection(split, part, view))
+    wanted = select_findings(findings, whole.cohort.findings)
     chosen = _sample(whole, max_images, seed=seed)
     predictor = open_predictor(opened, device=device, engine=engine)
     computed_by = describe_engine(opened, device=device, engine=engine)
