@@ -27,6 +27,7 @@ def test_the_names_are_these():
         "prepare",
         "progress",
         "robustness",
+        "site",
         "train",
         "tune",
     ]

@@ -46,6 +46,8 @@ CONTENT = {
         "LocalizationResult": "thorax.workflows.results",
         "robustness": "thorax.workflows.robustness",
         "RobustnessResult": "thorax.workflows.robustness",
+        "site": "thorax.workflows.site",
+        "SiteResult": "thorax.workflows.site",
         "audit": "thorax.workflows.audit",
         "Audit": "thorax.auditing.report",
         "Problem": "thorax.auditing.report",
@@ -74,6 +76,7 @@ _SUBJECTS = {
     "ComparisonResult": "comparison",
     "LocalizationResult": "localization",
     "RobustnessResult": "result",
+    "SiteResult": "result",
     "FindingPrediction": "finding",
     "WrittenBundle": "written",
 }

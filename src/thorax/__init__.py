@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from thorax.workflows.phantom import phantom
     from thorax.workflows.prepare import prepare
     from thorax.workflows.robustness import robustness
+    from thorax.workflows.site import site
     from thorax.workflows.train import train
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "prepare",
     "progress",
     "robustness",
+    "site",
     "train",
     "tune",
 ]
@@ -59,6 +61,7 @@ __getattr__ = lazy_names(
         "prepare": "thorax.workflows.prepare",
         "progress": "thorax.progress",
         "robustness": "thorax.workflows.robustness",
+        "site": "thorax.workflows.site",
         "train": "thorax.workflows.train",
         "tune": "thorax.tuning.tune",
     },

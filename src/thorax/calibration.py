@@ -64,7 +64,8 @@ class Platt(Section):
     intercepts: dict[str, float]
     """By finding."""
     kept: dict[str, str]
-    """Findings whose logits are left unchanged (slope 1, intercept 0), with the reason."""
+    """Findings that were not fitted, with the reason: their logits are unchanged (slope 1, intercept 0) or,
+    for a site, calibrated as by the bundle itself."""
     fitted_on: ImageSet
 
     @model_validator(mode="after")

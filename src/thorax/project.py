@@ -24,6 +24,7 @@ _WITH_STORE: Final = (
     "export",
     "localize",
     "robustness",
+    "site",
     "train",
     "tune",
 )
@@ -72,7 +73,9 @@ class Project:
         """Return the options of a command that take one of the project's paths."""
         paths = self.paths
         places: list[tuple[str, str | None]] = []
-        instead = command in {"compare", "evaluate"} and any(known.get(name) for name in _INSTEAD_OF_STORE)
+        instead = command in {"compare", "evaluate", "site"} and any(
+            known.get(name) for name in _INSTEAD_OF_STORE
+        )
         if command in _WITH_STORE and not instead:
             places += [("store", paths.get("store"))]
         match command:

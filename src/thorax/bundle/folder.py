@@ -49,7 +49,7 @@ __all__ = [
     "write_bundle",
 ]
 
-_PATIENTS = "patients.json"
+PATIENTS = "patients.json"
 _SEEN = "images-seen.bin"
 _RECIPE = "recipe.toml"
 _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
@@ -64,7 +64,7 @@ class Bundle:
         manifest: Content of `bundle.json`.
         sha256: SHA-256 of `bundle.json`; empty before that is written.
         patients: Hashed ids of the patients seen, by what saw them: training ("train"); selection,
-            calibration or the ensemble's weights ("val"); pretraining of the backbone ("pretrain").
+            calibration or the ensemble's weights ("val"); pretraining ("pretrain"); a site ("site NAME").
         weights: Path of each member's weights file, by its name in the manifest; empty without weights.
     """
 
@@ -202,10 +202,10 @@ def write_bundle(
                 shutil.copyfile(content, temporary)
             else:
                 temporary.write_bytes(content)
-    write_json(folder / _PATIENTS, {part: sorted(ids) for part, ids in patients.items()})
+    write_json(folder / PATIENTS, {part: sorted(ids) for part, ids in patients.items()})
     changes: dict[str, object] = {
         "members": tuple(_with_checksum(member, folder) for member in manifest.members),
-        "patients_sha256": sha256_of_file(folder / _PATIENTS),
+        "patients_sha256": sha256_of_file(folder / PATIENTS),
         "engines": (),
         "seen": _write_seen(folder, seen) if seen else None,
     }
@@ -301,7 +301,7 @@ def _is_ours(name: str) -> bool:
     return (
         name.endswith((".safetensors", ".partial"))
         or name.startswith(("onnx-", "openvino-"))
-        or name in {_PATIENTS, _SEEN}
+        or name in {PATIENTS, _SEEN}
     )
 
 
@@ -317,7 +317,7 @@ def _checksums(manifest: Manifest) -> dict[str, str]:
     return {
         **{m.weights: m.sha256 for m in manifest.members if m.weights is not None and m.sha256 is not None},
         **{file.name: file.sha256 for file in exported},
-        _PATIENTS: manifest.patients_sha256,
+        PATIENTS: manifest.patients_sha256,
         **({manifest.seen.name: manifest.seen.sha256} if manifest.seen else {}),
     }
 
@@ -349,12 +349,12 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
     names = [member.weights for member in manifest.members if member.weights is not None]
     files = {name: folder / name for name in names}
     bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), {}, files)
-    bundle.check(_checksums(manifest) if check_nets else [_PATIENTS])
+    bundle.check(_checksums(manifest) if check_nets else [PATIENTS])
     try:
-        patients = _PATIENTS_TYPE.validate_json((folder / _PATIENTS).read_bytes())
+        patients = _PATIENTS_TYPE.validate_json((folder / PATIENTS).read_bytes())
     except ValidationError as error:
         raise BundleError(
-            f"{folder / _PATIENTS} is not a list of hashes per part ({error}); copy the whole bundle again"
+            f"{folder / PATIENTS} is not a list of hashes per part ({error}); copy the whole bundle again"
         ) from error
     return replace(bundle, patients=patients)
 

@@ -210,8 +210,8 @@ class SiteCalibration(Section):
 
     site: str = Field(min_length=1, max_length=100)
     """Name of the site, unique in the bundle."""
-    adjusts: Literal["intercept", "slope", "all"]
-    """What was fitted on the site's images, beyond the bundle's own calibration."""
+    adjusts: Literal["auto", "intercept", "slope", "all"]
+    """What was fitted on the site's images, beyond the bundle's own calibration; "auto": by finding."""
     calibration: Calibration
     """From the pipeline's logits to probabilities, with that of the bundle already in it."""
     operating_points: OperatingPoints | None

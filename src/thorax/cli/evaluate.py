@@ -12,7 +12,7 @@ from thorax.recipe.literals import EngineName
 if TYPE_CHECKING:
     from thorax.workflows.results import EvaluationResult
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "model_and_data"]
 
 
 def evaluate(
@@ -73,7 +73,7 @@ def evaluate(
     from thorax.workflows.evaluate import evaluate as measure
 
     refuse_existing(out, overwrite=overwrite, folder=True)
-    model, data = _model_and_data(bundle, store, predictions, labels)
+    model, data = model_and_data(bundle, store, predictions, labels)
     if validation is not None and predictions is None:
         raise typer.BadParameter(
             "--validation requires --predictions; a bundle predicts the store's validation images"
@@ -108,7 +108,7 @@ def _print(result: "EvaluationResult") -> None:
         typer.echo(f"note: {warning}", err=True)
 
 
-def _model_and_data(
+def model_and_data(
     bundle: Path | None, store: Path | None, predictions: Path | None, labels: Path | None
 ) -> tuple[Path, Path]:
     """Return either a bundle with a store, or predictions with labels; refuse a mixture of options."""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["flags_of", "main", "with_flags"]
 
 _VERBS: Final = (
-    "phantom", "download", "prepare", "sheet", "train", "tune", "evaluate", "compare", "robustness", "audit",
-    "predict", "explain", "localize", "serve", "calibrate", "ensemble", "export", "card", "import", "recipes",
+    "phantom", "download", "prepare", "sheet", "train", "tune", "evaluate", "compare", "robustness", "site",
+    "audit", "predict", "explain", "localize", "serve", "calibrate", "ensemble", "export", "card", "import",
+    "recipes",
 )  # fmt: skip
 """In the order of `thorax --help`."""
 

@@ -38,6 +38,9 @@ def predict(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, with one line per image and finding.")
     ] = False,
+    site: Annotated[
+        str, typer.Option(help="Calibrate for this site, which `thorax site --save` added to the bundle.")
+    ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     engine: Annotated[
         EngineName, typer.Option(help="What computes the logits; auto: the fastest exact engine.")
@@ -51,7 +54,7 @@ def predict(
         raise typer.BadParameter("choose one of --json and --csv")
     with gc_frozen():
         bundle, images = model_and_images(paths, model=model)
-        predictor = _open(bundle, images, device=device, engine=engine)
+        predictor = _open(bundle, images, site=site, device=device, engine=engine)
     from thorax.imaging import image_files
 
     if predictor.identity.statement:
@@ -88,7 +91,7 @@ def _naming_once(source: str, reason: str) -> str:
     return f"{source}: {reason.removeprefix(f'{Path(source).name}: ')}"
 
 
-def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -> "Predictor":
+def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: EngineName) -> "Predictor":
     from thorax.inference.onnx_session import prefetch
 
     prefetch(bundle, paths, device=device, engine=engine)
@@ -96,7 +99,12 @@ def _open(bundle: Path, paths: list[Path], *, device: str, engine: EngineName) -
     from thorax.bundle import load_bundle
     from thorax.inference.engines import open_predictor
 
-    return open_predictor(load_bundle(bundle, check_nets=False), device=device, engine=engine)
+    opened = load_bundle(bundle, check_nets=False)
+    if site:
+        from thorax.bundle.sites import at_site
+
+        opened = at_site(opened, site)
+    return open_predictor(opened, device=device, engine=engine)
 
 
 def _write_json(predictions: Iterable[Prediction]) -> None:

@@ -15,7 +15,6 @@ __all__ = ["PanelColumn", "PanelRow", "panels_svg"]
 
 _LEFT: Final = 40.0
 _TOP: Final = 26.0
-_WIDTH: Final = 92.0
 _HEIGHT: Final = 108.0
 _ACROSS: Final = 10.0
 _DOWN: Final = 50.0
@@ -52,12 +51,13 @@ class PanelRow:
     scale: float = 1.0
 
 
-def panels_svg(columns: Sequence[PanelColumn], rows: Sequence[PanelRow]) -> str:
+def panels_svg(columns: Sequence[PanelColumn], rows: Sequence[PanelRow], *, panel_width: float = 92.0) -> str:
     """Return the grid as an SVG element with its size; the dotted line of each figure is 0.
 
     Args:
         columns: At least one.
         rows: At least one, each with points for every column.
+        panel_width: Width of one figure.
     """
     marks = []
     for number, row in enumerate(rows):
@@ -65,15 +65,15 @@ def panels_svg(columns: Sequence[PanelColumn], rows: Sequence[PanelRow]) -> str:
         marks.append(f'<text x="0" y="{_number(top - 12)}">{escape(row.title)}</text>')
         axis = _axis([interval for points in row.points for interval in points])
         for place, (column, points) in enumerate(zip(columns, row.points, strict=True)):
-            left = _LEFT + place * (_WIDTH + _ACROSS)
-            marks += _panel(column, points, axis, left=left, top=top)
+            left = _LEFT + place * (panel_width + _ACROSS)
+            marks += _panel(column, points, axis, left=left, top=top, across=panel_width)
             if place == 0:
                 marks += _labels(axis, row.scale, left=left, top=top)
             if number == 0:
-                middle = _number(left + _WIDTH / 2)
+                middle = _number(left + panel_width / 2)
                 title = escape(column.title)
                 marks.append(f'<text x="{middle}" y="12" text-anchor="middle" {_SMALL}>{title}</text>')
-    width = _LEFT + len(columns) * (_WIDTH + _ACROSS)
+    width = _LEFT + len(columns) * (panel_width + _ACROSS)
     height = _TOP + 18 + len(rows) * (_HEIGHT + _DOWN) - _DOWN + 18
     size = f'width="{_number(width)}" height="{_number(height)}"'
     box = f'viewBox="0 0 {_number(width)} {_number(height)}"'
@@ -106,7 +106,7 @@ def _axis(intervals: Sequence[Interval]) -> _Axis:
 
 
 def _panel(
-    column: PanelColumn, points: Sequence[Interval], axis: _Axis, *, left: float, top: float
+    column: PanelColumn, points: Sequence[Interval], axis: _Axis, *, left: float, top: float, across: float
 ) -> list[str]:
     def down(value: float) -> str:
         return _number(top + _HEIGHT * (1 - axis.place(value)))
@@ -114,8 +114,8 @@ def _panel(
     marks = []
     for value in axis.ticks:
         line = "chance" if value == 0 else "grid"
-        marks.append(f'<path class="{line}" d="M{_number(left)} {down(value)}h{_number(_WIDTH)}"/>')
-    step = (_WIDTH - 2 * _INSET) / max(len(column.ticks) - 1, 1)
+        marks.append(f'<path class="{line}" d="M{_number(left)} {down(value)}h{_number(across)}"/>')
+    step = (across - 2 * _INSET) / max(len(column.ticks) - 1, 1)
     for number, (tick, interval) in enumerate(zip(column.ticks, points, strict=True)):
         x = _number(left + _INSET + number * step)
         below = _number(top + _HEIGHT + 14)

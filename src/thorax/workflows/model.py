@@ -14,6 +14,7 @@ from PIL import Image
 
 from thorax import starter
 from thorax.bundle import Bundle, load_bundle
+from thorax.bundle.sites import at_site
 from thorax.errors import DataError, RecipeError
 from thorax.explain import METHODS, Explainer, Method, best_method, open_explainer, reading_notes
 from thorax.explain.overlay import Drawing, overlay, write_picture
@@ -308,6 +309,7 @@ class Model:
 def load(
     bundle: str | os.PathLike[str] | Bundle | None = None,
     *,
+    site: str = "",
     device: str = "auto",
     engine: EngineName = "auto",
 ) -> Model:
@@ -316,11 +318,12 @@ def load(
     Args:
         bundle: Its folder, the folder of the run that made it, or an open bundle; None or "starter": the
             starter, a small model in the package for trying Thorax.
+        site: Name of a site that the bundle has a calibration for, from `thorax.site`; "" means its own.
         device: "auto", "cpu", "cuda" or "cuda:N".
         engine: What computes the logits; "auto" means the fastest exact engine.
 
     Raises:
-        BundleError: There is no bundle, it is damaged, or it does not have the engine.
+        BundleError: There is no bundle, it is damaged, or it does not have the engine or the site.
         MissingExtra: The package that runs the engine is not installed.
         RecipeError: There is no such device.
 
@@ -329,7 +332,7 @@ def load(
         model = thorax.load("run")
         model = thorax.load(run, engine="torch")
     """
-    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or starter.folder())
+    opened = at_site(bundle if isinstance(bundle, Bundle) else load_bundle(bundle or starter.folder()), site)
     predictor = open_predictor(opened, device=device, engine=engine)
     return Model(
         predictor.bundle,

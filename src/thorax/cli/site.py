@@ -1,0 +1,68 @@
+"""`thorax site`: whether a model's probabilities hold at another site, and what adjusts them there."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from thorax.cli.evaluate import model_and_data
+from thorax.hardware import one_blas_thread
+from thorax.recipe.literals import EngineName
+
+__all__ = ["site"]
+
+
+def site(
+    name: Annotated[str, typer.Option(help="Name of the site.")],
+    out: Annotated[Path, typer.Option(help="Folder for site.html, .csv, .json and .md.")],
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle, or the run that made it.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A store of the site's images.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="CSV of any model's predictions, instead of a bundle.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="NIH's label file, for --predictions.")] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="The CSV contains logits.")] = False,
+    split: Annotated[str, typer.Option(help="Use one part of this split; default: all images.")] = "",
+    part: Annotated[str, typer.Option(help="Part of the split: train, val or test.")] = "test",
+    view: Annotated[
+        Literal["PA", "AP"] | None, typer.Option(help="Use only images of this view position.")
+    ] = None,
+    findings: Annotated[str, typer.Option(help="Findings to measure, with commas; default: all.")] = "",
+    adjust: Annotated[
+        Literal["auto", "none", "intercept", "slope", "all"],
+        typer.Option(help="What to fit here; auto: what the data of each finding support."),
+    ] = "auto",
+    save: Annotated[
+        Path | None, typer.Option(help="Also write the bundle with this site's calibration, for --site.")
+    ] = None,
+    repetitions: Annotated[int, typer.Option(min=0, help="Draws of patients at each point.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    engine: Annotated[EngineName, typer.Option(help="What computes the bundle's logits.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
+) -> None:
+    """Measure calibration at a site, adjust it, and try how many local patients that takes."""
+    one_blas_thread()
+    from thorax.atomic_io import refuse_existing
+    from thorax.cli.console import print_table, progress_bars
+    from thorax.reporting.site import SITE_HEADER, curve_text, not_said, site_rows, site_title
+    from thorax.workflows.site import site as measure
+
+    refuse_existing(out, overwrite=overwrite, folder=True)
+    model, data = model_and_data(bundle, store, predictions, labels)
+    with progress_bars() as progress:
+        result = measure(
+            model, data, name=name, split=split, part=part, view=view,
+            findings=[one.strip() for one in findings.split(",") if one], adjust=adjust,
+            repetitions=repetitions, seed=seed, logits=logits, device=device, engine=engine,
+            progress=progress,
+        )  # fmt: skip
+    written = result.write(out, overwrite=overwrite)
+    measured = result.measurement
+    print_table(SITE_HEADER, site_rows(measured), title=site_title(name, measured, result.context))
+    typer.echo(curve_text(measured))
+    for note in (*not_said(measured), *result.context.warnings):
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"report: {written.html}")
+    if save is not None:
+        typer.echo(f"bundle: {result.save(save, overwrite=overwrite).bundle.folder}")
