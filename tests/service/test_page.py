@@ -231,7 +231,7 @@ def test_a_map_without_evidence_says_so(opened, local, model):
     )
     tab.get_by_role("button", name=re.compile(f"^{silent.label}")).click()
     sync_api.expect(tab.locator("#map-text")).to_contain_text(
-        f"No location in the image supports {silent.label} (cam)."
+        f"No location in this image supports {silent.label}."
     )
     assert not tab.locator("#legend").is_visible()
 

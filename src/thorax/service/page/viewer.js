@@ -42,13 +42,15 @@ function text(one, map, shown, label) {
   if (!shown) return map ? `The heat map of ${label} is off.` : "";
   const { place, notes } = map.answer;
   const sentences = [];
-  if (place !== null) { // otherwise the notes say so
+  if (place === null) sentences.push(`No location in this image supports ${label}`);
+  else {
     const [x, y] = place.map(Math.round);
     sentences.push(`Highest at x ${x}, y ${y}`);
     sentences.push("The map shows what the model used, not the outline of a lesion");
   }
   if (one.answer.findings[one.finding].positive === false) sentences.push(`${label} is below its threshold here`);
   const elsewhere = [...one.answer.warnings, one.answer.model.statement]; // the page says these anyway
-  const others = notes.filter((note) => !elsewhere.includes(note));
+  // The page offers no other method, which the library's note on a map without evidence advises.
+  const others = notes.filter((note) => !elsewhere.includes(note) && !note.startsWith("no location in the image"));
   return [...sentences, ...others].map(sentence).join(" ");
 }
