@@ -23,8 +23,8 @@ precision, Brier loss and expected calibration error, of probabilities that are 
 calibration error larger (fewer images differ), so that few patients' intervals of it lie high.
 
 The one after it is of the mean of four AUCs of findings that go together, of the difference of two models on
-one finding, and of the difference of their means, computed as `evaluate` and `compare` do: bootstrap, and
-DeLong. The last is of rates: the bootstrap's plain percentiles, and `share_interval`, which is shown for
+one finding, and of the difference of their means, computed as `evaluate` and `compare` do, and
+another way. The last is of rates: the bootstrap's plain percentiles, and `share_interval`, which is shown for
 them. Few patients have a share of .7 to .99 there, and the images of each are correlated weakly or strongly.
 Near 1 a share takes few values, so that no interval can hold it in just 95 of 100 trials.
 """
@@ -196,15 +196,15 @@ def means_held(setting: Setting, seed: int, resamples: int, truth: Float64[np.nd
         (percentile_interval(shown.value, samples, patients=few), mean),
         (shown, mean),
         (pair.findings[0].auc.difference, gap[0]),
-        (pair.findings[0].auc.delong.interval, gap[0]),
+        (pair.findings[0].auc.bootstrap, gap[0]),
         (pair.macro.difference, np.mean(gap)),
-        (pair.macro.delong.interval, np.mean(gap)),
+        (pair.macro.bootstrap, np.mean(gap)),
     )
     return [each.low <= true <= each.high for each, true in asked]
 
 
 def report_means(trials: int, resamples: int) -> None:
-    print(f"\n{'':44}{'bootst.':>8}{'mean':>8}{'diff.':>8}{'DeLong':>8}{'of means':>10}{'DeLong':>8}")
+    print(f"\n{'':44}{'bootst.':>8}{'mean':>8}{'diff.':>8}{'bootst.':>8}{'of means':>10}{'bootst.':>8}")
     for setting in SETTINGS:
         labeled, models = draw_models(setting, 2**32 - 1, 100_000)
         truth = np.array(

@@ -186,7 +186,7 @@ def test_all_roc_curves_are_in_one_picture_with_their_aucs(tmp_path):
 def test_the_page_is_whole_with_a_curve_for_each_finding_that_has_one():
     root = ET.fromstring(render_html(assessment_of(NIH14), CONTEXT).removeprefix("<!DOCTYPE html>"))
     # 13 ROC and 13 precision-recall curves; the probabilities of all 14 are beside shares.
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}svg"))) == 13 + 13 + 14
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}svg"))) == 3 * 13 + 14
     table = next(each for each in root.findall(".//{*}table") if each.get("class") == "stack")
     rows = [["".join(cell.itertext()).strip() for cell in row] for row in table.findall(".//{*}tr")]
     assert [row[0] for row in rows] == ["Finding", *(finding.label for finding in NIH14), "Mean of 13"]

@@ -11,7 +11,10 @@ __all__ = ["compare"]
 
 
 def compare(
-    models: Annotated[list[Path], typer.Argument(help="Bundles, or CSVs of any model's predictions.")],
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="Bundles, CSVs of any model's predictions, or folders of runs of one recipe."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md, .json and classification.csv.")],
     store: Annotated[
         list[Path] | None,
@@ -48,8 +51,12 @@ def compare(
     from thorax.cli.console import print_table, progress_bars
     from thorax.reporting.comparison import (
         COMPARISON_HEADER,
+        RUNS_HEADER,
+        SEEDS_NOTE,
         comparison_rows,
         comparison_title,
+        has_seeds,
+        runs_rows,
         side_by_side_header,
     )
     from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
@@ -75,6 +82,8 @@ def compare(
     for pair in result.comparison.pairs:
         title = comparison_title(pair, result.comparison, context)
         print_table(COMPARISON_HEADER, comparison_rows(pair), title=title)
+    if has_seeds(result.comparison):
+        print_table(RUNS_HEADER, runs_rows(result.comparison), title=SEEDS_NOTE)
     rows = side_by_side_rows(result.decisions, intervals=False)
     texts = enumerate(thresholds_text(result.decisions), start=1)
     title = "\n".join(["Decisions at each model's own thresholds", *(f"{k}: {text}" for k, text in texts)])

@@ -1,9 +1,9 @@
-"""Differences between models on the same images, with paired intervals and p values.
+"""Differences between models on the same images, with paired intervals and the p values that invert them.
 
-All models are scored on the same resamples of the patients, so that what makes a resample easy or hard for
-all of them cancels in the difference. DeLong's test with patients as the unit serves as a cross-check. With
-14 findings, every second comparison of equal models has a p value below .05 by chance; values adjusted by
-Holm's method (Scandinavian Journal of Statistics 1979) account for all differences shown together.
+All models are scored on the same patients, so that what makes these easy or hard for all of them cancels in
+the difference. A model may be several training runs of one recipe: their mean is compared, and the interval
+holds both the patients and the seeds. With 14 findings, every second comparison of equal models has a p value
+below .05 by chance; values adjusted by Holm's method account for all differences shown together.
 """
 
 import itertools
@@ -12,28 +12,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from thorax.errors import DataError
-from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, aligned_scores
-from thorax.evaluation.statistics.delong import AucContrast, AucCovariance, auc_contrast, auc_covariance
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, ScoredRuns, aligned_scores
+from thorax.evaluation.statistics.auc_intervals import MeasuredAucs, mean_auc_interval, measure_aucs
+from thorax.evaluation.statistics.delong import auc_interval
+from thorax.evaluation.statistics.differences import AucDifference, auc_difference
+from thorax.evaluation.statistics.holm import holm
 from thorax.evaluation.statistics.intervals import (
     Interval,
     mean_patients,
     over_resamples,
-    percentile_interval,
+    resampled_interval,
 )
 from thorax.evaluation.statistics.presorted import Ranked
 from thorax.evaluation.statistics.ranking import rank, weighted_auroc
+from thorax.evaluation.statistics.seeds import RunMeans, run_means
 from thorax.findings import NO_FINDING, Finding
 
 __all__ = [
     "Comparison",
     "Difference",
     "FindingDifference",
+    "ModelRuns",
     "PairComparison",
     "compare",
-    "holm",
 ]
 
 
@@ -42,16 +46,17 @@ class Difference:
     """A model's AUC, or mean AUC, minus the baseline's; all NaN where one of them does not exist.
 
     Attributes:
-        baseline_auc: The baseline's AUC.
-        model_auc: The model's AUC.
-        difference: `model_auc` minus `baseline_auc`, with the paired bootstrap's interval.
-        p: Two-sided bootstrap p value: twice the share of resamples on the rarer side of no difference, where
-            the original sample counts as one more resample, so that it is never 0.
+        baseline_auc: The baseline's AUC; the mean over its runs.
+        model_auc: The model's AUC; the mean over its runs.
+        difference: `model_auc` minus `baseline_auc`, with the interval of `auc_difference`: patients are the
+            unit, and where a model has several runs, the interval also holds their seeds.
+        p: Two-sided p value of no difference: the smallest level at which that interval excludes 0. NaN where
+            there is no interval.
         p_adjusted: The same after Holm's correction, over all differences of its kind in the comparison.
-        delong: The same difference by DeLong's method with patients as units, and its p value.
-        delong_p_adjusted: That p value after Holm's correction.
-        undefined_resamples: Resamples with only one class of the finding, which are left out; for a mean,
-            those in which one of its findings is undefined, so that the mean is over fewer.
+        bootstrap: The difference with the paired bootstrap's interval, of the patients alone, as a
+            cross-check.
+        undefined_resamples: Resamples with only one class of the finding, which the bootstrap leaves out; for
+            a mean, those in which one of its findings is undefined, so that the mean is over fewer.
     """
 
     baseline_auc: float
@@ -59,8 +64,7 @@ class Difference:
     difference: Interval
     p: float
     p_adjusted: float
-    delong: AucContrast
-    delong_p_adjusted: float
+    bootstrap: Interval
     undefined_resamples: int
 
 
@@ -102,10 +106,30 @@ class PairComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRuns:
+    """The training runs of one model.
+
+    Attributes:
+        model: The name of the model.
+        runs: The names of its runs; the model's own name if it is only one.
+        aucs: The mean AUC of each run over the findings that all compared models have; NaN without any.
+        mean: Their mean, with an interval that holds patients and, of several runs, seeds.
+        spread: The standard deviation of `aucs`; NaN for one run.
+    """
+
+    model: str
+    runs: tuple[str, ...]
+    aucs: tuple[float, ...]
+    mean: Interval
+    spread: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """All compared pairs of models.
 
     Attributes:
+        models: The models with their runs, in the order in which they were given.
         pairs: Each model against the baseline, or all pairs.
         correction: How p values were adjusted, as text.
         num_images: The number of images.
@@ -114,6 +138,7 @@ class Comparison:
         seed: The seed of the resamples.
     """
 
+    models: tuple[ModelRuns, ...]
     pairs: tuple[PairComparison, ...]
     correction: str
     num_images: int
@@ -124,7 +149,7 @@ class Comparison:
 
 def compare(
     labeled: LabeledImages,
-    models: Sequence[ScoredImages],
+    models: Sequence[ScoredImages | ScoredRuns],
     *,
     baseline: str | None = None,
     resamples: int = 10_000,
@@ -134,7 +159,8 @@ def compare(
 
     Args:
         labeled: The images; each model must have scored exactly these.
-        models: At least two, with different names. Findings without labels are left out.
+        models: At least two, with different names; a model is one set of scores, or those of several training
+            runs. Findings without labels are left out.
         baseline: The model with which the others are compared; None compares all pairs.
         resamples: The number of resamples of the patients, at least 1.
         seed: The seed of the resamples.
@@ -144,8 +170,12 @@ def compare(
             nothing to compare.
     """
     _check(models, baseline=baseline, resamples=resamples)
-    measured = _measure(labeled, models, resamples=resamples, seed=seed)
-    names = [model.model for model in models]
+    groups = [
+        model if isinstance(model, ScoredRuns) else ScoredRuns(model=model.model, runs=(model,))
+        for model in models
+    ]
+    measured = _measure(labeled, groups, resamples=resamples, seed=seed)
+    names = [model.model for model in groups]
     compared = (
         list(itertools.combinations(names, 2))
         if baseline is None
@@ -153,6 +183,7 @@ def compare(
     )
     pairs = [_pair(labeled, measured, baseline=first, model=second) for first, second in compared]
     return Comparison(
+        models=_runs(measured, groups, labeled.findings),
         pairs=_adjusted(pairs),
         correction=(
             f"Holm, over the findings of all {len(pairs)} pairs together, and over their means"
@@ -166,67 +197,112 @@ def compare(
     )
 
 
-def holm(p: Float64[np.ndarray, " test"]) -> Float64[np.ndarray, " test"]:
-    """Return p values adjusted for multiple tests; NaN stays NaN and does not count as a test.
-
-    The smallest is multiplied by the number of tests, the next by one less, and so on; none is smaller than
-    the one before it, and none exceeds 1.
-    """
-    adjusted = np.full(len(p), np.nan)
-    order = np.argsort(p, kind="stable")[: np.sum(~np.isnan(p))]  # NaN sorts last
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measured:
-    """All AUCs, with one column for each model and each of its findings."""
+    """All AUCs, with one column for each run of each model and each of its findings."""
 
     ranked: Sequence[Ranked]
-    column: Mapping[tuple[str, Finding], int]
-    asymptotic: AucCovariance
+    columns: Mapping[tuple[str, Finding], tuple[int, ...]]
+    aucs: MeasuredAucs
     samples: Float64[np.ndarray, "resample column"]
     num_patients: int
 
+    def is_defined(self, model: str, finding: Finding) -> bool:
+        """Whether the model has the finding, and the finding both classes."""
+        columns = self.columns.get((model, finding), ())
+        return bool(columns) and not math.isnan(self.aucs.auc[columns[0]])
 
-def _measure(
-    labeled: LabeledImages, models: Sequence[ScoredImages], *, resamples: int, seed: int
-) -> _Measured:
+
+def _measure(labeled: LabeledImages, models: Sequence[ScoredRuns], *, resamples: int, seed: int) -> _Measured:
     patient_names, patient = np.unique(np.asarray(labeled.patients), return_inverse=True)
     known = (labeled.targets == 0) | (labeled.targets == 1)  # the others are uncertain or not labeled
-    ranked: dict[tuple[str, Finding], Ranked] = {}
+    ranked: list[Ranked] = []
+    columns: dict[tuple[str, Finding], tuple[int, ...]] = {}
     for model in models:
-        scores = aligned_scores(labeled, model)
-        for k, finding in enumerate(labeled.findings):
-            if finding in model.findings:
-                row, score = known[:, k], scores[known[:, k], model.findings.index(finding)]
-                ranked[model.model, finding] = rank(labeled.targets[row, k] == 1, score, patient[row])
+        for run in model.runs:
+            scores = aligned_scores(labeled, run)
+            for k, finding in enumerate(labeled.findings):
+                if finding in model.findings:
+                    row, score = known[:, k], scores[known[:, k], run.findings.index(finding)]
+                    columns[model.model, finding] = (*columns.get((model.model, finding), ()), len(ranked))
+                    ranked.append(rank(labeled.targets[row, k] == 1, score, patient[row]))
     samples = over_resamples(
-        lambda counts: np.stack([weighted_auroc(ranking, counts) for ranking in ranked.values()], axis=1),
+        lambda counts: np.stack([weighted_auroc(ranking, counts) for ranking in ranked], axis=1),
         num_patients=len(patient_names),
         resamples=resamples,
         seed=seed,
     )
     return _Measured(
-        ranked=list(ranked.values()),
-        column={key: column for column, key in enumerate(ranked)},
-        asymptotic=auc_covariance(list(ranked.values()), num_units=len(patient_names)),
+        ranked=ranked,
+        columns=columns,
+        aucs=measure_aucs(ranked, num_units=len(patient_names)),
         samples=samples,
         num_patients=len(patient_names),
     )
 
 
+def _means(measured: _Measured, models: Sequence[str], findings: Sequence[Finding]) -> RunMeans:
+    """Return the mean AUC of each model over its runs and these findings, of which there is at least one."""
+    columns = [np.array([measured.columns[model, finding] for finding in findings]).T for model in models]
+    runs = np.concatenate(columns)
+    weights = np.zeros((len(runs), len(measured.ranked)))
+    np.put_along_axis(weights, runs, 1 / len(findings), axis=1)
+    used = np.unique(runs)
+    covariance = measured.aucs.covariance[np.ix_(used, used)]
+    return run_means(
+        np.mean(measured.aucs.auc[runs], axis=1),
+        weights[:, used] @ covariance @ weights[:, used].T,
+        [len(of_model) for of_model in columns],
+    )
+
+
+def _runs(
+    measured: _Measured, models: Sequence[ScoredRuns], findings: Sequence[Finding]
+) -> tuple[ModelRuns, ...]:
+    """Return the mean AUC of each run of each model, over the findings that all models have."""
+    common = [
+        finding
+        for finding in findings
+        if finding != NO_FINDING and all(measured.is_defined(model.model, finding) for model in models)
+    ]
+    return tuple(_runs_of(measured, model, common) for model in models)
+
+
+def _runs_of(measured: _Measured, model: ScoredRuns, findings: Sequence[Finding]) -> ModelRuns:
+    names = tuple(run.model for run in model.runs)
+    if not findings:
+        undefined = Interval(math.nan, math.nan, math.nan)
+        aucs = (math.nan,) * len(names)
+        return ModelRuns(model=model.model, runs=names, aucs=aucs, mean=undefined, spread=math.nan)
+    columns = np.array([measured.columns[model.model, finding] for finding in findings])
+    means = _means(measured, [model.model], findings)
+    if len(names) == 1:
+        used = np.isin(np.arange(len(measured.ranked)), columns)
+        mean = mean_auc_interval(measured.aucs, used)
+    else:
+        degrees = means.degrees(np.ones(1), patients=_patients(measured, columns[:, 0]))
+        mean = auc_interval(float(means.auc[0]), float(means.covariance[0, 0]), patients=degrees + 1)
+    return ModelRuns(
+        model=model.model,
+        runs=names,
+        aucs=tuple(np.mean(measured.aucs.auc[columns], axis=0).tolist()),
+        mean=mean,
+        spread=float(means.spread[0]),
+    )
+
+
+def _patients(measured: _Measured, columns: Sequence[int] | Int64[np.ndarray, " k"]) -> float:
+    return mean_patients([measured.ranked[column] for column in columns])
+
+
 def _pair(labeled: LabeledImages, measured: _Measured, *, baseline: str, model: str) -> PairComparison:
-    both: dict[Finding, tuple[int, int]] = {
-        finding: (measured.column[baseline, finding], measured.column[model, finding])
+    both = [
+        finding
         for finding in labeled.findings
-        if (baseline, finding) in measured.column and (model, finding) in measured.column
-    }
+        if (baseline, finding) in measured.columns and (model, finding) in measured.columns
+    ]
     defined = [
-        columns
-        for finding, columns in both.items()
-        if finding != NO_FINDING and not math.isnan(measured.asymptotic.auc[columns[0]])
+        finding for finding in both if finding != NO_FINDING and measured.is_defined(baseline, finding)
     ]
     return PairComparison(
         baseline=baseline,
@@ -236,57 +312,52 @@ def _pair(labeled: LabeledImages, measured: _Measured, *, baseline: str, model: 
                 finding=finding,
                 num_known=int(np.sum((labels == 0) | (labels == 1))),
                 num_positive=int(np.sum(labels == 1)),
-                auc=_difference(measured, [both[finding]] if finding in both else []),
+                auc=_difference(measured, (baseline, model), [finding] if finding in both else []),
             )
             for finding, labels in zip(labeled.findings, labeled.targets.T, strict=True)
         ),
-        macro=_difference(measured, defined),
+        macro=_difference(measured, (baseline, model), defined),
         num_findings=len(defined),
     )
 
 
-def _difference(measured: _Measured, columns: Sequence[tuple[int, int]]) -> Difference:
-    """Return the difference of the means over these pairs of columns: the baseline's, the model's."""
-    if not columns:
+def _difference(measured: _Measured, models: tuple[str, str], findings: Sequence[Finding]) -> Difference:
+    """Return the difference of the means over these findings: the baseline's, the model's."""
+    if not findings:
         undefined = Interval(math.nan, math.nan, math.nan)
-        return _raw_difference((math.nan, math.nan), undefined, AucContrast(undefined, *[math.nan] * 3))
-    baseline, model = (list(side) for side in zip(*columns, strict=True))
-    weights = np.zeros(len(measured.ranked))
-    weights[model], weights[baseline] = 1 / len(columns), -1 / len(columns)
-    samples = measured.samples[:, model] - measured.samples[:, baseline]
-    means = _defined_mean(samples)
-    auc = measured.asymptotic.auc
-    value = float(np.mean(auc[model] - auc[baseline]))
-    patients = mean_patients([measured.ranked[column] for column in baseline])
-    interval = percentile_interval(value, means, patients=patients, difference=True)
-    if np.isin(auc[[*baseline, *model]], (0.0, 1.0)).all():  # no resample can change them
-        interval = Interval(value, math.nan, math.nan)
-    return _raw_difference(
-        (float(np.mean(auc[baseline])), float(np.mean(auc[model]))),
-        interval,
-        auc_contrast(measured.asymptotic, weights, patients=patients),
-        p=_bootstrap_p(means) if not math.isnan(value) else math.nan,
-        undefined_resamples=int(np.sum(np.any(np.isnan(samples), axis=1))),
+        return _unadjusted((math.nan, math.nan), AucDifference(undefined, math.nan), undefined, 0)
+    baseline, model = (np.array([measured.columns[name, finding] for finding in findings]) for name in models)
+    patients = _patients(measured, baseline[:, 0])
+    means = _means(measured, models, findings)
+    tested = auc_difference(
+        means.auc,
+        means.covariance,
+        degrees=means.degrees(np.array([-1.0, 1.0]), patients=patients),
+        smallest_loss=float(np.mean(1 / np.maximum(measured.aucs.pairs[baseline[:, 0]], 1))),
+    )
+    samples = np.mean(measured.samples[:, model], axis=2) - np.mean(measured.samples[:, baseline], axis=2)
+    resampled = resampled_interval(
+        tested.interval.value, _defined_mean(samples), patients=patients, difference=True
+    )
+    return _unadjusted(
+        (float(means.auc[0]), float(means.auc[1])),
+        tested,
+        resampled,
+        int(np.sum(np.any(np.isnan(samples), axis=1))),
     )
 
 
-def _raw_difference(
-    aucs: tuple[float, float],
-    difference: Interval,
-    delong: AucContrast,
-    *,
-    p: float = math.nan,
-    undefined_resamples: int = 0,
+def _unadjusted(
+    aucs: tuple[float, float], tested: AucDifference, bootstrap: Interval, undefined_resamples: int
 ) -> Difference:
-    """Return a difference with p values not yet adjusted."""
+    """Return a difference whose p value is not adjusted yet."""
     return Difference(
         baseline_auc=aucs[0],
         model_auc=aucs[1],
-        difference=difference,
-        p=p,
-        p_adjusted=p,
-        delong=delong,
-        delong_p_adjusted=delong.p,
+        difference=tested.interval,
+        p=tested.p,
+        p_adjusted=tested.p,
+        bootstrap=bootstrap,
         undefined_resamples=undefined_resamples,
     )
 
@@ -295,15 +366,6 @@ def _defined_mean(samples: Float64[np.ndarray, "resample column"]) -> Float64[np
     """Return the mean of the defined values of each row; NaN where there are none."""
     count = np.sum(~np.isnan(samples), axis=1)
     return np.where(count > 0, np.nansum(samples, axis=1) / np.maximum(count, 1), np.nan)
-
-
-def _bootstrap_p(samples: Float64[np.ndarray, " resample"]) -> float:
-    """Return the two-sided p value of no difference (Davison and Hinkley, Bootstrap Methods, 1997, 4.4)."""
-    defined = samples[~np.isnan(samples)]
-    if len(defined) == 0:
-        return math.nan
-    rarer = min(int(np.sum(defined <= 0)), int(np.sum(defined >= 0)))
-    return min(1.0, 2 * (rarer + 1) / (len(defined) + 1))
 
 
 def _adjusted(pairs: Sequence[PairComparison]) -> tuple[PairComparison, ...]:
@@ -321,15 +383,11 @@ def _adjusted(pairs: Sequence[PairComparison]) -> tuple[PairComparison, ...]:
 
 
 def _adjust(family: Sequence[Difference]) -> list[Difference]:
-    p = holm(np.array([difference.p for difference in family]))
-    delong_p = holm(np.array([difference.delong.p for difference in family]))
-    return [
-        replace(difference, p_adjusted=float(p[k]), delong_p_adjusted=float(delong_p[k]))
-        for k, difference in enumerate(family)
-    ]
+    adjusted = holm(np.array([difference.p for difference in family]))
+    return [replace(difference, p_adjusted=float(p)) for difference, p in zip(family, adjusted, strict=True)]
 
 
-def _check(models: Sequence[ScoredImages], *, baseline: str | None, resamples: int) -> None:
+def _check(models: Sequence[ScoredImages | ScoredRuns], *, baseline: str | None, resamples: int) -> None:
     names = [model.model for model in models]
     if len(names) <= 1 or len(set(names)) < len(names):
         raise DataError(

@@ -11,6 +11,7 @@ from thorax.datasets.label_pins import LabelPins
 from thorax.evaluation.calibration.fit import Recalibrated, Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, measure_calibration
 from thorax.evaluation.classification import Classification, classify
+from thorax.evaluation.decision_curves import DecisionCurve, decision_curves
 from thorax.evaluation.decisions import LabeledPredictions, binarize
 from thorax.evaluation.discrimination import Discrimination, evaluate_discrimination
 from thorax.evaluation.inputs.radiologists import (
@@ -168,6 +169,7 @@ class Evaluation:
         ranking: AUC and average precision.
         points: Rates at the operating points of the plan, and at 0.5.
         calibration: Calibration error of the probabilities.
+        decision_curves: Net benefit of each finding over thresholds.
         recalibrated: Trial calibrations, each with the calibration error after it.
         not_recalibrated: Why there are no trial calibrations; "" if there are.
         shift: Estimated prevalence of each finding; None where the prevalence in training is unknown.
@@ -182,6 +184,7 @@ class Evaluation:
     ranking: Discrimination
     points: tuple[AtOperatingPoint, ...]
     calibration: CalibrationError
+    decision_curves: tuple[DecisionCurve, ...]
     recalibrated: tuple[tuple[Recalibration, CalibrationError], ...]
     not_recalibrated: str
     shift: tuple[LabelShift | None, ...]
@@ -236,6 +239,7 @@ def evaluate(
             _at_point(point, at_point, plan) for point, at_point in zip(points, predictions, strict=True)
         ),
         calibration=measure_calibration(predictions[0], resamples=plan.resamples, seed=plan.seed),
+        decision_curves=decision_curves(predictions[0]),
         recalibrated=tuple(
             (
                 recalibrated.recalibration,

@@ -11,7 +11,7 @@ from thorax.arrays import Rows, Scores, Targets
 from thorax.errors import DataError
 from thorax.findings import Findings
 
-__all__ = ["LabeledImages", "ScoredImages", "aligned_scores", "check_shapes"]
+__all__ = ["LabeledImages", "ScoredImages", "ScoredRuns", "aligned_scores", "check_shapes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,6 +106,45 @@ class ScoredImages:
                 f"{int(np.sum(bad))} scores of model {self.model} are not a number (first: "
                 f"{self.findings[column]} of {self.images[row]}); find out why the model gave none"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredRuns:
+    """The scores of a model that was trained several times, with other seeds.
+
+    Attributes:
+        model: The name of the model.
+        runs: The scores of each run, under the run's own name.
+
+    Raises:
+        DataError: There is no run, two have one name, or two have the same scores.
+    """
+
+    model: str
+    runs: tuple[ScoredImages, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a run that is given twice: it would pass for one whose seed changes nothing."""
+        names = [run.model for run in self.runs]
+        if not names or len(set(names)) < len(names):
+            raise DataError(
+                f"model {self.model} needs runs of different names; got {', '.join(names) or 'none'}"
+            )
+        for place, run in enumerate(self.runs):
+            for other in self.runs[:place]:
+                if run.findings == other.findings and np.array_equal(
+                    run.scores[np.argsort(run.images)], other.scores[np.argsort(other.images)]
+                ):
+                    raise DataError(
+                        f"runs {other.model} and {run.model} of model {self.model} have the same scores; "
+                        "give each run once, and only runs with different seeds"
+                    )
+
+    @property
+    def findings(self) -> Findings:
+        """The findings that all runs have, in the first one's order."""
+        first, *others = self.runs
+        return tuple(finding for finding in first.findings if all(finding in run.findings for run in others))
 
 
 def aligned_scores(labeled: LabeledImages, model: ScoredImages) -> Scores:

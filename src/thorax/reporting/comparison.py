@@ -7,7 +7,13 @@ from typing import Any, Final
 
 from thorax.atomic_io import write_json, write_text
 from thorax.evaluation.classification import REPORT_RATES
-from thorax.evaluation.compare import Comparison, Difference, FindingDifference, PairComparison
+from thorax.evaluation.compare import (
+    Comparison,
+    Difference,
+    FindingDifference,
+    ModelRuns,
+    PairComparison,
+)
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.side_by_side import ModelDecisions
 from thorax.evaluation.statistics.intervals import LEVEL
@@ -25,21 +31,42 @@ from thorax.reporting.summary import interval_json, markdown_cell, markdown_tabl
 __all__ = [
     "COMPARISON_FORMAT",
     "COMPARISON_HEADER",
+    "DIFFERENCE_NOTE",
+    "RUNS_HEADER",
+    "SEEDS_NOTE",
     "ComparisonFiles",
     "comparison_json",
     "comparison_rows",
     "comparison_title",
+    "has_seeds",
     "render_comparison",
     "render_comparison_html",
+    "runs_rows",
     "side_by_side_header",
     "write_comparison",
 ]
 
-COMPARISON_FORMAT: Final = "thorax-comparison/1"
+COMPARISON_FORMAT: Final = "thorax-comparison/2"
 """The layout of `comparison.json`; the number increases when the meaning of a key changes."""
 
-COMPARISON_HEADER: Final = ("Finding", "AUC, first", "AUC, second", "Difference (95 %)", "p", "p, DeLong")
-"""Headings of the columns of `comparison_rows`. Both p values are adjusted by Holm's method."""
+COMPARISON_HEADER: Final = ("Finding", "AUC, first", "AUC, second", "Difference (95 %)", "p", "p, Holm")
+"""Headings of the columns of `comparison_rows`: p inverts the interval beside it; the last is adjusted."""
+
+RUNS_HEADER: Final = ("Model", "Runs", "Mean AUC (95 %)", "SD over runs", "Each run")
+"""Headings of the columns of `runs_rows`."""
+
+DIFFERENCE_NOTE: Final = (
+    "Paired, with the patient as the unit: DeLong's variances and Student's quantile, on the scales of the "
+    "difference and of the logits; of both, the wider end. p < .05 exactly where the interval excludes 0"
+)
+"""How the differences were computed."""
+
+SEEDS_NOTE: Final = (
+    "Several runs of a recipe are one model: its AUC is the mean over the runs, and the intervals hold the "
+    "patients and the seeds of training. A model of one run is that one network: its interval holds the "
+    "patients alone."
+)
+"""What several runs mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +127,25 @@ def comparison_rows(pair: PairComparison) -> list[tuple[str, ...]]:
     return [*rows, (f"Mean of {pair.num_findings}", *_cells(pair.macro))]
 
 
+def has_seeds(comparison: Comparison) -> bool:
+    """Return whether a model has several training runs."""
+    return any(len(model.runs) > 1 for model in comparison.models)
+
+
+def runs_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return each model's runs as text, in the columns of `RUNS_HEADER`."""
+    return [
+        (
+            model.model,
+            str(len(model.runs)),
+            str(model.mean),
+            "n/a" if number_json(model.spread) is None else f"{model.spread:.4f}",
+            ", ".join(map(_score_text, model.aucs)),
+        )
+        for model in comparison.models
+    ]
+
+
 def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> dict[str, Any]:
     """Return the content of `comparison.json`; undefined values are None."""
     context = next(iter(contexts.values()))
@@ -127,12 +173,15 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
             for name, model_context in contexts.items()
         },
         "intervals": {
-            "method": "paired percentile bootstrap, widened for few patients",
+            "method": "paired DeLong by patient with Student's quantile, on the scales of the difference and "
+            "of the logits; of several runs, with the variance between them",
+            "method_of_bootstrap": "paired percentile bootstrap of patients, widened for few patients",
             "unit": "patient",
             "level": LEVEL,
             "resamples": comparison.resamples,
             "seed": comparison.seed,
         },
+        "runs": {model.model: _runs(model) for model in comparison.models},
         "correction": comparison.correction,
         "pairs": [_pair(pair) for pair in comparison.pairs],
     }
@@ -161,6 +210,10 @@ def render_comparison(
         sections.append(f"## {markdown_cell(pair.model)} less {markdown_cell(pair.baseline)}\n")
         sections.append(markdown_cell(comparison_title(pair, comparison, context)) + ".\n")
         sections.append(markdown_table(COMPARISON_HEADER, comparison_rows(pair)))
+    if has_seeds(comparison):
+        sections.append("## Training runs\n")
+        sections.append(markdown_table(RUNS_HEADER, runs_rows(comparison)))
+        sections.append(f"{SEEDS_NOTE}\n")
     lines = [
         f"{name}: {warning}" for name, model_context in contexts.items() for warning in model_context.notes
     ]
@@ -170,8 +223,8 @@ def render_comparison(
     lines += [
         f"Images: sha256 {context.images_sha256}",
         *([f"Labels: {context.labels.summary}; sha256 {context.labels.sha256}"] if context.labels else []),
-        f"Paired bootstrap of patients: {comparison.resamples:,} resamples, seed {comparison.seed}",
-        "Independent check: DeLong's test with the patient as the unit",
+        DIFFERENCE_NOTE,
+        f"Intervals of decisions: {comparison.resamples:,} resamples of the patients, seed {comparison.seed}",
     ]
     sections.append("".join(f"- {markdown_cell(line)}\n" for line in lines))
     return "\n".join(sections)
@@ -204,6 +257,10 @@ def render_comparison_html(
             rate_names=RATE_NAMES,
             rows=rows,
             header=COMPARISON_HEADER,
+            difference_note=DIFFERENCE_NOTE,
+            runs_header=RUNS_HEADER,
+            runs=runs_rows(comparison) if has_seeds(comparison) else [],
+            seeds_note=SEEDS_NOTE,
             pairs=[
                 (f"{pair.model} less {pair.baseline}", comparison_rows(pair)) for pair in comparison.pairs
             ],
@@ -237,8 +294,8 @@ def _cells(result: Difference) -> Sequence[str]:
         _score_text(result.baseline_auc),
         _score_text(result.model_auc),
         value,
+        _p_text(result.p),
         _p_text(result.p_adjusted),
-        _p_text(result.delong_p_adjusted),
     )
 
 
@@ -250,6 +307,14 @@ def _p_text(value: float) -> str:
     if number_json(value) is None:
         return "n/a"
     return "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")  # noqa: PLR2004  (three digits)
+
+
+def _runs(model: ModelRuns) -> dict[str, Any]:
+    return {
+        "runs": dict(zip(model.runs, map(number_json, model.aucs), strict=True)),
+        "macro_auc": interval_json(model.mean),
+        "standard_deviation": number_json(model.spread),
+    }
 
 
 def _pair(pair: PairComparison) -> dict[str, Any]:
@@ -272,10 +337,6 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "difference": interval_json(difference.difference),
         "p": number_json(difference.p),
         "p_adjusted": number_json(difference.p_adjusted),
-        "delong": {
-            **interval_json(difference.delong.interval),
-            "p": number_json(difference.delong.p),
-            "p_adjusted": number_json(difference.delong_p_adjusted),
-        },
+        "bootstrap": interval_json(difference.bootstrap),
         "undefined_resamples": difference.undefined_resamples,
     }

@@ -13,6 +13,7 @@ from typing import Final
 
 from thorax.evaluation.calibration.measure import ReliabilityBin
 from thorax.evaluation.curves import Band, Curves
+from thorax.evaluation.decision_curves import DecisionCurve, NetBenefit, cost_ratio
 from thorax.evaluation.statistics.intervals import Interval
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "IntervalAxis",
     "Strip",
     "close_axis",
+    "decision_svg",
     "epochs_svg",
     "forest_svg",
     "interval_axis",
@@ -35,6 +37,9 @@ _SIDE: Final = 116.0
 """The square that curves are drawn in, within a view box of 144 by 136."""
 
 _FULL: Final = ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
+_LEAST_BENEFIT: Final = -0.25
+"""The lower end of the axis of net benefits, as a share of the best."""
+_MARKED_THRESHOLDS: Final = (0.01, 0.1, 0.5)
 _SCALES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _Points = Sequence[tuple[float, float]]
 
@@ -83,21 +88,54 @@ def reliability_svg(bins: Sequence[ReliabilityBin]) -> str:
     return _figure(marks, ticks)
 
 
-def _figure(marks: Sequence[str], ticks: Sequence[tuple[float, str]]) -> str:
-    lines = [
-        line
-        for position, _ in ticks
-        for line in (
-            _line("grid", ((position, 0.0), (position, 1.0))),
-            _line("grid", ((0.0, position), (1.0, position))),
-        )
+def decision_svg(curve: DecisionCurve) -> str:
+    """Return a small figure of net benefit against thresholds, as a share of the best that is possible.
+
+    The dotted line decides positive for every image, the line at 0 for none; the curve ends where no image is
+    called positive any more. Thresholds are spaced by the
+    logarithm of their odds, which are the false positives that a true positive is worth.
+
+    Args:
+        curve: Must have points and positives.
+    """
+    prevalence = curve.num_positive / curve.num_known
+    first, last = (math.log(1 / cost_ratio(curve.points[end].threshold)) for end in (0, -1))
+
+    def place(threshold: float) -> float:
+        return (math.log(1 / cost_ratio(threshold)) - first) / (last - first)
+
+    def height(net_benefit: float) -> float:
+        return (net_benefit / prevalence - _LEAST_BENEFIT) / (1 - _LEAST_BENEFIT)
+
+    def band(point: NetBenefit) -> tuple[float, float, float]:
+        return place(point.threshold), height(point.model.low), height(point.model.high)
+
+    called = [k for k, point in enumerate(curve.points) if point.model.value != 0]
+    points = curve.points[: max(called, default=0) + 1]  # beyond, no image is called positive
+    everyone = [(place(point.threshold), height(point.treat_all.value)) for point in curve.points]
+    marks = [
+        _band(tuple(band(point) for point in points)),
+        _line("none", ((0.0, height(0.0)), (1.0, height(0.0)))),
+        _line("chance", [(x, y) for x, y in everyone if y >= 0] or everyone[:1]),
+        _line("curve", [(place(point.threshold), height(point.model.value)) for point in points]),
     ]
-    labels = []
-    for position, text in ticks:
-        left, top = _place(position, position)
+    across = [(place(threshold), f"{100 * threshold:g}%") for threshold in _MARKED_THRESHOLDS]
+    return _figure(marks, across, [(height(prevalence * share), text) for share, text in _FULL])
+
+
+def _figure(
+    marks: Sequence[str],
+    ticks: Sequence[tuple[float, str]],
+    upward: Sequence[tuple[float, str]] | None = None,
+) -> str:
+    """Return the figure of some marks; `upward` are the ticks of the other axis where they differ."""
+    lines, labels = [], []
+    for (across, text), (up, beside) in zip(ticks, upward or ticks, strict=True):
+        lines += [_line("grid", ((across, 0.0), (across, 1.0))), _line("grid", ((0.0, up), (1.0, up)))]
+        left, top = _place(across, up)
         labels.append(f'<text x="{left}" y="{_number(_TOP + _SIDE + 12)}" text-anchor="middle">{text}</text>')
         labels.append(
-            f'<text x="{_number(_LEFT - 4)}" y="{_number(float(top) + 3)}" text-anchor="end">{text}</text>'
+            f'<text x="{_number(_LEFT - 4)}" y="{_number(float(top) + 3)}" text-anchor="end">{beside}</text>'
         )
     elements = "".join([*lines, *marks, *labels])
     return (

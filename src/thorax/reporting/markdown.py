@@ -7,11 +7,18 @@ from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation, RadiologistEvaluation
 from thorax.evaluation.published_results import PublishedResult
 from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.reporting.net_benefit import (
+    NET_BENEFIT_NOTE,
+    UNCALIBRATED_NOTE,
+    net_benefit_header,
+    net_benefit_rows,
+)
 from thorax.reporting.source_tables import ShownTable, published_by_finding, source_tables
 from thorax.reporting.summary import (
     ZERO_AVERAGES_HEADER,
     ZERO_AVERAGES_NOTE,
     AuditLines,
+    cost_ratio_text,
     f1_headline,
     headline,
     markdown_cell,
@@ -48,6 +55,8 @@ def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLin
         "## Calibration\n",
         _calibration(evaluation),
         _recalibrated(evaluation),
+        "## Net benefit\n",
+        _net_benefit(evaluation, context),
         "## Comparison with published results\n",
         _published(evaluation, context),
         _by_finding(evaluation, context),
@@ -106,6 +115,7 @@ def _at_point(point: AtOperatingPoint) -> str:
         (
             finding.finding.label,
             threshold_text(threshold),
+            cost_ratio_text(threshold),
             *(short(finding.rates[rate].interval) for rate in RATES),
             "/".join(
                 f"{count:,}"
@@ -126,13 +136,21 @@ def _at_point(point: AtOperatingPoint) -> str:
         (
             f"{average.capitalize()} average",
             "",
+            "",
             *(short(measured.averages[average][rate].interval) for rate in RATES),
             "",
             "",
         )
         for average in AVERAGES
     ]
-    header = ("Finding", "Threshold", *_RATE_NAMES, "TP/FP/FN/TN", "PPV at a stated prevalence")
+    header = (
+        "Finding",
+        "Threshold",
+        "FP worth a TP",
+        *_RATE_NAMES,
+        "TP/FP/FN/TN",
+        "PPV at a stated prevalence",
+    )
     shares = (
         f"Exact match {short(measured.exact_match.interval)}, "
         f"Hamming loss {short(measured.hamming_loss.interval)}.\n"
@@ -189,6 +207,12 @@ def _recalibrated(evaluation: Evaluation) -> str:
         for how, error in evaluation.recalibrated
     ]
     return markdown_table(("Probabilities", "Fitted on", "Mean Brier", "Mean ECE"), rows)
+
+
+def _net_benefit(evaluation: Evaluation, context: Context) -> str:
+    notes = [NET_BENEFIT_NOTE, *([] if context.model.calibrated else [UNCALIBRATED_NOTE])]
+    table = markdown_table(net_benefit_header(), net_benefit_rows(evaluation.decision_curves))
+    return f"{' '.join(notes)}\n\n{table}"
 
 
 def _pneumonia(evaluation: Evaluation, context: Context) -> str:

@@ -9,6 +9,7 @@ from thorax.datasets.label_pins import LabelPins
 from thorax.evaluation.calibration.fit import Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, FindingCalibrationError
 from thorax.evaluation.classification import Average, Classification, FindingClassification, Measure, Rate
+from thorax.evaluation.decision_curves import cost_ratio
 from thorax.evaluation.discrimination import Discrimination, FindingDiscrimination
 from thorax.evaluation.evaluate import (
     AtOperatingPoint,
@@ -24,6 +25,7 @@ from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
 from thorax.image_set import ImageSet
+from thorax.reporting.net_benefit import net_benefit_json
 from thorax.reporting.summary import interval_json, measure_json, number_json
 
 __all__ = ["labels_json", "metrics"]
@@ -84,6 +86,7 @@ def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
             "recalibrated": [_recalibrated(how, error) for how, error in evaluation.recalibrated],
             "not_recalibrated": evaluation.not_recalibrated or None,
         },
+        "decision_curves": net_benefit_json(evaluation.decision_curves),
         "subgroups": [_subgroup(group) for group in evaluation.subgroups],
         "radiologists": evaluation.radiologists and _radiologists(evaluation.radiologists),
         "published": {
@@ -158,6 +161,10 @@ def _at_point(point: AtOperatingPoint) -> dict[str, Any]:
         **_classification(point.classification),
         "thresholds": {
             finding.name: threshold
+            for finding, threshold in zip(points.findings, points.thresholds, strict=True)
+        },
+        "cost_ratios": {
+            finding.name: None if threshold is None else number_json(cost_ratio(threshold))
             for finding, threshold in zip(points.findings, points.thresholds, strict=True)
         },
         "predictive_values": {

@@ -16,6 +16,7 @@ from thorax.evaluation.subgroups import FEWEST_PATIENTS
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.reporting.figures import (
     close_axis,
+    decision_svg,
     interval_axis,
     precision_recall_svg,
     reliability_svg,
@@ -24,6 +25,13 @@ from thorax.reporting.figures import (
 from thorax.reporting.gallery import Gallery
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
+from thorax.reporting.net_benefit import (
+    NET_BENEFIT_NOTE,
+    UNCALIBRATED_NOTE,
+    net_benefit_header,
+    net_benefit_rows,
+    useful_text,
+)
 from thorax.reporting.roc_figure import draw_roc_curves
 from thorax.reporting.source_tables import published_by_finding, source_tables
 from thorax.reporting.summary import (
@@ -31,6 +39,7 @@ from thorax.reporting.summary import (
     ZERO_AVERAGES_NOTE,
     AuditLines,
     bare_ends,
+    cost_ratio_text,
     headline,
     official_test_share,
     percent,
@@ -83,6 +92,7 @@ def render_html(
             ranking=evaluation.ranking,
             calibration=evaluation.calibration,
             reliability=_reliability(evaluation.calibration),
+            net_benefit=_net_benefit_values(evaluation, context),
             recalibrated=[(how, error, _reliability(error)) for how, error in evaluation.recalibrated],
             trained_source=next((stated.source for stated in evaluation.trained.values()), ""),
             fewest_patients=FEWEST_PATIENTS,
@@ -94,6 +104,7 @@ def render_html(
             official_share=official_test_share(evaluation.ranking, context),
             percent=percent,
             threshold=threshold_text,
+            cost_ratio=cost_ratio_text,
         )
     )
     return page.rstrip() + "\n"
@@ -117,6 +128,24 @@ def page_templates() -> "Environment":
 def _reliability(error: CalibrationError) -> Mapping[str, str]:
     return {
         finding.finding.name: reliability_svg(finding.curve) for finding in error.findings if finding.curve
+    }
+
+
+def _net_benefit_values(evaluation: Evaluation, context: Context) -> Mapping[str, Any]:
+    drawn = [curve for curve in evaluation.decision_curves if curve.num_positive]
+    return {
+        "notes": [NET_BENEFIT_NOTE, *([] if context.model.calibrated else [UNCALIBRATED_NOTE])],
+        "figures": [
+            (
+                curve.finding.label,
+                percent(curve.num_positive / curve.num_known),
+                useful_text(curve),
+                decision_svg(curve),
+            )
+            for curve in drawn
+        ],
+        "header": net_benefit_header(),
+        "rows": net_benefit_rows(evaluation.decision_curves),
     }
 
 

@@ -15,8 +15,12 @@ from thorax.notebook import Html, notes, page, table
 from thorax.packages import missing_extras_named
 from thorax.reporting.comparison import (
     COMPARISON_HEADER,
+    RUNS_HEADER,
+    SEEDS_NOTE,
     comparison_rows,
     comparison_title,
+    has_seeds,
+    runs_rows,
     side_by_side_header,
 )
 from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis
@@ -92,6 +96,8 @@ def comparison_html(
             table(COMPARISON_HEADER, comparison_rows(pair)),
         )
     ]
+    if has_seeds(comparison):
+        tables += [table(RUNS_HEADER, runs_rows(comparison)), notes([SEEDS_NOTE])]
     if decisions:
         header, rows = side_by_side_header(decisions), side_by_side_rows(decisions, intervals=False)
         tables += [notes(thresholds_text(decisions)), table(header, rows)]
@@ -180,7 +186,6 @@ def comparison_columns(comparison: Comparison) -> dict[str, Sequence[Any]]:
         **_interval_columns("difference", [row.auc.difference for _, row in rows]),
         "p": [row.auc.p for _, row in rows],
         "p_adjusted": [row.auc.p_adjusted for _, row in rows],
-        "delong_p_adjusted": [row.auc.delong_p_adjusted for _, row in rows],
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from thorax.evaluation.classification import REPORT_RATES, Classification, Measure, Rate
+from thorax.evaluation.decision_curves import cost_ratio
 from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation
 from thorax.evaluation.published_results import covers_nih14
@@ -19,6 +20,7 @@ __all__ = [
     "AuditLines",
     "accuracy_rows",
     "bare_ends",
+    "cost_ratio_text",
     "decision_rows",
     "decisions_title",
     "f1_headline",
@@ -95,6 +97,14 @@ def percent(share: float) -> str:
 def threshold_text(threshold: float | None) -> str:
     """Write a threshold with three significant digits; "none" if there is none."""
     return "none" if threshold is None else f"{threshold:.3g}"
+
+
+def cost_ratio_text(threshold: float | None) -> str:
+    """Write how many false positives a true positive is worth at a threshold, with two significant digits."""
+    ratio = math.nan if threshold is None else cost_ratio(threshold)
+    if math.isnan(ratio):
+        return "n/a"
+    return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.2g}"  # noqa: PLR2004  (two digits)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle
-from thorax.bundle.files import bundle_folder
 from thorax.errors import DataError, ThoraxError
 from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import Labels
-from thorax.evaluation.labeled_images import ScoredImages
+from thorax.evaluation.labeled_images import ScoredImages, ScoredRuns
 from thorax.evaluation.looks import described
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
-from thorax.evaluation.side_by_side import decide
+from thorax.evaluation.side_by_side import ModelDecisions, decide
 from thorax.evaluation.thresholds import ThresholdSet, one_half
 from thorax.findings import Findings, select_findings
 from thorax.inference.engines import open_predictor
@@ -24,6 +23,7 @@ from thorax.progress import ProgressCallback
 from thorax.store import Store
 from thorax.workflows.caveats import noted
 from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
+from thorax.workflows.model_runs import GivenModel, ModelLike, given_models, refuse_other_recipes
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
@@ -44,10 +44,10 @@ __all__ = ["compare"]
 
 
 def compare(
-    models: Sequence[BundleLike],
+    models: Sequence[ModelLike],
     data: StoresLike,
     *,
-    baseline: BundleLike | None = None,
+    baseline: ModelLike | None = None,
     split: str = "",
     part: str = "test",
     view: str | None = None,
@@ -63,7 +63,9 @@ def compare(
     """Compare models on the same images: paired differences, and decisions at each model's own thresholds.
 
     Args:
-        models: At least two, each as `evaluate` takes it.
+        models: At least two, each as `evaluate` takes it; or several training runs of one recipe with other
+            seeds, as a list or as the folder that has them. Their mean is then compared, with intervals that
+            hold patients and seeds.
         data: A store; several stores of the same source, if bundles require different preparations; or, if
             all models are CSVs, a label file in NIH's layout.
         baseline: The model that the others are compared with; None compares each pair.
@@ -88,61 +90,50 @@ def compare(
     Example:
         comparison = thorax.compare(["run", "predictions.csv"], store, split="folder-official")
     """
-    models = [_found(model) for model in models]
-    baseline = None if baseline is None else _found(baseline)
-    names = _names(models)
+    given = given_models(models)
     rules = [parse_rule(rule)] if rule else []
     if baseline is not None and baseline not in models:
-        raise DataError(f"{_path(baseline)} is not one of the models; name one of {', '.join(names)}")
+        listed = ", ".join(model.name for model in given)
+        raise DataError(f"{baseline} is not one of the models; name one of {listed}")
+    runs = {name: run for model in given for name, run in model.runs.items()}
+    unchecked = {name: refuse_other_recipes(model) for model in given for name in model.runs}
     # ---- predict, or read ---------------------------------------------------------------------------------
     stores, known = _stores_and_labels(data)
     selection = PartSelection(split, part, view)
-    parts, left_out = _store_parts(names, models, stores, selection)
-    files = _validation_files([name for name in names if name not in parts], validation)
+    parts, left_out = _store_parts(runs, stores, selection)
+    files = _validation_files([name for name in runs if name not in parts], validation)
     predicted: dict[str, PartPredictions] = {}
     points: dict[str, ThresholdSet] = {}
-    for name, model in zip(names, models, strict=True):
+    for name, run in runs.items():
         if name in parts:
             predicted[name], choice = _predicted(parts[name], name, rules, device=device, progress=progress)
         else:
-            predicted[name], choice = _read(Path(model), files[name], known, selection, logits=logits)
+            predicted[name], choice = _read(Path(run), files[name], known, selection, logits=logits)
         points[name] = _own_points(choice, rules)
     common = _common_findings(predicted)
     chosen = select_findings(findings, common)
     contexts = {
         name: pinned(
-            replace(predictions.context, warnings=(*predictions.context.warnings, *left_out)),
+            replace(
+                predictions.context, warnings=(*predictions.context.warnings, *left_out, *unchecked[name])
+            ),
             predictions.cohort.of_findings(chosen),
         )
         for name, predictions in predicted.items()
     }
     _refuse_other_parts(contexts)
     # ---- compare ------------------------------------------------------------------------------------------
-    labeled = predicted[names[0]].cohort
+    labeled = next(iter(predicted.values())).cohort
     comparison = measure(
         labeled.of_findings(chosen) if findings else labeled,
-        [
-            ScoredImages(
-                model=name,
-                images=predictions.cohort.images,
-                scores=predictions.probabilities,
-                findings=predictions.cohort.findings,
-            )
-            for name, predictions in predicted.items()
-        ],
-        baseline=None if baseline is None else names[list(models).index(baseline)],
+        [ScoredRuns(model=model.name, runs=_scores(model, predicted)) for model in given],
+        baseline=None if baseline is None else given[list(models).index(baseline)].name,
         resamples=resamples,
         seed=seed,
     )
-    decisions = {}
-    for name, predictions in predicted.items():
-        of_chosen, own = predictions.of_findings(chosen), points[name].of_findings(chosen)
-        decisions[name] = decide(
-            of_chosen.cohort, of_chosen.probabilities, own, resamples=resamples, seed=seed
-        )
     command = described(
         "compare",
-        models=",".join(names),
+        models=",".join(runs),
         split=split,
         part=part,
         view=view,
@@ -159,7 +150,40 @@ def compare(
         )
         for name, context in contexts.items()
     }
-    return ComparisonResult(comparison=comparison, contexts=contexts, decisions=decisions)
+    return ComparisonResult(
+        comparison=comparison,
+        contexts=contexts,
+        decisions={
+            name: _decided(predictions.of_findings(chosen), points[name], resamples=resamples, seed=seed)
+            for name, predictions in predicted.items()
+        },
+    )
+
+
+def _decided(
+    predicted: PartPredictions, points: ThresholdSet, *, resamples: int, seed: int
+) -> ModelDecisions:
+    """Return a model's decisions on the findings that all models have."""
+    findings = predicted.cohort.findings
+    return decide(
+        predicted.cohort,
+        predicted.probabilities,
+        points.of_findings(findings),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _scores(model: GivenModel, predicted: Mapping[str, PartPredictions]) -> tuple[ScoredImages, ...]:
+    return tuple(
+        ScoredImages(
+            model=name,
+            images=predicted[name].cohort.images,
+            scores=predicted[name].probabilities,
+            findings=predicted[name].cohort.findings,
+        )
+        for name in model.runs
+    )
 
 
 def _stores_and_labels(data: StoresLike) -> tuple[tuple[Store, ...], Labels]:
@@ -173,14 +197,14 @@ def _stores_and_labels(data: StoresLike) -> tuple[tuple[Store, ...], Labels]:
 
 
 def _store_parts(
-    names: Sequence[str], models: Sequence[BundleLike], stores: Sequence[Store], selection: PartSelection
+    runs: Mapping[str, BundleLike], stores: Sequence[Store], selection: PartSelection
 ) -> tuple[dict[str, StorePart], tuple[str, ...]]:
     """Return each bundle's images that all of the stores have, by its name, and a note of those left out."""
     parts: dict[str, StorePart] = {}
-    for name, model in zip(names, models, strict=True):
-        if not (isinstance(model, Bundle) or Path(model).is_dir()):
+    for name, run in runs.items():
+        if not (isinstance(run, Bundle) or Path(run).is_dir()):
             continue
-        bundle = opened_bundle(model)
+        bundle = opened_bundle(run)
         if not stores:
             raise DataError(
                 f"{bundle.folder} needs the images of a store, and only a label file is given; give a store"
@@ -258,38 +282,9 @@ def _common_findings(predicted: Mapping[str, PartPredictions]) -> Findings:
     return common
 
 
-def _found(model: BundleLike) -> BundleLike:
-    """Return a model, the starter's folder for its name."""
-    return model if isinstance(model, Bundle) or Path(model).exists() else bundle_folder(model)
-
-
 def _refuse_other_parts(contexts: Mapping[str, Context]) -> None:
     """Refuse parts of different splits, even if their images are the same."""
     where = {context.where: name for name, context in contexts.items()}
     if len(where) > 1:
         parts = "; ".join(f"{name}: {part}" for part, name in where.items())
         raise DataError(f"the models would be measured on different parts ({parts}); name one with `split`")
-
-
-def _names(models: Sequence[BundleLike]) -> list[str]:
-    """Return the name of each model: the last component of its path, or all of it if two share that.
-
-    Raises:
-        DataError: There are fewer than two different models, or one does not exist.
-    """
-    paths = [_path(model) for model in models]
-    if len(set(paths)) < max(len(paths), 2):
-        raise DataError(f"{len(paths)} models are given; give at least two, all different")
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise DataError(f"there is no {missing[0]}; give bundles, or CSVs of probabilities")
-    short = [path.resolve().name for path in paths]
-    return [name if short.count(name) == 1 else str(path) for path, name in zip(paths, short, strict=True)]
-
-
-def _path(model: BundleLike) -> Path:
-    """Return a model's path as a user would give it: that of the run, if a run made the bundle."""
-    if not isinstance(model, Bundle):
-        return Path(model)
-    run = model.folder.parent
-    return run if bundle_folder(run) == model.folder else model.folder
