@@ -51,7 +51,7 @@ def test_a_clean_store_has_no_problem(clean, split):
     found = audit(clean, lists_of_split(split, clean.dataset), progress=calls.append)
     assert found.problems == ()
     assert not found.failed
-    assert (calls[-1].stage, calls[-1].done, calls[-1].total) == ("hashing", len(clean), len(clean))
+    assert (calls[-1].stage, calls[-1].done, calls[-1].total) == ("comparing", 4 * len(clean), 4 * len(clean))
     assert found.headline.startswith("0 errors, 0 warnings, 0 notes: split folder-official (")
     assert {part: len(rows) for part, rows in split.parts.items()} == dict(found.num_images)
     positives = {(each.finding, each.part): each.num_positive for each in found.prevalence}
@@ -221,7 +221,7 @@ def test_the_json_is_whole_and_has_no_number_that_is_none(clean, split):
     assert value["format"] == "thorax-audit/1"
     assert value["split"] == {"name": "folder-official", "sha256": split.sha256}
     assert value["failed"] is False
-    assert "equal, near and blank images: reading pixels was turned off" in value["unchecked"]
+    assert "equal, changed and blank images: reading pixels was turned off" in value["unchecked"]
     assert len(value["prevalence"]) == 15 * 3
 
 

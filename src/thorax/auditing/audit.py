@@ -103,9 +103,9 @@ def audit(
     checked += ["label version, prevalence by part, findings left out of the test part"]
     if evidence.pixels:
         problems += _audit_pixels(store, lists, progress=progress)
-        checked += ["equal and near images, blank images"]
+        checked += ["equal, changed and blank images"]
     else:
-        unchecked += ["equal, near and blank images: reading pixels was turned off"]
+        unchecked += ["equal, changed and blank images: reading pixels was turned off"]
     problems += _audit_model(store, lists, evidence)
     if evidence.bundle is not None:
         compared, why_not = _audit_seen_images(store, lists, evidence)
@@ -190,7 +190,9 @@ def _audit_labels(store: Store, lists: Lists) -> list[Problem]:
 def _audit_pixels(store: Store, lists: Lists, *, progress: ProgressCallback | None) -> list[Problem]:
     prints = take_fingerprints(store.pixels, len(store), progress=stage_progress(progress, "hashing"))
     return [
-        *check_duplicates(store.table, lists, prints, store.pixels),
+        *check_duplicates(
+            store.table, lists, prints, store.pixels, progress=stage_progress(progress, "comparing")
+        ),
         *check_blank(store.table, prints),
     ]
 

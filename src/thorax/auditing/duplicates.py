@@ -1,46 +1,48 @@
-"""Duplicate images: equal pixels, or near-duplicates that belong to different patients.
+"""Duplicate images: equal pixels, or slightly changed copies that belong to different patients.
 
-Perceptual hashes are compared by locality-sensitive hashing, in eight bands of 16 bits, instead of all
-against all: two hashes that differ in fewer than eight bits must agree in at least one band. Pairs that
-differ in at most 16 bits are then compared by the correlation of their sharpened thumbnails; at .98 or more
-they count as the same picture.
+Copies are found by `find_copies`. What score is that of a copy follows from the scores of other pairs: of the
+1.35 million pairs of different patients among 1,644 of NIH's images, the highest is .625, and a generalized
+Pareto distribution fitted to the highest 200 expects less than one above .7 among the 6.3 thousand million
+pairs of all 112,120 images (docs/audit.md, `bench/audit.py --fit`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, UInt16
+from jaxtyping import Float32, Int64
 
 from thorax.arrays import PixelsBatch, Rows
-from thorax.auditing.fingerprints import Fingerprints, thumbnails
+from thorax.auditing.copies import Copies, find_copies
+from thorax.auditing.fingerprints import Fingerprints
 from thorax.auditing.lists import Lists
+from thorax.auditing.registration import describe_motion
 from thorax.auditing.report import Problem, problem_if_any
 from thorax.datasets.table import SampleTable, patient_codes
+from thorax.progress import CountCallback
 
 __all__ = [
-    "LEAST_CORRELATION",
+    "SAME_PICTURE",
+    "WORTH_A_LOOK",
     "Pairs",
-    "candidate_pairs",
     "check_blank",
     "check_duplicates",
     "equal_pairs",
-    "near_pairs",
 ]
 
-LEAST_CORRELATION: Final = 0.98
-"""Two images are the same picture if their sharpened thumbnails correlate by at least this much."""
+SAME_PICTURE: Final = 0.8
+"""From this score on, two images show the same picture."""
+
+WORTH_A_LOOK: Final = 0.7
+"""From this score on, two images may show the same picture; below it, hardly."""
 
 Pairs = Int64[np.ndarray, "_ 2"]
 """Two rows per pair, the lower one first."""
 
-_MOST_BITS = 16
-_BANDS = 8
-_PAIRS_AT_ONCE = 1 << 18
-_ROWS_AT_ONCE = 512
-_READ_AT_ONCE = 64
+_MOST_TO_LOOK_AT = 20
+_TAIL = 50
 
 
 @dataclass(frozen=True)
@@ -67,127 +69,88 @@ def equal_pairs(prints: Fingerprints, parts: Rows) -> Pairs:
     return np.sort(np.stack([order[:-1][equal], order[1:][equal]], axis=1), axis=1).astype(np.int64)
 
 
-def candidate_pairs(prints: Fingerprints, parts: Rows) -> Iterator[Pairs]:
-    """Yield pairs whose hashes agree in a band and differ in at most 16 bits, but whose pixels differ.
-
-    Among images with equal pixels, one per part represents the others: a hundred copies of two similar
-    pictures give one pair, not ten thousand.
-
-    Args:
-        prints: Fingerprints of all images.
-        parts: Part number of each image; -1 for none.
-
-    Yields:
-        The pairs of a few hundred first images at a time, in order: where all images look alike, as
-        phantoms do, there are millions.
-    """
-    _, representatives = np.unique(
-        np.stack([prints.content.view(np.int64), parts]), axis=1, return_index=True
-    )
-    usable = np.zeros(len(parts), bool)
-    usable[representatives] = True
-    rows = np.flatnonzero(usable & ~prints.blank)
-    bands = [_Band.of(keys, rows) for keys in prints.perceptual.view(np.uint16).T]
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        indices = np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))
-        pairs = np.concatenate([_near_in_band(prints, bands, band, indices) for band in range(_BANDS)])
-        if len(pairs):
-            # One sort key per pair: sorting the rows of a matrix is a hundred times slower.
-            yield pairs[np.argsort(pairs[:, 0] * len(parts) + pairs[:, 1])]
-
-
-def near_pairs(candidates: Iterable[Pairs], read: Callable[[Rows], PixelsBatch]) -> Pairs:
-    """Return the candidates whose thumbnails correlate by `LEAST_CORRELATION` or more.
-
-    Args:
-        candidates: As `candidate_pairs` yields them, so that one thumbnail serves a few hundred pairs.
-        read: Returns prepared images by row.
-    """
-    confirmed = [np.empty((0, 2), np.int64)]
-    for pairs in candidates:
-        if not len(pairs):
-            continue
-        (firsts, first), (seconds, second) = (np.unique(side, return_inverse=True) for side in pairs.T)
-        left = _thumbnails_of(firsts, read)
-        for start in range(0, len(seconds), _ROWS_AT_ONCE):
-            correlation = left @ _thumbnails_of(seconds[start : start + _ROWS_AT_ONCE], read).T
-            in_block = np.flatnonzero((second >= start) & (second < start + _ROWS_AT_ONCE))
-            near = correlation[first[in_block], second[in_block] - start] >= LEAST_CORRELATION
-            confirmed.append(pairs[in_block[near]])
-    ordered = np.concatenate(confirmed)
-    return ordered[np.lexsort((ordered[:, 1], ordered[:, 0]))]
-
-
-def _thumbnails_of(rows: Rows, read: Callable[[Rows], PixelsBatch]) -> Float32[np.ndarray, "n d"]:
-    starts = range(0, len(rows), _READ_AT_ONCE)
-    return np.concatenate([thumbnails(read(rows[start : start + _READ_AT_ONCE])) for start in starts])
-
-
-@dataclass(frozen=True)
-class _Band:
-    """Rows sorted by one band of their hashes; rows with equal bands stay in row order."""
-
-    order: Int32[np.ndarray, " n"]
-    rank: Int32[np.ndarray, " n"]
-    """Rank of each row in that order."""
-    partners: Int32[np.ndarray, " n"]
-    """How many later rows have an equal band."""
-
-    @classmethod
-    def of(cls, keys: UInt16[np.ndarray, " all"], rows: Rows) -> "_Band":
-        order = np.argsort(keys[rows], kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(rows))
-        in_order = keys[rows[order]]
-        end = np.searchsorted(in_order, in_order, side="right")[rank]
-        return cls(*(column.astype(np.int32) for column in (rows[order], rank, end - rank - 1)))
-
-
-def _near_in_band(prints: Fingerprints, bands: list[_Band], band: int, indices: Rows) -> Pairs:
-    """Return the pairs with these first rows that agree in this band and in no earlier one."""
-    keys = prints.perceptual.view(np.uint16)
-    near = [np.empty((0, 2), np.int64)]
-    for pairs in _pairs_of_equal_keys(bands[band], indices):
-        first, second = pairs.T
-        differing = prints.perceptual[first] ^ prints.perceptual[second]
-        bits = np.bitwise_count(differing).sum(axis=1, dtype=np.uint8)
-        similar = pairs[(bits <= _MOST_BITS) & (prints.content[first] != prints.content[second])]
-        before = keys[similar[:, 0], :band] == keys[similar[:, 1], :band]
-        near.append(similar[~before.any(axis=1)])
-    return np.concatenate(near)
-
-
-def _pairs_of_equal_keys(band: _Band, indices: Rows) -> Iterator[Pairs]:
-    """Yield pairs of these rows with the later rows that have equal keys, a bounded number at a time."""
-    rank, partners = band.rank[indices].astype(np.int64), band.partners[indices].astype(np.int64)
-    cuts = np.searchsorted(
-        np.cumsum(partners), np.arange(0, int(partners.sum()), _PAIRS_AT_ONCE), side="right"
-    )
-    for start, stop in pairwise([*cuts.tolist(), len(indices)]):
-        counts = partners[start:stop]
-        first = np.repeat(rank[start:stop], counts)
-        step = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-        yield np.stack([band.order[first], band.order[first + step]], axis=1).astype(np.int64)
-
-
 def check_duplicates(
-    table: SampleTable, lists: Lists, prints: Fingerprints, read: Callable[[Rows], PixelsBatch]
+    table: SampleTable,
+    lists: Lists,
+    prints: Fingerprints,
+    read: Callable[[Rows], PixelsBatch],
+    *,
+    progress: CountCallback | None = None,
 ) -> list[Problem]:
     """Find duplicate images, in two parts or within one.
 
-    Near-duplicates are searched for only between patients: two exposures of one patient may well look
-    alike, and a patient with images in two parts is an error already.
+    Changed copies are searched for only between patients: two exposures of one patient may well look
+    alike, and a patient with images in two parts is an error already. Where they may be copies or not, the
+    pairs are listed to be looked at.
+
+    Args:
+        table: The store's table.
+        lists: The split.
+        prints: Fingerprints of the store's images.
+        read: Returns prepared images by row.
+        progress: Called while copies are searched for.
     """
     where = _Where(patient_codes(table), _part_numbers(lists, len(table)))
-    patients = where.patients
-    of_two_patients = (
-        pairs[patients[pairs[:, 0]] != patients[pairs[:, 1]]]
-        for pairs in candidate_pairs(prints, where.parts)
-    )
-    near = near_pairs(of_two_patients, read)
+    rows = _representatives(prints, where.parts)
+    copies = find_copies(prints, rows, where.patients, read, progress=progress)
+    same = np.flatnonzero(copies.scores >= SAME_PICTURE)
+    unsure = np.flatnonzero((copies.scores >= _worth_a_look(copies.scores)) & (copies.scores < SAME_PICTURE))
+    images = table.images
+    equal = equal_pairs(prints, where.parts)
+    equal_names = [f"{images[first]}, {images[second]}" for first, second in equal.tolist()]
     return [
-        *_problems_of_pairs(table, equal_pairs(prints, where.parts), where, "equal"),
-        *_problems_of_pairs(table, near, where, "near"),
+        *_problems_of_pairs(table, equal, equal_names, where, "equal"),
+        *_problems_of_pairs(table, _sides(copies)[same], _names(table, copies, same), where, "near"),
+        *_to_look_at(table, copies, unsure),
+    ]
+
+
+def _worth_a_look(scores: Float32[np.ndarray, " n"]) -> float:
+    """Return the score from which on a pair may be one of copies.
+
+    In a data set whose images are more alike than radiographs, as phantoms are, it is the score that half a
+    pair would reach by chance, if the highest scores that are not worth a look fall off exponentially.
+    """
+    others = np.sort(scores[scores < WORTH_A_LOOK])[::-1]
+    if len(others) <= _TAIL:
+        return WORTH_A_LOOK
+    threshold = float(others[_TAIL])
+    excess = float(others[:_TAIL].mean()) - threshold
+    return max(WORTH_A_LOOK, threshold + excess * math.log(2 * _TAIL))
+
+
+def _representatives(prints: Fingerprints, parts: Rows) -> Int64[np.ndarray, " _"]:
+    """Return the rows to search: of images with equal pixels one per part, and no blank one.
+
+    A hundred copies of two similar pictures then give one pair, not ten thousand.
+    """
+    _, first = np.unique(np.stack([prints.content.view(np.int64), parts]), axis=1, return_index=True)
+    return np.setdiff1d(first, np.flatnonzero(prints.blank)).astype(np.int64)
+
+
+def _sides(copies: Copies) -> Pairs:
+    return np.sort(np.stack([copies.pairs.moving, copies.pairs.fixed], axis=1), axis=1)
+
+
+def _to_look_at(table: SampleTable, copies: Copies, unsure: Rows) -> list[Problem]:
+    """Return a note with the pairs that may be copies, the most alike first."""
+    if not len(unsure):
+        return []
+    best = unsure[np.argsort(-copies.scores[unsure], kind="stable")][:_MOST_TO_LOOK_AT]
+    scores = [f"{score:.2f}".lstrip("0") for score in copies.scores[best].tolist()]
+    return [
+        Problem(
+            severity="note",
+            kind="images-to-look-at",
+            what=f"pairs of images of two patients that may show the same picture, changed: {len(unsure):,} "
+            f"of {copies.compared:,} (score {WORTH_A_LOOK} to {SAME_PICTURE}; from there on they do)",
+            count=len(unsure),
+            examples=tuple(
+                f"{names} (score {score})"
+                for names, score in zip(_names(table, copies, best), scores, strict=True)
+            ),
+            remedy="look at these: a changed copy of a training image in the test part measures memory",
+        )
     ]
 
 
@@ -212,37 +175,37 @@ def _part_numbers(lists: Lists, count: int) -> Rows:
 
 
 def _problems_of_pairs(
-    table: SampleTable, pairs: Pairs, where: _Where, kind: Literal["equal", "near"]
+    table: SampleTable, pairs: Pairs, names: list[str], where: _Where, kind: Literal["equal", "near"]
 ) -> list[Problem]:
     """Sort pairs by their effect: leaks between parts, duplicates between patients, mere repeats."""
     parts, patients = where.parts[pairs], where.patients[pairs]
     crossing = (parts[:, 0] != parts[:, 1]) & (parts >= 0).all(axis=1)
     two_patients = patients[:, 0] != patients[:, 1]
     across, within, repeated = (
-        pairs[mask] for mask in (crossing, two_patients & ~crossing, ~two_patients & ~crossing)
+        np.flatnonzero(mask) for mask in (crossing, two_patients & ~crossing, ~two_patients & ~crossing)
     )
-    same = "have equal pixels" if kind == "equal" else "show the same picture, slightly changed"
+    same = "have equal pixels" if kind == "equal" else "show the same picture, changed"
     return [
         *problem_if_any(
             "error",
             f"{kind}-images-in-two-parts",
-            _names(table, across),
+            [names[pair] for pair in across],
             what=f"pairs of images in two parts that {same}: {len(across):,}",
             remedy="keep one image of each pair: otherwise a model is evaluated on images that it has seen",
         ),
         *problem_if_any(
             "warning",
             f"{kind}-images-of-two-patients",
-            _names(table, within),
+            [names[pair] for pair in within],
             what=f"pairs of images of two patients that {same}: {len(within):,}",
             remedy="find out whose it is: two ids may be one person, whose images a split can separate",
         ),
         *problem_if_any(
             "note",
             f"{kind}-images-of-a-patient",
-            _names(table, repeated),
+            [names[pair] for pair in repeated],
             what=f"pairs of images of one patient that {same}: {len(repeated):,}"
-            + _label_remark(table, repeated),
+            + _label_remark(table, pairs[repeated]),
             remedy="nothing leaks; where labels differ, at least one is wrong",
         ),
     ]
@@ -254,6 +217,17 @@ def _label_remark(table: SampleTable, pairs: Pairs) -> str:
     return f", of which {differing:,} have different labels" if differing else ""
 
 
-def _names(table: SampleTable, pairs: Pairs) -> list[str]:
+def _names(table: SampleTable, copies: Copies, chosen: Rows) -> list[str]:
+    """Return both images of each pair, and how the one must be changed to be like the other."""
     images = table.images
-    return [f"{images[first]}, {images[second]}" for first, second in pairs.tolist()]
+    names = []
+    for pair in chosen.tolist():
+        moving, fixed = int(copies.pairs.moving[pair]), int(copies.pairs.fixed[pair])
+        change = [
+            *(["mirrored"] if copies.pairs.mirrored[pair] else []),
+            *(["inverted"] if copies.pairs.inverted[pair] else []),
+            *describe_motion(copies.motions[pair]),
+        ]
+        first, second = sorted((moving, fixed))
+        names.append(f"{images[first]}, {images[second]}" + (f": {', '.join(change)}" if change else ""))
+    return names
