@@ -56,9 +56,14 @@ def test_what_the_audit_finds_is_an_error_on_the_terminal(work, tmp_path):
     (tmp_path / "binary.csv").write_text("\n".join([lines[0], *binary]) + "\n")
     done = command(
         "evaluate", "--predictions", tmp_path / "binary.csv", "--labels", labels, "--resamples", "5", "--out",
-        tmp_path / "out",
+        tmp_path / "out", expect=1,
     )  # fmt: skip
-    assert "audit: columns with only two values" in done.stderr
+    assert "audit, error: columns with only two values" in done.stderr
+    # Everything is written and shown all the same.
+    assert "Audit: 1 error, no warnings. These numbers are not a result until" in done.stdout
+    assert done.stdout.endswith(f"report: {tmp_path / 'out' / 'report.html'}\n")
+    for name in ("metrics.json", "report.html", "report.md"):
+        assert "columns with only two values" in (tmp_path / "out" / name).read_text()
 
 
 @pytest.mark.parametrize(

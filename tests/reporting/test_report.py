@@ -368,6 +368,22 @@ def test_an_audit_is_shown_where_there_was_one():
     assert "- error: patients in two parts: 3" in render_markdown(ASSESSMENT, CONTEXT, audit=found)
 
 
+def test_the_headline_says_how_an_audit_ended():
+    one = "1 error, 2 warnings. These numbers are not a result until the errors are resolved"
+    found = [("error", "x"), ("warning", "y"), ("warning", "z"), ("note", "n")]
+    page = render_html(ASSESSMENT, CONTEXT, audit=found)
+    assert f"<dt>Audit</dt><dd>{one}</dd>" in page
+    # An error stands among the warnings at the top, too.
+    assert page.index("<strong>Audit, error</strong>: x") < page.index("<h2>Audit</h2>")
+    assert f"**Audit: {one}**." in render_markdown(ASSESSMENT, CONTEXT, audit=found)
+    assert "**Audit: no errors, no warnings**." in render_markdown(ASSESSMENT, CONTEXT, audit=[])
+    assert metrics(ASSESSMENT, CONTEXT, audit=found)["audit"] == {
+        "failed": True, "num_errors": 1, "num_warnings": 2,
+        "problems": [{"severity": severity, "what": text} for severity, text in found],
+    }  # fmt: skip
+    assert metrics(ASSESSMENT, CONTEXT)["audit"] is None
+
+
 def test_markdown_has_the_numbers_in_tables_that_hold():
     context = dataclasses.replace(CONTEXT, warnings=("a | b\n<b>c</b>",))
     text = render_markdown(ASSESSMENT, context)

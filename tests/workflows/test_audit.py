@@ -18,7 +18,7 @@ def test_a_clean_split_has_no_problem_and_progress_is_told(study):
     assert not found.failed
     assert found.headline.startswith("0 errors, 0 warnings, ")
     assert sum(found.num_images.values()) == len(open_store(study.store))
-    assert (calls[-1].stage, calls[-1].done) == ("hashing", len(open_store(study.store)))
+    assert (calls[-1].stage, calls[-1].done) == ("comparing", 4 * len(open_store(study.store)))
     assert "predictions: not given" in found.unchecked
 
 

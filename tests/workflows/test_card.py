@@ -31,6 +31,17 @@ def test_a_card_has_the_results_of_its_bundle(study, report, tmp_path):
     assert "Not a medical device" in text
     assert f"folder-official, test part, {read['num_images']} images" in text
     assert "chosen on the val part of folder-official" in text
+    assert "**Audit: no errors, " in text
+    read["audit"]["problems"].append({"severity": "error", "what": "patients in two parts: 3"})
+    failed = tmp_path / "failed.json"
+    failed.write_text(json.dumps(read))
+    run(bundle, "--metrics", failed, "--out", tmp_path / "failed.md")
+    assert "**Audit: 1 error, " in (tmp_path / "failed.md").read_text()
+    assert "- error: patients in two parts: 3" in (tmp_path / "failed.md").read_text()
+    del read["audit"]  # as older files
+    failed.write_text(json.dumps(read))
+    run(bundle, "--metrics", failed, "--out", tmp_path / "older.md")
+    assert "Audit" not in (tmp_path / "older.md").read_text()
     run(bundle, "--out", tmp_path / "bare.md")
     assert "Not given" in (tmp_path / "bare.md").read_text()
 

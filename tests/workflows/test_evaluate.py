@@ -356,8 +356,25 @@ def test_predictions_are_audited_on_the_way(study, tmp_path):
     whole = measured(study, file, study.store, split="folder-official")
     told = "\n".join(text for severity, text in whole.audit if severity == "error")
     assert "columns with only two values" in told
-    assert "predictions for patients of the train part" in told
     assert "Not looked at" not in str(whole.audit)
+    assert whole.failed
+    read = json.loads(whole.write(tmp_path / "whole").metrics.read_text())["audit"]
+    assert read["failed"] is True
+    assert [(problem["severity"], problem["what"]) for problem in read["problems"]] == list(whole.audit)
+    assert read["num_errors"] == told.count("\n") + 1
+
+
+def test_rows_of_other_parts_are_left_out_and_no_error(study, tmp_path):
+    """The file has a row for every image; those of training are not evaluated."""
+    whole = measured(study, study.good, study.store, split="folder-official")
+    assert "of the train part" not in str(whole.audit)
+    assert len(whole.images) < len(study.rows())
+    logits = tmp_path / "logits.csv"
+    header, *rows = [row.split(",") for row in study.good.read_text().splitlines()]
+    values = [[name, *(str(9 * float(value) - 4) for value in cells)] for name, *cells in rows]
+    logits.write_text("\n".join(",".join(row) for row in [header, *values]) + "\n")
+    declared = measured(study, logits, study.store, split="folder-official", logits=True)
+    assert "logits instead of probabilities" not in str(declared.audit)
 
 
 def test_a_file_of_validation_chooses_thresholds_and_calibration(study, tmp_path):

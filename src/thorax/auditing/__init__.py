@@ -10,6 +10,7 @@ from thorax.auditing.lists import (
     read_image_list,
     read_part_lists,
 )
+from thorax.auditing.prediction_checks import only_of_part
 from thorax.auditing.report import Audit, Prevalence, Problem
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "audit_predictions",
     "lists_of_split",
     "locate_parts",
+    "only_of_part",
     "read_boxed_images",
     "read_image_list",
     "read_listed_labels",

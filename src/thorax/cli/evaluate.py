@@ -65,7 +65,10 @@ def evaluate(
         str | None, typer.Option(help="Send the report to the run's own MLflow run: mlflow:URI, or mlflow.")
     ] = None,
 ) -> None:
-    """Evaluate a bundle or predictions. Patients used for training or selection are refused."""
+    """Evaluate a bundle or predictions. Patients used for training or selection are refused.
+
+    Exit code 1 if the audit finds an error; everything is written before.
+    """
     one_blas_thread()
     from thorax.atomic_io import refuse_existing
     from thorax.cli.console import progress_bars
@@ -93,17 +96,20 @@ def evaluate(
     if tracked is not None:
         tracked.send(out, result.evaluation, part=part)
     typer.echo(f"report: {written.html}")
+    if result.failed:
+        raise typer.Exit(1)
 
 
 def _print(result: "EvaluationResult") -> None:
     from thorax.cli.console import print_table
-    from thorax.reporting.summary import summary_tables
+    from thorax.reporting.summary import audit_headline, summary_tables
 
     for severity, text in result.audit:
-        if severity == "error":
-            typer.echo(f"audit: {text}", err=True)
+        if severity != "note":
+            typer.echo(f"audit, {severity}: {text}", err=True)
     for title, header, rows in summary_tables(result.evaluation, result.context):
         print_table(header, rows, title=title)
+    typer.echo(f"{audit_headline(result.audit)}.")
     for warning in result.context.notes:
         typer.echo(f"note: {warning}", err=True)
 

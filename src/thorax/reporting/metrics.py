@@ -26,13 +26,13 @@ from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
 from thorax.image_set import ImageSet
 from thorax.reporting.net_benefit import net_benefit_json
-from thorax.reporting.summary import interval_json, measure_json, number_json
+from thorax.reporting.summary import AuditLines, audit_json, interval_json, measure_json, number_json
 
 __all__ = ["labels_json", "metrics"]
 
 
-def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
-    """Return the content of `metrics.json`; undefined values are None.
+def metrics(evaluation: Evaluation, context: Context, *, audit: AuditLines | None = None) -> dict[str, Any]:
+    """Return the content of `metrics.json`; undefined values are None, as is an audit that was not made.
 
     The same evaluation gives the same content but for `history`, which changes with every look.
     """
@@ -53,6 +53,7 @@ def metrics(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "num_patients": ranking.num_patients,
         "num_nih_official_test": context.num_official_test,
         "test_tuned": evaluation.test_tuned,
+        "audit": None if audit is None else audit_json(audit),
         "model": {
             "name": context.model.name,
             "bundle_sha256": context.model.bundle_sha256,

@@ -19,7 +19,7 @@ from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
-from thorax.reporting.summary import markdown_cell, markdown_table, short, threshold_text
+from thorax.reporting.summary import audit_headline, markdown_cell, markdown_table, short, threshold_text
 
 __all__ = ["model_card", "read_card_metrics", "render_card"]
 
@@ -189,6 +189,7 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
             *(_short(means[rate]) for rate in ("sensitivity", "specificity", "f1")),
         )
     )
+    audit = _audit(metrics.get("audit"))
     header = ("Finding", "Positives", "AUC", "Average precision", "Sensitivity", "Specificity", "F1")
     tuned = f"**{TUNED_MARK}**\n\n" if tuned_marks(metrics) else ""
     summary = (
@@ -199,7 +200,7 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
     labels = metrics.get("labels")  # absent in files of earlier versions
     stated = f"{labels['published']['stated']}, " if labels and labels["published"] else ""
     notes = [*([f"Labels: {stated}sha256 {labels['sha256']}"] if labels else []), *metrics["warnings"]]
-    return f"{tuned}{markdown_cell(summary)}\n\n{markdown_table(header, rows)}\n{_bullets(notes)}"
+    return f"{tuned}{markdown_cell(summary)}\n\n{audit}{markdown_table(header, rows)}\n{_bullets(notes)}"
 
 
 def _looks(bundle: Bundle) -> Iterator[str]:
@@ -216,6 +217,15 @@ def _looks(bundle: Bundle) -> Iterator[str]:
         times = "1 look" if len(at_part) == 1 else f"{len(at_part):,} looks"
         yield f"{where}: {times}, {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}"
     yield "Looks at other copies of this bundle are not known; the best of many is better than the model."
+
+
+def _audit(audit: Mapping[str, Any] | None) -> str:
+    """Return the headline of the evaluation's audit with its errors and warnings; "" if there was none."""
+    if audit is None:
+        return ""
+    lines = [(problem["severity"], problem["what"]) for problem in audit["problems"]]
+    serious = [f"{severity}: {text}" for severity, text in lines if severity != "note"]
+    return f"**{markdown_cell(audit_headline(lines))}**.\n\n{_bullets(serious)}" + ("\n" if serious else "")
 
 
 def _label(name: str) -> str:

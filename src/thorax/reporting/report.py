@@ -38,6 +38,7 @@ from thorax.reporting.summary import (
     ZERO_AVERAGES_HEADER,
     ZERO_AVERAGES_NOTE,
     AuditLines,
+    audit_headline,
     bare_ends,
     cost_ratio_text,
     headline,
@@ -98,6 +99,8 @@ def render_html(
             fewest_patients=FEWEST_PATIENTS,
             context=context,
             audit=audit,
+            audit_headline=None if audit is None else audit_headline(audit),
+            audit_errors=[text for severity, text in audit or () if severity == "error"],
             gallery=gallery,
             headline=headline(evaluation.ranking, context),
             mean_f1=short(evaluation.primary.classification.averages["macro"]["f1"].interval),
@@ -258,7 +261,7 @@ def write_report(
     write_text(files.markdown, render_markdown(evaluation, context, audit=audit))
     write_bytes(files.roc_png, draw_roc_curves(evaluation.ranking, context, "png"))
     write_bytes(files.roc_svg, draw_roc_curves(evaluation.ranking, context, "svg"))
-    write_json(files.metrics, metrics(evaluation, context))
+    write_json(files.metrics, metrics(evaluation, context, audit=audit))
     return files
 
 

@@ -26,7 +26,7 @@ from thorax.reporting.comparison import (
 from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis
 from thorax.reporting.localization import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
 from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
-from thorax.reporting.summary import headline
+from thorax.reporting.summary import audit_headline, headline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +70,7 @@ def evaluation_html(evaluation: Evaluation, context: Context, audit: Sequence[tu
                 if absent
                 else "",
                 tuned if evaluation.test_tuned else "",
+                audit_headline(audit) + ".",
                 *context.notes,
                 *(f"Audit, {severity}: {text}" for severity, text in audit if severity != "note"),
             ]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from thorax.evaluation.classification import REPORT_RATES, Classification, Measure, Rate
 from thorax.evaluation.decision_curves import cost_ratio
@@ -19,6 +19,8 @@ __all__ = [
     "ZERO_AVERAGES_NOTE",
     "AuditLines",
     "accuracy_rows",
+    "audit_headline",
+    "audit_json",
     "bare_ends",
     "cost_ratio_text",
     "decision_rows",
@@ -44,6 +46,27 @@ __all__ = [
 
 AuditLines = Sequence[tuple[str, str]]
 """Severity and text of each problem that an audit found."""
+
+
+def audit_headline(audit: AuditLines) -> str:
+    """Return how many errors and warnings an audit found, and what errors mean, in one line."""
+    errors, warnings = (sum(severity == kind for severity, _ in audit) for kind in ("error", "warning"))
+    counts = f"Audit: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}"
+    return f"{counts}. These numbers are not a result until the errors are resolved" if errors else counts
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def audit_json(audit: AuditLines) -> dict[str, Any]:
+    """Return an audit's problems and how many there are of each severity."""
+    return {
+        "failed": any(severity == "error" for severity, _ in audit),
+        "num_errors": sum(severity == "error" for severity, _ in audit),
+        "num_warnings": sum(severity == "warning" for severity, _ in audit),
+        "problems": [{"severity": severity, "what": text} for severity, text in audit],
+    }
 
 
 def number_json(number: float) -> float | None:

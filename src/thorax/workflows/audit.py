@@ -1,6 +1,7 @@
 """`audit`: check a split, a store and a model's results for errors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from thorax.atomic_io import StrPath, sha256_of_file
@@ -13,12 +14,14 @@ from thorax.auditing import (
     audit_predictions,
     lists_of_split,
     locate_parts,
+    only_of_part,
     read_boxed_images,
     read_image_list,
     read_listed_labels,
     read_part_lists,
 )
 from thorax.auditing import audit as run_audit
+from thorax.calibration import sigmoid
 from thorax.datasets.splits import PARTS, build_split
 from thorax.errors import DataError
 from thorax.evaluation.inputs.metrics_json import read_metrics
@@ -122,16 +125,28 @@ def audit_bundle(part: StorePart) -> tuple[tuple[str, str], ...]:
 
 
 def audit_file(
-    file: Path, data: Store | Path, predicted: PartPredictions, *, part: str
+    file: Path, data: Store | Path, predicted: PartPredictions, *, part: str, logits: bool = False
 ) -> tuple[tuple[str, str], ...]:
     """Audit a file of predictions: with a store and a split as `audit` does, else what shows without.
 
-    Returns severity and text of each problem.
+    Args:
+        file: The predictions.
+        data: A store, or a label file.
+        predicted: What is evaluated.
+        part: The part that it is evaluated on.
+        logits: Whether the predictions are logits.
+
+    Returns:
+        Severity and text of each problem.
     """
     known = labels_of(data)
     rows = read_predictions(file, findings=known.table.findings, images=known.table.images)
+    if logits:
+        rows = replace(rows, values=sigmoid(rows.values))
     if isinstance(data, Store) and predicted.split is not None:
         lists = lists_of_split(predicted.split, known.dataset)
+        # Rows for images of other parts are left out of the evaluation, so they are no part of it.
+        rows = only_of_part(rows, Locator(data.table, data.dataset), lists, part)
         return _lines(run_audit(data, lists, Evidence(part=part, predictions=rows)).problems)
     label_files = {data.name: sha256_of_file(data)} if isinstance(data, Path) else {}
     problems = audit_predictions(rows, known.table, known.dataset, label_files=label_files)

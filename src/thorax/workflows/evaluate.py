@@ -267,7 +267,7 @@ def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Setting
         trained=predicted.prevalence,
         absent=_NO_VALIDATION,
     )
-    problems = audit_file(file.path, data, predicted, part=settings.selection.part)
+    problems = audit_file(file.path, data, predicted, part=settings.selection.part, logits=file.logits)
     repeated = choice_warnings(choice, (given,) if given else (), fitted=None)
     warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
     return _result(choice, evaluation, _noted(choice, evaluation, settings, warnings), problems, None)

@@ -158,6 +158,11 @@ class EvaluationResult:
     validation: tuple[LabeledImages, Float64[np.ndarray, "row k"]] | None = None
 
     @property
+    def failed(self) -> bool:
+        """Whether the audit found an error, so that the numbers are not a result until it is resolved."""
+        return any(severity == "error" for severity, _ in self.audit)
+
+    @property
     def findings(self) -> Findings:
         """The findings, in the order of the columns."""
         return self.cohort.findings
