@@ -148,10 +148,12 @@ def linked(source: Path, folder: Path, count: int) -> Path:
     table = pd.read_csv(next(source.glob("Data_Entry_2017_v2020.csv*")))
     files = sorted((source / "images").iterdir())
     (folder / "images").mkdir(parents=True)
-    names = [f"{number // 4 + 1:08d}_{number % 4:03d}.png" for number in range(count)]
+    names = [f"9{number // 4:010d}_{number % 4:03d}.png" for number in range(count)]
     for number, name in enumerate(names):
         (folder / "images" / name).hardlink_to(files[number % len(files)])
-    some = table.iloc[[0] * count].assign(**{"Image Index": names, "Patient ID": [int(n[:8]) for n in names]})
+    some = table.iloc[[0] * count].assign(
+        **{"Image Index": names, "Patient ID": [int(name[:11]) for name in names]}
+    )
     some.to_csv(folder / "Data_Entry_2017_v2020.csv", index=False)
     (folder / "train_val_list.txt").write_text("\n".join(names))
     return folder

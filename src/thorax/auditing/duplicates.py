@@ -1,9 +1,9 @@
-"""Duplicate images: equal pixels, or slightly changed copies that belong to different patients.
+"""Duplicate images: equal pixels, or changed copies that belong to different patients.
 
-Copies are found by `find_copies`. What score is that of a copy follows from the scores of other pairs: of the
-1.35 million pairs of different patients among 1,644 of NIH's images, the highest is .625, and a generalized
-Pareto distribution fitted to the highest 200 expects less than one above .7 among the 6.3 thousand million
-pairs of all 112,120 images (docs/audit.md, `bench/audit.py --fit`).
+Copies are found by `find_copies`. Their scores must be far above those of other pairs: among the 1.35 million
+pairs of different patients of 1,644 NIH images the highest score is .625. A generalized Pareto distribution
+fitted to the highest 400 expects one pair above .60 among the 6.3 thousand million pairs of all of NIH, and
+one above .73 if its shape is two standard errors higher (docs/audit.md).
 """
 
 import math

@@ -145,7 +145,7 @@ def audit_file(
         rows = replace(rows, values=sigmoid(rows.values))
     if isinstance(data, Store) and predicted.split is not None:
         lists = lists_of_split(predicted.split, known.dataset)
-        # Rows for images of other parts are left out of the evaluation, so they are no part of it.
+        # The evaluation leaves out rows for images of other parts.
         rows = only_of_part(rows, Locator(data.table, data.dataset), lists, part)
         return _lines(run_audit(data, lists, Evidence(part=part, predictions=rows)).problems)
     label_files = {data.name: sha256_of_file(data)} if isinstance(data, Path) else {}
