@@ -7,15 +7,18 @@ from pydantic import Field, model_validator
 from thorax.image_set import ImageSet
 from thorax.recipe.sections import Fraction, Section
 
-__all__ = ["STANDARD_LEVEL", "VALID_FOR", "Band", "Bands", "band_promise", "fewest_patients"]
-
-STANDARD_LEVEL: Final = 0.9
-"""The level of the bands that training sets."""
+__all__ = ["VALID_FOR", "Band", "Bands", "fewest_patients"]
 
 VALID_FOR: Final = "holds for patients like those of validation; at another hospital nothing is guaranteed"
 """Said wherever a band is shown."""
 
 _ROUNDING: Final = 1e-9
+
+_CHECKPOINT: Final[dict[bool | None, str]] = {
+    True: " The same patients chose the checkpoint, which costs some of it.",
+    False: "",
+    None: " Whether they also chose the checkpoint, which would cost some of it, is not known.",
+}
 
 
 class Band(Section):
@@ -54,6 +57,8 @@ class Bands(Section):
     absent: dict[str, str]
     """Why other findings have none."""
     chosen_on: ImageSet
+    chose_checkpoint: bool | None
+    """Whether these patients chose a net's checkpoint by its score, which costs coverage; None: unknown."""
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> "Bands":
@@ -64,19 +69,14 @@ class Bands(Section):
 
     @property
     def promise(self) -> str:
-        """What the bands mean and where it holds, as two sentences."""
-        return band_promise(self.level)
+        """What the bands mean and where it holds, as sentences."""
+        wrong = f"at most {100 * (1 - self.level):.3g} %"
+        return (
+            f"On average {wrong} of the patients with a finding get a no, and {wrong} of those without it a "
+            f"yes; between, it is not decided. This {VALID_FOR}.{_CHECKPOINT[self.chose_checkpoint]}"
+        )
 
 
 def fewest_patients(level: float) -> int:
     """Return how many validation patients of each class a band needs: 9 at 90 %, 4 at 80 %."""
     return next(count for count in range(1, 10**6) if count + _ROUNDING >= level * (count + 1))
-
-
-def band_promise(level: float) -> str:
-    """Return what bands of a level mean and where it holds, as two sentences."""
-    wrong = f"at most {100 * (1 - level):.3g} %"
-    return (
-        f"On average {wrong} of the patients with a finding get a no, and {wrong} of those without it a yes; "
-        f"between, it is not decided. This {VALID_FOR}."
-    )

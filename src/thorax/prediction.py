@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from thorax.errors import DataError
 from thorax.findings import Finding, find_finding
@@ -13,10 +13,14 @@ from thorax.packages import missing_extras_named
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FindingPrediction", "ModelIdentity", "Prediction"]
+__all__ = ["Decision", "FindingPrediction", "ModelIdentity", "Prediction"]
 
 _SHOWN: Final = 3
 """Number of findings in the `repr`; a notebook shows all."""
+
+
+Decision = Literal["yes", "no", "not decided"]
+"""The answer to whether a radiograph has a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +50,41 @@ class FindingPrediction:
         threshold: The operating point's threshold; None if the bundle has none for this finding.
         prevalence: The share of training images with the finding, where the bundle states it. The probability
             holds for images among which the finding is as frequent.
+        undecided: Lowest and highest probability at which nothing is decided; None if the model has no band
+            for the finding. If they are equal, every probability is decided.
     """
 
     finding: Finding
     probability: float
     threshold: float | None
     prevalence: float | None = None
+    undecided: tuple[float, float] | None = None
 
     @property
     def positive(self) -> bool | None:
-        """Whether the probability reaches the threshold; None without a threshold."""
+        """Whether the probability reaches the threshold, also where nothing is decided; None without one."""
         return None if self.threshold is None else self.probability >= self.threshold
+
+    @property
+    def decision(self) -> Decision | None:
+        """The answer of the threshold, or "not decided" where the band does not allow one.
+
+        None without a threshold. A finding without a band is always decided.
+        """
+        if self.positive is None:
+            return None
+        low, high = self.undecided or (0.0, 0.0)
+        if low < high and low <= self.probability <= high:
+            return "not decided"
+        return "yes" if self.positive else "no"
+
+    @property
+    def undecided_text(self) -> str:
+        """Where nothing is decided, formatted for people."""
+        if self.undecided is None:
+            return "no band"
+        low, high = self.undecided
+        return f"{low:.1%} to {high:.1%}" if low < high else "never"
 
     def as_texts(self) -> tuple[str, str, str, str]:
         """Return label, probability, threshold and decision, formatted for people."""
@@ -64,12 +92,19 @@ class FindingPrediction:
             self.finding.label,
             f"{self.probability:.1%}",
             "n/a" if self.threshold is None else f"{self.threshold:.1%}",
-            {True: "yes", False: "no", None: "n/a"}[self.positive],
+            self.decision or "n/a",
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values for JSON, with the prevalence only if it is stated."""
-        values = {"probability": self.probability, "threshold": self.threshold, "positive": self.positive}
+        """Return plain values for JSON; `undecided` and the prevalence only if they are known."""
+        values: dict[str, Any] = {
+            "probability": self.probability,
+            "threshold": self.threshold,
+            "positive": self.positive,
+            "decision": self.decision,
+        }
+        if self.undecided is not None:
+            values["undecided"] = list(self.undecided)
         return values if self.prevalence is None else values | {"prevalence": self.prevalence}
 
 
@@ -85,6 +120,8 @@ class Prediction:
         operating_point: Name of the rule that chose the thresholds; "" without thresholds.
         model: The model.
         warnings: What a reader must know, for example that the view is lateral.
+        promise: What the bands in which nothing is decided mean, and for which patients it holds, as
+            sentences; "" if the model has no bands.
     """
 
     source: str
@@ -92,6 +129,7 @@ class Prediction:
     operating_point: str
     model: ModelIdentity
     warnings: tuple[str, ...] = ()
+    promise: str = ""
 
     def __getitem__(self, finding: str | Finding) -> FindingPrediction:
         """Return one finding.
@@ -134,22 +172,27 @@ class Prediction:
     def as_table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the header and one row per finding, most probable first, formatted for people.
 
-        Where the model states prevalences, they are the last column.
+        Where the model has bands, or states prevalences, they are the last columns.
         """
-        header = ("finding", "probability", "threshold", "positive")
-        rows = [predicted.as_texts() for predicted in self.ranked()]
-        if not self.states_prevalence:
-            return header, [*rows]
-        stated = [predicted.prevalence for predicted in self.ranked()]
-        shares = ["n/a" if share is None else f"{share:.1%}" for share in stated]
-        return (*header, "prevalence"), [(*row, share) for row, share in zip(rows, shares, strict=True)]
+        header: tuple[str, ...] = ("finding", "probability", "threshold", "decision")
+        rows: list[tuple[str, ...]] = [predicted.as_texts() for predicted in self.ranked()]
+        if self.promise:
+            header = (*header, "not decided")
+            bands = [predicted.undecided_text for predicted in self.ranked()]
+            rows = [(*row, band) for row, band in zip(rows, bands, strict=True)]
+        if self.states_prevalence:
+            header = (*header, "prevalence")
+            stated = [predicted.prevalence for predicted in self.ranked()]
+            shares = ["n/a" if share is None else f"{share:.1%}" for share in stated]
+            rows = [(*row, share) for row, share in zip(rows, shares, strict=True)]
+        return header, rows
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table with one row per finding, in the model's order.
 
         Returns:
-            Columns source, finding (its name), probability, threshold (NaN if there is none), and positive
-            (None without a threshold).
+            Columns source, finding (its name), probability, threshold (NaN if there is none), positive (None
+            without a threshold) and decision (missing without one).
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -165,13 +208,14 @@ class Prediction:
             "probability": [predicted.probability for predicted in self.findings],
             "threshold": [predicted.threshold for predicted in self.findings],
             "positive": [predicted.positive for predicted in self.findings],
+            "decision": [predicted.decision for predicted in self.findings],
         }
         return pd.DataFrame(columns).astype({"threshold": float})
 
     def __repr__(self) -> str:
         first = [
             f"{predicted.finding.label} {predicted.probability:.1%}"
-            + " (positive)" * bool(predicted.positive)
+            + {"yes": " (positive)", "not decided": " (not decided)"}.get(predicted.decision or "", "")
             for predicted in self.ranked()[:_SHOWN]
         ]
         others = [f"{len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
@@ -197,6 +241,7 @@ class Prediction:
                     "n/a: no threshold could be chosen on validation, which usually has too few positives."
                     if self.operating_point and any(entry.threshold is None for entry in self.findings)
                     else "",
+                    *([self.promise] if self.promise else []),
                     *(f"Note: {text}." for text in self.warnings),
                 ]
             ),
@@ -205,7 +250,8 @@ class Prediction:
     def as_json(self) -> dict[str, Any]:
         """Return plain values for JSON, keyed by finding name.
 
-        The model's statement and the prevalences are there only if it has them.
+        The model's statement, the prevalences, and the bands with their promise are there only if it has
+        them.
         """
         return {
             "source": self.source,
@@ -218,4 +264,5 @@ class Prediction:
                 **({"statement": self.model.statement} if self.model.statement else {}),
             },
             "warnings": list(self.warnings),
+            **({"promise": self.promise} if self.promise else {}),
         }

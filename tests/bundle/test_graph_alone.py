@@ -198,8 +198,8 @@ def test_a_bundle_without_a_statement_says_nothing_more():
     prediction = thorax.load(GOLDEN / "run", device="cpu").predict(IMAGES[1])
     written = prediction.as_json()
     assert written["model"].keys() == {"name", "bundle_sha256", "calibrated"}
-    assert written["findings"][FINDINGS[0]].keys() == {"probability", "threshold", "positive"}
-    assert prediction.as_table()[0] == ("finding", "probability", "threshold", "positive")
+    assert written["findings"][FINDINGS[0]].keys() == {"probability", "threshold", "positive", "decision"}
+    assert prediction.as_table()[0] == ("finding", "probability", "threshold", "decision")
     assert "; " not in repr(prediction)
 
 
@@ -234,8 +234,8 @@ def test_the_command_says_it_above_the_result_and_json_and_csv_stay_whole(alone)
     as_json = command("predict", "--model", alone.folder, IMAGES[0], "--json")
     assert json.loads(as_json.stdout)["model"]["statement"] == SAID
     as_csv = command("predict", IMAGES[0], "--model", alone.folder, "--csv")
-    assert as_csv.stdout.startswith("source,finding,probability,threshold,positive,prevalence\n")
-    assert as_csv.stdout.splitlines()[-1].endswith(",0.29")
+    assert as_csv.stdout.startswith("source,finding,probability,threshold,positive,prevalence,decision,")
+    assert as_csv.stdout.splitlines()[-1].split(",")[5:] == ["0.29", "yes", "", ""]
     assert as_json.stderr.startswith(SAID)
     assert as_csv.stderr.startswith(SAID)
 

@@ -16,9 +16,10 @@ from thorax.findings import NIH14
 from thorax.image_set import ImageSet
 
 EDEMA, MASS = (next(finding for finding in NIH14 if finding.name == name) for name in ("Edema", "Mass"))
-VALIDATION = ImageSet(
+CHOSEN_ON = ImageSet(
     dataset="d", split="s", part="val", sha256="", images_sha256="", num_images=1, num_patients=1
 )
+CHOSEN = {"chosen_on": CHOSEN_ON, "chose_checkpoint": False}
 
 
 def drawn(random, with_it, without):
@@ -61,8 +62,8 @@ def test_fewest_patients(level, few):
         target, p = drawn(random, with_it, without)
         reason = choose_band(target, p, np.arange(len(p)), level=level)
         assert reason == (
-            f"validation has {with_it} patients with it and {without} without it, and a band at "
-            f"{100 * level:.3g} % needs {few} of each"
+            f"{with_it} validation patients have it and {without} do not; at {100 * level:.3g} % a band "
+            f"needs {few} of each"
         )
 
 
@@ -146,13 +147,13 @@ def test_a_patient_counts_once():
     target, p = drawn(np.random.default_rng(5), 20, 20)
     patients = [str(number) for number in range(40)]
     names = [f"{number}.png" for number in range(40)]
-    chosen = choose_bands(cohort(target, patients, names), p[:, None], chosen_on=VALIDATION)
+    chosen = choose_bands(cohort(target, patients, names), p[:, None], **CHOSEN)
     more = cohort(
         np.concatenate([target, np.ones(100, bool)]),
         [*patients, *["40"] * 100],
         [*names, *(f"more-{number}.png" for number in range(100))],
     )
-    extended = choose_bands(more, np.concatenate([p, np.zeros(100)])[:, None], chosen_on=VALIDATION)
+    extended = choose_bands(more, np.concatenate([p, np.zeros(100)])[:, None], **CHOSEN)
     band, other = chosen.bands["Edema"], extended.bands["Edema"]
     assert (other.patients_with, other.high) == (21, band.high)
     assert other.low == sorted(np.append(p[:20], 0.0))[1]  # the second lowest of 21 patients, not of 120
@@ -164,27 +165,42 @@ def test_bands_depend_on_names_not_on_rows():
     patients = [str(number // 3) for number in range(120)]
     images = cohort(target, patients)
     order = random.permutation(120)
-    assert choose_bands(images, p[:, None], chosen_on=VALIDATION) == choose_bands(
-        images.take(order), p[order][:, None], chosen_on=VALIDATION
+    assert choose_bands(images, p[:, None], **CHOSEN) == choose_bands(
+        images.take(order), p[order][:, None], **CHOSEN
     )
 
 
 def test_unknown_labels_do_not_count_and_the_reason_is_kept():
     target = np.array([[1, -1]] * 9 + [[0, -2]] * 9, dtype=np.int8)
     p = np.tile(np.linspace(0.9, 0.1, 18)[:, None], 2)
-    bands = choose_bands(cohort(target, findings=(EDEMA, MASS)), p, chosen_on=VALIDATION)
+    bands = choose_bands(cohort(target, findings=(EDEMA, MASS)), p, **CHOSEN)
     assert list(bands.bands) == ["Edema"]
     assert bands.absent == {
-        "Mass": "validation has 0 patients with it and 0 without it, and a band at 90 % needs 9 of each"
+        "Mass": "0 validation patients have it and 0 do not; at 90 % a band needs 9 of each"
     }
-    assert "at another hospital nothing is guaranteed" in bands.promise
-    assert "at most 10 %" in bands.promise
+
+
+@pytest.mark.parametrize(
+    ("chose", "said"),
+    [
+        (False, ""),
+        (True, " The same patients chose the checkpoint, which costs some of it."),
+        (None, " Whether they also chose the checkpoint, which would cost some of it, is not known."),
+    ],
+)
+def test_the_promise_says_where_it_holds(chose, said):
+    bands = Bands(level=0.8, bands={}, absent={}, chosen_on=CHOSEN_ON, chose_checkpoint=chose)
+    assert bands.promise == (
+        "On average at most 20 % of the patients with a finding get a no, and at most 20 % of those without "
+        "it a yes; between, it is not decided. This holds for patients like those of validation; at another "
+        f"hospital nothing is guaranteed.{said}"
+    )
 
 
 def test_a_finding_has_a_band_or_a_reason():
     band = Band(low=0.1, high=0.2, patients_with=9, patients_without=9)
     with pytest.raises(ValidationError, match="Edema cannot both have a band and have none"):
-        Bands(level=0.9, bands={"Edema": band}, absent={"Edema": ""}, chosen_on=VALIDATION)
+        Bands(level=0.9, bands={"Edema": band}, absent={"Edema": ""}, **CHOSEN)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +229,7 @@ def test_abstention_by_hand():
         level=0.9,
         bands={"Edema": Band(low=0.3, high=0.6, patients_with=9, patients_without=9)},
         absent={"Mass": "too few"},
-        chosen_on=VALIDATION,
+        **CHOSEN,
     )
     target = np.array([[1, 0], [1, 0], [1, 1], [0, 0], [0, 0], [-1, 0]])
     p = np.array([0.2, 0.5, 0.9, 0.7, 0.1, 0.4])
@@ -234,7 +250,7 @@ def test_a_band_without_a_threshold_has_coverage_and_no_share_undecided():
         level=0.9,
         bands={"Edema": Band(low=0.3, high=0.6, patients_with=9, patients_without=9)},
         absent={},
-        chosen_on=VALIDATION,
+        **CHOSEN,
     )
     target = np.array([1, 0])
     (edema,) = measure_abstention(

@@ -94,7 +94,7 @@ def expected_findings(prediction):
     """Return the same by the library."""
     return [
         f"{label} probability {probability} threshold {threshold.replace('n/a', 'none')} "
-        f"{ {'yes': 'Positive', 'no': 'Negative', 'n/a': 'No call'}[positive] }"
+        f"{ {'yes': 'Positive', 'no': 'Negative', 'not decided': 'Not decided', 'n/a': 'No call'}[positive] }"
         for label, probability, threshold, positive in map(FindingPrediction.as_texts, prediction.ranked())
     ]
 

@@ -158,7 +158,8 @@ def test_a_prediction_is_gone_through_and_tabulated():
     ]  # fmt: skip
     assert len(prediction) == 4
     frame = prediction.to_frame()
-    assert list(frame.columns) == ["source", "finding", "probability", "threshold", "positive"]
+    columns = ["source", "finding", "probability", "threshold", "positive", "decision"]
+    assert list(frame.columns) == columns
     assert frame["finding"].tolist() == ["Effusion", "Pleural_Thickening", "Mass", "Edema"]
     assert frame["positive"].tolist() == [True, True, None, None]
     assert frame["threshold"].isna().tolist() == [False, False, True, True]

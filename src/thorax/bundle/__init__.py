@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from thorax.bundle.graph_alone import write_graph_alone
     from thorax.bundle.manifest import (
+        LAST_EPOCH,
         Ensemble,
         Exported,
         FeatureGrid,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from thorax.bundle.statement import MeanAuc, Statement
 
 __all__ = [
+    "LAST_EPOCH",
     "Bundle",
     "Ensemble",
     "Exported",
@@ -91,6 +93,7 @@ __getattr__ = lazy_names(
         "Member": "thorax.bundle.manifest",
         "OperatingPoints": "thorax.bundle.manifest",
         "FeatureGrid": "thorax.bundle.manifest",
+        "LAST_EPOCH": "thorax.bundle.manifest",
         "Provenance": "thorax.bundle.manifest",
         "SiteCalibration": "thorax.bundle.manifest",
         "Trained": "thorax.bundle.manifest",

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from thorax.bands import Bands
 from thorax.bundle.statement import Statement
 from thorax.calibration import Calibration, Platt
 from thorax.image_set import ImageSet
@@ -11,6 +12,7 @@ from thorax.recipe.literals import MeanOf, OperatingPointRule
 from thorax.recipe.sections import Network, Preparation, Section, TestTime
 
 __all__ = [
+    "LAST_EPOCH",
     "EngineKind",
     "Ensemble",
     "Exported",
@@ -29,6 +31,10 @@ __all__ = [
     "SiteCalibration",
     "Trained",
 ]
+
+
+LAST_EPOCH: Final = "last epoch"
+"""`Trained.selected_by` where no score chose the weights."""
 
 
 class OperatingPoints(Section):
@@ -190,9 +196,15 @@ class Exported(Section):
     parity: Parity
     operating_points: OperatingPoints | None = None
     """Refitted for this engine; None: those of the bundle."""
+    bands: Bands | None = None
+    """Set for this engine, if it has operating points of its own."""
     quantised_with: ImageSet | None = None
     """The images whose activations determined the scales of a quantized net."""
     versions: dict[str, str]
+
+    @model_serializer(mode="wrap")
+    def _without_absent_bands(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_absent(write(self), "bands")
 
 
 class SeenFile(Section):
@@ -242,6 +254,8 @@ class Manifest(Section):
     """Fingerprints of the images that training and selection saw; None if it does not keep any."""
     sites: tuple[SiteCalibration, ...] = ()
     """Calibrations for other sites."""
+    bands: Bands | None = None
+    """Where findings are not decided; None if every finding with a threshold always is."""
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -312,6 +326,17 @@ class Manifest(Section):
         return self
 
     @model_validator(mode="after")
+    def _bands_fit(self) -> "Manifest":
+        for bands in (self.bands, *(exported.bands for exported in self.engines)):
+            if bands is None:
+                continue
+            if self.format == 1:
+                raise ValueError("bands need format 2")
+            if bands.bands.keys() | bands.absent.keys() != set(self.findings):
+                raise ValueError("each finding needs a band, or the reason why it has none")
+        return self
+
+    @model_validator(mode="after")
     def _engines_fit(self) -> "Manifest":
         for exported in self.engines:
             if len(exported.nets) != len(self.members):
@@ -322,7 +347,7 @@ class Manifest(Section):
         return self
 
 
-_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites")
+_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites", "bands")
 
 
 def _without_absent(written: dict[str, Any], *names: str) -> dict[str, Any]:

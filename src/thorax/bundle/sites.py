@@ -44,7 +44,10 @@ def at_site(bundle: Bundle, site: str) -> Bundle:
         "calibration": named[site].calibration,
         "operating_points": named[site].operating_points,
         # A quantized engine's own thresholds belong to the bundle's own calibration.
-        "engines": tuple(each.model_copy(update={"operating_points": None}) for each in manifest.engines),
+        "bands": None,  # which hold for the patients of validation
+        "engines": tuple(
+            each.model_copy(update={"operating_points": None, "bands": None}) for each in manifest.engines
+        ),
     }
     return replace(bundle, manifest=manifest.model_copy(update=changes))
 

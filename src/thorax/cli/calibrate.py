@@ -1,11 +1,11 @@
-"""`thorax calibrate`: fit calibration and operating points of a bundle on validation."""
+"""`thorax calibrate`: set calibration, thresholds and bands of a bundle on validation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thorax.recipe.literals import CalibrationKind, OperatingPointRule
+from thorax.recipe.literals import STANDARD_LEVEL, CalibrationKind, OperatingPointRule
 
 if TYPE_CHECKING:
     from thorax.workflows.bundles import WrittenBundle
@@ -24,6 +24,9 @@ def calibrate(
     rule: Annotated[
         OperatingPointRule, typer.Option(help="Rule that chooses the thresholds.")
     ] = "f1-optimal",
+    level: Annotated[
+        float, typer.Option(help="Level of the bands in which a finding is not decided, e.g. 0.8.")
+    ] = STANDARD_LEVEL,
     test_time: Annotated[
         list[str] | None,
         typer.Option(help="Override test-time augmentation, e.g. flip=true or scales=[1.0,1.1]."),
@@ -31,7 +34,7 @@ def calibrate(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Fit calibration and operating points on validation. Patients used for training are refused."""
+    """Set calibration, thresholds and bands on validation. Patients used for training are refused."""
     from thorax.cli.console import progress_bars
     from thorax.workflows.bundles import calibrate as calibrate_bundle
 
@@ -43,6 +46,7 @@ def calibrate(
             split=split or None,
             kind=kind,
             rule=rule,
+            level=level,
             test_time=test_time or (),
             device=device,
             overwrite=overwrite,
@@ -60,10 +64,12 @@ def print_calibrated(written: "WrittenBundle") -> None:
     for notice in written.notices:
         typer.echo(f"note: {notice}", err=True)
     fitted_on = calibration.fitted_on
+    bands = manifest.bands
+    banded = f"{len(bands.bands)} bands at {100 * bands.level:.3g} %" if bands else "no bands"
     chosen = sum(threshold is not None for threshold in points.thresholds.values())
     typer.echo(
         f"{calibration}, {chosen} of {len(points.thresholds)} thresholds "
-        f"({points.rule}), fitted on the {fitted_on.part} part of {fitted_on.split} "
+        f"({points.rule}), {banded}, fitted on the {fitted_on.part} part of {fitted_on.split} "
         f"({fitted_on.num_images:,} images of {fitted_on.num_patients:,} patients)\n"
         f"bundle: {written.bundle.folder}"
     )

@@ -102,14 +102,18 @@ def evaluate(
 
 def _print(result: "EvaluationResult") -> None:
     from thorax.cli.console import print_table
+    from thorax.reporting.abstention import abstention_tables
     from thorax.reporting.summary import audit_headline, summary_tables
 
     for severity, text in result.audit:
         if severity != "note":
             typer.echo(f"audit, {severity}: {text}", err=True)
-    for title, header, rows in summary_tables(result.evaluation, result.context):
+    evaluation = result.evaluation
+    for title, header, rows in (*summary_tables(evaluation, result.context), *abstention_tables(evaluation)):
         print_table(header, rows, title=title)
     typer.echo(f"{audit_headline(result.audit)}.")
+    if evaluation.abstention is not None:
+        typer.echo(f"note: {evaluation.abstention.bands.promise}", err=True)
     for warning in result.context.notes:
         typer.echo(f"note: {warning}", err=True)
 

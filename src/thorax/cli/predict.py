@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
 
 __all__ = ["predict"]
+
+_COLUMNS: Final = (
+    "source", "finding", "probability", "threshold", "positive", "prevalence", "decision", "undecided_from",
+    "undecided_to",
+)  # fmt: skip
 
 
 def predict(
@@ -57,8 +62,8 @@ def predict(
         predictor = _open(bundle, images, site=site, device=device, engine=engine)
     from thorax.imaging import image_files
 
-    if predictor.identity.statement:
-        typer.echo(predictor.identity.statement, err=as_json or as_csv)
+    for said in filter(None, (predictor.identity.statement, predictor.promise)):
+        typer.echo(said, err=as_json or as_csv)
 
     num_predicted = num_failed = 0
 
@@ -114,12 +119,13 @@ def _write_json(predictions: Iterable[Prediction]) -> None:
 
 def _write_csv(predictions: Iterable[Prediction]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("source", "finding", "probability", "threshold", "positive", "prevalence"))
+    writer.writerow(_COLUMNS)
     for prediction in predictions:
         for each in prediction.findings:
             positive = "" if each.positive is None else int(each.positive)
             numbers = (each.probability, each.threshold, positive, each.prevalence)
-            writer.writerow((prediction.source, each.finding, *numbers))
+            band = (each.decision, *(each.undecided or ("", "")))
+            writer.writerow((prediction.source, each.finding, *numbers, *band))
 
 
 def _write_tables(predictions: Iterable[Prediction]) -> None:

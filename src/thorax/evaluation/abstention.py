@@ -6,7 +6,7 @@ therefore does not depend on prevalence. Conformal prediction assumes that its u
 of one patient are not; patients are. Of each patient, one image with the finding and one without it count,
 drawn by the SHA-256 of their names, and the guarantee is for an image of a new patient that is drawn so, too.
 To weigh all images of a patient by one over their number (Lee, Barber and Willett, Distribution-free
-inference with hierarchical data, 2023) would also be valid, but covers too much where patients are few: 98 %
+inference with hierarchical data, 2023) would also be valid, but covers too much where patients are few: 96 %
 instead of 90 % with nine of them (bench/abstention.py).
 
 Calibration by a temperature, or by Platt scaling with its positive slopes, keeps the order of probabilities,
@@ -24,17 +24,35 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int8, Int64
 
 from thorax.arrays import Probabilities
-from thorax.bands import STANDARD_LEVEL, Band, Bands, fewest_patients
+from thorax.bands import Band, Bands, fewest_patients
 from thorax.errors import DataError
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.statistics.intervals import Interval, share_interval
 from thorax.findings import Finding
 from thorax.image_set import ImageSet
+from thorax.recipe.literals import STANDARD_LEVEL
 
-__all__ = ["Abstention", "FindingAbstention", "choose_band", "choose_bands", "measure_abstention"]
+__all__ = [
+    "Abstention",
+    "FindingAbstention",
+    "check_level",
+    "choose_band",
+    "choose_bands",
+    "measure_abstention",
+]
 
 _ROUNDING: Final = 1e-9
 """By how much a product such as .9 * 10 may exceed the integer that it is."""
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that no band can have.
+
+    Raises:
+        DataError: It is below 0.5, or not below 1.
+    """
+    if not 0.5 <= level < 1:  # noqa: PLR2004  (chance level)
+        raise DataError(f"`level` is {level}; give a share of at least 0.5 and below 1, such as 0.9")
 
 
 def choose_band(
@@ -58,8 +76,7 @@ def choose_band(
     Raises:
         DataError: The level is out of range.
     """
-    if not 0.5 <= level < 1:  # noqa: PLR2004  (chance level)
-        raise DataError(f"`level` is {level}; give a share of at least 0.5 and below 1, such as 0.9")
+    check_level(level)
     few = fewest_patients(level)
     with_it, without = (
         probability[present][np.unique(patient[present], return_index=True)[1]]
@@ -67,8 +84,8 @@ def choose_band(
     )
     if min(len(with_it), len(without)) < few:
         return (
-            f"validation has {len(with_it)} patients with it and {len(without)} without it, and a band at "
-            f"{100 * level:.3g} % needs {few} of each"
+            f"{len(with_it)} validation patients have it and {len(without)} do not; at {100 * level:.3g} % a "
+            f"band needs {few} of each"
         )
     return Band(
         low=-_reached(-with_it, level),
@@ -89,6 +106,7 @@ def choose_bands(
     probabilities: Probabilities,
     *,
     chosen_on: ImageSet,
+    chose_checkpoint: bool | None,
     level: float = STANDARD_LEVEL,
 ) -> Bands:
     """Set the band of each finding on validation images.
@@ -97,6 +115,7 @@ def choose_bands(
         cohort: The images with their labels.
         probabilities: In [0, 1], as the model gives them; one column per finding of the cohort.
         chosen_on: Describes the images.
+        chose_checkpoint: Whether they, or some of their patients, chose a checkpoint; None if unknown.
         level: At least 0.5 and below 1.
 
     Raises:
@@ -117,6 +136,7 @@ def choose_bands(
         bands={name: band for name, band in chosen.items() if isinstance(band, Band)},
         absent={name: reason for name, reason in chosen.items() if isinstance(reason, str)},
         chosen_on=chosen_on,
+        chose_checkpoint=chose_checkpoint,
     )
 
 
@@ -145,6 +165,13 @@ class FindingAbstention:
     covered_with: Interval
     covered_without: Interval
     undecided: Interval
+
+    @property
+    def not_decided(self) -> tuple[float, float] | None:
+        """Lowest and highest probability that are not decided; None without a band or a threshold."""
+        if self.band is None or self.threshold is None:
+            return None
+        return self.band.undecided(self.threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

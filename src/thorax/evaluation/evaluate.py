@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from thorax.arrays import Probabilities
+from thorax.bands import Bands
 from thorax.datasets.label_pins import LabelPins
+from thorax.evaluation.abstention import Abstention, measure_abstention
 from thorax.evaluation.calibration.fit import Recalibrated, Recalibration
 from thorax.evaluation.calibration.measure import CalibrationError, measure_calibration
 from thorax.evaluation.classification import Classification, classify
@@ -115,6 +117,8 @@ class EvaluationPlan:
         radiologists: Radiologists' labels, if there are any.
         recalibrated: The same probabilities after trial calibrations.
         not_recalibrated: Why there are no trial calibrations; "" if there are.
+        bands: Where findings are not decided, set on other images; None if that was not set.
+        no_bands: Why there are no bands; "" if there are.
         resamples: The number of resamples of the patients, at least 1.
         seed: The seed of the resamples.
     """
@@ -125,6 +129,8 @@ class EvaluationPlan:
     radiologists: RadiologistLabels | None = None
     recalibrated: tuple[Recalibrated, ...] = ()
     not_recalibrated: str = ""
+    bands: Bands | None = None
+    no_bands: str = ""
     resamples: int = 1000
     seed: int = 0
 
@@ -172,6 +178,8 @@ class Evaluation:
         decision_curves: Net benefit of each finding over thresholds.
         recalibrated: Trial calibrations, each with the calibration error after it.
         not_recalibrated: Why there are no trial calibrations; "" if there are.
+        abstention: How often nothing is decided, and how often the bands cover the truth; None without bands.
+        no_bands: Why there are no bands; "" if there are.
         shift: Estimated prevalence of each finding; None where the prevalence in training is unknown.
         stated: The prevalence of each finding for which predictive values are computed.
         trained: The prevalence in training, by finding.
@@ -187,6 +195,8 @@ class Evaluation:
     decision_curves: tuple[DecisionCurve, ...]
     recalibrated: tuple[tuple[Recalibration, CalibrationError], ...]
     not_recalibrated: str
+    abstention: Abstention | None
+    no_bands: str
     shift: tuple[LabelShift | None, ...]
     stated: Mapping[Finding, StatedPrevalence]
     trained: Mapping[Finding, StatedPrevalence]
@@ -252,6 +262,10 @@ def evaluate(
             for recalibrated in plan.recalibrated
         ),
         not_recalibrated=plan.not_recalibrated,
+        abstention=None
+        if plan.bands is None
+        else measure_abstention(cohort, probabilities, plan.bands, thresholds=points[0].thresholds),
+        no_bands=plan.no_bands,
         shift=_shift(predictions[0], plan),
         stated=plan.prevalence,
         trained=plan.trained,

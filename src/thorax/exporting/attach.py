@@ -12,6 +12,8 @@ from thorax.arrays import PixelsBatch, Rows
 from thorax.bundle.folder import Bundle, attach_engine
 from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity
 from thorax.errors import BundleError
+from thorax.evaluation.abstention import choose_bands
+from thorax.evaluation.inputs.join import labeled_images
 from thorax.exporting.onnx import MemberGraph, convert, onnx_bytes, quantize
 from thorax.exporting.parity import EngineComparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.image_set import ImageSet
@@ -142,9 +144,18 @@ def export_int8(
         parity, refitted = quantized_parity(
             comparison, targets, findings=findings, gated=names, points=points
         )
+        old = bundle.manifest.bands
+        bands = old and choose_bands(
+            labeled_images(store.table.take(part.rows), findings),
+            comparison.found,
+            chosen_on=comparison.compared_on,
+            chose_checkpoint=old.chose_checkpoint,
+            level=old.level,
+        )
         changes = {
             "precision": "int8",
             "operating_points": refitted,
+            "bands": bands if refitted else None,
             "quantised_with": part.split.image_set("train", train, dataset=store.dataset),
         }
         return attach_engine(bundle, _exported(to, nets, parity).model_copy(update=changes), files)

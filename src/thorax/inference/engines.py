@@ -28,7 +28,7 @@ def open_predictor(
     engine: EngineName = "auto",
     threads: int | None = None,
 ) -> Predictor:
-    """Open a predictor for a bundle; a quantized engine has its own operating points.
+    """Open a predictor for a bundle; a quantized engine has its own operating points and bands.
 
     Args:
         bundle: The bundle.
@@ -44,8 +44,8 @@ def open_predictor(
     """
     exported = _choose(bundle, device, engine)
     if exported is not None and exported.operating_points is not None:
-        points = {"operating_points": exported.operating_points}
-        bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=points))
+        own = {"operating_points": exported.operating_points, "bands": exported.bands}
+        bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=own))
     return Predictor(bundle, _open(bundle, exported, device=device, threads=threads))
 
 

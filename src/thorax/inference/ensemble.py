@@ -9,6 +9,7 @@ from jaxtyping import Float64
 
 from thorax.arrays import Probabilities, Rows, Targets
 from thorax.bundle import (
+    LAST_EPOCH,
     Bundle,
     Ensemble,
     Manifest,
@@ -23,7 +24,9 @@ from thorax.bundle.image_prints import ImagePrints, image_prints
 from thorax.calibration import Platt, Temperature, sigmoid
 from thorax.datasets.splits import NIH_DATASET, Split, build_split
 from thorax.errors import BundleError, DataError, LeakError
+from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature, negative_log_likelihood
+from thorax.evaluation.inputs.join import labeled_images
 from thorax.evaluation.operating_points import choose_threshold, parse_rule
 from thorax.findings import Findings
 from thorax.image_set import ImageSet
@@ -32,7 +35,7 @@ from thorax.inference.predictor import (
     mean_logit,
 )
 from thorax.progress import ProgressCallback, stage_progress
-from thorax.recipe.literals import CalibrationKind, MeanOf, OperatingPointRule
+from thorax.recipe.literals import STANDARD_LEVEL, CalibrationKind, MeanOf, OperatingPointRule
 from thorax.recipe.schema import TestTime
 from thorax.store import Store
 
@@ -179,11 +182,13 @@ class Fitting:
     Attributes:
         kind: The kind of calibration.
         rule: The rule that chooses thresholds.
+        level: The level of the bands in which nothing is decided, at least 0.5 and below 1.
         ensemble_weights: Whether to fit an ensemble's weights first.
     """
 
     kind: CalibrationKind = "temperature"
     rule: OperatingPointRule = "f1-optimal"
+    level: float = STANDARD_LEVEL
     ensemble_weights: bool = False
 
 
@@ -255,7 +260,14 @@ def with_test_time(bundle: Bundle, change: Callable[[TestTime], TestTime]) -> Bu
     )
     if members == old.members:
         return bundle
-    changes = {"members": members, "calibration": None, "operating_points": None, "engines": (), "sites": ()}
+    changes = {
+        "members": members,
+        "calibration": None,
+        "operating_points": None,
+        "bands": None,
+        "engines": (),
+        "sites": (),
+    }
     return replace(bundle, manifest=old.model_copy(update=changes))
 
 
@@ -303,7 +315,7 @@ def write_calibrated(
     seen: Mapping[str, ImagePrints] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Bundle:
-    """Write the bundle with calibration and operating points fitted on validation images.
+    """Write the bundle with calibration, operating points and bands fitted on validation images.
 
     Args:
         predictor: A predictor with the bundle to calibrate, as loaded or as changed by `with_test_time`.
@@ -331,15 +343,26 @@ def write_calibrated(
     calibration = fit_calibration(
         fitting.kind, targets, logits, findings=bundle.findings, fitted_on=reference
     )
+    probabilities = calibration.apply(logits, old.findings)
     points = fit_operating_points(
-        targets,
-        calibration.apply(logits, old.findings),
-        findings=bundle.findings,
-        rule=fitting.rule,
-        chosen_on=reference,
+        targets, probabilities, findings=bundle.findings, rule=fitting.rule, chosen_on=reference
     )
-    changes = {"ensemble": mixture, "calibration": calibration, "operating_points": points}
+    cohort = labeled_images(store.table.take(part.rows), bundle.findings)
     hashes = frozenset(hashed_patients(store.dataset, part.patients).values())
+    bands = choose_bands(
+        cohort,
+        probabilities,
+        chosen_on=reference,
+        chose_checkpoint=_chose_checkpoint(bundle, hashes),
+        level=fitting.level,
+    )
+    changes = {
+        "format": 2,
+        "ensemble": mixture,
+        "calibration": calibration,
+        "operating_points": points,
+        "bands": bands,
+    }
     patients = {**bundle.patients, "val": bundle.patients.get("val", frozenset()) | hashes}
     saw = seen_images(bundle) if seen is None else seen
     fitted = {"val": image_prints(store.pixels, part.rows)} if saw else {}
@@ -350,6 +373,14 @@ def write_calibrated(
         patients=patients,
         seen=merged_images([saw, fitted]),
     )
+
+
+def _chose_checkpoint(bundle: Bundle, patients: frozenset[str]) -> bool | None:
+    """Return whether some of these patients chose a net's checkpoint; None where that is not known."""
+    if not bundle.all_trained:
+        return None
+    by_score = any(training.selected_by != LAST_EPOCH for training in bundle.trainings)
+    return by_score and bool(patients & bundle.patients.get("val", frozenset()))
 
 
 def _split(name: str, store: Store) -> Split:

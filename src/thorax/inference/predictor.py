@@ -18,6 +18,7 @@ from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle, Manifest
 from thorax.calibration import sigmoid
 from thorax.errors import ImageError
+from thorax.findings import Finding
 from thorax.hardware import num_threads
 from thorax.imaging import ImageSource, ValueRange, prepare, read_radiograph, source_name
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
@@ -150,6 +151,12 @@ class Predictor:
             statement=manifest.stated,
         )
 
+    @property
+    def promise(self) -> str:
+        """What its bands promise, as predictions state it; "" without bands."""
+        bands = self.bundle.manifest.bands
+        return bands.promise if bands else ""
+
     def logits(self, pixels: PixelsBatch) -> Float64[np.ndarray, "n k"]:
         """Return the pipeline's logits before calibration, (n, k), for prepared pixels (n, s, s)."""
         return pooled_logits(self._engine.logits(pixels), self.bundle.manifest)
@@ -233,20 +240,29 @@ class Predictor:
 
     def _prediction(self, image: "_Prepared", probabilities: Float64[np.ndarray, " k"]) -> Prediction:
         points = self.bundle.manifest.operating_points
-        thresholds = points.thresholds if points else {}
-        statement = self.bundle.manifest.statement
-        prevalence = statement.prevalence if statement else {}
         return Prediction(
             source=image.source,
             findings=tuple(
-                FindingPrediction(
-                    finding, float(probability), thresholds.get(finding.name), prevalence.get(finding.name)
-                )
+                self._finding(finding, float(probability))
                 for finding, probability in zip(self.bundle.findings, probabilities, strict=True)
             ),
             operating_point=points.rule if points else "",
             model=self.identity,
             warnings=image.warnings,
+            promise=self.promise,
+        )
+
+    def _finding(self, finding: Finding, probability: float) -> FindingPrediction:
+        manifest = self.bundle.manifest
+        points, bands, statement = manifest.operating_points, manifest.bands, manifest.statement
+        threshold = points.thresholds.get(finding.name) if points else None
+        band = bands.bands.get(finding.name) if bands else None
+        return FindingPrediction(
+            finding,
+            probability,
+            threshold,
+            prevalence=statement.prevalence.get(finding.name) if statement else None,
+            undecided=None if band is None or threshold is None else band.undecided(threshold),
         )
 
 

@@ -1,8 +1,9 @@
-"""The closed choices of recipes and commands, in a module that the command line imports quickly."""
+"""Closed choices and defaults of recipes and commands, in a module that the command line imports quickly."""
 
-from typing import Literal
+from typing import Final, Literal
 
 __all__ = [
+    "STANDARD_LEVEL",
     "CalibrationKind",
     "EngineName",
     "Fit",
@@ -11,6 +12,9 @@ __all__ = [
     "MemberWeights",
     "OperatingPointRule",
 ]
+
+STANDARD_LEVEL: Final = 0.9
+"""The level of the bands in which a finding is not decided, unless another is asked for."""
 
 CalibrationKind = Literal["temperature", "platt"]
 """One temperature for all findings (Guo et al. 2017), or a slope and intercept per finding (Platt 1999)."""

@@ -7,6 +7,13 @@ from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation, RadiologistEvaluation
 from thorax.evaluation.published_results import PublishedResult
 from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.reporting.abstention import (
+    ABSTENTION_HEADER,
+    NO_BANDS,
+    abstention_note,
+    abstention_rows,
+    abstention_title,
+)
 from thorax.reporting.net_benefit import (
     NET_BENEFIT_NOTE,
     UNCALIBRATED_NOTE,
@@ -54,6 +61,8 @@ def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLin
         _ranking(evaluation.ranking),
         "![ROC curves of all findings](roc.png)\n",
         *(_at_point(point) for point in evaluation.points),
+        "## Not decided\n",
+        _abstention(evaluation),
         "## Calibration\n",
         _calibration(evaluation),
         _recalibrated(evaluation),
@@ -215,6 +224,13 @@ def _net_benefit(evaluation: Evaluation, context: Context) -> str:
     notes = [NET_BENEFIT_NOTE, *([] if context.model.calibrated else [UNCALIBRATED_NOTE])]
     table = markdown_table(net_benefit_header(), net_benefit_rows(evaluation.decision_curves))
     return f"{' '.join(notes)}\n\n{table}"
+
+
+def _abstention(evaluation: Evaluation) -> str:
+    if evaluation.abstention is None:
+        return f"No bands: {markdown_cell(evaluation.no_bands or NO_BANDS)}.\n"
+    table = markdown_table(ABSTENTION_HEADER, abstention_rows(evaluation))
+    return f"{abstention_title(evaluation)}.\n\n{table}\n{markdown_cell(abstention_note(evaluation))}\n"
 
 
 def _pneumonia(evaluation: Evaluation, context: Context) -> str:

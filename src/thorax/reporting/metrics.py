@@ -25,6 +25,7 @@ from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
 from thorax.image_set import ImageSet
+from thorax.reporting.abstention import abstention_json
 from thorax.reporting.net_benefit import net_benefit_json
 from thorax.reporting.summary import AuditLines, audit_json, interval_json, measure_json, number_json
 
@@ -88,6 +89,7 @@ def metrics(evaluation: Evaluation, context: Context, *, audit: AuditLines | Non
             "not_recalibrated": evaluation.not_recalibrated or None,
         },
         "decision_curves": net_benefit_json(evaluation.decision_curves),
+        "abstention": abstention_json(evaluation),
         "subgroups": [_subgroup(group) for group in evaluation.subgroups],
         "radiologists": evaluation.radiologists and _radiologists(evaluation.radiologists),
         "published": {

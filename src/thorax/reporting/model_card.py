@@ -19,6 +19,7 @@ from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
+from thorax.reporting.abstention import card_abstention, card_bands
 from thorax.reporting.summary import audit_headline, markdown_cell, markdown_table, short, threshold_text
 
 __all__ = ["model_card", "read_card_metrics", "render_card"]
@@ -99,6 +100,7 @@ def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str
         "Model": _bullets(_model(bundle)),
         "Training data": _bullets(_data(bundle)),
         "Calibration and operating points": _operating(bundle),
+        **_not_decided(bundle, metrics),
         "Results": _results(metrics),
         "Looks at test parts": _bullets(_looks(bundle)),
         "Limits": _bullets(_LIMITS),
@@ -161,6 +163,15 @@ def _operating(bundle: Bundle) -> str:
     lines.append(f"Thresholds by the rule {points.rule}{chosen}")
     rows = [(_label(name), threshold_text(threshold)) for name, threshold in points.thresholds.items()]
     return f"{_bullets(lines)}\n{markdown_table(('Finding', 'Threshold'), rows)}"
+
+
+def _not_decided(bundle: Bundle, metrics: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the section on bands; none where the bundle has none."""
+    bands, points = bundle.manifest.bands, bundle.manifest.operating_points
+    if bands is None or points is None:
+        return {}
+    measured = card_abstention(metrics.get("abstention")) if metrics else ""
+    return {"Not decided": f"{card_bands(bands, points.thresholds)}\n{measured}"}
 
 
 def _results(metrics: Mapping[str, Any] | None) -> str:

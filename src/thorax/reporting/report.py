@@ -14,6 +14,13 @@ from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import FEWEST_PATIENTS
 from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.reporting.abstention import (
+    ABSTENTION_HEADER,
+    NO_BANDS,
+    abstention_note,
+    abstention_rows,
+    abstention_title,
+)
 from thorax.reporting.figures import (
     close_axis,
     decision_svg,
@@ -89,6 +96,7 @@ def render_html(
             **_ranking_values(evaluation),
             **_decision_values(evaluation),
             **_published_values(evaluation, context),
+            abstention=_abstention_values(evaluation),
             evaluation=evaluation,
             ranking=evaluation.ranking,
             calibration=evaluation.calibration,
@@ -182,6 +190,17 @@ def _decision_values(evaluation: Evaluation) -> Mapping[str, Any]:
             any(values is not None for values in point.predictive_values) for point in evaluation.points
         ],
         "stated_sources": sorted({stated.source for stated in evaluation.stated.values()}),
+    }
+
+
+def _abstention_values(evaluation: Evaluation) -> Mapping[str, Any]:
+    if evaluation.abstention is None:
+        return {"absent": evaluation.no_bands or NO_BANDS}
+    return {
+        "title": abstention_title(evaluation),
+        "note": abstention_note(evaluation),
+        "header": ABSTENTION_HEADER,
+        "rows": abstention_rows(evaluation),
     }
 
 

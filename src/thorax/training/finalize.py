@@ -1,4 +1,4 @@
-"""Turn chosen weights into a bundle, with calibration and operating points fitted on validation data."""
+"""Turn chosen weights into a bundle, with calibration, thresholds and bands set on validation data."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -11,10 +11,20 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import thorax
-from thorax.bundle import Manifest, Member, Trained, hashed_patients, seen_images, write_bundle
+from thorax.bundle import (
+    LAST_EPOCH,
+    Manifest,
+    Member,
+    Trained,
+    hashed_patients,
+    seen_images,
+    write_bundle,
+)
 from thorax.bundle.image_prints import ImagePrints, image_prints, merged_prints
 from thorax.calibration import Temperature
+from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import fit_temperature
+from thorax.evaluation.inputs.join import labeled_images
 from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
 from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
@@ -58,14 +68,16 @@ def write_final_bundle(
     calibration = Temperature(
         temperature=fit_temperature(targets, targets >= 0, final.logits), fitted_on=plan.selected_on
     )
+    names = tuple(finding.name for finding in plan.findings)
+    probabilities = calibration.apply(final.logits, names)
     points = fit_operating_points(
         targets,
-        calibration.apply(final.logits, [finding.name for finding in plan.findings]),
+        probabilities,
         findings=plan.findings,
         rule=recipe.selection.operating_point,
         chosen_on=plan.selected_on,
     )
-    names = tuple(finding.name for finding in plan.findings)
+    cohort = labeled_images(store.table.take(plan.val.rows), plan.findings)
     classifier = build_classifier(recipe.model.model_copy(update={"weights": "none"}), len(names))
     classifier.load_state_dict(dict(final.weights))
     member = Member(
@@ -79,12 +91,16 @@ def write_final_bundle(
         provenance=_provenance(recipe, store, plan, epoch=final.epoch),
     )
     manifest = Manifest(
+        format=2,
         name=recipe.name,
         findings=names,
         preparation=store.preparation,
         members=(member,),
         calibration=calibration,
         operating_points=points,
+        bands=choose_bands(
+            cohort, probabilities, chosen_on=plan.selected_on, chose_checkpoint=_chosen_by_score(recipe)
+        ),
         patients_sha256="",
     )
     weights = {_WEIGHTS: weights_as_bytes(final.weights)}
@@ -97,6 +113,10 @@ def write_final_bundle(
     )
     pixels = store.pixels(evenly_spaced(plan.val.rows, CHECKED_IMAGES))
     return calibration.temperature, export_if_possible(bundle, pixels, compared_on=plan.selected_on)[1]
+
+
+def _chosen_by_score(recipe: Recipe) -> bool:
+    return recipe.selection.checkpoint == "best" or recipe.early_stopping is not None
 
 
 def _seen_patients(store: Store, plan: TrainingPlan) -> dict[str, Iterable[str]]:
@@ -142,7 +162,7 @@ def _provenance(recipe: Recipe, store: Store, plan: TrainingPlan, *, epoch: int)
         store_fingerprint=store.fingerprint,
         trained_on=plan.trained_on,
         selected_on=plan.selected_on,
-        selected_by=f"best {selection.metric} on val" if selection.checkpoint == "best" else "last epoch",
+        selected_by=f"best {selection.metric} on val" if selection.checkpoint == "best" else LAST_EPOCH,
         epoch=epoch,
         started_from=plan.origin.sha256 if plan.origin else None,
         initial_weights=plan.initial_weights,

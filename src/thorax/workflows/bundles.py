@@ -16,6 +16,7 @@ from thorax.bundle import (
 from thorax.bundle.folder import copy_bundle
 from thorax.bundle.manifest import EngineKind
 from thorax.errors import RecipeError
+from thorax.evaluation.abstention import check_level
 from thorax.findings import Finding, parse_findings
 from thorax.inference.engines import open_predictor
 from thorax.inference.ensemble import (
@@ -31,6 +32,7 @@ from thorax.notebook import facts, notes, page, shortened
 from thorax.packages import require
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import (
+    STANDARD_LEVEL,
     CalibrationKind,
     Fit,
     ForeignKind,
@@ -77,6 +79,7 @@ class WrittenBundle:
                     ("Members", str(len(manifest.members))),
                     ("Probabilities", self._calibration()),
                     ("Thresholds", points.rule if points else "none"),
+                    ("Not decided", manifest.bands.promise if manifest.bands else "no bands"),
                     ("Engines", self._engines()),
                 ]
             ),
@@ -104,12 +107,13 @@ def calibrate(
     split: str | None = None,
     kind: CalibrationKind = "temperature",
     rule: OperatingPointRule = "f1-optimal",
+    level: float = STANDARD_LEVEL,
     test_time: Sequence[str] = (),
     device: str = "auto",
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> WrittenBundle:
-    """Write a bundle with calibration and operating points fitted anew on the validation part.
+    """Write a bundle with calibration, operating points and bands set anew on the validation part.
 
     Args:
         bundle: A bundle, or the run that made it.
@@ -118,6 +122,9 @@ def calibrate(
         split: Name of the split; the bundle's own if None.
         kind: One temperature, or Platt's scaling of each finding.
         rule: Rule that chooses the thresholds.
+        level: Level of the bands in which a finding is not decided, at least 0.5 and below 1: on average at
+            most the rest of the patients with a finding get a no, and of those without it a yes. At 0.9 a
+            band needs 9 validation patients with the finding and 9 without it, at 0.8 four.
         test_time: Changes to test-time augmentation, such as "flip=true".
         device: "auto", "cpu", "cuda" or "cuda:N".
         overwrite: Replace an existing bundle in `out`.
@@ -126,7 +133,7 @@ def calibrate(
     Raises:
         BundleError: There is no bundle, it has no weights, or no split is given and it was not trained on
             exactly one.
-        DataError: The store is prepared otherwise, or `out` holds something else.
+        DataError: The store is prepared otherwise, `out` holds something else, or the level is out of range.
         LeakError: Training saw patients of the part, or a split that a member was trained on tests on them.
         RecipeError: A setting of the views is unknown.
         MissingExtra: Torch, which makes the engine of the calibrated bundle, is not installed.
@@ -135,6 +142,7 @@ def calibrate(
         calibrated = thorax.calibrate("run", store, "calibrated", kind="platt")
     """
     require("torch", "the engine of a calibrated bundle")
+    check_level(level)
     opened, images, folder = load_bundle(bundle), open_store(store), Path(out)
     opened.require_weights("a calibrated bundle")
     refuse_used_folder(folder, overwrite=overwrite, sources=[opened])
@@ -143,7 +151,7 @@ def calibrate(
     part = validation_part(changed, images, split)
     # On a CPU, this is the exported engine if test-time augmentation did not change.
     predictor = open_predictor(changed, device=device)
-    fitting = Fitting(kind=kind, rule=rule)
+    fitting = Fitting(kind=kind, rule=rule, level=level)
     return _with_engine(write_calibrated(predictor, part, folder, fitting=fitting, progress=progress), part)
 
 

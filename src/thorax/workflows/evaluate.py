@@ -46,6 +46,7 @@ from thorax.workflows.predictions import (
 from thorax.workflows.results import EvaluationResult, pinned
 from thorax.workflows.thresholds import (
     Choosers,
+    bands_of,
     bundle_points,
     choose_points,
     try_calibrations,
@@ -229,7 +230,9 @@ def _evaluate_bundle(
             raise
         absent = str(error)
     own = bundle_points(predictor.bundle, wanted)
-    choice = Choosers(predicted, validation, own=own, allow=settings.allow_test_tuning)
+    choice = Choosers(
+        predicted, validation, own=own, allow=settings.allow_test_tuning, bundle=predictor.bundle
+    )
     calibration = bundle.manifest.calibration
     evaluation = _measure(
         choice,
@@ -295,6 +298,7 @@ def _measure(
     reported = choice.reported
     points = choose_points(choice, settings.rules, given)
     recalibrated = try_calibrations(choice, fitted)
+    bands, no_bands = bands_of(choice)
     plan = EvaluationPlan(
         points=points,
         prevalence={**reported.prevalence, **_among(settings.prevalence, reported.cohort.findings)},
@@ -302,6 +306,8 @@ def _measure(
         radiologists=settings.radiologists,
         recalibrated=recalibrated,
         not_recalibrated="" if recalibrated else absent,
+        bands=bands,
+        no_bands=no_bands,
         resamples=settings.resamples,
         seed=settings.seed,
     )

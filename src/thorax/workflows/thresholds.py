@@ -1,12 +1,14 @@
-"""Choose the thresholds and recalibrations of a report on validation images."""
+"""Choose the thresholds, bands and recalibrations of a report on validation images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from thorax.arrays import Probabilities
+from thorax.bands import Bands
 from thorax.bundle import Bundle, OperatingPoints
 from thorax.calibration import Platt, Temperature, sigmoid
+from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import (
     Recalibrated,
     Recalibration,
@@ -18,6 +20,7 @@ from thorax.evaluation.thresholds import (
     ONE_HALF,
     ThresholdSet,
     choose_threshold_set,
+    is_tuned,
     one_half,
     refuse_tuned,
 )
@@ -27,6 +30,7 @@ from thorax.workflows.predictions import PartPredictions, ValidationPredictions
 __all__ = [
     "STANDARD_RULES",
     "Choosers",
+    "bands_of",
     "bundle_points",
     "choose_points",
     "try_calibrations",
@@ -45,12 +49,14 @@ class Choosers:
         validation: The predictions on validation images; None if there are none.
         own: The model's own operating points.
         allow: Whether the reported images may choose if there are no validation images.
+        bundle: The bundle that predicted; None for predictions of a file.
     """
 
     reported: PartPredictions
     validation: ValidationPredictions | None
     own: tuple[ThresholdSet, ...]
     allow: bool
+    bundle: Bundle | None = None
 
     def images(self) -> ValidationPredictions:
         """Return the images that choose: the validation images, or else the reported ones."""
@@ -130,6 +136,29 @@ def try_calibrations(choice: Choosers, own: Temperature | Platt | None) -> tuple
     if own is not None:
         fitted = (Recalibration(None), *fitted)
     return recalibrate(plain(choice.reported.probabilities), fitted, findings=findings)
+
+
+def bands_of(choice: Choosers) -> tuple[Bands | None, str]:
+    """Return the bands of the bundle, or for other predictions bands set on validation at `STANDARD_LEVEL`.
+
+    Where there are none, or where the reported images set them, None and the reason.
+    """
+    if choice.bundle is not None:
+        bands = choice.bundle.manifest.bands
+        if bands is None:
+            return None, "the bundle has none; calibrate it on validation to set them"
+        if is_tuned(bands.chosen_on, choice.reported.reported):
+            return None, f"those of the bundle were set on the {bands.chosen_on}, which must not measure them"
+        return bands, ""
+    images = choice.validation
+    if images is None:
+        return None, "there are no predictions of validation images to set them on"
+    if is_tuned(images.chosen_on, choice.reported.reported, patients_shared=images.patients_shared):
+        return None, f"the {images.chosen_on}, on which they would be set, must not measure them"
+    bands = choose_bands(
+        images.cohort, images.probabilities, chosen_on=images.chosen_on, chose_checkpoint=None
+    )
+    return bands, ""
 
 
 def bundle_points(bundle: Bundle, findings: Findings) -> tuple[ThresholdSet, ...]:

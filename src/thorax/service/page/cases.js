@@ -29,9 +29,11 @@ export function markCase(one, cases) {
   for (const other of cases) other.button.ariaCurrent = other === one ? "true" : null;
 }
 
-/** Return how many findings are positive, in words: "3 positive". */
+/** Return how many findings are positive and how many are not decided, in words: "3 positive". */
 export function verdict(answer) {
-  const decisions = Object.values(answer.findings).filter((finding) => finding.positive !== null);
-  if (decisions.length === 0) return "no thresholds";
-  return `${decisions.filter((finding) => finding.positive).length} positive`;
+  const decisions = Object.values(answer.findings).map((finding) => finding.decision);
+  if (decisions.every((decision) => decision === null)) return "no thresholds";
+  const count = (wanted) => decisions.filter((decision) => decision === wanted).length;
+  const open = count("not decided");
+  return `${count("yes")} positive${open > 0 ? `, ${open} not decided` : ""}`;
 }

@@ -12,6 +12,8 @@ export function showFindings(answer, labels, chosen) {
   const stated = ranked.some(([, finding]) => finding.prevalence !== undefined);
   byId("findings").classList.toggle("with-prevalence", stated);
   byId("prevalence-hint").hidden = !stated;
+  byId("promise").textContent = answer.promise ? `Not decided: ${answer.promise}` : "";
+  byId("promise").hidden = !answer.promise;
   byId("finding-list").replaceChildren(
     ...ranked.map(([name, finding]) => element("li", {}, row(name, labels.get(name) ?? name, finding, chosen)))
   );
@@ -27,20 +29,30 @@ export function markFinding(name) {
 /** Return the sentence above the findings. */
 export function summary(answer) {
   const findings = Object.values(answer.findings);
-  const decided = findings.filter((finding) => finding.positive !== null);
-  const positive = decided.filter((finding) => finding.positive).length;
-  if (decided.length === 0) return "This model has no thresholds: it calls nothing positive or negative.";
-  const those = `${decided.length} findings${decided.length < findings.length ? " with a threshold" : ""}`;
+  const called = findings.filter((finding) => finding.decision !== null);
+  const positive = called.filter((finding) => finding.decision === "yes").length;
+  const open = called.filter((finding) => finding.decision === "not decided").length;
+  if (called.length === 0) return "This model has no thresholds: it calls nothing positive or negative.";
+  const those = `${called.length} findings${called.length < findings.length ? " with a threshold" : ""}`;
   const reach = positive === 1 ? "reaches its threshold" : "reach their thresholds";
+  if (open > 0) return `Of ${those}, ${positive} ${positive === 1 ? "is" : "are"} positive and ${open} not decided.`;
   return positive === 0
     ? `None of ${those} reaches its threshold. That does not mean that the radiograph is normal.`
     : `${positive} of ${those} ${reach}.`;
 }
 
 function row(name, label, finding, chosen) {
-  const decision = { true: "Positive", false: "Negative", null: "No call" }[finding.positive];
+  const words = { yes: "Positive", no: "Negative", "not decided": "Not decided", null: "No call" };
+  const decision = words[finding.decision];
   const bar = element("span", { className: "track", ariaHidden: "true" }, element("span", { className: "fill" }));
   bar.firstChild.style.width = percent(finding.probability);
+  if (finding.undecided && finding.undecided[0] < finding.undecided[1]) {
+    const [low, high] = finding.undecided;
+    const band = element("span", { className: "band" });
+    band.style.left = percent(low);
+    band.style.width = percent(high - low);
+    bar.append(band);
+  }
   if (finding.threshold !== null) {
     const mark = element("span", { className: "mark" });
     mark.style.left = percent(finding.threshold);
@@ -57,7 +69,7 @@ function row(name, label, finding, chosen) {
   if (finding.prevalence !== undefined) button.append(number("prevalence", percent(finding.prevalence)));
   button.append(element("span", { className: "decision", textContent: ` ${decision}` }), bar);
   button.dataset.finding = name;
-  button.dataset.positive = String(finding.positive);
+  button.dataset.positive = String(finding.decision === "yes");
   button.addEventListener("click", () => chosen(name));
   return button;
 }

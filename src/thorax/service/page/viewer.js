@@ -48,7 +48,9 @@ function text(one, map, shown, label) {
     sentences.push(`Highest at x ${x}, y ${y}`);
     sentences.push("The map shows what the model used, not the outline of a lesion");
   }
-  if (one.answer.findings[one.finding].positive === false) sentences.push(`${label} is below its threshold here`);
+  const { decision } = one.answer.findings[one.finding];
+  if (decision === "no") sentences.push(`${label} is below its threshold here`);
+  if (decision === "not decided") sentences.push(`Whether ${label} is there is not decided`);
   const elsewhere = [...one.answer.warnings, one.answer.model.statement]; // the page says these anyway
   // The page offers no other method, which the library's note on a map without evidence advises.
   const others = notes.filter((note) => !elsewhere.includes(note) && !note.startsWith("no location in the image"));
