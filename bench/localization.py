@@ -19,8 +19,11 @@ from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import build_split, registered_sha256
 from thorax.errors import RecipeError
+from thorax.evaluation.localization.regions import MapOverlap
 from thorax.evaluation.localization.scores import Localization, LocalizationScores, MapScores, localize
 from thorax.explain import METHODS
+from thorax.explain.explainers import Method
+from thorax.explain.faithfulness import Faithfulness
 from thorax.explain.torch_explainer import TorchExplainer
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Preparation
@@ -56,7 +59,7 @@ def trained_on_phantoms(arguments: argparse.Namespace) -> tuple[Path, Path]:
 
 def boxed_part(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> list[BoxedRow]:
     split = build_split(
-        arguments.split or bundle.split,
+        arguments.split or bundle.split or "",
         store.table,
         dataset=store.dataset,
         whole_sha256=store.split_sha256,
@@ -67,7 +70,7 @@ def boxed_part(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> l
 def measured(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> Localization:
     explainer = TorchExplainer(bundle, device=arguments.device)
     boxed = boxed_part(bundle, store, arguments)
-    overlaps = {}
+    overlaps: dict[str, list[MapOverlap]] = {}
     for method in arguments.method:
         try:
             overlaps |= measure_maps(explainer, store, boxed, methods=[method])
@@ -80,7 +83,7 @@ def curves(bundle: Bundle, store: Store, arguments: argparse.Namespace) -> str:
     """Return deletion and insertion on the first boxed images, as Markdown."""
     explainer = TorchExplainer(bundle, device=arguments.device)
     boxed = boxed_part(bundle, store, arguments)[: arguments.curves]
-    found = {}
+    found: dict[Method, list[Faithfulness]] = {}
     for method in arguments.method:
         try:
             found |= measure_curves(explainer, store, boxed, methods=[method])

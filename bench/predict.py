@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,14 @@ from thorax.hardware import num_threads
 from thorax.image_set import ImageSet
 from thorax.imaging import prepare, read_radiograph
 from thorax.inference.engines import open_engine, open_predictor
+from thorax.inference.predictor import Predictor
 from thorax.models import build_classifier, weights_as_bytes
 from thorax.models.backbones import timm
+from thorax.recipe.literals import EngineName
 from thorax.recipe.sections import Network, Preparation
 
 PAUSE = 0.05
-ENGINES = ("onnx", "onnx-int8", "openvino", "openvino-int8")
+ENGINES: tuple[EngineName, ...] = ("onnx", "onnx-int8", "openvino", "openvino-int8")
 
 USUAL = """
 import sys
@@ -121,7 +124,9 @@ def latency(bundle: Bundle, image: Path) -> dict[str, Callable[[], object]]:
     pixels = prepared(bundle, [image])
     engines = {name: open_engine(bundle, device="cpu", engine=name) for name in available(bundle)}
     eager = open_engine(bundle, device="cpu", engine="torch")
-    moves = {name: lambda engine=engine: engine.logits(pixels) for name, engine in engines.items()}
+    moves: dict[str, Callable[[], object]] = {
+        name: partial(engine.logits, pixels) for name, engine in engines.items()
+    }
     shape = (1024, multiplications(bundle) // 1024**2)
     left, right = torch.rand(shape), torch.rand(shape).T.contiguous()
     return {"usual": lambda: eager.logits(pixels), **moves, "product": lambda: left @ right}
@@ -155,14 +160,17 @@ def batches(bundle: Bundle, images: list[Path]) -> dict[str, Callable[[], object
                 torch.sigmoid(net((pixels - 0.5) / 0.25))
 
     predictors = {name: open_predictor(bundle, device="cpu", engine=name) for name in available(bundle)}
-    moves = {
-        name: lambda predictor=predictor: list(predictor.predict_files(images))
-        for name, predictor in predictors.items()
+
+    def predict(predictor: Predictor) -> object:
+        return list(predictor.predict_files(images))
+
+    moves: dict[str, Callable[[], object]] = {
+        name: partial(predict, predictor) for name, predictor in predictors.items()
     }
     return {"usual": usual, **moves}
 
 
-def available(bundle: Bundle) -> list[str]:
+def available(bundle: Bundle) -> list[EngineName]:
     there = {(each.kind, each.precision) for each in bundle.manifest.engines}
     return [
         name

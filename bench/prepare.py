@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import PIL
@@ -94,7 +95,7 @@ def rows(folder: Path, *, sizes: dict[int, float], repeat: int, rounds: int) -> 
         out, count = Path(scratch, "store"), len(source.table)
         jobs: dict[str, Callable[[], None]] = {"decode 1": lambda: decode(source, 1)}
         for size in sizes:
-            jobs[f"{size} 1"] = lambda size=size: prepare(source, out, size, 1)
+            jobs[f"{size} 1"] = partial(prepare, source, out, size, 1)
         first = next(iter(sizes))
         jobs |= {"decode 2": lambda: decode(source, 2), f"{first} 2": lambda: prepare(source, out, first, 2)}
         found = measure(jobs, rounds)

@@ -10,8 +10,10 @@ import argparse
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 from rows import environment
@@ -50,13 +52,13 @@ def profile(recipe: Recipe, folder: Path) -> None:
     source = phantoms(folder, patients=40, size=1024)
     plan = planned(recipe, store_of(source, folder, recipe.store), STEPS)
     training = recipe.training
-    machine = pick_compute("cuda", training.precision, compiling=training.compile)
+    compute = pick_compute("cuda", training.precision, compiling=training.compile)
     with (
-        deterministic(training.determinism, threads=machine.threads),
+        deterministic(training.determinism, threads=compute.threads),
         closing(Logbook(folder / "log.jsonl")) as log,
     ):
         checkpointer = Checkpointer(folder / "checkpoints", minutes=60.0)
-        run = Run(recipe, plan, machine=machine, log=log, checkpointer=checkpointer, checkpoint=None)
+        run = Run(recipe, plan, compute=compute, log=log, checkpointer=checkpointer, checkpoint=None)
         begin(run)
         batches = run.batches()
         for _ in range(10):
@@ -74,7 +76,7 @@ def profile(recipe: Recipe, folder: Path) -> None:
     show(events.key_averages(), step=step, title=f"{recipe.name}, {training.determinism}")
 
 
-def show(events, *, step: float, title: str) -> None:
+def show(events: Sequence[Any], *, step: float, title: str) -> None:
     kinds: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for event in events:
         found = kinds[kind_of(event.key)]

@@ -60,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         predictions, labels = write_files(folder)
-        command = [sys.executable, "-m", "thorax", "evaluate", "--predictions", predictions]
+        command: list[str | Path] = [sys.executable, "-m", "thorax", "evaluate", "--predictions", predictions]
         start = time.perf_counter()
         subprocess.run(
             [*command, "--labels", labels, "--out", folder / "out", "--resamples", str(asked.resamples)],

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +51,12 @@ from thorax.datasets.splits import build_split
 from thorax.evaluation.compare import compare
 from thorax.evaluation.discrimination import Discrimination, evaluate_discrimination
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
+from thorax.evaluation.statistics.intervals import Interval
 from thorax.hardware import keep_freed_memory, num_threads
 from thorax.imaging import read_radiograph
 from thorax.inference.engines import open_predictor
 from thorax.models.backbones import timm
+from thorax.prediction import Prediction
 from thorax.recipe.load import load_recipe
 from thorax.store import Store, open_store
 from thorax.training import train
@@ -232,10 +234,12 @@ def measure(candidate: Candidate, pairs: Sequence[tuple[Path, Path]] = ()) -> Me
 def copy_difference(bundle: Bundle, pairs: Sequence[tuple[Path, Path]]) -> float:
     """Return the largest difference of a probability between an original and its copy."""
     predictor = open_predictor(bundle, device="cpu")
-    originals, copies = (
-        np.array([[each.probability for each in outcome] for outcome in predictor.predict_files(files)])
-        for files in zip(*pairs, strict=True)
-    )
+
+    def probabilities(files: Iterable[Path]) -> np.ndarray:
+        outcomes = [outcome for outcome in predictor.predict_files(files) if isinstance(outcome, Prediction)]
+        return np.array([[finding.probability for finding in outcome] for outcome in outcomes])
+
+    originals, copies = (probabilities(files) for files in zip(*pairs, strict=True))
     return float(np.abs(originals - copies).max())
 
 
@@ -295,7 +299,7 @@ def print_choice(measured: dict[str, Measured], labeled: LabeledImages) -> str:
     return chosen
 
 
-def _interval(interval, *, signed: bool = False) -> str:
+def _interval(interval: Interval, *, signed: bool = False) -> str:
     form = "+.3f" if signed else ".3f"
     return f"{interval.value:{form}} ({interval.low:{form}} to {interval.high:{form}})"
 

@@ -11,6 +11,7 @@ of its probabilities over the images, so that decisions are as sensitive as they
 import argparse
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,35 +28,38 @@ SIDE = 224
 OUTPUTS = 14
 
 
-def central_square(pixels):
+def central_square(pixels: np.ndarray) -> np.ndarray:
     height, width = pixels.shape
     side = min(height, width)
     top, left = height // 2 - side // 2, width // 2 - side // 2
     return pixels[top : top + side, left : left + side]
 
 
-def both(path):
+def both(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return an image resized by Thorax and by TorchXRayVision, in gray levels from 0 to 255."""
     radiograph = read_radiograph(path)
     ours = prepare(radiograph, Preparation(size=SIDE, fit="crop")).astype(np.float32)
     scaled = (2 * (central_square(radiograph.pixels).astype(np.float32) / 255) - 1) * 1024
-    theirs = resize(scaled[None], (1, SIDE, SIDE), mode="constant", preserve_range=True)[0].astype(np.float32)
+    theirs: np.ndarray = resize(  # type: ignore[no-untyped-call]
+        scaled[None], (1, SIDE, SIDE), mode="constant", preserve_range=True
+    )[0].astype(np.float32)
     return ours, (theirs / 1024 + 1) / 2 * 255
 
 
-def network(images, seed):
+def network(images: torch.Tensor, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    net = torchvision.models.densenet121(num_classes=OUTPUTS)
+    net: Any = torchvision.models.densenet121(num_classes=OUTPUTS)
     net.features.conv0 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
     with torch.no_grad():
         net.train()(images)
-    return net.eval()
+    trained: nn.Module = net.eval()
+    return trained
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)

@@ -118,16 +118,16 @@ def rates_of(
 ) -> tuple[Rates, float]:
     """Measure a recipe; also return the usual loop's images/s, measured between its rounds."""
     training = recipe.training
-    machine = pick_compute(device, training.precision, compiling=training.compile)
+    compute = pick_compute(device, training.precision, compiling=training.compile)
     images = plan.steps * training.batch_size
     found: dict[str, list[float]] = {"constant": [], "end to end": [], "validation": [], "usual": []}
     with (
         tempfile.TemporaryDirectory() as folder,
-        deterministic(training.determinism, threads=machine.threads),
+        deterministic(training.determinism, threads=compute.threads),
         closing(Logbook(Path(folder) / "log.jsonl")) as log,
     ):
         checkpointer = Checkpointer(Path(folder) / "checkpoints", minutes=60.0)
-        run = Run(recipe, plan, machine=machine, log=log, checkpointer=checkpointer, checkpoint=None)
+        run = Run(recipe, plan, compute=compute, log=log, checkpointer=checkpointer, checkpoint=None)
         first = next(run.batches())
         ready = first.pixels.unsqueeze(1).float().div(255), first.targets, first.known
         size = recipe.model.input_size
@@ -144,14 +144,14 @@ def rates_of(
         def validation() -> None:
             run.end_epoch(lambda: None)
 
-        first_seconds = seconds_of(lambda: begin(run), machine.device)
+        first_seconds = seconds_of(lambda: begin(run), compute.device)
         for _ in range(rounds):
             for name, move, count in (
                 ("constant", constant, images),
                 ("end to end", end_to_end, images),
                 ("validation", validation, len(plan.val)),
             ):
-                found[name].append(count / seconds_of(move, machine.device))
+                found[name].append(count / seconds_of(move, compute.device))
             if usual is not None:
                 found["usual"].append(usual())
     medians = {name: statistics.median(values) for name, values in found.items() if values}
@@ -201,7 +201,7 @@ def plain_epoch(store: Path, steps: int) -> float:
     return plain_loop(store, steps)()
 
 
-class Files(torch.utils.data.Dataset):
+class Files(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """PNG files as public projects read them."""
 
     def __init__(self, files: list[Path], count: int) -> None:

@@ -118,8 +118,9 @@ def photograph_page(picture: Path | None = None) -> str:
         address = service.stdout.readline().split()[-1]
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-            size = {"width": 1280, "height": 860}
-            tab = browser.new_page(viewport=size, device_scale_factor=1.5, reduced_motion="reduce")
+            tab = browser.new_page(
+                viewport={"width": 1280, "height": 860}, device_scale_factor=1.5, reduced_motion="reduce"
+            )
             tab.goto(address)
             tab.get_by_role("button", name=_TRIED).click()
             tab.get_by_role("button", name=re.compile(f"^{_EXPLAINED} probability")).click()
