@@ -60,6 +60,13 @@ def since_then(ours, theirs):
     }
 
 
+def without_resamples(value):
+    """Groups of patients without the number of resamples, which they no longer need."""
+    if isinstance(value, dict):
+        return {key: without_resamples(inner) for key, inner in value.items() if key != "undefined_resamples"}
+    return [without_resamples(inner) for inner in value] if isinstance(value, list) else value
+
+
 def differences(ours, theirs, *, path="", tolerance):
     """Where two JSON values differ, floats by more than a tolerance."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
@@ -128,6 +135,7 @@ def test_the_run_has_the_same_metrics(tmp_path):
     reason = "the bundle has none; calibrate it on validation to set them"
     assert ours.pop("abstention") == {"level": None, "absent": reason, "findings": {}}
     assert ours["warnings"][: len(expected["warnings"])] == expected["warnings"]
+    expected["subgroups"] = without_resamples(expected["subgroups"])
     ours, expected = without_ends(since_then(ours, expected)), without_ends(expected)
     assert list(differences(ours, expected, tolerance=SUMS)) == []
 

@@ -181,7 +181,7 @@ def site(
         BundleError: The bundle is damaged or does not have the engine.
 
     Example:
-        result = thorax.site("run", "store", name="ward 7", repetitions=5)
+        result = thorax.site("run", "store", name="ward 7", split="folder-official", repetitions=5)
     """
     if adjust not in get_args(AdjustmentRule):
         raise RecipeError(
