@@ -274,5 +274,5 @@ def test_without_a_bundle_the_starter_predicts(installed, tmp_path, monkeypatch)
 @pytest.mark.usefixtures("installed")
 def test_the_name_starter_is_understood_where_models_are_compared():
     result = thorax.compare(["starter", GOLDEN / "run"], GOLDEN / "store", resamples=20)
-    assert list(result.contexts) == ["toy", "run"]
+    assert list(result.contexts) == ["starter", "run"]
     assert result.comparison.pairs[0].macro.difference.value == 0
