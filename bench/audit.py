@@ -19,6 +19,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def noisy(pixels: np.ndarray, deviation: float) -> np.ndarray:
     return np.clip(pixels + noise, 0, 255).astype(np.uint8)
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mirrored": lambda pixels: pixels[:, ::-1],
     "turned by 2 degrees": lambda pixels: turned(pixels, 2),
     "turned by 5 degrees": lambda pixels: turned(pixels, 5),
@@ -151,9 +152,9 @@ def linked(source: Path, folder: Path, count: int) -> Path:
     names = [f"9{number // 4:010d}_{number % 4:03d}.png" for number in range(count)]
     for number, name in enumerate(names):
         (folder / "images" / name).hardlink_to(files[number % len(files)])
-    some = table.iloc[[0] * count].assign(
-        **{"Image Index": names, "Patient ID": [int(name[:11]) for name in names]}
-    )
+    some = table.iloc[[0] * count].copy()
+    some["Image Index"] = names
+    some["Patient ID"] = [int(name[:11]) for name in names]
     some.to_csv(folder / "Data_Entry_2017_v2020.csv", index=False)
     (folder / "train_val_list.txt").write_text("\n".join(names))
     return folder

@@ -323,7 +323,7 @@ def report_precisions(trials: int, resamples: int) -> None:
             )
             many = np.arange(400_000) < 400_000 * share
             truth = average_precision_score(many, random.normal(size=len(many)) + shift * many)
-            held = []
+            held: list[list[bool]] = []
             while len(held) < trials:
                 target = random.random(100) < share
                 ranked = rank(target, random.normal(size=100) + shift * target, np.arange(100))

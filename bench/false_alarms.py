@@ -136,7 +136,7 @@ def bootstrap_p(ranked: list[Ranked], setting: Setting, seed: int, resamples: in
     first, second = (weighted_auroc(ranking, counts) for ranking in ranked)
     samples = (second - first)[~np.isnan(first)]
     rarer = min(np.sum(samples <= 0), np.sum(samples >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(samples) + 1))
+    return min(1.0, float(2 * (rarer + 1) / (len(samples) + 1)))
 
 
 def report_equal(trials: int, resamples: int) -> None:

@@ -19,7 +19,9 @@ CELLS = ((-6, 100), (-4, 60), (-4, 150), (-4, 400), (-2.5, 60), (-2.5, 150), (-2
 """Mean logit and number of patients."""
 
 
-def draw(rng, patients, mean, deviation):
+def draw(
+    rng: np.random.Generator, patients: int, mean: float, deviation: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return patient, logit and label of each image, and the probability that the label has in truth."""
     patient = np.repeat(np.arange(patients), rng.geometric(0.45, patients).clip(1, 12))
     common = rng.normal(size=patients)[patient]
