@@ -43,10 +43,10 @@ def run(*arguments, expect=0):
     return done
 
 
-def reference(part):
+def reference(part, patients=1):
     return {
         "dataset": "nih-layout", "split": "folder-official", "part": part, "sha256": "", "images_sha256": "",
-        "num_images": 1, "num_patients": 1,
+        "num_images": 1, "num_patients": patients,
     }  # fmt: skip
 
 
@@ -59,7 +59,8 @@ def bundle_at(folder, *, seen=(), model=MODEL, against=None, **changes):
             classifier.head.weight[FINDINGS.index(against)].abs_().neg_()
     provenance = {
         "kind": "trained", "recipe": "toy", "recipe_sha256": "", "seed": 0, "dataset": "nih-layout",
-        "store_fingerprint": "", "trained_on": reference("train"), "selected_on": reference("val"),
+        "store_fingerprint": "", "trained_on": reference("train", len(seen)),
+        "selected_on": reference("val", 0),
         "selected_by": "", "epoch": 1, "versions": {},
     }  # fmt: skip
     member = Member.model_validate(
