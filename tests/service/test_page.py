@@ -261,7 +261,7 @@ def test_everything_works_from_the_keyboard(opened, local):
     tab.keyboard.press("Tab")
     sync_api.expect(choose).to_be_focused()
     with tab.expect_file_chooser() as chooser:
-        tab.keyboard.press("Enter")
+        tab.keyboard.press("Space")
     chooser.value.set_files([SOURCE / "00.png", SOURCE / "01.png"])
     settled(tab)
     press_until(tab, "Tab", tab.get_by_role("button", name="01.png"))
