@@ -190,6 +190,22 @@ def test_predictions_that_rank_no_better_than_chance_are_found(read, table):
     assert (problem.severity, problem.kind, problem.count) == ("error", "no-better-than-chance", 2)
 
 
+def test_a_useful_model_of_few_images_is_a_warning(read, table):
+    """Of 20 positives and 20 negatives, an AUC up to .78 is within three standard errors of chance."""
+    names, mass = NAMES[:40], np.arange(40) % 2 == 0
+    images = table(names, Mass=mass)
+    severities = {}
+    for lower in (5, 8, 11):  # positives moved below the negatives that they were above
+        values = np.where(mass, 20, -0.5) + np.arange(40) / 2
+        values[np.flatnonzero(mass)[:lower]] -= 20.5
+        predicted = read(names, images, Mass=values / 100 + 0.1)
+        (problem,) = check_ranking(*predicted, images)
+        severities[problem.examples[0]] = problem.severity
+    assert severities == {
+        "Mass: AUC 0.775": "warning", "Mass: AUC 0.670": "warning", "Mass: AUC 0.588": "error"
+    }  # fmt: skip
+
+
 def test_a_reversed_column_is_found(read, table):
     mass, nodule = np.arange(300) % 3 == 0, np.arange(300) % 2 == 0
     images = table(NAMES, Mass=mass, Nodule=nodule)

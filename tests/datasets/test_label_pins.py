@@ -118,7 +118,7 @@ def test_an_image_of_the_official_test_is_compared(findings):
     edited[0, 0] = {0: 1, 1: UNCERTAIN}[int(labels[0, 0])]
     pins = pin_labels([HERNIA], edited, findings, dataset=NIH_DATASET)
     assert dict(pins.published.differing) == {findings[0].name: 1}
-    assert str(pins.published) == f"1 of {len(findings)} cells differ from NIH's labels (v2020)"
+    assert str(pins.published) == f"1 of {len(findings)} cells differs from NIH's labels (v2020)"
     assert f"{findings[0].name} 1; for example {HERNIA}" in pins.warnings()[0]
 
 

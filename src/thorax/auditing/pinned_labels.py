@@ -31,7 +31,7 @@ def check_published_labels(table: SampleTable, dataset: str) -> list[Problem]:
         Problem(
             severity="warning",
             kind="labels-not-as-published",
-            what=f"labels of NIH's official test: {published.details}",
+            what=f"labels of NIH's official test: {published.by_finding}",
             count=published.num_differing,
             examples=published.examples,
             remedy="prepare the store from NIH's own label file, or say with every result whose labels these "

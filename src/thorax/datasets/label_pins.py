@@ -56,15 +56,21 @@ class PublishedLabels:
     def __str__(self) -> str:
         if not self.differing:
             return f"labels as NIH published them ({self.version})"
-        return f"{self.num_differing:,} of {self.num_cells:,} cells differ from NIH's labels ({self.version})"
+        differ = "differs" if self.num_differing == 1 else "differ"
+        return (
+            f"{self.num_differing:,} of {self.num_cells:,} cells {differ} from NIH's labels ({self.version})"
+        )
 
     @property
     def details(self) -> str:
         """The same, with the number of differing labels by finding, and images that have some."""
-        if not self.differing:
-            return str(self)
-        by_finding = ", ".join(f"{name} {count:,}" for name, count in self.differing.items())
-        return f"{self}: {by_finding}; for example {', '.join(self.examples)}"
+        return f"{self.by_finding}; for example {', '.join(self.examples)}" if self.differing else str(self)
+
+    @property
+    def by_finding(self) -> str:
+        """The same, with the number of differing labels by finding."""
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.differing.items())
+        return f"{self}: {counts}" if counts else str(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,5 +160,6 @@ def _lines(problems: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
     lines = []
     for problem in problems:
         examples = f" ({', '.join(problem.examples)})" if problem.examples else ""
-        lines.append((problem.severity, f"{problem.what}{examples}. {problem.remedy}"))
+        remedy = f"{problem.remedy[0].upper()}{problem.remedy[1:]}"
+        lines.append((problem.severity, f"{problem.what}{examples}. {remedy}."))
     return tuple(lines)

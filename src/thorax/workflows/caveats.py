@@ -175,7 +175,7 @@ def ranking_warnings(ranking: Discrimination) -> tuple[str, ...]:
         "something made from them, went into the predictions."
         if perfect and len(defined) > 1
         else "",
-        "The mean AUC has no interval, because all resamples of the patients give the same value or none."
+        "The mean AUC has no interval, because every finding has fewer than two patients of a class."
         if mean.exists and np.isnan(mean.low)
         else "",
     )
