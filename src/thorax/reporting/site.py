@@ -115,11 +115,12 @@ def curve_text(measurement: SiteMeasurement) -> str:
     if needed is None:
         return (
             f"Even {most:,} patients did not make an adjustment by the data lower the mean log loss of the "
-            f"others in {LEVEL:.0%} of the draws: keep the probabilities as they are, or collect more."
+            f"others in {100 * LEVEL:.0f} % of the draws: keep the probabilities as they are, or collect "
+            "more."
         )
     return (
         f"From {needed:,} patients on, an adjustment by the data lowered the mean log loss of the others in "
-        f"at least {LEVEL:.0%} of the draws."
+        f"at least {100 * LEVEL:.0f} % of the draws."
     )
 
 

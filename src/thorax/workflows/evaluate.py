@@ -196,12 +196,10 @@ class _PredictionFile:
     logits: bool
 
     def read(
-        self, labels: Labels, selection: PartSelection, *, labels_from: str
+        self, labels: Labels, selection: PartSelection
     ) -> tuple[PartPredictions, ValidationPredictions | None]:
         """Return the predictions on the part and those on validation images."""
-        predicted, validation = read_part(
-            self.path, labels, selection, logits=self.logits, labels_from=labels_from
-        )
+        predicted, validation = read_part(self.path, labels, selection, logits=self.logits)
         if self.validation is not None:
             validation = file_validation(
                 self.validation, labels, predicted, split=selection.split, logits=self.logits
@@ -256,8 +254,7 @@ def _evaluate_bundle(
 
 def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:
     labels = labels_of(data)
-    labels_from = f"those of the store {data.path.name}" if isinstance(data, Store) else data.name
-    predicted, validation = file.read(labels, settings.selection, labels_from=labels_from)
+    predicted, validation = file.read(labels, settings.selection)
     wanted = select_findings(settings.findings, predicted.cohort.findings)
     predicted, validation = predicted.of_findings(wanted), validation and validation.of_findings(wanted)
     given, warnings = settings.threshold_set(labels, predicted)

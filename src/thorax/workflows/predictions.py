@@ -300,11 +300,12 @@ def labels_of(data: Store | Path) -> Labels:
     """
     if isinstance(data, Path):
         return read_labels(data)
-    return Labels(data.table, data.dataset, data.split_sha256, data.split_images)
+    origin = f"those of the store {data.path.name}"
+    return Labels(data.table, data.dataset, data.split_sha256, data.split_images, origin)
 
 
 def read_part(
-    file: Path, labels: Labels, selection: PartSelection, *, logits: bool = False, labels_from: str = ""
+    file: Path, labels: Labels, selection: PartSelection, *, logits: bool = False
 ) -> tuple[PartPredictions, ValidationPredictions | None]:
     """Read the predictions on a part, and those on the split's validation images if the file has any.
 
@@ -313,7 +314,6 @@ def read_part(
         labels: The labels.
         selection: The images to evaluate on.
         logits: Whether the predictions are logits.
-        labels_from: Description of the origin of the labels.
 
     Raises:
         DataError: See `read_predictions`, `usable_predictions` and `join_predictions`.
@@ -346,7 +346,7 @@ def read_part(
             model=ModelIdentity(file.name, read.sha256, calibrated=False),
             made=(
                 ("Predictions", f"{file.name}, {len(read.images):,} rows{', logits' if logits else ''}"),
-                ("Labels", labels_from),
+                ("Labels", labels.origin),
             ),
             warnings=tuple(note for note in notes if note),
         ),

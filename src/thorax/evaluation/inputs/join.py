@@ -52,12 +52,14 @@ class Labels:
         dataset: Name of the data set, within which patient ids are unique.
         split_sha256: SHA-256 of each registered split over the whole data set.
         split_images: Number of images in each part of these splits, where the table lacks some.
+        origin: Where the labels come from, in words.
     """
 
     table: SampleTable
     dataset: str
     split_sha256: Mapping[str, str]
     split_images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    origin: str = ""
 
     def split(self, name: str) -> Split:
         """Divide the images; see `build_split`."""
@@ -106,7 +108,7 @@ def read_labels(path: Path) -> Labels:
     whole = Patients(*(tuple(map(str, frame[name])) for name in ("image", "patient", "official")))
     dataset = NIH_DATASET if is_nih(whole) else NIH_LAYOUT
     table = SampleTable(frame.reset_index(drop=True), NIH15)
-    return Labels(table, dataset, registered_sha256(whole, dataset))
+    return Labels(table, dataset, registered_sha256(whole, dataset), origin=path.name)
 
 
 def join_predictions(
