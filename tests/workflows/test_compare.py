@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -145,6 +146,11 @@ def test_models_of_two_store_sizes_stand_side_by_side_as_scikit_learn_reports_ea
         assert f"{model}: youden, {points.describe()}" in page
     assert "val part" in rows[0]["thresholds"]
     assert text.index("## Decisions") < text.index("## larger less run")
+
+
+def test_a_model_is_named_after_its_path_in_whatever_form_that_is_given(sizes):
+    (entry,) = [entry for entry in os.scandir(GOLDEN) if entry.name == "run"]
+    assert set(compared(sizes, models=[entry, sizes / "larger"]).contexts) == {"run", "larger"}
 
 
 def test_images_that_one_store_lacks_are_left_out(sizes, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from thorax.bundle import Bundle, Trained
@@ -124,7 +125,7 @@ def _recipe(run: BundleLike) -> Recipe | None:
 
 
 def _name(model: ModelLike, runs: Sequence[Path], *, whole: bool) -> str:
-    folder = runs[0] if isinstance(model, Bundle) or _is_list(model) else Path(str(model))
+    folder = runs[0] if isinstance(model, Bundle) or not isinstance(model, str | PathLike) else Path(model)
     name = str(folder) if whole else folder.resolve().name
     return f"{name} and {len(runs) - 1} more" if _is_list(model) and len(runs) > 1 else name
 
