@@ -170,7 +170,7 @@ def test_progress_counts_what_was_there(images, settings, tmp_path):
 
 
 def test_workers_import_no_tables_and_no_torch():
-    modules = "import sys, thorax.store.worker_pool; print(*sys.modules)"
+    modules = "import sys, thorax.imaging.decode_worker, thorax.store.worker; print(*sys.modules)"
     command = [sys.executable, "-c", modules]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert not {"pandas", "pyarrow", "torch", "matplotlib"} & set(loaded)

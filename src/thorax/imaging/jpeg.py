@@ -7,6 +7,7 @@ from PIL.Image import Image, Transpose
 from PIL.JpegImagePlugin import JpegImageFile
 
 from thorax.errors import ImageError
+from thorax.imaging.limits import announce_pixels
 from thorax.radiograph import Origin, Radiograph, check_size
 
 __all__ = ["read_jpeg", "upright"]
@@ -40,6 +41,7 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
     except Exception as error:
         raise _damaged(name, error) from error
     check_size(height=image.height, width=image.width, name=name)
+    announce_pixels(image.height * image.width)
     try:
         image.load()
         image = upright(image)

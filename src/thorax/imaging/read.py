@@ -1,6 +1,7 @@
 """Read any image source as a radiograph; a file's format is decided by content, never by suffix."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ else:
     # `read_radiograph` checks the type at run time; importing pydicom takes 0.3 s.
     ImageSource = object
 
-__all__ = ["ImageSource", "image_files", "read_radiograph", "source_name"]
+__all__ = ["ImageSource", "decodes_safely", "image_files", "read_radiograph", "source_name"]
 
 _TEXTS = {"README", "LICENSE"}
 """Names, without an extension, of files in a folder of images that are about the images."""
@@ -53,6 +54,12 @@ _LONGEST_FIRST_ELEMENT = 1024
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+
+_TRANSFER_SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([0-9.]+\0?)", re.DOTALL)
+"""The element in a file's meta information, which is always explicit and little-endian (PS3.10 7.1)."""
+
+_PLAIN = {b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2"}
+"""Transfer syntaxes without compression: implicit, explicit, and explicit big-endian (PS3.5 A.1 to A.3)."""
 
 # Formats that are often given by mistake, so that the message can name them. The first match wins.
 _OTHERS = (
@@ -115,6 +122,21 @@ def read_radiograph(
 
         return read_dataset(cast("Dataset", source), name)
     return _read_file(_file_bytes(source), name)
+
+
+def decodes_safely(head: bytes) -> bool:
+    """Return whether a file is read by our own code alone, which neither crashes nor hangs.
+
+    That is so for PNG, and for DICOM files whose meta information states one of the transfer syntaxes with
+    plain pixel data. All others belong into the processes of a `DecodePool`.
+
+    Args:
+        head: The first kilobyte of the file.
+    """
+    if head.startswith(_PNG):
+        return True
+    syntax = _TRANSFER_SYNTAX.search(head, 132) if head[128:132] == b"DICM" else None
+    return syntax is not None and syntax[1].rstrip(b"\0 ") in _PLAIN
 
 
 def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -> Iterator[Path]:

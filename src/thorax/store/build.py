@@ -8,13 +8,10 @@ removed.
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from math import ceil
 from pathlib import Path
 from types import MappingProxyType
 
@@ -41,18 +38,9 @@ from thorax.store.manifest import (
     disk_errors,
 )
 from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
+from thorax.store.shards import ShardJob, make_shards
 from thorax.store.store import open_store
-from thorax.store.worker import (
-    RECORDS,
-    Chunk,
-    FileEntry,
-    Outcome,
-    ShardDraft,
-    is_finished,
-    load_shard_record,
-    prepare_chunk,
-)
-from thorax.store.worker_pool import WorkerPool
+from thorax.store.worker import RECORDS, is_finished, load_shard_record
 
 __all__ = ["StoreSummary", "build", "build_store", "finalize_store"]
 
@@ -171,13 +159,6 @@ def _prepared_boxes(
     return tuple(mapped)
 
 
-# Small, so that the last files are distributed evenly among workers.
-_CHUNK_ROWS = 8
-
-# Up to this many rows, a single worker runs in this process. A separate process takes 0.3 s to start, but has
-# the memory settings that suit decoding.
-_MAX_ROWS_IN_PROCESS = 64
-
 _PARTIAL = ".*.partial"
 _WHILE_BUILDING = (RECORDS, LISTING, PLAN)
 
@@ -266,7 +247,7 @@ def build(
         # ---- shards ------------------------------------------------------------------------------
         todo = [number for number in range(plan.num_shards) if not is_finished(out, plan, number)]
         try:
-            _make_shards(_Job(source.root, out, plan, listing), todo, workers=workers, progress=progress)
+            make_shards(ShardJob(source.root, out, plan, listing), todo, workers=workers, progress=progress)
         finally:
             _remove(out, (_PARTIAL,))
         # ---- table.parquet, rejected.csv and store.json ------------------------------------------
@@ -330,71 +311,3 @@ def _remove(out: Path, patterns: tuple[str, ...]) -> None:
     for pattern in patterns:
         for path in out.glob(pattern):
             path.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class _Job:
-    root: Path
-    out: Path
-    plan: StorePlan
-    listing: Listing
-
-    def chunks(self, draft: ShardDraft) -> Iterator[Chunk]:
-        """Yield the chunks of a shard."""
-        rows = draft.rows
-        for first in rows[::_CHUNK_ROWS]:
-            chunk_rows = range(first, min(first + _CHUNK_ROWS, rows.stop))
-            yield Chunk(
-                root=self.root,
-                files=tuple(self._entry(row) for row in chunk_rows),
-                preparation=self.plan.preparation,
-                draft=draft.path,
-                first_row=rows.start,
-            )
-
-    def _entry(self, row: int) -> FileEntry:
-        listing = self.listing
-        return FileEntry(row, listing.paths.iloc[row], int(listing.sizes[row]), int(listing.mtimes_ns[row]))
-
-
-def _make_shards(job: _Job, todo: list[int], *, workers: int | None, progress: CountCallback | None) -> None:
-    """Make the shards of `todo`, in order; the next one starts while the last one is written to disk."""
-    plan, drafts = job.plan, dict[int, ShardDraft]()
-
-    def chunks() -> Iterator[Chunk]:
-        for number in todo:
-            drafts[number] = ShardDraft(job.out, plan, number)
-            yield from job.chunks(drafts[number])
-
-    num_todo = sum(len(plan.rows_of(number)) for number in todo)
-    done = plan.num_rows - num_todo
-    finishing: Future[None] | None = None
-    running = _prepared(chunks(), _num_workers(workers, num_todo), num_todo)
-    with running as outcomes, ThreadPoolExecutor(1) as thread:
-        for outcome in outcomes:
-            number = outcome.row // plan.shard_rows
-            drafts[number].add(outcome)
-            done += 1
-            if progress:
-                progress(done, plan.num_rows)
-            if drafts[number].is_complete:
-                if finishing:
-                    finishing.result()
-                finishing = thread.submit(drafts.pop(number).finish)
-        if finishing:
-            finishing.result()
-
-
-def _num_workers(requested: int | None, num_rows: int) -> int:
-    # Cores that this process may use, where the system says so: a batch system may grant only some of them.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(requested or cores, ceil(num_rows / _CHUNK_ROWS))
-
-
-@contextmanager
-def _prepared(chunks: Iterator[Chunk], workers: int, num_rows: int) -> Iterator[Iterator[Outcome]]:
-    if workers > 1 or num_rows > _MAX_ROWS_IN_PROCESS:
-        with closing(WorkerPool(workers)) as pool:
-            yield pool.outcomes(chunks)
-    else:
-        yield (outcome for chunk in chunks for outcome in prepare_chunk(chunk))

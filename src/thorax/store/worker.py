@@ -1,13 +1,13 @@
-"""Shards under construction: preparing chunks into a draft, and the record of row outcomes."""
+"""Shards under construction: preparing files into a draft, and the record of row outcomes."""
 
 import errno
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from thorax.atomic_io import atomic_write, sha256_of_file
 from thorax.errors import DataError, ImageError
@@ -17,14 +17,15 @@ from thorax.store.manifest import HEADER_BYTES, Shard, StorePlan, disk_errors, l
 
 __all__ = [
     "RECORDS",
-    "Chunk",
+    "DraftTask",
     "FileEntry",
     "Outcome",
     "ShardDraft",
     "ShardRecord",
     "is_finished",
     "load_shard_record",
-    "prepare_chunk",
+    "prepare_file",
+    "prepare_row",
 ]
 
 # A larger file is not a radiograph and is rejected unread: 100 megapixels of 16-bit color with transparency
@@ -50,19 +51,17 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """A few rows of one shard: the unit of work.
+class DraftTask:
+    """What the rows of an unfinished shard have in common.
 
     Attributes:
         root: The source's folder.
-        files: The files to read.
-        preparation: How to prepare them.
+        preparation: How to prepare its files.
         draft: The unfinished shard, already at full length.
         first_row: Source row of the draft's slot 0.
     """
 
     root: Path
-    files: tuple[FileEntry, ...]
     preparation: Preparation
     draft: Path
     first_row: int
@@ -89,34 +88,40 @@ class Outcome:
     reason: str = ""
 
 
-def prepare_chunk(chunk: Chunk) -> Iterator[Outcome]:
-    """Read and prepare the files of a chunk, write each into its slot, and yield the outcomes.
+def prepare_file(task: DraftTask, entry: FileEntry) -> tuple[dict[str, Any], bytes]:
+    """Read and prepare a file, and write it into its slot: a task of a `DecodePool`.
+
+    Returns:
+        The fields of its `Outcome`, and nothing.
 
     Raises:
-        DataError: A file has changed since it was listed, or the draft cannot be written.
+        DataError: The file has changed since it was listed, or the draft cannot be written.
     """
-    with disk_errors(chunk.draft.parent):
-        descriptor = os.open(chunk.draft, os.O_WRONLY)
-    try:
-        for entry in chunk.files:
-            yield _prepare_row(entry, chunk, descriptor)
-    finally:
-        os.close(descriptor)
+    return asdict(prepare_row(task, entry)), b""
 
 
-def _prepare_row(entry: FileEntry, chunk: Chunk, descriptor: int) -> Outcome:
+def prepare_row(task: DraftTask, entry: FileEntry) -> Outcome:
+    """Read and prepare a file, and write it into its slot.
+
+    Raises:
+        DataError: The file has changed since it was listed, or the draft cannot be written.
+    """
     if entry.size > _MAX_BYTES:
         return Outcome(entry.row, reason=f"{entry.size:,} bytes are too many for a radiograph")
     try:
         # Not a Path: pathlib interns the components, 2 MB for 10,000 names in every worker.
-        data = _read(os.path.join(chunk.root, entry.path), entry)  # noqa: PTH118
+        data = _read(os.path.join(task.root, entry.path), entry)  # noqa: PTH118
         radiograph = read_radiograph(data, name=entry.path)
-        pixels = prepare(radiograph, chunk.preparation)
+        pixels = prepare(radiograph, task.preparation)
     except ImageError as error:
         return Outcome(entry.row, reason=str(error))
     # A plain write: on a full disk it raises an error, whereas a store through a memory map is a SIGBUS.
-    with disk_errors(chunk.draft.parent):
-        _write(descriptor, pixels.tobytes(), HEADER_BYTES + (entry.row - chunk.first_row) * pixels.size)
+    with disk_errors(task.draft.parent):
+        descriptor = os.open(task.draft, os.O_WRONLY)
+        try:
+            _write(descriptor, pixels.tobytes(), HEADER_BYTES + (entry.row - task.first_row) * pixels.size)
+        finally:
+            os.close(descriptor)
     height, width = radiograph.pixels.shape
     intensity = sys.intern(radiograph.origin.intensity)  # one string for thousands of rows
     return Outcome(entry.row, hashlib.sha256(data).hexdigest(), height, width, intensity)

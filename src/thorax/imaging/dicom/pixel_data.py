@@ -28,6 +28,7 @@ from pydicom.uid import (
 
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.dicom.header import whole_number_of
+from thorax.imaging.limits import announce_pixels
 from thorax.radiograph import check_size
 
 __all__ = ["Codes", "Codestream", "Layout", "decode_codes", "decode_colors", "read_codestream", "read_layout"]
@@ -160,6 +161,7 @@ def read_layout(dataset: Dataset, name: str) -> Layout:
         signed=whole_number_of(dataset, "PixelRepresentation", name) == 1,
     )
     check_size(height=layout.rows, width=layout.columns, name=name)
+    announce_pixels(layout.rows * layout.columns)
     if layout.allocated not in {8, 16} or layout.samples not in {1, 3}:
         raise UnsupportedImage(
             f"{name}: {layout.samples} samples of {layout.allocated} bits per pixel; radiographs have one "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import deflate
 
 from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.limits import announce_pixels
 from thorax.radiograph import check_size
 
 __all__ = [
@@ -83,6 +84,7 @@ def take_apart(data: bytes, name: str) -> Png:
         raise damaged_png(name, f"its header has {len(header)} bytes instead of 13")
     width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)
     check_size(height=height, width=width, name=name)
+    announce_pixels(height * width)
     if depth not in _DEPTHS.get(color, ()) or compression or filtering or interlace > 1:
         raise damaged_png(
             name, f"its header gives color type {color} with {depth} bits, which PNG does not allow"

@@ -1,0 +1,345 @@
+"""Worker processes for whatever decodes files: a file that kills or stops one costs the file alone."""
+
+import json
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from typing import Any, Final, Generic, TypeVar
+
+from thorax.errors import DataError
+from thorax.imaging.board import Board
+from thorax.radiograph import MAX_PIXELS
+
+__all__ = ["DecodePool", "Done", "Lost", "Work"]
+
+_AHEAD: Final = 2
+"""The current work and the next one. Not more, so that the last files are distributed evenly."""
+
+_POLL: Final = 0.5
+"""Seconds between two looks for workers that do not end."""
+
+_WALL: Final = 10.0
+"""How many times its CPU time an item may take by the clock, however busy the machine is."""
+
+_MAX_ANSWER: Final = 8 * MAX_PIXELS
+"""Most bytes of an answer: 16-bit color with transparency."""
+
+_BLAMED: Final = {
+    signal.SIGXCPU,
+    signal.SIGABRT,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGILL,
+    signal.SIGFPE,
+}
+"""Signals by which a decoder ends because of the file. Others come from outside."""
+
+_ENVIRONMENT: Final = {
+    # One thread per process; OpenBLAS would start one per core in each.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # By default, glibc returns memory to the system after each image and faults it in again: 1,500 pages for
+    # one of NIH's, 3 ms of system time on 9 ms of decoding. Up to these limits the next image reuses it.
+    # Other C libraries ignore the names; a user's own settings take precedence.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
+
+_Context = TypeVar("_Context")
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[_Context, _Item]):
+    """What a worker receives at once.
+
+    Attributes:
+        context: What the items have in common; sent with them.
+        items: What is done one after the other.
+    """
+
+    context: _Context
+    items: tuple[_Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[_Item]):
+    """The answer for an item.
+
+    Attributes:
+        item: The item.
+        answer: What the task said.
+        content: The bytes with it.
+    """
+
+    item: _Item
+    answer: Any
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Generic[_Item]):
+    """An item that could not be decoded within its limits, or whose decoder crashed.
+
+    Attributes:
+        item: The item.
+        reason: What happened and what to do, without the name of the file.
+    """
+
+    item: _Item
+    reason: str
+
+
+class DecodePool(Generic[_Context, _Item]):
+    """Worker processes that do one task; the caller must close the pool.
+
+    Args:
+        task: "module:function" of a `decode_worker.Task`.
+        count: Number of processes; they are ready 0.3 s later.
+        again: Whether an item that was lost is tried once more while nothing else runs, since a busy machine
+            may be the cause.
+    """
+
+    def __init__(self, task: str, count: int, *, again: bool = False) -> None:
+        self._task = task
+        self._again = again
+        self._workers: list[_Worker[_Context, _Item]] = []
+        try:
+            for _ in range(count):
+                self._workers.append(_Worker(task))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kill the processes, whatever they are doing."""
+        for worker in self._workers:
+            worker.terminate()
+
+    def results(self, works: Iterator[Work[_Context, _Item]]) -> Iterator[Done[_Item] | Lost[_Item]]:
+        """Yield the result of every item, in order of completion.
+
+        Args:
+            works: Consumed only as workers become free.
+
+        Raises:
+            DataError: The task raised it; or a process was ended from outside, and not by a file.
+        """
+        waiting: deque[Work[_Context, _Item]] = deque()
+        suspects: deque[Work[_Context, _Item]] = deque()
+        while True:
+            if not suspects:
+                self._feed(waiting, works)
+            elif not self._busy():
+                self._workers[0].give(suspects.popleft())
+                yield from self._alone()
+                continue
+            if not self._busy():
+                return
+            for worker in self._ready():
+                try:
+                    yield from worker.take()
+                except _Died as death:
+                    self._replace(worker)
+                    waiting.extend(death.rest)
+                    if self._again:
+                        suspects.append(death.suspect)
+                    else:
+                        yield Lost(death.suspect.items[0], death.reason)
+
+    def _alone(self) -> Iterator[Done[_Item] | Lost[_Item]]:
+        """Yield the result of the one item that the first worker has."""
+        worker = self._workers[0]
+        while worker.pending:
+            for ready in self._ready():
+                try:
+                    yield from ready.take()
+                except _Died as death:
+                    self._replace(worker)
+                    yield Lost(death.suspect.items[0], death.reason)
+                    return
+
+    def _busy(self) -> bool:
+        return any(worker.pending for worker in self._workers)
+
+    def _ready(self) -> "list[_Worker[_Context, _Item]]":
+        """Wait a while for answers; kill the workers that have taken too long."""
+        by_connection: dict[object, _Worker[_Context, _Item]] = {
+            worker.connection: worker for worker in self._workers if worker.pending
+        }
+        ready = [by_connection[connection] for connection in wait(list(by_connection), timeout=_POLL)]
+        for worker in by_connection.values():
+            if worker not in ready:
+                worker.kill_if_late()
+        return ready
+
+    def _feed(self, waiting: deque[Work[_Context, _Item]], works: Iterator[Work[_Context, _Item]]) -> None:
+        """Keep one work queued for each worker, so that it never waits for its parent."""
+        for worker in self._workers:
+            while len(worker.pending) < _AHEAD:
+                work = waiting.popleft() if waiting else next(works, None)
+                if work is None:
+                    return
+                worker.give(work)
+
+    def _replace(self, worker: "_Worker[_Context, _Item]") -> None:
+        worker.terminate()
+        self._workers[self._workers.index(worker)] = _Worker(self._task)
+
+
+class _Died(Exception, Generic[_Context, _Item]):  # noqa: N818  (an event)
+    """A worker died of an item.
+
+    Attributes:
+        suspect: The item.
+        rest: Everything else that the worker had.
+        reason: How it died.
+    """
+
+    def __init__(
+        self, suspect: Work[_Context, _Item], rest: list[Work[_Context, _Item]], reason: str
+    ) -> None:
+        super().__init__(reason)
+        self.suspect = suspect
+        self.rest = rest
+        self.reason = reason
+
+
+class _Worker(Generic[_Context, _Item]):
+    """One process and its pending works."""
+
+    def __init__(self, task: str) -> None:
+        with tempfile.TemporaryFile() as file:
+            file.truncate(mmap.PAGESIZE)
+            self.board = Board(mmap.mmap(file.fileno(), Board.SIZE))
+            self.connection, theirs = Pipe()
+            with theirs:
+                self.process = subprocess.Popen(  # noqa: S603  (this interpreter, our own module)
+                    [
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "thorax.imaging.decode_worker",
+                        str(theirs.fileno()),
+                        str(file.fileno()),
+                        task,
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    # Native decoders complain there in words of their own, which may quote the file.
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno(), file.fileno()],
+                    # Ctrl-C at a terminal goes to the whole process group; only the parent may handle it.
+                    process_group=0,
+                    env=_ENVIRONMENT | os.environ,
+                )
+        self.pending: deque[Work[_Context, _Item]] = deque()
+        self._seen = (-1, 0.0)
+        self._late = False
+
+    def give(self, work: Work[_Context, _Item]) -> None:
+        """Send work."""
+        self.pending.append(work)
+        try:
+            self.connection.send((work.context, work.items))
+        except ConnectionError as error:
+            # What ended the process is found out by `take`; before an item, it came from outside.
+            if self.board.current is None:
+                raise self._ended() from error
+
+    def take(self) -> list[Done[_Item] | Lost[_Item]]:
+        """Return the results of the oldest pending work.
+
+        Raises:
+            _Died: An item ended the process.
+            DataError: The task raised it, or the process was ended from outside.
+        """
+        try:
+            said = json.loads(self.connection.recv_bytes(_MAX_ANSWER))
+            if "error" in said:
+                raise DataError(said["error"])
+            contents = [self._content(answer) for answer in said["answers"]]
+        except (EOFError, ConnectionError) as error:
+            raise self._ended() from error
+        work = self.pending.popleft()
+        assert len(contents) == len(work.items)
+        return [
+            Lost(item, _reason_within(answer["lost"]))
+            if "lost" in answer
+            else Done(item, answer["answer"], content)
+            for item, answer, content in zip(work.items, said["answers"], contents, strict=True)
+        ]
+
+    def _content(self, answer: dict[str, Any]) -> bytes:
+        return self.connection.recv_bytes(_MAX_ANSWER) if answer.get("bytes") else b""
+
+    def kill_if_late(self) -> None:
+        """Kill the process if its current item has taken ten times its CPU time by the clock."""
+        begun, now = self.board.begun, time.monotonic()
+        if self._seen[0] != begun:
+            self._seen = (begun, now)
+        elif self.board.current is not None and now - self._seen[1] > _WALL * self.board.seconds:
+            self._late = True
+            self.process.kill()
+
+    def _ended(self) -> Exception:
+        """Return what ended the process: an item, or something outside."""
+        if self._late is False:
+            try:  # a process whose socket has closed is about to end by itself
+                self.process.wait(timeout=_POLL)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        status, number, seconds = self.process.wait(), self.board.current, self.board.seconds
+        first, *later = self.pending
+        self.pending.clear()
+        if number is None or not (self._late or -status in _BLAMED):
+            how = f"by signal {-status}" if status < 0 else f"with status {status}"
+            return DataError(
+                f"a worker process ended {how} while it was reading {_shown(first.items)}; check that there "
+                "is enough memory, then run the same command again: it resumes where it stopped"
+            )
+        others = first.items[:number] + first.items[number + 1 :]
+        rest = [Work(first.context, others)] if others else []
+        suspect = Work(first.context, (first.items[number],))
+        reason = _reason(-status, seconds, late=self._late)
+        return _Died(suspect, [*rest, *later], reason)
+
+    def terminate(self) -> None:
+        """Kill the process and release what it had."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+        self.board.close()
+
+
+_REMEDY: Final = "the file is damaged, or made to do this; export it again from its source"
+
+
+def _reason(ended_by: int, seconds: float, *, late: bool) -> str:
+    """Return why an item was lost with its process."""
+    if late:
+        return f"decoding had not ended after {_WALL * seconds:.0f} s; {_REMEDY}"
+    if ended_by == signal.SIGXCPU:
+        return f"decoding took more than the {seconds:.0f} s of CPU time that the image allows; {_REMEDY}"
+    return f"the decoder crashed ({signal.Signals(ended_by).name}); {_REMEDY}"
+
+
+def _reason_within(what: str) -> str:
+    """Return why an item was lost although its process lives."""
+    if what == "memory":
+        return f"decoding needs more memory than an image of its size may use; {_REMEDY}"
+    return f"reading it failed unexpectedly ({what}); report this with the file, if it may leave your site"
+
+
+def _shown(items: tuple[Any, ...]) -> str:
+    first, last = (getattr(item, "path", "an image") for item in (items[0], items[-1]))
+    return f"{first}" if len(items) == 1 else f"{first} to {last}"

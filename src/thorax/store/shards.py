@@ -1,0 +1,141 @@
+"""Making the shards of a store: which files go to which worker, and what is done when a shard is full."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from math import ceil
+from pathlib import Path
+from typing import Final
+
+from thorax.imaging.decode_pool import DecodePool, Done, Lost, Work
+from thorax.imaging.read import decodes_safely
+from thorax.progress import CountCallback
+from thorax.store.manifest import StorePlan
+from thorax.store.plan import Listing
+from thorax.store.worker import DraftTask, FileEntry, Outcome, ShardDraft, prepare_row
+
+__all__ = ["ShardJob", "make_shards"]
+
+_WORK_ROWS: Final = 8
+"""Files that a worker gets at once: few, so that the last ones are distributed evenly."""
+
+_MAX_ROWS_IN_PROCESS: Final = 64
+"""Up to this many rows, a single worker reads files of safe kinds in this process. Another process takes
+0.3 s to start, but has the memory settings that suit decoding."""
+
+_TASK: Final = "thorax.store.worker:prepare_file"
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What all shards of a store have in common.
+
+    Attributes:
+        root: The source's folder.
+        out: The store's folder.
+        plan: Its plan.
+        listing: The files of the source.
+    """
+
+    root: Path
+    out: Path
+    plan: StorePlan
+    listing: Listing
+
+    def works(self, draft: ShardDraft) -> Iterator[Work[DraftTask, FileEntry]]:
+        """Yield the works of a shard."""
+        rows = draft.rows
+        task = DraftTask(
+            root=self.root, preparation=self.plan.preparation, draft=draft.path, first_row=rows.start
+        )
+        for first in rows[::_WORK_ROWS]:
+            some = range(first, min(first + _WORK_ROWS, rows.stop))
+            yield Work(task, tuple(self._entry(row) for row in some))
+
+    def _entry(self, row: int) -> FileEntry:
+        listing = self.listing
+        return FileEntry(row, listing.paths.iloc[row], int(listing.sizes[row]), int(listing.mtimes_ns[row]))
+
+
+def make_shards(
+    job: ShardJob, todo: list[int], *, workers: int | None, progress: CountCallback | None
+) -> None:
+    """Make some shards, in order; the next one starts while the last one is written to disk.
+
+    Args:
+        job: What they have in common.
+        todo: Their numbers.
+        workers: Processes; None means one per core.
+        progress: Receives the number of finished rows.
+
+    Raises:
+        DataError: A file has changed since it was listed, or the disk failed.
+    """
+    plan, drafts = job.plan, dict[int, ShardDraft]()
+
+    def works() -> Iterator[Work[DraftTask, FileEntry]]:
+        for number in todo:
+            drafts[number] = ShardDraft(job.out, plan, number)
+            yield from job.works(drafts[number])
+
+    num_todo = sum(len(plan.rows_of(number)) for number in todo)
+    done = plan.num_rows - num_todo
+    finishing: Future[None] | None = None
+    outcomes = _outcomes(works(), workers=_num_workers(workers, num_todo), num_rows=num_todo)
+    with closing(outcomes), ThreadPoolExecutor(1) as thread:
+        for outcome in outcomes:
+            number = outcome.row // plan.shard_rows
+            drafts[number].add(outcome)
+            done += 1
+            if progress:
+                progress(done, plan.num_rows)
+            if drafts[number].is_complete:
+                if finishing:
+                    finishing.result()
+                finishing = thread.submit(drafts.pop(number).finish)
+        if finishing:
+            finishing.result()
+
+
+def _num_workers(requested: int | None, num_rows: int) -> int:
+    # Cores that this process may use, where the system says so: a batch system may grant only some of them.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(requested or cores, ceil(num_rows / _WORK_ROWS))
+
+
+def _outcomes(
+    works: Iterator[Work[DraftTask, FileEntry]], *, workers: int, num_rows: int
+) -> Iterator[Outcome]:
+    """Yield the outcome of every file, in order of completion."""
+    if workers > 1 or num_rows > _MAX_ROWS_IN_PROCESS:
+        yield from _apart(works, workers)
+        return
+    for work in works:
+        for safe, entries in groupby(work.items, partial(_is_safe, work.context.root)):
+            if safe:
+                yield from (prepare_row(work.context, entry) for entry in entries)
+            else:
+                yield from _apart(iter([Work(work.context, tuple(entries))]), 1)
+
+
+def _apart(works: Iterator[Work[DraftTask, FileEntry]], workers: int) -> Iterator[Outcome]:
+    # Tried again: a store must not depend on how busy the machine was.
+    with closing(DecodePool[DraftTask, FileEntry](_TASK, workers, again=True)) as pool:
+        for result in pool.results(works):
+            match result:
+                case Done(answer=answer):
+                    yield Outcome(**answer)
+                case Lost(item=entry, reason=reason):
+                    yield Outcome(entry.row, reason=f"{entry.path.rpartition('/')[2]}: {reason}")
+
+
+def _is_safe(root: Path, entry: FileEntry) -> bool:
+    try:
+        with (root / entry.path).open("rb") as file:
+            return decodes_safely(file.read(1 << 10))
+    except OSError:
+        return True  # it is read again, with a message
