@@ -173,11 +173,10 @@ class DecodePool(Generic[_Context, _Item]):
 
     def _ready(self) -> "list[_Worker[_Context, _Item]]":
         """Wait a while for answers; kill the workers that have taken too long."""
-        by_connection: dict[object, _Worker[_Context, _Item]] = {
-            worker.connection: worker for worker in self._workers if worker.pending
-        }
-        ready = [by_connection[connection] for connection in wait(list(by_connection), timeout=_POLL)]
-        for worker in by_connection.values():
+        busy = [worker for worker in self._workers if worker.pending]
+        readable = wait([worker.connection for worker in busy], timeout=_POLL)
+        ready = [worker for worker in busy if worker.connection in readable]
+        for worker in busy:
             if worker not in ready:
                 worker.kill_if_late()
         return ready

@@ -94,7 +94,8 @@ def _work(connection: Connection, board: Board, task: Task) -> None:
 
 
 def _answers(limits: _Limits, task: Task, context: Any, items: tuple[Any, ...]) -> tuple[Any, list[bytes]]:
-    answers, parts = [], []
+    answers: list[dict[str, Any]] = []
+    parts: list[bytes] = []
     for number, item in enumerate(items):
         limits.begin(number)
         try:

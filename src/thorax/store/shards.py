@@ -1,7 +1,7 @@
 """Making the shards of a store: which files go to which worker, and what is done when a shard is full."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -109,7 +109,7 @@ def _num_workers(requested: int | None, num_rows: int) -> int:
 
 def _outcomes(
     works: Iterator[Work[DraftTask, FileEntry]], *, workers: int, num_rows: int
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Yield the outcome of every file, in order of completion."""
     if workers > 1 or num_rows > _MAX_ROWS_IN_PROCESS:
         yield from _apart(works, workers)
@@ -122,7 +122,7 @@ def _outcomes(
                 yield from _apart(iter([Work(work.context, tuple(entries))]), 1)
 
 
-def _apart(works: Iterator[Work[DraftTask, FileEntry]], workers: int) -> Iterator[Outcome]:
+def _apart(works: Iterator[Work[DraftTask, FileEntry]], workers: int) -> Generator[Outcome, None, None]:
     # Tried again: a store must not depend on how busy the machine was.
     with closing(DecodePool[DraftTask, FileEntry](_TASK, workers, again=True)) as pool:
         for result in pool.results(works):
