@@ -26,7 +26,7 @@ from thorax.errors import DataError
 from thorax.imaging.board import Board
 from thorax.imaging.limits import cpu_seconds, listen, memory_bytes
 
-__all__ = ["Answer", "Task"]
+__all__ = ["Answer", "Task", "main"]
 
 Answer = tuple[Any, bytes]
 """Something that JSON can say, and bytes."""
