@@ -4,8 +4,9 @@ import io
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
+
+from thorax.telemetry import import_unreported
 
 
 def exported(net):
@@ -22,7 +23,7 @@ def kinds(content):
 
 
 def run(content, images):
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = import_unreported("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": images})
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import onnx
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from torch import Tensor, nn
 
 from thorax.arrays import PixelsBatch
@@ -22,6 +21,7 @@ from thorax.models.heads import feature_map
 from thorax.models.tensors import PixelsTensor
 from thorax.models.test_time_views import View, apply_view, views
 from thorax.recipe.sections import TestTime
+from thorax.telemetry import import_unreported
 
 __all__ = [
     "OPSET",
@@ -151,6 +151,7 @@ def quantize(graph: Path, target: Path, images: PixelsBatch) -> None:
         target: The file to write.
         images: Prepared training images; the ranges of their activations determine the scales.
     """
+    quantization = import_unreported("onnxruntime.quantization")
     model = onnx.load(graph)
     norms_as_convolutions(model)
     onnx.save(model, target)
@@ -160,13 +161,13 @@ def quantize(graph: Path, target: Path, images: PixelsBatch) -> None:
     level = root.level
     root.setLevel(logging.ERROR)  # it recommends preprocessing that these graphs do not need
     try:
-        quantize_static(
+        quantization.quantize_static(
             target,
             target,
             _Reader(images),
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
             # 7-bit weights: on CPUs without VNNI, sums of 8-bit products overflow, and the same file would
             # give other results there.
             reduce_range=True,
@@ -176,8 +177,8 @@ def quantize(graph: Path, target: Path, images: PixelsBatch) -> None:
         root.setLevel(level)
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Returns one image at a time, then None."""
+class _Reader:
+    """Returns one image at a time, then None, as onnxruntime's `CalibrationDataReader` does."""
 
     def __init__(self, images: PixelsBatch) -> None:
         self._images = iter(images)

@@ -14,6 +14,7 @@ from thorax.hardware import num_threads
 from thorax.inference.onnx_session import open_session
 from thorax.inference.predictor import ViewLogits
 from thorax.packages import install_line
+from thorax.telemetry import import_unreported
 
 __all__ = ["CAM", "LOGITS", "PIXELS", "OnnxEngine", "OpenVinoEngine", "import_openvino"]
 
@@ -158,13 +159,12 @@ def import_openvino() -> Any:
         MissingExtra: It is not installed.
     """
     try:
-        import openvino  # noqa: PLC0415  (an extra)
+        return import_unreported("openvino")
     except ModuleNotFoundError as error:
         raise MissingExtra(
             "the engine openvino needs OpenVINO, which is not installed; install it with "
             f"{install_line('openvino')}, or set `engine=onnx`"
         ) from error
-    return openvino
 
 
 def _in_chunks(pixels: PixelsBatch, size: int) -> list[UInt8[np.ndarray, "_ s s"]]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from thorax.bundle.files import MANIFEST, bundle_folder, check_file
 from thorax.errors import BundleError
 from thorax.hardware import has_cuda_driver, num_threads
+from thorax.telemetry import import_unreported
 
 __all__ = ["is_prefetched", "open_session", "prefetch"]
 
@@ -51,7 +52,7 @@ def prefetch(path: Path, images: Sequence[Path], *, device: str = "auto", engine
     checks = {graph: opener.submit(check_file, folder, *graph) for graph in missing}
     # Imported here, not in the thread: if two threads import NumPy at once, one of them sees a half-imported
     # module in about one of twenty starts.
-    import onnxruntime  # noqa: F401, PLC0415  (0.1 s, while checksums are computed)
+    import_unreported("onnxruntime")  # 0.1 s, while checksums are computed
 
     def open_checked(name: str, sha256: str) -> Any:
         checks[name, sha256].result()
@@ -102,8 +103,7 @@ def _graphs(manifest: Any) -> Iterator[tuple[str, str]]:
 
 
 def _open(graph: Path, threads: int) -> Any:
-    import onnxruntime  # noqa: PLC0415  (0.1 s, during which `prefetch` computes checksums)
-
+    onnxruntime = import_unreported("onnxruntime")  # 0.1 s, during which `prefetch` computes checksums
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Microseconds that a thread spins for its next task before it sleeps. DenseNet-121 has 180 tasks: it

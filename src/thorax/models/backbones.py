@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from thorax.bundle import load_bundle
 from thorax.errors import RecipeError
 from thorax.recipe.schema import Network
+from thorax.telemetry import import_unreported
 
 __all__ = ["build_backbone", "grow_when_compiled", "timm"]
 
@@ -50,6 +50,7 @@ def _import_timm() -> Any:
     return importlib.import_module("timm")
 
 
+_hub = import_unreported("huggingface_hub")  # before timm, which imports it too
 timm = _import_timm()
 
 
@@ -201,13 +202,13 @@ def _with_published(model: Network) -> nn.Module:
 def _downloaded(model: Network, hub_id: str) -> Path:
     """Return the published file from the local cache, or download it."""
     try:
-        return Path(hf_hub_download(hub_id, _PUBLISHED, local_files_only=True))
+        return Path(_hub.hf_hub_download(hub_id, _PUBLISHED, local_files_only=True))
     except OSError:
         pass
     try:
         # The download itself would retry for 45 seconds; this fails at once.
-        HfApi().model_info(hub_id, timeout=_TIMEOUT_SECONDS)
-        return Path(hf_hub_download(hub_id, _PUBLISHED))
+        _hub.HfApi().model_info(hub_id, timeout=_TIMEOUT_SECONDS)
+        return Path(_hub.hf_hub_download(hub_id, _PUBLISHED))
     # The exception without a network depends on the HTTP library of the installed huggingface_hub.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
+from thorax.telemetry import import_unreported
 from thorax.tracking.service import Point, RunStatus
 
 __all__ = ["MlflowService"]
@@ -22,7 +23,6 @@ _ENVIRONMENT: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "60",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
@@ -56,9 +56,8 @@ class MlflowService:
     def __init__(self, uri: str) -> None:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415  (reads the environment)
-
-        self._client = MlflowClient(tracking_uri=uri)
+        # Imported only now, because it reads the environment.
+        self._client = import_unreported("mlflow.tracking").MlflowClient(tracking_uri=uri)
 
     def open_run(self, name: str, *, parent: str | None) -> str:
         """Begin a run in the experiment "thorax", or in that of MLFLOW_EXPERIMENT_NAME."""
@@ -74,16 +73,15 @@ class MlflowService:
         self, run: str, *, params: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]
     ) -> None:
         """Send settings, tags and metrics, in requests of at most a hundred."""
-        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415  (MLflow is imported by now)
-
+        entities = import_unreported("mlflow.entities")
         metrics = (
-            Metric(name, value, point.time_ms, point.step)
+            entities.Metric(name, value, point.time_ms, point.step)
             for point in points
             for name, value in point.values.items()
         )
-        for some in _batches(Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()):
+        for some in _batches(entities.Param(key, value[:_LONGEST_PARAM]) for key, value in params.items()):
             self._client.log_batch(run, params=some)
-        for labels in _batches(RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()):
+        for labels in _batches(entities.RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()):
             self._client.log_batch(run, tags=labels)
         for numbers in _batches(metrics):
             self._client.log_batch(run, metrics=numbers)
