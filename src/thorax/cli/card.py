@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from thorax.recipe.literals import Checklist
+
 __all__ = ["card"]
 
 
@@ -14,10 +16,13 @@ def card(
     metrics: Annotated[
         Path | None, typer.Option(help="metrics.json of `thorax evaluate` for this bundle.")
     ] = None,
+    checklist: Annotated[
+        Checklist | None, typer.Option(help="Add this checklist for studies, filled as far as known.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a model card: intended use, training data, results and limits."""
     from thorax.reporting.model_card import model_card
 
-    model_card(bundle, out, metrics=metrics, overwrite=overwrite)
+    model_card(bundle, out, metrics=metrics, checklist=checklist, overwrite=overwrite)
     typer.echo(f"card: {out}")

@@ -5,6 +5,7 @@ from typing import Final, Literal
 __all__ = [
     "STANDARD_LEVEL",
     "CalibrationKind",
+    "Checklist",
     "EngineName",
     "Fit",
     "ForeignKind",
@@ -18,6 +19,9 @@ STANDARD_LEVEL: Final = 0.9
 
 CalibrationKind = Literal["temperature", "platt"]
 """One temperature for all findings (Guo et al. 2017), or a slope and intercept per finding (Platt 1999)."""
+
+Checklist = Literal["tripod-ai"]
+"""A checklist for studies, which a model card can have: TRIPOD+AI (Collins et al., BMJ 2024)."""
 
 EngineName = Literal["auto", "torch", "onnx", "onnx-int8", "openvino", "openvino-int8"]
 """auto: torch on a GPU; on a CPU the exported float32 ONNX nets if the bundle has them, otherwise torch.

@@ -6,21 +6,23 @@ The headings follow Mitchell et al., Model Cards for Model Reporting (2019).
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from thorax.atomic_io import StrPath, refuse_existing, write_text
 from thorax.bundle import Bundle, Trained, load_bundle
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets import NIH_DATASET
-from thorax.errors import DataError
+from thorax.errors import DataError, RecipeError
 from thorax.evaluation.inputs.metrics_json import read_metrics, tuned_marks
 from thorax.evaluation.looks import LOOKS, Look, read_looks
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
+from thorax.recipe.literals import Checklist
 from thorax.reporting.abstention import card_abstention, card_bands
 from thorax.reporting.summary import audit_headline, markdown_cell, markdown_table, short, threshold_text
+from thorax.reporting.tripod_ai import render_tripod_ai
 
 __all__ = ["model_card", "read_card_metrics", "render_card"]
 
@@ -47,6 +49,7 @@ def model_card(
     out: StrPath | None = None,
     *,
     metrics: StrPath | None = None,
+    checklist: Checklist | None = None,
     overwrite: bool = False,
 ) -> str:
     """Return a model card as Markdown: a bundle's intended use, training data, results and limits.
@@ -55,16 +58,24 @@ def model_card(
         bundle: A bundle, or the run that made it.
         out: A file to write the card into; its folder is created if it does not exist.
         metrics: The metrics.json of an evaluation of this bundle; without one, the card has no results.
+        checklist: "tripod-ai" adds TRIPOD+AI's checklist as the last section, filled from bundle and metrics;
+            what these cannot answer is marked as the author's.
         overwrite: Replace the file `out`.
 
     Raises:
         BundleError: There is no bundle.
+        RecipeError: There is no such checklist.
         DataError: The metrics cannot be read or belong to another model, or `out` already exists.
     """
+    if checklist is not None and checklist not in get_args(Checklist):
+        raise RecipeError(f"there is no checklist {checklist!r}; there is {', '.join(get_args(Checklist))}")
     opened = load_bundle(bundle)
     if out is not None:
         refuse_existing(Path(out), overwrite=overwrite)
-    card = render_card(opened, read_card_metrics(Path(metrics), opened) if metrics else None)
+    measured = read_card_metrics(Path(metrics), opened) if metrics else None
+    card = render_card(opened, measured)
+    if checklist is not None:
+        card += f"\n## TRIPOD+AI checklist\n\n{render_tripod_ai(opened, measured)}"
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_text(Path(out), card)
