@@ -91,6 +91,12 @@ def test_it_knows_the_images_that_it_was_trained_on():
     assert warned == {image.path.name: image.seen_by_starter for image in starter.test_images()}
 
 
+def test_a_missing_threshold_is_explained_once_at_the_end():
+    said = command("predict", *(image.path for image in starter.test_images())).stdout
+    assert said.count("n/a: no threshold could be chosen on validation") == 1
+    assert said.rstrip().endswith("which usually has too few positives.")
+
+
 def test_it_remembers_the_pixels_of_each_image_that_it_saw():
     bundle = load_bundle("starter")
     seen = seen_images(bundle)

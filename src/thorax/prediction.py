@@ -222,6 +222,13 @@ class Prediction:
         stated = f"; {self.model.statement}" if self.model.statement else ""
         return f"Prediction({shortened(self.source)!r}: {', '.join([*first, *others])}{stated})"
 
+    @property
+    def missing_thresholds(self) -> str:
+        """Why the thresholds of some findings are n/a; empty if none of them is."""
+        if self.operating_point and any(entry.threshold is None for entry in self.findings):
+            return "n/a: no threshold could be chosen on validation, which usually has too few positives."
+        return ""
+
     def _repr_html_(self) -> str:
         header, texts = self.as_table()
         rows = []
@@ -238,9 +245,7 @@ class Prediction:
                 [
                     *([f"This is a {self.model.statement}."] if self.model.statement else []),
                     f"Model {self.model.name}, {calibrated}{chosen}.",
-                    "n/a: no threshold could be chosen on validation, which usually has too few positives."
-                    if self.operating_point and any(entry.threshold is None for entry in self.findings)
-                    else "",
+                    self.missing_thresholds,
                     *([self.promise] if self.promise else []),
                     *(f"Note: {text}." for text in self.warnings),
                 ]

@@ -131,7 +131,11 @@ def _write_csv(predictions: Iterable[Prediction]) -> None:
 def _write_tables(predictions: Iterable[Prediction]) -> None:
     from thorax.cli.console import print_table
 
+    footnote = ""
     for prediction in predictions:
         print_table(*prediction.as_table(), title=prediction.source)
+        footnote = footnote or prediction.missing_thresholds
         for warning in prediction.warnings:
             typer.echo(f"{prediction.source}: warning: {warning}", err=True)
+    if footnote:
+        typer.echo(footnote)

@@ -56,7 +56,7 @@ def evaluation_html(evaluation: Evaluation, context: Context, audit: Sequence[tu
     ranking = evaluation.ranking
     existing = sorted((result for result in ranking.findings if result.auc.exists), key=_falling_auc)
     absent = [result.finding.label for result in ranking.findings if not result.auc.exists]
-    rows = [(result.finding.label, result.auc) for result in existing]
+    rows = [(f"{result.finding.label} ({result.num_positive:,})", result.auc) for result in existing]
     mean = (f"Mean of {ranking.num_findings}", ranking.macro_auc)
     figure = forest_svg(rows, mean, interval_axis([result.auc for result in existing]))
     tuned = f"{TUNED_MARK}: thresholds or a calibration were chosen on the reported images."
@@ -65,7 +65,8 @@ def evaluation_html(evaluation: Evaluation, context: Context, audit: Sequence[tu
         Html(figure),
         notes(
             [
-                f"AUC with 95 % intervals; the dotted line is chance. Model {context.model.name}.",
+                "AUC with 95 % intervals, and in parentheses how many images are positive; the dotted line is "
+                f"chance. Model {context.model.name}.",
                 f"No AUC, because all images are positive or all negative: {', '.join(absent)}."
                 if absent
                 else "",
