@@ -65,8 +65,8 @@ def evaluation_html(evaluation: Evaluation, context: Context, audit: Sequence[tu
         Html(figure),
         notes(
             [
-                "AUC with 95 % intervals, and in parentheses how many images are positive; the dotted line is "
-                f"chance. Model {context.model.name}.",
+                "AUC with 95 % intervals; the dotted line is chance, positive images are in parentheses.",
+                f"Model {context.model.name}.",
                 f"No AUC, because all images are positive or all negative: {', '.join(absent)}."
                 if absent
                 else "",
