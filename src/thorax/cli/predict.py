@@ -1,15 +1,13 @@
 """`thorax predict`: predict radiographs."""
 
-import csv
-import json
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thorax.bundle.files import model_and_images
+from thorax.cli.prediction_formats import print_csv, print_json, print_tables
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
 from thorax.prediction import Prediction
@@ -19,11 +17,6 @@ if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
 
 __all__ = ["predict"]
-
-_COLUMNS: Final = (
-    "source", "finding", "probability", "threshold", "positive", "prevalence", "decision", "undecided_from",
-    "undecided_to",
-)  # fmt: skip
 
 
 def predict(
@@ -81,8 +74,8 @@ def predict(
             else:
                 failed(outcome.source, outcome.reason)
 
-    write = _write_json if as_json else _write_csv if as_csv else _write_tables
-    write(predicted())
+    show = print_json if as_json else print_csv if as_csv else print_tables
+    show(predicted())
     if num_failed:
         total = num_predicted + num_failed
         typer.echo(f"{num_failed:,} of {total:,} files could not be predicted", err=True)
@@ -110,32 +103,3 @@ def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: En
 
         opened = at_site(opened, site)
     return open_predictor(opened, device=device, engine=engine)
-
-
-def _write_json(predictions: Iterable[Prediction]) -> None:
-    for prediction in predictions:
-        typer.echo(json.dumps(prediction.as_json(), ensure_ascii=False, allow_nan=False))
-
-
-def _write_csv(predictions: Iterable[Prediction]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for prediction in predictions:
-        for each in prediction.findings:
-            positive = "" if each.positive is None else int(each.positive)
-            numbers = (each.probability, each.threshold, positive, each.prevalence)
-            band = (each.decision, *(each.undecided or ("", "")))
-            writer.writerow((prediction.source, each.finding, *numbers, *band))
-
-
-def _write_tables(predictions: Iterable[Prediction]) -> None:
-    from thorax.cli.console import print_table
-
-    footnote = ""
-    for prediction in predictions:
-        print_table(*prediction.as_table(), title=prediction.source)
-        footnote = footnote or prediction.missing_thresholds
-        for warning in prediction.warnings:
-            typer.echo(f"{prediction.source}: warning: {warning}", err=True)
-    if footnote:
-        typer.echo(footnote)
