@@ -7,12 +7,10 @@ from enum import StrEnum
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "Origin", "Radiograph", "Sex", "ViewPosition", "check_size", "dark_note"]
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "Origin", "Radiograph", "Sex", "ViewPosition", "check_size"]
 
 MIN_SIDE = 64
 """Least number of rows and columns of a radiograph; smaller images are icons and test images."""
-
-_LARGEST_OF_12_BITS = 4095
 
 MAX_PIXELS = 100_000_000
 """Largest number of pixels that is decoded. The largest detectors in use have about 20 megapixels."""
@@ -46,14 +44,15 @@ class Origin:
         intensity: How stored values became gray values, for example "8-bit as stored",
             "VOI window 1 (linear)" or "range of the image without padding".
         bits: Bits of a stored value.
-        doubt: What may be wrong with the gray values, a sentence without its period; "" for most images.
+        doubts: What may be wrong with the picture and what was assumed, sentences without their periods;
+            empty for most images.
     """
 
     name: str
     format: str
     intensity: str
     bits: int
-    doubt: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +94,6 @@ class Radiograph:
         content = hashlib.sha256(f"{height} {width} {self.pixels.dtype}\n".encode())
         content.update(self.pixels.tobytes())
         return content.hexdigest()
-
-
-def dark_note(pixels: GrayPixels) -> str:
-    """Return a note on a 16-bit image whose values fit into 12 bits, so that it is nearly black; or ""."""
-    largest = int(pixels.max()) if pixels.dtype.itemsize > 1 else 0
-    if not 0 < largest <= _LARGEST_OF_12_BITS:
-        return ""
-    return (
-        f"its largest 16-bit value is {largest}, and 65535 is white, so it was read as nearly black; if 4095 "
-        "is white, give the array with value_range=(0, 4095)"
-    )
 
 
 def check_size(*, height: int, width: int, name: str) -> None:

@@ -14,7 +14,7 @@ __all__ = ["print_csv", "print_json", "print_tables"]
 
 _COLUMNS: Final = (
     "source", "finding", "probability", "threshold", "positive", "prevalence", "decision", "undecided_from",
-    "undecided_to",
+    "undecided_to", "warnings",
 )  # fmt: skip
 
 
@@ -33,7 +33,8 @@ def print_csv(predictions: Iterable[Prediction]) -> None:
             positive = "" if finding.positive is None else int(finding.positive)
             numbers = (finding.probability, finding.threshold, positive, finding.prevalence)
             band = (finding.decision, *(finding.undecided or ("", "")))
-            writer.writerow((prediction.source, finding.finding, *numbers, *band))
+            warnings = "; ".join(prediction.warnings)
+            writer.writerow((prediction.source, finding.finding, *numbers, *band, warnings))
 
 
 def print_tables(predictions: Iterable[Prediction]) -> None:

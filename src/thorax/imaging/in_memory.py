@@ -7,9 +7,10 @@ from PIL import Image
 
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.gray_range import doubts_about, stretched
 from thorax.imaging.jpeg import upright
 from thorax.imaging.png import luminance, over_black
-from thorax.radiograph import Origin, Radiograph, check_size, dark_note
+from thorax.radiograph import Origin, Radiograph, check_size
 
 __all__ = ["ValueRange", "read_array", "read_pil"]
 
@@ -36,7 +37,8 @@ def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None =
 
     Args:
         array: uint8 or uint16 of shape (H, W) or (H, W, 3), using the full range of its type. Colors become
-            luminance (ITU-R BT.601; equal channels are unchanged), as for a PNG file.
+            luminance (ITU-R BT.601; equal channels are unchanged), as for a PNG file. As there, uint16 values
+            below 16384 are spread over the whole range, unless `value_range` is given.
         name: What messages and `Origin.name` call it.
         value_range: The values that mean black and white, for an array of any real type; all values must lie
             between them, and are converted to uint16.
@@ -59,14 +61,17 @@ def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None =
         intensity += " (luminance of RGB)"
     # A copy in native byte order, so that later changes to the caller's array do not matter.
     pixels: GrayPixels = np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
+    assumed = ""
+    if value_range is None:
+        pixels, assumed = stretched(pixels)
     return Radiograph(
         pixels=pixels,
         origin=Origin(
             name=name,
             format="array",
-            intensity=intensity,
+            intensity=f"{intensity}, spread" if assumed else intensity,
             bits=8 * pixels.itemsize,
-            doubt=dark_note(pixels) if value_range is None else "",
+            doubts=(*([f"{assumed}; value_range says otherwise"] if assumed else []), *doubts_about(pixels)),
         ),
     )
 

@@ -7,6 +7,7 @@ from PIL.Image import Image, Transpose
 from PIL.JpegImagePlugin import JpegImageFile
 
 from thorax.errors import ImageError
+from thorax.imaging.gray_range import doubts_about
 from thorax.imaging.limits import announce_pixels
 from thorax.radiograph import Origin, Radiograph, check_size
 
@@ -50,9 +51,16 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
     colors = "grey" if image.mode == "L" else "luminance of colours"
     if image.mode == "CMYK":
         image = image.convert("RGB")
+    pixels = np.asarray(image.convert("L"))
     return Radiograph(
-        pixels=np.asarray(image.convert("L")),
-        origin=Origin(name=name, format="JPEG", intensity=f"8-bit as stored ({colors})", bits=8),
+        pixels=pixels,
+        origin=Origin(
+            name=name,
+            format="JPEG",
+            intensity=f"8-bit as stored ({colors})",
+            bits=8,
+            doubts=doubts_about(pixels),
+        ),
     )
 
 

@@ -280,8 +280,8 @@ def _over_rows(
 
 def _warnings(radiograph: Radiograph) -> tuple[str, ...]:
     is_lateral = radiograph.view is ViewPosition.LATERAL
-    lateral = "this is a lateral view; the model was trained on frontal views only" if is_lateral else ""
-    return tuple(text for text in (lateral, radiograph.origin.doubt) if text)
+    lateral = ("this is a lateral view; the model was trained on frontal views only",) if is_lateral else ()
+    return (*lateral, *radiograph.origin.doubts)
 
 
 def _one_ahead(items: Iterable[_Result]) -> Iterator[_Result]:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -31,8 +31,8 @@ def codes(values, bits=12):
 
 
 def gray_of(values, gray_rule, white=65535):
-    pixels, how = apply_rule(gray_rule, codes(values, gray_rule.bits))
-    return pixels[0] / white, how
+    grays = apply_rule(gray_rule, codes(values, gray_rule.bits))
+    return grays.pixels[0] / white, grays.intensity
 
 
 def windowed(value, window):
@@ -62,6 +62,7 @@ def windowed(value, window):
 def test_windows_follow_the_standard(*, function, center, width, slope, intercept, values, inverted):
     window = Window(center, width, function)
     gray, how = gray_of(values, rule(modality=Rescale(slope, intercept), voi=window, inverted=inverted))
+    assume(how.startswith("VOI"))  # a window beside all values is ignored
     for value, found in zip(values, gray, strict=True):
         expected = windowed(value * slope + intercept, window)
         assert found == pytest.approx(1 - expected if inverted else expected, abs=0.51 / 65535)
@@ -125,16 +126,17 @@ def test_signed_values():
 @pytest.mark.parametrize("bits", [1, 4, 6, 8])
 def test_without_voi_shallow_images_use_all_their_bits(bits):
     values = np.arange(2**bits)
-    pixels, how = apply_rule(rule(bits=bits), codes(values, bits))
+    grays = apply_rule(rule(bits=bits), codes(values, bits))
+    pixels, how = grays.pixels, grays.intensity
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels[0], np.round(values * 255 / (2**bits - 1)))
     assert how == ("8-bit as stored" if bits == 8 else f"full range of {bits} bits")
-    inverted, _ = apply_rule(rule(bits=bits, inverted=True), codes(values, bits))
+    inverted = apply_rule(rule(bits=bits, inverted=True), codes(values, bits)).pixels
     assert np.array_equal(inverted, pixels[:, ::-1])
 
 
 def test_a_negative_slope_turns_the_values_round():
-    pixels, _ = apply_rule(rule(bits=8, modality=Rescale(-1.0, 255.0)), codes(np.arange(256), 8))
+    pixels = apply_rule(rule(bits=8, modality=Rescale(-1.0, 255.0)), codes(np.arange(256), 8)).pixels
     assert np.array_equal(pixels[0], np.arange(255, -1, -1))
 
 
@@ -156,5 +158,6 @@ def test_agrees_with_pydicom(center, width, slope):
     stored = np.arange(4096)
     theirs = apply_voi_lut(apply_modality_lut(stored, ds), ds) / (4095 * slope)
     window = Window(float(ds.WindowCenter), float(ds.WindowWidth), "LINEAR")
-    ours, _ = gray_of(stored, rule(modality=Rescale(slope, 0.0), voi=window))
+    ours, how = gray_of(stored, rule(modality=Rescale(slope, 0.0), voi=window))
+    assume(how.startswith("VOI"))
     assert np.abs(ours - theirs).max() <= 0.51 / 65535

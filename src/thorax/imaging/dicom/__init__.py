@@ -23,7 +23,8 @@ from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, ThoraxError, UnsupportedImage
 from thorax.imaging.dicom import header
 from thorax.imaging.dicom.pixel_data import Layout, decode_codes, decode_colors, read_layout
-from thorax.imaging.dicom.windowing import apply_rule, read_gray_rule
+from thorax.imaging.dicom.windowing import Grays, apply_rule, read_gray_rule
+from thorax.imaging.gray_range import doubts_about
 from thorax.radiograph import MAX_PIXELS, Origin, Radiograph
 
 __all__ = ["read_dataset", "read_dicom"]
@@ -121,12 +122,18 @@ def _read(data: bytes, name: str) -> Radiograph:
     layout = read_layout(dataset, name)
     if layout.samples == 1:
         rule = read_gray_rule(dataset, layout, name)
-        pixels, intensity = apply_rule(rule, decode_codes(dataset, layout, name))
+        grays = apply_rule(rule, decode_codes(dataset, layout, name))
     else:
-        pixels, intensity = _gray_of_colors(dataset, layout, name), "8-bit as stored (grey in colour)"
+        grays = _gray_of_colors(dataset, layout, name)
     return Radiograph(
-        pixels=pixels,
-        origin=Origin(name=name, format="DICOM", intensity=intensity, bits=layout.stored),
+        pixels=grays.pixels,
+        origin=Origin(
+            name=name,
+            format="DICOM",
+            intensity=grays.intensity,
+            bits=layout.stored,
+            doubts=grays.doubts,
+        ),
         view=header.view_position(dataset),
         laterality=header.image_laterality(dataset),
         spacing_mm=header.pixel_spacing(dataset),
@@ -172,7 +179,7 @@ def _refuse_bomb(data: bytes, name: str) -> None:
         )
 
 
-def _gray_of_colors(dataset: Dataset, layout: Layout, name: str) -> GrayPixels:
+def _gray_of_colors(dataset: Dataset, layout: Layout, name: str) -> Grays:
     """Return the gray of a color image without colors; lossy codecs may spread it by a few levels."""
     if layout.allocated != _BYTE:
         raise UnsupportedImage(
@@ -185,4 +192,5 @@ def _gray_of_colors(dataset: Dataset, layout: Layout, name: str) -> GrayPixels:
             f"{name}: a color image (its channels differ by up to {spread} of 255), perhaps a screenshot "
             "or a page of results; give the original gray radiograph"
         )
-    return colors[..., 1].copy()
+    gray: GrayPixels = colors[..., 1].copy()
+    return Grays(gray, "8-bit as stored (grey in colour)", doubts_about(gray))

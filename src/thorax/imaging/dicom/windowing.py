@@ -12,8 +12,9 @@ from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.dicom.header import numbers_of, texts_of
 from thorax.imaging.dicom.pixel_data import Codes, Layout
+from thorax.imaging.gray_range import NEARLY_ALL, doubts_about, sampled
 
-__all__ = ["GrayRule", "LookupTable", "Rescale", "Window", "apply_rule", "read_gray_rule"]
+__all__ = ["GrayRule", "Grays", "LookupTable", "Rescale", "Window", "apply_rule", "read_gray_rule"]
 
 Curve = Float64[np.ndarray, " value"]
 """One number per stored value."""
@@ -82,51 +83,97 @@ class GrayRule:
     padding: tuple[int, int] | None
 
 
-def apply_rule(rule: GrayRule, codes: Codes) -> tuple[GrayPixels, str]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Grays:
+    """The gray values of an image, and how they were computed.
+
+    Attributes:
+        pixels: uint8 up to 8 bits and uint16 above, over the full range, larger is brighter.
+        intensity: The conversion, for `Origin.intensity`.
+        doubts: What in the header could not be followed and what was assumed, for `Origin.doubts`.
+    """
+
+    pixels: GrayPixels
+    intensity: str
+    doubts: tuple[str, ...]
+
+
+def apply_rule(rule: GrayRule, codes: Codes) -> Grays:
     """Convert stored values to gray.
 
     Without VOI, images of up to 8 bits show the full range of Bits Stored after the modality LUT from black
     to white. Deeper images show the range of their own values without padding, since detectors of 10 to 16
     bits rarely use the full range. Padding is black, also in inverted images.
 
+    A VOI that shows nearly all pixels in one gray, where the image has more to show, is ignored, and so is
+    padding that nearly all pixels are; the doubts say so.
+
     Args:
         rule: What the header says.
         codes: Stored values as bit patterns 0 .. 2**bits - 1.
-
-    Returns:
-        Gray values, uint8 up to 8 bits and uint16 above, over the full range, larger is brighter; and a
-        description of the conversion for `Origin.intensity`.
     """
     patterns = np.arange(2**rule.bits)
     negative = rule.signed & (patterns >= 2 ** (rule.bits - 1))
     stored = np.where(negative, patterns - 2**rule.bits, patterns)
-    padded = _is_padding(stored, rule.padding)
+    present = np.zeros(len(patterns), np.bool_)
+    present[codes] = True  # not np.bincount, which holds the GIL
+    padded, doubts = _padded(stored, rule.padding, codes, present)
     values = _modality(rule.modality, stored.astype(np.float64))
+    brightness, how = _without_voi(values, rule.bits, present=present & ~padded)
     if rule.voi is not None:
-        brightness, how = _voi(rule.voi, values)
-    elif rule.bits <= _EIGHT_BITS:
-        brightness = _spread(values, over=values)
-        how = "8-bit as stored" if rule.bits == _EIGHT_BITS else f"full range of {rule.bits} bits"
-    else:
-        present = np.zeros(len(patterns), np.bool_)
-        present[codes] = True  # not np.bincount, which holds the GIL
-        brightness = _spread(values, over=values[present & ~padded])
-        how = "range of the image without padding"
+        shown, voi, assumed = _voi(rule.voi, values)
+        if _loses_the_image(shown, brightness, codes, padded):
+            doubts += (f"its {voi} shows nearly all pixels in one gray, so it was ignored: {how}",)
+        else:
+            brightness, how, doubts = shown, voi, doubts + assumed
     if rule.inverted:
         brightness, how = 1 - brightness, f"{how}, inverted"
     white, dtype = (255, np.uint8) if rule.bits <= _EIGHT_BITS else (65535, np.uint16)
     table = np.floor(brightness * white + 0.5).astype(dtype)
     table[padded] = 0
-    return table[codes], how
+    pixels = table[codes]
+    return Grays(pixels, how, doubts + doubts_about(pixels))
 
 
-def _is_padding(
-    stored: Int64[np.ndarray, " value"], padding: tuple[int, int] | None
-) -> Bool[np.ndarray, " value"]:
+def _without_voi(values: Curve, bits: int, *, present: Bool[np.ndarray, " value"]) -> tuple[Curve, str]:
+    """Return the brightness of each value in an image that does not say which ones to show."""
+    if bits <= _EIGHT_BITS:
+        return _spread(values, over=values), "8-bit as stored" if bits == _EIGHT_BITS else (
+            f"full range of {bits} bits"
+        )
+    return _spread(values, over=values[present]), "range of the image without padding"
+
+
+def _padded(
+    stored: Int64[np.ndarray, " value"],
+    padding: tuple[int, int] | None,
+    codes: Codes,
+    present: Bool[np.ndarray, " value"],
+) -> tuple[Bool[np.ndarray, " value"], tuple[str, ...]]:
+    """Return which values are padding, and what was assumed."""
+    padded = np.zeros(len(stored), np.bool_)
     if padding is None:
-        return np.zeros(len(stored), np.bool_)
+        return padded, ()
     low, high = padding
-    return (stored >= low) & (stored <= high)
+    padded = (stored >= low) & (stored <= high)
+    if np.count_nonzero(present) > 1 and np.mean(padded[sampled(codes)]) >= NEARLY_ALL:
+        span = f"{low}" if low == high else f"{low} to {high}"
+        doubt = f"nearly all of its pixels are padding ({span}), so they were read as values"
+        return np.zeros(len(stored), np.bool_), (doubt,)
+    return padded, ()
+
+
+def _loses_the_image(
+    shown: Curve, unwindowed: Curve, codes: Codes, padded: Bool[np.ndarray, " value"]
+) -> bool:
+    """Return whether nearly all pixels are shown in one gray, although they have more than one."""
+    some = sampled(codes)
+    some = some[~padded[some]]
+    if not len(some):
+        return False
+    levels = np.round(np.stack([shown, unwindowed]) * 255).astype(np.int64)[:, some]
+    shares = [np.bincount(level).max() / len(some) for level in levels]
+    return bool(shares[0] >= NEARLY_ALL > shares[1])
 
 
 def _modality(modality: Rescale | LookupTable, stored: Curve) -> Curve:
@@ -147,15 +194,27 @@ def _spread(values: Curve, *, over: Float64[np.ndarray, " some"]) -> Curve:
     return np.clip((values - low) / (high - low), 0, 1)
 
 
-def _voi(voi: Window | LookupTable, values: Curve) -> tuple[Curve, str]:
+def _voi(voi: Window | LookupTable, values: Curve) -> tuple[Curve, str, tuple[str, ...]]:
+    """Return the brightness of each value, what shows it so, and what was assumed."""
     match voi:
-        case LookupTable(bits=bits):
-            return np.clip(voi.look_up(values) / (2**bits - 1), 0, 1), "VOI LUT 1"
+        case LookupTable():
+            white, assumed = _white(voi)
+            return np.clip(voi.look_up(values) / white, 0, 1), "VOI LUT 1", assumed
         case Window(center, width, function):
             name = function.lower().replace("_", "-")
-            return _window(values, center=center, width=width, function=function), f"VOI window 1 ({name})"
+            shown = _window(values, center=center, width=width, function=function)
+            return shown, f"VOI window 1 ({name})", ()
         case unknown:
             assert_never(unknown)
+
+
+def _white(table: LookupTable) -> tuple[int, tuple[str, ...]]:
+    """Return the entry that means white: the largest number of its bits, if the entries have so many."""
+    largest = int(table.entries.max())
+    if largest.bit_length() == table.bits:
+        return 2**table.bits - 1, ()
+    contradiction = f"the entries of its VOI LUT go up to {largest}, where it states {table.bits} bits"
+    return max(largest, 1), (f"{contradiction}, so the largest entry was read as white",)
 
 
 def _window(
@@ -264,12 +323,13 @@ def _padding(dataset: Dataset, layout: Layout, *, little: bool) -> tuple[int, in
 def _first_table(
     dataset: Dataset, keyword: str, *, name: str, little: bool, signed: bool
 ) -> LookupTable | None:
-    """Return the first LUT of a sequence; None if the sequence is absent or empty."""
-    sequence = dataset.get(keyword)
-    if not sequence:
+    """Return the first LUT of a sequence; None if it is absent, or its items are empty."""
+    filled = (item for item in dataset.get(keyword) or () if "LUTDescriptor" in item or "LUTData" in item)
+    table = next(filled, None)
+    if table is None:
         return None
-    descriptor = _words(sequence[0], "LUTDescriptor", little=little)
-    words = _words(sequence[0], "LUTData", little=little)
+    descriptor = _words(table, "LUTDescriptor", little=little)
+    words = _words(table, "LUTData", little=little)
     count, first, bits = (
         (int(word) for word in descriptor) if len(descriptor) == _DESCRIPTOR_WORDS else (0, 0, 0)
     )
@@ -280,7 +340,7 @@ def _first_table(
         )  # two entries per word, the low byte first
     if not 1 <= bits <= _WORD or len(words) < count:
         raise ImageError(
-            f"{name}: the first item of {keyword} has {len(words)} entries, but its descriptor is "
+            f"{name}: the first LUT of {keyword} has {len(words)} entries, but its descriptor is "
             f"{descriptor.tolist()} (number, first value, bits); export the image again from its source"
         )
     return LookupTable(_as_stored(first, signed=signed), words[:count], bits)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError
+from thorax.imaging.gray_range import doubts_about, stretched
 from thorax.imaging.png.chunks import (
     GRAY,
     GRAY_ALPHA,
@@ -25,7 +26,7 @@ from thorax.imaging.png.chunks import (
     stored_stream,
     take_apart,
 )
-from thorax.radiograph import Origin, Radiograph, dark_note
+from thorax.radiograph import Origin, Radiograph
 
 __all__ = ["luminance", "over_black", "read_png"]
 
@@ -55,14 +56,15 @@ def read_png(data: bytes, name: str) -> Radiograph:
 
     Color becomes luminance (ITU-R BT.601; equal channels are unchanged). A constant transparency is dropped,
     as in NIH's RGBA files; a varying one is composited over black. Depths below 8 bits are scaled to 0 to
-    255; 16-bit files become uint16. Gamma and color profiles are not applied.
+    255; 16-bit files become uint16, spread over the range if they hold values of fewer bits
+    (`gray_range.stretched`). Gamma and color profiles are not applied.
 
     Raises:
         ImageError: The file is damaged (a checksum is wrong), truncated, or larger than 100 megapixels.
         UnsupportedImage: The file is an animation.
     """
     png = take_apart(data, name)
-    pixels = _gray(png)
+    pixels, assumed = stretched(_gray(png))
     kinds = {
         GRAY: "grey",
         RGB: "luminance of RGB",
@@ -73,7 +75,13 @@ def read_png(data: bytes, name: str) -> Radiograph:
     intensity = f"{png.depth}-bit as stored ({kinds[png.color]})"
     return Radiograph(
         pixels=pixels,
-        origin=Origin(name=name, format="PNG", intensity=intensity, bits=png.depth, doubt=dark_note(pixels)),
+        origin=Origin(
+            name=name,
+            format="PNG",
+            intensity=f"{intensity}, spread" if assumed else intensity,
+            bits=png.depth,
+            doubts=(*([assumed] if assumed else []), *doubts_about(pixels)),
+        ),
     )
 
 
