@@ -38,6 +38,16 @@ def unlisted_names(path: Path) -> set[str]:
     return {name for name in defined if not name.startswith("_")} - listed
 
 
+def test_verbs_print_by_the_one_way_that_shows_escapes():
+    printing = {
+        path.name
+        for path in (PACKAGE / "cli").glob("*.py")
+        if path.name not in {"main.py", "output.py"}
+        and re.search(r"typer\.echo|(?<!\.)\bprint\(", path.read_text())
+    }
+    assert not printing
+
+
 def test_files_stay_small():
     lines = {path.relative_to(PACKAGE).as_posix(): len(path.read_text().splitlines()) for path in MODULES}
     assert {path: count for path, count in lines.items() if count > 400} == {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thorax.errors import DataError
+from thorax.quoting import json_visible
 
 __all__ = [
     "StrPath",
@@ -146,7 +147,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON with keys in the given order; NaN is refused."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, json_visible(text) + "\n")
 
 
 def canonical_json(value: Any) -> bytes:

@@ -10,10 +10,13 @@
   + ServiceError            the network service cannot start or respond         -> exit 6
   + MissingExtra            a package of an extra is not installed              -> exit 7
 
-A message has four parts: what is wrong, which value, where, and what to do next.
+A message has four parts: what is wrong, which value, where, and what to do next. It is one line of at most
+2,000 characters, in which control characters are shown as escapes.
 """
 
 from typing import ClassVar
+
+from thorax.quoting import MAX_MESSAGE, cut, visible
 
 __all__ = [
     "BundleError",
@@ -32,6 +35,9 @@ class ThoraxError(Exception):
     """Base class of all exceptions that Thorax raises deliberately."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(cut(visible(cut(message, MAX_MESSAGE)), MAX_MESSAGE))
 
 
 class RecipeError(ThoraxError):

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from thorax.errors import DataError
+from thorax.quoting import quoted, visible
 
 __all__ = [
     "NIH14",
@@ -52,6 +53,10 @@ class Finding:
         """Derive a missing label from the name."""
         if not self.name.strip():
             raise DataError("the name of a finding is empty; give it a name")
+        if visible(self.name) != self.name:
+            raise DataError(
+                f"the name of a finding, {quoted(self.name)}, has control characters; remove them"
+            )
         if not self.label:
             object.__setattr__(self, "label", self.name.replace("_", " "))
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from thorax.quoting import visible_lines
+
 __all__ = [
     "Html",
     "Markdown",
@@ -69,7 +71,7 @@ class Markdown(str):
 
 def markup(text: str) -> Html:
     """Return text as HTML, escaped unless it is `Html`."""
-    return text if isinstance(text, Html) else Html(escape(text))
+    return text if isinstance(text, Html) else Html(escape(visible_lines(text)))
 
 
 def page(title: str, *pieces: Html) -> str:

@@ -1,10 +1,11 @@
 """`thorax audit`: check a split, a store and a model's results for errors."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from thorax.cli.output import say, say_json
 
 if TYPE_CHECKING:
     from thorax.auditing import Audit
@@ -40,7 +41,7 @@ def audit(
             metrics=metrics, boxes=boxes, pixels=pixels, progress=progress,
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(report.as_json(), indent=1, ensure_ascii=False))
+        say_json(report.as_json(), indent=1)
     else:
         _print(report)
     if report.failed:
@@ -51,14 +52,14 @@ def _print(audit: "Audit") -> None:
     from thorax.auditing.report import prevalence_table
     from thorax.cli.console import print_table
 
-    typer.echo(audit.headline)
+    say(audit.headline)
     if audit.prevalence:
         print_table(*prevalence_table(audit), title="Prevalence by part")
     for problem in audit.problems:
-        typer.echo(f"{problem.severity}: {problem.what} [{problem.kind}]")
+        say(f"{problem.severity}: {problem.what} [{problem.kind}]")
         for example in problem.examples:
-            typer.echo(f"    {example}")
-        typer.echo(f"    -> {problem.remedy}")
-    typer.echo(f"checked: {'; '.join(audit.checked)}")
+            say(f"    {example}")
+        say(f"    -> {problem.remedy}")
+    say(f"checked: {'; '.join(audit.checked)}")
     for line in audit.unchecked:
-        typer.echo(f"not checked: {line}")
+        say(f"not checked: {line}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thorax.cli.output import say
 from thorax.recipe.literals import STANDARD_LEVEL, CalibrationKind, OperatingPointRule
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ def print_calibrated(written: "WrittenBundle") -> None:
     assert calibration is not None
     assert points is not None
     for notice in written.notices:
-        typer.echo(f"note: {notice}", err=True)
+        say(f"note: {notice}", err=True)
     fitted_on = calibration.fitted_on
     bands = manifest.bands
     banded = f"{len(bands.bands)} bands at {100 * bands.level:.3g} %" if bands else "no bands"
     chosen = sum(threshold is not None for threshold in points.thresholds.values())
-    typer.echo(
+    say(
         f"{calibration}, {chosen} of {len(points.thresholds)} thresholds "
         f"({points.rule}), {banded}, fitted on the {fitted_on.part} part of {fitted_on.split} "
         f"({fitted_on.num_images:,} images of {fitted_on.num_patients:,} patients)\n"

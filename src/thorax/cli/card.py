@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from thorax.cli.output import say
 from thorax.recipe.literals import Checklist
 
 __all__ = ["card"]
@@ -25,4 +26,4 @@ def card(
     from thorax.reporting.model_card import model_card
 
     model_card(bundle, out, metrics=metrics, checklist=checklist, overwrite=overwrite)
-    typer.echo(f"card: {out}")
+    say(f"card: {out}")

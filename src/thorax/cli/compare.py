@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from thorax.cli.output import say
 from thorax.hardware import one_blas_thread
 
 __all__ = ["compare"]
@@ -91,5 +92,5 @@ def compare(
     print_table(header, rows, title=title)
     for name, context in result.contexts.items():
         for warning in context.notes:
-            typer.echo(f"note: {name}: {warning}", err=True)
-    typer.echo(f"comparison: {written.html}")
+            say(f"note: {name}: {warning}", err=True)
+    say(f"comparison: {written.html}")

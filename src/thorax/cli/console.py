@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thorax.progress import Progress, ProgressCallback
+from thorax.quoting import visible
 
 __all__ = ["print_table", "progress_bars"]
 
@@ -78,7 +79,7 @@ def _fields(now: Progress) -> dict[str, Any]:
     else:
         rate = f"{now.rate:,.0f}/s" if now.rate else ""
     share = f"{now.done / now.total:.0%}" if now.total else ""
-    return {"share": share, "rate": rate, "left": remaining, "detail": now.detail}
+    return {"share": share, "rate": rate, "left": remaining, "detail": visible(now.detail)}
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -86,10 +87,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
     console = Console()
     # Text, not markup: a file may be called patient[1].png. Not wrapped: its path may be copied.
     if title:
-        console.print(Text(title), soft_wrap=True)
+        console.print(Text(visible(title)), soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console.print(table)

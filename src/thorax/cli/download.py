@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from thorax.cli.output import say
+
 __all__ = ["download"]
 
 
@@ -30,23 +32,23 @@ def download(
 
     chosen = load_source(source, addresses)
     flags = {"addresses": "--addresses", "only": "--only"}
-    typer.echo(with_flags(terms_of(chosen), flags), err=True)
+    say(with_flags(terms_of(chosen), flags), err=True)
     with progress_bars() as progress:
         summary = download_data_set(
             chosen, dest, only=only or (), workers=workers, keep_archives=keep_archives, progress=progress
         )
     for notice in summary.notices:
-        typer.echo(notice, err=True)
+        say(notice, err=True)
     for name in summary.by_hand:
-        typer.echo(f"{name} has no known address; get it from {chosen.page} and put it into {dest}", err=True)
+        say(f"{name} has no known address; get it from {chosen.page} and put it into {dest}", err=True)
     for name, reason in summary.failed.items():
-        typer.echo(with_flags(f"{name}: {reason}", flags), err=True)
+        say(with_flags(f"{name}: {reason}", flags), err=True)
     if summary.downloaded or summary.failed:
-        typer.echo(f"{len(summary.downloaded)} files are new in {dest}, with {summary.num_images:,} images")
+        say(f"{len(summary.downloaded)} files are new in {dest}, with {summary.num_images:,} images")
     else:
-        typer.echo(
+        say(
             f"{dest} is complete: {len(summary.unchanged)} files are unchanged, {summary.num_images:,} images"
         )
     if summary.failed:
         raise typer.Exit(3)
-    typer.echo(f"Next: thorax prepare {dest} --recipe small-cpu --out store")
+    say(f"Next: thorax prepare {dest} --recipe small-cpu --out store")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from thorax.cli.output import say
 from thorax.recipe.literals import MeanOf, MemberWeights, OperatingPointRule
 
 __all__ = ["ensemble"]
@@ -46,10 +47,10 @@ def ensemble(
             progress=progress,
         )
     if store is None:
-        typer.echo(f"not calibrated: run thorax calibrate {out} --store ... --out ...\nbundle: {out}")
+        say(f"not calibrated: run thorax calibrate {out} --store ... --out ...\nbundle: {out}")
         return
     averaged = written.bundle.manifest.ensemble
     assert averaged is not None
     weight_texts = ", ".join(f"{weight:.3f}" for weight in averaged.weights)
-    typer.echo(f"{len(averaged.weights)} members, mean of {averaged.mean_of}, weights {weight_texts}")
+    say(f"{len(averaged.weights)} members, mean of {averaged.mean_of}, weights {weight_texts}")
     print_calibrated(written)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from thorax.cli.output import say
 from thorax.hardware import one_blas_thread
 from thorax.recipe.literals import EngineName
 
@@ -95,7 +96,7 @@ def evaluate(
     _print(result)
     if tracked is not None:
         tracked.send(out, result.evaluation, part=part)
-    typer.echo(f"report: {written.html}")
+    say(f"report: {written.html}")
     if result.failed:
         raise typer.Exit(1)
 
@@ -107,15 +108,15 @@ def _print(result: "EvaluationResult") -> None:
 
     for severity, text in result.audit:
         if severity != "note":
-            typer.echo(f"audit, {severity}: {text}", err=True)
+            say(f"audit, {severity}: {text}", err=True)
     evaluation = result.evaluation
     for title, header, rows in (*summary_tables(evaluation, result.context), *abstention_tables(evaluation)):
         print_table(header, rows, title=title)
-    typer.echo(f"{audit_headline(result.audit)}.")
+    say(f"{audit_headline(result.audit)}.")
     if evaluation.abstention is not None:
-        typer.echo(f"note: {evaluation.abstention.bands.promise}", err=True)
+        say(f"note: {evaluation.abstention.bands.promise}", err=True)
     for warning in result.context.notes:
-        typer.echo(f"note: {warning}", err=True)
+        say(f"note: {warning}", err=True)
 
 
 def model_and_data(

@@ -1,10 +1,11 @@
 """`thorax explain`: attribution maps of a radiograph."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from thorax.cli.output import say, say_json
 
 if TYPE_CHECKING:
     from thorax.workflows.explain import ExplainedRadiograph
@@ -64,13 +65,13 @@ def explain(
         overwrite=overwrite,
     )
     if as_json:
-        typer.echo(json.dumps(found.as_json(), ensure_ascii=False, allow_nan=False))
+        say_json(found.as_json())
     else:
         _print_table(found)
     for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     if out is not None:
-        typer.echo(f"picture: {out}", err=as_json)
+        say(f"picture: {out}", err=as_json)
 
 
 def _print_table(found: "ExplainedRadiograph") -> None:

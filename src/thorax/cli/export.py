@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from thorax.cli.output import say
+
 if TYPE_CHECKING:
     from thorax.bundle.manifest import Exported
 
@@ -49,8 +51,8 @@ def export(
             progress=progress,
         )
     for engine in written.bundle.manifest.engines[-2 if int8 else -1 :]:
-        typer.echo(_describe_engine(engine))
-    typer.echo(f"bundle: {written.bundle.folder}")
+        say(_describe_engine(engine))
+    say(f"bundle: {written.bundle.folder}")
 
 
 def _describe_engine(exported: "Exported") -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from thorax.cli.output import say
 from thorax.recipe.literals import Fit, ForeignKind
 
 __all__ = ["import_"]
@@ -59,11 +60,11 @@ def import_(
     provenance = written.bundle.manifest.members[0].provenance
     assert isinstance(provenance, Imported)
     labels = [finding.label for finding in written.bundle.findings]
-    typer.echo(
+    say(
         f"{provenance.source}: {len(labels)} findings ({', '.join(labels)})\n"
         f"self-test: logits differ by at most {provenance.self_test:.1e} from {provenance.compared_with}\n"
         "not calibrated: thorax calibrate fits calibration and thresholds on a validation part"
     )
     for notice in written.notices:
-        typer.echo(f"note: {notice}", err=True)
-    typer.echo(f"bundle: {written.bundle.folder}")
+        say(f"note: {notice}", err=True)
+    say(f"bundle: {written.bundle.folder}")

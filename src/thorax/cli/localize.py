@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from thorax.cli.output import say
+
 __all__ = ["localize"]
 
 
@@ -51,5 +53,5 @@ def localize(
     if result.curves:
         print_table(CURVES_HEADER, curves_rows(result.curves), title="Deletion and insertion")
     for warning in context.notes:
-        typer.echo(f"note: {warning}", err=True)
-    typer.echo(f"table: {table}")
+        say(f"note: {warning}", err=True)
+    say(f"table: {table}")

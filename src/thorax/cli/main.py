@@ -80,8 +80,6 @@ def _prefetch(arguments: Sequence[str]) -> None:
 def _run(verbs: Iterable[str]) -> int:
     """Run the verb that the arguments name, and return the exit code."""
     with gc_frozen():
-        import typer
-
         app = _app(verbs)
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
@@ -93,13 +91,20 @@ def _run(verbs: Iterable[str]) -> int:
         return done.code or 0
     except ThoraxError as error:
         message = with_flags(str(error), flags_of(app, sys.argv[1:]))
-        typer.echo(f"{type(error).__name__}: {message}", err=True)
+        _say_failure(f"{type(error).__name__}: {message}")
         return error.exit_code
     except OSError as error:
         # Such as a full disk or a folder without write permission: the system's message, with the file.
-        typer.echo(f"{error.strerror or error}: {error.filename or 'file unknown'}", err=True)
+        _say_failure(f"{error.strerror or error}: {error.filename or 'file unknown'}")
         return ThoraxError.exit_code
     return 0
+
+
+def _say_failure(message: str) -> None:
+    from thorax.cli.output import say
+    from thorax.quoting import visible
+
+    say(visible(message), err=True)
 
 
 def _defaults(app: "typer.Typer") -> dict[str, Any]:

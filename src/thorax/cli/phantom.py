@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from thorax.cli.output import say
+
 __all__ = ["phantom"]
 
 
@@ -19,4 +21,4 @@ def phantom(
     from thorax.workflows.phantom import phantom as draw
 
     drawn = draw(out, patients=patients, seed=seed, size=size, overwrite=overwrite)
-    typer.echo(f"{drawn.num_images:,} images of {drawn.num_patients:,} phantom patients are in {out}")
+    say(f"{drawn.num_images:,} images of {drawn.num_patients:,} phantom patients are in {out}")

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thorax.bundle.files import model_and_images
+from thorax.cli.output import say
 from thorax.cli.prediction_formats import print_csv, print_json, print_tables
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
 from thorax.prediction import Prediction
+from thorax.quoting import visible
 from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
@@ -56,14 +58,14 @@ def predict(
     from thorax.imaging import image_files
 
     for said in filter(None, (predictor.identity.statement, predictor.promise)):
-        typer.echo(said, err=as_json or as_csv)
+        say(said, err=as_json or as_csv)
 
     num_predicted = num_failed = 0
 
     def failed(source: object, reason: str) -> None:
         nonlocal num_failed
         num_failed += 1
-        typer.echo(_naming_once(str(source), reason), err=True)
+        say(_naming_once(str(source), reason), err=True)
 
     def predicted() -> Iterator[Prediction]:
         nonlocal num_predicted
@@ -78,15 +80,16 @@ def predict(
     show(predicted())
     if num_failed:
         total = num_predicted + num_failed
-        typer.echo(f"{num_failed:,} of {total:,} files could not be predicted", err=True)
+        say(f"{num_failed:,} of {total:,} files could not be predicted", err=True)
         raise typer.Exit(ImageError.exit_code)
 
 
 def _naming_once(source: str, reason: str) -> str:
     """Return what to print of a failure; most reasons begin with the file's name or path themselves."""
-    if reason.startswith(f"{source} "):
+    shown, name = visible(source), visible(Path(source).name)
+    if reason.startswith(f"{shown} "):
         return reason
-    return f"{source}: {reason.removeprefix(f'{Path(source).name}: ')}"
+    return f"{shown}: {visible(reason).removeprefix(f'{name}: ')}"
 
 
 def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: EngineName) -> "Predictor":

@@ -1,14 +1,13 @@
 """Predictions as `thorax predict` prints them: tables, JSON lines, or CSV."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable
 from typing import Final
 
-import typer
-
+from thorax.cli.output import say, say_json
 from thorax.prediction import Prediction
+from thorax.quoting import visible
 
 __all__ = ["print_csv", "print_json", "print_tables"]
 
@@ -21,7 +20,7 @@ _COLUMNS: Final = (
 def print_json(predictions: Iterable[Prediction]) -> None:
     """Print one object per image and line."""
     for prediction in predictions:
-        typer.echo(json.dumps(prediction.as_json(), ensure_ascii=False, allow_nan=False))
+        say_json(prediction.as_json())
 
 
 def print_csv(predictions: Iterable[Prediction]) -> None:
@@ -34,7 +33,7 @@ def print_csv(predictions: Iterable[Prediction]) -> None:
             numbers = (finding.probability, finding.threshold, positive, finding.prevalence)
             band = (finding.decision, *(finding.undecided or ("", "")))
             warnings = "; ".join(prediction.warnings)
-            writer.writerow((prediction.source, finding.finding, *numbers, *band, warnings))
+            writer.writerow((visible(prediction.source), finding.finding, *numbers, *band, warnings))
 
 
 def print_tables(predictions: Iterable[Prediction]) -> None:
@@ -46,6 +45,6 @@ def print_tables(predictions: Iterable[Prediction]) -> None:
         print_table(*prediction.as_table(), title=prediction.source)
         footnote = footnote or prediction.missing_thresholds
         for warning in prediction.warnings:
-            typer.echo(f"{prediction.source}: warning: {warning}", err=True)
+            say(visible(f"{prediction.source}: warning: {warning}"), err=True)
     if footnote:
-        typer.echo(footnote)
+        say(footnote)

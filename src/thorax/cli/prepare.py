@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from thorax.cli.output import say
 from thorax.recipe.literals import Fit
 
 __all__ = ["prepare"]
@@ -45,11 +46,9 @@ def prepare(
             progress=progress,
         )
     for notice in store.notices:
-        typer.echo(notice, err=True)
+        say(notice, err=True)
     side = store.preparation.size
-    typer.echo(f"{len(store):,} images of {side} x {side} pixels are in {out}")
+    say(f"{len(store):,} images of {side} x {side} pixels are in {out}")
     if store.num_rejected:
-        typer.echo(
-            f"{store.num_rejected:,} files could not be used; {out / 'rejected.csv'} says why", err=True
-        )
+        say(f"{store.num_rejected:,} files could not be used; {out / 'rejected.csv'} says why", err=True)
         raise typer.Exit(4)

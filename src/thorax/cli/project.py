@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from thorax.cli.output import say
 from thorax.project import PROJECT_FILE, read_project
 
 __all__ = ["project_defaults"]
@@ -39,7 +40,7 @@ def project_defaults(app: typer.Typer, arguments: Sequence[str], verbs: Collecti
     defaults = project.defaults(verb, options=list(parameters), given=given)
     if defaults:
         told = ", ".join(f"{name} {_text(value)}" for name, value in defaults.items())
-        typer.echo(f"{PROJECT_FILE}: {told}", err=True)
+        say(f"{PROJECT_FILE}: {told}", err=True)
     return {
         verb: {
             parameters[name].name: [value] if _takes_several(parameters[name], value) else value

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any, no_type_check
 
 import typer
 
+from thorax.cli.output import say, say_json
+
 if TYPE_CHECKING:
     from thorax.recipe.schema import Recipe
 
@@ -38,7 +40,7 @@ def _show(
     recipe = load_recipe(name, settings or ())
     shipped = shipped_recipes()
     as_shipped = not settings and name in shipped
-    typer.echo(shipped[name] if as_shipped else recipe_as_toml(recipe), nl=False)
+    say(shipped[name] if as_shipped else recipe_as_toml(recipe), nl=False)
 
 
 def _print_list(*, as_json: bool) -> None:
@@ -49,7 +51,7 @@ def _print_list(*, as_json: bool) -> None:
         _print_json(shipped)
         return
     _print_table(shipped)
-    typer.echo(
+    say(
         "Show one with thorax recipes show NAME. If weights cannot be downloaded, give\n"
         "them with --set model.weights=file:PATH."
     )
@@ -76,7 +78,6 @@ def _weights(recipe: "Recipe") -> str:
 
 
 def _print_json(recipes: "list[Recipe]") -> None:
-    import json
 
     listed: list[dict[str, Any]] = [
         {
@@ -92,4 +93,4 @@ def _print_json(recipes: "list[Recipe]") -> None:
         }
         for recipe in recipes
     ]
-    typer.echo(json.dumps(listed, indent=2))
+    say_json(listed, indent=2)

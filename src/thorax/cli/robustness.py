@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from thorax.cli.output import say
 from thorax.hardware import one_blas_thread
 from thorax.recipe.literals import EngineName
 
@@ -57,5 +58,5 @@ def robustness(
     title = robustness_title(result.robustness, result.context)
     print_table(ROBUSTNESS_HEADER, robustness_rows(result.robustness), title=title)
     for warning in result.context.notes:
-        typer.echo(f"note: {warning}", err=True)
-    typer.echo(f"report: {written.html}")
+        say(f"note: {warning}", err=True)
+    say(f"report: {written.html}")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thorax.cli.output import say
+
 if TYPE_CHECKING:
     from thorax.workflows.model import Model
 
@@ -42,10 +44,10 @@ def serve(
     from thorax.service.server import serve as serve_bundle
 
     def ready(opened: "Model", address: str) -> None:
-        typer.echo(f"{opened.name}, {len(opened.findings)} findings: {address}")
+        say(f"{opened.name}, {len(opened.findings)} findings: {address}")
         if opened.statement:
-            typer.echo(opened.statement)
-        typer.echo("For research only, not a medical device. Press Ctrl-C to stop.")
+            say(opened.statement)
+        say("For research only, not a medical device. Press Ctrl-C to stop.")
         if open_:
             import webbrowser
 

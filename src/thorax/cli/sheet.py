@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from thorax.cli.output import say
+
 __all__ = ["sheet"]
 
 
@@ -26,8 +28,8 @@ def sheet(
 
     summary = draw_sheet(source, out, count=count, seed=seed, findings=findings or (), overwrite=overwrite)
     for notice in summary.notices:
-        typer.echo(notice, err=True)
-    typer.echo(f"{summary.num_shown:,} of {summary.num_images:,} images are in {summary.path}")
+        say(notice, err=True)
+    say(f"{summary.num_shown:,} of {summary.num_images:,} images are in {summary.path}")
     if summary.num_failed:
-        typer.echo(f"{summary.num_failed:,} of them could not be read", err=True)
+        say(f"{summary.num_failed:,} of them could not be read", err=True)
         raise typer.Exit(4)

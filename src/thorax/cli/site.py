@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from thorax.cli.evaluate import model_and_data
+from thorax.cli.output import say
 from thorax.hardware import one_blas_thread
 from thorax.recipe.literals import EngineName
 
@@ -60,9 +61,9 @@ def site(
     written = result.write(out, overwrite=overwrite)
     measured = result.measurement
     print_table(SITE_HEADER, site_rows(measured), title=site_title(name, measured, result.context))
-    typer.echo(curve_text(measured))
+    say(curve_text(measured))
     for note in (*not_said(measured), *result.context.warnings):
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"report: {written.html}")
+        say(f"note: {note}", err=True)
+    say(f"report: {written.html}")
     if save is not None:
-        typer.echo(f"bundle: {result.save(save, overwrite=overwrite).bundle.folder}")
+        say(f"bundle: {result.save(save, overwrite=overwrite).bundle.folder}")

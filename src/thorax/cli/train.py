@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from thorax.cli.output import say
+
 if TYPE_CHECKING:
     from thorax.training import RunSummary
     from thorax.training.selection_bias import SelectionBias
@@ -59,12 +61,12 @@ def train(
             _print_run(train_run(recipe, store, out, **options, progress=progress))
             return
         runs = train_seeds(recipe, store, out, seeds=seeds, **options, progress=progress, finished=_print_run)
-    typer.echo(_describe_seeds(runs))
+    say(_describe_seeds(runs))
 
 
 def _print_epoch(event: Mapping[str, Any]) -> None:
     if event["event"] == "epoch":
-        typer.echo(_describe_epoch(event))
+        say(_describe_epoch(event))
 
 
 def _describe_epoch(epoch: Mapping[str, Any]) -> str:
@@ -85,12 +87,12 @@ def _describe_epoch(epoch: Mapping[str, Any]) -> str:
 
 def _print_run(run: "RunSummary") -> None:
     for notice in run.notices:
-        typer.echo(notice, err=True)
+        say(notice, err=True)
     if run.premium is not None:
-        typer.echo(_describe_bias(run.premium), err=True)
+        say(_describe_bias(run.premium), err=True)
     metric = "n/a" if run.macro_auc is None else f"{run.macro_auc:.3f}"
     early = ", stopped early" if run.stopped_early else ""
-    typer.echo(
+    say(
         f"epoch {run.selected_epoch} of {run.epochs}{early}: mean AUC {metric} on validation, "
         "which also calibrated it, so it is not a result (run thorax evaluate)\n"
         f"bundle: {run.bundle}"

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thorax.cli.output import say
+
 if TYPE_CHECKING:
     from thorax.tuning.trials import StudyResult, Trial
 
@@ -59,13 +61,13 @@ def tune(
             progress=progress,
             finished=_print_trial,
         )
-    typer.echo(_describe(study))
+    say(_describe(study))
 
 
 def _print_trial(trial: "Trial") -> None:
     value = "" if trial.value is None else f" {trial.value:.4f}"
     reason = f": {trial.reason}" if trial.reason else ""
-    typer.echo(f"trial {trial.number} {trial.outcome}{value}{reason}")
+    say(f"trial {trial.number} {trial.outcome}{value}{reason}")
 
 
 def _describe(study: "StudyResult") -> str:

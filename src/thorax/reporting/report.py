@@ -14,6 +14,7 @@ from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.evaluation.statistics.ranking import PARTIAL_RATE
 from thorax.evaluation.subgroups import FEWEST_PATIENTS
 from thorax.evaluation.thresholds import TUNED_MARK
+from thorax.quoting import visible_lines
 from thorax.reporting.abstention import (
     ABSTENTION_HEADER,
     NO_BANDS,
@@ -131,9 +132,17 @@ def page_templates() -> "Environment":
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.globals |= {"tuned_mark": TUNED_MARK, "bare_ends": bare_ends}
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as a page shows it, with escapes for control characters in text that is not HTML."""
+    from markupsafe import Markup
+
+    return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _reliability(error: CalibrationError) -> Mapping[str, str]:

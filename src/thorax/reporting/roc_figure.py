@@ -3,10 +3,12 @@
 import io
 from textwrap import fill
 from typing import TYPE_CHECKING, Final, Literal
+from warnings import catch_warnings, filterwarnings
 
 from thorax.evaluation.discrimination import Discrimination, FindingDiscrimination
 from thorax.evaluation.evaluate import Context
 from thorax.packages import missing_extras_named
+from thorax.quoting import visible
 from thorax.reporting.summary import short
 
 if TYPE_CHECKING:
@@ -41,20 +43,26 @@ def draw_roc_curves(ranking: Discrimination, context: Context, kind: Literal["pn
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     drawn = sorted((result for result in ranking.findings if result.auc.exists), key=_falling_auc)
-    with rc_context(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "thorax",
-            "path.simplify": False,
-            "font.family": "DejaVu Sans",
-        }
+    with (
+        rc_context(
+            {
+                "svg.fonttype": "none",
+                "svg.hashsalt": "thorax",
+                "path.simplify": False,
+                "font.family": "DejaVu Sans",
+                "text.parse_math": False,
+            }
+        ),
+        catch_warnings(),
     ):
+        # A name may have characters that the font lacks; they are drawn as boxes.
+        filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(9.6, 6.6), facecolor="white")
         axes = figure.add_axes((0.07, 0.095, 0.58, 0.8))
         _draw(axes, drawn, ranking)
-        figure.text(0.07, 0.955, context.model.name, fontsize=13, fontweight="bold", parse_math=False)
+        figure.text(0.07, 0.955, visible(context.model.name), fontsize=13, fontweight="bold")
         images = f"{ranking.num_images:,} images of {ranking.num_patients:,} patients"
-        figure.text(0.07, 0.92, f"{context.where}, {images}", fontsize=9.5, color=_MUTED, parse_math=False)
+        figure.text(0.07, 0.92, visible(f"{context.where}, {images}"), fontsize=9.5, color=_MUTED)
         file = io.BytesIO()
         # Without the date and the program's name the bytes depend on the numbers alone.
         metadata = {"Software": None} if kind == "png" else {"Date": None}
@@ -99,7 +107,7 @@ def _draw(axes: "Axes", drawn: list[FindingDiscrimination], ranking: Discriminat
     )
     if absent:
         note = fill(f"No curve, since all images are positive or all negative: {', '.join(absent)}", 46)
-        axes.text(1.04, 0.0, note, transform=axes.transAxes, fontsize=8, color=_MUTED, parse_math=False)
+        axes.text(1.04, 0.0, note, transform=axes.transAxes, fontsize=8, color=_MUTED)
 
 
 def _falling_auc(result: FindingDiscrimination) -> tuple[float, str]:

@@ -10,6 +10,7 @@ from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation
 from thorax.evaluation.published_results import covers_nih14
 from thorax.evaluation.statistics.intervals import Interval
+from thorax.quoting import visible
 
 __all__ = [
     "ACCURACY_HEADER",
@@ -139,7 +140,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def markdown_cell(text: str) -> str:
     """Return text escaped so that it neither ends a cell nor is read as HTML."""
-    folded = " ".join(text.split())
+    folded = visible(" ".join(text.split()))
     return folded.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
 
 

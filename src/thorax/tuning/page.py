@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from thorax.reporting.report import page_templates
 from thorax.tuning.best_of import FEWEST
 from thorax.tuning.trials import StudyResult, Trial
 
@@ -19,32 +18,29 @@ def render_study(study: StudyResult, *, importances: Mapping[str, float], same: 
         importances: How much each setting decides, summing to 1; empty if unknown.
         same: The study's identity, shown as its provenance.
     """
-    environment = Environment(
-        loader=PackageLoader("thorax.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     own = study.space.own_values(study.recipe) or {}
-    page = environment.get_template("study.html.j2").render(
-        study=study,
-        best=study.best,
-        own=study.own,
-        gain=study.gain,
-        flattery=study.flattery,
-        fewest=FEWEST,
-        importances=importances,
-        same=same,
-        keys=[dimension.key for dimension in study.space.dimensions],
-        settings=[
-            (dimension.key, dimension.as_text(), _text(own[dimension.key]) if own else "outside")
-            for dimension in study.space.dimensions
-        ],
-        history=_history_svg(study),
-        curves=_curves_svg(study),
-        metric={"macro-auc": "mean AUC", "loss": "loss"}[study.metric],
-        text=_text,
+    page = (
+        page_templates()
+        .get_template("study.html.j2")
+        .render(
+            study=study,
+            best=study.best,
+            own=study.own,
+            gain=study.gain,
+            flattery=study.flattery,
+            fewest=FEWEST,
+            importances=importances,
+            same=same,
+            keys=[dimension.key for dimension in study.space.dimensions],
+            settings=[
+                (dimension.key, dimension.as_text(), _text(own[dimension.key]) if own else "outside")
+                for dimension in study.space.dimensions
+            ],
+            history=_history_svg(study),
+            curves=_curves_svg(study),
+            metric={"macro-auc": "mean AUC", "loss": "loss"}[study.metric],
+            text=_text,
+        )
     )
     return page.rstrip() + "\n"
 

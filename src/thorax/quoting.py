@@ -1,0 +1,67 @@
+r"""Text from files and names, made safe to show: escapes for control characters, and a bounded length.
+
+A name or value that a stranger wrote may hold terminal escapes, line breaks, marks that reverse the direction
+of writing, or bytes that are not text. Wherever it is shown, these appear as escapes such as \x1b.
+"""
+
+import re
+from typing import Final
+
+__all__ = ["MAX_MESSAGE", "cut", "json_visible", "quoted", "visible", "visible_lines"]
+
+MAX_MESSAGE: Final = 2000
+"""Characters of the message of an error; of a longer one, the middle is left out."""
+
+MAX_VALUE: Final = 60
+"""Characters of a value in a message."""
+
+# Control characters; line separators; marks, overrides and isolates of the direction of writing; the space of
+# no width; surrogates, which represent the bytes of file names that are not UTF-8.
+_HIDDEN: Final = (
+    "\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+)
+_ANY: Final = re.compile(f"[{_HIDDEN}]")
+_WITHIN_LINES: Final = re.compile(rf"(?![\n\t])[{_HIDDEN}]")
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_BYTE: Final = 0x100
+
+
+def visible(text: str) -> str:
+    r"""Return text in one line, with escapes for all that a terminal or browser would act on.
+
+    Escape becomes \x1b, a line break \n, the mark from right to left \u200f. Other text is unchanged, also
+    by a second call.
+    """
+    return _ANY.sub(_escape, text)
+
+
+def visible_lines(text: str) -> str:
+    """Return text like `visible`, but keep line breaks and tabs."""
+    return _WITHIN_LINES.sub(_escape, text)
+
+
+def json_visible(text: str) -> str:
+    """Return JSON text with JSON's own escapes for the same characters: it means the same, and is UTF-8."""
+    return _WITHIN_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return text of at most `limit` characters: of a longer one, its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    kept = limit - len(" ... ")
+    return f"{text[: kept - kept // 3]} ... {text[len(text) - kept // 3 :]}"
+
+
+def quoted(value: object) -> str:
+    """Return a value in quotation marks, visible, and cut to 60 characters."""
+    text = str(value)
+    shown = visible(text[: MAX_VALUE + 1])
+    if len(shown) > MAX_VALUE:
+        shown = f"{shown[: MAX_VALUE - 3]}..."
+    return f'"{shown}"' if "'" in shown else f"'{shown}'"
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return _SHORT.get(match[0]) or (f"\\x{code:02x}" if code < _BYTE else f"\\u{code:04x}")
