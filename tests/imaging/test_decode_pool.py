@@ -15,13 +15,6 @@ TASK = "tests.helpers.decoders:decode"
 GOOD = [f"good {number}" for number in range(12)]
 
 
-@pytest.fixture(autouse=True)
-def tasks_of_tests(monkeypatch):
-    """Let workers import the tasks."""
-    folders = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
-
-
 def results(items, *, count=1, at_once=4, **settings):
     """What becomes of each item."""
     works = (

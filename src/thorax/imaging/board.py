@@ -1,64 +1,76 @@
-"""What a worker is doing, in memory that it shares with its parent and that outlives it."""
+"""What a worker is doing, said through a pipe: what it said last outlives it."""
 
-import mmap
+import os
 import struct
+from contextlib import suppress
 from typing import ClassVar, Final
 
-__all__ = ["Board"]
+__all__ = ["Board", "BoardReader"]
 
-_FORMAT: Final = struct.Struct("<qqd")
+# A pipe and not shared memory: that would be a file, of which a full disk or a limit deprives us.
+_FORMAT: Final = struct.Struct("<qqdq")
+_CAPACITY: Final = 1 << 16
+"""Bytes that a pipe holds on Linux; no more of them are waiting, and a whole number of records fits."""
 
 
 class Board:
-    """The current item of a worker, how many it has begun, and its allowance of CPU time.
+    """The worker's side: says which item it is doing, and what CPU time that may take.
 
     Args:
-        memory: At least `SIZE` bytes, zero at first.
+        descriptor: The end of a pipe to write to.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._number = self._begun = 0
+
+    def begin(self, number: int, *, seconds: float) -> None:
+        """Say that an item begins: its number within what was received, from 0."""
+        self._number, self._begun = number + 1, self._begun + 1
+        self.allow(seconds=seconds)
+
+    def allow(self, *, seconds: float) -> None:
+        """Say another allowance for the current item."""
+        os.write(self._descriptor, _FORMAT.pack(self._number, self._begun, seconds, 0))
+
+    def end(self) -> None:
+        """Say that the item has ended."""
+        self._number = 0
+        self.allow(seconds=0.0)
+
+
+class BoardReader:
+    """The parent's side.
+
+    Args:
+        descriptor: The end of the pipe to read from; it is closed with this.
+
+    Attributes:
+        current: The number of the current item at the last look; None between items.
+        begun: How many items were begun.
+        seconds: The CPU time that the current item may take.
     """
 
     SIZE: ClassVar[int] = _FORMAT.size
 
-    def __init__(self, memory: mmap.mmap) -> None:
-        self._memory = memory
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self.current: int | None = None
+        self.begun = 0
+        self.seconds = 0.0
 
-    def begin(self, number: int, *, seconds: float) -> None:
-        """Note that an item begins: its number within what was received, from 0."""
-        _, begun, _ = self._read()
-        self._write(number + 1, begun + 1, seconds)
-
-    def allow(self, *, seconds: float) -> None:
-        """Note another allowance for the current item."""
-        number, begun, _ = self._read()
-        self._write(number, begun, seconds)
-
-    def end(self) -> None:
-        """Note that the item has ended."""
-        _, begun, _ = self._read()
-        self._write(0, begun, 0.0)
-
-    @property
-    def current(self) -> int | None:
-        """The number of the current item; None between items."""
-        number = self._read()[0]
-        return number - 1 if number > 0 else None
-
-    @property
-    def begun(self) -> int:
-        """How many items were begun."""
-        return self._read()[1]
-
-    @property
-    def seconds(self) -> float:
-        """The CPU time that the current item may take."""
-        return self._read()[2]
+    def look(self) -> None:
+        """Read what the worker has said since the last look. It need not live any more."""
+        said = b""
+        with suppress(BlockingIOError):
+            said = os.read(self._descriptor, _CAPACITY)
+        if len(said) >= self.SIZE:
+            number, self.begun, self.seconds, _ = _FORMAT.unpack(said[-self.SIZE :])
+            self.current = number - 1 if number > 0 else None
 
     def close(self) -> None:
-        """Release the memory."""
-        self._memory.close()
-
-    def _read(self) -> tuple[int, int, float]:
-        number, begun, seconds = _FORMAT.unpack_from(self._memory)
-        return number, begun, seconds
-
-    def _write(self, number: int, begun: int, seconds: float) -> None:
-        _FORMAT.pack_into(self._memory, 0, number, begun, seconds)
+        """Close the pipe, if it is still open."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

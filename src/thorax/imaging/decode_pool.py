@@ -1,25 +1,30 @@
 """Worker processes for whatever decodes files: a file that kills or stops one costs the file alone."""
 
+import fcntl
 import json
-import mmap
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
+import thorax
 from thorax.errors import DataError
-from thorax.imaging.board import Board
+from thorax.imaging.board import BoardReader
+from thorax.imaging.limits import WALL
 from thorax.radiograph import MAX_PIXELS
 
-__all__ = ["DecodePool", "Done", "Lost", "Work"]
+__all__ = ["DecodePool", "Done", "EndedFromOutside", "Lost", "Work"]
+
+_MODULE: Final = "thorax.imaging.decode_worker"
 
 _AHEAD: Final = 2
 """The current work and the next one. Not more, so that the last files are distributed evenly."""
@@ -27,14 +32,12 @@ _AHEAD: Final = 2
 _POLL: Final = 0.5
 """Seconds between two looks for workers that do not end."""
 
-_WALL: Final = 10.0
-"""How many times its CPU time an item may take by the clock, however busy the machine is."""
-
 _MAX_ANSWER: Final = 8 * MAX_PIXELS
 """Most bytes of an answer: 16-bit color with transparency."""
 
 _BLAMED: Final = {
     signal.SIGXCPU,
+    signal.SIGALRM,
     signal.SIGABRT,
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -120,10 +123,20 @@ class DecodePool(Generic[_Context, _Item]):
             self.close()
             raise
 
+    @property
+    def lives(self) -> bool:
+        """Whether every process lives."""
+        return all(worker.process.poll() is None for worker in self._workers)
+
     def close(self) -> None:
         """Kill the processes, whatever they are doing."""
         for worker in self._workers:
             worker.terminate()
+
+    def forget(self) -> None:
+        """Leave the processes alone and close the connections to them: they belong to a parent."""
+        for worker in self._workers:
+            worker.forget()
 
     def results(self, works: Iterator[Work[_Context, _Item]]) -> Iterator[Done[_Item] | Lost[_Item]]:
         """Yield the result of every item, in order of completion.
@@ -132,7 +145,8 @@ class DecodePool(Generic[_Context, _Item]):
             works: Consumed only as workers become free.
 
         Raises:
-            DataError: The task raised it; or a process was ended from outside, and not by a file.
+            DataError: The task raised it, or a process cannot be started.
+            EndedFromOutside: A process was ended, and not by a file.
         """
         waiting: deque[Work[_Context, _Item]] = deque()
         suspects: deque[Work[_Context, _Item]] = deque()
@@ -195,6 +209,21 @@ class DecodePool(Generic[_Context, _Item]):
         self._workers[self._workers.index(worker)] = _Worker(self._task)
 
 
+class EndedFromOutside(DataError):  # noqa: N818  (an event)
+    """A worker process was ended, and not by a file.
+
+    Attributes:
+        how: By what signal, or with what status.
+    """
+
+    def __init__(self, how: str, items: tuple[Any, ...]) -> None:
+        super().__init__(
+            f"a worker process ended {how} while it was reading {_shown(items)}; check that there is enough "
+            "memory, then run the same command again: it resumes where it stopped"
+        )
+        self.how = how
+
+
 class _Died(Exception, Generic[_Context, _Item]):  # noqa: N818  (an event)
     """A worker died of an item.
 
@@ -217,30 +246,13 @@ class _Worker(Generic[_Context, _Item]):
     """One process and its pending works."""
 
     def __init__(self, task: str) -> None:
-        with tempfile.TemporaryFile() as file:
-            file.truncate(mmap.PAGESIZE)
-            self.board = Board(mmap.mmap(file.fileno(), Board.SIZE))
-            self.connection, theirs = Pipe()
-            with theirs:
-                self.process = subprocess.Popen(  # noqa: S603  (this interpreter, our own module)
-                    [
-                        sys.executable,
-                        "-P",
-                        "-m",
-                        "thorax.imaging.decode_worker",
-                        str(theirs.fileno()),
-                        str(file.fileno()),
-                        task,
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    # Native decoders complain there in words of their own, which may quote the file.
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno(), file.fileno()],
-                    # Ctrl-C at a terminal goes to the whole process group; only the parent may handle it.
-                    process_group=0,
-                    env=_ENVIRONMENT | os.environ,
-                )
+        try:
+            self.process, self.connection, self.board = _started(task)
+        except OSError as error:
+            raise DataError(
+                f"a process that decodes images cannot be started ({error.strerror or error}); end other "
+                "processes, or raise the limits on processes and open files"
+            ) from error
         self.pending: deque[Work[_Context, _Item]] = deque()
         self._seen = (-1, 0.0)
         self._late = False
@@ -252,6 +264,7 @@ class _Worker(Generic[_Context, _Item]):
             self.connection.send((work.context, work.items))
         except ConnectionError as error:
             # What ended the process is found out by `take`; before an item, it came from outside.
+            self.board.look()
             if self.board.current is None:
                 raise self._ended() from error
 
@@ -260,7 +273,8 @@ class _Worker(Generic[_Context, _Item]):
 
         Raises:
             _Died: An item ended the process.
-            DataError: The task raised it, or the process was ended from outside.
+            DataError: The task raised it.
+            EndedFromOutside: Something else ended the process.
         """
         try:
             said = json.loads(self.connection.recv_bytes(_MAX_ANSWER))
@@ -269,6 +283,7 @@ class _Worker(Generic[_Context, _Item]):
             contents = [self._content(answer) for answer in said["answers"]]
         except (EOFError, ConnectionError) as error:
             raise self._ended() from error
+        self.board.look()  # now and then, or the pipe fills up
         work = self.pending.popleft()
         assert len(contents) == len(work.items)
         return [
@@ -283,10 +298,11 @@ class _Worker(Generic[_Context, _Item]):
 
     def kill_if_late(self) -> None:
         """Kill the process if its current item has taken ten times its CPU time by the clock."""
+        self.board.look()
         begun, now = self.board.begun, time.monotonic()
         if self._seen[0] != begun:
             self._seen = (begun, now)
-        elif self.board.current is not None and now - self._seen[1] > _WALL * self.board.seconds:
+        elif self.board.current is not None and now - self._seen[1] > WALL * self.board.seconds:
             self._late = True
             self.process.kill()
 
@@ -297,27 +313,78 @@ class _Worker(Generic[_Context, _Item]):
                 self.process.wait(timeout=_POLL)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-        status, number, seconds = self.process.wait(), self.board.current, self.board.seconds
+        status = self.process.wait()
+        self.board.look()
+        number, seconds = self.board.current, self.board.seconds
         first, *later = self.pending
         self.pending.clear()
         if number is None or not (self._late or -status in _BLAMED):
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
-            return DataError(
-                f"a worker process ended {how} while it was reading {_shown(first.items)}; check that there "
-                "is enough memory, then run the same command again: it resumes where it stopped"
-            )
+            return EndedFromOutside(how, first.items)
         others = first.items[:number] + first.items[number + 1 :]
         rest = [Work(first.context, others)] if others else []
         suspect = Work(first.context, (first.items[number],))
-        reason = _reason(-status, seconds, late=self._late)
+        reason = _reason(-status, seconds, late=self._late or -status == signal.SIGALRM)
         return _Died(suspect, [*rest, *later], reason)
 
     def terminate(self) -> None:
         """Kill the process and release what it had."""
-        self.connection.close()
         self.process.kill()
         self.process.wait()
+        self.release()
+
+    def forget(self) -> None:
+        """Release what the process had, and leave it alone: after a fork, it is the parent's."""
+        self.process.returncode = 0  # or its destructor warns that it is still running
+        self.release()
+
+    def release(self) -> None:
+        """Close the pipes."""
+        self.connection.close()
         self.board.close()
+
+
+def _started(task: str) -> tuple[subprocess.Popen[bytes], "Connection[Any, Any]", BoardReader]:
+    """Start a process; return it with this side of its socket and of its board."""
+    connection, theirs = Pipe()
+    said, to_say = os.pipe()
+    board = BoardReader(said)
+    try:
+        with _above_standard(theirs.fileno()) as socket, _above_standard(to_say) as descriptor:
+            process = subprocess.Popen(  # noqa: S603  (this interpreter, our own module)
+                [sys.executable, "-P", "-m", _MODULE, str(socket), str(descriptor), task],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # Native decoders complain there in words of their own, which may quote the file.
+                stderr=subprocess.DEVNULL,
+                pass_fds=[socket, descriptor],
+                # Ctrl-C at a terminal goes to the whole process group; only the parent may handle it.
+                process_group=0,
+                env=_environment(),
+            )
+    except OSError:
+        board.close()
+        raise
+    finally:
+        theirs.close()
+        os.close(to_say)
+    return process, connection, board
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a worker: it finds the modules that this process finds."""
+    path = [*filter(None, sys.path), str(Path(thorax.__file__).parents[1])]
+    return _ENVIRONMENT | os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
+
+
+@contextmanager
+def _above_standard(descriptor: int) -> Iterator[int]:
+    """Return a copy of a descriptor that is not one of the standard streams, which may be closed here."""
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    try:
+        yield copy
+    finally:
+        os.close(copy)
 
 
 _REMEDY: Final = "the file is damaged, or made to do this; export it again from its source"
@@ -326,7 +393,7 @@ _REMEDY: Final = "the file is damaged, or made to do this; export it again from 
 def _reason(ended_by: int, seconds: float, *, late: bool) -> str:
     """Return why an item was lost with its process."""
     if late:
-        return f"decoding had not ended after {_WALL * seconds:.0f} s; {_REMEDY}"
+        return f"decoding had not ended after {WALL * seconds:.0f} s; {_REMEDY}"
     if ended_by == signal.SIGXCPU:
         return f"decoding took more than the {seconds:.0f} s of CPU time that the image allows; {_REMEDY}"
     return f"the decoder crashed ({signal.Signals(ended_by).name}); {_REMEDY}"

@@ -13,8 +13,8 @@ import contextlib
 import importlib
 import json
 import math
-import mmap
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -24,7 +24,7 @@ from typing import Any, Protocol, cast
 
 from thorax.errors import DataError
 from thorax.imaging.board import Board
-from thorax.imaging.limits import cpu_seconds, listen, memory_bytes
+from thorax.imaging.limits import WALL, cpu_seconds, listen, memory_bytes
 
 __all__ = ["Answer", "Task", "main"]
 
@@ -63,12 +63,15 @@ class _Limits:
         """End an item; what comes between items is unlimited."""
         self._board.end()
         _set(resource.RLIMIT_CPU, None)
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _restrict(self, pixels: int) -> None:
         # The kernel counts whole seconds, and sends SIGXCPU, which ends the process.
         _set(resource.RLIMIT_CPU, math.ceil(self._began + cpu_seconds(pixels)))
         # Anonymous memory, not mapped files; macOS does not enforce it.
         _set(resource.RLIMIT_DATA, memory_bytes(pixels))
+        # The parent ends a process that waits for ever; this one ends by itself if there is no parent.
+        signal.setitimer(signal.ITIMER_REAL, 2 * WALL * cpu_seconds(pixels))
 
 
 def _set(kind: int, limit: int | None) -> None:
@@ -125,7 +128,7 @@ def main(socket: str, board: str, task: str) -> None:
     """Work as the arguments say."""
     module, _, name = task.partition(":")
     function = cast("Task", getattr(importlib.import_module(module), name))
-    _work(Connection(int(socket)), Board(mmap.mmap(int(board), Board.SIZE)), function)
+    _work(Connection(int(socket)), Board(int(board)), function)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["announce_pixels", "cpu_seconds", "listen", "memory_bytes"]
+__all__ = ["WALL", "announce_pixels", "cpu_seconds", "listen", "memory_bytes"]
+
+WALL: Final = 10.0
+"""How many times its CPU time an image may take by the clock, however busy the machine is."""
 
 _SECONDS: Final = 2.0
 _SECONDS_PER_PIXEL: Final = 1e-6

@@ -1,7 +1,6 @@
 """Read any image source as a radiograph; a file's format is decided by content, never by suffix."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -35,7 +34,16 @@ else:
     # `read_radiograph` checks the type at run time; importing pydicom takes 0.3 s.
     ImageSource = object
 
-__all__ = ["ImageSource", "decodes_safely", "image_files", "read_radiograph", "source_name"]
+__all__ = [
+    "ImageSource",
+    "decodes_safely",
+    "file_content",
+    "image_files",
+    "image_format",
+    "name_of",
+    "read_radiograph",
+    "source_name",
+]
 
 _TEXTS = {"README", "LICENSE"}
 """Names, without an extension, of files in a folder of images that are about the images."""
@@ -55,8 +63,12 @@ _LONGEST_FIRST_ELEMENT = 1024
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 
-_TRANSFER_SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([0-9.]+\0?)", re.DOTALL)
-"""The element in a file's meta information, which is always explicit and little-endian (PS3.10 7.1)."""
+_META = b"\x02\x00"
+"""Group of a file's meta information, which is always explicit and little-endian (PS3.10 7.1)."""
+
+_META_TYPES = {b"AE", b"OB", b"SH", b"UI", b"UL"}
+
+_TRANSFER_SYNTAX = b"\x10\x00"
 
 _PLAIN = {b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2"}
 """Transfer syntaxes without compression: implicit, explicit, and explicit big-endian (PS3.5 A.1 to A.3)."""
@@ -102,14 +114,12 @@ def read_radiograph(
         UnsupportedImage: An intact image in another format, multi-frame, not a projection radiograph, or
             not of a chest.
     """
-    # Not Path(name).name: pathlib interns every part of every path, 1.8 MB for 10,000 images.
-    name = name.rpartition("/")[2]
     if value_range is not None and not isinstance(source, np.ndarray | Image.Image):
         raise ImageError(
-            f"{name or source_name(source)}: value_range applies to arrays, and this is "
+            f"{name.rpartition('/')[2] or source_name(source)}: value_range applies to arrays, and this is "
             f"{type(source).__name__}; leave value_range out"
         )
-    name = name or os.path.basename(source_name(source))  # noqa: PTH119  (see above)
+    name = name_of(source, name)
     match source:
         case np.ndarray():
             return read_array(source, name, value_range=value_range)
@@ -121,7 +131,20 @@ def read_radiograph(
         from thorax.imaging.dicom import read_dataset
 
         return read_dataset(cast("Dataset", source), name)
-    return _read_file(_file_bytes(source), name)
+    data = file_content(source)
+    if data is None:
+        hint = ", here with image.numpy(force=True)" if type(source).__module__ == "torch" else ""
+        raise ImageError(
+            f"{type(source).__name__} is not an image; give the path, the bytes or the opened file of a PNG, "
+            f"JPEG or DICOM image, a NumPy array{hint}, a PIL image or a pydicom Dataset"
+        )
+    return _read_file(data, name)
+
+
+def name_of(source: ImageSource, name: str = "") -> str:
+    """Return what messages call an image: its name, or else the source's own, without folders."""
+    # Not Path(name).name: pathlib interns every part of every path, 1.8 MB for 10,000 images.
+    return name.rpartition("/")[2] or os.path.basename(source_name(source))  # noqa: PTH119
 
 
 def decodes_safely(head: bytes) -> bool:
@@ -133,10 +156,29 @@ def decodes_safely(head: bytes) -> bool:
     Args:
         head: The first kilobyte of the file.
     """
-    if head.startswith(_PNG):
-        return True
-    syntax = _TRANSFER_SYNTAX.search(head, 132) if head[128:132] == b"DICM" else None
-    return syntax is not None and syntax[1].rstrip(b"\0 ") in _PLAIN
+    return head.startswith(_PNG) or _plain_syntax(head) in _PLAIN
+
+
+def _plain_syntax(head: bytes) -> bytes:
+    """Return the transfer syntax of a DICOM file; b"" if anything about its meta information is unusual.
+
+    Every parser must see the same one. So the elements follow each other in order, each once, up to another
+    group.
+    """
+    at, last, syntax = 132, -1, b""
+    if head[128:at] != b"DICM":
+        return b""
+    while head[at : at + 2] == _META:
+        long = head[at + 4 : at + 6] == b"OB"
+        start, length = (at + 12, head[at + 8 : at + 12]) if long else (at + 8, head[at + 6 : at + 8])
+        end = start + int.from_bytes(length, "little")
+        number = int.from_bytes(head[at + 2 : at + 4], "little")
+        if head[at + 4 : at + 6] not in _META_TYPES or number <= last:
+            return b""
+        if head[at + 2 : at + 4] == _TRANSFER_SYNTAX:
+            syntax = head[start:end].rstrip(b"\0 ")
+        at, last = end, number
+    return syntax if at + _ELEMENT <= len(head) else b""
 
 
 def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -> Iterator[Path]:
@@ -196,19 +238,17 @@ def _is_dataset(source: object) -> bool:
     return pydicom is not None and isinstance(source, pydicom.Dataset)
 
 
-def _file_bytes(source: Any) -> bytes:
-    """Return the bytes of a path, of bytes-like data or of an opened file."""
+def file_content(source: Any) -> bytes | None:
+    """Return the bytes of a path, of bytes-like data or of an opened file; None for anything else.
+
+    Raises:
+        ImageError: The file does not exist or cannot be read, or its format is not one that is read.
+    """
     if isinstance(source, str | os.PathLike):
         return _load(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
-    if hasattr(source, "read"):
-        return _read_open(source)
-    hint = ", here with image.numpy(force=True)" if type(source).__module__ == "torch" else ""
-    raise ImageError(
-        f"{type(source).__name__} is not an image; give the path, the bytes or the opened file of a PNG, "
-        f"JPEG or DICOM image, a NumPy array{hint}, a PIL image or a pydicom Dataset"
-    )
+    return _read_open(source) if hasattr(source, "read") and not _is_dataset(source) else None
 
 
 def _read_open(file: Any) -> bytes:
@@ -239,7 +279,7 @@ def _name_of_open(file: Any) -> str:
 
 
 def _read_file(data: bytes, name: str) -> Radiograph:
-    match _format(data[:_HEAD], name):
+    match image_format(data[:_HEAD], name):
         case "PNG":
             return read_png(data, name)
         case "JPEG":
@@ -258,7 +298,7 @@ def _load(path: Path) -> bytes:
             what = "is a folder" if path.is_dir() else "does not exist, or is not a regular file"
             raise ImageError(f"{path} {what}; give the path of a PNG, JPEG or DICOM file")
         with path.open("rb", buffering=0) as file:
-            _format(file.read(_HEAD), path.name)
+            image_format(file.read(_HEAD), path.name)
             size = path.stat().st_size
             if size > _MAX_BYTES:
                 raise ImageError(
@@ -273,8 +313,13 @@ def _load(path: Path) -> bytes:
         ) from error
 
 
-def _format(head: bytes, name: str) -> str:
-    """Return "PNG", "JPEG" or "DICOM" for the first bytes of a file; refuse other formats by name."""
+def image_format(head: bytes, name: str) -> str:
+    """Return "PNG", "JPEG" or "DICOM" for the first bytes of a file; refuse other formats by name.
+
+    Raises:
+        ImageError: It is empty.
+        UnsupportedImage: It has another format.
+    """
     if not head:
         raise ImageError(f"{name}: the file is empty (0 bytes); copy it again from its source")
     if head.startswith(_PNG):

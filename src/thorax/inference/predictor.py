@@ -20,7 +20,7 @@ from thorax.calibration import sigmoid
 from thorax.errors import ImageError
 from thorax.findings import Finding
 from thorax.hardware import num_threads
-from thorax.imaging import ImageSource, ValueRange, prepare, read_radiograph, source_name
+from thorax.imaging import ImageSource, ValueRange, prepare, read_guarded, source_name
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.progress import CountCallback
 from thorax.radiograph import Radiograph, ViewPosition
@@ -221,7 +221,7 @@ class Predictor:
         own = source_name(source)
         name = f"{own[:-1]} {number}>" if own.startswith("<") and own.endswith(">") else own
         try:
-            return self._prepare(read_radiograph(source, value_range=value_range), name)
+            return self._prepare(read_guarded(source, value_range=value_range), name)
         except ImageError as error:
             return Failure(name, str(error).removeprefix(f"{os.path.basename(own)}: "))  # noqa: PTH119
 

@@ -12,7 +12,7 @@ from thorax import starter
 from thorax.bundle.manifest import Imported, Trained
 from thorax.explain import best_method
 from thorax.explain.overlay import color_scale, drawn
-from thorax.imaging import read_radiograph
+from thorax.imaging import read_guarded, read_radiograph
 from thorax.radiograph import Radiograph
 from thorax.service.refusals import UPLOAD
 from thorax.workflows.model import Model
@@ -69,7 +69,7 @@ def predict_upload(model: Model, content: bytes, *, picture: bool) -> dict[str, 
     Raises:
         ImageError: It cannot be read as a radiograph.
     """
-    radiograph = read_radiograph(content, name=UPLOAD)
+    radiograph = read_guarded(content, name=UPLOAD)
     answer = model.predict(radiograph).as_json()
     if picture:
         answer["image"] = {
@@ -93,7 +93,7 @@ def explain_upload(model: Model, content: bytes, finding: str) -> dict[str, Any]
         DataError: The model does not predict the finding.
         MissingExtra: The map needs torch, which is not installed.
     """
-    radiograph = read_radiograph(content, name=UPLOAD)
+    radiograph = read_guarded(content, name=UPLOAD)
     explanation = model.explain(radiograph, finding)
     explained = explanation.map
     colors = drawn(radiograph.pixels, explained.attribution, opacity=_OPACITY, largest=_LARGEST)

@@ -12,7 +12,7 @@ from thorax.explain.explainers import methods_named
 from thorax.explain.overlay import Drawing, picture_kind, write_picture
 from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side, silent_notes
 from thorax.findings import Findings, finding_or_new
-from thorax.imaging import read_radiograph
+from thorax.imaging import read_guarded
 from thorax.inference.engines import open_predictor
 from thorax.prediction import Prediction
 from thorax.radiograph import Radiograph
@@ -116,7 +116,7 @@ def explain(
     if out is not None:  # checked before minutes of computing
         picture_kind(Path(out))
         refuse_existing(Path(out), overwrite=overwrite)
-    opened, radiograph = load_bundle(bundle), read_radiograph(image)
+    opened, radiograph = load_bundle(bundle), read_guarded(image)
     names = methods_named(methods, opened)
     explainer = open_explainer(opened, methods=names, device=device)
     (prediction,) = open_predictor(opened, device=device).predict([radiograph], [str(image)])

@@ -20,7 +20,7 @@ from thorax.explain import METHODS, Explainer, Method, best_method, open_explain
 from thorax.explain.overlay import Drawing, overlay, write_picture
 from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side, silent_notes
 from thorax.findings import Finding, Findings
-from thorax.imaging import ImageSource, ValueRange, read_radiograph, source_name
+from thorax.imaging import ImageSource, ValueRange, read_guarded, source_name
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.inference.predictor import Failure, Predictor
 from thorax.notebook import Html, Markdown, facts, notes, page, shortened
@@ -180,7 +180,7 @@ class Model:
             prediction = model.predict(numpy.zeros((1024, 1024), dtype=numpy.uint16))
             prediction = model.predict(numpy.random.rand(1024, 1024), value_range=(0, 1))
         """
-        radiograph = read_radiograph(image, value_range=value_range)
+        radiograph = read_guarded(image, value_range=value_range)
         (prediction,) = self._predictor.predict([radiograph], [source_name(image)])
         return prediction
 
@@ -244,7 +244,7 @@ class Model:
             explanation = model.explain("chest.png", "Effusion")
         """
         chosen = best_method(self.bundle) if method is None else _method(method)
-        source, radiograph = source_name(image), read_radiograph(image, value_range=value_range)
+        source, radiograph = source_name(image), read_guarded(image, value_range=value_range)
         (prediction,) = self._predictor.predict([radiograph], [source])
         predicted = prediction.ranked()[0] if finding is None else prediction[finding]
         if chosen not in self._explainers:

@@ -11,7 +11,7 @@ from PIL import Image
 from thorax.atomic_io import StrPath, atomic_write, refuse_existing
 from thorax.errors import DataError, ImageError
 from thorax.findings import NO_FINDING, Findings, parse_findings
-from thorax.imaging import image_files, prepare, read_radiograph
+from thorax.imaging import image_files, prepare, read_guarded
 from thorax.randomness import permutation
 from thorax.recipe.schema import Preparation
 from thorax.reporting.contact_sheet import CELL, SheetImage, contact_sheet
@@ -163,7 +163,7 @@ def _unlabeled_images(folder: Path, findings: Findings) -> _Images:
 def _read(path: Path, failed: Callable[[str], None]) -> Any:
     """Return an image as a square for the sheet, or None if it cannot be read."""
     try:
-        return prepare(read_radiograph(path), _CELL)
+        return prepare(read_guarded(path), _CELL)
     except (ImageError, OSError) as error:
         failed(str(error))
         return None

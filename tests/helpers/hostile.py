@@ -1,0 +1,96 @@
+"""Files that crash or stop the decoders of this day, made by code; later decoders may refuse them at once."""
+
+import io
+import tempfile
+from pathlib import Path
+
+import gdcm
+import numpy as np
+from PIL import Image
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless
+
+from tests.helpers.dicom_writing import dataset, to_bytes
+
+__all__ = ["HOSTILE", "crashes_gdcm", "gray", "hangs_in_jpeg_2000", "hangs_in_jpeg_ls", "jpeg", "jpeg_dicom"]
+
+_JFIF_VERSION_2 = b"\xff\xe0\x00\x10JFIF\0\x02\x01\0\0\x01\0\x01\0\0"
+
+
+def gray(height=72, width=80, *, seed=0):
+    """Return an image of 8 bits without two equal ones."""
+    smooth = np.add.outer(np.arange(height) * 100 // height, np.arange(width) * 100 // width)
+    return (smooth + np.random.default_rng(seed).integers(0, 40, (height, width))).astype(np.uint8)
+
+
+def jpeg(height=72, width=80, *, seed=0):
+    """Return a JPEG file."""
+    stream = io.BytesIO()
+    Image.fromarray(gray(height, width, seed=seed)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def _compressed(syntax, change):
+    """Return a DICOM file whose codestream was changed."""
+    ds = dataset(gray(), bits=8)
+    ds.compress(syntax)
+    return _with_frame(ds, change(next(generate_frames(ds.PixelData, number_of_frames=1))))
+
+
+def _with_frame(ds, frame):
+    ds.PixelData = encapsulate([frame + b"\0" * (len(frame) % 2)])
+    ds["PixelData"].is_undefined_length = True
+    return to_bytes(ds)
+
+
+def jpeg_dicom(height=72, width=80):
+    """Return a sound DICOM file that holds a JPEG."""
+    ds = dataset(gray(height, width), bits=8)
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    return _with_frame(ds, jpeg(height, width))
+
+
+def hangs_in_jpeg_2000():
+    """A JP2 box of length 0 in front of the codestream: OpenJPEG reads it for ever."""
+
+    def boxed(codestream):
+        header = b"\0\0\0\x16ihdr" + bytes([0, 0, 0, 72, 0, 0, 0, 80, 0, 1, 7, 7, 0, 0])
+        color = b"\0\0\0\x0fcolr\x01\0\0\0\0\0\x11"
+        start = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 "
+        length = (len(codestream) + 8).to_bytes(4, "big")
+        return start + b"\0\0\0\0jp2h" + header + color + length + b"jp2c" + codestream
+
+    return _compressed(JPEG2000Lossless, boxed)
+
+
+def hangs_in_jpeg_ls():
+    """JPEG-LS that ends early."""
+    return _compressed(JPEGLSLossless, lambda codestream: codestream[:-100])
+
+
+def crashes_gdcm():
+    """JPEG lossless with a JFIF segment of a version that GDCM does not know: it ends the process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in.dcm").write_bytes(to_bytes(dataset(gray(), bits=8)))
+        reader, writer, change = gdcm.ImageReader(), gdcm.ImageWriter(), gdcm.ImageChangeTransferSyntax()
+        reader.SetFileName(str(folder / "in.dcm"))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(str(folder / "out.dcm"))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        ds = dcmread(folder / "out.dcm")
+    codestream = next(generate_frames(ds.PixelData, number_of_frames=1))
+    return _with_frame(ds, codestream[:2] + _JFIF_VERSION_2 + codestream[2:])
+
+
+HOSTILE = {
+    "crash.dcm": crashes_gdcm,
+    "hang-2000.dcm": hangs_in_jpeg_2000,
+    "hang-ls.dcm": hangs_in_jpeg_ls,
+}
