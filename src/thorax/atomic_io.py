@@ -37,6 +37,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The temporary name contains the process id, so that two writers never share one. On an error the
     temporary file is removed and `path` is unchanged.
+
+    Raises:
+        OSError: The file cannot be written, such as on a full disk; its `filename` is `path`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -45,6 +48,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        # Of a full disk, the system says no more than that it is full.
+        if error.filename is None or error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

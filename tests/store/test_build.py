@@ -5,6 +5,7 @@ import hashlib
 import json
 import resource
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,8 +190,11 @@ def test_two_calls_never_write_to_one_folder(source, settings, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [200, 5_000])
-def test_a_disk_that_takes_no_more_is_an_error_and_resumable(source, settings, tmp_path, contents, limit):
+def test_a_disk_that_takes_no_more_is_an_error_and_resumable(
+    source, settings, tmp_path, contents, monkeypatch, limit
+):
     """A limit on the length of files stands in for a full disk: 200 bytes stop the listing, 5,000 a shard."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would cache half a module
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
 from thorax.recipe.schema import Preparation
 from thorax.store import open_store
-from thorax.store.build import build
+from thorax.store.build import build, build_store
 
 
 class StoppedError(Exception):
@@ -184,6 +185,33 @@ def test_file_that_vanishes_meanwhile(source, settings, tmp_path):
             workers=1,
             progress=lambda *_: path.unlink(missing_ok=True),
         )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_file_that_becomes_a_pipe_meanwhile_is_not_waited_for(source, settings, tmp_path, workers):
+    """It would never end, and its worker would outlive a killed parent."""
+    path = source.root / source.table.frame["path"][35]
+
+    def progress(done, total):
+        if done == 1:
+            path.unlink()
+            os.mkfifo(path)
+
+    with pytest.raises(DataError, match=r"00035\.png changed while the store was being made"):
+        build(source, tmp_path / "store", settings, workers=workers, progress=progress)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
+def test_files_of_the_system_are_rejected_like_empty_ones(images, tmp_path):
+    """They are listed with 0 bytes and a new time at each look, and the first cannot be read at all."""
+    labels = images(1)
+    with labels.open("a") as file:
+        file.write("/proc/self/mem,p1,1,1\n/proc/self/environ,p2,1,1\n")
+    source = read_folder(labels)
+    summary = build_store(source, tmp_path / "store", Preparation(size=32))
+    assert (summary.num_images, summary.num_rejected) == (1, 2)
+    reasons = (tmp_path / "store" / "rejected.csv").read_text().splitlines()[1:]
+    assert all("the file is empty (0 bytes)" in reason for reason in reasons)
 
 
 def test_a_shard_that_was_damaged_meanwhile_is_made_again(source, settings, tmp_path, contents):

@@ -3,6 +3,7 @@
 Only the requested verb is imported: importing all takes 40 ms, and parsing their parameters as long again.
 """
 
+import errno
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from thorax.cli.streams import flush_output, open_streams
 from thorax.errors import ThoraxError
 from thorax.hardware import gc_frozen
 from thorax.packages import Extra, missing_extras_named
@@ -35,6 +37,11 @@ _EXTRA_OF: Final[Mapping[str, Extra]] = {
 }
 """Verbs that run a network in torch: whichever package is missing, this extra has them all."""
 
+_PRINTING: Final = ("predict", "recipes")
+"""Verbs that write nothing but what they print."""
+
+_NO_MEMORY: Final = "there is not enough memory; raise the limit or close other programs, then run it again"
+
 
 def main() -> None:
     """Run the command line; a Thorax error becomes one message and its exit code."""
@@ -43,22 +50,48 @@ def main() -> None:
     # No plugin validates a manifest or a recipe, and looking for plugins takes 25 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if not open_streams() and verb in _PRINTING:
+        _say_failure(
+            f"standard output is closed, where {verb} prints its results; send them to a file or /dev/null"
+        )
+        sys.exit(ThoraxError.exit_code)
     if verb == "predict":
         _predict()
     else:
-        sys.exit(_run([verb] if verb in _VERBS else _VERBS))
+        sys.exit(_flushed(_run([verb] if verb in _VERBS else _VERBS)))
 
 
 def _predict() -> None:
     """Run `predict`, whose start takes most of its time."""
     with gc_frozen():
         _prefetch(sys.argv[2:])
-    code = _run(["predict"])
+    code = _flushed(_run(["predict"]))
     # Every file is closed and every thread is idle: a regular exit would take 40 ms more.
-    with suppress(OSError):  # the reader closed the pipe
-        sys.stdout.flush()
-        sys.stderr.flush()
+    sys.stderr.flush()
     os._exit(code)
+
+
+def _flushed(code: int) -> int:
+    """Return the exit code when everything printed has arrived where it goes, or could not."""
+    error = flush_output()
+    if error is None:
+        return code
+    if code == 0 and error.errno != errno.EPIPE:  # a pipe's reader may leave when it has seen enough
+        _say_failure(_system_message(error))
+    return code or ThoraxError.exit_code
+
+
+def _system_message(error: OSError | MemoryError | ImportError) -> str | None:
+    """Return what the system lacks, such as permission, memory or disk space; None if that is unknown."""
+    if isinstance(error, ModuleNotFoundError):
+        return None
+    if isinstance(error, ImportError):
+        return f"a library cannot be loaded ({error}); there is not enough memory, or install Thorax again"
+    if isinstance(error, MemoryError):
+        return _NO_MEMORY
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return f"{error.strerror}; raise the limit, as with ulimit -n 256, and run the same command again"
+    return f"{error.strerror or error}: {error.filename or 'file unknown'}"
 
 
 def _prefetch(arguments: Sequence[str]) -> None:
@@ -93,9 +126,11 @@ def _run(verbs: Iterable[str]) -> int:
         message = with_flags(str(error), flags_of(app, sys.argv[1:]))
         _say_failure(f"{type(error).__name__}: {message}")
         return error.exit_code
-    except OSError as error:
-        # Such as a full disk or a folder without write permission: the system's message, with the file.
-        _say_failure(f"{error.strerror or error}: {error.filename or 'file unknown'}")
+    except (OSError, MemoryError, ImportError) as error:
+        message = _system_message(error)
+        if message is None:
+            raise
+        _say_failure(message)
         return ThoraxError.exit_code
     return 0
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from thorax.cli.streams import output_has_every_character
 from thorax.quoting import json_visible, visible_lines
 
 __all__ = ["say", "say_json"]
@@ -17,4 +18,5 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
     """Print a value as JSON, in one line unless `indent` is set; NaN is refused."""
-    typer.echo(json_visible(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)))
+    ascii_only = not output_has_every_character()
+    typer.echo(json_visible(json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)))

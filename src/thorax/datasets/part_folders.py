@@ -116,7 +116,7 @@ def _image_files(root: Path, folders: Mapping[str, Path]) -> dict[str, tuple[str
     files: dict[str, tuple[str, str]] = {}
     double: list[tuple[str, str]] = []
     for part, folder in folders.items():
-        for parent, inner, names in os.walk(folder):
+        for parent, inner, names in os.walk(folder, onerror=_refuse_unlisted):
             inner.sort()
             for name in sorted(names):
                 if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
@@ -131,6 +131,13 @@ def _image_files(root: Path, folders: Mapping[str, Path]) -> dict[str, tuple[str
             f"{double[0][0]} and {double[0][1]}); keep one file of each, in the part of its patient"
         )
     return files
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename} cannot be listed ({error.strerror or error}), so its images would be missing; "
+        "check the folder and its permissions"
+    ) from error
 
 
 def _label_files(root: Path, folders: Mapping[str, Path]) -> list[Path]:

@@ -288,8 +288,9 @@ def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | 
     arrays |= extra or {}
     for finding in table.findings:
         arrays[finding.name] = pa.array(frame[finding.name], type=pa.int8())
-    with atomic_write(path) as temporary:
-        pq.write_table(pa.table(arrays), temporary, compression="zstd")
+    # Opened here, as everywhere: Arrow takes no path that is not UTF-8.
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.table(arrays), file, compression="zstd")
 
 
 def _box_struct(boxed: FindingBox) -> dict[str, Any]:
@@ -303,14 +304,18 @@ def read_sample_table(path: Path) -> SampleTable:
         DataError: The file is not a sample table.
     """
     try:
-        schema = pq.read_schema(path)
-        missing = [name for name in DESCRIPTION if name not in schema.names]
-        if missing:
-            raise DataError(
-                f"{path} has no column {missing[0]!r}, so it is not a sample table; prepare the store again"
-            )
-        names = [field.name for field in schema if field.type == pa.int8() and field.name not in DESCRIPTION]
-        table = pq.read_table(path, columns=[*DESCRIPTION, *names])
+        with path.open("rb") as file:
+            schema = pq.read_schema(file)
+            missing = [name for name in DESCRIPTION if name not in schema.names]
+            if missing:
+                raise DataError(
+                    f"{path} has no column {missing[0]!r}, so it is not a sample table; prepare the store "
+                    "again"
+                )
+            names = [
+                field.name for field in schema if field.type == pa.int8() and field.name not in DESCRIPTION
+            ]
+            table = pq.read_table(file, columns=[*DESCRIPTION, *names])
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as a sample table ({error}); prepare the store again"

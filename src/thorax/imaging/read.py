@@ -1,6 +1,8 @@
 """Read any image source as a radiograph; a file's format is decided by content, never by suffix."""
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -47,6 +49,9 @@ __all__ = [
 
 _TEXTS = {"README", "LICENSE"}
 """Names, without an extension, of files in a folder of images that are about the images."""
+
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""Errors of links to nothing, to itself, and of a file that is gone since the folder was listed."""
 
 _HEAD = 144
 """Bytes that identify the format: a DICOM preamble of 128, the word DICM, and the first elements."""
@@ -191,7 +196,7 @@ def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -
         failed: Receives a folder that is empty or cannot be listed, and the reason.
     """
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a path that is too long)
             yield path
             continue
         empty = True
@@ -203,18 +208,33 @@ def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -
 
 
 def _files_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[Path]:
+    # A stack, since folders may be nested deeper than calls. Only names are kept, not 0.6 KiB of a Path for
+    # each file.
+    pending = [(folder, _names_in(folder, failed))]
+    while pending:
+        folder, names = pending[-1]
+        name = next(names, None)
+        if name is None:
+            pending.pop()
+            continue
+        path = folder / name
+        try:
+            kind = path.stat().st_mode
+            if stat.S_ISDIR(kind) and not path.is_symlink():
+                pending.append((path, _names_in(path, failed)))
+            elif stat.S_ISREG(kind) and not name.startswith(".") and path.stem not in _TEXTS:
+                yield path
+        except OSError as error:  # such as a path that is too long
+            if error.errno not in _NOTHING_THERE:
+                failed(path, f"this cannot be opened ({error.strerror or error})")
+
+
+def _names_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[str]:
     try:
-        # Only names are kept, not 0.6 KiB of a Path for each file.
-        names = sorted(path.name for path in folder.iterdir())
+        return iter(sorted(os.listdir(folder)))  # noqa: PTH208  (names alone)
     except OSError as error:
         failed(folder, f"this folder cannot be listed ({error.strerror or error})")
-        return
-    for name in names:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            yield from _files_in(path, failed)
-        elif path.is_file() and not name.startswith(".") and path.stem not in _TEXTS:
-            yield path
+        return iter(())
 
 
 def source_name(source: ImageSource) -> str:
@@ -297,7 +317,7 @@ def _load(path: Path) -> bytes:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist, or is not a regular file"
             raise ImageError(f"{path} {what}; give the path of a PNG, JPEG or DICOM file")
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
             image_format(file.read(_HEAD), path.name)
             size = path.stat().st_size
             if size > _MAX_BYTES:
@@ -311,6 +331,11 @@ def _load(path: Path) -> bytes:
         raise ImageError(
             f"{path} cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; one that has just become a pipe is empty, instead of keeping us waiting for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def image_format(head: bytes, name: str) -> str:

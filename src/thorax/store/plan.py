@@ -123,11 +123,12 @@ def _read_listing(path: Path) -> Iterator[tuple[int, str, int, int]]:
         OSError: It cannot be read.
     """
     if path.name == TABLE:
-        table = pq.read_table(path, columns=["row", *_LISTED])
+        with path.open("rb") as file:
+            table = pq.read_table(file, columns=["row", *_LISTED])
         yield from zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
+    with path.open(encoding="utf-8", newline="") as text:
+        lines = csv.reader(text)
         next(lines, None)
         for row, (name, size, mtime_ns) in enumerate(lines):
             yield row, name, int(size), int(mtime_ns)

@@ -135,7 +135,8 @@ def _apart(works: Iterator[Work[DraftTask, FileEntry]], workers: int) -> Generat
 
 def _is_safe(root: Path, entry: FileEntry) -> bool:
     try:
-        with (root / entry.path).open("rb") as file:
+        # What has become a pipe is not waited for.
+        with os.fdopen(os.open(root / entry.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             return decodes_safely(file.read(1 << 10))
     except OSError:
         return True  # it is read again, with a message

@@ -229,7 +229,8 @@ def open_store(path: StrPath) -> Store:
     manifest = load_section(StoreManifest, path / MANIFEST)
     _refuse_changed(path / TABLE, manifest.table_sha256)
     table = read_sample_table(path / TABLE)
-    rows = pq.read_table(path / TABLE, columns=["row"])["row"].to_numpy()
+    with (path / TABLE).open("rb") as table_file:
+        rows = pq.read_table(table_file, columns=["row"])["row"].to_numpy()
     files = tuple(_open_shard(path, manifest, number) for number in range(manifest.num_shards))
     shards = tuple(
         np.frombuffer(file, np.uint8, offset=HEADER_BYTES).reshape(manifest.shard_shape(number))

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,11 +131,15 @@ def prepare_row(task: DraftTask, entry: FileEntry) -> Outcome:
 def _read(path: str, entry: FileEntry) -> bytes:
     """Return the file's bytes, which must be unchanged since the listing.
 
-    One `fstat` after reading is enough: it shows changes before and during the read.
+    One `fstat` after reading is enough: it shows changes before and during the read. What has become a pipe
+    is not waited for, and what has become a device without an end is not read.
     """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY), "rb") as file:
-            data = file.read()
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            # Files of the system, such as those in /proc, are listed as empty, and reading them may fail.
+            is_read = stat.S_ISREG(status.st_mode) and entry.size > 0
+            data = file.read(entry.size + 1) if is_read else b""
             status = os.fstat(file.fileno())
     except FileNotFoundError as error:
         raise DataError(
@@ -145,12 +150,14 @@ def _read(path: str, entry: FileEntry) -> bytes:
             # A network share's temporary failure must not drop an image and so change the store's bytes.
             raise DataError(
                 f"{path} cannot be read ({error.strerror or error}); when the disk responds again, run the "
-                "same command: it resumes where it stopped"
+                "same command: it resumes where it stopped; or prepare a list without this file"
             ) from error
         raise ImageError(
             f"{entry.path}: cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from error
-    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+    is_same = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
+    is_empty = status.st_size == entry.size == 0  # as it was, though in /proc as if written just now
+    if not (stat.S_ISREG(status.st_mode) and (is_same or is_empty)):
         raise DataError(
             f"{path} changed while the store was being made ({entry.size:,} bytes when listed, now "
             f"{status.st_size:,}; or another modification time); let nothing write to the source, "
