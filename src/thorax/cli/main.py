@@ -40,8 +40,6 @@ _EXTRA_OF: Final[Mapping[str, Extra]] = {
 _PRINTING: Final = ("predict", "recipes")
 """Verbs that write nothing but what they print."""
 
-_NO_MEMORY: Final = "there is not enough memory; raise the limit or close other programs, then run it again"
-
 
 def main() -> None:
     """Run the command line; a Thorax error becomes one message and its exit code."""
@@ -81,14 +79,19 @@ def _flushed(code: int) -> int:
     return code or ThoraxError.exit_code
 
 
-def _system_message(error: OSError | MemoryError | ImportError) -> str | None:
+def _what_lacks(error: OSError | MemoryError | ImportError) -> str | None:
     """Return what the system lacks, such as permission, memory or disk space; None if that is unknown."""
+    if isinstance(error, OSError):
+        return _system_message(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; raise the limit or close other programs, then run it again"
     if isinstance(error, ModuleNotFoundError):
         return None
-    if isinstance(error, ImportError):
-        return f"a library cannot be loaded ({error}); there is not enough memory, or install Thorax again"
-    if isinstance(error, MemoryError):
-        return _NO_MEMORY
+    return f"a library cannot be loaded ({error}); there is not enough memory, or install Thorax again"
+
+
+def _system_message(error: OSError) -> str:
+    """Return the system's message, with the file."""
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return f"{error.strerror}; raise the limit, as with ulimit -n 256, and run the same command again"
     return f"{error.strerror or error}: {error.filename or 'file unknown'}"
@@ -127,10 +130,10 @@ def _run(verbs: Iterable[str]) -> int:
         _say_failure(f"{type(error).__name__}: {message}")
         return error.exit_code
     except (OSError, MemoryError, ImportError) as error:
-        message = _system_message(error)
-        if message is None:
+        lack = _what_lacks(error)
+        if lack is None:
             raise
-        _say_failure(message)
+        _say_failure(lack)
         return ThoraxError.exit_code
     return 0
 

@@ -4,7 +4,10 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["flush_output", "open_streams", "output_has_every_character"]
 
@@ -18,7 +21,7 @@ class _Output(io.FileIO):
         super().__init__(descriptor, "w", closefd=False)
         self._descriptor = descriptor
 
-    def write(self, content: Any, /) -> int | None:
+    def write(self, content: "Buffer", /) -> int:
         try:
             return super().write(content)
         except OSError as error:
@@ -29,11 +32,11 @@ class _Output(io.FileIO):
 class _Messages(_Output):
     """Standard error: a message that cannot be written stops no command and changes no exit code."""
 
-    def write(self, content: Any, /) -> int | None:
+    def write(self, content: "Buffer", /) -> int:
         try:
             return super().write(content)
         except OSError:
-            return len(content)
+            return memoryview(content).nbytes
 
 
 def open_streams() -> bool:
