@@ -6,6 +6,8 @@ The names are those of the reports' kinds.
 import csv
 import io
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ import thorax
 from tests.helpers.command import command
 from tests.helpers.dicom_writing import lut, written
 from tests.helpers.service import GOLDEN
+from thorax.errors import ImageError
 from thorax.imaging import read_radiograph
+from thorax.imaging.jpeg_markers import read_jpeg_header, scans
 
 ROWS, COLUMNS = np.mgrid[0:96, 0:80]
 SCENE = ((np.sin(ROWS / 9) + np.cos(COLUMNS / 7) + 2) * 900).astype(np.uint16)
@@ -165,3 +169,122 @@ def test_f13_an_empty_lut_item_is_ignored():
     table = lut(np.arange(4096), first=0, bits=12)
     after = written(SCENE, bits=12, VOILUTSequence=[Dataset(), table])
     assert np.array_equal(read_radiograph(after).pixels, plain)
+
+
+# ---- F06: JPEG whose data end early ---------------------------------------------------------------
+
+
+def as_jpeg(array, **options):
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "JPEG", **({"quality": 95} | options))
+    return stream.getvalue()
+
+
+KINDS = {
+    "baseline": {},
+    "optimized": {"optimize": True},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 5},
+    "coarse": {"quality": 20},
+}
+
+
+def scan_of(data):
+    """Where the data of the largest scan begin and end."""
+    header = read_jpeg_header(data)
+    parts, _ = scans(data, header.data_at)
+    return max(parts, key=lambda part: part[1] - part[0])
+
+
+@pytest.mark.parametrize("colors", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_f06_a_whole_jpeg_is_read_as_pillow_reads_it(kind, colors):
+    scene = (SCENE // 16).astype(np.uint8)
+    for gray in (scene, np.zeros_like(scene), scene[:65, :71]):
+        data = as_jpeg(np.dstack([gray, gray // 2, 255 - gray]) if colors else gray, **KINDS[kind])
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+        assert np.array_equal(read_radiograph(data).pixels, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.95])
+def test_f06_a_jpeg_whose_data_end_early_is_refused(kind, part):
+    data = as_jpeg((SCENE // 16).astype(np.uint8), **KINDS[kind])
+    begin, end = scan_of(data)
+    cut = begin + int((end - begin) * part)
+    with pytest.raises(
+        ImageError, match=r"cut\.jpg: the JPEG image is damaged.*its data end before the image"
+    ):
+        read_radiograph(data[:cut].rstrip(b"\xff") + data[end:], name="cut.jpg")
+
+
+def test_f06_a_jpeg_with_zeros_in_the_middle_is_refused():
+    noisy = np.random.default_rng(0).integers(0, 256, (96, 80), dtype=np.uint8)
+    data = as_jpeg(noisy)
+    begin, end = scan_of(data)
+    middle = (begin + end) // 2
+    with pytest.raises(ImageError, match="its data"):
+        read_radiograph(data[:middle] + bytes(500) + data[middle + 500 :])
+
+
+def test_f06_a_jpeg_whose_data_go_on_behind_the_image_is_refused():
+    data = as_jpeg((SCENE // 16).astype(np.uint8))
+    _, end = scan_of(data)
+    with pytest.raises(ImageError, match="its data go on behind the image"):
+        read_radiograph(data[:end] + data[end - 200 : end] + data[end:])
+
+
+def test_f06_a_jpeg_without_its_last_marker_is_whole():
+    data = as_jpeg((SCENE // 16).astype(np.uint8))
+    assert np.array_equal(read_radiograph(data[:-2]).pixels, read_radiograph(data).pixels)
+
+
+# ---- F07: PNG with an orientation -----------------------------------------------------------------
+
+
+def png_with(array, kind, content):
+    """A PNG with one more chunk, before its end."""
+    data = as_png(array)
+    chunk = kind + content
+    return (
+        data[:-12]
+        + struct.pack(">I", len(content))
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + data[-12:]
+    )
+
+
+def stored(orientation):
+    """EXIF 2.32: which sides of the picture row 0 and column 0 of the stored image are."""
+    scene = (SCENE // 16).astype(np.uint8)
+    return {3: scene[::-1, ::-1], 6: np.rot90(scene, 1), 8: np.rot90(scene, -1)}[orientation]
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_f07_a_png_is_turned_upright_by_exif_or_xmp(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    raw = exif.tobytes()
+    lines = b"\nexif\n%8d\n" % len(raw) + raw.hex().encode() + b"\n"
+    xmp = b'XML:com.adobe.xmp\0\0\0\0\0<rdf:Description tiff:Orientation="%d"/>' % orientation
+    for kind, content in (
+        (b"eXIf", raw),
+        (b"eXIf", raw.removeprefix(b"Exif\0\0")),
+        (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(lines)),
+        (b"iTXt", xmp),
+    ):
+        data = png_with(np.ascontiguousarray(stored(orientation)), kind, content)
+        for source in (data, Image.open(io.BytesIO(data))) if kind != b"zTXt" else (data,):
+            assert np.array_equal(read_radiograph(source).pixels, (SCENE // 16).astype(np.uint8))
+
+
+def test_f07_damaged_exif_says_nothing_and_warns_nobody(recwarn):
+    scene = (SCENE // 16).astype(np.uint8)
+    for content in (b"", b"II", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff\x01\x12", b"Exif\0\0x"):
+        assert np.array_equal(read_radiograph(png_with(scene, b"eXIf", content)).pixels, scene)
+        jpeg = as_jpeg(scene)
+        body = b"Exif\0\0" + content
+        marked = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+        assert np.array_equal(read_radiograph(marked).pixels, read_radiograph(jpeg).pixels)
+    assert not recwarn.list

@@ -68,7 +68,7 @@ def test_exif_orientation_is_applied(orientation):
 def test_truncated_files_are_refused(part, progressive):
     data = jpeg(Image.fromarray(SCENE), progressive=progressive)
     with pytest.raises(
-        ImageError, match=r"cut\.jpg: the JPEG file is damaged, truncated or of an unsupported kind"
+        ImageError, match=r"cut\.jpg: the JPEG image is damaged, truncated or of an unsupported kind"
     ):
         read_radiograph(data[: int(len(data) * part)], name="cut.jpg")
 

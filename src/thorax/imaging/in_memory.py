@@ -8,7 +8,7 @@ from PIL import Image
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.gray_range import doubts_about, stretched
-from thorax.imaging.jpeg import upright
+from thorax.imaging.orientation import exif_orientation, turned, xmp_orientation
 from thorax.imaging.png import luminance, over_black
 from thorax.radiograph import Origin, Radiograph, check_size
 
@@ -22,6 +22,9 @@ _COLOR: Final = 3
 _WHITE: Final = 65535
 _JPEGS: Final = {"JPEG", "MPO"}
 """Phones write MPO: a JPEG file followed by a preview, which is ignored."""
+
+_TURNED: Final = _JPEGS | {"PNG"}
+"""Formats whose EXIF data are followed, as when the files themselves are read."""
 
 # Pillow's modes by how they are converted; all others hold neither gray values nor colors.
 _AS_GRAY: Final = {"1"}
@@ -80,7 +83,7 @@ def read_pil(image: Image.Image, name: str, *, value_range: ValueRange | None = 
     """Read a PIL image as a radiograph, like the file that it was opened from or like its array.
 
     A constant transparency is dropped; a varying one is composited over black. An image that Pillow opened
-    from a JPEG file is turned upright according to EXIF.
+    from a JPEG or PNG file is turned upright according to EXIF or XMP.
 
     Args:
         image: Any mode with 8- or 16-bit samples; modes "I" and "F" need `value_range`.
@@ -95,7 +98,7 @@ def read_pil(image: Image.Image, name: str, *, value_range: ValueRange | None = 
     try:
         frames = getattr(image, "n_frames", 1)
         image.load()
-        turned = upright(image) if image.format in _JPEGS else image
+        upright = turned(image, _orientation(image)) if image.format in _TURNED else image
     except Exception as error:
         raise ImageError(
             f"{name}: the file behind the PIL image cannot be decoded ({error}); "
@@ -106,7 +109,12 @@ def read_pil(image: Image.Image, name: str, *, value_range: ValueRange | None = 
             f"{name}: the PIL image has {frames} frames; a radiograph is a single image, so give a copy of "
             "one frame (image.copy() after image.seek(n))"
         )
-    return read_array(_samples(turned, name), name, value_range=value_range)
+    return read_array(_samples(upright, name), name, value_range=value_range)
+
+
+def _orientation(image: Image.Image) -> int:
+    xmp = image.info.get("xmp", b"") or image.info.get("XML:com.adobe.xmp", "").encode()
+    return exif_orientation(image.info.get("exif", b"")) or xmp_orientation(xmp)
 
 
 def _samples(image: Image.Image, name: str) -> np.ndarray:

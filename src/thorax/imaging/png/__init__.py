@@ -14,6 +14,7 @@ from PIL import Image
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError
 from thorax.imaging.gray_range import doubts_about, stretched
+from thorax.imaging.orientation import turned
 from thorax.imaging.png.chunks import (
     GRAY,
     GRAY_ALPHA,
@@ -57,14 +58,15 @@ def read_png(data: bytes, name: str) -> Radiograph:
     Color becomes luminance (ITU-R BT.601; equal channels are unchanged). A constant transparency is dropped,
     as in NIH's RGBA files; a varying one is composited over black. Depths below 8 bits are scaled to 0 to
     255; 16-bit files become uint16, spread over the range if they hold values of fewer bits
-    (`gray_range.stretched`). Gamma and color profiles are not applied.
+    (`gray_range.stretched`). The picture is turned upright according to EXIF or XMP. Gamma and color profiles
+    are not applied.
 
     Raises:
         ImageError: The file is damaged (a checksum is wrong), truncated, or larger than 100 megapixels.
         UnsupportedImage: The file is an animation.
     """
     png = take_apart(data, name)
-    pixels, assumed = stretched(_gray(png))
+    pixels, assumed = stretched(_upright(_gray(png), png.orientation))
     kinds = {
         GRAY: "grey",
         RGB: "luminance of RGB",
@@ -83,6 +85,10 @@ def read_png(data: bytes, name: str) -> Radiograph:
             doubts=(*([assumed] if assumed else []), *doubts_about(pixels)),
         ),
     )
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    return pixels if orientation <= 1 else np.array(turned(Image.fromarray(pixels), orientation))
 
 
 def _gray(png: Png) -> GrayPixels:

@@ -2,12 +2,14 @@
 
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 import deflate
 
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.limits import announce_pixels
+from thorax.imaging.orientation import exif_orientation, xmp_orientation
 from thorax.radiograph import check_size
 
 __all__ = [
@@ -42,6 +44,9 @@ _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), 
 
 _SIGNATURE_BYTES = 8
 
+_RAW_EXIF = b"Raw profile type exif\0"
+_MAX_TEXT = 1 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Png:
@@ -57,6 +62,7 @@ class Png:
         palette: Red, green and blue of each color, one byte each; empty if there is no palette.
         transparency: The tRNS chunk, or None.
         stream: All pixel data, still compressed.
+        orientation: Which way up the picture was stored, as in EXIF; 1 is upright, 0 not stated.
     """
 
     name: str
@@ -68,6 +74,7 @@ class Png:
     palette: bytes
     transparency: bytes | None
     stream: bytes
+    orientation: int = 0
 
 
 def take_apart(data: bytes, name: str) -> Png:
@@ -105,6 +112,7 @@ def take_apart(data: bytes, name: str) -> Png:
         palette=chunks.get(b"PLTE", b""),
         transparency=chunks.get(b"tRNS"),
         stream=chunks.get(b"IDAT", b""),
+        orientation=_orientation(chunks),
     )
 
 
@@ -128,6 +136,17 @@ def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
         parts.setdefault(kind, []).append(view[at + 8 : end])
         at = end + 4
     return {kind: b"".join(views) for kind, views in parts.items()}
+
+
+def _orientation(chunks: dict[bytes, bytes]) -> int:
+    """Return the orientation of the eXIf chunk, of ImageMagick's text for it, or of XMP."""
+    _, _, profile = chunks.get(b"zTXt", b"").partition(_RAW_EXIF + b"\0")
+    with suppress(ValueError, zlib.error):
+        # Lines: empty, "exif", the number of bytes, and these in hexadecimal digits.
+        text = zlib.decompressobj().decompress(profile, _MAX_TEXT) if profile else b""
+        profile = bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii", "replace"))
+    exif = exif_orientation(chunks.get(b"eXIf", b"")) or exif_orientation(profile)
+    return exif or xmp_orientation(chunks.get(b"iTXt", b""))
 
 
 def damaged_png(name: str, what: object) -> ImageError:
