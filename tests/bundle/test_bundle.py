@@ -18,8 +18,8 @@ from thorax.bundle import (
     refuse_used_folder,
     write_bundle,
 )
-from thorax.bundle.folder import copy_bundle
 from thorax.bundle.manifest import ExportedFile, ExportedNet, Parity
+from thorax.bundle.writing import copy_bundle
 from thorax.calibration import Platt, Temperature
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.image_set import ImageSet
@@ -75,7 +75,7 @@ def bundle(tmp_path):
         weights={"weights.safetensors": b"weights"},
         patients={
             "train": hashed_patients("folder", ["a", "b"]).values(),
-            "val": hashed_patients("folder", ["c"]).values(),
+            "val": hashed_patients("folder", ["c", "val"]).values(),
         },
     )
 
@@ -95,7 +95,7 @@ def test_the_same_bundle_has_the_same_bytes(bundle, tmp_path):
         weights={"weights.safetensors": b"weights"},
         patients={
             "train": list(hashed_patients("folder", ["b", "a"]).values())[::-1],
-            "val": hashed_patients("folder", ["c"]).values(),
+            "val": hashed_patients("folder", ["c", "val"]).values(),
         },
     )
     for name in ("bundle.json", "patients.json", "weights.safetensors"):

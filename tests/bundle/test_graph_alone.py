@@ -15,7 +15,7 @@ from thorax import starter
 from thorax.atomic_io import write_json
 from thorax.bundle import Manifest, MeanAuc, Statement, load_bundle, write_graph_alone
 from thorax.bundle.files import bundle_folder, model_and_images
-from thorax.bundle.folder import copy_bundle
+from thorax.bundle.writing import copy_bundle
 from thorax.errors import BundleError, DataError
 from thorax.explain import open_explainer
 from thorax.inference import engines

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thorax.bundle import load_bundle, write_bundle
-from thorax.bundle.folder import attach_engine, copy_bundle
+from thorax.bundle.writing import attach_engine, copy_bundle
 from thorax.errors import BundleError
 from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_float32, export_int8
 from thorax.inference.engines import open_engine, open_predictor

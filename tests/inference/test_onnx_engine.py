@@ -102,7 +102,7 @@ def test_an_unknown_engine_is_refused_with_those_that_exist(bundle):
 
 def test_a_file_that_onnxruntime_cannot_run(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"not a graph")
-    with pytest.raises(BundleError, match=r"x\.onnx cannot be run by onnxruntime .*export the bundle again"):
+    with pytest.raises(BundleError, match=r"x\.onnx is not an intact ONNX file .*export the bundle again"):
         OnnxEngine([tmp_path / "x.onnx"]).logits(images(1))
 
 

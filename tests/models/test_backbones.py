@@ -6,7 +6,7 @@ from thorax.bundle import Imported, Manifest, Member, write_bundle
 from thorax.errors import BundleError, RecipeError
 from thorax.models import build_classifier
 from thorax.models.backbones import build_backbone, timm
-from thorax.models.classifier import weights_as_bytes
+from thorax.models.weights import weights_as_bytes
 from thorax.recipe.schema import Network, Preparation
 
 ARGUMENTS = {"channels": (8, 16, 16, 16)}

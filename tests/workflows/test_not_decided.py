@@ -11,8 +11,8 @@ from tests.helpers.command import command
 from tests.helpers.toy_bundle import NAMES, REFERENCE
 from thorax.bands import Band, Bands
 from thorax.bundle import load_bundle
-from thorax.bundle.folder import copy_bundle
 from thorax.bundle.manifest import Manifest
+from thorax.bundle.writing import copy_bundle
 from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.inputs.join import chosen_on
 from thorax.evaluation.inputs.prediction_csv import read_predictions

@@ -5,14 +5,7 @@ from typing import TYPE_CHECKING
 from thorax.packages import lazy_names
 
 if TYPE_CHECKING:
-    from thorax.bundle.folder import (
-        Bundle,
-        attach_engine,
-        copy_bundle,
-        load_bundle,
-        refuse_used_folder,
-        write_bundle,
-    )
+    from thorax.bundle.folder import Bundle, load_bundle
     from thorax.bundle.graph_alone import write_graph_alone
     from thorax.bundle.manifest import (
         LAST_EPOCH,
@@ -37,6 +30,13 @@ if TYPE_CHECKING:
         seen_images,
     )
     from thorax.bundle.statement import MeanAuc, Statement
+    from thorax.bundle.writing import (
+        attach_engine,
+        copy_bundle,
+        new_bundle_folder,
+        refuse_used_folder,
+        write_bundle,
+    )
 
 __all__ = [
     "LAST_EPOCH",
@@ -59,6 +59,7 @@ __all__ = [
     "hashed_patients",
     "load_bundle",
     "merged_images",
+    "new_bundle_folder",
     "refuse_forgotten",
     "refuse_seen_images",
     "refuse_seen_patients",
@@ -73,17 +74,18 @@ __getattr__ = lazy_names(
     __name__,
     {
         "Bundle": "thorax.bundle.folder",
-        "attach_engine": "thorax.bundle.folder",
-        "copy_bundle": "thorax.bundle.folder",
+        "attach_engine": "thorax.bundle.writing",
+        "copy_bundle": "thorax.bundle.writing",
         "hashed_patients": "thorax.bundle.seen",
         "load_bundle": "thorax.bundle.folder",
         "merged_images": "thorax.bundle.seen",
+        "new_bundle_folder": "thorax.bundle.writing",
         "refuse_forgotten": "thorax.bundle.seen",
         "refuse_seen_images": "thorax.bundle.seen",
         "refuse_seen_patients": "thorax.bundle.seen",
         "seen_images": "thorax.bundle.seen",
-        "refuse_used_folder": "thorax.bundle.folder",
-        "write_bundle": "thorax.bundle.folder",
+        "refuse_used_folder": "thorax.bundle.writing",
+        "write_bundle": "thorax.bundle.writing",
         "write_graph_alone": "thorax.bundle.graph_alone",
         "Ensemble": "thorax.bundle.manifest",
         "Exported": "thorax.bundle.manifest",

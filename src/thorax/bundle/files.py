@@ -8,16 +8,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thorax import starter
-from thorax.atomic_io import StrPath, sha256_of_file
+from thorax.atomic_io import StrPath, open_regular, sha256_of_file
 from thorax.errors import BundleError, DataError
 
-__all__ = ["MANIFEST", "STARTER", "bundle_folder", "check_file", "model_and_images"]
+__all__ = [
+    "LARGEST_MANIFEST",
+    "MANIFEST",
+    "STARTER",
+    "bundle_folder",
+    "check_file",
+    "is_file_name",
+    "model_and_images",
+    "refuse_path",
+]
 
 MANIFEST = "bundle.json"
 """Name of the manifest in a bundle's folder."""
 
 STARTER = "starter"
 """Name that the bundle in the package has wherever a bundle's path may be given."""
+
+LARGEST_MANIFEST = 16 * 2**20
+"""Bytes of the largest manifest; that of an ensemble of ten nets has about 50,000."""
+
+MOST_BYTES = 4 * 2**30
+"""Bytes of the largest file that a bundle may have; as much as `thorax import` reads."""
+
+_LONGEST_NAME = 255
 
 _OF_A_RUN = ("recipe.toml", "patients.json")
 """Files of a run or bundle that is not finished."""
@@ -33,6 +50,29 @@ def bundle_folder(path: StrPath) -> Path:
     if _is_file(given / "bundle" / MANIFEST):
         return given / "bundle"
     return starter.folder() if given == Path(STARTER) and not given.exists() else given
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether a text names a file in a folder: not a path, and no characters that do not print."""
+    return (
+        name not in {"", ".", ".."}
+        and not {"/", "\\"} & set(name)
+        and name.isprintable()
+        and len(os.fsencode(name)) <= _LONGEST_NAME
+    )
+
+
+def refuse_path(folder: Path, name: str) -> None:
+    """Refuse the name of a file that is not one in the bundle's folder.
+
+    Raises:
+        BundleError: It is a path, or has characters that do not print.
+    """
+    if not is_file_name(name):
+        raise BundleError(
+            f"{folder / MANIFEST} names the file {name[:60]!r}, which is outside its folder; do not use this "
+            "bundle"
+        )
 
 
 def _is_file(path: Path) -> bool:
@@ -78,16 +118,24 @@ def check_file(folder: Path, name: str, expected: str) -> None:
     Raises:
         BundleError: The file is outside the folder, cannot be read, or has a different checksum.
     """
-    if Path(name).name != name:
-        raise BundleError(
-            f"{folder / MANIFEST} names the file {name!r} outside its folder; do not use this bundle"
-        )
+    refuse_path(folder, name)
     try:
-        actual = sha256_of_file(folder / name)
-    except OSError as error:
+        with open_regular(folder / name) as file:
+            size = os.fstat(file.fileno()).st_size
+        actual = sha256_of_file(folder / name) if size <= MOST_BYTES else ""
+    except FileNotFoundError as error:
         raise BundleError(
             f"{folder / name} is missing from the bundle; copy the whole folder again"
         ) from error
+    except OSError as error:
+        raise BundleError(
+            f"{folder / name} cannot be read ({error.strerror}); copy the whole bundle again"
+        ) from error
+    if size > MOST_BYTES:
+        raise BundleError(
+            f"{folder / name} has {size / 2**30:.1f} GiB, and a file of a bundle at most "
+            f"{MOST_BYTES // 2**30}; do not use this bundle"
+        )
     if actual != expected:
         raise BundleError(
             f"{folder / name} is not the file that the manifest describes (SHA-256 {actual[:12]}..., "

@@ -1,4 +1,4 @@
-"""Bundles on disk: writing with checksums, loading with verification.
+"""Bundles on disk, loaded with verification of their files.
 
 A bundle is a folder with `bundle.json` (the manifest), the members' weights as safetensors, their exported
 graphs, `patients.json` (hashed ids of the patients that training and selection saw) and `images-seen.bin`
@@ -7,51 +7,30 @@ that has graphs may do without weights. The manifest is written last: a folder w
 """
 
 import hashlib
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from thorax import starter
-from thorax.atomic_io import (
-    StrPath,
-    atomic_write,
-    refuse_existing,
-    sha256_of_file,
-    sha256_of_lines,
-    write_bytes,
-    write_json,
-)
-from thorax.bundle.files import MANIFEST, bundle_folder, check_file
-from thorax.bundle.image_prints import ImagePrints, sorted_prints
-from thorax.bundle.manifest import (
-    Exported,
-    ExportedFile,
-    ExportedNet,
-    Manifest,
-    Member,
-    SeenFile,
-    Trained,
-)
+from thorax.atomic_io import StrPath, read_regular
+from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, bundle_folder, check_file, refuse_path
+from thorax.bundle.manifest import Exported, Manifest, Member, Trained
 from thorax.errors import BundleError, DataError
 from thorax.findings import Findings, finding_or_new
 from thorax.notebook import shortened
 from thorax.recipe.sections import Preparation
 
-__all__ = [
-    "Bundle",
-    "attach_engine",
-    "copy_bundle",
-    "load_bundle",
-    "refuse_used_folder",
-    "write_bundle",
-]
+__all__ = ["PATIENTS", "Bundle", "checksums", "load_bundle"]
 
-PATIENTS = "patients.json"
-_SEEN = "images-seen.bin"
+PATIENTS: Final = "patients.json"
+"""Name of the file of hashed patients."""
+
 _RECIPE = "recipe.toml"
+_LARGEST_PATIENTS = 128 * 2**20
+"""Bytes: 6 million patients."""
 _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
 
 
@@ -106,7 +85,7 @@ class Bundle:
         Raises:
             BundleError: A file is missing or differs.
         """
-        sums = _checksums(self.manifest)
+        sums = checksums(self.manifest)
         for name in names:
             check_file(self.folder, name, sums[name])
 
@@ -174,145 +153,8 @@ class Bundle:
         return splits.pop() if len(splits) == 1 else None
 
 
-def write_bundle(
-    folder: Path,
-    manifest: Manifest,
-    *,
-    weights: Mapping[str, bytes | Path],
-    patients: Mapping[str, Iterable[str]],
-    seen: Mapping[str, ImagePrints] | None = None,
-) -> Bundle:
-    """Write a bundle; the manifest's checksums are filled in here.
-
-    Exported engines are not written: `attach_engine` adds them to an existing bundle. A bundle in the folder
-    is replaced; other files are kept.
-
-    Args:
-        folder: Folder to write to; created if missing.
-        manifest: Manifest of the bundle; its checksums are replaced.
-        weights: Content of each member's weights file, or a file to copy, by file name.
-        patients: Patients seen, by what saw them, as `seen.hashed_patients` returns them.
-        seen: Fingerprints of the images seen, by what saw them; None or empty keeps none.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    old = _begin_replacing(folder)
-    for name, content in weights.items():
-        with atomic_write(folder / name) as temporary:
-            if isinstance(content, Path):
-                shutil.copyfile(content, temporary)
-            else:
-                temporary.write_bytes(content)
-    write_json(folder / PATIENTS, {part: sorted(ids) for part, ids in patients.items()})
-    changes: dict[str, object] = {
-        "members": tuple(_with_checksum(member, folder) for member in manifest.members),
-        "patients_sha256": sha256_of_file(folder / PATIENTS),
-        "engines": (),
-        "seen": _write_seen(folder, seen) if seen else None,
-    }
-    if seen or manifest.from_files:
-        changes["format"] = 2
-    write_json(folder / MANIFEST, manifest.model_copy(update=changes).model_dump(mode="json"))
-    return _without(old, load_bundle(folder))
-
-
-def _write_seen(folder: Path, seen: Mapping[str, ImagePrints]) -> SeenFile:
-    """Write the fingerprints of each part in the order of their bytes, which says nothing of the images."""
-    write_bytes(folder / _SEEN, b"".join(sorted_prints(prints).tobytes() for prints in seen.values()))
-    counts = {part: len(prints) for part, prints in seen.items()}
-    return SeenFile(name=_SEEN, sha256=sha256_of_file(folder / _SEEN), num_images=counts)
-
-
-def _with_checksum(member: Member, folder: Path) -> Member:
-    assert member.weights is not None  # a bundle without weights is made from one with them
-    return member.model_copy(update={"sha256": sha256_of_file(folder / member.weights)})
-
-
-def attach_engine(bundle: Bundle, exported: Exported, files: Sequence[Sequence[Path]]) -> Bundle:
-    """Add an exported engine to a bundle on disk, in place of one of the same kind and precision.
-
-    The new files have new names and the manifest is replaced last: if the process is killed at any point, the
-    bundle is the old one or the new one.
-
-    Args:
-        bundle: As `load_bundle` returned it.
-        exported: The manifest's new entry; its names and checksums are filled in here.
-        files: For each member the files to copy: the graph, and its weights where they are a separate file.
-    """
-    nets = []
-    for number, (net, sources) in enumerate(zip(exported.nets, files, strict=True), start=1):
-        content = sha256_of_lines([sha256_of_file(source) for source in sources])
-        stem = f"{exported.kind}-{exported.precision}-{number}-{content[:8]}"
-        copied = [_copied(source, bundle.folder / (stem + source.suffix)) for source in sources]
-        nets.append(ExportedNet(files=tuple(copied), cam=net.cam))
-    others = [
-        engine
-        for engine in bundle.manifest.engines
-        if (engine.kind, engine.precision) != (exported.kind, exported.precision)
-    ]
-    engines = (*others, exported.model_copy(update={"nets": tuple(nets)}))
-    # Validated again, because `model_copy` does not validate.
-    manifest = Manifest.model_validate(bundle.manifest.model_dump() | {"engines": engines})
-    write_json(bundle.folder / MANIFEST, manifest.model_dump(mode="json"))
-    for name in set(_checksums(bundle.manifest)) - set(_checksums(manifest)):
-        (bundle.folder / name).unlink()
-    return load_bundle(bundle.folder)
-
-
-def copy_bundle(bundle: Bundle, folder: Path, *, manifest: Manifest | None = None) -> Bundle:
-    """Copy a bundle to another folder; the manifest is written last.
-
-    A bundle in the folder is replaced; other files are kept.
-
-    Args:
-        bundle: The bundle.
-        folder: Folder to write to; created if missing.
-        manifest: Manifest of the copy, which gets the files that it names; None: the same, byte for byte.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    old = _begin_replacing(folder)
-    for name in _checksums(manifest or bundle.manifest):
-        _copied(bundle.folder / name, folder / name)
-    if manifest is None:
-        _copied(bundle.folder / MANIFEST, folder / MANIFEST)
-    else:
-        write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
-    return _without(old, load_bundle(folder))
-
-
-def _begin_replacing(folder: Path) -> frozenset[str]:
-    """Remove a bundle's manifest, so that a kill leaves no mixture; return the names of its other files."""
-    manifest = folder / MANIFEST
-    if not manifest.exists():
-        return frozenset()
-    names = frozenset(path.name for path in folder.iterdir() if _is_ours(path.name))
-    manifest.unlink()
-    return names
-
-
-def _without(old: frozenset[str], bundle: Bundle) -> Bundle:
-    """Remove the files of the replaced bundle that the new one does not have."""
-    for name in old - set(_checksums(bundle.manifest)):
-        (bundle.folder / name).unlink(missing_ok=True)
-    return bundle
-
-
-def _is_ours(name: str) -> bool:
-    """Return whether a file beside a manifest belongs to a bundle, judging by its name."""
-    return (
-        name.endswith((".safetensors", ".partial"))
-        or name.startswith(("onnx-", "openvino-"))
-        or name in {PATIENTS, _SEEN}
-    )
-
-
-def _copied(source: Path, target: Path) -> ExportedFile:
-    with atomic_write(target) as temporary:
-        shutil.copyfile(source, temporary)
-    return ExportedFile(name=target.name, sha256=sha256_of_file(target))
-
-
-def _checksums(manifest: Manifest) -> dict[str, str]:
-    """Return the SHA-256 of each file beside the manifest, by name."""
+def checksums(manifest: Manifest) -> dict[str, str]:
+    """Return the SHA-256 of each file that belongs to a bundle beside its manifest, by name."""
     exported = [file for engine in manifest.engines for net in engine.nets for file in net.files]
     return {
         **{m.weights: m.sha256 for m in manifest.members if m.weights is not None and m.sha256 is not None},
@@ -336,25 +178,29 @@ def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
     folder = bundle_folder(path)
     file = folder / MANIFEST
     try:
-        content = file.read_bytes()
+        content = read_regular(file, at_most=LARGEST_MANIFEST)
         manifest = Manifest.model_validate_json(content)
     except OSError as error:
         exists = Path(path).exists()
-        problem = f"holds no bundle ({MANIFEST} cannot be read)" if exists else "does not exist"
+        why = "" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
+        problem = f"holds no bundle ({MANIFEST} cannot be read{why})" if exists else "does not exist"
         raise BundleError(
             f"{path} {problem}; give a bundle, or the folder of a run that `thorax train` has finished"
         ) from error
     except ValidationError as error:
         raise BundleError(_not_understood(file, error)) from error
+    for name in checksums(manifest):
+        refuse_path(folder, name)
     names = [member.weights for member in manifest.members if member.weights is not None]
     files = {name: folder / name for name in names}
     bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), {}, files)
-    bundle.check(_checksums(manifest) if check_nets else [PATIENTS])
+    bundle.check(checksums(manifest) if check_nets else [PATIENTS])
     try:
-        patients = _PATIENTS_TYPE.validate_json((folder / PATIENTS).read_bytes())
-    except ValidationError as error:
+        patients = _PATIENTS_TYPE.validate_json(read_regular(folder / PATIENTS, at_most=_LARGEST_PATIENTS))
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
         raise BundleError(
-            f"{folder / PATIENTS} is not a list of hashes per part ({error}); copy the whole bundle again"
+            f"{folder / PATIENTS} is not a list of hashes per part ({reason}); copy the whole bundle again"
         ) from error
     return replace(bundle, patients=patients)
 
@@ -372,28 +218,3 @@ def _not_understood(file: Path, error: ValidationError) -> str:
         f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
         "use the version of Thorax that wrote it, or train again"
     )
-
-
-def refuse_used_folder(folder: Path, *, overwrite: bool = False, sources: Iterable[Bundle] = ()) -> None:
-    """Refuse to write a bundle over other files; the remains of an interrupted write may be replaced.
-
-    Args:
-        folder: Where a bundle is to be written.
-        overwrite: Whether an existing bundle may be replaced; nothing else ever is.
-        sources: The bundles that the new one is made of; none of them may be replaced.
-
-    Raises:
-        DataError: It is a file, a folder with other content, a bundle that may not be replaced, or one of
-            the sources.
-    """
-    if any(folder.resolve() == source.folder.resolve() for source in sources):
-        raise DataError(f"{folder} is a source of the new bundle; give another folder as `out`")
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if MANIFEST in names or folder.is_file():
-        refuse_existing(folder, overwrite=overwrite, folder=True)
-        return
-    foreign = [name for name in names if not _is_ours(name)]
-    if foreign:
-        raise DataError(
-            f"{folder} is not empty and is not a bundle (it has {foreign[0]}); give another folder as `out`"
-        )

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from thorax.bundle.folder import Bundle, copy_bundle
+from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import Manifest
 from thorax.bundle.statement import Statement
+from thorax.bundle.writing import copy_bundle
 from thorax.errors import BundleError
 
 __all__ = ["write_graph_alone"]

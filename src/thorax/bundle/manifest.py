@@ -2,14 +2,21 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from thorax.bands import Bands
 from thorax.bundle.statement import Statement
 from thorax.calibration import Calibration, Platt
+from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
 from thorax.recipe.literals import MeanOf, OperatingPointRule
-from thorax.recipe.sections import Network, Preparation, Section, TestTime
+from thorax.recipe.sections import Fraction, Network, Preparation, Section, TestTime
 
 __all__ = [
     "LAST_EPOCH",
@@ -33,6 +40,31 @@ __all__ = [
 ]
 
 
+_MOST_MEMBERS: Final = 64
+_MOST_FINDINGS: Final = 1000
+_LONGEST_NAME: Final = 200
+
+
+def _named(text: str) -> str:
+    if not text.isprintable() or len(text) > _LONGEST_NAME:
+        raise ValueError(f"a name has at most {_LONGEST_NAME} characters, and none that cannot be printed")
+    return text
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(map(finding_or_new, names))) < len(names):
+        raise ValueError("a finding is listed twice")
+    return names
+
+
+Name = Annotated[str, AfterValidator(_named)]
+"""Text of one line, for people."""
+
+FindingNames = Annotated[
+    tuple[Name, ...], Field(min_length=1, max_length=_MOST_FINDINGS), AfterValidator(_once)
+]
+"""Names of findings, each once."""
+
 LAST_EPOCH: Final = "last epoch"
 """`Trained.selected_by` where no score chose the weights."""
 
@@ -42,7 +74,7 @@ class OperatingPoints(Section):
 
     rule: OperatingPointRule | Literal["source"]
     """How they were chosen; "source" means that they came with an imported checkpoint."""
-    thresholds: dict[str, float | None]
+    thresholds: dict[str, Fraction | None]
     """By finding; None if there is none, for example because validation had no positives."""
     chosen_on: ImageSet | None
     """None for the rule one-half and for those of a source, which were not chosen on images of ours."""
@@ -119,7 +151,7 @@ class Member(Section):
     sha256: str | None = None
     """SHA-256 of that file."""
     model: Network
-    findings: tuple[str, ...] = Field(min_length=1)
+    findings: FindingNames
     """In the order of the net's outputs."""
     exact_cam: bool
     """Whether the class activation map is exact: global average pooling, then one linear layer."""
@@ -220,7 +252,7 @@ class SeenFile(Section):
 class SiteCalibration(Section):
     """A calibration for the patients of one site, in place of the bundle's own."""
 
-    site: str = Field(min_length=1, max_length=100)
+    site: Annotated[Name, Field(min_length=1, max_length=100)]
     """Name of the site, unique in the bundle."""
     adjusts: Literal["auto", "intercept", "slope", "all"]
     """What was fitted on the site's images, beyond the bundle's own calibration; "auto": by finding."""
@@ -235,11 +267,11 @@ class Manifest(Section):
 
     format: Literal[1, 2] = 1
     """2 if the bundle has something that format 1 does not know; see docs/bundle.md."""
-    name: str
-    findings: tuple[str, ...] = Field(min_length=1)
+    name: Name
+    findings: FindingNames
     """In the order of the bundle's probabilities."""
     preparation: Preparation
-    members: tuple[Member, ...] = Field(min_length=1)
+    members: tuple[Member, ...] = Field(min_length=1, max_length=_MOST_MEMBERS)
     ensemble: Ensemble | None = None
     """None for a single member."""
     calibration: Calibration | None

@@ -60,7 +60,9 @@ def refuse_seen_patients(
 
     Raises:
         LeakError: Some of the patients were seen; the message has the count for each part.
+        BundleError: The bundle does not list all patients that it saw; see `refuse_forgotten`.
     """
+    refuse_forgotten(bundle)
     hashes = set(hashed_patients(dataset, patients).values())
     seen = {
         part: hashes & bundle.patients.get(part, frozenset())

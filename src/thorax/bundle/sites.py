@@ -9,9 +9,10 @@ import numpy as np
 
 from thorax.atomic_io import sha256_of_file, write_json
 from thorax.bundle.files import MANIFEST
-from thorax.bundle.folder import PATIENTS, Bundle, copy_bundle, load_bundle
+from thorax.bundle.folder import PATIENTS, Bundle, load_bundle
 from thorax.bundle.manifest import Manifest, OperatingPoints, SiteCalibration
 from thorax.bundle.seen import hashed_patients
+from thorax.bundle.writing import copy_bundle
 from thorax.calibration import Calibration, Platt, Temperature, logit, sigmoid
 from thorax.errors import BundleError
 from thorax.image_set import ImageSet

@@ -21,9 +21,10 @@ from thorax.checkpoints.weights_file import WeightsFile, read_weights_file
 from thorax.errors import BundleError, RecipeError
 from thorax.findings import Findings, finding_or_new
 from thorax.models.backbones import timm
-from thorax.models.classifier import Classifier, build_classifier, weights_as_bytes
+from thorax.models.classifier import Classifier, build_classifier
 from thorax.models.receptive_field import measure_feature_grid
 from thorax.models.tensors import Images
+from thorax.models.weights import weights_as_bytes
 from thorax.recipe.literals import ForeignKind
 from thorax.recipe.schema import Network, Preparation
 

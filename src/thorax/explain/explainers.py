@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from thorax.arrays import PixelsBatch
 from thorax.bundle import Bundle
 from thorax.bundle.manifest import Exported
-from thorax.errors import DataError, MissingExtra, RecipeError
+from thorax.errors import BundleError, DataError, MissingExtra, RecipeError
 from thorax.explain.geometry import enlarge_arrays
 from thorax.findings import Findings
 from thorax.inference.engines import serves
@@ -31,6 +31,7 @@ __all__ = [
     "Method",
     "OnnxExplainer",
     "best_method",
+    "finite",
     "methods_named",
     "open_explainer",
     "open_torch_explainer",
@@ -146,6 +147,20 @@ def refuse_unknown(bundle: Bundle, findings: Findings) -> None:
         )
 
 
+def finite(bundle: Bundle, maps: Maps) -> Maps:
+    """Return maps; refuse those with values that are not finite, which no picture could show.
+
+    Raises:
+        BundleError: Some are not.
+    """
+    if not np.isfinite(maps).all():
+        raise BundleError(
+            f"a net of {bundle.folder} gives maps whose values are not finite numbers; its weights or its "
+            "graph are damaged: do not use this bundle"
+        )
+    return maps
+
+
 _BATCH: Final = 8
 """Images explained together: 14 maps of each at 1024 pixels take 470 MB."""
 
@@ -180,7 +195,7 @@ class OnnxExplainer:
                 f"an exported network supports the method cam, not {method}; use the method cam, or torch"
             )
         blocks = [pixels[first : first + _BATCH] for first in range(0, len(pixels), _BATCH)]
-        return np.concatenate([self._block(block, findings) for block in blocks])
+        return finite(self.bundle, np.concatenate([self._block(block, findings) for block in blocks]))
 
     def _block(self, pixels: PixelsBatch, findings: Findings) -> Maps:
         members, ensemble = self.bundle.manifest.members, self.bundle.manifest.ensemble
@@ -189,6 +204,11 @@ class OnnxExplainer:
         cams = self._engine.activation_maps(pixels)
         for member, weight, cam in zip(members, weights, cams, strict=True):
             columns = [member.findings.index(finding.name) for finding in findings]
+            if cam.shape[1] != len(member.findings):
+                raise BundleError(
+                    f"a graph of {self.bundle.folder} has {cam.shape[1]} maps for {len(member.findings)} "
+                    "findings; export the bundle again"
+                )
             # First to the network's input size, as with torch, so that the numbers are the same.
             at_input = enlarge_arrays(cam[:, columns], member.model.input_size, member.places)
             total += np.float32(weight) * enlarge_arrays(at_input, pixels.shape[-1])

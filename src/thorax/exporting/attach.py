@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Int64
 
 from thorax.arrays import PixelsBatch, Rows
-from thorax.bundle.folder import Bundle, attach_engine
+from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, ExportedFile, ExportedNet, Parity
+from thorax.bundle.writing import attach_engine
 from thorax.errors import BundleError
 from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.inputs.join import labeled_images

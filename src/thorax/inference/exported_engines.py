@@ -1,9 +1,9 @@
 """The engines onnxruntime and OpenVINO: logits from a bundle's exported graphs, on a CPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -11,21 +11,14 @@ from jaxtyping import Float32, UInt8
 from thorax.arrays import PixelsBatch
 from thorax.errors import BundleError, MissingExtra
 from thorax.hardware import num_threads
-from thorax.inference.onnx_session import open_session
+from thorax.inference.onnx_session import CAM, LOGITS, PIXELS, open_session, shortened_reason
 from thorax.inference.predictor import ViewLogits
 from thorax.packages import install_line
 from thorax.telemetry import import_unreported
 
 __all__ = ["CAM", "LOGITS", "PIXELS", "OnnxEngine", "OpenVinoEngine", "import_openvino"]
 
-PIXELS: Final = "pixels"
-"""Input of an exported graph: prepared images, uint8 (n, s, s)."""
-
-LOGITS: Final = "logits"
-"""Output of an exported graph: float32 (view, n, k)."""
-
-CAM: Final = "cam"
-"""Output of some exported graphs: the exact class activation map, float32 (n, k, h, w)."""
+_IMAGE_AXIS = {LOGITS: 1, CAM: 0}
 
 Cam = Float32[np.ndarray, "n k h w"]
 
@@ -94,7 +87,18 @@ class OnnxEngine:
 
     def _runs(self, session: Any, output: str, pixels: PixelsBatch) -> list[Any]:
         def run(index: int) -> Any:
-            return session.run([output], {PIXELS: pixels[index : index + 1]})[0]
+            try:
+                result = session.run([output], {PIXELS: pixels[index : index + 1]})[0]
+            # Exception is the only common base class of onnxruntime's errors.
+            except Exception as error:
+                raise _cannot_predict("onnxruntime", self._graphs[0].parent, pixels, error) from error
+            count = result.shape[_IMAGE_AXIS[output]]
+            if count != 1:
+                raise BundleError(
+                    f"a graph of {self._graphs[0].parent} gives {count} results for one image; export the "
+                    "bundle again"
+                )
+            return result
 
         if len(pixels) == 1:
             return [run(0)]
@@ -120,6 +124,7 @@ class OpenVinoEngine:
 
     def __init__(self, graphs: Sequence[Path], *, threads: int | None = None) -> None:
         openvino = import_openvino()
+        self._folder = graphs[0].parent
         settings = {
             # Without this, OpenVINO computes in half precision on CPUs that support it.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -141,15 +146,23 @@ class OpenVinoEngine:
     def logits(self, pixels: PixelsBatch) -> Sequence[ViewLogits]:
         """Return each member's logits (view, n, k) for prepared pixels (n, s, s)."""
         return [
-            np.concatenate(
-                [
-                    request.infer({PIXELS: chunk})[LOGITS]
-                    for chunk in _in_chunks(pixels, max(1, _VIEWS // _num_views(request)))
-                ],
-                axis=1,
-            ).astype(np.float64)
+            np.concatenate(list(self._runs(request, pixels)), axis=1).astype(np.float64)
             for request in self._requests
         ]
+
+    def _runs(self, request: Any, pixels: PixelsBatch) -> Iterator[Any]:
+        try:
+            for chunk in _in_chunks(pixels, max(1, _VIEWS // _num_views(request))):
+                yield request.infer({PIXELS: chunk})[LOGITS]
+        except (KeyError, RuntimeError) as error:
+            raise _cannot_predict("OpenVINO", self._folder, pixels, error) from error
+
+
+def _cannot_predict(program: str, folder: Path, pixels: PixelsBatch, error: Exception) -> BundleError:
+    return BundleError(
+        f"{folder} holds a graph that {program} cannot run on an image of {pixels.shape[1]} x "
+        f"{pixels.shape[2]} pixels ({shortened_reason(error)}); export the bundle again"
+    )
 
 
 def import_openvino() -> Any:

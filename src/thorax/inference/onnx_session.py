@@ -10,15 +10,41 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from thorax.bundle.files import MANIFEST, bundle_folder, check_file
+from thorax.atomic_io import read_regular
+from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, bundle_folder, check_file, is_file_name
 from thorax.errors import BundleError
 from thorax.hardware import has_cuda_driver, num_threads
+from thorax.inference.graph_check import check_graph
 from thorax.telemetry import import_unreported
 
-__all__ = ["is_prefetched", "open_session", "prefetch"]
+__all__ = [
+    "CAM",
+    "LOGITS",
+    "PIXELS",
+    "is_prefetched",
+    "open_session",
+    "prefetch",
+    "shortened_reason",
+]
+
+PIXELS: Final = "pixels"
+"""Input of an exported graph: prepared images, uint8 (n, s, s)."""
+
+LOGITS: Final = "logits"
+"""Output of an exported graph: float32 (view, n, k)."""
+
+CAM: Final = "cam"
+"""Output of some exported graphs: the exact class activation map, float32 (n, k, h, w)."""
+
+_INPUTS: Final = {PIXELS: ("tensor(uint8)", 3)}
+_OUTPUTS: Final = {LOGITS: ("tensor(float)", 3), CAM: ("tensor(float)", 4)}
+"""Types and numbers of axes."""
+
+_LONGEST_REASON: Final = 200
 
 _prefetched: Final[dict[tuple[Path, str, int], Future[Any]]] = {}
 """Sessions being opened, by file, SHA-256 and threads; each is used once."""
@@ -39,8 +65,8 @@ def prefetch(path: Path, images: Sequence[Path], *, device: str = "auto", engine
         return
     try:
         folder = bundle_folder(path)
-        graphs = list(_graphs(json.loads((folder / MANIFEST).read_bytes())))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        graphs = list(_graphs(json.loads(read_regular(folder / MANIFEST, at_most=LARGEST_MANIFEST))))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return
     one_image = len(images) == 1 and not os.path.isdir(images[0])  # noqa: PTH112  (never raises, whatever the name)
     threads = num_threads() if one_image else 1
@@ -98,24 +124,65 @@ def _graphs(manifest: Any) -> Iterator[tuple[str, str]]:
         if (engine["kind"], engine["precision"]) == ("onnx", "float32"):
             for net in engine["nets"]:
                 name, sha256 = str(net["files"][0]["name"]), str(net["files"][0]["sha256"])
-                if Path(name).name == name:
+                if is_file_name(name):
                     yield name, sha256
 
 
 def _open(graph: Path, threads: int) -> Any:
     onnxruntime = import_unreported("onnxruntime")  # 0.1 s, during which `prefetch` computes checksums
+    check_graph(graph)
+    _bound_memory()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.use_env_allocators", "1")  # of `_bound_memory`
     # Microseconds that a thread spins for its next task before it sleeps. DenseNet-121 has 180 tasks: it
     # takes 4 % longer if threads sleep at once; if they never sleep, one image takes 50 % longer on a shared
     # machine.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "30")
     options.log_severity_level = 3  # errors only: warnings on standard error are of no use to callers
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     # Exception is the only common base class of onnxruntime's errors.
     except Exception as error:
         raise BundleError(
             f"{graph} cannot be run by onnxruntime {onnxruntime.__version__} "
-            f"({' '.join(str(error).split())}); export the bundle again"
+            f"({shortened_reason(error)}); export the bundle again"
         ) from error
+    _check_ends(session, graph)
+    return session
+
+
+def shortened_reason(error: Exception) -> str:
+    """Return what onnxruntime says, on one line, without the rest of a long message."""
+    return " ".join(str(error).split())[:_LONGEST_REASON]
+
+
+@cache
+def _bound_memory() -> None:
+    """Let all sessions of the process together take at most half of the machine's memory.
+
+    A graph of a few hundred bytes can ask for any number of gigabytes; it then fails, and the program lives.
+    """
+    onnxruntime = import_unreported("onnxruntime")
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": half}))
+
+
+def _check_ends(session: Any, graph: Path) -> None:
+    """Refuse a graph whose input and outputs are not those of a bundle.
+
+    Raises:
+        BundleError: Their names, types or numbers of axes differ.
+    """
+    inputs = {end.name: (end.type, len(end.shape)) for end in session.get_inputs()}
+    outputs = {end.name: (end.type, len(end.shape)) for end in session.get_outputs()}
+    if inputs == _INPUTS and LOGITS in outputs and outputs.items() <= _OUTPUTS.items():
+        return
+    listed = [f"{name} ({kind})" for name, (kind, _) in (*inputs.items(), *outputs.items())]
+    raise BundleError(
+        f"{graph} has the input and outputs {', '.join(listed)[:_LONGEST_REASON]}, and not {PIXELS}, "
+        f"{LOGITS} and {CAM} as a bundle's graph has them; export the bundle again"
+    )

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
 
 from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
-from thorax.bundle import Bundle, Manifest
+from thorax.bundle import Bundle, Manifest, Member
 from thorax.calibration import sigmoid
-from thorax.errors import ImageError
+from thorax.errors import BundleError, ImageError
 from thorax.findings import Finding
 from thorax.hardware import num_threads
 from thorax.imaging import ImageSource, ValueRange, prepare, read_guarded, source_name
@@ -72,9 +72,33 @@ def member_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Stack:
     """Return each member's mean over its views, with columns in the order of the bundle's findings."""
     means = []
     for member, views in zip(manifest.members, logits, strict=True):
+        _check_logits(views, member)
         columns = [member.findings.index(name) for name in manifest.findings]
         means.append(mean_logit(views, mean_of=member.test_time.mean_of)[:, columns])
     return np.stack(means)
+
+
+def _check_logits(views: ViewLogits, member: Member) -> None:
+    """Refuse a net's logits that are not numbers: NaN is below every threshold, and would be reported as no.
+
+    Raises:
+        BundleError: Some are not finite, or there is not one for each of the member's findings.
+    """
+    if views.ndim != _AXES or views.shape[2] != len(member.findings):
+        raise BundleError(
+            f"a net of this bundle gives logits of the shape {views.shape} for {len(member.findings)} "
+            "findings; do not use this bundle"
+        )
+    wrong = ~np.isfinite(views)
+    if wrong.any():
+        names = [
+            name for name, any_wrong in zip(member.findings, wrong.any(axis=(0, 1)), strict=True) if any_wrong
+        ]
+        raise BundleError(
+            f"a net of this bundle gives {np.count_nonzero(wrong):,} logits that are not finite numbers (for "
+            f"{', '.join(names[:3])}{', ...' if names[3:] else ''}), so nothing is predicted; its weights or "
+            "its graph are damaged: do not use this bundle"
+        )
 
 
 def pooled_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Float64[np.ndarray, "n k"]:
@@ -90,6 +114,9 @@ def pooled_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Float64[n
         return only
     return mean_logit(members, mean_of=manifest.ensemble.mean_of, weights=manifest.ensemble.weights)
 
+
+_AXES: Final = 3
+"""Of a net's logits: view, image, finding."""
 
 _BATCH = 32
 """Images per call of the engine: enough to keep two cores busy; 8 MB of float32 at 256 pixels."""
@@ -165,7 +192,16 @@ class Predictor:
         """Return the probability of each finding, (n, k), for prepared pixels (n, s, s)."""
         manifest = self.bundle.manifest
         logits, calibration = self.logits(pixels), manifest.calibration
-        return sigmoid(logits) if calibration is None else calibration.apply(logits, manifest.findings)
+        if calibration is None:
+            return sigmoid(logits)
+        with np.errstate(over="ignore", invalid="ignore"):  # a calibration out of all bounds, refused below
+            probabilities = calibration.apply(logits, manifest.findings)
+        if not np.isfinite(probabilities).all():
+            raise BundleError(
+                f"the calibration of {self.bundle.folder} gives probabilities that are not numbers, so "
+                "nothing is predicted; do not use this bundle"
+            )
+        return probabilities
 
     def predict_rows(
         self, read: ReadRows, rows: Rows, *, progress: CountCallback | None = None

@@ -11,7 +11,7 @@ from thorax.arrays import PixelsBatch
 from thorax.bundle import Bundle, Member
 from thorax.errors import BundleError, RecipeError
 from thorax.inference.predictor import ViewLogits
-from thorax.models import Classifier, build_classifier, load_weights, pick_device
+from thorax.models import Classifier, build_classifier, load_weights, no_larger_than, pick_device
 from thorax.models.tensors import Images, PixelsTensor, full_float32
 from thorax.models.test_time_views import apply_view, views
 from thorax.recipe.schema import TestTime
@@ -70,7 +70,8 @@ def load_member(bundle: Bundle, member: Member) -> Classifier:
     weights = bundle.weights_of(member, "a network in torch")
     model = member.model.model_copy(update={"weights": "none"})
     try:
-        classifier = build_classifier(model, len(member.findings))
+        with no_larger_than(weights):
+            classifier = build_classifier(model, len(member.findings))
     except RecipeError as error:
         made_with = member.provenance.versions.get("timm", "another version")
         raise BundleError(

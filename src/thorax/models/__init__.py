@@ -4,13 +4,12 @@ from thorax.models.classifier import (
     Classifier,
     build_classifier,
     evaluation_mode,
-    load_weights,
-    weights_as_bytes,
 )
 from thorax.models.heads import feature_map
 from thorax.models.receptive_field import measure_feature_grid
 from thorax.models.tensors import pick_device
 from thorax.models.test_time_views import to_input, warp
+from thorax.models.weights import load_weights, no_larger_than, weights_as_bytes
 
 __all__ = [
     "Classifier",
@@ -19,6 +18,7 @@ __all__ = [
     "feature_map",
     "load_weights",
     "measure_feature_grid",
+    "no_larger_than",
     "pick_device",
     "to_input",
     "warp",

@@ -3,17 +3,14 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from thorax.bundle import FeatureGrid
-from thorax.errors import BundleError, RecipeError
+from thorax.errors import RecipeError
 from thorax.models.backbones import build_backbone, grow_when_compiled, timm
 from thorax.models.heads import (
     at_each_location,
@@ -33,11 +30,9 @@ __all__ = [
     "evaluation_mode",
     "is_running_statistic",
     "layer_distances",
-    "load_weights",
     "names_in_stages",
     "stage_names",
     "trained_stages",
-    "weights_as_bytes",
 ]
 
 
@@ -154,43 +149,6 @@ def evaluation_mode(net: nn.Module) -> Iterator[None]:
     finally:
         for module in learning:
             module.training = True
-
-
-def weights_as_bytes(weights: Mapping[str, Tensor]) -> bytes:
-    """Serialize a state dict as safetensors; the same weights give the same bytes."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-
-
-def load_weights(classifier: "Classifier", path: Path) -> None:
-    """Load weights into a classifier.
-
-    Args:
-        classifier: Built for the same model section and number of findings.
-        path: A safetensors file.
-
-    Raises:
-        BundleError: The file cannot be read, or its tensors are not exactly the classifier's.
-    """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise BundleError(f"{path} cannot be read as safetensors ({error}); copy it again") from error
-    expected = classifier.state_dict()
-    missing = sorted(expected.keys() - weights.keys())
-    unknown = sorted(weights.keys() - expected.keys())
-    misshapen = [
-        f"{name} {tuple(weights[name].shape)} for {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & weights.keys())
-        if weights[name].shape != expected[name].shape
-    ]
-    problems = {"missing": missing, "unknown": unknown, "wrong shape": misshapen}
-    if any(problems.values()):
-        listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
-        raise BundleError(
-            f"{path} does not fit the net that its manifest names ({listed}); use the version of Thorax and "
-            "timm that wrote it, or train again"
-        )
-    classifier.load_state_dict(weights)
 
 
 class Classifier(nn.Module):

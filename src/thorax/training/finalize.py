@@ -29,7 +29,7 @@ from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
 from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.backbones import timm
-from thorax.models.classifier import weights_as_bytes
+from thorax.models.weights import weights_as_bytes
 from thorax.recipe.load import recipe_sha256
 from thorax.recipe.schema import Recipe
 from thorax.store import Store

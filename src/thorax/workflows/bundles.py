@@ -1,6 +1,7 @@
 """`calibrate`, `ensemble`, `export` and `import_checkpoint`: make bundles from bundles and checkpoints."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,12 @@ from thorax.bundle import (
     Bundle,
     load_bundle,
     merged_images,
-    refuse_used_folder,
+    new_bundle_folder,
     seen_images,
     write_bundle,
 )
-from thorax.bundle.folder import copy_bundle
 from thorax.bundle.manifest import EngineKind
+from thorax.bundle.writing import copy_bundle
 from thorax.errors import RecipeError
 from thorax.evaluation.abstention import check_level
 from thorax.findings import Finding, parse_findings
@@ -145,14 +146,15 @@ def calibrate(
     check_level(level)
     opened, images, folder = load_bundle(bundle), open_store(store), Path(out)
     opened.require_weights("a calibrated bundle")
-    refuse_used_folder(folder, overwrite=overwrite, sources=[opened])
-    changed = with_test_time(opened, lambda current: load_test_time(current, test_time))
-    images.verify()
-    part = validation_part(changed, images, split)
-    # On a CPU, this is the exported engine if test-time augmentation did not change.
-    predictor = open_predictor(changed, device=device)
-    fitting = Fitting(kind=kind, rule=rule, level=level)
-    return _with_engine(write_calibrated(predictor, part, folder, fitting=fitting, progress=progress), part)
+    with new_bundle_folder(folder, overwrite=overwrite, sources=[opened]):
+        changed = with_test_time(opened, lambda current: load_test_time(current, test_time))
+        images.verify()
+        part = validation_part(changed, images, split)
+        # On a CPU, this is the exported engine if test-time augmentation did not change.
+        predictor = open_predictor(changed, device=device)
+        fitting = Fitting(kind=kind, rule=rule, level=level)
+        written = write_calibrated(predictor, part, folder, fitting=fitting, progress=progress)
+        return _with_engine(written, part)
 
 
 def ensemble(
@@ -196,24 +198,24 @@ def ensemble(
     if store is None and weights == "validation":
         raise RecipeError("`weights=validation` needs `store`: the weights are fitted on its images")
     members, folder = [load_bundle(path) for path in bundles], Path(out)
-    refuse_used_folder(folder, overwrite=overwrite, sources=members)
-    combined = build_ensemble(members, folder, name=name, mean_of=mean_of)
-    seen = merged_images([seen_images(member) for member in members])
-    if store is None:
-        written = write_bundle(
-            folder, combined.manifest, weights=combined.weights, patients=combined.patients, seen=seen
-        )
-        return WrittenBundle(written)
-    images = open_store(store)
-    images.verify()
-    part = validation_part(combined, images, split)
-    # Only now: torch takes seconds to import, and the errors above are reported at once.
-    from thorax.inference.torch_engine import TorchEngine
+    with new_bundle_folder(folder, overwrite=overwrite, sources=members):
+        combined = build_ensemble(members, folder, name=name, mean_of=mean_of)
+        seen = merged_images([seen_images(member) for member in members])
+        if store is None:
+            written = write_bundle(
+                folder, combined.manifest, weights=combined.weights, patients=combined.patients, seen=seen
+            )
+            return WrittenBundle(written)
+        images = open_store(store)
+        images.verify()
+        part = validation_part(combined, images, split)
+        # Only now: torch takes seconds to import, and the errors above are reported at once.
+        from thorax.inference.torch_engine import TorchEngine
 
-    predictor = Predictor(combined, TorchEngine(combined, device=device))
-    fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
-    calibrated = write_calibrated(predictor, part, folder, fitting=fitting, seen=seen, progress=progress)
-    return _with_engine(calibrated, part)
+        predictor = Predictor(combined, TorchEngine(combined, device=device))
+        fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
+        calibrated = write_calibrated(predictor, part, folder, fitting=fitting, seen=seen, progress=progress)
+        return _with_engine(calibrated, part)
 
 
 def _with_engine(bundle: Bundle, part: ValidationPart) -> WrittenBundle:
@@ -269,18 +271,19 @@ def export(
     opened.require_weights("an export")
     part = validation_part(opened, images, split)
     images.verify()
-    if out is not None:
-        refuse_used_folder(Path(out), overwrite=overwrite, sources=[opened])
-        opened = copy_bundle(opened, Path(out))
-    # Only now: torch takes seconds to import, and the errors above are reported at once.
-    from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_float32, export_int8
+    copy = None if out is None else Path(out)
+    with nullcontext() if copy is None else new_bundle_folder(copy, overwrite=overwrite, sources=[opened]):
+        if copy is not None:
+            opened = copy_bundle(opened, copy)
+        # Only now: torch takes seconds to import, and the errors above are reported at once.
+        from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_float32, export_int8
 
-    compared_on = part.split.image_set("val", part.rows, dataset=images.dataset)
-    pixels = images.pixels(evenly_spaced(part.rows, CHECKED_IMAGES))
-    opened = export_float32(opened, pixels, to=to, compared_on=compared_on)
-    if int8:
-        opened = export_int8(opened, part, to=to, gated=gated, progress=progress)
-    return WrittenBundle(opened)
+        compared_on = part.split.image_set("val", part.rows, dataset=images.dataset)
+        pixels = images.pixels(evenly_spaced(part.rows, CHECKED_IMAGES))
+        opened = export_float32(opened, pixels, to=to, compared_on=compared_on)
+        if int8:
+            opened = export_int8(opened, part, to=to, gated=gated, progress=progress)
+        return WrittenBundle(opened)
 
 
 def import_checkpoint(
@@ -319,21 +322,21 @@ def import_checkpoint(
         DataError: `out` holds something else.
         RecipeError: Something that only the user can know was not given, or is impossible.
     """
-    refuse_used_folder(Path(out), overwrite=overwrite)
-    from thorax.checkpoints.foreign_net import ForeignOptions
-    from thorax.checkpoints.importer import read_foreign, write_imported
+    with new_bundle_folder(Path(out), overwrite=overwrite):
+        from thorax.checkpoints.foreign_net import ForeignOptions
+        from thorax.checkpoints.importer import read_foreign, write_imported
 
-    options = ForeignOptions(
-        findings=None if findings is None else _parse_outputs(findings),
-        backbone=backbone,
-        input_size=input_size,
-        mean=None if mean is None else tuple(mean),
-        std=None if std is None else tuple(std),
-        fit=fit,
-    )
-    checkpoint = read_foreign(Path(file), kind, options)
-    written = write_imported(checkpoint, Path(out), name=name or Path(file).stem.split(".")[0])
-    return WrittenBundle(written, checkpoint.notes)
+        options = ForeignOptions(
+            findings=None if findings is None else _parse_outputs(findings),
+            backbone=backbone,
+            input_size=input_size,
+            mean=None if mean is None else tuple(mean),
+            std=None if std is None else tuple(std),
+            fit=fit,
+        )
+        checkpoint = read_foreign(Path(file), kind, options)
+        written = write_imported(checkpoint, Path(out), name=name or Path(file).stem.split(".")[0])
+        return WrittenBundle(written, checkpoint.notes)
 
 
 def _parse_outputs(findings: Sequence[str] | str) -> tuple[Finding | None, ...]:

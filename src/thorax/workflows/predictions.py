@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from thorax.arrays import Probabilities, Rows
 from thorax.atomic_io import StrPath
-from thorax.bundle import Bundle, load_bundle, refuse_forgotten, refuse_seen_images, refuse_seen_patients
+from thorax.bundle import Bundle, load_bundle, refuse_seen_images, refuse_seen_patients
 from thorax.bundle.image_prints import image_prints
 from thorax.datasets.splits import Split
 from thorax.errors import DataError
@@ -207,7 +207,6 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
     rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
     table = store.table.take(rows)
     findings = labeled_findings(bundle, store)
-    refuse_forgotten(bundle)
     refuse_seen_patients(bundle, store.dataset, table.patients().patients)
     # Equal images in two parts of the split that it was trained on are the audit's to report.
     if split.sha256 not in {training.trained_on.sha256 for training in bundle.trainings}:

@@ -9,8 +9,7 @@ import numpy as np
 
 from thorax.arrays import Probabilities
 from thorax.atomic_io import StrPath, refuse_existing
-from thorax.bundle import Bundle, refuse_forgotten, refuse_seen_images, refuse_seen_patients
-from thorax.bundle.folder import refuse_used_folder
+from thorax.bundle import Bundle, new_bundle_folder, refuse_seen_images, refuse_seen_patients
 from thorax.bundle.image_prints import image_prints
 from thorax.bundle.sites import patients_of_site, site_calibration, write_with_site
 from thorax.errors import DataError, RecipeError
@@ -120,7 +119,6 @@ class SiteResult:
                 "of each finding"
             )
         folder = Path(out)
-        refuse_used_folder(folder, overwrite=overwrite, sources=[self.bundle])
         absent = dict.fromkeys(self.bundle.manifest.findings, "not measured at this site")
         kept = absent | {name: one.reason for name, one in adjustments.items()}
         calibration = site_calibration(
@@ -131,9 +129,10 @@ class SiteResult:
             kept={name: reason for name, reason in kept.items() if name not in fitted},
             fitted_on=chosen_on(None, "", self.cohort, dataset=self.context.dataset),
         )
-        written = write_with_site(
-            self.bundle, folder, calibration, dataset=self.context.dataset, patients=self.cohort.patients
-        )
+        with new_bundle_folder(folder, overwrite=overwrite, sources=[self.bundle]):
+            written = write_with_site(
+                self.bundle, folder, calibration, dataset=self.context.dataset, patients=self.cohort.patients
+            )
         return WrittenBundle(written)
 
 
@@ -265,7 +264,6 @@ def _predicted(
 
 def _refuse_seen(bundle: Bundle, store: Store, cohort: LabeledImages, *, rows: np.ndarray, name: str) -> None:
     """Refuse patients and images that the bundle saw, but for an earlier calibration for the same site."""
-    refuse_forgotten(bundle)
     others = [part for part in bundle.patients if part != patients_of_site(name)]
     refuse_seen_patients(bundle, store.dataset, cohort.patients, by=others)
     refuse_seen_images(bundle, cohort.images, image_prints(store.pixels, rows))
