@@ -1,7 +1,7 @@
 """What an exported graph may contain, checked before onnxruntime opens it.
 
 A graph is a program. It may compute on the image and on the numbers in its own file: no control flow, which
-could run without end, no random numbers, no operator of somebody's library, and no numbers in other files,
+could run without end, no random numbers, no operator of another library, and no numbers in other files,
 which no checksum covers. How much memory it may take is bounded in `onnx_session`.
 
 ONNX files are protocol buffers, of which a few fields are needed. They are read here, because the package
