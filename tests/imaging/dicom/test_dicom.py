@@ -442,7 +442,6 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
         ({"Modality": "MR"}, "modality MR, SOP class Digital X-Ray Image Storage"),
         ({"Modality": "CR", "SOPClassUID": CT}, "modality CR, SOP class CT Image Storage"),
         ({"Modality": "US", "SOPClassUID": SECONDARY_CAPTURE}, "modality US, SOP class Secondary Capture"),
-        ({"Modality": None, "SOPClassUID": None}, "modality not given, SOP class not given"),
         ({"NumberOfFrames": 2}, "the file holds 2 frames; a radiograph is a single image"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "the image is FOR PROCESSING, raw detector values"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "Photometric Interpretation is PALETTE COLOR"),
@@ -464,8 +463,8 @@ def test_sound_files_of_something_else(elements, message):
         ({"PixelData": bytes(4606)}, "Pixel Data holds 4606 bytes, but 72 x 64 pixels take 4608"),
         ({"Rows": 65}, "Pixel Data holds 4608 bytes, but 72 x 65 pixels take 4680"),
         ({"Rows": 0}, "the header says 72 x 0 pixels"),
-        ({"Rows": None}, "the DICOM header gives None as Rows, where one number is needed"),
-        ({"Rows": [64, 64]}, r"gives \[64, 64\] as Rows"),
+        ({"Rows": None}, "the DICOM header gives nothing as Rows, where one number is needed"),
+        ({"Rows": [64, 64]}, "gives several values as Rows"),
         ({"Rows": 20_000, "Columns": 20_000}, "20000 x 20000 pixels are 400 megapixels, more than the 100"),
         ({"BitsStored": 9}, "Bits Allocated 8, Bits Stored 9 and High Bit 7 contradict"),
         ({"BitsStored": 0}, "Bits Stored 0"),
@@ -473,7 +472,7 @@ def test_sound_files_of_something_else(elements, message):
         ({"RescaleSlope": 0}, "Rescale Slope is 0, which makes all pixels equal"),
         (
             {"WindowCenter": 1, "WindowWidth": 2, "VOILUTFunction": "CUBIC"},
-            "VOI LUT Function CUBIC is none of",
+            "VOI LUT Function is an unknown value of 5 characters, not LINEAR",
         ),
         (
             {"VOILUTSequence": [lut([1, 2, 3], first=0, bits=8, count=9)]},
@@ -489,7 +488,7 @@ def test_files_that_contradict_themselves(elements, message):
 def test_a_window_that_is_no_number():
     data = written(EIGHT, bits=8, WindowCenter="128", WindowWidth="64").replace(b"128 ", b"1x8 ")
     with pytest.raises(
-        ImageError, match="WindowCenter is '1X8', not a number, so the gray values are unknown"
+        ImageError, match="WindowCenter is an unknown value of 3 characters instead of a number"
     ):
         read_radiograph(data)
 

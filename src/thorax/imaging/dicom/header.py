@@ -6,12 +6,14 @@ raising an exception (or a warning) deep inside a converter.
 
 import math
 import re
+from unicodedata import combining, normalize
 
+from pydicom.charset import python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
 from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.dicom.known import BODY_PARTS, MODALITIES, length_of, stated, uid_name
 from thorax.radiograph import Sex, ViewPosition
 
 __all__ = [
@@ -43,7 +45,14 @@ _MODALITIES = {"CR", "DX", "RG", "DR", "XR"}
 _CONVERTED_MODALITIES = _MODALITIES | {"", "OT", "SC"}
 
 # Words for the chest in Body Part Examined, in the languages that archives use.
-_CHEST = {"CHEST", "THORAX", "LUNG", "LUNGS", "CXR", "TORAX", "TORACE", "POITRINE", "BRUST"}
+_CHEST = {
+    *("CHEST", "THORAX", "LUNG", "LUNGS", "CXR", "TORAX", "TORACE", "POITRINE", "BRUST", "BRUSTKORB"),
+    *("PULMON", "PULMONES", "PULMAO", "POUMON", "POUMONS", "LUNGE", "LUNGEN"),
+    *("ГРУДЬ", "ГРУДНАЯ", "ЛЕГКИЕ", "胸", "胸部", "胸廓", "肺"),
+}
+_CHEST_AND_VIEW = re.compile(r"CHEST(PA|AP|LAT|LATERAL|LL|RL|\d\w*)")
+# Words that say nothing about the body part.
+_UNKNOWN = {"", "UNKNOWN", "N", "A", "NA", "NONE", "ANONYMIZED", "ANON", "OTHER", "UNDEFINED", "UNSPECIFIED"}
 
 _VIEWS = {
     "PA": ViewPosition.PA,
@@ -90,18 +99,21 @@ def numbers_of(dataset: Dataset, keyword: str, name: str) -> list[float]:
     numbers = [_number(text) for text in texts]
     if not all(map(math.isfinite, numbers)):
         raise ImageError(
-            f"{name}: {keyword} is {chr(92).join(texts)!r}, not a number, so the gray values are unknown; "
-            "correct the header or export the image again"
+            f"{name}: {keyword} is {length_of(chr(92).join(texts))} instead of a number, so the gray values "
+            "are unknown; correct the header or export the image again"
         )
     return numbers
 
 
 def whole_number_of(dataset: Dataset, keyword: str, name: str) -> int:
-    """Return the value of a required binary integer element."""
+    """Return the value of a required binary integer element, which has 16 bits."""
     value = dataset.get(keyword)
-    if not isinstance(value, int):
+    if not (isinstance(value, int) and 0 <= value < 1 << 16):
+        given = (
+            "nothing" if value is None else "several values" if isinstance(value, list) else "another value"
+        )
         raise ImageError(
-            f"{name}: the DICOM header gives {value!r} as {keyword}, where one number is needed; "
+            f"{name}: the DICOM header gives {given} as {keyword}, where one number is needed; "
             "the file is damaged or not an image, so export it again from its source"
         )
     return value
@@ -132,7 +144,8 @@ def refuse_other_images(dataset: Dataset, name: str) -> None:
     Raises:
         UnsupportedImage: It is another kind of image; the message names it.
     """
-    sop_class = _first(dataset, "SOPClassUID")
+    # Some archives remove it from the data set, and leave it in the meta information.
+    sop_class = _first(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     modality = _first(dataset, "Modality")
     if sop_class == _FOR_PROCESSING or _first(dataset, "PresentationIntentType") == "FOR PROCESSING":
         raise UnsupportedImage(
@@ -143,21 +156,39 @@ def refuse_other_images(dataset: Dataset, name: str) -> None:
     fits = sop_class in _RADIOGRAPHY and modality in _MODALITIES | {""}
     if not fits and not (converted and modality in _CONVERTED_MODALITIES):
         raise UnsupportedImage(
-            f"{name}: modality {modality or 'not given'}, SOP class "
-            f"{UID(sop_class).name if sop_class else 'not given'}: not a projection radiograph; "
-            "give a CR or DX image, or a secondary capture of one"
+            f"{name}: modality {stated(modality, MODALITIES)}, SOP class {uid_name(sop_class)}: not a "
+            "projection radiograph; give a CR or DX image, or a secondary capture of one"
         )
-    body_part = _first(dataset, "BodyPartExamined")
-    if body_part and _CHEST.isdisjoint(re.split(r"[^A-Z]+", body_part)):
+    body_part = _body_part(dataset)
+    if not _may_be_chest(body_part):
         raise UnsupportedImage(
-            f"{name}: Body Part Examined is {body_part}, not the chest; give a chest radiograph "
-            "(or correct the header, if it is one)"
+            f"{name}: Body Part Examined is {stated(body_part, BODY_PARTS)}, not the chest; give a chest "
+            "radiograph (or correct the header, if it is one)"
         )
     frames = _first(dataset, "NumberOfFrames")
     if frames and _number(frames) not in {0, 1}:
+        count = frames if re.fullmatch(r"\d{1,5}", frames) else "an unknown number of"
         raise UnsupportedImage(
-            f"{name}: the file holds {frames} frames; a radiograph is a single image, so export one frame"
+            f"{name}: the file holds {count} frames; a radiograph is a single image, so export one frame"
         )
+
+
+def _body_part(dataset: Dataset) -> str:
+    """Return Body Part Examined in upper case without accents, decoded with the character set of the file."""
+    tag = tag_for_keyword("BodyPartExamined")
+    if tag is None or tag not in dataset:
+        return ""
+    raw = dataset.get_item(tag).value
+    codec = python_encoding.get((texts_of(dataset, "SpecificCharacterSet") or [""])[0], "utf-8")
+    text = raw.decode(codec, "replace") if isinstance(raw, bytes) else ""
+    plain = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
+    return plain.strip(" \0\\").upper()
+
+
+def _may_be_chest(body_part: str) -> bool:
+    """Return whether a body part is the chest, or says nothing."""
+    words = set(re.split(r"[\W_]+", body_part))
+    return words <= _UNKNOWN or not words.isdisjoint(_CHEST) or any(map(_CHEST_AND_VIEW.fullmatch, words))
 
 
 # ---- metadata ----------------------------------------------------------------------------------

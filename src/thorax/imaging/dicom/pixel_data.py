@@ -28,6 +28,7 @@ from pydicom.uid import (
 
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.dicom.header import whole_number_of
+from thorax.imaging.dicom.known import uid_name
 from thorax.imaging.limits import announce_pixels
 from thorax.radiograph import check_size
 
@@ -221,7 +222,7 @@ def _checked_decoder(dataset: Dataset, layout: Layout, name: str) -> tuple[Decod
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         raise UnsupportedImage(
-            f"{name}: transfer syntax {syntax.name} is not supported; convert the file to "
+            f"{name}: transfer syntax {uid_name(syntax)} is not supported; convert the file to "
             "Explicit VR Little Endian first (for example with gdcmconv --raw)"
         ) from error
     element = dataset["PixelData"]

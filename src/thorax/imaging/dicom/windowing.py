@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileDataset
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.dicom.header import numbers_of, texts_of
+from thorax.imaging.dicom.known import PHOTOMETRIC, length_of, stated
 from thorax.imaging.dicom.pixel_data import Codes, Layout
 from thorax.imaging.gray_range import NEARLY_ALL, doubts_about, sampled
 
@@ -251,8 +252,8 @@ def read_gray_rule(dataset: FileDataset, layout: Layout, name: str) -> GrayRule:
     photometric = "".join(texts_of(dataset, "PhotometricInterpretation")[:1])
     if not photometric.startswith("MONOCHROME"):
         raise UnsupportedImage(
-            f"{name}: Photometric Interpretation is {photometric or 'absent'}, so the meaning of its "
-            "values is unknown; MONOCHROME1 and MONOCHROME2 are read"
+            f"{name}: Photometric Interpretation is {stated(photometric, PHOTOMETRIC, 'absent')}, so the "
+            "meaning of its values is unknown; MONOCHROME1 and MONOCHROME2 are read"
         )
     little = _is_little(dataset)
     modality = _read_modality(dataset, layout, name=name, little=little)
@@ -302,8 +303,8 @@ def _read_window(dataset: Dataset, name: str) -> Window | None:
             function = function_name
         case _:
             raise ImageError(
-                f"{name}: VOI LUT Function {function_name} is none of LINEAR, LINEAR_EXACT and SIGMOID; "
-                "correct the header or export the image again"
+                f"{name}: VOI LUT Function is {length_of(function_name)}, not LINEAR, LINEAR_EXACT or "
+                "SIGMOID; correct the header or export the image again"
             )
     # PS3.3 C.11.2.1.2: at least 1 if linear, above 0 otherwise.
     enough = widths[0] >= 1 if function == "LINEAR" else widths[0] > 0
