@@ -99,11 +99,10 @@ def read_pil(image: Image.Image, name: str, *, value_range: ValueRange | None = 
         frames = getattr(image, "n_frames", 1)
         image.load()
         upright = turned(image, _orientation(image)) if image.format in _TURNED else image
-    except Exception as error:
+    except Exception:  # noqa: BLE001  (its text may quote the file: also in a traceback)
         raise ImageError(
-            f"{name}: the file behind the PIL image cannot be decoded ({error}); "
-            "copy it again from its source"
-        ) from error
+            f"{name}: the file behind the PIL image cannot be decoded; copy it again from its source"
+        ) from None
     if frames > 1 and image.format not in _JPEGS:
         raise UnsupportedImage(
             f"{name}: the PIL image has {frames} frames; a radiograph is a single image, so give a copy of "

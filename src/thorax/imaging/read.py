@@ -355,8 +355,8 @@ def image_format(head: bytes, name: str) -> str:
         return "DICOM"
     kind = next((kind for magic, kind in _OTHERS if head.startswith(magic)), "not a known image")
     raise UnsupportedImage(
-        f"{name}: the file is {kind} (it starts with {head[:8]!r}); PNG, JPEG and DICOM are read, "
-        "so export the original image as one of these"
+        f"{name}: the file is {kind}; PNG, JPEG and DICOM are read, so export the original image as one of "
+        "these"
     )
 
 

@@ -218,7 +218,7 @@ def test_one_flipped_bit_in_the_pixels_is_noticed():
     data = bytearray(png(noise(1, 8), depth=8, color=0))
     data[len(data) // 2] ^= 4
     with pytest.raises(
-        ImageError, match=r"the checksum of its chunk b'IDAT' at byte 33 is wrong; copy it again"
+        ImageError, match=r"the checksum of its chunk IDAT at byte 33 is wrong; copy it again"
     ):
         read_radiograph(bytes(data))
 

@@ -1,12 +1,7 @@
 """Read DICOM files as radiographs: parse, refuse other images, decode, convert to gray, describe."""
 
-import re
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from io import BytesIO
-from typing import Any, Final
 
 import numpy as np
 import pydicom
@@ -25,12 +20,10 @@ from thorax.imaging.dicom import header
 from thorax.imaging.dicom.pixel_data import Layout, decode_codes, decode_colors, read_layout
 from thorax.imaging.dicom.windowing import Grays, apply_rule, read_gray_rule
 from thorax.imaging.gray_range import doubts_about
+from thorax.imaging.quiet import libraries_silenced
 from thorax.radiograph import MAX_PIXELS, Origin, Radiograph
 
 __all__ = ["read_dataset", "read_dicom"]
-
-# In the form of `warnings.filterwarnings`: action, message, category, module and line.
-_IGNORE_PYDICOM: Final = ("ignore", None, Warning, re.compile(r"pydicom(\.|$)"), 0)
 
 # Most bytes that a deflated file may inflate to: the largest image, and as much again for its header.
 _MAX_INFLATED = 4 * MAX_PIXELS
@@ -59,16 +52,15 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
             detector values, or in a transfer syntax that no decoder covers.
     """
     try:
-        with _pydicom_warnings_ignored():
+        with libraries_silenced():
             return _read(data, name)
     except ThoraxError:
         raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # noqa: BLE001  (its text may quote the file: also in a traceback)
         raise ImageError(
-            f"{name}: the DICOM file is damaged or inconsistent ({type(error).__name__}: {reason}); "
+            f"{name}: the DICOM file is damaged or inconsistent ({type(error).__name__}); "
             "export the image again from its source"
-        ) from error
+        ) from None
 
 
 def read_dataset(dataset: Dataset, name: str) -> Radiograph:
@@ -85,35 +77,14 @@ def read_dataset(dataset: Dataset, name: str) -> Radiograph:
     """
     file = BytesIO()
     try:
-        with _pydicom_warnings_ignored():
+        with libraries_silenced():
             dataset.save_as(file, enforce_file_format=False)
-    except Exception as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # noqa: BLE001  (its text may quote the file: also in a traceback)
         raise ImageError(
-            f"{name}: the Dataset cannot be encoded as a DICOM file ({type(error).__name__}: {reason}); set "
+            f"{name}: the Dataset cannot be encoded as a DICOM file ({type(error).__name__}); set "
             "dataset.file_meta.TransferSyntaxUID to the syntax of its Pixel Data, and correct its elements"
-        ) from error
+        ) from None
     return read_dicom(file.getvalue(), name)
-
-
-@contextmanager
-def _pydicom_warnings_ignored() -> Iterator[None]:
-    """Suppress pydicom's warnings about odd headers; whatever matters is checked here and raised.
-
-    Python's list of warning filters belongs to the whole process. Each read inserts one filter and removes
-    one, so that several threads can read at once; `warnings.catch_warnings` would restore the earlier list
-    and drop the filters that other threads need or have set since.
-    """
-    entered: Any = warnings.filters
-    entered.insert(0, _IGNORE_PYDICOM)
-    try:
-        yield
-    finally:
-        # If another thread has copied the list meanwhile, the copy has the filter too.
-        current: Any = warnings.filters
-        for filters in [entered] if current is entered else [entered, current]:
-            with suppress(ValueError):
-                filters.remove(_IGNORE_PYDICOM)
 
 
 def _read(data: bytes, name: str) -> Radiograph:

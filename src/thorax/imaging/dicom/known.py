@@ -5,10 +5,11 @@ message never quotes a value because an element should hold it. It names a value
 set; of any other one it says how long it is.
 """
 
+import re
 from collections.abc import Container
 from typing import Final
 
-from pydicom.uid import UID, UID_dictionary
+from pydicom.uid import UID
 
 __all__ = ["BODY_PARTS", "MODALITIES", "PHOTOMETRIC", "length_of", "stated", "uid_name"]
 
@@ -66,4 +67,5 @@ def length_of(value: str) -> str:
 
 def uid_name(uid: str) -> str:
     """Return the name that DICOM gives a UID, and of any other one only how long it is."""
-    return UID(uid).name if uid in UID_dictionary else stated(uid, ())
+    name = UID(uid).name if re.fullmatch(r"[0-9.]{1,64}", uid) else uid
+    return name if name != uid else stated(uid, ())

@@ -340,9 +340,11 @@ def _first_table(
             words.astype("<u2").view(np.uint8).astype(np.int64)
         )  # two entries per word, the low byte first
     if not 1 <= bits <= _WORD or len(words) < count:
+        stated_bits = f" of {bits} bits" if 1 <= bits <= _WORD else " of an impossible number of bits"
+        described = f"{count}{stated_bits}" if len(descriptor) == _DESCRIPTOR_WORDS else "nothing"
         raise ImageError(
-            f"{name}: the first LUT of {keyword} has {len(words)} entries, but its descriptor is "
-            f"{descriptor.tolist()} (number, first value, bits); export the image again from its source"
+            f"{name}: the first LUT of {keyword} has {len(words)} entries, where its descriptor states "
+            f"{described}; export the image again from its source"
         )
     return LookupTable(_as_stored(first, signed=signed), words[:count], bits)
 

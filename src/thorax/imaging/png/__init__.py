@@ -144,8 +144,8 @@ def _decode_row_by_row(png: Png, mode: str, raw_mode: str) -> Image.Image:
             count_bytes(png)
     except ImageError:
         raise
-    except Exception as error:
-        raise damaged_png(png.name, f"its pixel data does not decode ({error})") from error
+    except Exception:  # noqa: BLE001  (its text may quote the file: also in a traceback)
+        raise damaged_png(png.name, "its pixel data does not decode") from None
     return image
 
 

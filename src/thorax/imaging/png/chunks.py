@@ -116,6 +116,9 @@ def take_apart(data: bytes, name: str) -> Png:
     )
 
 
+_CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+
+
 def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
     """Return the content of each chunk type, chunks of one type joined; bytes after IEND are ignored."""
     parts: dict[bytes, list[memoryview]] = {}
@@ -132,7 +135,8 @@ def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
         # Only critical chunks (with a capital first letter) carry the image; errors elsewhere do no harm.
         critical = kind[:1].isupper()
         if critical and deflate.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise damaged_png(name, f"the checksum of its chunk {kind!r} at byte {at} is wrong")
+            shown = kind.decode() if kind in _CRITICAL else "of an unknown kind"
+            raise damaged_png(name, f"the checksum of its chunk {shown} at byte {at} is wrong")
         parts.setdefault(kind, []).append(view[at + 8 : end])
         at = end + 4
     return {kind: b"".join(views) for kind, views in parts.items()}
