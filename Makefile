@@ -6,6 +6,7 @@
 #   make test               check and the quick tests, for everyday work
 #   make test-all           check and all tests; continuous integration runs this
 #   make source-projects    the rows of docs/source-projects.md, which test-all runs too; one by ROW=its-name
+#   make kills              kill -9 at 1,000 random moments; other numbers by COUNT=, other moments by SEED=
 #   make line-coverage      line and branch coverage
 #   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
 #   make containers         builds and tries the container images in Debian roots; needs root and debootstrap
@@ -14,6 +15,8 @@
 PYTHON ?= python3
 DATA ?=
 ROW ?=
+COUNT ?=
+SEED ?=
 TORCH ?=
 
 # A worker takes whole files, so that what a file's tests share is made once.
@@ -37,7 +40,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all source-projects line-coverage docs containers format clean
+.PHONY: install demo starter check test test-all source-projects kills line-coverage docs containers format clean
 
 install: $(INSTALLED)
 
@@ -79,6 +82,9 @@ test-all: check
 
 source-projects: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) -vv tests/source_projects $(if $(ROW),-k "$(ROW)")
+
+kills: $(INSTALLED)
+	$(BIN)/python -m tests.long.kills $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
 line-coverage: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) --cov

@@ -1,6 +1,7 @@
 """Fixtures that every test can use."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,10 @@ settings.load_profile("thorax")
 # Two pytest workers with two threads each on two cores wait for one another in every sum. Set before torch
 # is imported; child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Programs that a script starts in the background ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

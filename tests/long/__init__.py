@@ -1,0 +1,1 @@
+"""Long runs that are started by hand; `test-all` runs a short form of each."""
