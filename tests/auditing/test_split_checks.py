@@ -65,13 +65,20 @@ def test_an_image_that_is_measured_twice_is_an_error(table, lists, part):
 def test_absent_and_rejected_images_are_told_apart(table, lists):
     images = table(NAMES)
     listed = lists(images, train=[A0, "00000007_000.png", "00000008_000.png"], test=[C0, "00000009_000.png"])
-    rejected = {"00000008_000.png": "the PNG is cut short", "00000010_000.png": "not an image"}
+    rejected = {
+        "00000008_000.png": "00000008_000.png: the PNG file is truncated (12 bytes of at least 1,300); copy",
+        "00000010_000.png": "not an image",
+        "00000011_000.png": "00000011_000.png: the PNG file is truncated (99 bytes of at least 100); copy",
+    }
     missing, unusable = check_absent_images(listed, Locator(images, NIH_DATASET), rejected)
     assert (missing.kind, missing.count) == ("images-missing", 2)
     assert missing.what == "listed images that are not in the store: 2 (train 1, test 1)"
-    assert (unusable.kind, unusable.count) == ("files-rejected", 2)
-    assert unusable.what == "files that the store could not use: 2, of which 1 are listed"
-    assert unusable.examples[0] == "00000008_000.png: the PNG is cut short"
+    assert (unusable.kind, unusable.count) == ("files-rejected", 3)
+    assert unusable.what == "files that the store could not use: 3, of which 1 are listed"
+    assert unusable.examples == (
+        "2 x the PNG file is truncated (N bytes of at least N)",
+        "1 x not an image",
+    )
 
 
 def test_augmented_files_in_the_test_are_found(table, lists):

@@ -84,3 +84,11 @@ def pieces_in(text):
     """Pieces of marks that occur in a text, whatever their case."""
     upper = text.upper()
     return [piece for piece in PIECES if piece in upper]
+
+
+def marks_in(text):
+    """Whole marks that occur in a text or in bytes: figures may have the same five digits by chance."""
+    if isinstance(text, bytes):
+        upper = text.upper()
+        return [mark for mark in MARKS if mark.encode() in upper or mark.encode("utf-16-le") in upper]
+    return marks_in(text.encode())

@@ -1,5 +1,6 @@
 """Checks of the protocol: leaks and repeats between parts, and choices made on the test part."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
@@ -11,6 +12,7 @@ from thorax.bundle import Bundle, hashed_patients
 from thorax.datasets.splits import NIH_DATASET, nih_official_test_patients
 from thorax.evaluation.inputs.metrics_json import tuned_marks
 from thorax.image_set import ImageSet
+from thorax.quoting import cut, visible
 
 __all__ = [
     "NIH_PUBLISHED_LISTS_SHA256",
@@ -31,6 +33,8 @@ NIH_PUBLISHED_LISTS_SHA256: Final = "1ba267971fd18d6bd9e648ce948830852b85db934ea
 
 Rejected = Mapping[str, str]
 """The reason for each file that a store could not use, by file name."""
+
+_LONGEST_KIND: Final = 120
 
 
 def check_patients(lists: Lists) -> list[Problem]:
@@ -81,6 +85,33 @@ def check_repeated_images(lists: Lists) -> list[Problem]:
     return problems
 
 
+def _rejected_by_kind(rejected: Rejected, *, num_listed: int) -> list[Problem]:
+    """Count the files that a store could not use by what is wrong with them, without naming any.
+
+    Reports are passed on, and names of files may name patients.
+    """
+    if not rejected:
+        return []
+    kinds = Counter(_kind(name, reason) for name, reason in rejected.items())
+    listed = f", of which {num_listed:,} are listed" if num_listed else ""
+    return [
+        Problem(
+            severity="warning",
+            kind="files-rejected",
+            what=f"files that the store could not use: {len(rejected):,}{listed}",
+            count=len(rejected),
+            examples=tuple(f"{count:,} x {kind}" for kind, count in kinds.most_common(5)),
+            remedy="see rejected.csv in the store, replace the files and prepare it anew",
+        )
+    ]
+
+
+def _kind(name: str, reason: str) -> str:
+    """Return what is wrong with a file, without its name, its numbers and what to do next."""
+    what = reason.removeprefix(f"{visible(name)}: ").partition(";")[0]
+    return cut(re.sub(r"(?<![\w.])\d[\d,.]*", "N", what), _LONGEST_KIND)
+
+
 def check_absent_images(lists: Lists, locator: Locator, rejected: Rejected) -> list[Problem]:
     """Find listed images that are not in the store: missing, rejected, or modified copies of its images.
 
@@ -90,7 +121,6 @@ def check_absent_images(lists: Lists, locator: Locator, rejected: Rejected) -> l
     all_absent = frozenset().union(*absent.values())
     copies = locator.originals(all_absent - rejected.keys())
     missing = all_absent - rejected.keys() - copies.keys()
-    unusable = len(all_absent & rejected.keys())
     counts = ", ".join(
         f"{part} {len(names & missing):,}" for part, names in absent.items() if names & missing
     )
@@ -102,14 +132,7 @@ def check_absent_images(lists: Lists, locator: Locator, rejected: Rejected) -> l
             what=f"listed images that are not in the store: {len(missing):,} ({counts})",
             remedy="prepare a store that has them; until then every result covers only the available images",
         ),
-        *problem_if_any(
-            "warning",
-            "files-rejected",
-            [f"{name}: {reason}" for name, reason in rejected.items()],
-            what=f"files that the store could not use: {len(rejected):,}"
-            + (f", of which {unusable:,} are listed" if unusable else ""),
-            remedy="see rejected.csv in the store, replace the files and prepare it anew",
-        ),
+        *_rejected_by_kind(rejected, num_listed=len(all_absent & rejected.keys())),
     ]
     for part, names in absent.items():
         named = [f"{name} of {copies[name]}" for name in names & copies.keys()]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
@@ -26,6 +26,7 @@ from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
+from thorax.quoting import visible
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import (
     MANIFEST,
@@ -79,9 +80,11 @@ def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing)
     _write_rejected(out / REJECTED, outcomes, listing)
     if not outcomes.rows:
         row, reason = outcomes.rejected[0]
+        path = listing.paths.iloc[row]
+        what = reason.removeprefix(f"{visible(PurePosixPath(path).name)}: ").partition(";")[0]
         raise DataError(
-            f"none of the {plan.num_rows} images of {source.root} can be used (first: "
-            f"{listing.paths.iloc[row]}: {reason}); see {out / REJECTED}, then prepare the right files"
+            f"none of the {plan.num_rows} images of {source.root} can be used (first: {path}: {what}); see "
+            f"{out / REJECTED}, then prepare the right files"
         )
     rows = np.array(outcomes.rows, np.int64)
     table = _prepared_table(source, plan, outcomes)
@@ -119,7 +122,7 @@ def _write_rejected(path: Path, outcomes: _Outcomes, listing: Listing) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
-    writer.writerows((listing.paths.iloc[row], reason) for row, reason in outcomes.rejected)
+    writer.writerows((visible(listing.paths.iloc[row]), reason) for row, reason in outcomes.rejected)
     write_text(path, text.getvalue())
 
 

@@ -1,0 +1,104 @@
+"""Every command under strace, without a network: no connection, no file but where docs/privacy.md says."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from tests.helpers.command import SMALL
+from tests.helpers.traced import traced, why_not
+from thorax.cli.main import _VERBS
+from thorax.models.backbones import timm
+
+ROOT = Path(__file__).parents[1]
+
+ONE_EPOCH = (*SMALL, "--set", "training.epochs=1")
+COMMANDS = {
+    "phantom": ("phantom", "phantoms", "--patients", "40", "--size", "64"),
+    "prepare": ("prepare", "phantoms", "--out", "store", "--size", "64"),
+    "sheet": ("sheet", "store", "--out", "sheet.png"),
+    "recipes": ("recipes", "show", "small-cpu"),
+    "train": ("train", "small-cpu", "--store", "store", "--out", "run", *ONE_EPOCH),
+    "evaluate": ("evaluate", "run", "--store", "store", "--out", "report", "--resamples", "5"),
+    "card": ("card", "run", "--out", "card.md"),
+    "audit": ("audit", "store", "--split", "folder-official"),
+    "predict": ("predict", "run", "phantoms/images"),
+    "explain": ("explain", "run", "image.png", "--finding", "Effusion", "--out", "map.svg"),
+    "localize": ("localize", "run", "--store", "store", "--out", "localization"),
+    "robustness": ("robustness", "run", "--store", "store", "--out", "robustness"),
+    "site": (
+        "site", "run", "--store", "store", "--name", "here", "--split", "folder-official", "--out", "site",
+    ),
+    "calibrate": ("calibrate", "run", "--store", "store", "--out", "calibrated", "--rule", "one-half"),
+    "ensemble": ("ensemble", "run", "calibrated", "--out", "ensemble"),
+    "compare": ("compare", "run", "calibrated", "--store", "store", "--out", "compared", "--resamples", "5"),
+    "export": ("export", "run", "--store", "store", "--out", "exported", "--to", "openvino"),
+    "import": (
+        "import", "theirs.safetensors", "--as", "timm", "--backbone", "test_efficientnet", "--findings",
+        "Mass,,Nodule", "--input-size", "64", "--out", "imported",
+    ),
+    "tune": ("tune", "small-cpu", "--store", "store", "--out", "study", "--trials", "1", *ONE_EPOCH),
+    "serve": ("serve", "run", "--port", "0"),
+}  # fmt: skip
+"""In an order in which each finds what it needs."""
+
+
+def test_every_command_is_here_but_the_one_that_is_for_the_network():
+    assert set(COMMANDS) == set(_VERBS) - {"download"}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Empty folders to work in, for the home, and for temporary files."""
+    if reason := why_not():
+        pytest.skip(reason)
+    root = tmp_path_factory.mktemp("traced")
+    for name in ("work", "home", "temporary"):
+        (root / name).mkdir()
+    theirs = timm.create_model("test_efficientnet", num_classes=3)
+    save_file(theirs.state_dict(), root / "work" / "theirs.safetensors")
+    return root
+
+
+def documented(places):
+    """The folders outside the working folder that docs/privacy.md names."""
+    text = (ROOT / "docs" / "privacy.md").read_text().partition("## Files outside your folders")[2]
+    named = re.findall(r"^\| `~/([^`]+)`", text, re.MULTILINE)
+    assert len(named) >= 4
+    return [places / "work", places / "temporary", *(places / "home" / name for name in named)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_command_connects_to_nothing_and_writes_where_it_should(places, verb):
+    if verb == "explain":
+        image = min((places / "work" / "phantoms" / "images").iterdir())
+        (places / "work" / "image.png").write_bytes(image.read_bytes())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL"))}
+    environment |= {
+        "HOME": str(places / "home"),
+        "TMPDIR": str(places / "temporary"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = traced(
+        *COMMANDS[verb],
+        folder=places / "work",
+        environment=environment,
+        stop_when="http" if verb == "serve" else None,
+    )
+    assert done.code == 0, done.output
+    # The C library asks a name service on this machine, if there is one, for the user's name.
+    assert [to for to in done.connections if "/var/run/nscd/socket" not in to] == []
+    allowed = documented(places)
+    outside = {
+        path
+        for path in done.written
+        # A folder that is made on the way to one that is named, such as ~/.cache; and devices.
+        if not any(path.is_relative_to(folder) or folder.is_relative_to(path) for folder in allowed)
+        and not str(path).startswith(("/dev/null", "/dev/shm/"))
+    }
+    assert outside == set()
+    left = {path.name for path in (places / "temporary").rglob("*")}
+    assert left <= {f"torchinductor_{os.environ.get('USER', 'root')}", "torchinductor_root"}
