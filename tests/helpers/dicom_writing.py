@@ -40,7 +40,8 @@ def to_bytes(ds, *, preamble=True, **options):
     """Write a data set; without preamble and meta information, as it lies on some archives' disks."""
     stream = io.BytesIO()
     if preamble:
-        ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", DX)
+        stated = ds.file_meta.get("MediaStorageSOPClassUID", DX)
+        ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", stated)
         ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "1.2.3")
         dcmwrite(stream, ds, enforce_file_format=True, **options)
     else:

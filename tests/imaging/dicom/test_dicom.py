@@ -8,12 +8,14 @@ import gdcm
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -268,7 +270,7 @@ def test_jpeg_lossless(image, tmp_path):
     ("at", "value", "message"),
     [
         (6, 200, r"of 1 x 16 bits, the compressed image 64 x 64 of 1 x 200; export the image again"),
-        (11, 3, "the compressed image 64 x 64 of 3 x"),
+        (11, 3, "the compressed image has no readable header"),
         (15, 0, "the compressed image has no readable header"),
         (16, 0xD7, "the compressed image has no readable header"),
         (16, 0xC3, "the compressed image has no readable header"),
@@ -428,6 +430,8 @@ def test_projection_radiography_under_its_many_names(sop_class, modality):
 # ---- what is refused ---------------------------------------------------------------------------
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+CT_META = FileMetaDataset()
+CT_META.TransferSyntaxUID, CT_META.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(CT)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +446,10 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
         ({"Modality": "MR"}, "modality MR, SOP class Digital X-Ray Image Storage"),
         ({"Modality": "CR", "SOPClassUID": CT}, "modality CR, SOP class CT Image Storage"),
         ({"Modality": "US", "SOPClassUID": SECONDARY_CAPTURE}, "modality US, SOP class Secondary Capture"),
+        (
+            {"Modality": None, "SOPClassUID": None, "file_meta": CT_META},
+            "modality not given, SOP class CT Image Storage",
+        ),
         ({"NumberOfFrames": 2}, "the file holds 2 frames; a radiograph is a single image"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "the image is FOR PROCESSING, raw detector values"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "Photometric Interpretation is PALETTE COLOR"),
@@ -464,7 +472,7 @@ def test_sound_files_of_something_else(elements, message):
         ({"Rows": 65}, "Pixel Data holds 4608 bytes, but 72 x 65 pixels take 4680"),
         ({"Rows": 0}, "the header says 72 x 0 pixels"),
         ({"Rows": None}, "the DICOM header gives nothing as Rows, where one number is needed"),
-        ({"Rows": [64, 64]}, "gives several values as Rows"),
+        ({"Rows": [64, 64]}, "gives no single number as Rows"),
         ({"Rows": 20_000, "Columns": 20_000}, "20000 x 20000 pixels are 400 megapixels, more than the 100"),
         ({"BitsStored": 9}, "Bits Allocated 8, Bits Stored 9 and High Bit 7 contradict"),
         ({"BitsStored": 0}, "Bits Stored 0"),
@@ -513,14 +521,11 @@ def test_a_compressed_image_of_another_size_is_refused_before_it_is_decoded(synt
         read_radiograph(to_bytes(ds))
 
 
-def test_a_deflated_file_without_the_length_of_its_meta_information_is_refused():
+def test_a_deflated_file_without_the_length_of_its_meta_information_is_read():
     ds = dataset(EIGHT, bits=8)
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     data = to_bytes(ds)
-    with pytest.raises(
-        ImageError, match="the deflated DICOM file does not give the length of its meta information"
-    ):
-        read_radiograph(data[:132] + data[144:])
+    assert np.array_equal(pixels(data[:132] + data[144:]), EIGHT)
 
 
 def test_a_deflated_bomb_is_refused():

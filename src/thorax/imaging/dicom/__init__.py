@@ -1,36 +1,23 @@
 """Read DICOM files as radiographs: parse, refuse other images, decode, convert to gray, describe."""
 
-import zlib
 from io import BytesIO
 
 import numpy as np
-import pydicom
 from jaxtyping import UInt8
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, ThoraxError, UnsupportedImage
 from thorax.imaging.dicom import header
-from thorax.imaging.dicom.pixel_data import Layout, decode_codes, decode_colors, read_layout
+from thorax.imaging.dicom.decoding import decode_codes, decode_colors
+from thorax.imaging.dicom.parsing import parse
+from thorax.imaging.dicom.pixel_data import Layout, read_layout
 from thorax.imaging.dicom.windowing import Grays, apply_rule, read_gray_rule
 from thorax.imaging.gray_range import doubts_about
 from thorax.imaging.quiet import libraries_silenced
-from thorax.radiograph import MAX_PIXELS, Origin, Radiograph
+from thorax.radiograph import Origin, Radiograph
 
 __all__ = ["read_dataset", "read_dicom"]
-
-# Most bytes that a deflated file may inflate to: the largest image, and as much again for its header.
-_MAX_INFLATED = 4 * MAX_PIXELS
-_INFLATED_AT_ONCE = 1 << 26
-
-_META_START = 132
-_GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 
 _BYTE = 8
 
@@ -88,7 +75,7 @@ def read_dataset(dataset: Dataset, name: str) -> Radiograph:
 
 
 def _read(data: bytes, name: str) -> Radiograph:
-    dataset = _parse(data, name)
+    dataset = parse(data, name)
     header.refuse_other_images(dataset, name)
     layout = read_layout(dataset, name)
     if layout.samples == 1:
@@ -96,6 +83,7 @@ def _read(data: bytes, name: str) -> Radiograph:
         grays = apply_rule(rule, decode_codes(dataset, layout, name))
     else:
         grays = _gray_of_colors(dataset, layout, name)
+    view = header.view_position(dataset, name)
     return Radiograph(
         pixels=grays.pixels,
         origin=Origin(
@@ -103,9 +91,9 @@ def _read(data: bytes, name: str) -> Radiograph:
             format="DICOM",
             intensity=grays.intensity,
             bits=layout.stored,
-            doubts=grays.doubts,
+            doubts=grays.doubts + header.orientation_doubt(dataset, view),
         ),
-        view=header.view_position(dataset),
+        view=view,
         laterality=header.image_laterality(dataset),
         spacing_mm=header.pixel_spacing(dataset),
         age_years=header.age_in_years(dataset),
@@ -113,44 +101,7 @@ def _read(data: bytes, name: str) -> Radiograph:
     )
 
 
-def _parse(data: bytes, name: str) -> FileDataset:
-    """Parse the data set; if it states no transfer syntax, set the one that it was parsed with."""
-    if DeflatedExplicitVRLittleEndian.encode() in data[:1024]:
-        _refuse_bomb(data, name)
-    dataset = pydicom.dcmread(BytesIO(data), force=True)
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        match dataset.original_encoding:
-            case (True, _):
-                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-            case (_, False):
-                dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-            case _:
-                dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return dataset
-
-
-def _refuse_bomb(data: bytes, name: str) -> None:
-    """Refuse a deflated data set that inflates beyond the limit, before pydicom inflates it without one."""
-    length_at = _META_START + len(_GROUP_LENGTH)
-    if data[_META_START:length_at] != _GROUP_LENGTH:
-        raise ImageError(
-            f"{name}: the deflated DICOM file does not give the length of its meta information; "
-            "export the image again without deflation"
-        )
-    start = length_at + 4 + int.from_bytes(data[length_at : length_at + 4], "little")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    pending, inflated = data[start:], 0
-    while pending and inflated <= _MAX_INFLATED:
-        inflated += len(inflater.decompress(pending, _INFLATED_AT_ONCE))
-        pending = inflater.unconsumed_tail
-    if inflated > _MAX_INFLATED:
-        raise ImageError(
-            f"{name}: the deflated DICOM file holds more than {_MAX_INFLATED} bytes, more than a radiograph "
-            "can hold; export the image again without deflation"
-        )
-
-
-def _gray_of_colors(dataset: Dataset, layout: Layout, name: str) -> Grays:
+def _gray_of_colors(dataset: FileDataset, layout: Layout, name: str) -> Grays:
     """Return the gray of a color image without colors; lossy codecs may spread it by a few levels."""
     if layout.allocated != _BYTE:
         raise UnsupportedImage(
@@ -164,4 +115,7 @@ def _gray_of_colors(dataset: Dataset, layout: Layout, name: str) -> Grays:
             "or a page of results; give the original gray radiograph"
         )
     gray: GrayPixels = colors[..., 1].copy()
-    return Grays(gray, "8-bit as stored (grey in colour)", doubts_about(gray))
+    signed = ("its colors are stated to have signs, which colors cannot have; they were read without",)
+    return Grays(
+        gray, "8-bit as stored (grey in colour)", (*(signed if layout.signed else ()), *doubts_about(gray))
+    )

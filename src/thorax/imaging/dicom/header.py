@@ -6,11 +6,12 @@ raising an exception (or a warning) deep inside a converter.
 
 import math
 import re
+from collections.abc import Sequence
 from unicodedata import combining, normalize
 
 from pydicom.charset import python_encoding
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.dicom.known import BODY_PARTS, MODALITIES, length_of, stated, uid_name
@@ -19,7 +20,9 @@ from thorax.radiograph import Sex, ViewPosition
 __all__ = [
     "age_in_years",
     "image_laterality",
+    "items_of",
     "numbers_of",
+    "orientation_doubt",
     "patient_sex",
     "pixel_spacing",
     "refuse_other_images",
@@ -53,6 +56,12 @@ _CHEST = {
 _CHEST_AND_VIEW = re.compile(r"CHEST(PA|AP|LAT|LATERAL|LL|RL|\d\w*)")
 # Words that say nothing about the body part.
 _UNKNOWN = {"", "UNKNOWN", "N", "A", "NA", "NONE", "ANONYMIZED", "ANON", "OTHER", "UNDEFINED", "UNSPECIFIED"}
+
+_LONGEST = 4096
+"""Bytes of an element that are looked at; the elements read here have one to three short values."""
+
+_LARGEST_SEQUENCE = 1 << 20
+"""Bytes of a sequence that is read; a lookup table has at most 128 KiB."""
 
 _VIEWS = {
     "PA": ViewPosition.PA,
@@ -88,9 +97,29 @@ def texts_of(dataset: Dataset, keyword: str) -> list[str]:
     if tag is None or tag not in dataset:
         return []
     value = dataset.get_item(tag).value
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else ""
+    text = _short(value).decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
     values = [part.strip(" \0").upper() for part in text.split("\\")]
     return values if any(values) else []
+
+
+def _short(value: bytes) -> bytes:
+    """Return the first values of an element; nothing that is read here is long."""
+    return value if len(value) <= _LONGEST else value[:_LONGEST].rpartition(b"\\")[0]
+
+
+def items_of(dataset: Dataset, keyword: str, name: str) -> Sequence[Dataset]:
+    """Return the items of a sequence, [] if it is absent; refuse one too large for its purpose."""
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in dataset:
+        return []
+    value = dataset.get_item(tag).value
+    if isinstance(value, bytes) and len(value) > _LARGEST_SEQUENCE:
+        raise ImageError(
+            f"{name}: {keyword} takes {len(value)} bytes, more than lookup tables and codes need (at most "
+            f"{_LARGEST_SEQUENCE} are read); export the image again from its source"
+        )
+    items = dataset.get(keyword)
+    return items if isinstance(items, Sequence) else []
 
 
 def numbers_of(dataset: Dataset, keyword: str, name: str) -> list[float]:
@@ -107,11 +136,12 @@ def numbers_of(dataset: Dataset, keyword: str, name: str) -> list[float]:
 
 def whole_number_of(dataset: Dataset, keyword: str, name: str) -> int:
     """Return the value of a required binary integer element, which has 16 bits."""
-    value = dataset.get(keyword)
+    tag = tag_for_keyword(keyword)
+    raw = dataset.get_item(tag).value if tag is not None and tag in dataset else None
+    short = not isinstance(raw, bytes) or len(raw) <= _LONGEST
+    value = dataset.get(keyword) if short else None
     if not (isinstance(value, int) and 0 <= value < 1 << 16):
-        given = (
-            "nothing" if value is None else "several values" if isinstance(value, list) else "another value"
-        )
+        given = "nothing" if value is None and short else "no single number"
         raise ImageError(
             f"{name}: the DICOM header gives {given} as {keyword}, where one number is needed; "
             "the file is damaged or not an image, so export it again from its source"
@@ -134,7 +164,7 @@ def _first(dataset: Dataset, keyword: str) -> str:
 # ---- refused images ----------------------------------------------------------------------------
 
 
-def refuse_other_images(dataset: Dataset, name: str) -> None:
+def refuse_other_images(dataset: FileDataset, name: str) -> None:
     """Refuse everything but a single projection radiograph of a chest, for presentation.
 
     The SOP class must be radiography or secondary capture and the modality must agree with it; one of them
@@ -194,19 +224,39 @@ def _may_be_chest(body_part: str) -> bool:
 # ---- metadata ----------------------------------------------------------------------------------
 
 
-def view_position(dataset: Dataset) -> ViewPosition:
+def view_position(dataset: Dataset, name: str) -> ViewPosition:
     """Return the view from View Position, else from the view code, else lateral from the row direction."""
     view = _VIEWS.get(_first(dataset, "ViewPosition"))
     if view is not None:
         return view
-    sequence = dataset.get("ViewCodeSequence")
-    if sequence:
-        coded = _VIEW_CODES.get(_first(sequence[0], "CodeValue"))
+    codes = items_of(dataset, "ViewCodeSequence", name)
+    if codes:
+        coded = _VIEW_CODES.get(_first(codes[0], "CodeValue"))
         if coded is not None:
             return coded
     # Rows that run between front and back show the chest from the side (PS3.3 C.7.6.1.1.1).
     orientation = _first(dataset, "PatientOrientation")
     return ViewPosition.LATERAL if orientation[:1] in {"A", "P"} else ViewPosition.UNKNOWN
+
+
+def orientation_doubt(dataset: Dataset, view: ViewPosition) -> tuple[str, ...]:
+    """Return what Patient Orientation says against the way that radiographs are shown; empty for most.
+
+    Rows of a frontal view run to the patient's left, columns to the feet (PS3.3 C.7.6.1.1.1); whether rows of
+    a lateral view run to the front or to the back is the site's habit.
+    """
+    towards = [text[:1] for text in texts_of(dataset, "PatientOrientation")]
+    match towards:
+        case [row, column] if {row, column} <= set("LRAPHF"):
+            pass
+        case _:
+            return ()
+    rows = {"A", "P"} if view is ViewPosition.LATERAL else {"L"}
+    if row in rows and column == "F":
+        return ()
+    usual = "lateral view has A\\F or P\\F" if view is ViewPosition.LATERAL else "frontal view has L\\F"
+    stated = f"its Patient Orientation is {row}\\{column}, where an upright {usual}"
+    return (f"{stated}; it was read as stored, so it may be mirrored or turned",)
 
 
 def image_laterality(dataset: Dataset) -> str:

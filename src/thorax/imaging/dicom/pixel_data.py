@@ -1,23 +1,13 @@
-"""Check and decode DICOM pixel data to stored values."""
+"""Check DICOM pixel data before decoding: layout, transfer syntax, and the compressed image's own header."""
 
-import struct
 from dataclasses import dataclass
-from typing import Any
 
-import gdcm
-import numpy as np
-from jaxtyping import UInt8, UInt16
-from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.dataelem import DataElement
+from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     UID,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -27,102 +17,20 @@ from pydicom.uid import (
 )
 
 from thorax.errors import ImageError, UnsupportedImage
-from thorax.imaging.dicom.header import whole_number_of
+from thorax.imaging.dicom.codestream import Codestream, bare, is_sound, read_codestream
+from thorax.imaging.dicom.header import texts_of, whole_number_of
 from thorax.imaging.dicom.known import uid_name
+from thorax.imaging.jpeg_markers import JpegHeader
 from thorax.imaging.limits import announce_pixels
 from thorax.radiograph import check_size
 
-__all__ = ["Codes", "Codestream", "Layout", "decode_codes", "decode_colors", "read_codestream", "read_layout"]
+__all__ = ["BY_GDCM", "EncodedImage", "Layout", "check_image", "read_layout"]
 
-Codes = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
-"""Stored values as bit patterns 0 .. 2**bits - 1 (two's complement if signed)."""
+BY_GDCM = {JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
+"""Transfer syntaxes that GDCM decodes, the first one where it has 12 bits."""
 
-
-_JPEG_START = b"\xff\xd8"
-_JPEG_2000_START = b"\xff\x4f\xff\x51"
-
-_MARKER = 0xFF
-_START_OF_SCAN = 0xDA
-# Segments that may precede the scan: frames and tables, DQT, DRI, APPn, and JPEG-LS's LSE and COM.
-_SEGMENTS = set(range(0xC0, 0xD0)) | {0xDB, 0xDD, *range(0xE0, 0xF0), 0xF7, 0xF8, 0xFE}
-_FRAME_BYTES = 9  # marker, length, precision, height and width; one byte for the samples follows
-_SIZ_BYTES = 43  # start of codestream, and SIZ up to the precision of the first component
-
-# Start of frame: JPEG's C0 to CF without the tables C4, C8, CC, and JPEG-LS's F7 (ITU-T T.81, T.87).
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Codestream:
-    """The header of a compressed image: size in pixels, bits per sample, samples per pixel."""
-
-    height: int
-    width: int
-    precision: int
-    samples: int
-
-
-def read_codestream(frame: bytes) -> Codestream | None:
-    """Read the header of a JPEG, JPEG-LS or JPEG 2000 image; None for other data."""
-    if frame.startswith(_JPEG_START):
-        return _read_jpeg(frame)
-    # JPEG 2000 in DICOM is a bare codestream; some writers leave JP2 boxes in front of it.
-    start = frame.find(_JPEG_2000_START)
-    return _read_jpeg_2000(frame[start:]) if start >= 0 else None
-
-
-def _read_jpeg(frame: bytes) -> Codestream | None:
-    """Walk the marker segments up to the start of scan; None if they do not lead there."""
-    header = None
-    at = 2
-    while at + _FRAME_BYTES < len(frame) and frame[at] == _MARKER:
-        marker = frame[at + 1]
-        if marker == _MARKER:  # fill bytes
-            at += 1
-            continue
-        if marker == _START_OF_SCAN:
-            return header
-        if marker not in _SEGMENTS or (marker in _FRAMES and header is not None):
-            return None
-        if marker in _FRAMES:
-            precision, height, width, samples = struct.unpack_from(">BHHB", frame, at + 4)
-            header = Codestream(height=height, width=width, precision=precision, samples=samples)
-        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return None
-
-
-def _read_jpeg_2000(codestream: bytes) -> Codestream | None:
-    """Read the SIZ segment, which always comes first (ITU-T T.800 A.5.1)."""
-    if len(codestream) < _SIZ_BYTES:
-        return None
-    width, height, left, top = struct.unpack_from(">4I", codestream, 8)
-    return Codestream(
-        height=height - top,
-        width=width - left,
-        precision=(codestream[42] & 0x7F) + 1,
-        samples=int.from_bytes(codestream[40:42], "big"),
-    )
-
-
-_BYTE = 8
-
-# One decoder per codec, the one that raises an exception on damaged data. By default pydicom tries all of
-# them: GDCM ends the process on some damaged JPEG files, as does pylibjpeg's RLE decoder on damaged RLE (a
-# panic, which is not an Exception). GDCM is the only decoder for JPEG lossless.
-_PLUGINS = {
-    JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "pillow",
-    JPEGLossless: "gdcm",
-    JPEGLosslessSV1: "gdcm",
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEG2000: "pylibjpeg",
-    HTJ2KLossless: "pylibjpeg",
-    HTJ2KLosslessRPCL: "pylibjpeg",
-    HTJ2K: "pylibjpeg",
-    RLELossless: "pydicom",
-}
+_JPEG_LS = {JPEGLSLossless, JPEGLSNearLossless}
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +46,7 @@ class Layout:
     signed: bool
 
 
-def read_layout(dataset: Dataset, name: str) -> Layout:
+def read_layout(dataset: FileDataset, name: str) -> Layout:
     """Read the layout from the header.
 
     Raises:
@@ -176,80 +84,102 @@ def read_layout(dataset: Dataset, name: str) -> Layout:
     return layout
 
 
-def decode_codes(dataset: Dataset, layout: Layout, name: str) -> Codes:
-    """Decode a gray image to the bit patterns of its stored values, 0 .. 2**bits - 1.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedImage:
+    """An image that fits its header as far as this can be seen without decoding.
 
-    Bits outside Bits Stored are cut off: older files keep overlays there. Lossy codecs with more bits than
-    Bits Stored overshoot at white instead of wrapping around, so their unsigned values are clipped.
+    Attributes:
+        syntax: Its transfer syntax.
+        decoder: What pydicom decodes it with.
+        frame: The compressed image, without what decoders stumble over; b"" if it is not compressed.
+        codestream: Its own header; None if it has none.
     """
-    decoder, frame = _checked_decoder(dataset, layout, name)
-    codestream = read_codestream(frame)
-    syntax = decoder.UID
-    if syntax == JPEGExtended12Bit and codestream is not None and codestream.precision > _BYTE:
-        values = _decode_jpeg_extended(frame, layout, precision=codestream.precision)
-    else:
-        as_array: Any = decoder.as_array  # pydicom's annotation does not cover these options
-        options = {
-            "raw": True,
-            "correct_unused_bits": False,
-            "decoding_plugin": _PLUGINS.get(decoder.UID, ""),
-        }
-        values, _ = as_array(dataset, index=0, **options)
-    unsigned = np.dtype(f"u{layout.allocated // 8}")
-    codes: Codes = values.astype(values.dtype.newbyteorder("="), copy=False).view(unsigned)
-    largest = unsigned.type(2**layout.stored - 1)
-    if codestream is None:
-        codes = codes >> unsigned.type(layout.high_bit + 1 - layout.stored)
-        codes &= largest
-    else:
-        codes = codes & largest if layout.signed else np.minimum(codes, largest)
-    return codes
+
+    syntax: UID
+    decoder: Decoder
+    frame: bytes = b""
+    codestream: Codestream | None = None
 
 
-def decode_colors(dataset: Dataset, layout: Layout, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an 8-bit color image to RGB."""
-    decoder, _ = _checked_decoder(dataset, layout, name)
-    colors: UInt8[np.ndarray, "h w 3"] = decoder.as_array(
-        dataset, index=0, raw=False, decoding_plugin=_PLUGINS.get(decoder.UID, "")
-    )[0]
-    return colors
+def check_image(dataset: FileDataset, layout: Layout, name: str) -> EncodedImage:
+    """Return the image with its decoder; refuse data unlike the header.
 
-
-def _checked_decoder(dataset: Dataset, layout: Layout, name: str) -> tuple[Decoder, bytes]:
-    """Return the decoder and the encoded frame (b"" if none is needed); refuse data unlike the header."""
+    The data set gets the image without what decoders stumble over.
+    """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     try:
         decoder = get_decoder(syntax)
-    except NotImplementedError as error:
+    except NotImplementedError:
         raise UnsupportedImage(
             f"{name}: transfer syntax {uid_name(syntax)} is not supported; convert the file to "
             "Explicit VR Little Endian first (for example with gdcmconv --raw)"
-        ) from error
+        ) from None
     element = dataset["PixelData"]
     data: bytes = element.value or b""
     if decoder.is_native:
-        needed = layout.rows * layout.columns * layout.samples * layout.allocated // 8
-        if element.is_undefined_length or len(data) < needed:
-            raise ImageError(
-                f"{name}: Pixel Data holds {len(data)} bytes, but {layout.columns} x {layout.rows} pixels "
-                f"take {needed}: the file is truncated or its header is wrong; send the image again"
-            )
-        return decoder, b""
+        _check_native(dataset, layout, name)
+        return EncodedImage(syntax=syntax, decoder=decoder)
+    frame = next(generate_frames(data, number_of_frames=1), b"") if element.is_undefined_length else data
     if syntax == RLELossless:
-        return decoder, b""
-    frame = next(generate_frames(data, number_of_frames=1), b"")
-    _check_codestream(frame, layout, name)
-    return decoder, frame
+        return EncodedImage(syntax=syntax, decoder=decoder, frame=frame)
+    frame = bare(frame, _read_codestream(frame, layout, name))
+    codestream = _read_codestream(frame, layout, name)
+    if codestream.jpeg is not None:
+        _check_jpeg(frame, codestream.jpeg, layout, name)
+        if syntax in BY_GDCM and not is_sound(frame, codestream.jpeg):
+            raise _unreadable(frame, name)
+        if syntax in _JPEG_LS and _END_OF_IMAGE not in frame.rstrip(b"\0")[-8:]:
+            raise _truncated(frame, "has no end", name)
+    element = DataElement("PixelData", "OB", encapsulate([frame]), already_converted=True)
+    element.is_undefined_length = True
+    dataset["PixelData"] = element
+    return EncodedImage(syntax=syntax, decoder=decoder, frame=frame, codestream=codestream)
 
 
-def _check_codestream(frame: bytes, layout: Layout, name: str) -> None:
-    """Refuse a compressed image that the header does not describe."""
+def _check_jpeg(frame: bytes, header: JpegHeader, layout: Layout, name: str) -> None:
+    """Refuse an image whose data are too few for its pixels, before memory is allocated for them."""
+    held, needed = len(frame) - header.data_at, header.least_bytes()
+    if held < needed:
+        pixels = f"{layout.columns} x {layout.rows} pixels"
+        raise _truncated(frame, f"holds {held} bytes of data, where {pixels} take at least {needed}", name)
+
+
+def _truncated(frame: bytes, what: str, name: str) -> ImageError:
+    return ImageError(
+        f"{name}: the compressed image ({len(frame)} bytes) {what}: the file is truncated, so send it again"
+    )
+
+
+def _check_native(dataset: FileDataset, layout: Layout, name: str) -> None:
+    element = dataset["PixelData"]
+    length = len(element.value or b"")
+    if element.is_undefined_length:
+        raise ImageError(
+            f"{name}: Pixel Data has no stated length, as compressed images have, but its transfer syntax is "
+            f"{uid_name(dataset.file_meta.TransferSyntaxUID)}; correct the header or export the image again"
+        )
+    halved = layout.samples > 1 and texts_of(dataset, "PhotometricInterpretation")[:1] == ["YBR_FULL_422"]
+    samples = 2 if halved else layout.samples  # two pixels share their color differences
+    needed = layout.rows * layout.columns * samples * layout.allocated // 8
+    if length < needed:
+        raise ImageError(
+            f"{name}: Pixel Data holds {length} bytes, but {layout.columns} x {layout.rows} pixels "
+            f"take {needed}: the file is truncated or its header is wrong; send the image again"
+        )
+
+
+def _unreadable(frame: bytes, name: str) -> ImageError:
+    return ImageError(
+        f"{name}: the compressed image has no readable header ({len(frame)} bytes): the file is "
+        "damaged or truncated, so send the image again"
+    )
+
+
+def _read_codestream(frame: bytes, layout: Layout, name: str) -> Codestream:
+    """Read the header of a compressed image; refuse one that the DICOM header does not describe."""
     inside = read_codestream(frame)
     if inside is None:
-        raise ImageError(
-            f"{name}: the compressed image has no readable header ({len(frame)} bytes): the file is "
-            "damaged or truncated, so send the image again"
-        )
+        raise _unreadable(frame, name)
     same_size = (inside.height, inside.width) == (layout.rows, layout.columns)
     if not same_size or inside.samples != layout.samples or not 1 < inside.precision <= layout.allocated:
         raise ImageError(
@@ -257,29 +187,4 @@ def _check_codestream(frame: bytes, layout: Layout, name: str) -> None:
             f"{layout.allocated} bits, the compressed image {inside.width} x {inside.height} of "
             f"{inside.samples} x {inside.precision}; export the image again from its source"
         )
-
-
-def _decode_jpeg_extended(frame: bytes, layout: Layout, *, precision: int) -> UInt16[np.ndarray, "h w"]:
-    """Decode 12-bit JPEG (process 4) with GDCM.
-
-    pydicom refuses these because GDCM, given Bits Stored, cuts values to it, and white wraps around to black.
-    Given the precision of the codestream instead, GDCM returns the decoded values.
-    """
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((layout.columns, layout.rows, 1))
-    image.SetDataElement(element)
-    gray = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gray))
-    syntax = gdcm.TransferSyntax.GetTSType(str.__str__(JPEGExtended12Bit))
-    image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    image.SetPixelFormat(gdcm.PixelFormat(1, layout.allocated, precision, precision - 1, int(layout.signed)))
-    # GDCM returns bytes as text with surrogate escapes.
-    data = image.GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(data, "<u2").reshape(layout.rows, layout.columns)
+    return inside

@@ -10,9 +10,10 @@ from pydicom.dataset import Dataset, FileDataset
 
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
-from thorax.imaging.dicom.header import numbers_of, texts_of
+from thorax.imaging.dicom.decoding import Codes
+from thorax.imaging.dicom.header import items_of, numbers_of, texts_of
 from thorax.imaging.dicom.known import PHOTOMETRIC, length_of, stated
-from thorax.imaging.dicom.pixel_data import Codes, Layout
+from thorax.imaging.dicom.pixel_data import Layout
 from thorax.imaging.gray_range import NEARLY_ALL, doubts_about, sampled
 
 __all__ = ["GrayRule", "Grays", "LookupTable", "Rescale", "Window", "apply_rule", "read_gray_rule"]
@@ -325,7 +326,8 @@ def _first_table(
     dataset: Dataset, keyword: str, *, name: str, little: bool, signed: bool
 ) -> LookupTable | None:
     """Return the first LUT of a sequence; None if it is absent, or its items are empty."""
-    filled = (item for item in dataset.get(keyword) or () if "LUTDescriptor" in item or "LUTData" in item)
+    items = items_of(dataset, keyword, name)
+    filled = (item for item in items if "LUTDescriptor" in item or "LUTData" in item)
     table = next(filled, None)
     if table is None:
         return None
