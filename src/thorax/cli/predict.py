@@ -97,6 +97,9 @@ def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: En
 
     prefetch(bundle, paths, device=device, engine=engine)
     # Only now: importing these takes as long as opening a graph.
+    from thorax.imaging.guarded import expect_to_read
+
+    expect_to_read(paths[0])
     from thorax.bundle import load_bundle
     from thorax.inference.engines import open_predictor
 

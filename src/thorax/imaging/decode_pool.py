@@ -1,7 +1,7 @@
 """Worker processes for whatever decodes files: a file that kills or stops one costs the file alone."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Final, Generic, TypeVar
 
@@ -27,15 +27,17 @@ class DecodePool(Generic[_Context, _Item]):
         count: Number of processes; they are ready 0.3 s later.
         again: Whether an item that was lost is tried once more while nothing else runs, since a busy machine
             may be the cause.
+        modules: What the processes import before the first item.
     """
 
-    def __init__(self, task: str, count: int, *, again: bool = False) -> None:
+    def __init__(self, task: str, count: int, *, again: bool = False, modules: Sequence[str] = ()) -> None:
         self._task = task
+        self._modules = modules
         self._again = again
         self._workers: list[DecodeProcess[_Context, _Item]] = []
         try:
             for _ in range(count):
-                self._workers.append(DecodeProcess(task))
+                self._workers.append(DecodeProcess(task, modules))
         except BaseException:
             self.close()
             raise
@@ -123,4 +125,4 @@ class DecodePool(Generic[_Context, _Item]):
 
     def _replace(self, worker: "DecodeProcess[_Context, _Item]") -> None:
         worker.terminate()
-        self._workers[self._workers.index(worker)] = DecodeProcess(self._task)
+        self._workers[self._workers.index(worker)] = DecodeProcess(self._task, self._modules)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -135,9 +135,9 @@ class Died(Exception, Generic[_Context, _Item]):  # noqa: N818  (an event)
 class DecodeProcess(Generic[_Context, _Item]):
     """One process and its pending works."""
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, modules: Sequence[str]) -> None:
         try:
-            self.process, self.connection, self.board = _started(task)
+            self.process, self.connection, self.board = _started(task, modules)
         except OSError as error:
             raise DataError(
                 f"a process that decodes images cannot be started ({error.strerror or error}); end other "
@@ -234,7 +234,9 @@ class DecodeProcess(Generic[_Context, _Item]):
         self.board.close()
 
 
-def _started(task: str) -> tuple[subprocess.Popen[bytes], "Connection[Any, Any]", BoardReader]:
+def _started(
+    task: str, modules: Sequence[str]
+) -> tuple[subprocess.Popen[bytes], "Connection[Any, Any]", BoardReader]:
     """Start a process; return it with this side of its socket and of its board."""
     connection, theirs = Pipe()
     said, to_say = os.pipe()
@@ -242,7 +244,7 @@ def _started(task: str) -> tuple[subprocess.Popen[bytes], "Connection[Any, Any]"
     try:
         with _above_standard(theirs.fileno()) as socket, _above_standard(to_say) as descriptor:
             process = subprocess.Popen(  # noqa: S603  (this interpreter, our own module)
-                [sys.executable, "-P", "-m", _MODULE, str(socket), str(descriptor), task],
+                [sys.executable, "-P", "-m", _MODULE, str(socket), str(descriptor), task, *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 # Native decoders complain there in words of their own, which may quote the file.

@@ -1,6 +1,6 @@
 """A process of a `DecodePool`: does what it receives, item by item, within the limits of each.
 
-Run as `python -m thorax.imaging.decode_worker SOCKET BOARD MODULE:FUNCTION` by the pool alone. The process
+Run as `python -m thorax.imaging.decode_worker SOCKET BOARD MODULE:FUNCTION MODULE...` by the pool alone. It
 neither forks one with threads nor imports the user's script again. If its parent dies, however suddenly, the
 socket closes and it exits after the current items.
 
@@ -124,8 +124,10 @@ def _place(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}"
 
 
-def main(socket: str, board: str, task: str) -> None:
-    """Work as the arguments say."""
+def main(socket: str, board: str, task: str, *modules: str) -> None:
+    """Work as the arguments say, after importing some modules: what an item needs counts as its time."""
+    for needed in modules:
+        importlib.import_module(needed)
     module, _, name = task.partition(":")
     function = cast("Task", getattr(importlib.import_module(module), name))
     _work(Connection(int(socket)), Board(int(board)), function)

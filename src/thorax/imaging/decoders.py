@@ -16,9 +16,12 @@ from thorax.imaging.decode_pool import DecodePool, Done, EndedFromOutside, Lost,
 from thorax.imaging.read import read_radiograph
 from thorax.radiograph import Origin, Radiograph, Sex, ViewPosition
 
-__all__ = ["read_apart", "read_task"]
+__all__ = ["read_apart", "read_task", "start_decoder"]
 
 _TASK: Final = "thorax.imaging.decoders:read_task"
+
+_MODULES: Final = {"DICOM": ("thorax.imaging.dicom",)}
+"""What a process imports first, by the format of the file that it is started for."""
 
 _TRIES: Final = 2
 """How often a file is tried whose process was ended from outside."""
@@ -29,15 +32,29 @@ _Named = tuple[str, bytes]
 """The name of an image, and its file's bytes."""
 
 
-def read_apart(data: bytes, name: str) -> Radiograph:
+def start_decoder(kind: str) -> None:
+    """Start the process for the first file, if there is none: it will be ready 0.2 s later.
+
+    Args:
+        kind: The format of the file, of `image_format`.
+    """
+    _decoders.start(kind)
+
+
+def read_apart(data: bytes, name: str, kind: str) -> Radiograph:
     """Read a file's bytes in another process; any number of threads may ask.
+
+    Args:
+        data: The bytes.
+        name: What messages and `Origin.name` call the image.
+        kind: Its format, of `image_format`.
 
     Raises:
         ImageError: It cannot be read as a radiograph, or not within its limits, or its decoder crashed.
         UnsupportedImage: As for `read_radiograph`.
         DataError: A process cannot be started.
     """
-    result = _decoders.result((name, data))
+    result = _decoders.result((name, data), kind)
     if isinstance(result, Lost):
         raise ImageError(f"{name}: {result.reason}")
     return _radiograph(result.answer, result.content, name)
@@ -100,13 +117,18 @@ class _Decoders:
         self._idle: list[DecodePool[None, _Named]] = []
         self._all: set[DecodePool[None, _Named]] = set()
 
-    def result(self, item: _Named) -> Done[_Named] | Lost[_Named]:
+    def start(self, kind: str) -> None:
+        """Start a process for a format, if there is none yet."""
+        if not self._all:
+            self._idle.append(self._started(kind))
+
+    def result(self, item: _Named, kind: str) -> Done[_Named] | Lost[_Named]:
         """Return what becomes of a file; wait if all processes are busy."""
         how = ""
         with self._places:
             for _ in range(_TRIES):
                 try:
-                    with self._taken() as process:
+                    with self._taken(kind) as process:
                         (result,) = process.results(iter([Work(None, (item,))]))
                         return result
                 except EndedFromOutside as error:
@@ -118,11 +140,13 @@ class _Decoders:
         return Lost(item, reason)
 
     @contextmanager
-    def _taken(self) -> Iterator[DecodePool[None, _Named]]:
+    def _taken(self, kind: str) -> Iterator[DecodePool[None, _Named]]:
         with self._lock:
             process = self._idle.pop() if self._idle else None
-        if process is None or not process.lives:  # it may have been ended from outside
-            process = self._exchanged(process)
+        if process and not process.lives:  # it was ended from outside
+            self._drop(process)
+            process = None
+        process = process or self._started(kind)
         try:
             yield process
         except BaseException:  # it may still be decoding
@@ -131,10 +155,8 @@ class _Decoders:
         with self._lock:
             self._idle.append(process)
 
-    def _exchanged(self, dead: DecodePool[None, _Named] | None) -> DecodePool[None, _Named]:
-        if dead:
-            self._drop(dead)
-        process = DecodePool[None, _Named](_TASK, 1)
+    def _started(self, kind: str) -> DecodePool[None, _Named]:
+        process = DecodePool[None, _Named](_TASK, 1, modules=_MODULES.get(kind, ()))
         with self._lock:
             self._all.add(process)
         return process

@@ -1,5 +1,9 @@
 """Read one image so that its file cannot take the program down."""
 
+from contextlib import suppress
+from pathlib import Path
+
+from thorax.errors import ImageError
 from thorax.imaging.in_memory import ValueRange
 from thorax.imaging.read import (
     ImageSource,
@@ -11,7 +15,7 @@ from thorax.imaging.read import (
 )
 from thorax.radiograph import Radiograph
 
-__all__ = ["read_guarded"]
+__all__ = ["expect_to_read", "read_guarded"]
 
 _HEAD = 1 << 10
 
@@ -41,9 +45,27 @@ def read_guarded(source: ImageSource, *, name: str = "", value_range: ValueRange
     if data is None:
         return read_radiograph(source, name=name, value_range=value_range)
     name, head = name_of(source, name), data[:_HEAD]
-    image_format(head, name)  # another format is refused without a process
+    kind = image_format(head, name)  # another format is refused without a process
     if decodes_safely(head):
         return read_radiograph(data, name=name)
     from thorax.imaging.decoders import read_apart
 
-    return read_apart(data, name)
+    return read_apart(data, name, kind)
+
+
+def expect_to_read(path: Path) -> None:
+    """Start the process that a file needs, if it needs one, while the caller prepares other things.
+
+    Args:
+        path: A file; anything else is ignored.
+    """
+    with suppress(OSError, ValueError, ImageError):
+        if not path.is_file():
+            return
+        with path.open("rb", buffering=0) as file:
+            head = file.read(_HEAD)
+        kind = image_format(head, path.name)
+        if not decodes_safely(head):
+            from thorax.imaging.decoders import start_decoder
+
+            start_decoder(kind)
