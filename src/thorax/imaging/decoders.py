@@ -134,8 +134,8 @@ class _Decoders:
                 except EndedFromOutside as error:
                     how = error.how
         reason = (
-            f"the process that decodes it ended {how} {_TRIES} times, not by its own doing; check that there "
-            "is enough memory, and try again"
+            f"the process that decodes it ended {how}, {_TRIES} times, and not because of the file; check "
+            "that there is enough memory, and try again"
         )
         return Lost(item, reason)
 
