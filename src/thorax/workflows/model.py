@@ -165,6 +165,11 @@ class Model:
     def predict(self, image: ImageSource, *, value_range: ValueRange | None = None) -> Prediction:
         """Predict one image.
 
+        JPEG and compressed DICOM files, and their bytes, are decoded in a process of their own, which the
+        first of them starts: one that crashes its decoder, hangs it or takes all memory is an `ImageError`.
+        Arrays, PIL images and data sets are read in this process, so give a file that you do not trust by its
+        path.
+
         Args:
             image: A path, bytes or an opened file of a PNG, JPEG or DICOM image; an array, uint8 or uint16,
                 (H, W) or (H, W, 3), larger is brighter; a PIL image; or a pydicom `Dataset`.
@@ -172,7 +177,8 @@ class Model:
                 floats.
 
         Raises:
-            ImageError: It cannot be read as a radiograph, or `value_range` is needed.
+            ImageError: It cannot be read as a radiograph, its decoder crashed or took too long, or
+                `value_range` is needed.
 
         Example:
             prediction = model.predict("chest.png")
