@@ -35,7 +35,7 @@ _ITEM: Final = b"\xfe\xff\x00\xe0"
 _END_OF_SEQUENCE: Final = b"\xfe\xff\xdd\xe0"
 _ITEM_HEAD: Final = 8
 
-_READS: Final = 200_000
+_READS: Final = 60_000
 """Reads of a header: radiographs have some hundred elements, each read in two or three pieces."""
 
 _MAX_FRAGMENTS: Final = 100_000
