@@ -115,3 +115,18 @@ def test_a_view_is_chosen_among_the_images_of_a_csv(tmp_path):
         "2 of 2 described images exist",
         "1 of them have view PA",
     )
+
+
+@pytest.mark.parametrize("spellings", [("1", "001"), ("1", "1.0"), ("007", "7.0"), ("0", "00")])
+def test_f12_a_patient_in_two_spellings_is_refused(tmp_path, spellings):
+    text = "path,patient,Mass\na.png,2,1\nb.png,{},1\nc.png,{},0\n".format(*spellings)
+    with pytest.raises(
+        DataError, match="the patients in lines 3 and 4 differ only in leading zeros or a decimal"
+    ):
+        read_folder(written(tmp_path, text, images=("a.png", "b.png", "c.png")))
+
+
+def test_f12_other_ids_are_different_patients(tmp_path):
+    text = "path,patient,Mass\na.png,10,1\nb.png,100,1\nc.png,A1,0\nd.png,A01,0\ne.png,10,0\n"
+    source = read_folder(written(tmp_path, text, images=[f"{letter}.png" for letter in "abcde"]))
+    assert source.table.frame["patient"].tolist() == ["10", "100", "A1", "A01", "10"]

@@ -144,3 +144,21 @@ def test_import_is_light():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_f19_links_that_are_not_followed_are_reported(tmp_path):
+    """Links of git-annex or DVC whose content was not fetched."""
+    for name in ("a.dcm", ".hidden.png"):
+        (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    (tmp_path / "c.png").touch()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "d.png").touch()
+    (tmp_path / "linked").symlink_to(elsewhere)
+    failures = {}
+    files = image_files([tmp_path], failed=lambda path, reason: failures.update({path.name: reason}))
+    assert list(files) == [tmp_path / "c.png", elsewhere / "d.png"]
+    assert failures == {
+        "a.dcm": "this link leads nowhere; fetch what it points to (git annex get, dvc pull)",
+        "linked": "a link to a folder is not followed; give the folder itself",
+    }

@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from thorax.errors import DataError
@@ -25,6 +26,20 @@ def test_a_finding_without_a_positive_is_announced(toy_store, make_recipe):
     )
     assert notices == (notice,)
     assert plan_run(make_recipe(), toy_store).notices == ()
+
+
+def test_f11_a_finding_without_a_negative_is_announced(toy_store, make_recipe):
+    """As in CheXpert's column No Finding, which has 1 or nothing."""
+
+    def only_positives(frame):
+        frame.loc[frame["Mass"] == 0, "Mass"] = pd.NA
+
+    notices = plan_run(make_recipe(), relabeled(toy_store, only_positives)).notices
+    notice = (
+        "Mass: no negative among the 96 training images, so the net can only learn to predict its presence; "
+        "write 0 where it is absent, or leave it out of data.findings"
+    )
+    assert notices == (notice,)
 
 
 def test_a_validation_part_without_both_classes_cannot_select_by_auc(toy_store, make_recipe):

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from thorax.auditing.lists import ABSENT, Listed, Lists, Locator
 from thorax.auditing.report import Problem, Severity, problem_if_any
 from thorax.datasets.table import SampleTable
-from thorax.evaluation.inputs.prediction_csv import PredictionFile
+from thorax.evaluation.inputs.prediction_csv import ROUNDING, PredictionFile
 from thorax.evaluation.statistics.ranking import auroc_score
 from thorax.findings import NO_FINDING
 
@@ -138,7 +138,9 @@ def check_predicted_values(file: PredictionFile, listed: Listed) -> list[Problem
     """Find values that are not probabilities, and columns that point to an error in the program."""
     values, images = file.values, listed.images
     unknown = [images[row] for row in np.flatnonzero(np.isnan(values).any(axis=1))]
-    outside = [images[row] for row in np.flatnonzero(((values < 0) | (values > 1)).any(axis=1))]
+    outside = [
+        images[row] for row in np.flatnonzero(((values < -ROUNDING) | (values > 1 + ROUNDING)).any(axis=1))
+    ]
     span = f"{np.nanmin(values):.3g} to {np.nanmax(values):.3g}" if outside else ""
     return [
         *problem_if_any(

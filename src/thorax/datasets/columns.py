@@ -73,11 +73,14 @@ def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
 def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     empty = pd.Series("", rows.index)
     images = rows.get("image", rows["path"])
+    patients = parse_patients(rows.get("patient", images), path)
+    if "patient" in rows:
+        _refuse_two_spellings(patients, path)
     return pd.DataFrame(
         {
             "image": images,
             "path": rows["path"],
-            "patient": parse_patients(rows.get("patient", images), path),
+            "patient": patients,
             "age": parse_ages(rows.get("age", empty), path)[0],
             "sex": rows.get("sex", empty).str.upper().str[:1],
             "view": _choice(rows.get("view", empty).str.upper(), _VIEWS, path=path, column="view"),
@@ -87,6 +90,21 @@ def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
             ),
         }
     )
+
+
+def _refuse_two_spellings(ids: pd.Series, path: Path) -> None:
+    """Raise a DataError if ids differ only in leading zeros or a decimal point, as Excel writes them."""
+    numbers = ids[ids.str.fullmatch(r"\d+(\.0+)?")]
+    plain = numbers.str.replace(r"\.0+$", "", regex=True).str.replace(r"^0+(?=.)", "", regex=True)
+    doubtful = plain.index[numbers.groupby(plain).transform("nunique") > 1]
+    if len(doubtful):
+        same = numbers[plain == plain[doubtful[0]]].drop_duplicates()
+        first, second = same.index[0], same.index[1]
+        raise DataError(
+            f"{path}: the patients in lines {first + 2} and {second + 2} differ only in leading zeros or a "
+            "decimal point, so they are probably one, whose images must stay together; write each id in one "
+            f"way, or add a letter to those of two patients ({len(doubtful):,} lines have such ids)"
+        )
 
 
 def _choice(texts: pd.Series, choices: dict[str, str], *, path: Path, column: str) -> pd.Series:

@@ -193,7 +193,8 @@ def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -
 
     Args:
         paths: Files and folders, in order; a path that is not a folder is yielded as it is.
-        failed: Receives a folder that is empty or cannot be listed, and the reason.
+        failed: Receives a folder that is empty or cannot be listed, or a link that leads to a folder or
+            nowhere, and the reason.
     """
     for path in paths:
         if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a path that is too long)
@@ -220,12 +221,16 @@ def _files_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[Pat
         path = folder / name
         try:
             kind = path.stat().st_mode
-            if stat.S_ISDIR(kind) and not path.is_symlink():
+            if stat.S_ISDIR(kind) and path.is_symlink():
+                failed(path, "a link to a folder is not followed; give the folder itself")
+            elif stat.S_ISDIR(kind):
                 pending.append((path, _names_in(path, failed)))
             elif stat.S_ISREG(kind) and not name.startswith(".") and path.stem not in _TEXTS:
                 yield path
         except OSError as error:  # such as a path that is too long
-            if error.errno not in _NOTHING_THERE:
+            if path.is_symlink() and not name.startswith("."):
+                failed(path, "this link leads nowhere; fetch what it points to (git annex get, dvc pull)")
+            elif error.errno not in _NOTHING_THERE:
                 failed(path, f"this cannot be opened ({error.strerror or error})")
 
 

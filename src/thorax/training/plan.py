@@ -164,9 +164,16 @@ def _notices(recipe: Recipe, train: Part, findings: Findings) -> tuple[str, ...]
             "stages of the backbone are frozen at random weights, since model.weights = none, and will not "
             "learn anything; give weights, or set freeze.trained=none"
         )
-    present, _ = known_labels(torch.from_numpy(train.targets), recipe.data.uncertain)
-    has_positives = present.any(dim=0)
-    absent = [str(finding) for finding, any_ in zip(findings, has_positives, strict=True) if not any_]
+    present, known = known_labels(torch.from_numpy(train.targets), recipe.data.uncertain)
+    positives, negatives = present.any(dim=0), (known & ~present).any(dim=0)
+    absent = [str(finding) for finding, any_ in zip(findings, positives, strict=True) if not any_]
+    without = zip(findings, positives & ~negatives, strict=True)
+    certain = [str(finding) for finding, only_positive in without if only_positive]
+    if certain:
+        notices.append(
+            f"{', '.join(certain)}: no negative among the {len(train)} training images, so the net can only "
+            "learn to predict its presence; write 0 where it is absent, or leave it out of data.findings"
+        )
     if absent:
         notices.append(
             f"{', '.join(absent)}: no positive among the {len(train)} training images, so the net can only "

@@ -281,3 +281,13 @@ def test_images_of_the_official_test_are_counted_and_missing_ones_told(nih_label
         rows = split.parts[part]
         assert is_whole_part(split, part, labeled_images(split.table.take(rows), (MASS,)))
         assert not is_whole_part(split, part, labeled_images(split.table.take(rows[1:]), (MASS,)))
+
+
+def test_f18_what_float32_adds_to_one_is_taken_away(tmp_path):
+    path = written(tmp_path, "Image Index,Edema,Mass\na.png,1.0000001,0.5\nb.png,-0.0000001,0.25\n")
+    scored, warnings = usable_predictions(read_predictions(path))
+    assert scored.scores.tolist() == [[1, 0.5], [0, 0.25]]
+    assert warnings == ()
+    path = written(tmp_path, "Image Index,Edema\na.png,1.00001\nb.png,0.2\n")
+    with pytest.raises(DataError, match=r"Edema of a\.png is 1\.00001\)"):
+        usable_predictions(read_predictions(path))

@@ -8,7 +8,7 @@ import difflib
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -24,6 +24,7 @@ from thorax.findings import NO_FINDING, VOCABULARY, Finding, Findings, find_find
 from thorax.tabular import IMAGE_COLUMNS, Table, find_column, read_table
 
 __all__ = [
+    "ROUNDING",
     "PredictionFile",
     "finding_of_column",
     "near_finding",
@@ -38,6 +39,10 @@ _TRUTH: Final = ("true", "truth", "target", "label", "gt", "y", "y_true", "bi")
 _ALMOST_EQUAL: Final = 0.8
 """Similarity (`difflib`) from which a name is taken for a misspelled finding: "Effuson" has .93 with
 Effusion, "Edama" .8 with Edema, and no two findings of the vocabulary have more than .69."""
+
+
+ROUNDING: Final = 1e-6
+"""By how much a probability that was computed in float32 may leave [0, 1]; it is read as 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +149,8 @@ def usable_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[S
             different rows, or no row is left.
     """
     finite = np.isfinite(file.values).all(axis=1)
+    if not logits:
+        file = _without_rounding(file)
     _refuse_scale(file, finite, logits=logits)
     rows, repeated = _first_rows(file, np.flatnonzero(finite))
     if len(rows) == 0:
@@ -277,6 +284,13 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def _without_rounding(file: PredictionFile) -> PredictionFile:
+    """Return probabilities with what float32 adds to 0 and 1 taken away."""
+    clipped = np.clip(file.values, 0, 1)
+    near = np.abs(file.values - clipped) <= ROUNDING
+    return replace(file, values=np.where(near, clipped, file.values))
+
+
 def _refuse_scale(file: PredictionFile, finite: Bool[np.ndarray, " n"], *, logits: bool) -> None:
     outside = ((file.values < 0) | (file.values > 1)).any(axis=1)
     if logits and len(finite) and not outside.any():
@@ -289,7 +303,7 @@ def _refuse_scale(file: PredictionFile, finite: Bool[np.ndarray, " n"], *, logit
         column = int(np.argmax((file.values[row] < 0) | (file.values[row] > 1)))
         raise DataError(
             f"{len(rows):,} of {len(file.images):,} rows of {file.path} have a value outside [0, 1] (first: "
-            f"{file.findings[column]} of {file.images[row]} is {file.values[row, column]:g}); give "
+            f"{file.findings[column]} of {file.images[row]} is {file.values[row, column]:.10g}); give "
             "probabilities, or say with `logits` that they are logits"
         )
 
