@@ -12,6 +12,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -20,6 +21,7 @@ from tests.helpers.dicom_writing import CR, DX, SECONDARY_CAPTURE, dataset, to_b
 from tests.imaging.dicom.test_dicom import jpeg_lossless
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging import read_radiograph
+from thorax.imaging.jpeg_markers import read_jpeg_header
 
 ROWS, COLUMNS = np.mgrid[0:96, 0:80]
 SCENE = ((np.sin(ROWS / 9) + np.cos(COLUMNS / 7) + 2) * 900).astype(np.uint16)
@@ -274,3 +276,85 @@ def test_colors_have_no_sign(syntax):
     assert radiograph.origin.doubts == (
         "its colors are stated to have signs, which colors cannot have; they were read without",
     )
+
+
+# ---- JPEG lossless and of 12 bits whose data end early: GDCM says nothing ------------------------
+
+
+def twelve_bit_jpeg():
+    """A JPEG of 12 bits: 8 bits around their middle are 12 bits around theirs."""
+    data = bytearray(JPEG)
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = 0xC1, 12
+    ds = dataset(EIGHT.astype(np.uint16), bits=12)
+    ds.PixelData = encapsulate([bytes(data[data.index(b"\xff\xd8") : data.rindex(b"\xff\xd9") + 2])])
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    return to_bytes(ds)
+
+
+def with_scan(data, change):
+    """The file with another scan in its one fragment."""
+    start, end = data.index(b"\xff\xd8"), data.rindex(b"\xff\xd9")
+    begin = read_jpeg_header(data[start:]).data_at + start
+    frame = data[start:begin] + change(data[begin:end]).rstrip(b"\xff") + b"\xff\xd9"
+    return data[: start - 4] + struct.pack("<I", len(frame)) + frame + END
+
+
+# Of zeros, codes of a smooth image may make a picture of the right length; then nothing can be seen.
+SCANS = {
+    "missing-half": lambda scan: scan[: len(scan) // 2],
+    "missing-some": lambda scan: scan[: len(scan) * 6 // 10],
+    "more": lambda scan: scan + scan[: len(scan) // 3],
+    "zeros": lambda scan: scan[: len(scan) // 2] + bytes(300) + scan[len(scan) // 2 + 300 :],
+}
+
+
+@pytest.mark.parametrize("kind", ["lossless", "12-bit"])
+def test_f06_a_jpeg_that_gdcm_decodes_must_be_whole(kind, tmp_path):
+    noisy = (SCENE + np.random.default_rng(0).integers(0, 90, SCENE.shape)).astype(np.uint16)
+    data = twelve_bit_jpeg() if kind == "12-bit" else jpeg_lossless(written(noisy, bits=12), tmp_path)
+    expected = pixels(data)
+    if kind == "lossless":
+        assert np.array_equal(expected, pixels(written(noisy, bits=12)))
+    assert np.array_equal(pixels(with_scan(data, bytes)), expected)
+    for change in list(SCANS.values())[: 3 if kind == "12-bit" else 4]:
+        with pytest.raises(ImageError, match=r"truncated or damaged|bits that differ from pixel"):
+            read_radiograph(with_scan(data, change))
+
+
+@pytest.mark.parametrize("kind", ["constant", "black-border", "two-values", "ramp", "noise"])
+def test_f06_whole_lossless_images_of_any_kind_are_read(kind, tmp_path):
+    rng = np.random.default_rng(1)
+    image = {
+        "constant": np.full((70, 90), 7),
+        "black-border": np.pad(rng.integers(0, 4096, (50, 70)), 10),
+        "two-values": rng.integers(0, 2, (70, 90)),
+        "ramp": np.add.outer(np.arange(70), np.arange(90)),
+        "noise": rng.integers(0, 4096, (70, 90)),
+    }[kind].astype(np.uint16)
+    data = written(image, bits=12)
+    assert np.array_equal(pixels(jpeg_lossless(data, tmp_path)), pixels(data))
+
+
+# ---- markers on which GDCM ended the process ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        b"\xff\xe0\0\x10JFIF\0\x02\x01\0\0\x01\0\x01\0\0",
+        b"\xff\xe0\0\x10JFIF\0\xfe\xff\0\0\x01\0\x01\0\0",
+        b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x02",
+        b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x05",
+        b"\xff\xfe\0\x02",
+    ],
+    ids=["jfif-2", "jfif-254", "adobe-2", "adobe-5", "comment"],
+)
+@pytest.mark.parametrize("kind", ["lossless", "12-bit"])
+def test_application_segments_are_not_given_to_gdcm(segment, kind, tmp_path):
+    data = twelve_bit_jpeg() if kind == "12-bit" else jpeg_lossless(written(SCENE, bits=12), tmp_path)
+    start, end = data.index(b"\xff\xd8"), data.rindex(b"\xff\xd9") + 2
+    frame = data[start : start + 2] + segment + data[start + 2 : end]
+    marked = data[: start - 4] + struct.pack("<I", len(frame)) + frame + END
+    assert np.array_equal(pixels(marked), pixels(data))

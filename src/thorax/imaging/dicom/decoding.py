@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import gdcm
 import numpy as np
@@ -27,9 +27,11 @@ from pydicom.uid import (
 )
 
 from thorax.errors import ImageError
-from thorax.imaging.dicom.pixel_data import BY_GDCM, EncodedImage, Layout, check_image
+from thorax.imaging.dicom.pixel_data import BY_GDCM, EncodedImage, Layout, check_image, encapsulated
 from thorax.imaging.dicom.rle import decode_rle
+from thorax.imaging.dicom.wholeness import check_whole
 from thorax.imaging.jpeg import decode_jpeg
+from thorax.imaging.jpeg_markers import LOSSLESS, JpegHeader
 
 __all__ = ["Codes", "decode_codes", "decode_colors"]
 
@@ -37,6 +39,8 @@ Codes = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 """Stored values as bit patterns 0 .. 2**bits - 1 (two's complement if signed)."""
 
 _BYTE = 8
+
+_Result = TypeVar("_Result")
 
 # One decoder per codec, the one that raises an exception on damaged data. By default pydicom tries all of
 # them: GDCM ends the process on some damaged JPEG files. It is the only decoder for JPEG lossless and for
@@ -102,7 +106,7 @@ def _decode_gray(image: EncodedImage, dataset: FileDataset, layout: Layout, name
         if image.syntax in _BY_PILLOW and codestream.precision == _BYTE:
             return np.asarray(decode_jpeg(image.frame, codestream.jpeg, name))
         if image.syntax in BY_GDCM:
-            return _decode_with_gdcm(image, layout, name, precision=codestream.precision)
+            return _decode_with_gdcm(image, layout, name, header=codestream.jpeg)
     as_array: Any = image.decoder.as_array  # pydicom's annotation does not cover these options
     options = {
         "raw": True,
@@ -113,10 +117,12 @@ def _decode_gray(image: EncodedImage, dataset: FileDataset, layout: Layout, name
     return values
 
 
-def _decoded(decode: Callable[[], np.ndarray], image: EncodedImage, name: str) -> np.ndarray:
+def _decoded(decode: Callable[[], _Result], image: EncodedImage, name: str) -> _Result:
     """Decode; say in our own words what went wrong."""
     try:
         return decode()
+    except ImageError:
+        raise
     except Exception:  # noqa: BLE001  (its text may quote the file)
         raise ImageError(
             f"{name}: the image ({image.syntax.name}, {len(image.frame)} bytes) does not decode: it is "
@@ -183,39 +189,56 @@ def decode_colors(dataset: FileDataset, layout: Layout, name: str) -> UInt8[np.n
         dataset.PlanarConfiguration = 1
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         image = replace(image, decoder=get_decoder(ExplicitVRLittleEndian))
-    decode: Any = image.decoder.as_array
+    as_array: Any = image.decoder.as_array
     plugin = _PLUGINS.get(image.decoder.UID, "")
-    colors = _decoded(lambda: decode(dataset, index=0, raw=False, decoding_plugin=plugin)[0], image, name)
-    return colors.view(np.uint8)
+
+    def decode(frame: bytes) -> np.ndarray:
+        if frame:
+            dataset["PixelData"] = encapsulated(frame)
+        values: np.ndarray = as_array(dataset, index=0, raw=False, decoding_plugin=plugin)[0]
+        return values
+
+    if header is not None and header.frame == LOSSLESS:
+        return _whole(decode, image, header, name).view(np.uint8)
+    return _decoded(lambda: decode(b""), image, name).view(np.uint8)
 
 
-def _decode_with_gdcm(image: EncodedImage, layout: Layout, name: str, *, precision: int) -> np.ndarray:
-    """Decode a gray 12-bit (process 4) or lossless JPEG image.
+def _decode_with_gdcm(image: EncodedImage, layout: Layout, name: str, *, header: JpegHeader) -> np.ndarray:
+    """Decode a gray 12-bit (process 4) or lossless JPEG image, and make sure that it is whole.
 
     Given Bits Stored, GDCM cuts values to it, and white wraps around to black; pydicom therefore refuses
     12-bit JPEG. Given the precision of the codestream instead, GDCM returns the decoded values.
     """
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(image.frame)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    picture = gdcm.Image()
-    picture.SetNumberOfDimensions(2)
-    picture.SetDimensions((layout.columns, layout.rows, 1))
-    picture.SetDataElement(element)
+    allocated = _BYTE if header.precision <= _BYTE else 2 * _BYTE
+    precision = max(header.precision, _BYTE)  # for fewer bits, GDCM raises an exception that ends the process
     gray = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
-    picture.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gray))
     syntax = gdcm.TransferSyntax.GetTSType(str.__str__(image.syntax))
-    picture.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    allocated = _BYTE if precision <= _BYTE else 2 * _BYTE
-    precision = max(precision, _BYTE)  # for fewer bits, GDCM raises an exception that ends the process
-    picture.SetPixelFormat(gdcm.PixelFormat(1, allocated, precision, precision - 1, int(layout.signed)))
 
-    def decode() -> np.ndarray:
+    def decode(frame: bytes) -> np.ndarray:
+        fragment = gdcm.Fragment()
+        fragment.SetByteStringValue(frame)
+        fragments = gdcm.SequenceOfFragments.New()
+        fragments.AddFragment(fragment)
+        element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+        element.SetValue(fragments.__ref__())
+        picture = gdcm.Image()
+        picture.SetNumberOfDimensions(2)
+        picture.SetDimensions((layout.columns, layout.rows, 1))
+        picture.SetDataElement(element)
+        picture.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gray))
+        picture.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+        picture.SetPixelFormat(gdcm.PixelFormat(1, allocated, precision, precision - 1, int(layout.signed)))
         # GDCM returns bytes as text with surrogate escapes; None if it fails.
         data = picture.GetBuffer().encode("utf-8", "surrogateescape")
         return np.frombuffer(data, f"<u{allocated // 8}").reshape(layout.rows, layout.columns)
 
-    return _decoded(decode, image, name)
+    return _whole(decode, image, header, name)
+
+
+def _whole(
+    decode: Callable[[bytes], np.ndarray], image: EncodedImage, header: JpegHeader, name: str
+) -> np.ndarray:
+    """Decode with GDCM; refuse what is not whole."""
+    values = _decoded(lambda: decode(image.frame), image, name)
+    _decoded(lambda: check_whole(image.frame, header, values, decode, name), image, name)
+    return values

@@ -24,7 +24,7 @@ from thorax.imaging.jpeg_markers import JpegHeader
 from thorax.imaging.limits import announce_pixels
 from thorax.radiograph import check_size
 
-__all__ = ["BY_GDCM", "EncodedImage", "Layout", "check_image", "read_layout"]
+__all__ = ["BY_GDCM", "EncodedImage", "Layout", "check_image", "encapsulated", "read_layout"]
 
 BY_GDCM = {JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
 """Transfer syntaxes that GDCM decodes, the first one where it has 12 bits."""
@@ -130,10 +130,15 @@ def check_image(dataset: FileDataset, layout: Layout, name: str) -> EncodedImage
             raise _unreadable(frame, name)
         if syntax in _JPEG_LS and _END_OF_IMAGE not in frame.rstrip(b"\0")[-8:]:
             raise _truncated(frame, "has no end", name)
+    dataset["PixelData"] = encapsulated(frame)
+    return EncodedImage(syntax=syntax, decoder=decoder, frame=frame, codestream=codestream)
+
+
+def encapsulated(frame: bytes) -> DataElement:
+    """Return pixel data of one compressed image."""
     element = DataElement("PixelData", "OB", encapsulate([frame]), already_converted=True)
     element.is_undefined_length = True
-    dataset["PixelData"] = element
-    return EncodedImage(syntax=syntax, decoder=decoder, frame=frame, codestream=codestream)
+    return element
 
 
 def _check_jpeg(frame: bytes, header: JpegHeader, layout: Layout, name: str) -> None:
