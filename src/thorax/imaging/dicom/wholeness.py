@@ -21,6 +21,10 @@ _REPLACED: Final = 6
 _BITS: Final = 8 * (_REPLACED + 1)
 """More bits than the replaced bytes have, with a symbol that begins before them."""
 
+_FULL: Final = 0.9
+"""Share of all codes that a table uses from which on bytes that were made up mean something."""
+
+_TABLES: Final = 0xC4
 _BLOCK: Final = 8
 _BLOCK_BITS: Final = 2
 """Least bits of a block of 8 x 8 samples: a difference and an end of block."""
@@ -45,6 +49,7 @@ def check_whole(
     tail = max(end - _REPLACED, begin)
     while tail > begin and frame[tail - 1] == 0xFF:  # noqa: PLR2004  (a byte of two halves, FF 00)
         tail -= 1
+    equal = 0
     for other, made_up in _others(frame[begin:tail], end - tail):
         try:
             differing = np.flatnonzero(decode(frame[:tail] + other + frame[end:]) != image)
@@ -52,9 +57,10 @@ def check_whole(
             continue
         if len(differing):
             break
-        if made_up and np.ptp(image.ravel()[-_BITS:]):  # in a flat image they may mean the same
-            raise _not_whole("go on behind the image", name)
+        equal += made_up
     else:
+        if equal and _used(frame, header) >= _FULL:
+            raise _not_whole("go on behind the image", name)
         return  # nothing can be concluded
     if header.frame == LOSSLESS:
         is_early = int(differing[0]) < image.size - _BITS
@@ -77,6 +83,18 @@ def _others(before: bytes, length: int) -> Iterator[tuple[bytes, bool]]:
         yield before[at : at + length].replace(b"\xff", b"\x7f").ljust(length, b"\x55"), False
     for factor, offset in ((37, 11), (101, 83), (59, 170)):
         yield bytes((factor * number + offset) % 251 for number in range(length)), True
+
+
+def _used(frame: bytes, header: JpegHeader) -> float:
+    """Return which share of all codes the emptiest Huffman table uses; decoders read others as nothing."""
+    shares = [1.0]
+    for segment in header.segments:
+        body = frame[segment.begin + 4 : segment.end] if segment.marker == _TABLES else b""
+        while body:
+            counts = body[1:17]
+            shares.append(sum(count / 2**length for length, count in enumerate(counts, start=1)))
+            body = body[17 + sum(counts) :]
+    return min(shares)
 
 
 def _not_whole(what: str, name: str) -> ImageError:
