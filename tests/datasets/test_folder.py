@@ -78,6 +78,17 @@ def test_wrong_input_is_named(tmp_path, text, message):
         read_folder(written(tmp_path, text))
 
 
+def test_report_080_a_csv_of_another_data_set_is_told_which_columns_it_needs(tmp_path):
+    """CheXpert's own file was asked for "as its data set ships it"."""
+    (tmp_path / "train.csv").write_text(
+        "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema\na.jpg,F,68,Frontal,AP,1,\n"
+    )
+    with pytest.raises(
+        DataError, match=r"no column 'path' .*; give it the columns path, patient and one for"
+    ):
+        read_folder(tmp_path / "train.csv")
+
+
 def test_spaces_do_not_make_another_patient(tmp_path):
     source = read_folder(written(tmp_path, "path,patient,Mass\na.png,P1,1\nb.png,P1 ,0\n"))
     assert set(source.whole.patients) == {"P1"}

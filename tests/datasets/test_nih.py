@@ -220,6 +220,13 @@ def test_patients_that_are_not_nihs_are_another_data_set(tmp_path):
     assert read_nih(folder(tmp_path)).dataset == "nih-chestxray14"
 
 
+def test_report_076_patients_as_a_spreadsheet_saves_them_are_nihs(tmp_path):
+    rows = [row.replace(",1,58,", ",1.0,58,").replace(",2,81,", ",00000002,81,") for row in ROWS]
+    source = read_nih(folder(tmp_path, rows=rows))
+    assert source.dataset == "nih-chestxray14"
+    assert list(source.table.frame["patient"]) == ["1", "1", "2", "3"]
+
+
 def test_the_real_sample(nih_sample):
     source = read_nih(nih_sample)
     assert source.dataset == "nih-chestxray14"

@@ -200,7 +200,11 @@ def test_wrong_files_are_named(tmp_path, text, message):
     ("name", "dataset", "message"),
     [
         ("nih-offical", NIH, r"there is no split 'nih-offical'; registered are nih-official"),
-        ("nih-official", "nih-layout", r"is for NIH ChestX-ray14, and this store's data set is nih-layout"),
+        (
+            "nih-official",
+            "nih-layout",
+            r"is nih-layout, whose image names or patients are not NIH's own; use",
+        ),
         ("nih-random-patient", "folder", r"use folder-official if it has lists of its own"),
         ("folder-official", "folder", r"this data set has none"),
         ("nih-official/fold-6-of-5", NIH, r"fold-6-of-5 does not exist"),

@@ -72,3 +72,8 @@ def test_on_a_cpu_the_store_is_not_copied(toy_store, make_recipe):
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(RecipeError, match=r"set training\.batch_size=7 or lower"):
         steps_per_epoch(7, 8)
+
+
+def test_report_089_one_training_image_is_not_advised_a_batch_of_one():
+    with pytest.raises(RecipeError, match="part has 1 image, and a batch takes at least 2; choose"):
+        steps_per_epoch(1, 32)

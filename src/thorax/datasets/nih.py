@@ -53,6 +53,8 @@ _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _OPTIONAL = ("Follow-up #", "Patient Age", "Patient Sex", "View Position")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 _LARGEST_NIH_PATIENT = 30_805
+_NUMBER = re.compile(r"^0*(\d+)(?:\.0+)?$")
+"""A number with leading zeros, or as a spreadsheet saves it: 00000013, 13.0."""
 
 
 def find_label_file(root: Path) -> Path | None:
@@ -132,7 +134,7 @@ def label_table(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]
     table = pd.DataFrame(
         {
             "image": images,
-            "patient": parse_patients(rows["Patient ID"], path).str.replace(r"^0+(?=.)", "", regex=True),
+            "patient": parse_patients(rows["Patient ID"], path).str.replace(_NUMBER, r"\1", regex=True),
             "age": ages,
             "sex": optional["Patient Sex"].str.upper().str[:1],
             "view": optional["View Position"].str.upper(),

@@ -13,6 +13,7 @@ from thorax.datasets.nih import LABEL_FILES, find_label_file, read_nih
 from thorax.datasets.part_folders import find_part_folders, read_part_folders
 from thorax.datasets.table import Patients, SampleTable, Source, read_csv, refuse_duplicates
 from thorax.errors import DataError
+from thorax.quoting import cut
 
 __all__ = ["open_source", "read_folder"]
 
@@ -36,7 +37,13 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
             f"a CSV cannot use the name {dataset}, reserved for data in NIH's layout with NIH's ids; "
             "give another name as `dataset`"
         )
-    rows = read_csv(path, ("path",))
+    rows = read_csv(path, ())
+    if "path" not in rows:
+        raise DataError(
+            f"{path} has no column 'path' for the images' paths (it has {cut(', '.join(rows.columns), 200)});"
+            " give it the columns path, patient and one for each finding, as docs/data.md describes: data "
+            "sets have other names for them"
+        )
     table, findings = described_images(rows, path)
     refuse_duplicates(table["image"], path)
     table["boxes"] = pd.Series([()] * len(table), dtype=object)

@@ -20,7 +20,7 @@ import numpy as np
 
 from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_lines
-from thorax.datasets import NIH_DATASET
+from thorax.datasets import NIH_DATASET, NIH_LAYOUT
 from thorax.datasets.nih_splits import (
     NIH_IMAGES,
     NIH_OFFICIAL_TEST_IMAGES,
@@ -265,8 +265,9 @@ def _own_name(name: str, dataset: str, patients: Patients) -> str:
     if dataset == NIH_DATASET:
         return name if _has_own_parts(patients) else re.sub("^folder-official(?=/|$)", "nih-official", name)
     if name.partition("/")[0] in REGISTERED and name.startswith("nih-"):
+        means = ", whose image names or patients are not NIH's own" if dataset == NIH_LAYOUT else ""
         raise DataError(
-            f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}; "
+            f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}{means}; "
             "use folder-official if it has lists of its own, a patient-... split, or file:PATH"
         )
     return name
@@ -274,8 +275,7 @@ def _own_name(name: str, dataset: str, patients: Patients) -> str:
 
 def _refuse_crossing(name: str, parts: list[str], patients: Patients) -> None:
     """Refuse a split with a patient in two parts."""
-    crossing = crossing_patients(parts, patients)
-    if crossing:
+    if crossing := crossing_patients(parts, patients):
         raise DataError(
             f"split {name} has {len(crossing):,} patients in two parts or more "
             f"({next(iter(crossing.values()))}), so a net would be tested on patients that it learned "

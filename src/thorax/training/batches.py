@@ -141,12 +141,21 @@ def known_labels(
     return present, known
 
 
+_SMALLEST_BATCH = 2
+
+
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
     """Return the number of whole batches in an epoch.
 
     Raises:
         RecipeError: There are fewer images than a batch needs.
     """
+    if num_images < _SMALLEST_BATCH:
+        count = "1 image" if num_images == 1 else "no images"
+        raise RecipeError(
+            f"the training part has {count}, and a batch takes at least {_SMALLEST_BATCH}; choose a split "
+            "with more training images, or add images to the store"
+        )
     if num_images < batch_size:
         raise RecipeError(
             f"training.batch_size = {batch_size} is more than the {num_images} images of the training part; "
