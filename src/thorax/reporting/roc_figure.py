@@ -1,6 +1,9 @@
 """All ROC curves of a model in one picture, as PNG and SVG."""
 
 import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from textwrap import fill
 from typing import TYPE_CHECKING, Final, Literal
 from warnings import catch_warnings, filterwarnings
@@ -39,7 +42,7 @@ def draw_roc_curves(ranking: Discrimination, context: Context, kind: Literal["pn
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    with missing_extras_named("the figure of the ROC curves"):
+    with missing_extras_named("the figure of the ROC curves"), _without_remarks():
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     drawn = sorted((result for result in ranking.findings if result.auc.exists), key=_falling_auc)
@@ -54,6 +57,7 @@ def draw_roc_curves(ranking: Discrimination, context: Context, kind: Literal["pn
             }
         ),
         catch_warnings(),
+        _without_remarks(),
     ):
         # A name may have characters that the font lacks; they are drawn as boxes.
         filterwarnings("ignore", message="Glyph")
@@ -68,6 +72,18 @@ def draw_roc_curves(ranking: Discrimination, context: Context, kind: Literal["pn
         metadata = {"Software": None} if kind == "png" else {"Date": None}
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)
     return file.getvalue()
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep matplotlib's remarks on folders that cannot be written off the standard error."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _draw(axes: "Axes", drawn: list[FindingDiscrimination], ranking: Discrimination) -> None:
