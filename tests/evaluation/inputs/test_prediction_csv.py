@@ -236,7 +236,7 @@ def test_rows_of_the_validation_part_may_choose_thresholds(tmp_path, labels):
 
 
 def test_predictions_of_nothing_known_are_refused(tmp_path, labels):
-    with pytest.raises(DataError, match=r"^none of the 1 images, or of the findings Edema, is in the labels"):
+    with pytest.raises(DataError, match=r"^none of the 1 predicted images is in the labels: .* .x.png. here"):
         join_predictions(sound(tmp_path, "Image Index,Edema\nx.png,.5\n"), labels)
     elsewhere = sound(tmp_path, "Image Index,Edema\n00000001_000.png,.5\n")
     with pytest.raises(DataError, match=r"^none of the 1 predicted images is in the test part"):

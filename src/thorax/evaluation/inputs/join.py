@@ -26,6 +26,7 @@ from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import NIH15, NO_FINDING, Finding, Findings
 from thorax.image_set import ImageSet
+from thorax.quoting import cut, quoted
 
 __all__ = [
     "JoinedPredictions",
@@ -129,10 +130,16 @@ def join_predictions(
     labeled_rows = [number for number, image in enumerate(predictions.images) if image in row_of]
     rows = np.array([row_of[predictions.images[number]] for number in labeled_rows], dtype=np.int64)
     findings = tuple(finding for finding in predictions.findings if finding in labels.table.findings)
-    if not labeled_rows or not findings:
+    if not labeled_rows:
         raise DataError(
-            f"none of the {len(predictions.images):,} images, or of the findings "
-            f"{', '.join(map(str, predictions.findings))}, is in the labels; give the labels of these images"
+            f"none of the {len(predictions.images):,} predicted images is in the labels: the first is called "
+            f"{quoted(predictions.images[0])} here and {quoted(labels.table.images[0])} there; give the "
+            "labels of these images, or the same names"
+        )
+    if not findings:
+        raise DataError(
+            f"none of the predicted findings ({cut(', '.join(map(str, predictions.findings)), 200)}) is in "
+            "the labels; give labels of these findings"
         )
     columns = [predictions.findings.index(finding) for finding in findings]
     values = predictions.scores[np.array(labeled_rows)][:, columns]
