@@ -14,7 +14,7 @@ __all__ = ["libraries_silenced"]
 _IGNORED: Final = ("ignore", None, Warning, re.compile(r"(pydicom|PIL)(\.|$)"), 0)
 
 _LOGGERS: Final = (
-    *("pydicom", "pylibjpeg", "openjpeg"),
+    *("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "pylibjpeg", "openjpeg"),
     *("PIL.Image", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.TiffImagePlugin"),
 )
 

@@ -358,3 +358,56 @@ def test_application_segments_are_not_given_to_gdcm(segment, kind, tmp_path):
     frame = data[start : start + 2] + segment + data[start + 2 : end]
     marked = data[: start - 4] + struct.pack("<I", len(frame)) + frame + END
     assert np.array_equal(pixels(marked), pixels(data))
+
+
+# ---- Photometric Interpretation in other spellings ------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless], ids=lambda uid: uid.name)
+@pytest.mark.parametrize(
+    ("spelling", "inverted"),
+    [("monochrome2", False), ("MONOCHROME 1", True), ("Monochrome1", True), ("MONOCHROME2 ", False)],
+)
+def test_gray_in_other_spellings(spelling, inverted, syntax):
+    ds = dataset(EIGHT, bits=8)
+    if syntax == RLELossless:
+        ds.compress(syntax)
+    ds.PhotometricInterpretation = spelling
+    assert np.array_equal(pixels(to_bytes(ds)), 255 - EIGHT if inverted else EIGHT)
+
+
+@pytest.mark.parametrize("spelling", ["MONOCHROME", "MONOCHROME3", "MONOCHROME12"])
+def test_gray_that_dicom_does_not_define_is_refused(spelling):
+    with pytest.raises(UnsupportedImage, match="Photometric Interpretation is an unknown value"):
+        read_radiograph(written(EIGHT, bits=8, PhotometricInterpretation=spelling))
+
+
+# ---- headers on which GDCM or OpenJPEG ended the process ------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["12-bit", "lossless", "jpeg-ls", "jpeg-2000"])
+def test_damaged_headers_never_end_the_process(kind, tmp_path, shapes_unchecked, caplog):
+    """One to three bytes of the compressed image's header are changed; seed 20261129."""
+    if kind == "12-bit":
+        data = twelve_bit_jpeg()
+    elif kind == "lossless":
+        data = jpeg_lossless(written(EIGHT, bits=8), tmp_path)
+    else:
+        ds = dataset(SCENE, bits=12)
+        ds.compress(JPEGLSLossless if kind == "jpeg-ls" else JPEG2000Lossless)
+        data = to_bytes(ds)
+    start = min(at for at in (data.find(b"\xff\xd8\xff"), data.find(b"\xff\x4f\xff\x51")) if at > 0)
+    rng = np.random.default_rng(20261129)
+    messages = []
+    for _ in range(150):
+        changed = bytearray(data)
+        for at in rng.integers(300 if kind == "12-bit" else 90, size=rng.integers(1, 4)):
+            changed[start + at] ^= rng.integers(1, 256)
+        try:
+            read_radiograph(bytes(changed), name="damaged.dcm")
+        except ImageError as error:
+            messages.append(str(error))
+    assert len(messages) > 15
+    assert max(map(len, messages)) <= 300
+    assert caplog.text == ""

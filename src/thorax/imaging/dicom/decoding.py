@@ -84,6 +84,7 @@ def decode_codes(dataset: FileDataset, layout: Layout, name: str) -> Codes:
         UnsupportedImage: No decoder covers the transfer syntax.
     """
     image = check_image(dataset, layout, name)
+    dataset.PhotometricInterpretation = "MONOCHROME2"  # pydicom knows no other spelling; stored values stay
     unsigned = np.dtype(f"u{layout.allocated // 8}")
     values = _decode_gray(image, dataset, layout, name)
     codes = values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -251,7 +251,8 @@ def read_gray_rule(dataset: FileDataset, layout: Layout, name: str) -> GrayRule:
         UnsupportedImage: The photometric interpretation is PALETTE COLOR or another one that is not gray.
     """
     photometric = "".join(texts_of(dataset, "PhotometricInterpretation")[:1])
-    if not photometric.startswith("MONOCHROME"):
+    gray = photometric.replace(" ", "")  # some writers put one before the number
+    if gray not in {"MONOCHROME1", "MONOCHROME2"}:
         raise UnsupportedImage(
             f"{name}: Photometric Interpretation is {stated(photometric, PHOTOMETRIC, 'absent')}, so the "
             "meaning of its values is unknown; MONOCHROME1 and MONOCHROME2 are read"
@@ -265,7 +266,7 @@ def read_gray_rule(dataset: FileDataset, layout: Layout, name: str) -> GrayRule:
         signed=layout.signed,
         modality=modality,
         voi=voi if voi is not None else _read_window(dataset, name),
-        inverted=photometric == "MONOCHROME1" or "INVERSE" in texts_of(dataset, "PresentationLUTShape"),
+        inverted=gray == "MONOCHROME1" or "INVERSE" in texts_of(dataset, "PresentationLUTShape"),
         padding=_padding(dataset, layout, little=little),
     )
 
