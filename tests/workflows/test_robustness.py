@@ -72,6 +72,9 @@ def test_the_files_have_the_same_numbers(measured, tmp_path):
     result, _ = measured
     files = result.write(tmp_path / "out")
     read = json.loads(files.json.read_text())
+    assert read["labels"]["sha256"] == result.context.labels.sha256
+    for file in (files.html, files.markdown):
+        assert result.context.labels.sha256 in file.read_text()
     assert read["format"] == "thorax-robustness/1"
     assert read["num_images"] == result.robustness.num_images
     assert [(level["perturbation"], level["level"]) for level in read["levels"]] == [

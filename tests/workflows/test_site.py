@@ -11,8 +11,11 @@ import thorax
 from tests.helpers.command import command
 from thorax.bundle import load_bundle
 from thorax.calibration import logit, sigmoid
+from thorax.datasets.label_pins import pin_labels
 from thorax.datasets.phantom import write_phantoms
 from thorax.errors import BundleError, DataError, LeakError, RecipeError
+from thorax.evaluation.looks import LOOKS, read_looks
+from thorax.workflows.evaluate import evaluate
 from thorax.workflows.prepare import prepare
 from thorax.workflows.site import site
 
@@ -127,6 +130,66 @@ def test_predictions_alone_and_the_command(study, tmp_path):
     one = site(study.poor, study.labels, name="here", findings=["Nodule"], view="PA", repetitions=0)
     assert [each.finding.name for each in one.measurement.findings] == ["Nodule"]
     assert one.measurement.no_curve == "not requested"
+
+
+def test_labels_looks_and_the_missing_audit_are_part_of_the_result(result, study, tmp_path):
+    files = result.write(tmp_path / "out")
+    read = json.loads(files.json.read_text())
+    cohort = result.cohort.of_findings(tuple(one.finding for one in result.measurement.findings))
+    pins = pin_labels(cohort.images, cohort.targets, cohort.findings, dataset="ward")
+    assert read["labels"]["sha256"] == pins.sha256
+    assert read["labels"]["findings"] == dict(pins.findings)
+    assert read["images_sha256"] == result.context.images_sha256
+    assert read["made"]["Images"].startswith("64 pixels, pad; store ")
+    assert (read["audit"], result.failed) == (None, False)
+    look = next(
+        look for look in read_looks(study.run(0) / LOOKS) if look.images_sha256 == read["images_sha256"]
+    )
+    assert (look.dataset, look.split, look.part) == ("ward", "", "")
+    assert look.command == "site name=ward 7 adjust=intercept repetitions=2 seed=0"
+    assert read["history"]["looks"] == 1
+    for text in (files.html.read_text(), files.markdown.read_text()):
+        assert pins.sha256 in text
+        assert "This is the first look of this model" in text
+        assert "No audit was made, because all images of the store are measured" in text
+
+
+def test_a_part_of_a_split_is_audited(study, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    part = {"split": "folder-official", "repetitions": 0, "device": "cpu"}
+    tested = site(study.run(1), study.store, name="home", **part)
+    files = tested.write(tmp_path / "out")
+    assert tested.audit == evaluate(study.run(1), study.store, resamples=5, gallery=False, device="cpu").audit
+    assert json.loads(files.json.read_text())["audit"]["failed"] is False
+    assert "Audit: no errors, " in files.markdown.read_text()
+    assert tested.context.labels.sha256 == pinned_sha256(tested)
+    again = site(study.run(1), study.store, name="home", **part)
+    assert again.context.history.looks == 3  # with that of `evaluate`
+
+
+def pinned_sha256(result):
+    cohort = result.cohort
+    return pin_labels(cohort.images, cohort.targets, cohort.findings, dataset=result.context.dataset).sha256
+
+
+def test_errors_of_the_audit_are_shown_and_end_the_command_with_1(study, tmp_path):
+    header, *rows = study.poor.read_text().splitlines()
+    binary = [",".join([image, *(f"{float(value) > 0.3:d}" for value in values)])
+              for image, *values in (row.split(",") for row in rows)]  # fmt: skip
+    (tmp_path / "binary.csv").write_text("\n".join([header, *binary]) + "\n")
+    out = tmp_path / "out"
+    done = command(
+        "site", "--predictions", tmp_path / "binary.csv", "--labels", study.labels, "--name", "here",
+        "--repetitions", "0", "--out", out, expect=1,
+    )  # fmt: skip
+    assert "audit, error: " in done.stderr
+    assert "These numbers are not a result until the errors are resolved" in done.stdout
+    read = json.loads((out / "site.json").read_text())
+    assert read["audit"]["num_errors"] >= 1
+    (error, *_) = [one["what"] for one in read["audit"]["problems"] if one["severity"] == "error"]
+    page = " ".join("".join(ET.fromstring((out / "site.html").read_text()).itertext()).split())
+    assert page.count(error) == 2  # among the warnings, and in the section of the audit
+    assert "not a result until" in (out / "site.md").read_text()
 
 
 def test_what_cannot_be_measured_is_refused(study, ward, tmp_path):

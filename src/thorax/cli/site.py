@@ -1,7 +1,7 @@
 """`thorax site`: whether a model's probabilities hold at another site, and what adjusts them there."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,6 +9,9 @@ from thorax.cli.evaluate import model_and_data
 from thorax.cli.output import say
 from thorax.hardware import one_blas_thread
 from thorax.recipe.literals import EngineName
+
+if TYPE_CHECKING:
+    from thorax.workflows.site import SiteResult
 
 __all__ = ["site"]
 
@@ -42,11 +45,13 @@ def site(
     engine: Annotated[EngineName, typer.Option(help="What computes the bundle's logits.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
-    """Measure calibration at a site, adjust it, and try how many local patients that takes."""
+    """Measure calibration at a site, adjust it, and try how many local patients that takes.
+
+    Exit code 1 if the audit finds an error; everything is written before.
+    """
     one_blas_thread()
     from thorax.atomic_io import refuse_existing
-    from thorax.cli.console import print_table, progress_bars
-    from thorax.reporting.site import SITE_HEADER, curve_text, not_said, site_rows, site_title
+    from thorax.cli.console import progress_bars
     from thorax.workflows.site import site as measure
 
     refuse_existing(out, overwrite=overwrite, folder=True)
@@ -59,11 +64,24 @@ def site(
             progress=progress,
         )  # fmt: skip
     written = result.write(out, overwrite=overwrite)
-    measured = result.measurement
-    print_table(SITE_HEADER, site_rows(measured), title=site_title(name, measured, result.context))
-    say(curve_text(measured))
-    for note in (*not_said(measured), *result.context.warnings):
-        say(f"note: {note}", err=True)
+    _print(result)
     say(f"report: {written.html}")
     if save is not None:
         say(f"bundle: {result.save(save, overwrite=overwrite).bundle.folder}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _print(result: "SiteResult") -> None:
+    from thorax.cli.console import print_table
+    from thorax.reporting.site import SITE_HEADER, audit_text, curve_text, not_said, site_rows, site_title
+
+    for severity, text in result.audit or ():
+        if severity != "note":
+            say(f"audit, {severity}: {text}", err=True)
+    measured = result.measurement
+    print_table(SITE_HEADER, site_rows(measured), title=site_title(result.name, measured, result.context))
+    say(curve_text(measured))
+    say(audit_text(result.audit))
+    for note in (*not_said(measured), *result.context.notes):
+        say(f"note: {note}", err=True)

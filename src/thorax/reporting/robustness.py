@@ -14,6 +14,7 @@ from thorax.evaluation.robustness import Changes, LevelChanges, Robustness
 from thorax.evaluation.statistics.intervals import LEVEL, Interval
 from thorax.notebook import Html, notes, page, table
 from thorax.reporting.figures import svg_file
+from thorax.reporting.metrics import labels_json
 from thorax.reporting.panels import PanelColumn, PanelRow, panels_svg
 from thorax.reporting.report import page_templates, refuse_file
 from thorax.reporting.summary import interval_json, markdown_cell, markdown_table, number_json
@@ -134,6 +135,7 @@ def robustness_json(robustness: Robustness, context: Context) -> dict[str, Any]:
             "sha256": context.split_sha256 or None,
         },
         "images_sha256": context.images_sha256,
+        "labels": labels_json(context.labels),
         "dataset": context.dataset,
         "num_images": robustness.num_images,
         "num_patients": robustness.num_patients,
@@ -210,6 +212,7 @@ def robustness_markdown(robustness: Robustness, context: Context) -> str:
     """Return the means over findings as Markdown."""
     lines = [
         f"Images: sha256 {context.images_sha256}",
+        *([f"Labels: {context.labels.summary}, sha256 {context.labels.sha256}"] if context.labels else []),
         f"Model: {context.model.name}, sha256 {context.model.bundle_sha256}",
         f"Decisions: {robustness.points.name}, {robustness.points.describe()}",
         _METHOD,

@@ -11,37 +11,41 @@ from typing import Any, Final
 
 from thorax.atomic_io import write_json, write_text
 from thorax.evaluation.calibration.adjust import LogitAdjustment
-from thorax.evaluation.calibration.site import FindingAtSite, SiteMeasurement
+from thorax.evaluation.calibration.site import SiteMeasurement
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.statistics.intervals import LEVEL, Interval
 from thorax.notebook import Html, notes, page, table
 from thorax.reporting.figures import svg_file
 from thorax.reporting.panels import PanelColumn, PanelRow, panels_svg
 from thorax.reporting.report import page_templates, refuse_file
-from thorax.reporting.summary import markdown_cell, markdown_table
+from thorax.reporting.site_json import finite, site_json
+from thorax.reporting.summary import AuditLines, audit_headline, markdown_cell, markdown_table
 
 __all__ = [
-    "SITE_FORMAT",
+    "NO_AUDIT",
     "SITE_HEADER",
     "SiteFiles",
+    "audit_text",
     "curve_svg",
     "curve_text",
     "not_said",
     "render_site_html",
     "site_columns",
     "site_html",
-    "site_json",
     "site_markdown",
     "site_rows",
     "site_title",
     "write_site",
 ]
 
-SITE_FORMAT: Final = "thorax-site/1"
-"""The layout of `site.json`; the number increases when the meaning of a key changes."""
-
 SITE_HEADER: Final = ("Finding", "Observed", "Observed : expected", "In the large", "Slope", "Adjusted by")
 """Headings of the columns of `site_rows`; intervals are 95 %."""
+
+NO_AUDIT: Final = (
+    "No audit was made, because all images of the store are measured, without a split to check. Patients and "
+    "images that the bundle saw are refused."
+)
+"""Said where an audit would be shown."""
 
 _CURVE_NAMES: Final = {"auto": "By the data", "intercept": "Intercept", "slope": "Slope", "all": "Both"}
 
@@ -58,10 +62,12 @@ class SiteFiles:
     """Written if there is a curve."""
 
 
-def write_site(name: str, measurement: SiteMeasurement, context: Context, *, out: Path) -> SiteFiles:
+def write_site(
+    name: str, measurement: SiteMeasurement, context: Context, *, out: Path, audit: AuditLines | None
+) -> SiteFiles:
     """Write `site.json`, `.csv`, `.md`, `.html` and, if there is a curve, `.svg`, each atomically.
 
-    The same numbers and context give the same bytes.
+    The same numbers, context and audit (None: none was made) give the same bytes.
 
     Raises:
         DataError: `out` is a file.
@@ -73,10 +79,10 @@ def write_site(name: str, measurement: SiteMeasurement, context: Context, *, out
         write_text(files.svg, svg_file(curve_svg(measurement)))
     else:
         files.svg.unlink(missing_ok=True)  # of an earlier result
-    write_text(files.html, render_site_html(name, measurement, context))
-    write_text(files.markdown, site_markdown(name, measurement, context))
+    write_text(files.html, render_site_html(name, measurement, context, audit))
+    write_text(files.markdown, site_markdown(name, measurement, context, audit))
     write_text(files.csv, _csv(measurement))
-    write_json(files.json, site_json(name, measurement, context))
+    write_json(files.json, site_json(name, measurement, context, audit))
     return files
 
 
@@ -124,6 +130,11 @@ def curve_text(measurement: SiteMeasurement) -> str:
     )
 
 
+def audit_text(audit: AuditLines | None) -> str:
+    """Return what an audit found, in one line; of None, why none was made."""
+    return NO_AUDIT if audit is None else f"{audit_headline(audit)}."
+
+
 def not_said(measurement: SiteMeasurement) -> list[str]:
     """Say what the data cannot say, one sentence per reason with the findings that it holds for."""
     reasons: dict[str, list[str]] = {}
@@ -151,49 +162,6 @@ def curve_svg(measurement: SiteMeasurement) -> str:
     return panels_svg(columns, [row], panel_width=270)
 
 
-def site_json(name: str, measurement: SiteMeasurement, context: Context) -> dict[str, Any]:
-    """Return the content of `site.json`; undefined and infinite values are None."""
-    return {
-        "format": SITE_FORMAT,
-        "site": name,
-        "split": {
-            "name": context.split or None,
-            "part": context.part or None,
-            "sha256": context.split_sha256 or None,
-        },
-        "images_sha256": context.images_sha256,
-        "dataset": context.dataset,
-        "num_images": measurement.num_images,
-        "num_patients": measurement.num_patients,
-        "model": {
-            "name": context.model.name,
-            "bundle_sha256": context.model.bundle_sha256,
-            "calibrated": context.model.calibrated,
-        },
-        "intervals": {"unit": "patient", "level": LEVEL},
-        "adjust": measurement.rule,
-        "mean_log_loss_change": _interval(measurement.mean_log_loss_change),
-        "findings": {one.finding.name: _finding_json(one) for one in measurement.findings},
-        "curve": {
-            "missing": measurement.no_curve or None,
-            "repetitions": measurement.repetitions,
-            "seed": measurement.seed,
-            "patients_needed": measurement.patients_needed,
-            "points": [
-                {
-                    "adjust": point.rule,
-                    "num_patients": point.num_patients,
-                    "log_loss_change": _interval(point.change),
-                    "share_better": point.share_better,
-                }
-                for point in measurement.curve
-            ],
-        },
-        "warnings": list(context.warnings),
-        "versions": dict(context.versions),
-    }
-
-
 def site_columns(measurement: SiteMeasurement) -> dict[str, list[Any]]:
     """Return one row per finding."""
     findings = measurement.findings
@@ -217,18 +185,21 @@ def site_columns(measurement: SiteMeasurement) -> dict[str, list[Any]]:
     return columns
 
 
-def site_markdown(name: str, measurement: SiteMeasurement, context: Context) -> str:
+def site_markdown(name: str, measurement: SiteMeasurement, context: Context, audit: AuditLines | None) -> str:
     """Return the result as Markdown."""
     lines = [
         *not_said(measurement),
         curve_text(measurement),
         f"Images: sha256 {context.images_sha256}",
+        *([f"Labels: {context.labels.summary}, sha256 {context.labels.sha256}"] if context.labels else []),
         f"Model: {context.model.name}, sha256 {context.model.bundle_sha256}",
     ]
     pieces = [
         f"# {markdown_cell(name)}\n",
         markdown_cell(site_title(name, measurement, context)) + ".\n",
-        *(f"**{markdown_cell(warning)}**\n" for warning in context.warnings),
+        f"**{markdown_cell(audit_text(audit))}**\n",
+        *(f"- {severity}: {markdown_cell(text)}\n" for severity, text in audit or ()),
+        *(f"**{markdown_cell(warning)}**\n" for warning in context.notes),
         markdown_table(SITE_HEADER, site_rows(measurement)),
         markdown_table(_LOSS_HEADER, _loss_rows(measurement)),
     ]
@@ -237,7 +208,9 @@ def site_markdown(name: str, measurement: SiteMeasurement, context: Context) -> 
     return "\n".join([*pieces, "".join(f"- {markdown_cell(line)}\n" for line in lines)])
 
 
-def render_site_html(name: str, measurement: SiteMeasurement, context: Context) -> str:
+def render_site_html(
+    name: str, measurement: SiteMeasurement, context: Context, audit: AuditLines | None
+) -> str:
     """Return the result as one HTML page, which is also well-formed XML and loads no other file."""
     text = (
         page_templates()
@@ -256,19 +229,22 @@ def render_site_html(name: str, measurement: SiteMeasurement, context: Context) 
             curve_header=_CURVE_HEADER,
             curve_rows=_curve_rows(measurement),
             not_said=not_said(measurement),
+            audit=audit,
+            audit_text=audit_text(audit),
+            audit_errors=[text for severity, text in audit or () if severity == "error"],
         )
     )
     return text.rstrip() + "\n"
 
 
-def site_html(name: str, measurement: SiteMeasurement, context: Context) -> str:
+def site_html(name: str, measurement: SiteMeasurement, context: Context, audit: AuditLines | None) -> str:
     """Return the tables and the curve for a notebook."""
     figure = [Html(curve_svg(measurement))] if measurement.curve else []
     return page(
         site_title(name, measurement, context),
         table(SITE_HEADER, site_rows(measurement)),
         *figure,
-        notes([curve_text(measurement), *not_said(measurement), *context.warnings]),
+        notes([curve_text(measurement), *not_said(measurement), audit_text(audit), *context.notes]),
     )
 
 
@@ -301,45 +277,14 @@ def _curve_rows(measurement: SiteMeasurement) -> list[tuple[str, ...]]:
     ]
 
 
-def _finding_json(one: FindingAtSite) -> dict[str, Any]:
-    return {
-        "num_known": one.num_known,
-        "num_positive": one.num_positive,
-        "positive_patients": one.positive_patients,
-        "negative_patients": one.negative_patients,
-        "expected": one.expected,
-        "observed_expected": _interval(one.observed_expected),
-        "in_the_large": _interval(one.in_the_large),
-        "slope": _interval(one.slope),
-        "not_said": list(one.not_said),
-        "adjustment": {
-            "kind": one.adjustment.kind,
-            "intercept": one.adjustment.intercept,
-            "slope": one.adjustment.slope,
-            "reason": one.adjustment.reason,
-        },
-        "log_loss_before": _finite(one.log_loss_before),
-        "log_loss_change": _interval(one.log_loss_change),
-    }
-
-
 def _csv(measurement: SiteMeasurement) -> str:
     columns = site_columns(measurement)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in zip(*columns.values(), strict=True):
-        writer.writerow([_finite(cell) if isinstance(cell, float) else cell for cell in row])
+        writer.writerow([finite(cell) if isinstance(cell, float) else cell for cell in row])
     return text.getvalue()
-
-
-def _interval(interval: Interval) -> dict[str, float | None]:
-    ends = (interval.value, interval.low, interval.high)
-    return {name: _finite(end) for name, end in zip(("value", "low", "high"), ends, strict=True)}
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _adjusted(adjustment: LogitAdjustment) -> str:

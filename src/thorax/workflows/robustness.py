@@ -40,6 +40,7 @@ from thorax.workflows.predictions import (
     predict_part,
     select_part,
 )
+from thorax.workflows.results import pinned
 from thorax.workflows.thresholds import bundle_points
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def robustness(
     command = described(
         "robustness", split=split, part=part, view=view, perturbations=",".join(perturbations), seed=seed
     )
-    context = with_warnings(reported.context, sampled)
+    context = pinned(with_warnings(reported.context, sampled), reported.cohort)
     context = noted(context, reported.reported, command=command, run=opened.run)
     return RobustnessResult(robustness=measured, context=context)
 

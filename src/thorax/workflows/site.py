@@ -18,17 +18,21 @@ from thorax.evaluation.calibration.site import SiteMeasurement, measure_site
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import chosen_on, labeled_images
 from thorax.evaluation.labeled_images import LabeledImages
+from thorax.evaluation.looks import described
 from thorax.findings import select_findings
+from thorax.image_set import ImageSet
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.recipe.literals import EngineName
 from thorax.reporting.representations import frame
 from thorax.reporting.site import SiteFiles, site_columns, site_html, site_title, write_site
 from thorax.store import Store
+from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.bundles import WrittenBundle
-from thorax.workflows.caveats import unknown_training
+from thorax.workflows.caveats import noted, unknown_training
 from thorax.workflows.predictions import (
     BundleLike,
+    PartPredictions,
     PartSelection,
     StoreLike,
     labels_of,
@@ -39,7 +43,7 @@ from thorax.workflows.predictions import (
     read_part,
     select_part,
 )
-from thorax.workflows.results import context_of, how_made, labeled_findings
+from thorax.workflows.results import context_of, how_made, labeled_findings, pinned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +59,8 @@ class SiteResult:
         name: Name of the site.
         measurement: Calibration of each finding, its adjustment, and how many patients that takes.
         context: The context of the numbers.
+        audit: Problems that the audit found, as pairs of severity and text; None if no split was named for a
+            bundle, so that there was nothing to audit.
         cohort: The site's images with their labels.
         bundle: The bundle; None for a CSV of probabilities.
     """
@@ -62,8 +68,14 @@ class SiteResult:
     name: str
     measurement: SiteMeasurement
     context: Context
+    audit: tuple[tuple[str, str], ...] | None
     cohort: LabeledImages
     bundle: Bundle | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the audit found an error, so that the numbers are not a result until it is resolved."""
+        return any(severity == "error" for severity, _ in self.audit or ())
 
     def to_frame(self) -> "pd.DataFrame":
         """Return one row per finding; columns "_low" and "_high" are the ends of intervals.
@@ -77,7 +89,7 @@ class SiteResult:
         return f"SiteResult({site_title(self.name, self.measurement, self.context)})"
 
     def _repr_html_(self) -> str:
-        return site_html(self.name, self.measurement, self.context)
+        return site_html(self.name, self.measurement, self.context, self.audit)
 
     def write(self, out: StrPath, *, overwrite: bool = False) -> SiteFiles:
         """Write `site.json`, `.csv`, `.md`, `.html` and, if there is a curve, `.svg` into a folder.
@@ -91,7 +103,7 @@ class SiteResult:
         """
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)
-        return write_site(self.name, self.measurement, self.context, out=folder)
+        return write_site(self.name, self.measurement, self.context, out=folder, audit=self.audit)
 
     def save(self, out: StrPath, *, overwrite: bool = False) -> WrittenBundle:
         """Write a copy of the bundle that also has this site's calibration, for `load(..., site=...)`.
@@ -193,24 +205,70 @@ def site(
     selection = PartSelection(split, part, view)
     if isinstance(model, Bundle) or not Path(model).is_file():
         bundle = opened_bundle(model)
-        cohort, probabilities, context = _predicted(
+        predicted = _predicted(
             bundle, opened_store(data), name, selection, device=device, engine=engine, progress=progress
         )
     else:
-        bundle = None
-        read, _ = read_part(Path(model), labels_of(opened_data(data)), selection, logits=logits)
-        cohort, probabilities, context = read.cohort, read.probabilities, read.context
-    wanted = select_findings(findings, cohort.findings)
-    columns = [cohort.findings.index(finding) for finding in wanted]
+        bundle, predicted = None, _read(Path(model), opened_data(data), selection, logits=logits)
+    wanted = select_findings(findings, predicted.cohort.findings)
+    cohort = predicted.cohort.of_findings(wanted)
+    columns = [predicted.cohort.findings.index(finding) for finding in wanted]
     measurement = measure_site(
-        cohort.of_findings(wanted),
-        probabilities[:, columns],
+        cohort,
+        predicted.probabilities[:, columns],
         rule=adjust,
         repetitions=repetitions,
         seed=seed,
         progress=stage_progress(progress, "drawing patients", unit="points"),
     )
-    return SiteResult(name=name, measurement=measurement, context=context, cohort=cohort, bundle=bundle)
+    command = described(
+        "site",
+        name=name,
+        split=split,
+        part=part if split else "",
+        view=view,
+        findings=",".join(finding.name for finding in wanted) if findings else "",
+        adjust=adjust,
+        repetitions=repetitions,
+        seed=seed,
+    )
+    run = None if bundle is None else bundle.run
+    context = noted(pinned(predicted.context, cohort), predicted.reported, command=command, run=run)
+    return SiteResult(
+        name=name,
+        measurement=measurement,
+        context=context,
+        audit=predicted.audit,
+        cohort=predicted.cohort,
+        bundle=bundle,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _AtSite:
+    """What a model says of a site's images, and what an audit found."""
+
+    cohort: LabeledImages
+    probabilities: Probabilities
+    context: Context
+    reported: ImageSet
+    audit: tuple[tuple[str, str], ...] | None
+
+    @classmethod
+    def of_part(cls, predicted: PartPredictions, audit: tuple[tuple[str, str], ...]) -> "_AtSite":
+        return cls(
+            cohort=predicted.cohort,
+            probabilities=predicted.probabilities,
+            context=predicted.context,
+            reported=predicted.reported,
+            audit=audit,
+        )
+
+
+def _read(file: Path, data: Store | Path, selection: PartSelection, *, logits: bool) -> _AtSite:
+    """Read and audit a file of predictions."""
+    read, _ = read_part(file, labels_of(data), selection, logits=logits)
+    return _AtSite.of_part(read, audit_file(file, data, read, part=selection.part, logits=logits))
 
 
 def _predicted(
@@ -222,14 +280,14 @@ def _predicted(
     device: str,
     engine: EngineName,
     progress: ProgressCallback | None,
-) -> tuple[LabeledImages, Probabilities, Context]:
-    """Predict a part of a store, or all of it, after checking that the bundle may be measured on it."""
+) -> _AtSite:
+    """Predict and audit a part of a store, or predict all of it, if the bundle may be measured on it."""
     predictor = open_predictor(bundle, device=device, engine=engine)
     computed_by = describe_engine(bundle, device=device, engine=engine)
     if selection.split:
         chosen = select_part(bundle, store, selection)
         predicted = predict_part(predictor, chosen, made=(("Computed by", computed_by),), progress=progress)
-        return predicted.cohort, predicted.probabilities, predicted.context
+        return _AtSite.of_part(predicted, audit_bundle(chosen))
     bundle.refuse_other_preparation(store.path, store.preparation)
     store.verify()
     frame_ = store.table.frame
@@ -259,7 +317,13 @@ def _predicted(
             if note
         ),
     )
-    return cohort, probabilities[:, columns], context
+    return _AtSite(
+        cohort=cohort,
+        probabilities=probabilities[:, columns],
+        context=context,
+        reported=chosen_on(None, "", cohort, dataset=store.dataset),
+        audit=None,
+    )
 
 
 def _refuse_seen(bundle: Bundle, store: Store, cohort: LabeledImages, *, rows: np.ndarray, name: str) -> None:
