@@ -243,6 +243,53 @@ def test_attack_29_an_edited_temperature_shows(run, store, tmp_path):
     assert_shown(run, measured(run, store), "calibration is not the one that the images", tmp_path / "out")
 
 
+@pytest.fixture
+def banded(run, store, tmp_path):
+    """The run with bands, of a level for which its 8 validation patients are enough."""
+    calibrate(run, store, tmp_path / "banded" / "bundle", level=0.7, device="cpu")
+    return tmp_path / "banded"
+
+
+def moved(manifest):
+    manifest["bands"]["bands"]["Infiltration"]["low"] = 0.01
+
+
+def counted(manifest):
+    manifest["bands"]["bands"]["Infiltration"]["patients_with"] = 40
+
+
+def removed(manifest):
+    del manifest["bands"]["bands"]["Infiltration"]
+    manifest["bands"]["absent"]["Infiltration"] = "too few"
+
+
+def other_level(manifest):
+    manifest["bands"]["level"] = 0.5
+
+
+def by_score(manifest):
+    manifest["members"][0]["provenance"]["selected_by"] = "best macro-auc on val"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            moved,
+            "1 bands of the bundle are not those of 70 % on the images that they name (Infiltration 0.01 ",
+        ),
+        (counted, "(40 patients with it, 7 without), and the images give"),
+        (removed, "Infiltration none, and the images give"),
+        (other_level, "3 bands of the bundle are not those of 50 %"),
+        (by_score, "did not choose the checkpoint, and the bundle that it did"),
+    ],
+)
+def test_attack_29_edited_bands_show(banded, store, tmp_path, change, text):
+    assert not [one for one in measured(banded, store).context.warnings if "edited" in one]
+    edited(banded, change)
+    assert_shown(banded, measured(banded, store), text, tmp_path / "out")
+
+
 def test_attack_29_choices_that_cannot_be_repeated_are_named(run, source, rows, tmp_path):
     """An edit cannot hide behind a validation image that was removed."""
     edited(run, lambda manifest: manifest["calibration"].update(temperature=2.5))
@@ -309,6 +356,8 @@ def test_attack_33_every_look_at_a_test_part_is_counted(run, store, tmp_path, mo
     assert result.context.history.noted_in == ("state",)
     compared = compare([run, predictions], store, split="folder-official", resamples=5, device="cpu")
     assert [each.history.looks for each in compared.contexts.values()] == [3, 2]
+    # What came before this comparison: one look of the predictions, and two of the run.
+    assert [each.history.other_looks for each in compared.contexts.values()] == [1, 2]
     assert compared.write(tmp_path / "compared").json.read_text().count('"looks": ') == 2
     commands = [look.command for look in read_looks(run / LOOKS)]
     assert commands[0].startswith("evaluate part=test")

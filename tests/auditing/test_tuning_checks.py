@@ -5,6 +5,7 @@ import pytest
 
 from thorax.atomic_io import sha256_of_lines
 from thorax.auditing.protocol_checks import check_bundle, check_metrics
+from thorax.bands import Band, Bands
 from thorax.bundle import (
     Bundle,
     Ensemble,
@@ -15,6 +16,7 @@ from thorax.bundle import (
     Trained,
     hashed_patients,
 )
+from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Parity
 from thorax.calibration import Temperature
 from thorax.datasets.splits import NIH_DATASET
 from thorax.errors import DataError
@@ -86,6 +88,29 @@ def test_thresholds_and_calibration_chosen_on_test_are_found_by_name_and_by_imag
     points = OperatingPoints(rule="youden", thresholds={"Mass": 0.2}, chosen_on=reference("test"))
     [problem] = check(bundle(tmp_path, split, calibrated=disguised, thresholds=points), split)
     assert problem.examples == ("the calibration: val part of x", "the thresholds: test part of x")
+
+
+def test_bands_and_an_engines_own_choices_on_test_are_found(tmp_path, split):
+    honest = bundle(tmp_path, split)
+    band = Band(low=0.1, high=0.3, patients_with=9, patients_without=9)
+    on_test = Bands(
+        level=0.9, bands={"Mass": band}, absent={}, chosen_on=reference("test"), chose_checkpoint=False
+    )
+    points = OperatingPoints(rule="youden", thresholds={"Mass": 0.2}, chosen_on=reference("test"))
+    parity = Parity(compared_with="", compared_on=reference("val"), num_images=1, largest_difference=0.0)
+    nets = (ExportedNet(files=(ExportedFile(name="int8.onnx", sha256=""),), cam=False),)
+    engine = Exported(
+        kind="onnx", precision="int8", nets=nets, parity=parity, operating_points=points, bands=on_test,
+        versions={},
+    )  # fmt: skip
+    changes = {"format": 2, "bands": on_test, "engines": (engine,)}
+    [problem] = check(replace(honest, manifest=honest.manifest.model_copy(update=changes)), split)
+    assert (problem.severity, problem.kind) == ("error", "chosen-on-test")
+    assert problem.examples == (
+        "the bands of onnx int8: test part of x",
+        "the bands: test part of x",
+        "the thresholds of onnx int8: test part of x",
+    )
 
 
 @pytest.mark.parametrize("by", ["train", "val", "pretrain"])

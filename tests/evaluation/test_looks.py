@@ -10,7 +10,7 @@ from dataclasses import asdict
 import pytest
 
 from thorax.atomic_io import append_line
-from thorax.evaluation.looks import LOOKS, note_look, read_looks, state_looks
+from thorax.evaluation.looks import LOOKS, Measured, note_look, note_looks, read_looks, state_looks
 from thorax.image_set import ImageSet
 from thorax.prediction import ModelIdentity
 
@@ -46,6 +46,21 @@ def test_every_look_counts_once_though_it_is_noted_twice(tmp_path, state):
     assert list(read_looks(state)) == list(read_looks(run / LOOKS))
     assert histories[0].sentences()[0].startswith("This is the first look")
     assert histories[3].sentences()[0].startswith("This is look 3 of this model; the first was on 20")
+
+
+def test_models_of_one_comparison_are_not_looks_of_other_models(tmp_path, state):
+    note_look(images("a", "b"), OTHER, command="evaluate")
+    run = tmp_path / "run"
+    pair = [Measured(images("a", "b"), MODEL, run), Measured(images("a", "b"), OTHER)]
+    for number in (1, 2):  # what came before counts, this comparison does not
+        ours, theirs = note_looks(pair, command="compare")
+        assert (ours.looks, ours.other_looks, ours.other_models) == (number, number, 1)
+        assert (theirs.looks, theirs.other_looks) == (number + 1, number - 1)
+    assert len(list(read_looks(state))) == 5
+    assert len(list(read_looks(run / LOOKS))) == 2
+    twice = note_looks([pair[0], pair[0]], command="compare")
+    assert [history.looks for history in twice] == [3, 3]
+    assert note_looks([Measured(images("a", part="val"), MODEL), pair[1]], command="compare")[0] is None
 
 
 def test_looks_of_other_models_at_the_same_images_are_counted(state):

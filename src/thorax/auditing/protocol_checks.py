@@ -247,6 +247,14 @@ def _references(bundle: Bundle) -> Iterator[tuple[str, ImageSet]]:
         yield "the calibration", manifest.calibration.fitted_on
     if manifest.operating_points and manifest.operating_points.chosen_on:
         yield "the thresholds", manifest.operating_points.chosen_on
+    if manifest.bands:
+        yield "the bands", manifest.bands.chosen_on
+    for exported in manifest.engines:
+        name = f"{exported.kind} {exported.precision}"
+        if exported.operating_points and exported.operating_points.chosen_on:
+            yield f"the thresholds of {name}", exported.operating_points.chosen_on
+        if exported.bands:
+            yield f"the bands of {name}", exported.bands.chosen_on
 
 
 def _chosen_on_part(bundle: Bundle, lists: Lists, part: str) -> list[Problem]:

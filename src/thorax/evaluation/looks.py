@@ -8,7 +8,7 @@ of other models at the same part are counted as well.
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,17 @@ from thorax.atomic_io import append_line
 from thorax.image_set import ImageSet
 from thorax.prediction import ModelIdentity
 
-__all__ = ["LOOKS", "History", "Look", "described", "note_look", "read_looks", "state_looks"]
+__all__ = [
+    "LOOKS",
+    "History",
+    "Look",
+    "Measured",
+    "described",
+    "note_look",
+    "note_looks",
+    "read_looks",
+    "state_looks",
+]
 
 LOOKS: Final = "looks.jsonl"
 """Name of the file of looks, beside a run and in the user's state folder."""
@@ -136,6 +146,21 @@ class History:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model that was measured on some images.
+
+    Attributes:
+        images: The images.
+        model: The model.
+        run: Folder of the run or bundle to note the look beside; None for predictions from a file.
+    """
+
+    images: ImageSet
+    model: ModelIdentity
+    run: Path | None = None
+
+
 def note_look(
     images: ImageSet, model: ModelIdentity, *, command: str, run: Path | None = None
 ) -> History | None:
@@ -150,11 +175,43 @@ def note_look(
     Returns:
         The history with this look; None for training and validation parts, which are not noted.
     """
-    if images.part in _CHOOSING_PARTS:
-        return None
-    look = Look(
+    (history,) = note_looks([Measured(images, model, run)], command=command)
+    return history
+
+
+def note_looks(measured: Sequence[Measured], *, command: str) -> list[History | None]:
+    """Note a look for each model of a comparison, and return how many there were of each.
+
+    The looks of one comparison do not count as looks of other models: their histories are those before it,
+    and one look.
+
+    Args:
+        measured: The models with their images.
+        command: What measured, with its settings.
+
+    Returns:
+        One history each, in order; None for training and validation parts, which are not noted.
+    """
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    looks = [
+        None if one.images.part in _CHOOSING_PARTS else _look(one, time=time, command=command)
+        for one in measured
+    ]
+    written = [
+        [] if look is None else _write(look, one.run) for look, one in zip(looks, measured, strict=True)
+    ]
+    together = frozenset(look.id for look in looks if look is not None)
+    return [
+        None if look is None else _history(look, run=one.run, written=files, together=together)
+        for look, one, files in zip(looks, measured, written, strict=True)
+    ]
+
+
+def _look(measured: Measured, *, time: str, command: str) -> Look:
+    images, model = measured.images, measured.model
+    return Look(
         id=secrets.token_hex(8),
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        time=time,
         command=command,
         model=model.name,
         model_sha256=model.bundle_sha256,
@@ -165,11 +222,22 @@ def note_look(
         images_sha256=images.images_sha256,
         num_images=images.num_images,
     )
-    beside = None if run is None else run / LOOKS
+
+
+def _write(look: Look, run: Path | None) -> list[str]:
+    """Append a look to its files; return which of them, "run" and "state", could be written."""
+    files = {"run": None if run is None else run / LOOKS, "state": state_looks()}
+    return [name for name, path in files.items() if path is not None and _append(path, look)]
+
+
+def _history(look: Look, *, run: Path | None, written: Sequence[str], together: frozenset[str]) -> History:
+    """Count the looks at the same images; of those that are noted together, only this one."""
     state = state_looks()
-    written = [path for path in (beside, state) if path is not None and _append(path, look)]
-    of_run = [] if beside is None else list(read_looks(beside))
-    everywhere = [] if state is None else list(read_looks(state))
+    elsewhere = together - {look.id}
+    of_run, everywhere = (
+        [one for one in ([] if path is None else read_looks(path)) if one.id not in elsewhere]
+        for path in (None if run is None else run / LOOKS, state)
+    )
     own = {one.id: one for one in of_run if one.is_at(look)}
     own |= {one.id: one for one in everywhere if one.is_at(look) and one.model_sha256 == look.model_sha256}
     own[look.id] = look
@@ -182,7 +250,7 @@ def note_look(
         previous=times[-1] if times else "",
         other_looks=len(others),
         other_models=len({one.model_sha256 for one in others}),
-        noted_in=tuple("run" if path == beside else "state" for path in written),
+        noted_in=tuple(written),
         test_curve_epochs=0 if run is None else _test_curve_epochs(run, look.split_sha256),
     )
 

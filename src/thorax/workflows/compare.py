@@ -13,7 +13,7 @@ from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.labeled_images import ScoredImages, ScoredRuns
-from thorax.evaluation.looks import described
+from thorax.evaluation.looks import Measured, described, note_looks
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.side_by_side import ModelDecisions, decide
 from thorax.evaluation.thresholds import ThresholdSet, one_half
@@ -21,7 +21,6 @@ from thorax.findings import Findings, select_findings
 from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
 from thorax.store import Store
-from thorax.workflows.caveats import noted
 from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
 from thorax.workflows.model_runs import GivenModel, ModelLike, given_models, refuse_other_recipes
 from thorax.workflows.predictions import (
@@ -141,15 +140,7 @@ def compare(
         rule=rule,
         seed=seed,
     )
-    contexts = {
-        name: noted(
-            context,
-            predicted[name].reported,
-            command=command,
-            run=parts[name].bundle.run if name in parts else None,
-        )
-        for name, context in contexts.items()
-    }
+    contexts = _with_histories(contexts, predicted, parts, command=command)
     return ComparisonResult(
         comparison=comparison,
         contexts=contexts,
@@ -158,6 +149,29 @@ def compare(
             for name, predictions in predicted.items()
         },
     )
+
+
+def _with_histories(
+    contexts: Mapping[str, Context],
+    predicted: Mapping[str, PartPredictions],
+    parts: Mapping[str, StorePart],
+    *,
+    command: str,
+) -> dict[str, Context]:
+    """Note one look for each model, and return the contexts with what came before this comparison."""
+    histories = note_looks(
+        [
+            Measured(
+                predicted[name].reported, context.model, parts[name].bundle.run if name in parts else None
+            )
+            for name, context in contexts.items()
+        ],
+        command=command,
+    )
+    return {
+        name: replace(context, history=history)
+        for (name, context), history in zip(contexts.items(), histories, strict=True)
+    }
 
 
 def _decided(

@@ -1,13 +1,16 @@
-"""What thresholds and calibrations say of their origin, checked against the images that they name."""
+"""What thresholds, calibrations and bands say of their origin, checked against the images that they name."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from thorax.arrays import Rows
+from thorax.bands import Band, Bands
+from thorax.bundle import LAST_EPOCH, Bundle
 from thorax.calibration import Calibration, Platt, Temperature
 from thorax.datasets import id_space
 from thorax.datasets.splits import Split
 from thorax.errors import DataError
+from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
 from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, choose_thresholds, parse_rule
@@ -111,17 +114,23 @@ def choice_warnings(
     Args:
         choice: The validation images; without them, or if they are others, nothing can be repeated.
         points: The thresholds of the model or a file.
-        fitted: The model's own calibration.
+        fitted: The model's own calibration. Its bands are those of the bundle of `choice`.
         findings: The findings that a temperature was fitted on.
     """
     validation = choice.validation
     if validation is None:
         return ()
-    references = [one.chosen_on for one in points] + ([] if fitted is None else [fitted.fitted_on])
+    bands = None if choice.bundle is None else choice.bundle.manifest.bands
+    references = [one.chosen_on for one in points]
+    references += [] if fitted is None else [fitted.fitted_on]
+    references += [] if bands is None else [bands.chosen_on]
     warnings = [_other_images(references, validation)]
     warnings += [_other_thresholds(one, validation) for one in points]
     if fitted is not None and _is_on(fitted.fitted_on, validation):
         warnings.append(_other_calibration(fitted, validation, findings))
+    if choice.bundle is not None and bands is not None:
+        warnings.append(_other_bands(bands, validation) if _is_on(bands.chosen_on, validation) else "")
+        warnings.append(_hidden_choice(choice.bundle, bands))
     return tuple(warning for warning in warnings if warning)
 
 
@@ -137,7 +146,7 @@ def _other_images(references: Sequence[ImageSet | None], validation: ValidationP
             continue
         if reference.images_sha256 != now.images_sha256:
             return (
-                f"Thresholds or a calibration were chosen on {reference.num_images:,} images of the "
+                f"Thresholds, bands or a calibration were chosen on {reference.num_images:,} images of the "
                 f"{now.part} part of {now.split}, and {now.num_images:,} are available, not the same: "
                 "whether they follow from these images was not checked."
             )
@@ -167,6 +176,64 @@ def _other_thresholds(points: ThresholdSet, validation: ValidationPredictions) -
     return (
         f"{len(differing):,} thresholds ({points.origin}) are not those that {points.rule} chooses on the "
         f"images that they name ({'; '.join(differing[:3])}{more}): they were edited, or chosen otherwise."
+    )
+
+
+def _other_bands(bands: Bands, validation: ValidationPredictions) -> str:
+    again = choose_bands(
+        validation.cohort,
+        validation.probabilities,
+        chosen_on=bands.chosen_on,
+        chose_checkpoint=bands.chose_checkpoint,
+        level=bands.level,
+    )
+    differing = [
+        f"{name} {_ends(bands.bands.get(name))}, and the images give {_ends(again.bands.get(name))}"
+        for name in (finding.name for finding in validation.cohort.findings)
+        if not _same_band(bands.bands.get(name), again.bands.get(name))
+    ]
+    if not differing:
+        return ""
+    more = "; ..." if differing[3:] else ""
+    return (
+        f"{len(differing):,} bands of the bundle are not those of {100 * bands.level:.3g} % on the images "
+        f"that they name ({'; '.join(differing[:3])}{more}): they were edited, or set in another way."
+    )
+
+
+def _hidden_choice(bundle: Bundle, bands: Bands) -> str:
+    """Say that bands hide that their images chose a checkpoint, which costs some of what they promise."""
+    images = bands.chosen_on.images_sha256
+    hidden = bands.chose_checkpoint is False and any(
+        training.selected_by != LAST_EPOCH and training.selected_on.images_sha256 == images
+        for training in bundle.trainings
+    )
+    return (
+        f"The bands say that the {bands.chosen_on} did not choose the checkpoint, and the bundle that it "
+        "did: one of them was edited."
+        if hidden
+        else ""
+    )
+
+
+def _same_band(stated: Band | None, chosen: Band | None) -> bool:
+    if stated is None or chosen is None:
+        return stated is chosen
+    return (
+        _same(stated.low, chosen.low)
+        and _same(stated.high, chosen.high)
+        and stated.patients_with == chosen.patients_with
+        and stated.patients_without == chosen.patients_without
+    )
+
+
+def _ends(band: Band | None) -> str:
+    """Return a band's ends and its patients; "none" without one."""
+    if band is None:
+        return "none"
+    return (
+        f"{_text(band.low)} to {_text(band.high)} ({band.patients_with:,} patients with it, "
+        f"{band.patients_without:,} without)"
     )
 
 
