@@ -9,6 +9,9 @@ import pytest
 import thorax
 from tests.helpers.dicom_writing import written
 from tests.helpers.service import GOLDEN, begin, running
+from thorax.bands import Band, Bands
+from thorax.bundle.manifest import Manifest
+from thorax.bundle.writing import copy_bundle
 from thorax.findings import find_finding
 from thorax.prediction import FindingPrediction
 from thorax.starter import test_images as starter_images
@@ -407,6 +410,60 @@ def test_a_service_that_ended_is_named_and_its_return_noticed(opened):
         tab.get_by_role("button", name="01.png").click()
         tab.get_by_role("button", name="Try again").click()
         assert settled(tab)[1][-1].endswith("positive")
+
+
+@pytest.fixture(scope="module")
+def banded(tmp_path_factory, model):
+    """The model with a band around its probability of Infiltration in an image, and one of Mass far above."""
+    near = model.predict(SOURCE / "03.png")["Infiltration"].probability
+    counts = {"patients_with": 9, "patients_without": 9}
+    bands = Bands(
+        level=0.9,
+        bands={
+            "Infiltration": Band(low=near - 0.01, high=near + 0.01, **counts),
+            "Mass": Band(low=0.98, high=0.99, **counts),
+        },
+        absent={"Effusion": "too few"},
+        chosen_on=model.bundle.manifest.operating_points.chosen_on,
+        chose_checkpoint=False,
+    )
+    changes = {"format": 2, "bands": bands}
+    manifest = Manifest.model_validate(model.bundle.manifest.model_dump() | changes)
+    return copy_bundle(model.bundle, tmp_path_factory.mktemp("banded") / "bundle", manifest=manifest)
+
+
+def test_a_probability_within_its_band_is_not_decided(opened, banded):
+    expected = thorax.load(banded).predict(SOURCE / "03.png")
+    assert expected["Infiltration"].decision == "not decided"
+    with running(bundle=banded.folder) as service:
+        tab = opened(service)
+        (words,) = upload(tab, SOURCE / "03.png")
+        positive = sum(predicted.decision == "yes" for predicted in expected.findings)
+        undecided = sum(predicted.decision == "not decided" for predicted in expected.findings)
+        assert words == ["03.png", f"{positive} positive, {undecided} not decided"]
+        assert shown_findings(tab) == expected_findings(expected)
+        row = tab.locator(".finding[data-finding=Infiltration]")
+        assert row.locator(".decision").inner_text() == "Not decided"
+        assert row.get_attribute("data-positive") == "false"
+        # The band is drawn where the library has it.
+        low, high = expected["Infiltration"].undecided
+        drawn = row.locator(".band").evaluate("(band) => [band.style.left, band.style.width].map(parseFloat)")
+        assert drawn == pytest.approx([100 * low, 100 * (high - low)], abs=0.051)  # of percent, one digit
+        assert tab.locator(".finding[data-finding=Effusion] .band").count() == 0
+        assert f" and {undecided} not decided." in tab.locator("#summary").inner_text()
+        promise = tab.locator("#promise")
+        assert promise.is_visible()
+        assert promise.inner_text() == f"Not decided: {expected.promise}"
+        assert "at another hospital nothing is guaranteed" in promise.inner_text()
+        row.click()
+        sync_api.expect(tab.locator("#map-text")).to_contain_text("is there is not decided")
+
+
+def test_without_bands_the_page_does_not_speak_of_them(opened, local):
+    tab = opened(local)
+    upload(tab, SOURCE / "03.png")
+    assert not tab.locator("#promise").is_visible()
+    assert "ot decided" not in tab.locator("body").inner_text()
 
 
 def test_labels_are_those_of_the_vocabulary(opened, local, model):
