@@ -13,7 +13,6 @@ shares are counted from sorted scores (Sun and Xu, IEEE Signal Processing Letter
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -23,10 +22,6 @@ from thorax.evaluation.statistics.intervals import LEVEL, Interval, student_quan
 from thorax.evaluation.statistics.presorted import Ranked
 
 __all__ = ["AucContrast", "AucCovariance", "auc_contrast", "auc_covariance", "auc_interval"]
-
-
-_ROUNDING: Final = 1e-12
-"""Smaller than any nonzero difference of AUCs of up to 500,000 positives and negatives: 1 / (2 P N)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,20 +40,15 @@ class AucCovariance:
 
 @dataclass(frozen=True, slots=True)
 class AucContrast:
-    """A weighted sum of AUCs, such as the difference of two, tested against zero.
+    """A weighted sum of AUCs, such as the difference of two.
 
     Attributes:
         interval: The sum and its symmetric interval; the ends are NaN where the variance is.
         variance: The variance of the sum.
-        z: The sum in standard errors.
-        p: Two-sided p value, from Student's distribution where patients are few. 1 for two rankings that
-            agree on all pairs, whose difference is exactly 0.
     """
 
     interval: Interval
     variance: float
-    z: float
-    p: float
 
 
 def auc_covariance(ranked: Sequence[Ranked], *, num_units: int) -> AucCovariance:
@@ -126,7 +116,7 @@ def auc_contrast(
         measured: The AUCs.
         weights: One per AUC.
         patients: `ranked_patients` or `mean_patients`, the degrees of freedom of Student's distribution plus
-            1; infinite for the normal one. With a single patient there is neither interval nor p value.
+            1; infinite for the normal one. With a single patient there is no interval.
     """
     used = weights != 0
     nonzero = weights[used]
@@ -136,27 +126,10 @@ def auc_contrast(
         variance = 0.0
     if not patients > 1:
         variance = math.nan
-    if abs(value) < _ROUNDING:
-        z, p = 0.0, 1.0
-    elif variance > 0:
-        z = value / math.sqrt(variance)
-        p = math.erfc(_normal_equivalent(abs(z), patients - 1) / math.sqrt(2))
-    else:
-        z, p = math.nan, math.nan
     if math.isnan(variance):
-        return AucContrast(Interval(value, math.nan, math.nan), variance, z, p)
+        return AucContrast(Interval(value, math.nan, math.nan), variance)
     reach = student_quantile((1 + LEVEL) / 2, patients - 1) * math.sqrt(variance)
-    return AucContrast(Interval(value, value - reach, value + reach), variance, z, p)
-
-
-def _normal_equivalent(t: float, degrees: float) -> float:
-    """Return the standard normal value with the same tail probability as t under Student's distribution.
-
-    Accurate to 1e-2 from 3 degrees of freedom on (Wallace, Annals of Mathematical Statistics 1959).
-    """
-    if math.isinf(degrees):
-        return t
-    return (8 * degrees + 1) / (8 * degrees + 3) * math.sqrt(degrees * math.log1p(t**2 / degrees))
+    return AucContrast(Interval(value, value - reach, value + reach), variance)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
