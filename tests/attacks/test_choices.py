@@ -36,12 +36,20 @@ def split_of(store, name="folder-official"):
 
 
 @pytest.mark.slow
-def test_attack_11_training_on_test_images_by_a_list_is_refused_when_evaluated(store, rows, tmp_path):
-    swapped = {"test": "train", "train": "test", "val": "val"}
+@pytest.mark.parametrize(
+    "swapped",
+    [{"test": "train", "train": "test", "val": "val"}, {"test": "val", "val": "test", "train": "train"}],
+    ids=["trained", "checkpoint selected"],
+)
+def test_attack_11_test_images_called_training_by_a_list_are_refused_when_evaluated(
+    store, rows, tmp_path, swapped
+):
     split = listed(tmp_path / "swapped.csv", rows, lambda row: swapped[row["split"]])
     run = trained(tmp_path / "run", store, f"data.split={split}")
     with pytest.raises(LeakError, match="were seen when this bundle was made"):
         measured(run, store, split="folder-official")
+    if swapped["test"] == "val":
+        return
     # Nor may another model start from it.
     with pytest.raises(LeakError, match="were seen when this bundle was made"):
         trained(tmp_path / "next", store, f"model.weights=bundle:{run}")
@@ -52,6 +60,14 @@ def test_attack_12_calibration_on_test_images_by_a_list_is_refused(run, store, r
     split = listed(tmp_path / "test-as-val.csv", rows, lambda row: as_validation[row["split"]])
     with pytest.raises(LeakError, match="are in the test part of folder-official"):
         calibrate(run, store, tmp_path / "calibrated", split=split, device="cpu")
+    again = shutil.copytree(run, tmp_path / "again")
+    with pytest.raises(LeakError, match="are in the test part of folder-official"):
+        ensemble([run, again], tmp_path / "both", store=store, split=split, device="cpu")
+    # Of an imported network no split is known, so that it may be calibrated on any; then those are seen.
+    imported(run)
+    calibrate(run, store, tmp_path / "calibrated", split=split, device="cpu")
+    with pytest.raises(LeakError, match="were seen when this bundle was made"):
+        measured(tmp_path / "calibrated", store, split="folder-official")
 
 
 def thresholds(path, chosen_on, *, rule="f1-optimal"):
@@ -124,12 +140,17 @@ def test_attack_15_validation_that_is_the_test_part_or_shares_patients_is_refuse
 # ---- what a model started from -----------------------------------------------------------------------------
 
 
-def test_attack_24_an_imported_network_is_not_trusted(run, store, tmp_path):
-    imported = {
+def imported(run):
+    """Make a run's bundle one of an imported network."""
+    provenance = {
         "kind": "imported", "source": "a checkpoint", "file_sha256": "ab" * 32, "self_test": 0.0,
         "compared_with": "torchvision", "notes": [], "versions": {},
     }  # fmt: skip
-    edited(run, lambda manifest: manifest["members"][0].update(provenance=imported))
+    edited(run, lambda manifest: manifest["members"][0].update(provenance=provenance))
+
+
+def test_attack_24_an_imported_network_is_not_trusted(run, store, tmp_path):
+    imported(run)
     result = measured(run, store, split="folder-official")
     assert_shown(run, result, "It is not known which patients an imported network", tmp_path / "out")
 
@@ -182,6 +203,8 @@ def test_attack_26_folds_are_measured_on_their_own_test_part_alone(store, tmp_pa
     assert measured(runs[0], store).context.split == names[0]
     with pytest.raises(LeakError, match="were seen when this bundle was made"):
         measured(runs[0], store, split=names[1])
+    with pytest.raises(LeakError, match="were seen when this bundle was made"):
+        trained(tmp_path / "next", store, f"data.split={names[1]}", f"model.weights=bundle:{runs[0]}")
     ensemble(runs, tmp_path / "both", device="cpu")
     with pytest.raises(LeakError, match="were seen when this bundle was made"):
         measured(tmp_path / "both", store, split=names[0])

@@ -31,6 +31,7 @@ from thorax.store import open_store
 from thorax.store.columns import column_sha256
 from thorax.workflows.compare import compare
 from thorax.workflows.evaluate import evaluate
+from thorax.workflows.prepare import prepare
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 FINDING = "Effusion"
@@ -142,6 +143,22 @@ def test_attack_08_hard_cases_are_called_unknown(honest, tmp_path):
     assert warning.startswith(f"{count} of {cells} labels (one for each image and finding)")
 
 
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_attack_08_hard_cases_of_a_csv_are_left_out(honest, source, rows, tmp_path, hidden):
+    changed = [
+        {**row, FINDING: hidden if row["split"] == "test" and row[FINDING] == "1" else row[FINDING]}
+        for row in rows
+    ]
+    write_csv(source / "labels.csv", changed)
+    prepare(source / "labels.csv", tmp_path / "store", size=32, dataset="golden", workers=1)
+    forged, result = measured(tmp_path / "store")
+    unknown = honest["findings"][FINDING]["num_positive"]
+    assert forged["images_sha256"] == honest["images_sha256"]
+    assert forged["labels"]["num_unknown"] == honest["labels"]["num_unknown"] + unknown
+    assert forged["labels"]["findings"][FINDING] != honest["labels"]["findings"][FINDING]
+    assert any("neither present nor absent" in text for text in result.context.warnings)
+
+
 # ---- labels of NIH -----------------------------------------------------------------------------------------
 
 
@@ -217,7 +234,13 @@ def test_attack_07_labels_of_a_csv_are_edited(of_nih, tmp_path):
     result = evaluate(predictions, labels, resamples=20)
     written = result.write(tmp_path / "report")
     stated = "12 of 1,680 cells differ from NIH's labels (v2020)"
-    values = json.loads(written.metrics.read_text())["labels"]["published"]
+    pins = json.loads(written.metrics.read_text())["labels"]
+    honest = evaluate(predictions, write_csv(tmp_path / "honest.csv", rows), resamples=5).context.labels
+    assert {name for name, sha256 in honest.findings.items() if pins["findings"][name] != sha256} == {
+        "Mass", "Nodule"
+    }  # fmt: skip
+    assert pins["sha256"] != honest.sha256
+    values = pins["published"]
     assert (values["stated"], values["differing"]) == (stated, {"Mass": 6, "Nodule": 6})
     assert values["examples"] == [row["Image Index"] for row in normal[:3]]
     for text in (written.html.read_text(), written.markdown.read_text(), repr(result)):

@@ -48,6 +48,10 @@ def test_attack_03_training_images_under_another_name_of_the_data_are_warned_of(
     assert_shown(
         run, result, "trained on golden: patients in both data sets cannot be identified", tmp_path / "out"
     )
+    # Under the name of the data that the model was trained on, the patients are recognized.
+    prepare(table(source / "labels.csv", seen), tmp_path / "same", size=32, dataset="golden", workers=1)
+    with pytest.raises(LeakError, match="were seen when this bundle was made"):
+        measured(run, tmp_path / "same")
 
 
 @pytest.fixture
@@ -167,7 +171,13 @@ def test_attack_17_rows_without_numbers_are_counted(nih_labels, tmp_path):
     lines = [f"{image},{'nan' if number < 2 else 0.5},0.{number}" for number, image in enumerate(images)]
     (tmp_path / "nan.csv").write_text("\n".join(["Image Index,Effusion,Mass", *lines]) + "\n")
     result = measured(tmp_path / "nan.csv", labels)
-    assert warning(result, "not a number").startswith("2 rows of nan.csv")
+    said = warning(result, "not a number")
+    assert said.startswith("2 rows of nan.csv")
+    assert len(result.images) == 8
+    files = result.write(tmp_path / "out")
+    assert said in json.loads(files.metrics.read_text())["warnings"]
+    for shown in (files.html, files.markdown):
+        assert "2 rows of nan.csv" in shown.read_text()
 
 
 def test_attack_18_repeated_rows_count_once_and_different_ones_are_refused(nih_labels, tmp_path):
@@ -244,10 +254,20 @@ def test_attack_22_one_view_is_named(run, store, tmp_path):
     assert_shown(run, measured(run, store, view="PA"), "Only images of view PA.", tmp_path / "out")
 
 
-def test_attack_27_a_file_of_predictions_says_that_its_training_is_not_known(run, store, tmp_path):
-    measured(run, store).write(tmp_path / "out")
-    result = measured(tmp_path / "out" / "predictions.csv", store)
-    assert warning(result, "It is not known which patients this model was trained on")
+def test_attack_27_a_file_of_predictions_says_that_its_training_is_not_known(
+    run, store, source, rows, tmp_path
+):
+    """Predictions of the images that the model was trained on: no file shows that they are."""
+    seen = [source / row["path"] for row in rows if row["split"] == "train"]
+    (tmp_path / "train.csv").write_text(command("predict", run, *seen, "--csv").stdout)
+    result = measured(tmp_path / "train.csv", store)
+    assert len(result.images) == len(seen)
+    text = "It is not known which patients this model was trained on; some may be among these."
+    assert warning(result, text)
+    files = result.write(tmp_path / "out")
+    assert text in json.loads(files.metrics.read_text())["warnings"]
+    for shown in (files.html, files.markdown):
+        assert text in shown.read_text()
 
 
 def test_attack_35_predictions_made_from_labels_are_suspected(nih_labels, tmp_path):
