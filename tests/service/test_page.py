@@ -446,7 +446,9 @@ def test_a_probability_within_its_band_is_not_decided(opened, banded):
         assert row.locator(".decision").inner_text() == "Not decided"
         assert row.get_attribute("data-positive") == "false"
         # The band is drawn where the library has it.
-        low, high = expected["Infiltration"].undecided
+        place = expected["Infiltration"].undecided
+        assert place is not None
+        low, high = place
         drawn = row.locator(".band").evaluate("(band) => [band.style.left, band.style.width].map(parseFloat)")
         assert drawn == pytest.approx([100 * low, 100 * (high - low)], abs=0.051)  # of percent, one digit
         assert tab.locator(".finding[data-finding=Effusion] .band").count() == 0
