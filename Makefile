@@ -6,6 +6,8 @@
 #   make test               check and the quick tests, for everyday work
 #   make test-all           check and all tests; continuous integration runs this
 #   make source-projects    the rows of docs/source-projects.md, which test-all runs too; one by ROW=its-name
+#   make fuzz               reads a million mutated inputs; other numbers of each kind by COUNT=
+#   make soak               predicts a folder for half an hour, or for MINUTES=
 #   make kills              kill -9 at 1,000 random moments; other numbers by COUNT=, other moments by SEED=
 #   make line-coverage      line and branch coverage
 #   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
@@ -16,6 +18,7 @@ PYTHON ?= python3
 DATA ?=
 ROW ?=
 COUNT ?=
+MINUTES ?=
 SEED ?=
 TORCH ?=
 
@@ -40,7 +43,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all source-projects kills line-coverage docs containers format clean
+.PHONY: install demo starter check test test-all source-projects fuzz soak kills line-coverage docs containers format clean
 
 install: $(INSTALLED)
 
@@ -82,6 +85,12 @@ test-all: check
 
 source-projects: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) -vv tests/source_projects $(if $(ROW),-k "$(ROW)")
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.long.fuzz $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.long.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 kills: $(INSTALLED)
 	$(BIN)/python -m tests.long.kills $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))

@@ -114,7 +114,7 @@ def read_project(folder: Path, *, commands: Collection[str]) -> Project | None:
         return None
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"{file} cannot be read as TOML ({error}); correct it there") from error
     for name, section in values.items():
         if name != "paths" and name not in commands:

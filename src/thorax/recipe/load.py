@@ -63,7 +63,7 @@ def load_recipe(name: str, overrides: Settings = ()) -> Recipe:
     text, where = _recipe_text(name)
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"{where} is not TOML: {error}; correct it there") from None
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
@@ -140,7 +140,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
     _set(values, key.strip(), value, override=override)
 

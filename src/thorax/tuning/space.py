@@ -190,7 +190,7 @@ def load_space(recipe: Recipe, path: Path | None = None, *, fixed: Sequence[str]
     text, where = _space_text(recipe, path)
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"{where} is not TOML: {error}; correct it there") from error
     dimensions = []
     for key, leaf in _leaves(table, where):

@@ -22,7 +22,7 @@ from tests.helpers.downloads import (
     tar_gz,
     zipped,
 )
-from thorax.datasets.download.archive import unpack
+from thorax.datasets.download.archive import DamagedArchive, unpack
 from thorax.datasets.nih import read_nih
 from thorax.errors import DataError
 
@@ -164,6 +164,17 @@ def test_a_zip_that_claims_other_sizes(place):
     for size in (10, 4096 * 4):
         failed = fetch_one(place, lying_zip(size), name="images_001.zip").failed["images_001.zip"]
         assert "damaged or incomplete" in failed or "does not have its stated length" in failed
+
+
+def test_a_zip_whose_files_begin_before_it(tmp_path):
+    """Its end places the directory 1,000 bytes too far, so that the first file would begin at -1,000."""
+    content = bytearray(zipped(part(1)))
+    offset = int.from_bytes(content[-6:-2], "little")
+    content[-6:-2] = (offset + 1_000).to_bytes(4, "little")
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    with pytest.raises(DamagedArchive, match=r"is said to begin where the archive has no place"):
+        unpack(path, tmp_path / "out", labels=(), at=lambda _: None, stop=Event())
 
 
 def test_kaggles_sample_has_every_image_twice(place):

@@ -117,7 +117,7 @@ def load_source(name: str, addresses: Path | None = None) -> DataSource:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read as TOML ({error}); correct it, or leave out `addresses`"
         ) from None

@@ -1,5 +1,6 @@
 """Reading archives that may be hostile, and unpacking them: only plain files, in bounded number and size."""
 
+import errno
 import gzip
 import hashlib
 import os
@@ -323,7 +324,14 @@ def unpack(
 
 def _write(member: ArchiveMember, target: Path) -> str:
     digest, size = hashlib.sha256(), 0
-    content = member.open()
+    try:
+        content = member.open()
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DamagedArchive(
+            f"{member.name[:80]!r} is said to begin where the archive has no place"
+        ) from error
     assert content is not None  # a plain file
     with content, target.open("wb") as out:
         while block := content.read(_BLOCK):
