@@ -146,7 +146,7 @@ def parse_finding(spelling: str, *, where: str) -> Finding:
         names = [known.name for known in VOCABULARY]
         near = difflib.get_close_matches(spelling, names, n=3, cutoff=0.4) or names[:15]
         raise DataError(
-            f"unknown finding {spelling!r} in {where}; did you mean {', '.join(near)}? "
+            f"unknown finding {quoted(spelling)} in {where}; did you mean {', '.join(near)}? "
             "Declare a finding of your own with a column named 'finding:NAME' in a folder's CSV"
         )
     return finding

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,20 @@ def test_f12_other_ids_are_different_patients(tmp_path):
     text = "path,patient,Mass\na.png,10,1\nb.png,100,1\nc.png,A1,0\nd.png,A01,0\ne.png,10,0\n"
     source = read_folder(written(tmp_path, text, images=[f"{letter}.png" for letter in "abcde"]))
     assert source.table.frame["patient"].tolist() == ["10", "100", "A1", "A01", "10"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,Mass\na.png,{}\n",
+        "path,patient,age,Mass\na.png,1,{},1\n",
+        "path,view,Mass\na.png,{},1\n",
+        "path,{}\na.png,1\n",
+    ],
+    ids=["label", "age", "view", "header"],
+)
+def test_a_value_in_a_message_has_at_most_sixty_characters(tmp_path, text):
+    with pytest.raises(DataError) as refused:
+        read_folder(written(tmp_path, text.format("Zz" * 20_000)))
+    assert max(map(len, re.findall("[Zz]+", str(refused.value)))) <= 60
+    assert len(str(refused.value).replace(str(tmp_path), "")) <= 700

@@ -18,6 +18,7 @@ from thorax.checkpoints.torchvision_names import densenet_name
 from thorax.checkpoints.torchvision_nets import torchvision_checkpoint
 from thorax.checkpoints.weights_file import WeightsFile
 from thorax.errors import BundleError
+from thorax.quoting import quoted
 
 __all__ = ["keras"]
 
@@ -103,8 +104,8 @@ def _check_description(file: WeightsFile) -> None:
     activations = file.attributes.get("activations", [])
     if other := [activation for activation in activations if activation not in ("sigmoid", "linear")]:
         raise BundleError(
-            f"{file.path} has a dense layer with the activation {other[0]!r}, but Thorax has one probability "
-            "for each finding: a sigmoid; import a network with sigmoids"
+            f"{file.path} has a dense layer with the activation {quoted(other[0])}, but Thorax has one "
+            "probability for each finding: a sigmoid; import a network with sigmoids"
         )
     epsilons = file.attributes.get("epsilons", [])
     if other := [epsilon for epsilon in epsilons if epsilon != _EPSILON]:

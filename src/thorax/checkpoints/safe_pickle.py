@@ -16,6 +16,7 @@ from mmap import mmap
 from typing import IO, Any, cast
 
 from thorax.errors import BundleError
+from thorax.quoting import quoted
 
 __all__ = ["GlobalName", "Pickle", "PickledObject", "Reference", "read_pickle"]
 
@@ -261,8 +262,9 @@ class _Machine:
         path = f"{_RENAMED.get(module, module)}.{name}"
         if path not in _NAMES and not path.startswith(_FAMILIES):
             raise BundleError(
-                f"{self.where} refers to {path!r}, which weights do not need, so it was not opened (a pickle "
-                "can run code); where it was made, save only net.state_dict(), preferably as safetensors"
+                f"{self.where} refers to {quoted(path)}, which weights do not need, so it was not opened "
+                "(a pickle can run code); where it was made, save only net.state_dict(), preferably as "
+                "safetensors"
             )
         return GlobalName(path)
 

@@ -13,6 +13,7 @@ from thorax.datasets.table import (
 )
 from thorax.errors import DataError
 from thorax.findings import VOCABULARY, Finding, Findings, finding_or_new, parse_finding
+from thorax.quoting import quoted
 
 __all__ = ["described_images"]
 
@@ -53,14 +54,18 @@ def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
             try:
                 finding = parse_finding(column, where=f"the header of {path}")
             except DataError as error:
-                raise DataError(f"{error}; a column to be ignored is named 'note:{column}'") from error
+                raise DataError(
+                    f"{error}; a column to be ignored is named {quoted(f'note:{column}')}"
+                ) from error
         if finding.name in {*DESCRIPTION, *_STORE_COLUMNS}:
             raise DataError(
-                f"{path}: a finding cannot be called {finding.name!r}, because the sample table has a column "
-                "of that name; give it another name"
+                f"{path}: a finding cannot be called {quoted(finding.name)}, because the sample table has "
+                "a column of that name; give it another name"
             )
         if finding in findings.values():
-            raise DataError(f"{path} has two columns for {finding}, the second one {column!r}; keep one")
+            raise DataError(
+                f"{path} has two columns for {finding}, the second one {quoted(column)}; keep one"
+            )
         findings[column] = finding
     if not findings:
         raise DataError(
@@ -122,5 +127,5 @@ def _refuse_other(texts: pd.Series, choices: list[str], *, path: Path, column: s
     if len(wrong):
         allowed = ", ".join(choice or "(empty)" for choice in choices)
         raise DataError(
-            f"{path}, line {wrong[0] + 2}: {column} is {texts.iloc[wrong[0]]!r}; it can be {allowed}"
+            f"{path}, line {wrong[0] + 2}: {column} is {quoted(texts.iloc[wrong[0]])}; it can be {allowed}"
         )

@@ -34,6 +34,7 @@ from thorax.datasets.table import (
 )
 from thorax.errors import DataError
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
+from thorax.quoting import quoted
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -165,7 +166,7 @@ def _parse_labels(text: str, where: str) -> list[Finding]:
         if finding not in NIH15:
             raise DataError(f"{where}: {finding} is not one of NIH's labels; put such data in a folder's CSV")
     if NO_FINDING in findings and len(findings) > 1:
-        raise DataError(f"{where}: {text!r} has No Finding beside a finding; remove one of them")
+        raise DataError(f"{where}: {quoted(text)} has No Finding beside a finding; remove one of them")
     return findings
 
 

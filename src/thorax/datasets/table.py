@@ -34,6 +34,7 @@ from thorax.boxes import Box, FindingBox
 from thorax.datasets import UNNAMED
 from thorax.errors import DataError
 from thorax.findings import Findings, finding_or_new
+from thorax.quoting import cut, quoted
 from thorax.tabular import open_text
 
 __all__ = [
@@ -75,8 +76,8 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise DataError(
-            f"{path} has no column {missing[0]!r} (it has {', '.join(map(str, frame.columns))}); "
-            "give the file as the data set provides it"
+            f"{path} has no column {quoted(missing[0])} (it has "
+            f"{cut(', '.join(map(str, frame.columns)), 200)}); give the file as the data set provides it"
         )
     if frame.empty:
         raise DataError(f"{path} has no rows; download it again")
@@ -98,7 +99,7 @@ def parse_ages(texts: pd.Series, path: Path) -> tuple[pd.Series, int]:
         if text and not match:
             line = int(np.flatnonzero((texts == text).to_numpy())[0]) + 2
             raise DataError(
-                f"{path}, line {line}: {text!r} is not an age; write whole years, such as 58 or 058Y"
+                f"{path}, line {line}: {quoted(text)} is not an age; write whole years, such as 58 or 058Y"
             )
         if match:
             number, unit = int(match[1]), match[2]
@@ -118,7 +119,7 @@ def parse_counts(texts: pd.Series, path: Path, *, column: str) -> pd.Series:
     wrong = np.flatnonzero(~texts.str.fullmatch(r"0*\d{0,4}").to_numpy(dtype=bool))
     if len(wrong):
         raise DataError(
-            f"{path}, line {wrong[0] + 2}: {column} is {texts.iloc[wrong[0]]!r}; "
+            f"{path}, line {wrong[0] + 2}: {column} is {quoted(texts.iloc[wrong[0]])}; "
             "write a whole number below 10000"
         )
     return texts.map(lambda text: int(text) if text else None).astype("Int16")
@@ -309,8 +310,8 @@ def read_sample_table(path: Path) -> SampleTable:
             missing = [name for name in DESCRIPTION if name not in schema.names]
             if missing:
                 raise DataError(
-                    f"{path} has no column {missing[0]!r}, so it is not a sample table; prepare the store "
-                    "again"
+                    f"{path} has no column {quoted(missing[0])}, so it is not a sample table; prepare the "
+                    "store again"
                 )
             names = [
                 field.name for field in schema if field.type == pa.int8() and field.name not in DESCRIPTION

@@ -21,6 +21,7 @@ from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.findings import NO_FINDING, VOCABULARY, Finding, Findings, find_finding
+from thorax.quoting import quoted
 from thorax.tabular import IMAGE_COLUMNS, Table, find_column, read_table
 
 __all__ = [
@@ -93,8 +94,8 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
         finding = None if number == image else finding_of_column(name, findings)
         if finding is not None and columns.setdefault(finding, number) != number:
             raise DataError(
-                f"{path} has two columns for {finding}, {header[columns[finding]]!r} and {name!r}; "
-                "keep the one with the model's probabilities"
+                f"{path} has two columns for {finding}, {quoted(header[columns[finding]])} and "
+                f"{quoted(name)}; keep the one with the model's probabilities"
             )
     if not columns:
         raise DataError(
@@ -227,8 +228,8 @@ def _refuse_misspelled(path: Path, names: Sequence[str], predicted: Findings, la
     for name in names:
         if finding_of_column(name, labeled) is None and (near := near_finding(name, missing)) is not None:
             raise DataError(
-                f"{path}: {name!r} is not a finding; did you mean {near}? Correct the name, or remove it if "
-                "it is something else"
+                f"{path}: {quoted(name)} is not a finding; did you mean {near}? Correct the name, or "
+                "remove it if it is something else"
             )
 
 

@@ -18,6 +18,7 @@ from thorax.errors import DataError
 from thorax.evaluation.decisions import Decisions
 from thorax.evaluation.labeled_images import check_shapes
 from thorax.findings import Finding, Findings, find_finding, parse_finding
+from thorax.quoting import quoted
 from thorax.tabular import Table, read_table
 
 __all__ = [
@@ -198,8 +199,8 @@ def _image_names(table: Table) -> tuple[str, ...]:
     for name, line in zip(table.column(table.image_column), table.lines, strict=True):
         if name in first:
             raise DataError(
-                f"{table.path}: image {name!r} is listed twice, in lines {first[name]} and {line}; keep one "
-                "of them"
+                f"{table.path}: image {quoted(name)} is listed twice, in lines {first[name]} and {line}; "
+                "keep one of them"
             )
         first[name] = line
     return tuple(first)
@@ -209,7 +210,7 @@ def _label(text: str, path: Path, *, line: int, finding: Finding) -> int:
     folded = text.strip().upper()
     if folded and folded not in _VALUES:
         raise DataError(
-            f"{path}, line {line}: {finding} is {text!r}; write YES or NO, "
+            f"{path}, line {line}: {finding} is {quoted(text)}; write YES or NO, "
             "or leave it empty without a reading"
         )
     return _VALUES.get(folded, NOT_LABELED)
