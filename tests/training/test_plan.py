@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thorax.errors import DataError
+from thorax.errors import DataError, RecipeError
 from thorax.training.plan import plan_run
 
 
@@ -26,6 +26,13 @@ def test_a_finding_without_a_positive_is_announced(toy_store, make_recipe):
     )
     assert notices == (notice,)
     assert plan_run(make_recipe(), toy_store).notices == ()
+
+
+def test_a_sample_without_a_part_is_announced_as_too_small(toy_store, make_recipe):
+    with pytest.raises(
+        RecipeError, match=r"data.sample = 1 is too few: none of the sample is in the \w+ part"
+    ):
+        plan_run(make_recipe(data={"sample": 1}), toy_store)
 
 
 def test_f11_a_finding_without_a_negative_is_announced(toy_store, make_recipe):

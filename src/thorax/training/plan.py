@@ -81,7 +81,7 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
         rows = split.rows(name, views=recipe.data.views)
         return Part(store, rows, targets[rows])
 
-    sampled = split if recipe.data.sample is None else split.sampled(recipe.data.sample)
+    sampled = _sampled(recipe, split)
     train, val = part("train", sampled), part("val", sampled)
     _check_validation(recipe, split, val, findings)
     return TrainingPlan(
@@ -128,6 +128,20 @@ def _initial_weights(recipe: Recipe) -> InitialWeights | None:
             f"with model.weights=bundle:{path.parent}, so that the patients that it saw are remembered"
         )
     return InitialWeights(file=path.name, sha256=sha256)
+
+
+def _sampled(recipe: Recipe, split: Split) -> Split:
+    """Return the split, reduced to the sample that the recipe asks for."""
+    if recipe.data.sample is None:
+        return split
+    sampled = split.sampled(recipe.data.sample)
+    for name in ("train", "val"):
+        if len(split.parts[name]) and not len(sampled.parts[name]):
+            raise RecipeError(
+                f"data.sample = {recipe.data.sample} is too few: none of the sample is in the {name} part of "
+                f"split {split.name}; set data.sample to a larger number"
+            )
+    return sampled
 
 
 def _check_store(recipe: Recipe, store: Store) -> None:
