@@ -102,7 +102,10 @@ def _decode_gray(image: EncodedImage, dataset: FileDataset, layout: Layout, name
     if image.syntax == RLELossless:
         count = layout.allocated // 8
         planes = decode_rle(image.frame, pixels=shape[0] * shape[1], segments=count, name=name)
-        return np.ascontiguousarray(planes[::-1].T).view(f"<u{count}").reshape(shape)
+        if count == 1:
+            return planes.reshape(shape)
+        words: np.ndarray = planes[0].astype(np.uint16) << 8 | planes[1]
+        return words.reshape(shape)
     if codestream is not None and codestream.jpeg is not None:
         if image.syntax in _BY_PILLOW and codestream.precision == _BYTE:
             return np.asarray(decode_jpeg(image.frame, codestream.jpeg, name))

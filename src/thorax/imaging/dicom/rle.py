@@ -41,35 +41,16 @@ def decode_rle(frame: bytes, *, pixels: int, segments: int, name: str) -> UInt8[
 
 def _unpacked(segment: bytes, length: int) -> UInt8[np.ndarray, " byte"]:
     """Return the first bytes of a segment, fewer if it holds fewer."""
-    heads = _heads(segment, length)
-    data = np.frombuffer(segment, np.uint8)
-    control = data[heads].astype(np.int32)
-    counts = np.where(control < _LITERAL, control + 1, 257 - control)
-    # The last run may be cut off by the end of the segment.
-    source = np.repeat(heads + 1, counts)
-    within = np.arange(len(source), dtype=np.int32) - np.repeat(
-        (np.cumsum(counts) - counts).astype(np.int32), counts
-    )
-    source += np.where(np.repeat(control < _LITERAL, counts), within, 0)
-    source = source[:length]
-    unpacked: UInt8[np.ndarray, " byte"] = data[source[source < len(data)]]
-    return unpacked
-
-
-def _heads(segment: bytes, length: int) -> np.ndarray:
-    """Return where the runs begin that hold the first `length` bytes."""
-    heads: list[int] = []
-    at, held, end = 0, 0, len(segment)
-    while held < length and at < end:
+    unpacked = bytearray()
+    at, end = 0, len(segment)
+    while len(unpacked) < length and at < end:
         control = segment[at]
         if control < _LITERAL:
-            heads.append(at)
-            held += control + 1
+            unpacked += segment[at + 1 : at + control + 2]
             at += control + 2
         elif control > _NOTHING:
-            heads.append(at)
-            held += 257 - control
+            unpacked += segment[at + 1 : at + 2] * (257 - control)
             at += 2
         else:
             at += 1
-    return np.array(heads, np.int32)
+    return np.frombuffer(unpacked, np.uint8)[:length]
