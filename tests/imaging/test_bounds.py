@@ -68,6 +68,15 @@ def test_a_jpeg_of_100_megapixels_without_data():
     assert "its data end before the image does" in read_in_time(huge)
 
 
+def test_a_png_of_a_million_chunks():
+    stream = io.BytesIO()
+    Image.fromarray(SCENE).save(stream, "PNG")
+    data = stream.getvalue()
+    chunk = b"\0\0\0\0tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
+    assert "it has over 200,000 chunks" in read_in_time(data[:33] + chunk * 1_000_000 + data[33:])
+    assert np.array_equal(read_in_time(data[:33] + chunk * 1_000 + data[33:]).pixels, SCENE)
+
+
 # ---- DICOM ----------------------------------------------------------------------------------------
 
 

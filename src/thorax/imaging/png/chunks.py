@@ -47,6 +47,9 @@ _SIGNATURE_BYTES = 8
 _RAW_EXIF = b"Raw profile type exif\0"
 _MAX_TEXT = 1 << 20
 
+_MAX_CHUNKS = 200_000
+"""In chunks of 8 KiB, as small as they are usually written, this is a file of 1.6 GB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Png:
@@ -124,7 +127,11 @@ def _chunks(data: bytes, name: str) -> dict[bytes, bytes]:
     parts: dict[bytes, list[memoryview]] = {}
     view = memoryview(data)
     at = _SIGNATURE_BYTES
+    num_chunks = 0
     while b"IEND" not in parts:
+        num_chunks += 1
+        if num_chunks > _MAX_CHUNKS:
+            raise damaged_png(name, f"it has over {_MAX_CHUNKS:,} chunks")
         length = int.from_bytes(view[at : at + 4], "big")
         kind, end = data[at + 4 : at + 8], at + 8 + length
         if len(data) < end + 4:
