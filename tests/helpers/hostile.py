@@ -1,19 +1,29 @@
-"""Files that crash or stop the decoders of this day, made by code; later decoders may refuse them at once."""
+"""Files that crash or stop a decoder, made by code.
+
+`DAMAGED` did so with GDCM, OpenJPEG and CharLS before our own checks refused or mended them. The files of
+`HOSTILE` do so in the processes that `faulty_decoders` gives a faulty decoder.
+"""
 
 import io
+import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import gdcm
 import numpy as np
+import pytest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless
 
 from tests.helpers.dicom_writing import dataset, to_bytes
+from thorax.imaging import decoders
 
-__all__ = ["HOSTILE", "crashes_gdcm", "gray", "hangs_in_jpeg_2000", "hangs_in_jpeg_ls", "jpeg", "jpeg_dicom"]
+__all__ = ["DAMAGED", "HOSTILE", "crashes_gdcm", "faulty_decoders", "gray", "jpeg", "jpeg_dicom"]
+
+_FAULTY = Path(__file__).with_name("faulty")
 
 _JFIF_VERSION_2 = b"\xff\xe0\x00\x10JFIF\0\x02\x01\0\0\x01\0\x01\0\0"
 
@@ -89,8 +99,27 @@ def crashes_gdcm():
     return _with_frame(ds, codestream[:2] + _JFIF_VERSION_2 + codestream[2:])
 
 
-HOSTILE = {
+DAMAGED = {
     "crash.dcm": crashes_gdcm,
     "hang-2000.dcm": hangs_in_jpeg_2000,
     "hang-ls.dcm": hangs_in_jpeg_ls,
 }
+HOSTILE = {"crash.jpg": lambda: jpeg(101, 97), "hang.jpg": lambda: jpeg(97, 101)}
+
+
+@contextmanager
+def faulty_decoders():
+    """Give the decode processes that start in the meantime, and those of programs, a faulty decoder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(_FAULTY)
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, [str(_FAULTY), os.environ.get("PYTHONPATH")]))
+        )
+        _end_decoders()
+        yield
+    _end_decoders()
+
+
+def _end_decoders():
+    for process in list(decoders._decoders._all):
+        process.close()
