@@ -24,4 +24,4 @@ if "thorax.imaging.decode_worker" in sys.orig_argv:
             pass
         return _load(image)
 
-    JpegImageFile.load = load
+    JpegImageFile.load = load  # type: ignore[method-assign]
