@@ -83,7 +83,7 @@ class Done(Generic[_Item]):
 
     item: _Item
     answer: Any
-    content: bytes
+    content: bytearray
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +183,16 @@ class DecodeProcess(Generic[_Context, _Item]):
             for item, answer, content in zip(work.items, said["answers"], contents, strict=True)
         ]
 
-    def _content(self, answer: dict[str, Any]) -> bytes:
-        return self.connection.recv_bytes(_MAX_ANSWER) if answer.get("bytes") else b""
+    def _content(self, answer: dict[str, Any]) -> bytearray:
+        # Not recv_bytes, which copies twice: 0.7 ms of 7 for a JPEG of one megapixel.
+        content = bytearray(min(answer.get("bytes", 0), _MAX_ANSWER))
+        rest = memoryview(content)
+        while rest:
+            count = os.readv(self.connection.fileno(), [rest])
+            if count == 0:
+                raise EOFError
+            rest = rest[count:]
+        return content
 
     def kill_if_late(self) -> None:
         """Kill the process if its current item has taken ten times its CPU time by the clock."""

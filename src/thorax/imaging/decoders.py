@@ -77,7 +77,7 @@ def read_task(_context: None, item: _Named) -> tuple[dict[str, Any], bytes]:
     return said, pixels.tobytes()
 
 
-def _radiograph(said: dict[str, Any], content: bytes, name: str) -> Radiograph:
+def _radiograph(said: dict[str, Any], content: bytes | bytearray, name: str) -> Radiograph:
     """Return what `read_task` said as a radiograph; a file that took over its decoder may say anything."""
     try:
         if "refused" in said:
