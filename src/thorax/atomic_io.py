@@ -22,6 +22,8 @@ __all__ = [
     "canonical_json",
     "exclusive_lock",
     "open_regular",
+    "parse_json",
+    "read_json",
     "read_regular",
     "refuse_existing",
     "sha256_of_file",
@@ -181,6 +183,31 @@ def read_regular(path: Path, *, at_most: int) -> bytes:
     if len(content) > at_most:
         raise OSError(errno.EFBIG, f"more than {at_most:,} bytes", os.fspath(path))
     return content
+
+
+_LARGEST_JSON: Final = 64 * 2**20
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file of at most 64 MB that may be hostile.
+
+    Raises:
+        OSError: As `read_regular` says.
+        ValueError: As `parse_json` says.
+    """
+    return parse_json(read_regular(path, at_most=_LARGEST_JSON))
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Return the value of JSON that may be hostile.
+
+    Raises:
+        ValueError: It is not JSON, or it is nested too deep.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 _HASHED_TOGETHER: Final = 1 << 23

@@ -9,9 +9,10 @@ accompanied by the tuple that it follows.
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from thorax.errors import DataError
-from thorax.quoting import quoted, visible
+from thorax.quoting import is_formula, quoted, visible
 
 __all__ = [
     "NIH14",
@@ -26,6 +27,9 @@ __all__ = [
     "parse_findings",
     "select_findings",
 ]
+
+
+_LONGEST_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class Finding:
         """Derive a missing label from the name."""
         if not self.name.strip():
             raise DataError("the name of a finding is empty; give it a name")
+        if not self.name.isprintable() or len(self.name) > _LONGEST_NAME or is_formula(self.name):
+            raise DataError(
+                f"a finding cannot be called {quoted(self.name)}: a name has at most {_LONGEST_NAME} "
+                "characters, all of which print, and is not a spreadsheet's formula; give it another name"
+            )
         if visible(self.name) != self.name:
             raise DataError(
                 f"the name of a finding, {quoted(self.name)}, has control characters; remove them"

@@ -7,7 +7,16 @@ of writing, or bytes that are not text. Wherever it is shown, these appear as es
 import re
 from typing import Final
 
-__all__ = ["MAX_MESSAGE", "cut", "json_visible", "quoted", "visible", "visible_lines"]
+__all__ = [
+    "MAX_MESSAGE",
+    "cut",
+    "is_formula",
+    "json_visible",
+    "path_cell",
+    "quoted",
+    "visible",
+    "visible_lines",
+]
 
 MAX_MESSAGE: Final = 2000
 """Characters of the message of an error; of a longer one, the middle is left out."""
@@ -23,6 +32,8 @@ _HIDDEN: Final = (
 _ANY: Final = re.compile(f"[{_HIDDEN}]")
 _WITHIN_LINES: Final = re.compile(rf"(?![\n\t])[{_HIDDEN}]")
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_FORMULA: Final = ("=", "@", "\t", "\r")
+_ACTS: Final = frozenset("(|!")
 _BYTE: Final = 0x100
 
 
@@ -43,6 +54,19 @@ def visible_lines(text: str) -> str:
 def json_visible(text: str) -> str:
     """Return JSON text with JSON's own escapes for the same characters: it means the same, and is UTF-8."""
     return _WITHIN_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet would run a cell of this text: a call, or a command of another program.
+
+    A number with a sign, or an id such as -5 or +A1, is not one: nothing happens to it.
+    """
+    return text.startswith(_FORMULA) or (text.startswith(("+", "-")) and not _ACTS.isdisjoint(text))
+
+
+def path_cell(path: str) -> str:
+    """Return a path as a table has it: it opens the same file, and no spreadsheet takes it for a formula."""
+    return f"./{visible(path)}" if path.startswith((*_FORMULA, "+", "-")) else visible(path)
 
 
 def cut(text: str, limit: int) -> str:

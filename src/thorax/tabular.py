@@ -2,16 +2,19 @@
 
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, BinaryIO, Final, TextIO, cast
 
+from thorax.atomic_io import open_regular
 from thorax.errors import DataError
+from thorax.quoting import quoted
 
-__all__ = ["IMAGE_COLUMNS", "Table", "find_column", "open_text", "read_table"]
+__all__ = ["IMAGE_COLUMNS", "Table", "find_column", "open_text", "read_table", "refuse_wide"]
 
 IMAGE_COLUMNS: Final = (
     "imageindex",
@@ -25,6 +28,18 @@ IMAGE_COLUMNS: Final = (
     "img",
 )
 """Names of a column of images, likeliest first, as `find_column` compares them."""
+
+MOST_COLUMNS: Final = 1000
+"""Columns of a CSV; NIH's label file has 11."""
+
+MOST_BYTES: Final = 512 * 2**20
+"""Bytes of a CSV, unpacked: as much as ten million lines of labels."""
+
+MOST_OF_A_LINE: Final = 2**20
+"""Bytes of a line."""
+
+_LONGEST_HEADING: Final = 200
+_BLOCK: Final = 1 << 16
 
 _UNFOLDED = str.maketrans("", "", " _-")
 
@@ -88,12 +103,74 @@ def open_text(path: Path, *, what: str, remedy: str) -> Iterator[TextIO]:
     Raises:
         DataError: The file cannot be opened, or reading it within the context fails.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield file
+        with open_regular(path) as file, _unpacked(path, file) as content:
+            bounded = io.BufferedReader(_Bounded(content), _BLOCK)
+            with io.TextIOWrapper(bounded, encoding="utf-8-sig", newline="") as text:
+                yield text
+    except _TooLargeError as error:
+        raise DataError(f"{path} {error}") from error
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as {what} ({error}); {remedy}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{path} cannot be read as {what} ({reason}); {remedy}") from error
+
+
+def _unpacked(path: Path, file: io.FileIO) -> BinaryIO:
+    return cast("BinaryIO", gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file)
+
+
+class _TooLargeError(Exception):
+    """A file is larger than one may be; the text says how, to follow its name."""
+
+
+class _Bounded(io.RawIOBase):
+    """The bytes of a file, until there are too many of them, or too many without the end of a line.
+
+    A file of two megabytes can unpack to two gigabytes, and a line without an end is read into memory whole.
+    """
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._content = content
+        self._total = 0
+        self._line = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._content.read(len(buffer))
+        buffer[: len(block)] = block
+        self._total += len(block)
+        if self._total > MOST_BYTES:
+            raise _TooLargeError(f"has more than {MOST_BYTES // 2**20} MB of text, unpacked; split it")
+        end = b"\n" if b"\n" in block else b"\r"
+        first, last = block.find(end), block.rfind(end)
+        longest = self._line + (len(block) if first < 0 else first)
+        self._line = self._line + len(block) if last < 0 else len(block) - last - 1
+        if max(longest, self._line) > MOST_OF_A_LINE:
+            raise _TooLargeError(
+                f"has a line of more than {MOST_OF_A_LINE // 2**20} MB, so it is not a table; give another file"
+            )
+        return len(block)
+
+
+def refuse_wide(path: Path, header: Sequence[str]) -> None:
+    """Refuse a header of too many columns, or of names that are too long.
+
+    Raises:
+        DataError: It has one of the two.
+    """
+    if len(header) > MOST_COLUMNS:
+        raise DataError(
+            f"{path} has {len(header):,} columns, and a CSV at most {MOST_COLUMNS:,}; leave out those that "
+            "are not needed"
+        )
+    longest = max(header, key=len, default="")
+    if len(longest) > _LONGEST_HEADING:
+        raise DataError(
+            f"{path} has a column whose name has {len(longest):,} characters, {quoted(longest)}, and at most "
+            f"{_LONGEST_HEADING} are read; shorten it"
+        )
 
 
 def read_table(path: Path, *, what: str = "CSV", remedy: str = "write it again", fill: bool = False) -> Table:
@@ -112,7 +189,11 @@ def read_table(path: Path, *, what: str = "CSV", remedy: str = "write it again",
     """
     with open_text(path, what=what, remedy=remedy) as file:
         reader = csv.reader(file)
-        numbered = [(reader.line_num, row) for row in reader if row]
+        numbered: list[tuple[int, list[str]]] = []
+        for row in filter(None, reader):
+            if not numbered:
+                refuse_wide(path, row)
+            numbered.append((reader.line_num, row))
     if len(numbered) <= 1:
         raise DataError(f"{path} has no rows; give a CSV with a header and one row per image")
     (_, header), *rows = numbered

@@ -123,15 +123,14 @@ def test_wrappers_go_only_where_every_name_has_them():
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_every_protocol_is_understood(protocol):
-    value = {"a": [1, -(2**40), 0.5, None, True], ("t", b"b"): {"x", "y"}, "text": "é" * 300}
+    value = {"a": [1, -(2**40), 0.5, None, True], 7: b"b", "set": {"x", "y"}, "text": "é" * 300}
     stream = io.BytesIO(pickle.dumps(value, protocol=protocol))
     found = read_pickle(stream, where="x").value
     if protocol < 4:
-        found[("t", b"b")] = set(value[("t", b"b")])
+        found["set"] = set(value["set"])
     if protocol == 2:
         # Python 3 writes bytes for protocol 2 as a call, which is not made.
-        found = {"a": found["a"], "text": found["text"]}
-        value = {"a": value["a"], "text": value["text"]}
+        found[7] = value[7]
     assert found == value
 
 

@@ -14,6 +14,7 @@ from thorax.errors import BundleError, DataError
 __all__ = [
     "LARGEST_MANIFEST",
     "MANIFEST",
+    "SIGNATURE",
     "STARTER",
     "bundle_folder",
     "check_file",
@@ -24,6 +25,9 @@ __all__ = [
 
 MANIFEST = "bundle.json"
 """Name of the manifest in a bundle's folder."""
+
+SIGNATURE = "bundle.json.sig"
+"""Name of the signature of the manifest, where there is one."""
 
 STARTER = "starter"
 """Name that the bundle in the package has wherever a bundle's path may be given."""

@@ -13,8 +13,10 @@ from pydantic import (
 from thorax.bands import Bands
 from thorax.bundle.statement import Statement
 from thorax.calibration import Calibration, Platt
+from thorax.errors import DataError
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
+from thorax.quoting import is_formula
 from thorax.recipe.literals import MeanOf, OperatingPointRule
 from thorax.recipe.sections import Fraction, Network, Preparation, Section, TestTime
 
@@ -46,13 +48,19 @@ _LONGEST_NAME: Final = 200
 
 
 def _named(text: str) -> str:
-    if not text.isprintable() or len(text) > _LONGEST_NAME:
-        raise ValueError(f"a name has at most {_LONGEST_NAME} characters, and none that cannot be printed")
+    if not text.isprintable() or len(text) > _LONGEST_NAME or is_formula(text):
+        raise ValueError(
+            f"a name has at most {_LONGEST_NAME} characters, all of which print, and is no formula"
+        )
     return text
 
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(map(finding_or_new, names))) < len(names):
+    try:
+        findings = set(map(finding_or_new, names))
+    except DataError as error:
+        raise ValueError(str(error)) from error
+    if len(findings) < len(names):
         raise ValueError("a finding is listed twice")
     return names
 
@@ -61,7 +69,7 @@ Name = Annotated[str, AfterValidator(_named)]
 """Text of one line, for people."""
 
 FindingNames = Annotated[
-    tuple[Name, ...], Field(min_length=1, max_length=_MOST_FINDINGS), AfterValidator(_once)
+    tuple[str, ...], Field(min_length=1, max_length=_MOST_FINDINGS), AfterValidator(_once)
 ]
 """Names of findings, each once."""
 

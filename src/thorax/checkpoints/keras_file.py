@@ -1,6 +1,5 @@
 """Reads the weights in an HDF5 file of Keras, in a process that may die."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import IO
 
 from safetensors import SafetensorError, safe_open
 
+from thorax.atomic_io import open_regular, parse_json
 from thorax.checkpoints.weights_file import HDF5_MAGIC, WeightsFile
 from thorax.errors import BundleError
 from thorax.packages import require
@@ -40,7 +40,7 @@ def read_keras_file(path: Path) -> WeightsFile:
     """
     require("h5py", "reading weights of Keras")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             magic = file.read(len(HDF5_MAGIC))
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); give a checkpoint") from error
@@ -54,7 +54,7 @@ def read_keras_file(path: Path) -> WeightsFile:
         try:
             with safe_open(output.name, "pt") as content:
                 tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-                config = json.loads(content.metadata()["config"])
+                config = parse_json(content.metadata()["config"])
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
             raise BundleError(f"{path} cannot be read ({error}); copy the file again") from error
     return WeightsFile(path, tensors, config or {})

@@ -9,7 +9,7 @@ are refused anyway: such a file was made to do something else.
 """
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from mmap import mmap
@@ -99,6 +99,11 @@ _NAMES = {
     "collections.defaultdict",
 }
 
+_HUGE = 1 << 60
+"""Smaller integers have different hashes."""
+
+_DEEPEST = 500
+
 _RENAMED = {"__builtin__": "builtins"}
 """Modules that had another name in Python 2."""
 
@@ -133,12 +138,14 @@ def read_pickle(stream: BytesIO | mmap, *, where: str) -> Pickle:
         # genops only parses opcodes and their arguments; it needs no more than read and readline.
         for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):
             machine.step(opcode.name, argument)
-        return Pickle(machine.pop(), tuple(machine.references))
+        pickled = Pickle(machine.pop(), tuple(machine.references))
+        _refuse_deep([pickled.value, *(reference.content for reference in pickled.references)])
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise BundleError(
             f"{where} holds a damaged pickle ({type(error).__name__}: {str(error)[:100]}); "
             "copy the file again"
         ) from error
+    return pickled
 
 
 @dataclass(slots=True)
@@ -193,13 +200,13 @@ class _Machine:
                 self.target(list).extend(values)
             case "SETITEM":
                 value, key = self.pop(), self.pop()
-                self.target(dict)[key] = value
+                self.target(dict)[_key(key)] = value
             case "SETITEMS":
                 values = self.marked()
-                self.target(dict).update(zip(values[::2], values[1::2], strict=True))
+                self.target(dict).update(zip(map(_key, values[::2]), values[1::2], strict=True))
             case "ADDITEMS":
                 values = self.marked()
-                self.target(set).update(values)
+                self.target(set).update(map(_key, values))
             case "TUPLE":
                 values = self.marked()
                 self.stack.append(tuple(values))
@@ -269,13 +276,53 @@ class _Machine:
         return GlobalName(path)
 
 
+def _key(value: Any) -> Any:
+    """Return a key of a dict or member of a set, which must be text, a name, or a number that is not huge.
+
+    Others could be hashed for ever: tuples in tuples by recursion, which ends the process, and numbers that
+    were chosen to have the same hash one after the other.
+    """
+    if isinstance(value, str | GlobalName) or value is None:
+        return value
+    if isinstance(value, int) and abs(value) < _HUGE:
+        return value
+    raise TypeError(f"a key or member that is a {type(value).__name__}")
+
+
+def _refuse_deep(values: list[Any]) -> None:
+    """Refuse what is nested so deep that code which walks through it would fail."""
+    seen: set[int] = set()
+    for _ in range(_DEEPEST):
+        values = [value for value in values if _contents(value) is not None and id(value) not in seen]
+        seen.update(map(id, values))
+        values = [part for value in values for part in _contents(value) or ()]
+        if not values:
+            return
+    raise ValueError(f"something in it is nested more than {_DEEPEST} deep")
+
+
+def _contents(value: Any) -> Iterable[Any] | None:
+    """Return what a container contains; None for anything else."""
+    match value:
+        case dict():
+            return value.values()
+        case list() | tuple():
+            return value
+        case PickledObject():
+            return (value.arguments, value.state)
+        case Reference():
+            return value.content
+        case _:
+            return None
+
+
 def _constructed(constructor: Any, arguments: Any) -> Any:
     if not isinstance(constructor, GlobalName) or not isinstance(arguments, tuple):
         raise TypeError("a call of something that is not a class or function")
     match constructor.path:
         case "collections.OrderedDict":
             # Python 2 passed the pairs as a single argument.
-            return dict(arguments[0] if arguments else ())
+            return {_key(key): value for key, value in (arguments[0] if arguments else ())}
         case "collections.defaultdict" | "collections.Counter":
             return {}
         case _:

@@ -21,7 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from thorax.atomic_io import open_regular
 from thorax.checkpoints.safe_pickle import GlobalName, PickledObject, read_pickle
+from thorax.checkpoints.zip_archive import open_archive
 from thorax.errors import BundleError
 
 __all__ = ["HDF5_MAGIC", "TorchFile", "WeightsFile", "is_torch_file", "open_torch_file", "read_weights_file"]
@@ -203,7 +205,7 @@ def is_torch_file(path: Path) -> bool:
 
 
 def _begins_with(path: Path, *magics: bytes) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(max(map(len, magics))).startswith(magics)
 
 
@@ -213,11 +215,11 @@ def open_torch_file(path: Path) -> TorchFile:
     Raises:
         BundleError: The file is damaged, or holds more than weights.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(len(_OLD_MAGIC)) == _OLD_MAGIC:
             return _open_old(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     try:
-        return _open_zip(path, zipfile.ZipFile(path))
+        return _open_zip(path, open_archive(path))
     except _DAMAGE as error:
         raise BundleError(f"{path} is a damaged archive ({error}); copy the file again") from error
 

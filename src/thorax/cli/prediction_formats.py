@@ -7,7 +7,7 @@ from typing import Final
 
 from thorax.cli.output import say, say_json
 from thorax.prediction import Prediction
-from thorax.quoting import visible
+from thorax.quoting import path_cell, visible
 
 __all__ = ["print_csv", "print_json", "print_tables"]
 
@@ -33,7 +33,7 @@ def print_csv(predictions: Iterable[Prediction]) -> None:
             numbers = (finding.probability, finding.threshold, positive, finding.prevalence)
             band = (finding.decision, *(finding.undecided or ("", "")))
             warnings = "; ".join(prediction.warnings)
-            writer.writerow((visible(prediction.source), finding.finding, *numbers, *band, warnings))
+            writer.writerow((path_cell(prediction.source), finding.finding, *numbers, *band, warnings))
 
 
 def print_tables(predictions: Iterable[Prediction]) -> None:

@@ -10,6 +10,7 @@ from thorax.datasets.table import (
     parse_ages,
     parse_counts,
     parse_patients,
+    refuse_acting,
 )
 from thorax.errors import DataError
 from thorax.findings import VOCABULARY, Finding, Findings, finding_or_new, parse_finding
@@ -44,6 +45,7 @@ def described_images(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, Find
 def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
     """Return the finding of each column of labels."""
     findings: dict[str, Finding] = {}
+    taken: set[Finding] = set()
     for column in rows.columns:
         if column in _KNOWN or column.startswith("note:"):
             continue
@@ -62,11 +64,12 @@ def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
                 f"{path}: a finding cannot be called {quoted(finding.name)}, because the sample table has "
                 "a column of that name; give it another name"
             )
-        if finding in findings.values():
+        if finding in taken:
             raise DataError(
                 f"{path} has two columns for {finding}, the second one {quoted(column)}; keep one"
             )
         findings[column] = finding
+        taken.add(finding)
     if not findings:
         raise DataError(
             f"{path} has no column for a finding; name one as in the vocabulary "
@@ -81,6 +84,8 @@ def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     patients = parse_patients(rows.get("patient", images), path)
     if "patient" in rows:
         _refuse_two_spellings(patients, path)
+    if "image" in rows:
+        refuse_acting(images, path, what="image")
     return pd.DataFrame(
         {
             "image": images,

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from thorax.datasets.table import (
 from thorax.errors import DataError
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 from thorax.quoting import quoted
+from thorax.tabular import open_text
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -189,8 +189,9 @@ def official_parts(root: Path, images: pd.Series) -> pd.Series:
 
 def _read_lines(path: Path) -> pd.Series:
     try:
-        lines = pd.read_csv(path, header=None, dtype=str, names=["image"])["image"]
-    except (OSError, ValueError, EOFError, zlib.error) as error:
+        with open_text(path, what="a list of images", remedy="download it again") as file:
+            lines = pd.read_csv(file, header=None, dtype=str, names=["image"])["image"]
+    except ValueError as error:
         raise DataError(f"{path} cannot be read as a list of images ({error}); download it again") from error
     return lines.str.strip()
 

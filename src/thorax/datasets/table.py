@@ -16,6 +16,7 @@ Columns, in this order:
 | one per finding | nullable int8 | 1 present, 0 absent, -1 uncertain, null not labeled |
 """
 
+import csv
 import re
 import warnings
 from collections.abc import Sequence
@@ -34,8 +35,8 @@ from thorax.boxes import Box, FindingBox
 from thorax.datasets import UNNAMED
 from thorax.errors import DataError
 from thorax.findings import Findings, finding_or_new
-from thorax.quoting import cut, quoted
-from thorax.tabular import open_text
+from thorax.quoting import cut, is_formula, quoted
+from thorax.tabular import open_text, refuse_wide
 
 __all__ = [
     "DESCRIPTION",
@@ -49,6 +50,7 @@ __all__ = [
     "patient_codes",
     "read_csv",
     "read_sample_table",
+    "refuse_acting",
     "refuse_duplicates",
     "with_optional_gz",
     "write_table",
@@ -57,7 +59,7 @@ __all__ = [
 LARGEST_AGE = 120
 """Larger ages are errors: NIH's first label file has ages such as 411 and 414."""
 
-_AGE = re.compile(r"0*(\d+)([YMWD]?)")
+_AGE = re.compile(r"(?=\d)0*+(\d{0,30})([YMWD]?)")
 
 
 def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
@@ -66,6 +68,8 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     Raises:
         DataError: The file cannot be read, has no rows, or lacks a needed column.
     """
+    with open_text(path, what="CSV", remedy="download it again") as file:
+        refuse_wide(path, next(filter(None, csv.reader(file)), []))
     try:
         with open_text(path, what="CSV", remedy="download it again") as file, warnings.catch_warnings():
             # pandas only warns about a line with more fields than the header, and shifts its values.
@@ -102,7 +106,7 @@ def parse_ages(texts: pd.Series, path: Path) -> tuple[pd.Series, int]:
                 f"{path}, line {line}: {quoted(text)} is not an age; write whole years, such as 58 or 058Y"
             )
         if match:
-            number, unit = int(match[1]), match[2]
+            number, unit = int(match[1] or 0), match[2]
             units_per_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[unit]
             parsed[text] = min(number // units_per_year, LARGEST_AGE + 1)
     years = texts.map(parsed).astype("Int64")
@@ -129,9 +133,10 @@ def parse_patients(texts: pd.Series, path: Path) -> pd.Series:
     """Return patient ids without surrounding spaces.
 
     Raises:
-        DataError: An id is empty; the message has its line.
+        DataError: An id is empty, or would act where it is shown; the message has its line.
     """
     ids = texts.str.strip()
+    refuse_acting(ids, path, what="patient")
     empty = np.flatnonzero((ids == "").to_numpy())
     if len(empty):
         raise DataError(
@@ -139,6 +144,18 @@ def parse_patients(texts: pd.Series, path: Path) -> pd.Series:
             "together; fill it in, or leave out the whole column"
         )
     return ids
+
+
+def refuse_acting(texts: pd.Series, path: Path, *, what: str) -> None:
+    """Refuse ids with control characters, and those that a spreadsheet would run: reports repeat them.
+
+    Raises:
+        DataError: There is one; the message has its line.
+    """
+    for row, text in enumerate(texts):
+        if is_formula(text) or not text.isprintable():
+            kind = "a spreadsheet's formula" if is_formula(text) else "with characters that do not print"
+            raise DataError(f"{path}, line {row + 2}: the {what} {quoted(text)} is {kind}; give another id")
 
 
 def refuse_duplicates(images: pd.Series, path: Path) -> None:

@@ -4,7 +4,6 @@ A threshold chosen on the reported images inflates every rate at it. Such a set 
 `allow_test_tuning`, marked permanently.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thorax.arrays import Probabilities, Targets
+from thorax.atomic_io import read_json
 from thorax.errors import DataError
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, choose_thresholds
 from thorax.findings import Finding, Findings, find_finding
@@ -129,7 +129,7 @@ def read_threshold_set(path: Path, findings: Findings) -> ThresholdSet:
         DataError: The file cannot be read, or is malformed.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); give a file with thresholds") from error
     needed = ("rule", "thresholds", "chosen_on")

@@ -26,7 +26,7 @@ from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
-from thorax.quoting import visible
+from thorax.quoting import path_cell
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import (
     MANIFEST,
@@ -122,7 +122,7 @@ def _write_rejected(path: Path, outcomes: _Outcomes, listing: Listing) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
-    writer.writerows((visible(listing.paths.iloc[row]), reason) for row, reason in outcomes.rejected)
+    writer.writerows((path_cell(listing.paths.iloc[row]), reason) for row, reason in outcomes.rejected)
     write_text(path, text.getvalue())
 
 

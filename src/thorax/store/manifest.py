@@ -6,7 +6,6 @@ is finished. A folder with `store.json` is a store.
 
 import errno
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_serializer
 
-from thorax.atomic_io import canonical_json
+from thorax.atomic_io import canonical_json, read_json
 from thorax.errors import DataError
 from thorax.recipe.schema import Preparation, Section
 
@@ -157,7 +156,7 @@ def load_section(kind: type[AnySection], path: Path) -> AnySection:
         DataError: The file cannot be read, is damaged, or was written by a newer version of Thorax.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); check the folder") from error
     except ValueError as error:

@@ -1,10 +1,10 @@
 """Reading the `metrics.json` of an evaluation."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from thorax.atomic_io import read_json
 from thorax.errors import DataError
 from thorax.evaluation.thresholds import TUNED_MARK
 
@@ -30,7 +30,7 @@ def read_metrics(path: Path, *, any_format: bool = False) -> dict[str, Any]:
         DataError: The file cannot be read, or was not written by `thorax evaluate`.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); give a metrics.json") from error
     found_format = str(value.get("format", "")) if isinstance(value, dict) else ""

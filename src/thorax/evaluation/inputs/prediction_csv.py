@@ -21,7 +21,7 @@ from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.findings import NO_FINDING, VOCABULARY, Finding, Findings, find_finding
-from thorax.quoting import quoted
+from thorax.quoting import is_formula, quoted
 from thorax.tabular import IMAGE_COLUMNS, Table, find_column, read_table
 
 __all__ = [
@@ -85,6 +85,7 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
             one finding, or a column whose name is almost that of a finding.
     """
     table = read_table(path)
+    _refuse_formulas(table)
     names = frozenset(images)
     if "finding" in table.header and "probability" in table.header:
         return _read_long(table, findings, names)
@@ -116,6 +117,17 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
         ignored=tuple(others),
         unknown=tuple(name for name in numeric if _prefix(name) in prefixes),
     )
+
+
+def _refuse_formulas(table: Table) -> None:
+    """Refuse names of images that a spreadsheet would run: a report's own tables repeat them."""
+    column = find_column(table.header, ("source", *IMAGE_COLUMNS))
+    for line, row in zip(table.lines, table.rows, strict=True):
+        if column is not None and is_formula(row[column]):
+            raise DataError(
+                f"{table.path}, line {line}: the image {quoted(row[column])} is a spreadsheet's formula; "
+                "give it another name"
+            )
 
 
 def write_predictions(path: Path, labeled: LabeledImages, probabilities: Probabilities) -> None:
