@@ -149,7 +149,7 @@ class _Bounded(io.RawIOBase):
         self._line = self._line + len(block) if last < 0 else len(block) - last - 1
         if max(longest, self._line) > MOST_OF_A_LINE:
             raise _TooLargeError(
-                f"has a line of more than {MOST_OF_A_LINE // 2**20} MB, so it is not a table; give another file"
+                f"has a line of more than {MOST_OF_A_LINE // 2**20} MB, and is not a table; give another file"
             )
         return len(block)
 

@@ -50,7 +50,7 @@ _LONGEST_NAME: Final = 200
 def _named(text: str) -> str:
     if not text.isprintable() or len(text) > _LONGEST_NAME or is_formula(text):
         raise ValueError(
-            f"a name has at most {_LONGEST_NAME} characters, all of which print, and is no formula"
+            f"a name has at most {_LONGEST_NAME} characters, all of which print, and is not a formula"
         )
     return text
 

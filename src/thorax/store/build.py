@@ -26,7 +26,7 @@ from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
-from thorax.quoting import path_cell
+from thorax.quoting import path_cell, visible
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import (
     MANIFEST,
