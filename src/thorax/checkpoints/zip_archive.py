@@ -37,7 +37,7 @@ class _ShortReads(io.FileIO):
         """Close it with the archive, which closes no file that it was given."""
         self.close()
 
-    def read(self, size: int | None = -1, /) -> bytes | None:
+    def read(self, size: int | None = -1, /) -> bytes:
         if self.longest is not None and size is not None and size > self.longest:
             raise zipfile.BadZipFile(f"its list of entries has {size:,} bytes")
         return super().read(size)
