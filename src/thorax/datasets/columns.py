@@ -81,11 +81,11 @@ def _finding_columns(rows: pd.DataFrame, path: Path) -> dict[str, Finding]:
 def _description(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     empty = pd.Series("", rows.index)
     images = rows.get("image", rows["path"])
+    if "image" in rows:
+        refuse_acting(images, path, what="image")
     patients = parse_patients(rows.get("patient", images), path)
     if "patient" in rows:
         _refuse_two_spellings(patients, path)
-    if "image" in rows:
-        refuse_acting(images, path, what="image")
     return pd.DataFrame(
         {
             "image": images,
