@@ -31,6 +31,8 @@ COMMANDS = {
     "site": (
         "site", "run", "--store", "store", "--name", "here", "--split", "folder-official", "--out", "site",
     ),
+    "sign": ("sign", "--new-key", "site.key"),
+    "verify": ("verify", "run"),
     "calibrate": ("calibrate", "run", "--store", "store", "--out", "calibrated", "--rule", "one-half"),
     "ensemble": ("ensemble", "run", "calibrated", "--out", "ensemble"),
     "compare": ("compare", "run", "calibrated", "--store", "store", "--out", "compared", "--resamples", "5"),

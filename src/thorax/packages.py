@@ -51,7 +51,7 @@ def _raising(error: MissingExtra, package: str, name: str) -> Callable[..., NoRe
     return unavailable
 
 
-Extra = Literal["evaluate", "openvino", "serve", "track", "train", "tune"]
+Extra = Literal["evaluate", "openvino", "serve", "sign", "track", "train", "tune"]
 
 _EXTRA_OF: Final[dict[str, Extra]] = {
     "matplotlib": "evaluate",
@@ -65,6 +65,7 @@ _EXTRA_OF: Final[dict[str, Extra]] = {
     "torchvision": "train",
     "h5py": "train",
     "openvino": "openvino",
+    "cryptography": "sign",
     "fastapi": "serve",
     "python_multipart": "serve",
     "uvicorn": "serve",

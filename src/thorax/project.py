@@ -13,8 +13,9 @@ __all__ = ["PATHS", "PROJECT_FILE", "Project", "read_project"]
 
 PROJECT_FILE: Final = "thorax.toml"
 
-PATHS: Final = ("source", "store", "runs", "reports")
-"""The keys of `[paths]`: a data set, the store made from it, and the folders of runs and of reports."""
+PATHS: Final = ("source", "store", "runs", "reports", "key")
+"""The keys of `[paths]`: a data set, the store made from it, the folders of runs and of reports, and the
+public key that bundles must be signed with."""
 
 _WITH_STORE: Final = (
     "audit",
@@ -78,7 +79,10 @@ class Project:
         )
         if command in _WITH_STORE and not instead:
             places += [("store", paths.get("store"))]
+        places += [("require_signature", paths.get("key"))]
         match command:
+            case "verify":
+                places += [("key", paths.get("key"))]
             case "prepare":
                 places += [("source", paths.get("source")), ("out", paths.get("store"))]
             case "sheet":

@@ -59,7 +59,7 @@ def test_attack_31_weights_that_are_not_numbers(exchanged):
     )
     manifest["members"][0]["sha256"] = sha256_of_file(folder / "weights.safetensors")
     (folder / "bundle.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="are not the same model"):
+    with pytest.raises(BundleError, match="logits that are not finite numbers"):
         evaluate(folder, GOLDEN / "store", gallery=False, resamples=20, device="cpu")
 
 

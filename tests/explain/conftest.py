@@ -74,7 +74,9 @@ def make_bundle(folder: Path, *backbones: str, head=None, seen=(), places=(), **
             "calibration": None, "operating_points": None, "patients_sha256": "", **changes,
         }
     )  # fmt: skip
-    patients = {"train": hashed_patients("nih-layout", seen).values(), "val": ()}
+    # As many as the manifest says were used: one in each part.
+    parts = {"train": seen or ["of training"], "val": ["of validation"]}
+    patients = {part: hashed_patients("nih-layout", ids).values() for part, ids in parts.items()}
     return write_bundle(folder, manifest, weights=weights, patients=patients)
 
 

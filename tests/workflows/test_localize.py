@@ -51,6 +51,7 @@ def test_what_cannot_be_measured_is_refused(study):
     with pytest.raises(RecipeError, match=r"no method 'gradcam' for maps; choose from .* grad-cam\+\+"):
         localize(first, study.store, methods=["gradcam"], device="cpu")
     patient = boxed_frame(study)["patient"].iloc[0]
-    saw = replace(first, patients={"train": frozenset(hashed_patients("nih-layout", [patient]).values())})
+    more = frozenset(hashed_patients("nih-layout", [patient]).values())
+    saw = replace(first, patients={**first.patients, "train": first.patients["train"] | more})
     with pytest.raises(LeakError, match=r"1 of these .* patients were seen"):
         localize(saw, study.store, device="cpu")

@@ -18,12 +18,13 @@ from thorax import starter
 from thorax.atomic_io import StrPath, read_regular
 from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, bundle_folder, check_file, refuse_path
 from thorax.bundle.manifest import Exported, Manifest, Member, Trained
+from thorax.bundle.signature import refuse_unsigned
 from thorax.errors import BundleError, DataError
 from thorax.findings import Findings, finding_or_new
 from thorax.notebook import shortened
 from thorax.recipe.sections import Preparation
 
-__all__ = ["PATIENTS", "Bundle", "checksums", "load_bundle"]
+__all__ = ["PATIENTS", "Bundle", "checksums", "load_bundle", "load_own"]
 
 PATIENTS: Final = "patients.json"
 """Name of the file of hashed patients."""
@@ -164,21 +165,37 @@ def checksums(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def load_bundle(path: StrPath, *, check_nets: bool = True) -> Bundle:
+def load_bundle(
+    path: StrPath, *, check_nets: bool = True, require_signature: StrPath | None = None
+) -> Bundle:
     """Load a bundle and verify its files.
 
     Args:
         path: Folder of a bundle, or of a run that has one.
         check_nets: Whether to verify weights and engines now, about 30 MB each. Otherwise they must be
             verified before use: `open_predictor` and `open_engine` do so for those that they open.
+        require_signature: PEM file of a public key that the bundle must be signed with, besides those of
+            `signature.signatures_required`.
 
     Raises:
-        BundleError: There is no bundle, its manifest is not understood, or a file is missing or changed.
+        BundleError: There is no bundle, it lacks a required signature, its manifest is not understood, or a
+            file is missing or changed.
     """
+    return _loaded(path, check_nets=check_nets, signed=True, key=require_signature)
+
+
+def load_own(folder: Path) -> Bundle:
+    """Load a bundle that this process has just written, which no signature can cover yet."""
+    return _loaded(folder, check_nets=True, signed=False, key=None)
+
+
+def _loaded(path: StrPath, *, check_nets: bool, signed: bool, key: StrPath | None) -> Bundle:
     folder = bundle_folder(path)
     file = folder / MANIFEST
     try:
         content = read_regular(file, at_most=LARGEST_MANIFEST)
+        if signed:  # before anything in it is looked at
+            refuse_unsigned(folder, content, key=key)
         manifest = Manifest.model_validate_json(content)
     except OSError as error:
         exists = Path(path).exists()

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from thorax.atomic_io import sha256_of_file, write_json
-from thorax.bundle.files import MANIFEST
-from thorax.bundle.folder import PATIENTS, Bundle, load_bundle
+from thorax.bundle.files import MANIFEST, SIGNATURE
+from thorax.bundle.folder import PATIENTS, Bundle, load_own
 from thorax.bundle.manifest import Manifest, OperatingPoints, SiteCalibration
 from thorax.bundle.seen import hashed_patients
 from thorax.bundle.writing import copy_bundle
@@ -112,11 +112,12 @@ def write_with_site(
     manifest = Manifest.model_validate(old.model_dump() | {"format": 2, "sites": sites})
     seen = {**bundle.patients, patients_of_site(site.site): hashes}
     copy_bundle(bundle, folder)
+    (folder / SIGNATURE).unlink(missing_ok=True)  # of the manifest before
     (folder / MANIFEST).unlink()  # a kill from here on leaves no bundle, rather than a mixture
     write_json(folder / PATIENTS, {part: sorted(ids) for part, ids in seen.items()})
     changes = {"patients_sha256": sha256_of_file(folder / PATIENTS)}
     write_json(folder / MANIFEST, manifest.model_copy(update=changes).model_dump(mode="json"))
-    return load_bundle(folder)
+    return load_own(folder)
 
 
 def patients_of_site(site: str) -> str:

@@ -20,10 +20,11 @@ from thorax.atomic_io import (
     write_bytes,
     write_json,
 )
-from thorax.bundle.files import MANIFEST
-from thorax.bundle.folder import PATIENTS, Bundle, checksums, load_bundle
+from thorax.bundle.files import MANIFEST, SIGNATURE
+from thorax.bundle.folder import PATIENTS, Bundle, checksums, load_own
 from thorax.bundle.image_prints import ImagePrints, sorted_prints
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Member, SeenFile
+from thorax.bundle.signature import is_signed
 from thorax.errors import BundleError, DataError
 
 __all__ = ["attach_engine", "copy_bundle", "new_bundle_folder", "refuse_used_folder", "write_bundle"]
@@ -69,7 +70,7 @@ def write_bundle(
     if seen or manifest.from_files:
         changes["format"] = 2
     write_json(folder / MANIFEST, manifest.model_copy(update=changes).model_dump(mode="json"))
-    return _without(old, load_bundle(folder))
+    return _without(old, load_own(folder))
 
 
 def _write_seen(folder: Path, seen: Mapping[str, ImagePrints]) -> SeenFile:
@@ -118,9 +119,10 @@ def _attached(bundle: Bundle, exported: Exported, files: Sequence[Sequence[Path]
     # Validated again, because `model_copy` does not validate.
     manifest = Manifest.model_validate(bundle.manifest.model_dump() | {"engines": engines})
     write_json(bundle.folder / MANIFEST, manifest.model_dump(mode="json"))
+    (bundle.folder / SIGNATURE).unlink(missing_ok=True)  # of the manifest before
     for name in set(checksums(bundle.manifest)) - set(checksums(manifest)):
         (bundle.folder / name).unlink(missing_ok=True)
-    return load_bundle(bundle.folder)
+    return load_own(bundle.folder)
 
 
 @contextmanager
@@ -149,7 +151,7 @@ def _is_still_there(path: Path, descriptor: int) -> bool:
 
 def _as_it_is_now(bundle: Bundle) -> Bundle:
     """Return a bundle with the engines that it has by now; refuse any other change."""
-    now = load_bundle(bundle.folder, check_nets=False)
+    now = load_own(bundle.folder)
     if now.manifest.model_copy(update={"engines": bundle.manifest.engines}) != bundle.manifest:
         raise _changed(bundle.folder)
     return now
@@ -180,7 +182,10 @@ def copy_bundle(bundle: Bundle, folder: Path, *, manifest: Manifest | None = Non
         _copied(bundle.folder / MANIFEST, folder / MANIFEST)
     else:
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
-    return _without(old, load_bundle(folder))
+    copy = _without(old, load_own(folder))
+    if manifest is None and is_signed(bundle.folder):
+        _copied(bundle.folder / SIGNATURE, folder / SIGNATURE)
+    return copy
 
 
 def _begin_replacing(folder: Path) -> frozenset[str]:
@@ -205,7 +210,7 @@ def _is_ours(name: str) -> bool:
     return (
         name.endswith((".safetensors", ".partial"))
         or name.startswith(("onnx-", "openvino-"))
-        or name in {PATIENTS, _SEEN}
+        or name in {PATIENTS, SIGNATURE, _SEEN}
     )
 
 

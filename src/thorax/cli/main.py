@@ -26,8 +26,8 @@ __all__ = ["flags_of", "main", "with_flags"]
 
 _VERBS: Final = (
     "phantom", "download", "prepare", "sheet", "train", "tune", "evaluate", "compare", "robustness", "site",
-    "audit", "predict", "explain", "localize", "serve", "calibrate", "ensemble", "export", "card", "import",
-    "recipes",
+    "audit", "predict", "explain", "localize", "serve", "calibrate", "ensemble", "export", "card", "sign",
+    "verify", "import", "recipes",
 )  # fmt: skip
 """In the order of `thorax --help`."""
 
@@ -102,15 +102,25 @@ def _prefetch(arguments: Sequence[str]) -> None:
 
     This only guesses what the arguments mean. Once they are parsed, `predict` requests the graphs that it
     needs: missing ones are opened then, and wrong ones are not used. So `--device`, `--engine` and `--model`
-    are left to the parser.
+    are left to the parser, and so is everything if bundles must be signed.
     """
     from thorax.bundle.files import model_and_images
     from thorax.inference.onnx_session import prefetch
 
     paths = [Path(argument) for argument in arguments if not argument.startswith("-")]
-    if paths and not any(argument.startswith(("--device", "--engine", "--model")) for argument in arguments):
+    parsed = ("--device", "--engine", "--model", "--require-signature")
+    if paths and not any(argument.startswith(parsed) for argument in arguments) and not _project_has_key():
         with suppress(ThoraxError):
             prefetch(*model_and_images(paths))
+
+
+def _project_has_key() -> bool:
+    """Return whether the project may require signatures: then no graph is opened before one was checked."""
+    try:
+        text = Path("thorax.toml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "key" in text or "signature" in text
 
 
 def _run(verbs: Iterable[str]) -> int:
@@ -189,6 +199,8 @@ def flags_of(app: "typer.Typer", arguments: Sequence[str]) -> dict[str, str]:
 def _app(verbs: Iterable[str]) -> "typer.Typer":
     import typer
 
+    from thorax.cli.signed import OPENING, with_signatures
+
     app = typer.Typer(
         help="Train, calibrate, evaluate and run chest radiograph classifiers. Not a medical device.",
         no_args_is_help=True,
@@ -209,7 +221,8 @@ def _app(verbs: Iterable[str]) -> "typer.Typer":
             app.add_typer(import_module("thorax.cli.recipes").recipes_app, name=verb)
             continue
         function = f"{verb}_" if iskeyword(verb) else verb
-        app.command(verb)(getattr(import_module(f"thorax.cli.{function}"), function))
+        command = getattr(import_module(f"thorax.cli.{function}"), function)
+        app.command(verb)(with_signatures(command) if verb in OPENING else command)
     return app
 
 

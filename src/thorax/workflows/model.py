@@ -318,6 +318,7 @@ def load(
     site: str = "",
     device: str = "auto",
     engine: EngineName = "auto",
+    require_signature: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Open a bundle as a model that predicts and explains.
 
@@ -327,9 +328,11 @@ def load(
         site: Name of a site that the bundle has a calibration for, from `thorax.site`; "" means its own.
         device: "auto", "cpu", "cuda" or "cuda:N".
         engine: What computes the logits; "auto" means the fastest exact engine.
+        require_signature: PEM file of a public key that the bundle must be signed with, by `thorax sign`.
 
     Raises:
-        BundleError: There is no bundle, it is damaged, or it does not have the engine or the site.
+        BundleError: There is no bundle, it is damaged, it is not signed with the key, or it does not have the
+            engine or the site.
         MissingExtra: The package that runs the engine is not installed.
         RecipeError: There is no such device.
 
@@ -338,7 +341,11 @@ def load(
         model = thorax.load("run")
         model = thorax.load(run, engine="torch")
     """
-    opened = at_site(bundle if isinstance(bundle, Bundle) else load_bundle(bundle or starter.folder()), site)
+    if isinstance(bundle, Bundle) and require_signature is None:
+        opened = at_site(bundle, site)
+    else:
+        loaded = load_bundle(bundle or starter.folder(), require_signature=require_signature)
+        opened = at_site(loaded, site)
     predictor = open_predictor(opened, device=device, engine=engine)
     return Model(
         predictor.bundle,

@@ -1,0 +1,84 @@
+"""Sign bundles, and verify what is in them and who signed them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thorax import starter
+from thorax.atomic_io import StrPath, read_regular
+from thorax.bundle import Bundle, load_bundle
+from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, SIGNATURE
+from thorax.bundle.folder import checksums
+from thorax.bundle.signature import is_signed, sign_manifest
+from thorax.errors import BundleError
+
+__all__ = ["Verified", "sign", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A bundle whose files are those that its manifest describes.
+
+    Attributes:
+        bundle: The bundle.
+        num_files: Number of files, with the manifest.
+        others: Names of other files in its folder, which no command reads as part of it.
+        signature: "absent"; "not checked", because no key was given; or "right".
+    """
+
+    bundle: Bundle
+    num_files: int
+    others: tuple[str, ...]
+    signature: str
+
+
+def sign(bundle: StrPath, key: StrPath) -> Path:
+    """Sign a bundle, after verifying its files, and return the file of the signature.
+
+    An earlier signature is replaced. `export` into the bundle removes it, as the bundle is then another one.
+
+    Args:
+        bundle: A bundle, or the run that made it.
+        key: PEM file of an ed25519 private key.
+
+    Raises:
+        BundleError: There is no bundle, it is damaged, or it is the starter, which is part of the package.
+        DataError: The file is not such a key.
+        MissingExtra: The package cryptography is not installed.
+    """
+    opened = load_bundle(bundle)
+    if starter.is_starter(opened.folder):
+        raise BundleError(
+            f"{opened.folder} is part of the installation, which stays as it is; copy the folder, and sign "
+            "the copy"
+        )
+    content = _manifest(opened)
+    signed = sign_manifest(opened.folder, content, key)
+    if _manifest(opened) != content:
+        signed.unlink()
+        raise BundleError(f"{opened.folder} was changed while it was signed; sign it again")
+    return signed
+
+
+def verify(bundle: StrPath, key: StrPath | None = None) -> Verified:
+    """Verify that the files of a bundle are those of its manifest, and who signed it if a key is given.
+
+    Args:
+        bundle: A bundle, or the run that made it.
+        key: PEM file of the ed25519 public key that it must be signed with.
+
+    Raises:
+        BundleError: There is no bundle, a file is missing or changed, or it is not signed with the key.
+        DataError: The file is not such a key.
+        MissingExtra: A key is given, and the package cryptography is not installed.
+    """
+    opened = load_bundle(bundle, require_signature=key)
+    names = {MANIFEST, *checksums(opened.manifest)}
+    others = {path.name for path in opened.folder.iterdir()} - names - {SIGNATURE}
+    signature = "absent"
+    if is_signed(opened.folder):
+        signature = "not checked" if key is None else "right"
+    return Verified(opened, len(names), tuple(sorted(others)), signature)
+
+
+def _manifest(bundle: Bundle) -> bytes:
+    return read_regular(bundle.folder / MANIFEST, at_most=LARGEST_MANIFEST)
