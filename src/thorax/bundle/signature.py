@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from thorax.atomic_io import StrPath, read_regular, write_bytes
 from thorax.bundle.files import MANIFEST, SIGNATURE
@@ -173,7 +173,7 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
         raise DataError(f"{path} is {what}; give the private key, as `new_key` writes it") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise _other_kind(path)
-    return key
+    return cast("Ed25519PrivateKey", key)
 
 
 def _public_key(path: Path) -> "Ed25519PublicKey":
@@ -187,7 +187,7 @@ def _public_key(path: Path) -> "Ed25519PublicKey":
         raise DataError(f"{path} is {what}; give the public key, such as {path}.pub") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise _other_kind(path)
-    return key
+    return cast("Ed25519PublicKey", key)
 
 
 def _pem(path: Path) -> bytes:
