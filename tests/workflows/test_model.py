@@ -263,11 +263,11 @@ def test_images_in_memory_are_named_by_their_position(model, scene):
     assert second.reason.startswith("an array of type float64 ")
 
 
-def test_a_dark_array_is_predicted_with_a_warning(model, scene):
+def test_an_array_of_12_bits_is_spread_with_a_warning(model, scene):
     twelve_bits = scene.astype(np.uint16) * 16
     prediction = model.predict(twelve_bits)
-    assert any("so it was read as nearly black" in warning for warning in prediction.warnings)
-    assert "so it was read as nearly black" in prediction._repr_html_()
+    assert any("so it was assumed to hold values of 12 bits" in warning for warning in prediction.warnings)
+    assert "so it was assumed to hold values of 12 bits" in prediction._repr_html_()
     assert model.predict(twelve_bits, value_range=(0, 4080)).warnings == ()
 
 
