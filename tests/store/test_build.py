@@ -115,6 +115,27 @@ def test_files_that_cannot_be_used_are_listed_and_left_out(source, settings, tmp
     assert not np.load(summary.path / "pixels-00003.npy")[5].any()
 
 
+def test_pictures_in_doubt_are_used_listed_and_announced(source, settings, tmp_path):
+    paths = [source.root / path for path in source.table.frame["path"]]
+    with Image.open(paths[3]) as image:
+        side, grays = image.size, np.asarray(image.convert("L"))
+    Image.new("L", side, 7).save(paths[5])
+    Image.fromarray(grays.astype(np.uint16) * 16).save(paths[20])
+    summary = build(source, tmp_path / "store", settings, workers=2)
+    assert (summary.num_images, summary.num_rejected) == (36, 0)
+    with (summary.path / "doubts.csv").open(newline="") as file:
+        doubtful = list(csv.DictReader(file))
+    assert [row["path"] for row in doubtful] == [source.table.frame["path"][n] for n in (5, 20)]
+    assert "every pixel has the same gray (7 of 255)" in doubtful[0]["doubt"]
+    assert "assumed to hold values of 12 bits" in doubtful[1]["doubt"]
+    (notice,) = summary.notices
+    assert notice.startswith(
+        "2 images were used although something about the picture is in doubt (00005.png: "
+    )
+    again = build(source, tmp_path / "store", settings, workers=1)
+    assert again.notices == summary.notices
+
+
 def test_a_huge_file_is_rejected_unread(source, settings, tmp_path):
     with (source.root / source.table.frame["path"][3]).open("r+b") as file:
         file.truncate(1 << 40)  # sparse: takes no room

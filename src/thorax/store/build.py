@@ -29,6 +29,7 @@ from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.quoting import path_cell, visible
 from thorax.recipe.schema import Preparation
 from thorax.store.manifest import (
+    DOUBTS,
     MANIFEST,
     PLAN,
     REJECTED,
@@ -56,12 +57,15 @@ class _Outcomes:
     hashes: list[pa.Array] = field(default_factory=list)
     intensities: list[pa.Array] = field(default_factory=list)
     rejected: list[tuple[int, str]] = field(default_factory=list)
+    doubtful: list[tuple[int, str]] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
     content: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
 
 def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing) -> StoreManifest:
-    """Write `table.parquet`, `rejected.csv` and, last, `store.json`, from the records of all shards.
+    """Write `table.parquet`, `rejected.csv`, `doubts.csv` and, last, `store.json`, from the shards' records.
+
+    `doubts.csv` is written only if there are doubts about a picture.
 
     The table has the source's columns for the usable rows, with boxes in prepared pixels, and also:
 
@@ -77,7 +81,9 @@ def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing)
         DataError: No row is usable; `rejected.csv` is written in this case, but not `store.json`.
     """
     outcomes = _read_outcomes(out, plan)
-    _write_rejected(out / REJECTED, outcomes, listing)
+    _write_reasons(out / REJECTED, "reason", outcomes.rejected, listing)
+    if outcomes.doubtful:
+        _write_reasons(out / DOUBTS, "doubt", outcomes.doubtful, listing)
     if not outcomes.rows:
         row, reason = outcomes.rejected[0]
         path = listing.paths.iloc[row]
@@ -109,6 +115,7 @@ def _read_outcomes(out: Path, plan: StorePlan) -> _Outcomes:
         columns.shards.append(record.shard)
         usable = [outcome for outcome in record.outcomes if not outcome.reason]
         columns.rejected += [(outcome.row, outcome.reason) for outcome in record.outcomes if outcome.reason]
+        columns.doubtful += [(outcome.row, outcome.doubts) for outcome in usable if outcome.doubts]
         columns.rows += [outcome.row for outcome in usable]
         columns.heights += [outcome.height for outcome in usable]
         columns.widths += [outcome.width for outcome in usable]
@@ -118,11 +125,11 @@ def _read_outcomes(out: Path, plan: StorePlan) -> _Outcomes:
     return columns
 
 
-def _write_rejected(path: Path, outcomes: _Outcomes, listing: Listing) -> None:
+def _write_reasons(path: Path, heading: str, rows: list[tuple[int, str]], listing: Listing) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows((path_cell(listing.paths.iloc[row]), reason) for row, reason in outcomes.rejected)
+    writer.writerow(["path", heading])
+    writer.writerows((path_cell(listing.paths.iloc[row]), reason) for row, reason in rows)
     write_text(path, text.getvalue())
 
 
@@ -223,7 +230,8 @@ def build_store(
     """
     settings = Settings(preparation=preparation, split_sha256=split_sha256)
     count = stage_progress(progress, "preparing")
-    return replace(build(source, out, settings, workers=workers, progress=count), notices=source.notices)
+    summary = build(source, out, settings, workers=workers, progress=count)
+    return replace(summary, notices=(*source.notices, *summary.notices))
 
 
 def build(
@@ -268,7 +276,20 @@ def _summary(out: Path, manifest: StoreManifest, *, resumed: int) -> StoreSummar
         num_rejected=manifest.num_rejected,
         num_shards=manifest.num_shards,
         resumed_shards=resumed,
+        notices=_doubt_notices(out / DOUBTS),
     )
+
+
+def _doubt_notices(path: Path) -> tuple[str, ...]:
+    """Return how many pictures are in doubt, with the first of them."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            doubtful = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return ()
+    count = "1 image was" if len(doubtful) == 1 else f"{len(doubtful):,} images were"
+    first = f"{PurePosixPath(doubtful[0]['path']).name}: {doubtful[0]['doubt']}"
+    return (f"{count} used although something about the picture is in doubt ({first}); see {path}",)
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -20,6 +20,7 @@ from thorax.errors import DataError
 from thorax.recipe.schema import Preparation, Section
 
 __all__ = [
+    "DOUBTS",
     "FORMAT",
     "HEADER_BYTES",
     "MANIFEST",
@@ -40,6 +41,7 @@ HEADER_BYTES = 128
 MANIFEST = "store.json"
 PLAN = "plan.json"
 REJECTED = "rejected.csv"
+DOUBTS = "doubts.csv"
 TABLE = "table.parquet"
 
 AnySection = TypeVar("AnySection", bound=Section)

@@ -79,6 +79,7 @@ class Outcome:
         width: Columns of the image as read.
         intensity: How stored values became gray values (`Origin.intensity`).
         reason: Why the file is unusable; "" for a usable row.
+        doubts: What may be wrong with the picture and what was assumed (`Origin.doubts`); "" if nothing.
     """
 
     row: int
@@ -87,6 +88,7 @@ class Outcome:
     width: int = 0
     intensity: str = ""
     reason: str = ""
+    doubts: str = ""
 
 
 def prepare_file(task: DraftTask, entry: FileEntry) -> tuple[dict[str, Any], bytes]:
@@ -125,7 +127,8 @@ def prepare_row(task: DraftTask, entry: FileEntry) -> Outcome:
             os.close(descriptor)
     height, width = radiograph.pixels.shape
     intensity = sys.intern(radiograph.origin.intensity)  # one string for thousands of rows
-    return Outcome(entry.row, hashlib.sha256(data).hexdigest(), height, width, intensity)
+    doubts = "; ".join(radiograph.origin.doubts)
+    return Outcome(entry.row, hashlib.sha256(data).hexdigest(), height, width, intensity, doubts=doubts)
 
 
 def _read(path: str, entry: FileEntry) -> bytes:
