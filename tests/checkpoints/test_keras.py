@@ -160,7 +160,7 @@ def more_layers(*names):
     ("config", "change", "text"),
     [
         (dense("softmax"), None, "with the activation 'softmax', but Thorax has one probability"),
-        (dense({"class_name": "Custom"}), None, "with the activation {'class_name': 'Custom'}"),
+        (dense({"class_name": "Custom"}), None, r"with the activation \"\{'class_name': 'Custom'\}\""),
         (bn(1e-3), None, "batch norms with epsilon 0.001, but"),
         (
             None,

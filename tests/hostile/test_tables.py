@@ -144,7 +144,7 @@ def test_other_names_of_findings_are_only_names(name):
 def test_ids_that_would_act(tmp_path, column, text):
     """They come out in the tables of predictions and of reports."""
     path = table(tmp_path, f"path,{column},finding:Mass", ["a.png,7,1", f"b.png,{text},0"])
-    with pytest.raises(DataError, match=rf"line 3: the {column} .* is (a spreads|with char)"):
+    with pytest.raises(DataError, match=rf"line 3: the {column} .* (is a spreads|has char)"):
         read_folder(path)
 
 

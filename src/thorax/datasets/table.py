@@ -154,8 +154,8 @@ def refuse_acting(texts: pd.Series, path: Path, *, what: str) -> None:
     """
     for row, text in enumerate(texts):
         if is_formula(text) or not text.isprintable():
-            kind = "a spreadsheet's formula" if is_formula(text) else "with characters that do not print"
-            raise DataError(f"{path}, line {row + 2}: the {what} {quoted(text)} is {kind}; give another id")
+            fault = "is a spreadsheet's formula" if is_formula(text) else "has characters that do not print"
+            raise DataError(f"{path}, line {row + 2}: the {what} {quoted(text)} {fault}; give another id")
 
 
 def refuse_duplicates(images: pd.Series, path: Path) -> None:

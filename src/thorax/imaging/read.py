@@ -228,7 +228,8 @@ def _files_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[Pat
             elif stat.S_ISREG(kind) and not name.startswith(".") and path.stem not in _TEXTS:
                 yield path
         except OSError as error:  # such as a path that is too long
-            if path.is_symlink() and not name.startswith("."):
+            # Path.is_symlink raises for a path that is too long.
+            if os.path.islink(path) and not name.startswith("."):  # noqa: PTH114
                 failed(path, "this link leads nowhere; fetch what it points to (git annex get, dvc pull)")
             elif error.errno not in _NOTHING_THERE:
                 failed(path, f"this cannot be opened ({error.strerror or error})")
