@@ -37,7 +37,7 @@ def test_kills(kind):
 
 @pytest.mark.slow
 def test_soak():
-    said = long_run("soak", "--minutes", "0.1", "--seed", "3")
+    said = long_run("soak", "--minutes", "0.1", "--growth", "1.25", "--seed", "3")
     assert re.search(r"soak: \d+ passes in \d+ s \(seed 3\): \d+ Failure, \d+ Prediction\n", said)
     assert "+0 descriptors, +0 processes" in said
 
