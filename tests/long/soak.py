@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -61,7 +62,10 @@ def sample(began: float) -> Sample:
     """Look at this process."""
     status = Path("/proc/self/status").read_text()
     memory = next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))
-    children = [(task / "children").read_text() for task in Path("/proc/self/task").iterdir()]
+    children = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            children.append((task / "children").read_text())
     return Sample(
         seconds=time.monotonic() - began,
         memory=int(memory) << 10,
