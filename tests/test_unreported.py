@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 ONE_EPOCH = (*SMALL, "--set", "training.epochs=1")
 COMMANDS = {
-    "phantom": ("phantom", "phantoms", "--patients", "40", "--size", "64"),
+    "phantom": ("phantom", "phantoms", "--patients", "80", "--size", "64"),
     "prepare": ("prepare", "phantoms", "--out", "store", "--size", "64"),
     "sheet": ("sheet", "store", "--out", "sheet.png"),
     "recipes": ("recipes", "show", "small-cpu"),
