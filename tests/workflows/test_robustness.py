@@ -3,10 +3,9 @@
 import csv
 import hashlib
 import json
-import multiprocessing
-import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -158,25 +157,21 @@ def test_what_cannot_be_measured_is_refused(study):
         robustness(study.run(0), study.store, part="x")
 
 
-def _killed_after_three_levels(run, store, folder):
-    def watch():
-        while len(list(Path(folder).glob("*.level.npy"))) < 3:
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-    robustness(run, store, perturbations=KINDS, device="cpu", resume_in=folder)
+PROGRAM = """
+import sys
+from thorax.workflows.robustness import robustness
+robustness(sys.argv[1], sys.argv[2], perturbations=["noise", "gamma"], device="cpu", resume_in=sys.argv[3])
+"""
 
 
 def test_a_killed_run_continues_with_its_finished_levels(study, measured, tmp_path):
     folder = tmp_path / "out.unfinished"
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(
-        target=_killed_after_three_levels, args=(str(study.run(0)), str(study.store), str(folder))
-    )
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    words = [sys.executable, "-c", PROGRAM, study.run(0), study.store, folder]
+    with subprocess.Popen(list(map(str, words))) as process:
+        while len(list(folder.glob("*.level.npy"))) < 3 and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
     kept = {file: file.stat().st_mtime_ns for file in folder.glob("*.level.npy")}
     assert 3 <= len(kept) < 8
     time.sleep(0.02)
