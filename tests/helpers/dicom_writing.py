@@ -1,7 +1,10 @@
 """DICOM files that the tests write: a valid DX image, and whatever a test changes about it."""
 
 import io
+import tempfile
+from pathlib import Path
 
+import gdcm
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
@@ -71,3 +74,21 @@ def every_value(dtype=np.uint16, bits=12):
     low = -(2 ** (bits - 1)) if np.dtype(dtype).kind == "i" else 0
     count = max(2**bits, 64 * 64)
     return (np.arange(count) % 2**bits + low).astype(dtype).reshape(64, -1)
+
+
+def jpeg_lossless(data):
+    """Compress a file with GDCM, for pydicom writes no JPEG lossless."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in.dcm").write_bytes(data)
+        reader, writer, change = gdcm.ImageReader(), gdcm.ImageWriter(), gdcm.ImageChangeTransferSyntax()
+        reader.SetFileName(str(folder / "in.dcm"))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(str(folder / "out.dcm"))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return (folder / "out.dcm").read_bytes()

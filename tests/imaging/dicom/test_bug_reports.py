@@ -17,8 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.helpers.dicom_writing import CR, DX, SECONDARY_CAPTURE, dataset, to_bytes, written
-from tests.imaging.dicom.test_dicom import jpeg_lossless
+from tests.helpers.dicom_writing import CR, DX, SECONDARY_CAPTURE, dataset, jpeg_lossless, to_bytes, written
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging import read_radiograph
 from thorax.imaging.jpeg_markers import read_jpeg_header
@@ -129,8 +128,8 @@ def test_f09_lossless_codecs_with_more_bits_than_stored_are_refused(syntax):
         read_radiograph(to_bytes(ds))
 
 
-def test_f09_jpeg_lossless_of_12_bits_where_10_are_stated_is_refused(tmp_path):
-    data = bytearray(jpeg_lossless(written(SCENE, bits=12), tmp_path))
+def test_f09_jpeg_lossless_of_12_bits_where_10_are_stated_is_refused():
+    data = bytearray(jpeg_lossless(written(SCENE, bits=12)))
     for element, value in ((0x0101, 10), (0x0102, 9)):
         at = data.index(struct.pack("<HH", 0x0028, element)) + 8
         data[at] = value
@@ -311,9 +310,9 @@ SCANS = {
 
 
 @pytest.mark.parametrize("kind", ["lossless", "12-bit"])
-def test_f06_a_jpeg_that_gdcm_decodes_must_be_whole(kind, tmp_path):
+def test_f06_a_jpeg_that_gdcm_decodes_must_be_whole(kind):
     noisy = (SCENE + np.random.default_rng(0).integers(0, 90, SCENE.shape)).astype(np.uint16)
-    data = twelve_bit_jpeg() if kind == "12-bit" else jpeg_lossless(written(noisy, bits=12), tmp_path)
+    data = twelve_bit_jpeg() if kind == "12-bit" else jpeg_lossless(written(noisy, bits=12))
     expected = pixels(data)
     if kind == "lossless":
         assert np.array_equal(expected, pixels(written(noisy, bits=12)))
@@ -324,7 +323,7 @@ def test_f06_a_jpeg_that_gdcm_decodes_must_be_whole(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["constant", "black-border", "two-values", "ramp", "noise"])
-def test_f06_whole_lossless_images_of_any_kind_are_read(kind, tmp_path):
+def test_f06_whole_lossless_images_of_any_kind_are_read(kind):
     rng = np.random.default_rng(1)
     image = {
         "constant": np.full((70, 90), 7),
@@ -334,7 +333,7 @@ def test_f06_whole_lossless_images_of_any_kind_are_read(kind, tmp_path):
         "noise": rng.integers(0, 4096, (70, 90)),
     }[kind].astype(np.uint16)
     data = written(image, bits=12)
-    assert np.array_equal(pixels(jpeg_lossless(data, tmp_path)), pixels(data))
+    assert np.array_equal(pixels(jpeg_lossless(data)), pixels(data))
 
 
 # ---- markers on which GDCM ended the process ------------------------------------------------------
@@ -352,8 +351,8 @@ def test_f06_whole_lossless_images_of_any_kind_are_read(kind, tmp_path):
     ids=["jfif-2", "jfif-254", "adobe-2", "adobe-5", "comment"],
 )
 @pytest.mark.parametrize("kind", ["lossless", "12-bit"])
-def test_application_segments_are_not_given_to_gdcm(segment, kind, tmp_path):
-    data = twelve_bit_jpeg() if kind == "12-bit" else jpeg_lossless(written(SCENE, bits=12), tmp_path)
+def test_application_segments_are_not_given_to_gdcm(segment, kind):
+    data = twelve_bit_jpeg() if kind == "12-bit" else jpeg_lossless(written(SCENE, bits=12))
     start, end = data.index(b"\xff\xd8"), data.rindex(b"\xff\xd9") + 2
     frame = data[start : start + 2] + segment + data[start + 2 : end]
     marked = data[: start - 4] + struct.pack("<I", len(frame)) + frame + END
@@ -387,12 +386,12 @@ def test_gray_that_dicom_does_not_define_is_refused(spelling):
 
 
 @pytest.mark.parametrize("kind", ["12-bit", "lossless", "jpeg-ls", "jpeg-2000"])
-def test_damaged_headers_never_end_the_process(kind, tmp_path, shapes_unchecked, caplog):
+def test_damaged_headers_never_end_the_process(kind, shapes_unchecked, caplog):
     """One to three bytes of the compressed image's header are changed; seed 20261129."""
     if kind == "12-bit":
         data = twelve_bit_jpeg()
     elif kind == "lossless":
-        data = jpeg_lossless(written(EIGHT, bits=8), tmp_path)
+        data = jpeg_lossless(written(EIGHT, bits=8))
     else:
         ds = dataset(SCENE, bits=12)
         ds.compress(JPEGLSLossless if kind == "jpeg-ls" else JPEG2000Lossless)
