@@ -31,7 +31,7 @@ __all__ = [
     "Method",
     "OnnxExplainer",
     "best_method",
-    "finite",
+    "finite_maps",
     "methods_named",
     "open_explainer",
     "open_torch_explainer",
@@ -147,7 +147,7 @@ def refuse_unknown(bundle: Bundle, findings: Findings) -> None:
         )
 
 
-def finite(bundle: Bundle, maps: Maps) -> Maps:
+def finite_maps(bundle: Bundle, maps: Maps) -> Maps:
     """Return maps; refuse those with values that are not finite, which no picture could show.
 
     Raises:
@@ -195,7 +195,7 @@ class OnnxExplainer:
                 f"an exported network supports the method cam, not {method}; use the method cam, or torch"
             )
         blocks = [pixels[first : first + _BATCH] for first in range(0, len(pixels), _BATCH)]
-        return finite(self.bundle, np.concatenate([self._block(block, findings) for block in blocks]))
+        return finite_maps(self.bundle, np.concatenate([self._block(block, findings) for block in blocks]))
 
     def _block(self, pixels: PixelsBatch, findings: Findings) -> Maps:
         members, ensemble = self.bundle.manifest.members, self.bundle.manifest.ensemble

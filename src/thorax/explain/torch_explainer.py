@@ -19,7 +19,7 @@ from thorax.explain.attributions import (
     smooth_grad,
 )
 from thorax.explain.cam import MapsTensor, eigen_cam, enlarge_maps, exact_cam, gradient_cam
-from thorax.explain.explainers import Maps, Method, finite, refuse_unknown
+from thorax.explain.explainers import Maps, Method, finite_maps, refuse_unknown
 from thorax.explain.faithfulness import CELLS, Faithfulness, faithfulness
 from thorax.findings import Finding, Findings
 from thorax.inference.torch_engine import load_member
@@ -127,7 +127,7 @@ class TorchExplainer:
         refuse_unknown(self.bundle, findings)
         blocks = [pixels[first : first + _BATCH] for first in range(0, len(pixels), _BATCH)]
         maps = [self._block(block, findings, method=method, seed=seed) for block in blocks]
-        return finite(self.bundle, np.concatenate(maps))
+        return finite_maps(self.bundle, np.concatenate(maps))
 
     def faithfulness(
         self,

@@ -26,7 +26,14 @@ from thorax.reporting.side_by_side import (
     side_by_side_rows,
     thresholds_text,
 )
-from thorax.reporting.summary import interval_json, markdown_cell, markdown_table, number_json
+from thorax.reporting.summary import (
+    interval_json,
+    markdown_cell,
+    markdown_table,
+    model_json,
+    number_json,
+    split_json,
+)
 
 __all__ = [
     "COMPARISON_FORMAT",
@@ -151,11 +158,7 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
     context = next(iter(contexts.values()))
     return {
         "format": COMPARISON_FORMAT,
-        "split": {
-            "name": context.split or None,
-            "part": context.part or None,
-            "sha256": context.split_sha256 or None,
-        },
+        "split": split_json(context),
         "images_sha256": context.images_sha256,
         "labels": labels_json(context.labels),
         "dataset": context.dataset,
@@ -164,9 +167,7 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
         "num_nih_official_test": context.num_official_test,
         "models": {
             name: {
-                "name": model_context.model.name,
-                "bundle_sha256": model_context.model.bundle_sha256,
-                "calibrated": model_context.model.calibrated,
+                **model_json(model_context),
                 "warnings": list(model_context.warnings),
                 "history": model_context.history and model_context.history.as_json(),
             }

@@ -10,7 +10,7 @@ from thorax.evaluation.localization.regions import HITS
 from thorax.evaluation.localization.scores import Localization, LocalizationScores, MapFaithfulness, MapScores
 from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.explain.explainers import NOT_OF_A_FINDING
-from thorax.reporting.summary import interval_json
+from thorax.reporting.summary import interval_json, model_json, split_json
 
 __all__ = [
     "CURVES_HEADER",
@@ -60,14 +60,10 @@ def localization_json(
     """Return the content of `localization.json`; undefined values are None."""
     return {
         "format": LOCALIZATION_FORMAT,
-        "split": {"name": context.split, "part": context.part, "sha256": context.split_sha256},
+        "split": split_json(context),
         "images_sha256": context.images_sha256,
         "dataset": context.dataset,
-        "model": {
-            "name": context.model.name,
-            "bundle_sha256": context.model.bundle_sha256,
-            "calibrated": context.model.calibrated,
-        },
+        "model": model_json(context),
         "num_fitting_boxes": localization.num_fitting,
         "num_boxes": localization.num_pairs,
         "num_patients": localization.num_patients,

@@ -27,7 +27,15 @@ from thorax.findings import Finding
 from thorax.image_set import ImageSet
 from thorax.reporting.abstention import abstention_json
 from thorax.reporting.net_benefit import net_benefit_json
-from thorax.reporting.summary import AuditLines, audit_json, interval_json, measure_json, number_json
+from thorax.reporting.summary import (
+    AuditLines,
+    audit_json,
+    interval_json,
+    measure_json,
+    model_json,
+    number_json,
+    split_json,
+)
 
 __all__ = ["labels_json", "metrics"]
 
@@ -40,13 +48,7 @@ def metrics(evaluation: Evaluation, context: Context, *, audit: AuditLines | Non
     ranking = evaluation.ranking
     return {
         "format": METRICS_FORMAT,
-        "split": {
-            "where": context.where,
-            "name": context.split or None,
-            "part": context.part or None,
-            "sha256": context.split_sha256 or None,
-            "whole_part": context.whole_part,
-        },
+        "split": {"where": context.where} | split_json(context),
         "images_sha256": context.images_sha256,
         "labels": labels_json(context.labels),
         "dataset": context.dataset,
@@ -55,11 +57,7 @@ def metrics(evaluation: Evaluation, context: Context, *, audit: AuditLines | Non
         "num_nih_official_test": context.num_official_test,
         "test_tuned": evaluation.test_tuned,
         "audit": None if audit is None else audit_json(audit),
-        "model": {
-            "name": context.model.name,
-            "bundle_sha256": context.model.bundle_sha256,
-            "calibrated": context.model.calibrated,
-        },
+        "model": model_json(context),
         "intervals": {
             "method": "bias-corrected percentile bootstrap, widened for few patients",
             "method_of_aucs": "score and logit interval with DeLong's variance and Student's quantile",

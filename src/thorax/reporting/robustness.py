@@ -17,7 +17,14 @@ from thorax.reporting.figures import svg_file
 from thorax.reporting.metrics import labels_json
 from thorax.reporting.panels import PanelColumn, PanelRow, panels_svg
 from thorax.reporting.report import page_templates, refuse_file
-from thorax.reporting.summary import interval_json, markdown_cell, markdown_table, number_json
+from thorax.reporting.summary import (
+    interval_json,
+    markdown_cell,
+    markdown_table,
+    model_json,
+    number_json,
+    split_json,
+)
 
 __all__ = [
     "ROBUSTNESS_FORMAT",
@@ -129,21 +136,13 @@ def robustness_json(robustness: Robustness, context: Context) -> dict[str, Any]:
     points = robustness.points
     return {
         "format": ROBUSTNESS_FORMAT,
-        "split": {
-            "name": context.split or None,
-            "part": context.part or None,
-            "sha256": context.split_sha256 or None,
-        },
+        "split": split_json(context),
         "images_sha256": context.images_sha256,
         "labels": labels_json(context.labels),
         "dataset": context.dataset,
         "num_images": robustness.num_images,
         "num_patients": robustness.num_patients,
-        "model": {
-            "name": context.model.name,
-            "bundle_sha256": context.model.bundle_sha256,
-            "calibrated": context.model.calibrated,
-        },
+        "model": model_json(context),
         "thresholds": {
             "rule": points.rule,
             "origin": points.describe(),

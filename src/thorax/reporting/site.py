@@ -18,8 +18,8 @@ from thorax.notebook import Html, notes, page, table
 from thorax.reporting.figures import svg_file
 from thorax.reporting.panels import PanelColumn, PanelRow, panels_svg
 from thorax.reporting.report import page_templates, refuse_file
-from thorax.reporting.site_json import finite, site_json
-from thorax.reporting.summary import AuditLines, audit_headline, markdown_cell, markdown_table
+from thorax.reporting.site_json import site_json
+from thorax.reporting.summary import AuditLines, audit_headline, markdown_cell, markdown_table, number_json
 
 __all__ = [
     "NO_AUDIT",
@@ -283,7 +283,7 @@ def _csv(measurement: SiteMeasurement) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in zip(*columns.values(), strict=True):
-        writer.writerow([finite(cell) if isinstance(cell, float) else cell for cell in row])
+        writer.writerow([number_json(cell) if isinstance(cell, float) else cell for cell in row])
     return text.getvalue()
 
 

@@ -1,15 +1,21 @@
 """`site.json`: calibration at a site, for programs."""
 
-import math
 from typing import Any, Final
 
 from thorax.evaluation.calibration.site import FindingAtSite, SiteMeasurement
 from thorax.evaluation.evaluate import Context
-from thorax.evaluation.statistics.intervals import LEVEL, Interval
+from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.reporting.metrics import labels_json
-from thorax.reporting.summary import AuditLines, audit_json
+from thorax.reporting.summary import (
+    AuditLines,
+    audit_json,
+    interval_json,
+    model_json,
+    number_json,
+    split_json,
+)
 
-__all__ = ["SITE_FORMAT", "finite", "site_json"]
+__all__ = ["SITE_FORMAT", "site_json"]
 
 SITE_FORMAT: Final = "thorax-site/1"
 """The layout of `site.json`; the number increases when the meaning of a key changes."""
@@ -22,12 +28,7 @@ def site_json(
     return {
         "format": SITE_FORMAT,
         "site": name,
-        "split": {
-            "name": context.split or None,
-            "part": context.part or None,
-            "sha256": context.split_sha256 or None,
-            "whole_part": context.whole_part,
-        },
+        "split": split_json(context),
         "images_sha256": context.images_sha256,
         "labels": labels_json(context.labels),
         "dataset": context.dataset,
@@ -35,14 +36,10 @@ def site_json(
         "num_patients": measurement.num_patients,
         "num_nih_official_test": context.num_official_test,
         "audit": None if audit is None else audit_json(audit),
-        "model": {
-            "name": context.model.name,
-            "bundle_sha256": context.model.bundle_sha256,
-            "calibrated": context.model.calibrated,
-        },
+        "model": model_json(context),
         "intervals": {"unit": "patient", "level": LEVEL},
         "adjust": measurement.rule,
-        "mean_log_loss_change": _interval(measurement.mean_log_loss_change),
+        "mean_log_loss_change": interval_json(measurement.mean_log_loss_change),
         "findings": {one.finding.name: _finding_json(one) for one in measurement.findings},
         "curve": {
             "missing": measurement.no_curve or None,
@@ -53,7 +50,7 @@ def site_json(
                 {
                     "adjust": point.rule,
                     "num_patients": point.num_patients,
-                    "log_loss_change": _interval(point.change),
+                    "log_loss_change": interval_json(point.change),
                     "share_better": point.share_better,
                 }
                 for point in measurement.curve
@@ -66,11 +63,6 @@ def site_json(
     }
 
 
-def finite(number: float) -> float | None:
-    """Return a number; None for what JSON cannot hold."""
-    return number if math.isfinite(number) else None
-
-
 def _finding_json(one: FindingAtSite) -> dict[str, Any]:
     return {
         "num_known": one.num_known,
@@ -78,9 +70,9 @@ def _finding_json(one: FindingAtSite) -> dict[str, Any]:
         "positive_patients": one.positive_patients,
         "negative_patients": one.negative_patients,
         "expected": one.expected,
-        "observed_expected": _interval(one.observed_expected),
-        "in_the_large": _interval(one.in_the_large),
-        "slope": _interval(one.slope),
+        "observed_expected": interval_json(one.observed_expected),
+        "in_the_large": interval_json(one.in_the_large),
+        "slope": interval_json(one.slope),
         "not_said": list(one.not_said),
         "adjustment": {
             "kind": one.adjustment.kind,
@@ -88,11 +80,6 @@ def _finding_json(one: FindingAtSite) -> dict[str, Any]:
             "slope": one.adjustment.slope,
             "reason": one.adjustment.reason,
         },
-        "log_loss_before": finite(one.log_loss_before),
-        "log_loss_change": _interval(one.log_loss_change),
+        "log_loss_before": number_json(one.log_loss_before),
+        "log_loss_change": interval_json(one.log_loss_change),
     }
-
-
-def _interval(interval: Interval) -> dict[str, float | None]:
-    ends = (interval.value, interval.low, interval.high)
-    return {name: finite(end) for name, end in zip(("value", "low", "high"), ends, strict=True)}

@@ -32,11 +32,13 @@ __all__ = [
     "markdown_cell",
     "markdown_table",
     "measure_json",
+    "model_json",
     "number_json",
     "official_test_share",
     "percent",
     "pneumonia_f1",
     "short",
+    "split_json",
     "summary_rows",
     "summary_tables",
     "threshold_text",
@@ -71,15 +73,34 @@ def audit_json(audit: AuditLines) -> dict[str, Any]:
 
 
 def number_json(number: float) -> float | None:
-    """Return a number; None for NaN."""
-    return None if math.isnan(number) else number
+    """Return a number; None for NaN and infinity, which JSON cannot hold."""
+    return number if math.isfinite(number) else None
 
 
 def interval_json(interval: Interval) -> dict[str, float | None]:
-    """Return value, low and high; None for what is NaN."""
+    """Return value, low and high; None for what is not finite."""
     return {
         name: number_json(number)
         for name, number in (("value", interval.value), ("low", interval.low), ("high", interval.high))
+    }
+
+
+def split_json(context: Context) -> dict[str, str | bool | None]:
+    """Return which part of which split was measured; None for what the context does not have."""
+    return {
+        "name": context.split or None,
+        "part": context.part or None,
+        "sha256": context.split_sha256 or None,
+        "whole_part": context.whole_part,
+    }
+
+
+def model_json(context: Context) -> dict[str, str | bool]:
+    """Return which model was measured."""
+    return {
+        "name": context.model.name,
+        "bundle_sha256": context.model.bundle_sha256,
+        "calibrated": context.model.calibrated,
     }
 
 
