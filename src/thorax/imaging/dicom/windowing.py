@@ -125,7 +125,9 @@ def apply_rule(rule: GrayRule, codes: Codes) -> Grays:
     if rule.voi is not None:
         shown, voi, assumed = _voi(rule.voi, values)
         if _loses_the_image(shown, brightness, codes, padded):
-            doubts += (f"its {voi} shows nearly all pixels in one gray, so it was ignored: {how}",)
+            doubts += (
+                f"its {voi} shows nearly all pixels in one gray, so the image is shown without it ({how})",
+            )
         else:
             brightness, how, doubts = shown, voi, doubts + assumed
     if rule.inverted:
