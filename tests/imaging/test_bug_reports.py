@@ -58,9 +58,7 @@ def test_f03_a_voi_that_shows_one_gray_gives_way_to_the_range_of_the_image(eleme
     radiograph = read_radiograph(written(SCENE + 1, bits=12, **elements))
     assert np.array_equal(radiograph.pixels, spread(SCENE))
     (doubt,) = radiograph.origin.doubts
-    assert (
-        "nearly all pixels in one gray, so the image is shown without it (range of the image" in doubt
-    )
+    assert "nearly all pixels in one gray, so the image is shown without it (range of the image" in doubt
     assert radiograph.origin.intensity == "range of the image without padding"
 
 

@@ -143,12 +143,12 @@ def _adjustment(kind: AdjustmentKind, fit: LogisticFit | None) -> LogitAdjustmen
 
 def too_few_patients(column: FindingLabels) -> str:
     """Say that too few patients have a class for a slope, or for "auto"; "" if enough do."""
-    counts = {what: len(column.patients(present=what == "with")) for what in ("with", "without")}
-    if min(counts.values()) >= MIN_PATIENTS:
+    positive, negative = (len(column.patients(present=present)) for present in (True, False))
+    if min(positive, negative) >= MIN_PATIENTS:
         return ""
     return (
-        f"{counts['with']} patients with the finding and {counts['without']} without, and at least "
-        f"{MIN_PATIENTS} of each are needed"
+        f"{positive} patient{'' if positive == 1 else 's'} with the finding and {negative} without, and at "
+        f"least {MIN_PATIENTS} of each are needed"
     )
 
 
