@@ -2,6 +2,8 @@
 
 import os
 import signal
+import struct
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +53,12 @@ def _fail(_value: str) -> None:
     raise ValueError("patient SECRET")
 
 
+def _answer(text: str) -> None:
+    """Write to the parent what only the worker should."""
+    content = text.encode()
+    os.write(int(sys.argv[1]), struct.pack("!i", len(content)) + content)
+
+
 def _stop(_value: str) -> None:
     raise DataError("the disk is full")
 
@@ -65,5 +73,6 @@ _FAULTS: dict[str, Callable[[str], object]] = {
     "fail": _fail,
     "once": _once,
     "stop": _stop,
+    "answer": _answer,
     "exit": lambda _: os._exit(3),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from thorax.errors import DataError
+from thorax.imaging import decode_process
 from thorax.imaging.decode_pool import DecodePool, Done, Lost, Work
 
 TASK = "tests.helpers.decoders:decode"
@@ -119,6 +120,32 @@ def test_what_no_file_does_ends_the_whole(item):
     with pytest.raises(DataError, match="the disk is full" if item == "stop" else "a worker process ended"):
         results(["good", item])
     assert children() == before
+
+
+@pytest.mark.parametrize(
+    "said", ["nonsense", "[]", '{"answers": []}', '{"answers": [7]}', '{"answers": [{"bytes": "many"}]}', "3"]
+)
+def test_an_answer_that_means_nothing_ends_the_whole(said):
+    """As from a decoder that a file has taken over."""
+    before = children()
+    with pytest.raises(DataError, match="ended after an answer that means nothing while it was reading"):
+        results([f"answer {said}"])
+    assert children() == before
+
+
+def test_a_worker_that_never_begins_is_ended(monkeypatch):
+    monkeypatch.setattr(decode_process, "_IDLE", 1.0)
+    with closing(DecodePool(TASK, 1)) as pool:  # one that waits for work may do so
+        assert len(list(pool.results(iter([Work("context", ("good",))])))) == 1
+        time.sleep(1.5)
+        assert len(list(pool.results(iter([Work("context", ("spin", "good"))])))) == 2
+    begun = time.monotonic()
+    with (
+        closing(DecodePool(TASK, 1, modules=["tests.helpers.never_imported"])) as pool,
+        pytest.raises(DataError, match="a worker process ended by signal 9"),
+    ):
+        list(pool.results(iter([Work("context", ("good",))])))
+    assert 1 <= time.monotonic() - begun < 20
 
 
 def test_a_worker_that_is_killed_from_outside_between_items():

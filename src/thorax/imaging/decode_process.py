@@ -26,8 +26,11 @@ __all__ = ["DecodeProcess", "Died", "Done", "EndedFromOutside", "Lost", "Work"]
 
 _MODULE: Final = "thorax.imaging.decode_worker"
 
-_POLL: Final = 0.5
-"""Seconds between two looks for workers that do not end."""
+_ENDING: Final = 0.5
+"""Seconds in which a process ends by itself once its socket is closed."""
+
+_IDLE: Final = 300.0
+"""Seconds within which a process that has work must begin with it; starting takes some on a cold disk."""
 
 _MAX_ANSWER: Final = 8 * MAX_PIXELS
 """Most bytes of an answer: 16-bit color with transparency."""
@@ -144,11 +147,14 @@ class DecodeProcess(Generic[_Context, _Item]):
                 "processes, or raise the limits on processes and open files"
             ) from error
         self.pending: deque[Work[_Context, _Item]] = deque()
-        self._seen = (-1, 0.0)
+        self._state: tuple[int, int | None] = (0, None)
+        self._since = time.monotonic()
         self._late = False
 
     def give(self, work: Work[_Context, _Item]) -> None:
         """Send work."""
+        if not self.pending:  # it may have waited for work for hours
+            self._since = time.monotonic()
         self.pending.append(work)
         try:
             self.connection.send((work.context, work.items))
@@ -164,24 +170,32 @@ class DecodeProcess(Generic[_Context, _Item]):
         Raises:
             Died: An item ended the process.
             DataError: The task raised it.
-            EndedFromOutside: Something else ended the process.
+            EndedFromOutside: Something else ended the process, or it does not answer as it should.
         """
         try:
-            said = json.loads(self.connection.recv_bytes(_MAX_ANSWER))
-            if "error" in said:
-                raise DataError(said["error"])
-            contents = [self._content(answer) for answer in said["answers"]]
-        except (EOFError, ConnectionError) as error:
+            results = list(self._answered(self.pending[0].items))
+        except (EOFError, OSError) as error:
             raise self._ended() from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # A file may have taken over its decoder; or Thorax was replaced by another version meanwhile.
+            self.process.kill()
+            raise EndedFromOutside("after an answer that means nothing", self.pending[0].items) from error
         self.board.look()  # now and then, or the pipe fills up
-        work = self.pending.popleft()
-        assert len(contents) == len(work.items)
-        return [
-            Lost(item, _reason_within(answer["lost"]))
-            if "lost" in answer
-            else Done(item, answer["answer"], content)
-            for item, answer, content in zip(work.items, said["answers"], contents, strict=True)
-        ]
+        self.pending.popleft()
+        self._since = time.monotonic()
+        return results
+
+    def _answered(self, items: tuple[_Item, ...]) -> Iterator[Done[_Item] | Lost[_Item]]:
+        said = json.loads(self.connection.recv_bytes(_MAX_ANSWER))
+        if "error" in said:
+            raise DataError(said["error"])
+        for item, answer in zip(items, said["answers"], strict=True):
+            content = self._content(answer)
+            yield (
+                Lost(item, _reason_within(answer["lost"]))
+                if "lost" in answer
+                else Done(item, answer["answer"], content)
+            )
 
     def _content(self, answer: dict[str, Any]) -> bytearray:
         # Not recv_bytes, which copies twice: 0.7 ms of 7 for a JPEG of one megapixel.
@@ -195,20 +209,24 @@ class DecodeProcess(Generic[_Context, _Item]):
         return content
 
     def kill_if_late(self) -> None:
-        """Kill the process if its current item has taken ten times its CPU time by the clock."""
+        """Kill the process if its current item has taken ten times its CPU time by the clock.
+
+        Kill it also if it has not begun with its work for minutes.
+        """
         self.board.look()
-        begun, now = self.board.begun, time.monotonic()
-        if self._seen[0] != begun:
-            self._seen = (begun, now)
-        elif self.board.current is not None and now - self._seen[1] > WALL * self.board.seconds:
-            self._late = True
+        state, now = (self.board.begun, self.board.current), time.monotonic()
+        if state != self._state:
+            self._state, self._since = state, now
+        limit = _IDLE if self.board.current is None else WALL * self.board.seconds
+        if now - self._since > limit:
+            self._late = self.board.current is not None
             self.process.kill()
 
     def _ended(self) -> Exception:
         """Return what ended the process: an item, or something outside."""
         if self._late is False:
             try:  # a process whose socket has closed is about to end by itself
-                self.process.wait(timeout=_POLL)
+                self.process.wait(timeout=_ENDING)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         status = self.process.wait()
