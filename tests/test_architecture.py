@@ -123,7 +123,8 @@ def test_verbs_are_thin():
     long = {
         path.name: count
         for path in (PACKAGE / "cli").glob("*.py")
-        if path.name not in {"main.py", "console.py"} and (count := lines_of_code(path)) > 60
+        if path.name not in {"main.py", "console.py", "completions.py", "examples.py", "help_text.py"}
+        and (count := lines_of_code(path)) > 60
     }
     assert not long
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -22,14 +21,22 @@ from thorax.packages import Extra, missing_extras_named
 if TYPE_CHECKING:
     import typer
 
-__all__ = ["flags_of", "main", "with_flags"]
+__all__ = ["flags_of", "main", "show_help", "with_flags"]
 
-_VERBS: Final = (
-    "phantom", "download", "prepare", "sheet", "train", "tune", "evaluate", "compare", "robustness", "site",
-    "audit", "predict", "explain", "localize", "serve", "calibrate", "ensemble", "export", "card", "sign",
-    "verify", "import", "recipes",
-)  # fmt: skip
-"""In the order of `thorax --help`."""
+_HEADINGS: Final[Mapping[str, Sequence[str]]] = {
+    "Use a model": ("predict", "explain", "serve"),
+    "Data": ("download", "prepare", "sheet", "phantom"),
+    "Training": ("recipes", "train", "tune", "calibrate", "ensemble"),
+    "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
+    "Sharing": ("card", "export", "import", "sign", "verify"),
+    "Help": ("help",),
+}
+"""The verbs, under the headings of `thorax --help`."""
+
+_VERBS: Final = tuple(verb for verbs in _HEADINGS.values() for verb in verbs)
+
+_NAMES_OF_PYTHON: Final = ("help", "import")
+"""Verbs whose module and function end in an underscore."""
 
 _EXTRA_OF: Final[Mapping[str, Extra]] = {
     **dict.fromkeys(("train", "import", "export", "calibrate", "ensemble"), "train"),
@@ -196,16 +203,28 @@ def flags_of(app: "typer.Typer", arguments: Sequence[str]) -> dict[str, str]:
     return {str(option.name): option.opts[0] for option in command.params if option.opts[0].startswith("-")}
 
 
+def show_help(words: Sequence[str]) -> None:
+    """Print the help of a command, such as ["train"] or ["recipes", "show"]; of all, if no word is given."""
+    _app(words[:1] if words and words[0] in _VERBS else _VERBS)([*words, "--help"])
+
+
 def _app(verbs: Iterable[str]) -> "typer.Typer":
     import typer
 
+    from thorax.cli.help_text import Verb, Verbs
     from thorax.cli.signed import OPENING, with_signatures
 
+    class Thorax(Verbs):
+        headings = _HEADINGS
+
     app = typer.Typer(
+        cls=Thorax,
         help="Train, calibrate, evaluate and run chest radiograph classifiers. Not a medical device.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
     @app.callback()
@@ -220,9 +239,9 @@ def _app(verbs: Iterable[str]) -> "typer.Typer":
         if verb == "recipes":
             app.add_typer(import_module("thorax.cli.recipes").recipes_app, name=verb)
             continue
-        function = f"{verb}_" if iskeyword(verb) else verb
+        function = f"{verb}_" if verb in _NAMES_OF_PYTHON else verb
         command = getattr(import_module(f"thorax.cli.{function}"), function)
-        app.command(verb)(with_signatures(command) if verb in OPENING else command)
+        app.command(verb, cls=Verb)(with_signatures(command) if verb in OPENING else command)
     return app
 
 

@@ -25,7 +25,7 @@ def project_defaults(app: typer.Typer, arguments: Sequence[str], verbs: Collecti
     """
     verb = arguments[0] if arguments else ""
     command = getattr(typer.main.get_command(app), "commands", {}).get(verb)
-    if command is None or hasattr(command, "commands") or "--help" in arguments:
+    if command is None or hasattr(command, "commands") or not {"-h", "--help"}.isdisjoint(arguments):
         return {}
     project = read_project(Path(), commands=verbs)
     if project is None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, no_type_check
 
 import typer
 
+from thorax.cli.help_text import Verb, Verbs
 from thorax.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["recipes_app"]
 
-recipes_app = typer.Typer(help="List the recipes that come with Thorax, or show one.")
+recipes_app = typer.Typer(
+    cls=Verbs, rich_markup_mode=None, help="List the recipes that come with Thorax, or show one."
+)
 
 
 # Not checked at run time: typer passes an instance of the base class of its own annotation.
@@ -26,7 +29,7 @@ def _list(
         _print_list(as_json=as_json)
 
 
-@recipes_app.command("show")
+@recipes_app.command("show", cls=Verb)
 def _show(
     name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a TOML file.")],
     settings: Annotated[

@@ -1,0 +1,137 @@
+"""The examples that `--help` shows: what a command does, and the command."""
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["EXAMPLES"]
+
+Example = tuple[str, str]
+
+EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
+    "": (
+        ("Predict an image with the small model in the package", "thorax predict chest.png"),
+        ("Explain a command", "thorax help train"),
+    ),
+    "phantom": (("Draw images of 600 synthetic patients", "thorax phantom phantoms --patients 600"),),
+    "download": (
+        ("Download a sample of NIH ChestX-ray14: 5,606 images", "thorax download nih-sample nih"),
+        ("Download all labels, and the first archive of images", "thorax download nih nih --only images_001"),
+    ),
+    "prepare": (
+        ("Prepare NIH's folder as a recipe requires", "thorax prepare nih --recipe small-cpu --out store"),
+        ("Prepare your own images, which a CSV lists", "thorax prepare mine.csv --size 320 --out store"),
+    ),
+    "sheet": (
+        ("Draw 25 images of a store", "thorax sheet store --out sheet.png"),
+        ("Draw nine with one finding", "thorax sheet store --finding Mass --count 9 --out masses.png"),
+    ),
+    "recipes": (
+        ("List the recipes", "thorax recipes"),
+        ("Copy one, to change it", "thorax recipes show chexnet > mine.toml"),
+    ),
+    "recipes show": (
+        ("Copy a recipe, to change it", "thorax recipes show chexnet > mine.toml"),
+        ("Show every setting with one changed", "thorax recipes show chexnet --set optim.lr=3e-4"),
+    ),
+    "train": (
+        ("Train a recipe", "thorax train small-cpu --store store --out run"),
+        ("Resume after an interruption", "thorax train small-cpu --store store --out run --resume"),
+        (
+            "Change settings",
+            "thorax train small-cpu --store store --out run --set training.epochs=40",
+        ),
+        ("Train five seeds", "thorax train small-cpu --store store --out runs --seeds 5"),
+    ),
+    "tune": (
+        ("Search settings in 20 trials", "thorax tune small-cpu --store store --trials 20 --out study"),
+    ),
+    "calibrate": (
+        (
+            "Choose thresholds with a sensitivity of 90 %",
+            "thorax calibrate run --store store --rule sensitivity-90 --out bundle",
+        ),
+    ),
+    "ensemble": (
+        ("Average two runs", "thorax ensemble run-1 run-2 --store store --out ensemble"),
+        (
+            "Give better members more weight",
+            "thorax ensemble run-1 run-2 --store store --weights validation --out best",
+        ),
+    ),
+    "evaluate": (
+        ("Evaluate a run on the test part", "thorax evaluate run --store store --out report"),
+        (
+            "Evaluate another program's predictions",
+            "thorax evaluate --predictions theirs.csv --store store --out report",
+        ),
+        (
+            "Evaluate two findings, in PA images only",
+            "thorax evaluate run --store store --findings Mass,Nodule --view PA --out pa",
+        ),
+    ),
+    "compare": (
+        ("Compare two runs", "thorax compare run-1 run-2 --store store --out comparison"),
+        (
+            "Compare a run with another program's predictions",
+            "thorax compare run theirs.csv --store store --out comparison",
+        ),
+    ),
+    "localize": (
+        ("Measure maps against the store's boxes", "thorax localize run --store store --out boxes"),
+    ),
+    "robustness": (
+        (
+            "Measure what JPEG and noise change",
+            "thorax robustness run --store store --perturbations jpeg,noise --out robust",
+        ),
+    ),
+    "site": (
+        (
+            "Measure and adjust calibration at another hospital",
+            "thorax site run --store theirs --name Lund --out lund --save run-lund",
+        ),
+        ("Predict there", "thorax predict run-lund chest.dcm --site Lund"),
+    ),
+    "audit": (
+        ("Check a store and a split", "thorax audit store --split nih-official"),
+        ("Check a report", "thorax audit store --bundle run --metrics report/metrics.json"),
+    ),
+    "predict": (
+        ("Predict an image with the small model in the package", "thorax predict chest.png"),
+        ("Predict a folder with your own model", "thorax predict run images --csv > predictions.csv"),
+    ),
+    "explain": (
+        ("Locate every positive finding", "thorax explain run chest.png --out map.png"),
+        (
+            "Locate one finding with two methods",
+            "thorax explain run chest.png --finding Mass --method cam --method layer-cam",
+        ),
+    ),
+    "serve": (
+        ("Open the small model in the browser", "thorax serve --open"),
+        ("Open your own", "thorax serve run --open"),
+    ),
+    "export": (
+        ("Add an ONNX engine to the run's bundle", "thorax export run --store store"),
+        ("Add a quantized one to a copy", "thorax export run --store store --int8 --out exported"),
+    ),
+    "import": (
+        (
+            "Import a DenseNet-121 of TorchXRayVision",
+            "thorax import nih.pt --as torchxrayvision --backbone nih --out imported",
+        ),
+    ),
+    "card": (
+        ("Write a model card with results", "thorax card run --metrics report/metrics.json --out card.md"),
+    ),
+    "sign": (
+        ("Make a key", "thorax sign --new-key key.pem"),
+        ("Sign a bundle with it", "thorax sign run --key key.pem"),
+    ),
+    "verify": (
+        ("Check the files of a bundle", "thorax verify run"),
+        ("Check also who signed it", "thorax verify run --key key.pem.pub"),
+    ),
+    "help": (("Explain a command", "thorax help train"),),
+}  # fmt: skip
+"""By command, such as "train" or "recipes show"; "" has those of `thorax --help`."""
