@@ -1,4 +1,5 @@
 import gc
+import os
 import resource
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import weakref
 
 import pytest
 
-from thorax.hardware import gc_frozen
+from thorax.hardware import cores, gc_frozen, num_threads
 
 FAULTS = """
 import resource, sys
@@ -57,3 +58,68 @@ def test_what_is_made_to_stay_is_never_looked_through():
         gc.unfreeze()
     gc.collect()
     assert gone() is None
+
+
+ALL = os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, ALL),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, ALL),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 100000\n"}, 1),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "10000 100000\n"}, 1),  # a tenth of a core
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "damaged\n"}, ALL),
+        # A quota of what the group is in holds as well.
+        ({"proc/self/cgroup": "0::/jobs/7\n", "sys/fs/cgroup/jobs/cpu.max": "50000 50000\n"}, 1),
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/docker/1a\n0::/\n",
+                "sys/fs/cgroup/cpu/docker/1a/cpu.cfs_quota_us": "100000\n",
+                "sys/fs/cgroup/cpu/docker/1a/cpu.cfs_period_us": "100000\n",
+            },
+            1,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu:/\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            ALL,
+        ),
+    ],
+)
+def test_cores_are_those_of_affinity_and_quota(tmp_path, files, expected):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    affinity = os.sched_getaffinity(0)
+    assert cores(tmp_path) == min(expected, len(affinity))
+    try:
+        os.sched_setaffinity(0, [min(affinity)])
+        assert cores(tmp_path) == 1
+    finally:
+        os.sched_setaffinity(0, affinity)
+
+
+def test_a_user_s_number_of_threads_counts_more_than_the_cores(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert num_threads() == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "all")
+    assert num_threads() == cores()
+
+
+SPIN = "import os, thorax; print(os.environ.get('GOMP_SPINCOUNT'))"
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [({}, "100000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_sleep_after_some_spins_unless_the_user_says_otherwise(setting, expected):
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | setting
+    command = [sys.executable, "-c", SPIN]
+    answer = subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
+    assert answer.strip() == expected

@@ -1,5 +1,7 @@
 """Training, evaluation and inference of chest radiograph classifiers."""
 
+import os
+
 from thorax.packages import lazy_names
 
 TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from thorax.workflows.robustness import robustness
     from thorax.workflows.site import site
     from thorax.workflows.train import train
+
+# How often threads of libgomp, which are torch's on Linux, look for work at a barrier before they sleep; read
+# when torch is imported. At libgomp's own 300,000, training beside as many busy processes as there are cores
+# falls to a twelfth of its rate: a thread spins through its time slice while the one that it waits for has no
+# core (bench/busy.py).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 __version__ = "0.1.0"
 

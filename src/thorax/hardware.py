@@ -1,4 +1,4 @@
-"""CPU threads, GPU driver, and settings of the allocator and the garbage collector."""
+"""CPU cores and threads, GPU driver, and settings of the allocator and the garbage collector."""
 
 import ctypes
 import gc
@@ -6,10 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import ceil
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 __all__ = [
+    "cores",
     "gc_frozen",
     "has_cuda_driver",
     "keep_freed_memory",
@@ -34,9 +37,42 @@ def has_cuda_driver() -> bool:
 def num_threads() -> int:
     """Return OMP_NUM_THREADS if it is set, as torch does, or the number of cores this process may use."""
     setting = os.environ.get("OMP_NUM_THREADS", "")
-    if setting.isdecimal() and int(setting) > 0:
-        return int(setting)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(setting) if setting.isdecimal() and int(setting) > 0 else cores()
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Return how many cores this process may use, by its affinity and by the quotas of its cgroups.
+
+    A container that was given 2 of 64 cores by quota (`docker run --cpus 2`) may run on all of them, but only
+    for a fraction of the time: 64 threads would mostly wait for one another. Part of a core counts as one.
+
+    Args:
+        root: Where proc and sys are mounted.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the quota of each cgroup of this process that has one, in cores: version 2, then version 1."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mount, files = root / "sys/fs/cgroup", ("cpu.max",)
+        elif "cpu" in controllers.split(","):
+            mount, files = root / "sys/fs/cgroup/cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        else:
+            continue
+        inner = PurePosixPath(path.lstrip("/"))
+        for folder in (inner, *inner.parents):  # a quota holds for everything below it
+            with suppress(OSError, ValueError):
+                quota, period = " ".join((mount / folder / name).read_text() for name in files).split()
+                if quota not in {"max", "-1"}:
+                    yield int(quota) / int(period)
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -1,5 +1,6 @@
 """Tensor types, and the device and precision of a net's computation."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from thorax.errors import RecipeError
+from thorax.hardware import cores
 
 __all__ = [
     "Images",
@@ -19,6 +21,9 @@ __all__ = [
     "full_float32",
     "pick_device",
 ]
+
+if "OMP_NUM_THREADS" not in os.environ and cores() < torch.get_num_threads():
+    torch.set_num_threads(cores())  # torch honors affinity, but not the quota of a cgroup
 
 PixelsTensor = UInt8[Tensor, "batch side side"]
 """Prepared images, as in a store."""

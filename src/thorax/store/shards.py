@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
+from thorax.hardware import cores
 from thorax.imaging.decode_pool import DecodePool, Done, Lost, Work
 from thorax.imaging.read import decodes_safely
 from thorax.progress import CountCallback
@@ -102,9 +103,7 @@ def make_shards(
 
 
 def _num_workers(requested: int | None, num_rows: int) -> int:
-    # Cores that this process may use, where the system says so: a batch system may grant only some of them.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(requested or cores, ceil(num_rows / _WORK_ROWS))
+    return min(requested or cores(), ceil(num_rows / _WORK_ROWS))
 
 
 def _outcomes(
