@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,11 @@ class Cost:
     peak_mib: float
 
 
-def run_measured(command: list[str], *, log: Path) -> Cost:
+def run_measured(command: list[str], *, log: Path, good: Container[int] = (0,)) -> Cost:
     """Run a command to its end; what it prints goes to `log`.
 
     Raises:
-        SystemExit: It failed.
+        SystemExit: Its exit code is not a good one.
     """
     start, cpu = time.perf_counter(), _children_cpu()
     peak = 0
@@ -33,7 +34,7 @@ def run_measured(command: list[str], *, log: Path) -> Cost:
         while process.poll() is None:
             peak = max(peak, sum(_anonymous_kib(pid) for pid in _tree(process.pid)))
             time.sleep(_EVERY)
-    if process.returncode:
+    if process.returncode not in good:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; {log} says why")
     return Cost(time.perf_counter() - start, _children_cpu() - cpu, peak / 1024)
 

@@ -1,14 +1,19 @@
-"""Time and memory of prepare, a training epoch, evaluate and predict as the number of images grows.
+"""Time and memory of the commands as the number of images grows.
 
-    python bench/scaling.py --work FOLDER [--counts 1000 10000 100000] [--drawn 10000]
+    python bench/scaling.py --work FOLDER [--counts 1000 10000 100000] [--drawn 10000] [--turns 1]
 
 Each step is the command that a user gives, with the recipe `small-cpu`, on folders of phantoms in NIH's
 layout. Only `--drawn` phantoms are drawn; other folders have hard links to them under new names and new
 patients, for drawing is not what is measured, and every command reads each file by its own name. (The audit
-in a report then finds that many images are equal; that is so.) Peaks are of
-anonymous memory over all processes of a command: mapped shards do not count. What has been measured is
-kept in FOLDER/costs.json: the same command goes on where it stopped. Prints one table, with what a million
-images would take if the last growth went on, and says what is not linear or not flat.
+in an evaluation then finds that many images are equal; that is so. `audit` is measured without the search for
+copies, which bench/audit.py times.) `report` and `compare` read predictions, of one model and of two.
+Peaks are of anonymous memory over all processes of a command: mapped shards do not count. What has been
+measured is kept in FOLDER/costs.json: the same command goes on where it stopped, and more `--turns` add to
+it, of some `--steps` if need be.
+
+Prints one table of medians, with what a million images would take if the last growth went on, and says what
+is not linear or not flat. The exponent is of CPU seconds above those of the smallest count, over the two
+largest: 1 for costs that are linear whatever a start costs; its 95 % interval is Student's, over the turns.
 """
 
 import argparse
@@ -20,9 +25,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import log, sqrt
 from pathlib import Path
+from statistics import StatisticsError, mean, median, stdev
 
+import pandas as pd
 from anonymous_memory import Cost, run_measured
+from scipy.stats import t as student
 
 from thorax.datasets.phantom import write_phantoms
 
@@ -74,48 +83,107 @@ def renamed(text: str, turn: int) -> str:
     return re.sub(r"\b90000(?=\d{6})", f"9{turn:04d}", text)
 
 
-def steps(source: Path, work: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each step's name and command, in the order in which they need each other."""
+def steps(source: Path, work: Path) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Yield each step's name, the folder that it makes and its command; each needs those before it."""
     thorax = [sys.executable, "-m", "thorax"]
-    store, run, report = (str(work / name) for name in ("store", "run", "report"))
-    yield "prepare", [*thorax, "prepare", str(source), "--recipe", "small-cpu", "--out", store]
+    store, run, evaluation = (str(work / name) for name in ("store", "run", "evaluation"))
+    predictions, others = str(work / "evaluation" / "predictions.csv"), str(work / "others.csv")
+    yield "prepare", "store", [*thorax, "prepare", str(source), "--recipe", "small-cpu", "--out", store]
     settings = ("training.epochs=1", "schedule.warmup_epochs=0", "data.split=folder-official")
     one_epoch = [part for setting in settings for part in ("--set", setting)]
-    yield "train, one epoch", [*thorax, "train", "small-cpu", "--store", store, "--out", run, *one_epoch]
-    yield "evaluate", [*thorax, "evaluate", run, "--store", store, "--out", report]
-    yield "predict", [*thorax, "predict", run, str(source / "images"), "--csv"]
+    train = [*thorax, "train", "small-cpu", "--store", store, "--out", run, *one_epoch]
+    yield "train, one epoch", "run", train
+    yield "evaluate", "evaluation", [*thorax, "evaluate", run, "--store", store, "--out", evaluation]
+    yield "predict", None, [*thorax, "predict", run, str(source / "images"), "--csv"]
+    split = ["--store", store, "--split", "folder-official", "--out"]
+    report, comparison = str(work / "report"), str(work / "comparison")
+    yield "report", "report", [*thorax, "evaluate", "--predictions", predictions, *split, report]
+    yield "compare", "comparison", [*thorax, "compare", predictions, others, *split, comparison]
+    audit = ["--split", "folder-official", "--predictions", predictions, "--bundle", run, "--no-pixels"]
+    yield "audit", None, [*thorax, "audit", store, *audit]
 
 
-def measure(work: Path, drawn: Path, count: int, costs: dict[str, dict[str, Cost]]) -> None:
-    """Measure the steps that have no cost yet for this number of images."""
+STEPS = ("prepare", "train", "evaluate", "predict", "report", "compare", "audit")
+Costs = dict[str, dict[int, list[Cost]]]
+"""By step and count, one cost for each turn."""
+
+
+def write_others(work: Path) -> None:
+    """Write another model's predictions: the reverse of each column's order, half of the time."""
+    file = work / "others.csv"
+    if not file.is_file():
+        table = pd.read_csv(work / "evaluation" / "predictions.csv")
+        scores = table.select_dtypes("float").columns
+        table[scores] = (table[scores] + table[scores].to_numpy()[::-1]) / 2
+        table.to_csv(file, index=False)
+
+
+def measure(work: Path, drawn: Path, count: int, costs: Costs, *, turns: int, chosen: set[str]) -> None:
+    """Measure the steps that have fewer turns for this number of images."""
     folder = work / str(count)
+    folder.mkdir(exist_ok=True)
     source = linked(drawn, work / f"source-{count}", count)
-    for name, command in steps(source, folder):
-        if str(count) in costs.get(name, {}):
-            continue
-        out = {"prepare": "store", "train, one epoch": "run", "evaluate": "report"}.get(name)
-        if out:  # of an attempt that was stopped
-            shutil.rmtree(folder / out, ignore_errors=True)
-        folder.mkdir(exist_ok=True)
-        cost = run_measured(command, log=folder / f"{name.partition(',')[0]}.log")
-        costs.setdefault(name, {})[str(count)] = cost
-        kept = {step: {n: asdict(each) for n, each in found.items()} for step, found in costs.items()}
-        (work / "costs.json").write_text(json.dumps(kept, indent=1))
-        print(f"{name}, {count:,} images: {cost}", file=sys.stderr, flush=True)
+    for name, out, command in steps(source, folder):
+        known = costs.setdefault(name, {}).setdefault(count, [])
+        while len(known) < (turns if name.partition(",")[0] in chosen else 0):
+            if name == "compare":
+                write_others(folder)
+            if out:  # of the turn before, or of an attempt that was stopped
+                shutil.rmtree(folder / out, ignore_errors=True)
+            output = folder / f"{name.partition(',')[0]}.log"
+            known.append(
+                run_measured(command, log=output, good={0, 1})
+            )  # 1: the audit finds the equal images
+            save(work, costs)
+            print(f"{name}, {count:,} images: {known[-1]}", file=sys.stderr, flush=True)
 
 
-def load(work: Path) -> dict[str, dict[str, Cost]]:
+def save(work: Path, costs: Costs) -> None:
+    kept = {
+        step: {count: [asdict(cost) for cost in turns] for count, turns in counts.items()}
+        for step, counts in costs.items()
+    }
+    (work / "costs.json").write_text(json.dumps(kept, indent=1))
+
+
+def load(work: Path) -> Costs:
     file = work / "costs.json"
-    found = json.loads(file.read_text()) if file.is_file() else {}
-    return {step: {n: Cost(**each) for n, each in costs.items()} for step, costs in found.items()}
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    return {
+        step: {int(count): [Cost(**cost) for cost in turns] for count, turns in counts.items()}
+        for step, counts in kept.items()
+    }
 
 
-def table(step: str, costs: dict[str, Cost]) -> list[str]:
+def middle(turns: list[Cost]) -> Cost:
+    """Return the medians of the turns."""
+    return Cost(
+        *(median(getattr(cost, field) for cost in turns) for field in ("seconds", "cpu_seconds", "peak_mib"))
+    )
+
+
+def exponent(counts: dict[int, list[Cost]]) -> str:
+    """Return the exponent of CPU seconds with its interval, as text; empty for fewer than 3 counts."""
+    if len(counts) < 3:
+        return ""
+    least, *_, less, most = sorted(counts)
+    start = median(cost.cpu_seconds for cost in counts[least])
+    pairs = zip(counts[less], counts[most], strict=False)
+    try:
+        growth = [log((big.cpu_seconds - start) / (small.cpu_seconds - start)) for small, big in pairs]
+        growth = [value / log((most - least) / (less - least)) for value in growth]
+        half = student.ppf(0.975, len(growth) - 1) * stdev(growth) / sqrt(len(growth))
+    except (ValueError, StatisticsError):
+        return ""
+    return f"exponent {mean(growth):.2f} ({mean(growth) - half:.2f} to {mean(growth) + half:.2f})"
+
+
+def table(step: str, counts: dict[int, list[Cost]]) -> list[str]:
     """Return the lines of a step; "over" names what is not linear or not flat."""
     lines: list[str] = []
     before: tuple[int, Cost] | None = None
     slope = cpu_slope = 0.0
-    for count, cost in sorted((int(n), cost) for n, cost in costs.items()):
+    for count, cost in sorted((count, middle(turns)) for count, turns in counts.items()):
         over = []
         if before:
             more = count - before[0]
@@ -134,7 +202,10 @@ def table(step: str, costs: dict[str, Cost]) -> list[str]:
     if before and slope > 0 and cpu_slope > 0:  # else the counts are too near for a busy machine
         seconds = before[1].seconds + slope * (MILLION - before[0])
         cpu = before[1].cpu_seconds + cpu_slope * (MILLION - before[0])
-        lines.append(f"{step:18}{'(million)':>10}{seconds:>10.0f}{cpu:>10.0f}{1e3 * cpu / MILLION:>11.2f}")
+        lines.append(
+            f"{step:18}{'(million)':>10}{seconds:>10.0f}{cpu:>10.0f}{1e3 * cpu / MILLION:>11.2f}"
+            f"{'':12}{exponent(counts)}"
+        )
     return lines
 
 
@@ -145,19 +216,24 @@ def main() -> None:
     parser.add_argument(
         "--drawn", type=int, default=10_000, help="phantoms that are drawn, the rest is links"
     )
+    parser.add_argument("--turns", type=int, default=1, help="measurements of each step")
+    parser.add_argument(
+        "--steps", nargs="+", choices=STEPS, default=STEPS, help="the others must be measured"
+    )
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     drawn = drawn_phantoms(arguments.work, arguments.drawn)
     costs = load(arguments.work)
     for count in arguments.counts:
-        measure(arguments.work, drawn, count, costs)
+        measure(arguments.work, drawn, count, costs, turns=arguments.turns, chosen=set(arguments.steps))
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}"
     )
     print(f"{'':18}{'images':>10}{'seconds':>10}{'CPU s':>10}{'CPU ms/im':>11}{'MiB':>10}")
-    for step, found in costs.items():
-        print("\n".join(table(step, found)))
+    for step, counts in costs.items():
+        measured = {count: turns for count, turns in counts.items() if turns}
+        print("\n".join(table(step, measured)))
 
 
 if __name__ == "__main__":
