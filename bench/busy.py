@@ -125,6 +125,7 @@ def main() -> None:
     try:
         commands = prepare(asked.data, work)
         kinds = [(setting, busy) for setting in asked.settings for busy in (False, True)]
+        times: dict[str, dict[tuple[str, bool], list[float]]]
         times = {step: {kind: [] for kind in kinds} for step in asked.steps}
         for turn in range(asked.turns):
             turns = [(step, kind) for step in asked.steps for kind in kinds]

@@ -59,6 +59,7 @@ def _quotas(root: Path) -> Iterator[float]:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux
         return
+    files: tuple[str, ...]
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
