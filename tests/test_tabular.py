@@ -87,10 +87,9 @@ def test_without_a_column_of_images_the_message_has_the_header(tmp_path):
         _ = table.image_column
 
 
-@pytest.mark.parametrize("name", ["text.csv.gz", "bytes.csv", "nowhere.csv", "folder.csv", "cut.csv.gz"])
+@pytest.mark.parametrize("name", ["bytes.csv", "folder.csv", "cut.csv.gz"])
 def test_what_cannot_be_read_is_one_error(tmp_path, name):
-    (tmp_path / "text.csv.gz").write_text("image\na.png\n")
-    (tmp_path / "bytes.csv").write_bytes(b"image\n\xff\xfe\n")
+    (tmp_path / "bytes.csv").write_bytes(b"image\n\xff\xfe\0\n")
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"image\na.png\n" * 99)[:-9])
     with pytest.raises(DataError, match=rf"{name} cannot be read as a list \(.*\); do this"):
@@ -100,3 +99,61 @@ def test_what_cannot_be_read_is_one_error(tmp_path, name):
         open_text(tmp_path / name, what="a text", remedy="do that") as file,
     ):
         file.read()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "utf-16", "utf-8-sig"])
+def test_separators_and_encodings_do_not_matter(tmp_path, separator, encoding):
+    lines = [["image", "Größe, in cm"], ["Ä.png", "1"]]
+    text = "\n" + "\n".join(separator.join(f'"{field}"' for field in line) for line in lines)
+    table = read_table(written(tmp_path, text, encoding=encoding))
+    assert (table.header, table.rows) == (("image", "Größe, in cm"), (("Ä.png", "1"),))
+    assert (table.lines, table.separator) == ((3,), separator)
+
+
+def test_every_byte_that_is_not_utf_8_is_a_letter(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"image\n" + bytes(range(0x80, 0x100)) + b"\n")
+    ((name,),) = read_table(tmp_path / "x.csv").rows
+    assert name == bytes(range(0x80, 0x100)).decode("cp1252", "replace")
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"), [("x.csv", True), ("x.csv.gz", False)], ids=["gzipped-csv", "plain-gz"]
+)
+def test_what_is_gzipped_is_seen_in_the_file(tmp_path, name, packed):
+    text = b"image\na.png\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if packed else text)
+    assert read_table(tmp_path / name).rows == (("a.png",),)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0", "a PNG image and cannot be read as CSV; give another file"),
+        (b"\xff\xd8\xff\xe0", "a JPEG image"),
+        (b"\0" * 128 + b"DICM", "a DICOM file"),
+        (
+            b"PK\x03\x04",
+            "an Excel workbook or another ZIP file and cannot be read as CSV; save it as CSV first",
+        ),
+        (b"PAR1", "a Parquet file"),
+        (b"\n<!DOCTYPE html>", "a web page or XML"),
+        (b'\xef\xbb\xbf{"format": 1}', "JSON and cannot be read as CSV; give a CSV"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, start, kind):
+    (tmp_path / "x.csv").write_bytes(start)
+    with pytest.raises(DataError, match=rf"x\.csv is {kind}"):
+        read_table(tmp_path / "x.csv")
+
+
+def test_a_missing_file_is_called_missing(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.csv does not exist; correct the path"):
+        read_table(tmp_path / "nowhere.csv")
+
+
+def test_decimal_commas_where_commas_do_not_separate(tmp_path):
+    table = read_table(written(tmp_path, "image;Mass\na;0,53\n"))
+    assert table.number(table.rows[0][1]) == 0.53
+    comma = read_table(written(tmp_path, 'image,Mass\na,"0,53"\n'))
+    assert comma.number(comma.rows[0][1]) != comma.number("0.53") == 0.53

@@ -1,8 +1,15 @@
-"""Reads CSV files with a column of images: gzipped or not, with or without a byte order mark."""
+"""Reads CSV files with a column of images, as people and spreadsheets write them.
 
+They may be gzipped, in UTF-8, UTF-16 or Latin-1, and separated by commas, semicolons, tabs or vertical bars.
+"""
+
+import codecs
 import csv
 import gzip
 import io
+import itertools
+import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +21,16 @@ from thorax.atomic_io import open_regular
 from thorax.errors import DataError
 from thorax.quoting import quoted
 
-__all__ = ["IMAGE_COLUMNS", "Table", "find_column", "open_text", "read_table", "refuse_wide"]
+__all__ = [
+    "IMAGE_COLUMNS",
+    "SEPARATORS",
+    "Table",
+    "find_column",
+    "open_text",
+    "read_table",
+    "refuse_wide",
+    "separated_lines",
+]
 
 IMAGE_COLUMNS: Final = (
     "imageindex",
@@ -26,8 +42,17 @@ IMAGE_COLUMNS: Final = (
     "file",
     "imageid",
     "img",
+    "imagefile",
+    "filepath",
+    "imgname",
+    "imgpath",
+    "source",
+    "id",
 )
 """Names of a column of images, likeliest first, as `find_column` compares them."""
+
+SEPARATORS: Final = ",;\t|"
+"""What may separate the fields of a line, likeliest first; a German spreadsheet writes semicolons."""
 
 MOST_COLUMNS: Final = 1000
 """Columns of a CSV; NIH's label file has 11."""
@@ -40,8 +65,25 @@ MOST_OF_A_LINE: Final = 2**20
 
 _LONGEST_HEADING: Final = 200
 _BLOCK: Final = 1 << 16
+_FIELD_IN_QUOTES: Final = re.compile(r'"[^"]*"')
 
 _UNFOLDED = str.maketrans("", "", " _-")
+
+_ANOTHER: Final = "give another file"
+_SAVE_AS_CSV: Final = "save it as CSV first"
+_OTHER_KINDS: Final = (
+    (0, b"\x89PNG", "a PNG image", _ANOTHER),
+    (0, b"\xff\xd8\xff", "a JPEG image", _ANOTHER),
+    (128, b"DICM", "a DICOM file", _ANOTHER),
+    (0, b"PK\x03\x04", "an Excel workbook or another ZIP file", _SAVE_AS_CSV),
+    (0, b"\xd0\xcf\x11\xe0", "an old Excel workbook", _SAVE_AS_CSV),
+    (0, b"PAR1", "a Parquet file", _SAVE_AS_CSV),
+    (0, b"\x93NUMPY", "a NumPy array", _SAVE_AS_CSV),
+    (0, b"%PDF", "a PDF file", _ANOTHER),
+    (0, b"<", "a web page or XML", _ANOTHER),
+    (0, b"{", "JSON", "give a CSV"),
+)
+"""Offset and first bytes of files that are given for text by mistake, what they are, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +95,14 @@ class Table:
         header: Names of the columns, without surrounding spaces.
         rows: One field per column, as written; empty lines are left out.
         lines: The line of the file in which each row ends, counted from 1.
+        separator: What separates the fields.
     """
 
     path: Path
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
+    separator: str = ","
 
     @property
     def image_column(self) -> int:
@@ -79,6 +123,18 @@ class Table:
         """Return the field of each row in a column."""
         return tuple(row[number] for row in self.rows)
 
+    def number(self, text: str) -> float:
+        """Return a field as a number; NaN if it is none.
+
+        Where commas do not separate the fields, "0,53" is read as 0.53.
+        """
+        if self.separator != ",":
+            text = text.replace(",", ".")
+        try:
+            return float(text)
+        except ValueError:
+            return math.nan
+
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
     """Return the index of the first of `names` in a header, ignoring case, spaces, "_" and "-".
@@ -93,7 +149,10 @@ def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
 
 @contextmanager
 def open_text(path: Path, *, what: str, remedy: str) -> Iterator[TextIO]:
-    """Open a UTF-8 text file, gzipped if its name ends in ".gz", skipping a byte order mark.
+    """Open a text file, gzipped or not, skipping a byte order mark.
+
+    It is read as UTF-16 if it begins with that byte order mark, else as UTF-8. Bytes that are not UTF-8 are
+    read as Windows-1252, which agrees with Latin-1 in all letters.
 
     Args:
         path: The file.
@@ -101,22 +160,54 @@ def open_text(path: Path, *, what: str, remedy: str) -> Iterator[TextIO]:
         remedy: What to do if it cannot be read.
 
     Raises:
-        DataError: The file cannot be opened, or reading it within the context fails.
+        DataError: The file does not exist, cannot be opened or is not text, or reading it within the context
+            fails.
     """
     try:
-        with open_regular(path) as file, _unpacked(path, file) as content:
+        with open_regular(path) as file, _unpacked(file) as content:
             bounded = io.BufferedReader(_Bounded(content), _BLOCK)
-            with io.TextIOWrapper(bounded, encoding="utf-8-sig", newline="") as text:
+            start = bounded.peek(_BLOCK)
+            _refuse_other_kinds(path, start, what=what)
+            is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            encoding, errors = ("utf-16", "strict") if is_utf16 else ("utf-8-sig", _SINGLE_BYTES)
+            with io.TextIOWrapper(bounded, encoding=encoding, errors=errors, newline="") as text:
                 yield text
     except _TooLargeError as error:
         raise DataError(f"{path} {error}") from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; correct the path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} cannot be read as {what} (it is not text); {remedy}") from error
+    except (OSError, EOFError, csv.Error, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"{path} cannot be read as {what} ({reason}); {remedy}") from error
 
 
-def _unpacked(path: Path, file: io.FileIO) -> BinaryIO:
-    return cast("BinaryIO", gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file)
+def _unpacked(file: io.FileIO) -> BinaryIO:
+    """Return the content of a file, unpacked if it is gzipped, whatever its name."""
+    is_gzip = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return cast("BinaryIO", gzip.GzipFile(fileobj=file) if is_gzip else file)
+
+
+def _refuse_other_kinds(path: Path, start: bytes, *, what: str) -> None:
+    for offset, first_bytes, kind, remedy in _OTHER_KINDS:
+        if start[offset:].lstrip(b"\xef\xbb\xbf \r\n" if not offset else b"").startswith(first_bytes):
+            raise DataError(f"{path} is {kind} and cannot be read as {what}; {remedy}")
+
+
+_SINGLE_BYTES: Final = "thorax.single-bytes"
+
+
+def _single_bytes(error: UnicodeError) -> tuple[str, int]:
+    """Decode bytes that are not UTF-8 as Windows-1252, unless the file is not text at all."""
+    if not isinstance(error, UnicodeDecodeError) or b"\0" in error.object:
+        raise error
+    wrong = error.object[error.start : error.end]
+    return "".join(bytes((byte,)).decode("cp1252", "replace") for byte in wrong), error.end
+
+
+codecs.register_error(_SINGLE_BYTES, _single_bytes)
 
 
 class _TooLargeError(Exception):
@@ -154,6 +245,20 @@ class _Bounded(io.RawIOBase):
         return len(block)
 
 
+def separated_lines(file: TextIO) -> tuple[str, Iterator[str]]:
+    """Return what separates the fields of a CSV, and its lines from the first.
+
+    It is the one of `SEPARATORS` that the header has most often outside quotation marks.
+    """
+    head: list[str] = []
+    for line in file:
+        head.append(line)
+        if line.strip():
+            break
+    header = _FIELD_IN_QUOTES.sub("", head[-1] if head else "")
+    return max(SEPARATORS, key=header.count), itertools.chain(head, file)
+
+
 def refuse_wide(path: Path, header: Sequence[str]) -> None:
     """Refuse a header of too many columns, or of names that are too long.
 
@@ -188,7 +293,8 @@ def read_table(path: Path, *, what: str = "CSV", remedy: str = "write it again",
             than the header; the message has its line.
     """
     with open_text(path, what=what, remedy=remedy) as file:
-        reader = csv.reader(file)
+        separator, text_lines = separated_lines(file)
+        reader = csv.reader(text_lines, delimiter=separator)
         numbered: list[tuple[int, list[str]]] = []
         for row in filter(None, reader):
             if not numbered:
@@ -208,4 +314,5 @@ def read_table(path: Path, *, what: str = "CSV", remedy: str = "write it again",
         header=tuple(name.strip() for name in header),
         rows=tuple(tuple(row) for _, row in rows),
         lines=tuple(line for line, _ in rows),
+        separator=separator,
     )

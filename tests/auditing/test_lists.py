@@ -135,7 +135,7 @@ def test_what_is_no_list_is_refused(tmp_path, content, message):
 
 
 def test_files_that_are_missing_or_lack_a_column_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"nothing\.txt cannot be read as a list of images"):
+    with pytest.raises(DataError, match=r"nothing\.txt does not exist"):
         read_image_list(tmp_path / "nothing.txt")
     (tmp_path / "damaged.txt.gz").write_bytes(gzip.compress(b"a.png\n" * 99)[:-20])
     with pytest.raises(DataError, match=r"damaged\.txt\.gz cannot be read"):

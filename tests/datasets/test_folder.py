@@ -57,10 +57,13 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,Mass\na.png,1\n", r"no column 'path'"),
+        (
+            "picture,Mass\na.png,1\n",
+            r"no column with the images' paths \(it has picture, Mass\); call it 'path'",
+        ),
         ("path,Pneumonja\na.png,1\n", r"unknown finding 'Pneumonja' in the header .*did you mean Pneumonia"),
         ("path,Ward\na.png,1\n", r"a column to be ignored is named 'note:Ward'"),
-        ("path,Mass\na.png,2\n", r"line 2: Mass is '2'; it can be 1, 0, -1"),
+        ("path,Mass\na.png,2\n", r"line 2: Mass is '2'; write 1, 0 or -1, present"),
         ("path,Mass\na.png,1\na.png,0\n", r"image a.png is listed twice, in lines 2 and 3"),
         ("path,Mass,Lung mass,Infiltrate,Infiltration\na.png,1,1,1,1\n", r"unknown finding 'Lung mass'"),
         ("path,Infiltrate,Infiltration\na.png,1,1\n", r"two columns for Infiltration"),
@@ -85,10 +88,44 @@ def test_report_080_a_csv_of_another_data_set_is_told_which_columns_it_needs(tmp
     (tmp_path / "train.csv").write_text(
         "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema\na.jpg,F,68,Frontal,AP,1,\n"
     )
-    with pytest.raises(
-        DataError, match=r"no column 'path' .*; give it the columns path, patient and one for"
-    ):
+    with pytest.raises(DataError, match=r"a column to be ignored is named 'note:Frontal/Lateral'"):
         read_folder(tmp_path / "train.csv")
+
+
+@pytest.mark.parametrize("column", ["path", "Path", "file", "File Name", "filename", "image", "Image Index"])
+def test_the_column_of_paths_has_many_names(tmp_path, column):
+    source = read_folder(written(tmp_path, f"{column},Mass\na.png,1\n"))
+    assert source.table.frame["path"].tolist() == source.table.images == ["a.png"]
+    assert (f"column '{column}' is read as 'path'" in source.notices) is (column != "path")
+
+
+def test_names_and_files_may_be_two_columns(tmp_path):
+    source = read_folder(written(tmp_path, "image,file,Patient ID,Gender,Mass\nfirst,a.png,P1,f,1\n"))
+    frame = source.table.frame
+    assert (frame["image"][0], frame["path"][0], frame["patient"][0]) == ("first", "a.png", "P1")
+    assert frame["sex"][0] == "F"
+
+
+def test_labels_may_be_words(tmp_path):
+    words = ["1", "Yes", "TRUE", "positive", " present ", "0", "no", "False", "negative", "absent", "-1.0",
+             "uncertain", ""]  # fmt: skip
+    names = [f"{number}.png" for number in range(len(words))]
+    for name in names:
+        (tmp_path / name).touch()
+    rows = "".join(f"{name},{word}\n" for name, word in zip(names, words, strict=True))
+    targets = read_folder(written(tmp_path, f"path,Mass\n{rows}")).table.frame["Mass"]
+    assert targets[:-1].tolist() == [1] * 5 + [0] * 5 + [-1] * 2
+    assert targets.isna().tolist() == [False] * 12 + [True]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_spreadsheets_of_any_country(tmp_path, separator, encoding):
+    (tmp_path / "Größe.png").touch()
+    lines = [["path", "patient", "Mass"], ["Größe.png", "Müller 1", "1"]]
+    (tmp_path / "labels.csv").write_bytes("\r\n".join(map(separator.join, lines)).encode(encoding))
+    frame = read_folder(tmp_path / "labels.csv").table.frame
+    assert frame[["image", "patient", "Mass"]].to_numpy().tolist() == [["Größe.png", "Müller 1", 1]]
 
 
 def test_spaces_do_not_make_another_patient(tmp_path):

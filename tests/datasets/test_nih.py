@@ -206,6 +206,34 @@ def test_a_file_that_is_no_data_set(tmp_path):
         read_nih(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["Data_Entry_2017_v2020 (1).csv", "labels.csv.gz"])
+def test_the_label_file_may_have_any_name_and_may_be_given_itself(tmp_path, name):
+    folder(tmp_path, name=name)
+    (tmp_path / "BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h]\n")
+    with (tmp_path / "BBox_List_2017.csv").open("a") as file:
+        file.write("00000003_000.png,Mass,1,2,3,4\n")
+    usual = read_nih(folder(tmp_path / "usual"))
+    for path in (tmp_path, tmp_path / name):
+        source = open_source(path)
+        assert source.table.frame.drop(columns="boxes").equals(usual.table.frame.drop(columns="boxes"))
+        assert (source.dataset, source.label_files[0][0]) == (usual.dataset, name)
+        assert len(source.table.frame["boxes"][3]) == 1
+
+
+def test_two_label_files_are_not_chosen_from(tmp_path):
+    folder(folder(tmp_path, name="a.csv"), name="b.csv")
+    with pytest.raises(DataError, match=r"2 label files in NIH's layout \(a\.csv, b\.csv\); give the one"):
+        open_source(tmp_path)
+    assert open_source(tmp_path / "b.csv").label_files[0][0] == "b.csv"
+
+
+def test_a_spreadsheets_semicolons(tmp_path):
+    rows = [row.replace(",", ";") for row in ROWS]
+    images = [row.split(",")[0] for row in ROWS]
+    source = read_nih(folder(tmp_path, rows=rows, header=HEADER.replace(",", ";"), images=images))
+    assert source.table.frame.equals(read_nih(folder(tmp_path / "commas")).table.frame)
+
+
 def test_nihs_layout_has_its_own_name(tmp_path):
     folder(tmp_path)
     with pytest.raises(DataError, match=r"in NIH's layout, which sets the name; omit `dataset=ours`"):

@@ -183,8 +183,8 @@ def test_a_file_may_leave_images_out(tmp_path, monkeypatch, whole_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,fold\na,1\n", r"needs the columns image and part"),
-        ("image,part\na,dev\n", r"line 2: part 'dev' of a is unknown; use train, val, test"),
+        ("image,group\na,1\n", r"needs the columns image and part"),
+        ("image,part\na,other\n", r"line 2: part 'other' of a is unknown; use train, val or test"),
         ("image,part\na,train\na,test\n", r"line 3: a is in train and in test"),
         ("image,part\na\n", r"line 2: 1 fields, but the header has 2"),
     ],
@@ -208,7 +208,12 @@ def test_wrong_files_are_named(tmp_path, text, message):
         ("nih-random-patient", "folder", r"use folder-official if it has lists of its own"),
         ("folder-official", "folder", r"this data set has none"),
         ("nih-official/fold-6-of-5", NIH, r"fold-6-of-5 does not exist"),
-        ("file:/nowhere.csv", NIH, r"cannot be read as a split list"),
+        ("file:/nowhere.csv", NIH, r"/nowhere\.csv does not exist"),
+        (
+            "test_list.txt",
+            NIH,
+            r"no split 'test_list\.txt'.*to read the parts from a file, write file:test_l",
+        ),
     ],
 )
 def test_wrong_names_say_what_to_do(name, dataset, message):
@@ -239,8 +244,13 @@ def test_views_are_kept():
     assert split.rows("train", views=("PA",)).tolist() == [0, 2]
 
 
-def test_the_real_labels_have_the_registered_hashes(nih_sample):
-    source = read_nih(nih_sample)
+@pytest.fixture(scope="module")
+def sample_source(nih_sample):
+    return read_nih(nih_sample)
+
+
+def test_the_real_labels_have_the_registered_hashes(sample_source):
+    source = sample_source
     assert registered_sha256(source.whole, source.dataset) == NIH_SPLIT_SHA256
     split = split_of("nih-official", source.table)
     assert {part: len(rows) for part, rows in split.parts.items()} == {"train": 1382, "val": 124, "test": 138}
@@ -248,8 +258,8 @@ def test_the_real_labels_have_the_registered_hashes(nih_sample):
     assert set(official[split.parts["test"]]) == {"test"}
 
 
-def test_changed_nih_labels_are_noticed(nih_sample):
-    whole = read_nih(nih_sample).whole
+def test_changed_nih_labels_are_noticed(sample_source):
+    whole = sample_source.whole
     changed = Patients((*whole.images[:-1], "00030805_777.png"), whole.patients, whole.official)
     with pytest.raises(DataError, match="differs from that of NIH ChestX-ray14"):
         registered_sha256(changed, NIH)
@@ -275,3 +285,67 @@ def test_a_folder_without_lists_of_its_own_has_no_official_split():
     without = registered_sha256(Patients(images, patients, ("", "", "")), "folder")
     assert own.keys() - without.keys() == {"folder-official"}
     assert without == {name: own[name] for name in without}
+
+
+def test_nihs_own_lists_as_files_are_nihs_official_split(nih_sample, sample_source):
+    """Whichever of the two lists is named, and with names without endings."""
+    samples = sample_source.table
+    official = split_of("nih-official", samples)
+    splits = [split_of(f"file:{nih_sample}/{part}_list.txt.gz", samples) for part in ("test", "train_val")]
+    for split in splits:
+        for part, rows in official.parts.items():
+            assert split.parts[part].tolist() == rows.tolist()
+        assert split.sha256 == splits[0].sha256
+        assert split.num_listed("test") == 25_596
+        assert split.num_listed("train") is None  # not all listed images are in the sample
+
+
+@pytest.mark.parametrize("ending", ["", ".png"])
+def test_lists_of_one_part_each(tmp_path, ending):
+    samples = table(["a.png", "b.png", "c.png", "d.png"], ["1", "2", "3", "4"])
+    for part, images in (("train", "ab"), ("valid", "c"), ("test", "d")):
+        (tmp_path / f"fold1-{part}.txt").write_text("".join(f"images/{image}{ending}\n" for image in images))
+    split = split_of(f"file:{tmp_path}/fold1-test.txt", samples, dataset="folder")
+    assert {part: rows.tolist() for part, rows in split.parts.items()} == {
+        "train": [0, 1], "val": [2], "test": [3],
+    }  # fmt: skip
+    assert [split.num_listed(part) for part in ("train", "val", "test")] == [2, 1, 1]
+
+
+def test_a_list_alone_has_one_part(tmp_path):
+    (tmp_path / "test_list.txt").write_text("Image Index\nb.png\nelsewhere.png\n")
+    split = split_of(
+        f"file:{tmp_path}/test_list.txt", table(["a.png", "b.png"], ["1", "2"]), dataset="folder"
+    )
+    assert {part: rows.tolist() for part, rows in split.parts.items()} == {
+        "train": [],
+        "val": [],
+        "test": [1],
+    }
+    assert split.num_listed("test") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "mylist.txt",
+            "a.png\n",
+            r"mylist\.txt lists images without their parts.*call it for example test_list",
+        ),
+        ("latest.txt", "a.png\n", r"its name does not say which part"),
+        ("test_list.txt", "", r"needs the columns image and part|has no rows"),
+        ("test.csv", "image;part\na;test\na.png;train\n", r"a\.png is in test and in train; keep one"),
+    ],
+)
+def test_a_list_that_does_not_say_the_parts_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        split_of(f"file:{tmp_path}/{name}", table(["a.png"], ["1"]), dataset="folder")
+
+
+def test_two_lists_with_one_image(tmp_path):
+    (tmp_path / "test_list.txt").write_text("a.png\n")
+    (tmp_path / "train_list.txt").write_text("a.png\n")
+    with pytest.raises(DataError, match=r"a\.png is in train and in test"):
+        split_of(f"file:{tmp_path}/test_list.txt", table(["a.png"], ["1"]), dataset="folder")

@@ -20,7 +20,7 @@ from thorax.auditing.report import Prevalence, Problem, problem_if_any
 from thorax.datasets.splits import NIH_DATASET, NIH_OFFICIAL_TEST_IMAGES, nih_official_test_patients
 from thorax.datasets.table import SampleTable, patient_codes
 from thorax.findings import NIH14, Findings, find_finding
-from thorax.tabular import read_table
+from thorax.tabular import SEPARATORS, read_table
 
 __all__ = [
     "NIH_OFFICIAL_TEST_POSITIVES",
@@ -286,7 +286,8 @@ def read_listed_labels(path: Path) -> ListedLabels | None:
     if all(len(numbers) == len(NIH14) for _, numbers in lines):
         targets = [[_VALUES.get(number, NOT_LABELED) for number in numbers] for _, numbers in lines]
         return ListedLabels(tuple(name for name, _ in lines), NIH14, np.array(targets, np.int8))
-    return _read_columns(path) if "," in read_lines(path)[0] else None
+    header = read_lines(path)[0]
+    return _read_columns(path) if any(mark in header for mark in SEPARATORS) else None
 
 
 def _read_columns(path: Path) -> ListedLabels | None:

@@ -6,8 +6,7 @@ are accepted here: an image may be repeated, be in two parts, or be absent from 
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,10 +15,12 @@ import numpy as np
 
 from thorax.arrays import Rows
 from thorax.atomic_io import sha256_of_lines
+from thorax.datasets.split_files import PART_COLUMNS, PART_SPELLINGS
 from thorax.datasets.splits import NIH_DATASET, PARTS, Split
 from thorax.datasets.table import SampleTable
 from thorax.errors import DataError
-from thorax.tabular import IMAGE_COLUMNS, find_column, open_text, read_table
+from thorax.image_names import ImageNames, has_ending, without_ending, without_folders
+from thorax.tabular import IMAGE_COLUMNS, SEPARATORS, find_column, open_text, read_table
 
 __all__ = [
     "ABSENT",
@@ -37,19 +38,7 @@ __all__ = [
 ABSENT: Final = -1
 """The row of an image that is not in the store."""
 
-_PART_COLUMNS = ("part", "split", "fold", "subset", "set")
-_PART_SPELLINGS: Final[Mapping[str, str]] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 _NUMBERS_BEHIND = re.compile(r"(?P<name>.*?\S)(?P<numbers>(?:[\s,;]+-?\d+(?:\.\d+)?)+)")
-_IMAGE_SUFFIX = re.compile(r"\.(png|jpe?g|dcm|dicom|tiff?|bmp)$", re.IGNORECASE)
 _SPACED = re.compile(r"[\s,;]")
 _SEPARATORS = re.compile(r"([_\-. ()]+)")
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
@@ -102,19 +91,14 @@ class Locator:
         self.images = table.images
         self._patients = [str(patient) for patient in table.frame["patient"]]
         self._is_nih = dataset == NIH_DATASET
-        short = _short_names(self.images)
-        self._exact = {name: row for row, name in enumerate(self.images)}
-        self._short = _unambiguous(short)
-        self._stems = _unambiguous([_IMAGE_SUFFIX.sub("", name) for name in short])
+        self._names = ImageNames(self.images)
 
     def locate(self, names: Iterable[str]) -> Listed:
         """Return the images of a list with rows and patients, ignoring folders and missing suffixes."""
         written = list(names)
-        short = _short_names(written)
-        rows = [
-            self._exact.get(name, self._short.get(last, self._stems.get(last, ABSENT)))
-            for name, last in zip(written, short, strict=True)
-        ]
+        short = [without_folders(name) for name in written]
+        found = (self._names.row(name) for name in written)
+        rows = [ABSENT if row is None else row for row in found]
         return Listed(
             images=tuple(
                 last if row == ABSENT else self.images[row] for last, row in zip(short, rows, strict=True)
@@ -133,10 +117,10 @@ class Locator:
         """
         originals = {}
         for name in names:
-            pieces = _SEPARATORS.split(_IMAGE_SUFFIX.sub("", name))
+            pieces = _SEPARATORS.split(without_ending(name))
             for count in range(len(pieces) - 2, 0, -2):
                 starts = range(0, len(pieces) - count + 1, 2)
-                rows = (self._stems.get("".join(pieces[start : start + count])) for start in starts)
+                rows = (self._names.row_of_stem("".join(pieces[start : start + count])) for start in starts)
                 row = next((row for row in rows if row is not None), None)
                 if row is not None:
                     originals[name] = self.images[row]
@@ -175,12 +159,16 @@ def read_image_list(path: Path) -> tuple[str, ...]:
         DataError: The file cannot be read, is empty, or has no column of images.
     """
     lines = read_lines(path)
-    if "," in lines[0] and not _IMAGE_SUFFIX.search(lines[0].split(",")[0].strip()):
+    if any(mark in lines[0] for mark in SEPARATORS) and not _begins_with_image(lines[0]):
         table = read_table(path, fill=True)
         return table.column(table.image_column)
     if find_column(lines[:1], IMAGE_COLUMNS) is not None:
         lines = lines[1:]
     return tuple(split_line(line)[0] if _SPACED.search(line) else line for line in lines)
+
+
+def _begins_with_image(line: str) -> bool:
+    return has_ending(re.split(r"[\s,;|]", line, maxsplit=1)[0])
 
 
 def read_lines(path: Path) -> list[str]:
@@ -199,7 +187,7 @@ def read_lines(path: Path) -> list[str]:
 def split_line(line: str) -> tuple[str, list[str]]:
     """Return the name in a line of a list, and the numbers after it."""
     labeled = _NUMBERS_BEHIND.fullmatch(line)
-    if labeled and _IMAGE_SUFFIX.search(labeled["name"]):
+    if labeled and has_ending(labeled["name"]):
         return labeled["name"], re.split(r"[\s,;]+", labeled["numbers"].strip(" \t,;"))
     return line.split(",", maxsplit=1)[0].strip(), []
 
@@ -213,7 +201,7 @@ def read_part_lists(path: Path) -> dict[str, tuple[str, ...]]:
         DataError: The file cannot be read, or lacks one of these columns.
     """
     table = read_table(path, fill=True)
-    image, part = table.image_column, find_column(table.header, _PART_COLUMNS)
+    image, part = table.image_column, find_column(table.header, PART_COLUMNS)
     if part is None:
         raise DataError(
             f"{path} has no column that names a part (it has {', '.join(table.header)}); call it 'part', "
@@ -221,21 +209,7 @@ def read_part_lists(path: Path) -> dict[str, tuple[str, ...]]:
         )
     parts: dict[str, list[str]] = {name: [] for name in PARTS}
     for row in table.rows:
-        spelling = _PART_SPELLINGS.get(row[part].strip().casefold())
+        spelling = PART_SPELLINGS.get(row[part].strip().casefold())
         if spelling:
             parts[spelling].append(row[image])
     return {name: tuple(images) for name, images in parts.items()}
-
-
-def _short_names(names: Iterable[str]) -> list[str]:
-    """Return names without folders."""
-    return [name.strip().replace("\\", "/").rpartition("/")[2] for name in names]
-
-
-def _unambiguous(keys: Sequence[str]) -> dict[str, int]:
-    """Return the index of each key that occurs once."""
-    rows = {key: row for row, key in enumerate(keys)}
-    if len(rows) == len(keys):
-        return rows
-    counts = Counter(keys)
-    return {key: row for key, row in rows.items() if counts[key] == 1}

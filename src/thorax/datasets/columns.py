@@ -1,5 +1,6 @@
 """Columns of a CSV that describes images: metadata by fixed names, and one column of labels per finding."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,54 @@ from thorax.datasets.table import (
 )
 from thorax.errors import DataError
 from thorax.findings import VOCABULARY, Finding, Findings, finding_or_new, parse_finding
-from thorax.quoting import quoted
+from thorax.quoting import cut, quoted
+from thorax.tabular import IMAGE_COLUMNS, find_column
 
-__all__ = ["described_images"]
+__all__ = ["described_images", "with_known_names"]
 
 _STORE_COLUMNS = ("row", "file_bytes", "mtime_ns", "sha256", "height", "width", "intensity")
 _KNOWN = ("path", "image", "patient", "age", "sex", "view", "follow_up", "split")
 _VIEWS = {"PA": "PA", "AP": "AP", "LL": "LL", "LATERAL": "LL", "": ""}
 _PARTS = ("train", "val", "test", "")
-_LABELS = {"1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "": None}
+_LABELS = {
+    "1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "": None,
+    "yes": 1, "no": 0, "true": 1, "false": 0, "positive": 1, "negative": 0, "present": 1, "absent": 0,
+    "uncertain": -1,
+}  # fmt: skip
+_PATIENT_COLUMNS = ("patientid", "subjectid", "subject")
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "path": ("imagepath", "filepath", "imgpath", "file", "filename", *IMAGE_COLUMNS),
+    "patient": ("patient", *_PATIENT_COLUMNS),
+    "age": ("age", "patientage"),
+    "sex": ("sex", "patientsex", "gender", "patientgender"),
+    "view": ("view", "viewposition"),
+    "follow_up": ("followup", "followup#"),
+}
+"""Other names of columns in public data sets, likeliest first, as `find_column` compares them."""
+
+
+def with_known_names(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Rename columns with the names of other data sets, such as "filename" and "Patient ID".
+
+    Returns:
+        The rows, which have a column "path"; and a notice for each column that was renamed.
+
+    Raises:
+        DataError: No column could have the images' paths.
+    """
+    header = [str(name) for name in rows.columns]
+    names: dict[str, str] = {}
+    for name, others in _OTHER_NAMES.items():
+        column = None if name in header else find_column(header, others)
+        if column is not None and header[column] not in names:
+            names[header[column]] = name
+    if "path" not in {*header, *names.values()}:
+        raise DataError(
+            f"{path} has no column with the images' paths (it has {cut(', '.join(header), 200)}); call it "
+            "'path', as docs/data.md describes, beside the columns patient and one for each finding"
+        )
+    notices = [f"column {quoted(column)} is read as {name!r}" for column, name in names.items()]
+    return rows.rename(columns=names), notices
 
 
 def described_images(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, Findings]:
@@ -123,8 +163,14 @@ def _choice(texts: pd.Series, choices: dict[str, str], *, path: Path, column: st
 
 
 def _labels(texts: pd.Series, path: Path, column: str) -> pd.Series:
-    _refuse_other(texts, list(_LABELS), path=path, column=column)
-    return texts.map(_LABELS).astype("Int8")
+    folded = texts.str.strip().str.casefold()
+    wrong = np.flatnonzero(~folded.isin(list(_LABELS)).to_numpy())
+    if len(wrong):
+        raise DataError(
+            f"{path}, line {wrong[0] + 2}: {column} is {quoted(texts.iloc[wrong[0]])}; write 1, 0 or -1, "
+            "present, absent or uncertain, yes or no, or leave it empty"
+        )
+    return folded.map(_LABELS).astype("Int8")
 
 
 def _refuse_other(texts: pd.Series, choices: list[str], *, path: Path, column: str) -> None:

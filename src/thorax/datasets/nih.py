@@ -5,6 +5,7 @@ sample's `sample_labels.csv`, each as .csv or .csv.gz; images in `images/`, in `
 on, or in `sample/images/`; `BBox_List_2017.csv`; and the split lists. Any subset of the images will do.
 """
 
+import csv
 import math
 import os
 import re
@@ -34,13 +35,14 @@ from thorax.datasets.table import (
 from thorax.errors import DataError
 from thorax.findings import NIH15, NO_FINDING, Finding, parse_finding
 from thorax.quoting import quoted
-from thorax.tabular import open_text
+from thorax.tabular import open_text, separated_lines
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_FILES",
     "find_image_folders",
     "find_label_file",
+    "is_label_file",
     "is_nih",
     "label_table",
     "official_parts",
@@ -59,28 +61,56 @@ _NUMBER = re.compile(r"^0*(\d+)(?:\.0+)?$")
 
 
 def find_label_file(root: Path) -> Path | None:
-    """Return the label file of a folder in NIH's layout, or None."""
+    """Return the label file of a folder in NIH's layout, or None.
+
+    A CSV of another name is one if it has its columns, such as "Data_Entry_2017 (1).csv".
+
+    Raises:
+        DataError: Several CSVs of other names have these columns.
+    """
     candidates = (
         folder / f"{name}{suffix}"
         for name in LABEL_FILES
         for folder in (root, root / "sample")
         for suffix in ("", ".gz")
     )
-    return next((path for path in candidates if path.is_file()), None)
+    named = next((path for path in candidates if path.is_file()), None)
+    if named is not None:
+        return named
+    others = [path for path in sorted([*root.glob("*.csv"), *root.glob("*.csv.gz")]) if is_label_file(path)]
+    if len(others) > 1:
+        listed = ", ".join(path.name for path in others)
+        raise DataError(
+            f"{root} has {len(others)} label files in NIH's layout ({listed}); give the one to use instead "
+            "of the folder"
+        )
+    return others[0] if others else None
 
 
-def read_nih(root: Path, *, view: str | None = None) -> Source:
+def is_label_file(path: Path) -> bool:
+    """Return whether a CSV has the columns of NIH's label file, whatever its name."""
+    try:
+        with open_text(path, what="CSV", remedy="") as file:
+            separator, lines = separated_lines(file)
+            header = next(filter(None, csv.reader(lines, delimiter=separator)), [])
+    except DataError:
+        return False
+    return set(header) >= set(_COLUMNS)
+
+
+def read_nih(root: Path, *, labels: Path | None = None, view: str | None = None) -> Source:
     """Read the tables of a folder in NIH's layout; no image is opened.
 
     Args:
         root: The folder with the label file.
+        labels: The label file; None looks for it in the folder.
         view: Keep only images of this view position, "PA" or "AP".
 
     Raises:
         DataError: The label file is missing or malformed, an image is listed twice or has no label row, or
             no labeled image exists. The message names file, row and value.
     """
-    labels = find_label_file(root)
+    labels = labels or find_label_file(root)
     if labels is None:
         raise DataError(
             f"{root} has none of {', '.join(LABEL_FILES)} (also .gz); give the folder that has one"

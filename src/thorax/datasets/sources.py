@@ -8,12 +8,11 @@ import pandas as pd
 
 from thorax.atomic_io import sha256_of_file
 from thorax.datasets import NIH_DATASET, NIH_LAYOUT
-from thorax.datasets.columns import described_images
-from thorax.datasets.nih import LABEL_FILES, find_label_file, read_nih
+from thorax.datasets.columns import described_images, with_known_names
+from thorax.datasets.nih import LABEL_FILES, find_label_file, is_label_file, read_nih
 from thorax.datasets.part_folders import find_part_folders, read_part_folders
 from thorax.datasets.table import Patients, SampleTable, Source, read_csv, refuse_duplicates
 from thorax.errors import DataError
-from thorax.quoting import cut
 
 __all__ = ["open_source", "read_folder"]
 
@@ -37,18 +36,14 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
             f"a CSV cannot use the name {dataset}, reserved for data in NIH's layout with NIH's ids; "
             "give another name as `dataset`"
         )
-    rows = read_csv(path, ())
-    if "path" not in rows:
-        raise DataError(
-            f"{path} has no column 'path' for the images' paths (it has {cut(', '.join(rows.columns), 200)});"
-            " give it the columns path, patient and one for each finding, as docs/data.md describes: data "
-            "sets have other names for them"
-        )
+    rows, renamed = with_known_names(read_csv(path, ()), path)
     table, findings = described_images(rows, path)
     refuse_duplicates(table["image"], path)
     table["boxes"] = pd.Series([()] * len(table), dtype=object)
     whole = Patients(*(tuple(table[name].astype(str)) for name in ("image", "patient", "official")))
-    notices = [] if "patient" in rows else ["no column 'patient': each image counts as a separate patient"]
+    notices = list(renamed)
+    if "patient" not in rows:
+        notices.append("no column 'patient': each image counts as a separate patient")
     usable = np.array([os.path.isfile(path.parent / name) for name in table["path"]])  # noqa: PTH113  (no error for a name too long)
     missing = f" (first missing: {table['path'][~usable].iloc[0]})" if not usable.all() else ""
     notices.append(f"{int(usable.sum()):,} of {len(table):,} described images exist{missing}")
@@ -80,6 +75,8 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
         DataError: The path has no data set, or its files are malformed.
     """
     if path.is_file():
+        if is_label_file(path):
+            return _read_nih(path.parent, path, view=view, dataset=dataset)
         return read_folder(path, view=view, dataset=dataset)
     if not path.is_dir():
         raise DataError(
@@ -88,10 +85,9 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
     parts = find_part_folders(path)
     if parts:
         return read_part_folders(path, parts, view=view, dataset=dataset)
-    if find_label_file(path):
-        if dataset:
-            raise DataError(f"{path} is in NIH's layout, which sets the name; omit `dataset={dataset}`")
-        return read_nih(path, view=view)
+    labels = find_label_file(path)
+    if labels is not None:
+        return _read_nih(path, labels, view=view, dataset=dataset)
     tables = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
     if len(tables) != 1:
         above = find_label_file(path.absolute().parent)
@@ -102,3 +98,9 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
             f"{path} has none of {', '.join(LABEL_FILES)} and {len(tables)} other CSV files; {advice}"
         )
     return read_folder(tables[0], view=view, dataset=dataset)
+
+
+def _read_nih(root: Path, labels: Path, *, view: str | None, dataset: str) -> Source:
+    if dataset:
+        raise DataError(f"{labels} is in NIH's layout, which sets the name; omit `dataset={dataset}`")
+    return read_nih(root, labels=labels, view=view)

@@ -28,10 +28,10 @@ from thorax.datasets.nih_splits import (
     NIH_SPLIT_SHA256,
     nih_official_test_patients,
 )
+from thorax.datasets.split_files import TRAIN_VAL, read_split_file
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
 from thorax.image_set import ImageSet
-from thorax.tabular import IMAGE_COLUMNS, find_column, read_table
 
 __all__ = [
     "NIH_DATASET",
@@ -248,9 +248,10 @@ def _assigned(name: str, patients: Patients) -> list[str]:
         return _cross_validation(fold["base"], patients, fold=int(fold["fold"]), folds=int(fold["folds"]))
     if name not in REGISTERED:
         known = ", ".join(REGISTERED)
+        is_file = Path(name).is_file() or name.endswith((".txt", ".csv", ".gz"))
         raise DataError(
             f"there is no split {name!r}; registered are {known}, each also with /fold-K-of-N; "
-            "or give file:PATH"
+            + (f"to read the parts from a file, write file:{name}" if is_file else "or give file:PATH")
         )
     return REGISTERED[name](name, patients)
 
@@ -366,26 +367,22 @@ def _cross_validation(base: str, patients: Patients, *, fold: int, folds: int) -
 
 
 def _from_file(path: Path, patients: Patients) -> tuple[list[str], dict[str, int], str]:
-    """Read a CSV with the columns image and part; counts and hash cover the whole list in the file."""
-    table = read_table(path, what="a split list", remedy="give a CSV of image,part")
-    image_column, part_column = (find_column(table.header, names) for names in (IMAGE_COLUMNS, ("part",)))
-    if image_column is None or part_column is None:
-        raise DataError(
-            f"{path} needs the columns image and part in its first line, but has {', '.join(table.header)}"
-        )
-    listed: dict[str, str] = {}
-    for row, line in zip(table.rows, table.lines, strict=True):
-        image, part = row[image_column], row[part_column]
-        if part not in PARTS:
-            raise DataError(
-                f"{path}, line {line}: part {part!r} of {image} is unknown; use {', '.join(PARTS)}"
-            )
-        if listed.setdefault(image, part) != part:
-            raise DataError(
-                f"{path}, line {line}: {image} is in {listed[image]} and in {part}; keep one of them"
-            )
-    parts = [listed.get(image, "") for image in patients.images]
-    return parts, _counts(listed.values()), _list_sha256(listed.keys(), list(listed.values()))
+    """Read a file of parts; counts and hash cover the whole list in the file.
+
+    Validation is drawn from a list of both training and validation as `nih-official` draws it, so that NIH's
+    own lists give that split. Images that are not available cannot be drawn, and are not counted then.
+    """
+    listed = read_split_file(path)
+    parts = listed.of_images(patients.images)
+    counts = _counts(listed.parts.values())
+    if TRAIN_VAL in listed.parts.values():
+        parts = [
+            _validation("nih-official", patient) if part == TRAIN_VAL else part
+            for part, patient in zip(parts, patients.patients, strict=True)
+        ]
+        complete = sum(map(bool, parts)) == len(listed.parts)
+        counts = _counts(parts) if complete else {"test": counts["test"]}
+    return parts, counts, _list_sha256(listed.parts.keys(), list(listed.parts.values()))
 
 
 REGISTERED: Final[Mapping[str, Assign]] = {

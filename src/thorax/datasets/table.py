@@ -36,7 +36,7 @@ from thorax.datasets import UNNAMED
 from thorax.errors import DataError
 from thorax.findings import Findings, finding_or_new
 from thorax.quoting import cut, is_formula, quoted
-from thorax.tabular import open_text, refuse_wide
+from thorax.tabular import open_text, refuse_wide, separated_lines
 
 __all__ = [
     "DESCRIPTION",
@@ -69,12 +69,13 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
         DataError: The file cannot be read, has no rows, or lacks a needed column.
     """
     with open_text(path, what="CSV", remedy="download it again") as file:
-        refuse_wide(path, next(filter(None, csv.reader(file)), []))
+        separator, lines = separated_lines(file)
+        refuse_wide(path, next(filter(None, csv.reader(lines, delimiter=separator)), []))
     try:
         with open_text(path, what="CSV", remedy="download it again") as file, warnings.catch_warnings():
             # pandas only warns about a line with more fields than the header, and shifts its values.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
+            frame = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path} cannot be read as CSV ({error}); download it again") from error
     missing = [name for name in needed if name not in frame.columns]

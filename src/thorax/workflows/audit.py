@@ -22,6 +22,7 @@ from thorax.auditing import (
 )
 from thorax.auditing import audit as run_audit
 from thorax.calibration import sigmoid
+from thorax.datasets.split_files import is_plain_list
 from thorax.datasets.splits import PARTS, build_split
 from thorax.errors import DataError
 from thorax.evaluation.inputs.metrics_json import read_metrics
@@ -58,7 +59,7 @@ def audit(
 
     Args:
         store: A store with the images and labels, or its folder.
-        split: Name of the split, or "file:PATH" of a list with a column of parts; or
+        split: Name of the split, or "file:PATH" of a list of its parts; or
         lists: A file that lists the images of each part, by "train", "val" and "test".
         part: The part that is, or will be, evaluated.
         predictions: CSV of a model's probabilities.
@@ -108,8 +109,8 @@ def _read_lists(store: Store, locator: Locator, split: str, files: Mapping[str, 
         )
     if files:
         return locate_parts("lists", {part: read_image_list(file) for part, file in files.items()}, locator)
-    if split.startswith("file:"):
-        file = Path(split.removeprefix("file:"))
+    file = Path(split.removeprefix("file:"))
+    if split.startswith("file:") and not is_plain_list(file):
         return locate_parts(f"file:{file.name}", read_part_lists(file), locator)
     built = build_split(split, store.table, dataset=store.dataset, whole_sha256=store.split_sha256)
     return lists_of_split(built, store.dataset)

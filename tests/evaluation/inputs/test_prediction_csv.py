@@ -291,3 +291,31 @@ def test_f18_what_float32_adds_to_one_is_taken_away(tmp_path):
     path = written(tmp_path, "Image Index,Edema\na.png,1.00001\nb.png,0.2\n")
     with pytest.raises(DataError, match=r"Edema of a\.png is 1\.00001\)"):
         usable_predictions(read_predictions(path))
+
+
+@pytest.mark.parametrize("column", ["Image Index", "id", "File", "source"])
+@pytest.mark.parametrize("name", ["{}", "{}.png", "{}.jpg", "C:\\data\\{}.png", "images/{}"])
+def test_images_are_found_under_the_names_that_people_write(tmp_path, column, name):
+    known = ("00000010_000.png", "images/00000011_000.png")
+    rows = "".join(
+        f"{name.format(stem)},0.{k + 1}\n" for k, stem in enumerate(("00000010_000", "00000011_000"))
+    )
+    read = read_predictions(written(tmp_path, f"{column},Mass\n{rows}"), images=known)
+    assert read.images == known
+    assert read.values.tolist() == [[0.1], [0.2]]
+
+
+def test_a_german_spreadsheet(tmp_path):
+    read = read_predictions(written(tmp_path, "Image Index;Mass;Edema\na.png;0,25;1\nb.png;;0,5\n"))
+    assert read.values[0].tolist() == [0.25, 1]
+    assert np.isnan(read.values[1, 0])
+    assert read.values[1, 1] == 0.5
+
+
+def test_thresholds_and_decisions_beside_probabilities_are_left_out(tmp_path):
+    text = (
+        "Image Index,Mass,Edema,Mass_threshold,Edema_threshold,Mass_decision,Edema_decision,warnings,path\n"
+        "a.png,0.25,0.5,0.3,,no,,lateral,/x/a.png\n"
+    )
+    read = read_predictions(written(tmp_path, text))
+    assert (read.findings, read.values.tolist(), read.unknown) == ((MASS, EDEMA), [[0.25, 0.5]], ())

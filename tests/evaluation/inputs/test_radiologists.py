@@ -88,10 +88,22 @@ def test_what_is_no_label_file_is_refused(tmp_path, text, message):
 
 def test_what_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"Image Index,Fracture\n" * 99)[:-20])
-    (tmp_path / "latin.csv").write_bytes(b"Image Index,Fracture\n\xe4.png,NO\n")
-    for name in ("broken.csv.gz", "latin.csv", "absent.csv"):
+    (tmp_path / "binary.csv").write_bytes(b"Image Index,Fracture\n\xe4\0.png,NO\n")
+    for name in ("broken.csv.gz", "binary.csv"):
         with pytest.raises(DataError, match=rf"{name} cannot be read as CSV \(.*\); download it again"):
             read_radiologist_labels(tmp_path / name)
+
+
+def test_images_without_endings_and_labels_as_numbers(tmp_path):
+    labels = read_radiologist_labels(written(tmp_path, "id;Fracture\na;1\nb;0\nc;\n"))
+    assert labels.targets.ravel().tolist() == [1, 0, NOT_LABELED]
+    decisions = np.array([[1], [0]], dtype=np.int8)
+    reference = against_radiologists(
+        labels, ["x.png", "b.png"], probabilities=np.array([[0.9], [0.1]]), decisions=decisions,
+        findings=labels.findings,
+    )  # fmt: skip
+    assert (reference.rows.tolist(), reference.targets.tolist()) == ([1], [[0]])
+    assert (reference.num_not_covered, reference.num_elsewhere) == (1, 2)
 
 
 def test_worked_by_hand():

@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from thorax.calibration import sigmoid
 from thorax.errors import DataError
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.findings import NO_FINDING, VOCABULARY, Finding, Findings, find_finding
+from thorax.image_names import ImageNames, without_folders
 from thorax.quoting import is_formula, quoted
 from thorax.tabular import IMAGE_COLUMNS, Table, find_column, read_table
 
@@ -78,7 +79,8 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
     Args:
         path: A CSV, also gzipped.
         findings: Findings of the labels, which may not be in the vocabulary.
-        images: Names of labeled images; a name that is not among them is read without its folders.
+        images: Names of labeled images, which the file may give with folders, or with another ending or none;
+            a name that is not among them is read without its folders.
 
     Raises:
         DataError: The file is not a CSV, has no rows, no column of images or of a finding, two columns for
@@ -86,7 +88,7 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
     """
     table = read_table(path)
     _refuse_formulas(table)
-    names = frozenset(images)
+    names = ImageNames(images)
     if "finding" in table.header and "probability" in table.header:
         return _read_long(table, findings, names)
     header, image = table.header, table.image_column
@@ -113,7 +115,7 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
         sha256=sha256_of_file(path),
         images=tuple(_image_name(row[image], names) for row in table.rows),
         findings=tuple(columns),
-        values=np.array([[_number(row[number]) for number in columns.values()] for row in table.rows]),
+        values=np.array([[table.number(row[number]) for number in columns.values()] for row in table.rows]),
         ignored=tuple(others),
         unknown=tuple(name for name in numeric if _prefix(name) in prefixes),
     )
@@ -231,7 +233,7 @@ def _prefix(name: str) -> str:
 
 
 def _has_numbers(table: Table, column: int) -> bool:
-    return any(math.isfinite(_number(row[column])) for row in table.rows)
+    return any(math.isfinite(table.number(row[column])) for row in table.rows)
 
 
 def _refuse_misspelled(path: Path, names: Sequence[str], predicted: Findings, labeled: Findings) -> None:
@@ -245,13 +247,13 @@ def _refuse_misspelled(path: Path, names: Sequence[str], predicted: Findings, la
             )
 
 
-def _image_name(text: str, names: frozenset[str]) -> str:
-    """Return a name as the labels have it: whole, or else without folders."""
-    text = text.strip()
-    return text if text in names else PurePosixPath(text.replace("\\", "/")).name
+def _image_name(text: str, names: ImageNames) -> str:
+    """Return a name as the labels have it; one that they do not have is returned without folders."""
+    row = names.row(text)
+    return without_folders(text) if row is None else names.names[row]
 
 
-def _read_long(table: Table, findings: Findings, names: frozenset[str]) -> PredictionFile:
+def _read_long(table: Table, findings: Findings, names: ImageNames) -> PredictionFile:
     """Read a file with one row per image and finding; a repeated row starts another row of its image."""
     image = find_column(table.header, ("source", *IMAGE_COLUMNS))
     if image is None:
@@ -274,7 +276,7 @@ def _read_long(table: Table, findings: Findings, names: frozenset[str]) -> Predi
         if source not in latest or finding in latest[source]:
             latest[source] = {}
             rows.append((source, latest[source]))
-        latest[source][finding] = _number(row[value_column])
+        latest[source][finding] = table.number(row[value_column])
     if not columns:
         raise DataError(f"{table.path} names no finding that is known; use the names of the labels")
     _refuse_misspelled(table.path, tuple(unknown), tuple(columns), findings)
@@ -288,13 +290,6 @@ def _read_long(table: Table, findings: Findings, names: frozenset[str]) -> Predi
         ignored=tuple(name for number, name in enumerate(table.header) if number not in used),
         unknown=tuple(unknown),
     )
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _without_rounding(file: PredictionFile) -> PredictionFile:

@@ -18,6 +18,7 @@ from thorax.errors import DataError
 from thorax.evaluation.decisions import Decisions
 from thorax.evaluation.labeled_images import check_shapes
 from thorax.findings import Finding, Findings, find_finding, parse_finding
+from thorax.image_names import ImageNames
 from thorax.quoting import quoted
 from thorax.tabular import Table, read_table
 
@@ -56,7 +57,7 @@ MAPPING: Final[Mapping[Finding, Findings]] = dict(
 NIH's Mass is a large Nodule; Infiltration to Atelectasis are NIH's names for the causes of airspace opacity.
 """
 
-_VALUES: Final = {"YES": 1, "NO": 0}
+_VALUES: Final = {"YES": 1, "NO": 0, "1": 1, "0": 0}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +124,7 @@ class RadiologistReference:
 
 
 def read_radiologist_labels(path: Path) -> RadiologistLabels:
-    """Read a CSV, gzipped or not, with a column of images and YES or NO for each finding.
+    """Read a CSV, gzipped or not, with a column of images and YES or NO, or 1 or 0, for each finding.
 
     Columns of other findings than `RADIOLOGIST_FINDINGS` are ignored.
 
@@ -169,9 +170,9 @@ def against_radiologists(
         DataError: The arrays do not match the images and the findings.
     """
     check_shapes(len(images), findings, probabilities=probabilities, decisions=decisions)
-    label_row = {name: row for row, name in enumerate(labels.images)}
-    rows = np.array([row for row, name in enumerate(images) if name in label_row], dtype=np.int64)
-    label_rows = np.array([label_row[images[row]] for row in rows], dtype=np.int64)
+    names = ImageNames(labels.images)
+    matched = {row: number for row, name in enumerate(images) if (number := names.row(name)) is not None}
+    rows, label_rows = (np.array(list(part), dtype=np.int64) for part in (matched, matched.values()))
     scorers = {finding: _scored_by(finding, findings) for finding in labels.findings}
     unscored = tuple(
         UnscoredFinding(finding, reason) for finding, reason in scorers.items() if isinstance(reason, str)
@@ -190,7 +191,7 @@ def against_radiologists(
             [_any_positive(decisions[rows][:, column]) for column in columns], len(rows)
         ).astype(np.int8),
         num_not_covered=len(images) - len(rows),
-        num_elsewhere=len(labels.images) - len({images[row] for row in rows}),
+        num_elsewhere=len(labels.images) - len(set(matched.values())),
     )
 
 
