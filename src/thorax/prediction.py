@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from thorax.errors import DataError
-from thorax.findings import Finding, find_finding
+from thorax.findings import Finding, Findings, find_finding
 from thorax.notebook import notes, page, probability_bar, shortened, table
 from thorax.packages import missing_extras_named
+from thorax.quoting import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,6 +155,11 @@ class Prediction:
         advice = f"did you mean {', '.join(near)}" if near else f"it predicts {', '.join(names)}"
         raise DataError(f"the model {self.model.name} does not predict {str(finding)!r}; {advice}")
 
+    def only(self, findings: Findings) -> "Prediction":
+        """Return the prediction of some of its findings, in their order."""
+        predicted = {entry.finding: entry for entry in self.findings}
+        return replace(self, findings=tuple(predicted[finding] for finding in findings))
+
     def __iter__(self) -> Iterator[FindingPrediction]:
         return iter(self.findings)
 
@@ -186,6 +192,26 @@ class Prediction:
             shares = ["n/a" if share is None else f"{share:.1%}" for share in stated]
             rows = [(*row, share) for row, share in zip(rows, shares, strict=True)]
         return header, rows
+
+    def as_line(self) -> str:
+        """Return what is positive and what is not decided, most probable first, and the warnings, in a line.
+
+        Without a positive finding, and for a model without thresholds, it has the most probable one.
+        """
+        ranked = self.ranked()
+
+        def named(entries: list[FindingPrediction]) -> str:
+            return ", ".join(f"{entry.finding.label} {entry.probability:.1%}" for entry in entries)
+
+        positive = named([entry for entry in ranked if entry.decision == "yes"])
+        undecided = named([entry for entry in ranked if entry.decision == "not decided"])
+        if not any(entry.threshold is not None for entry in ranked):
+            first = f"no thresholds; most probable {named(ranked[:1])}"
+        else:
+            first = positive or ("" if undecided else f"none positive; most probable {named(ranked[:1])}")
+        parts = [first, f"not decided: {undecided}" if undecided else ""]
+        parts += [f"warning: {warning}" for warning in self.warnings]
+        return visible("; ".join(filter(None, parts)))
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a table with one row per finding, in the model's order.

@@ -98,7 +98,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     ),
     "predict": (
         ("Predict an image with the small model in the package", "thorax predict chest.png"),
-        ("Predict a folder with your own model", "thorax predict run images --csv > predictions.csv"),
+        ("Predict a folder with your own model", "thorax predict run images --out predicted"),
     ),
     "explain": (
         ("Locate every positive finding", "thorax explain run chest.png --out map.png"),

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from thorax.cli.interrupts import end_at_once
 from thorax.cli.streams import flush_output, open_streams
 from thorax.errors import ThoraxError
 from thorax.hardware import gc_frozen
@@ -68,6 +69,7 @@ def main() -> None:
 
 def _predict() -> None:
     """Run `predict`, whose start takes most of its time."""
+    end_at_once()
     with gc_frozen():
         _prefetch(sys.argv[2:])
     code = _flushed(_run(["predict"]))

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thorax.bundle.files import model_and_images
+from thorax.cli.interrupts import raise_again
 from thorax.cli.output import say
-from thorax.cli.prediction_formats import print_csv, print_json, print_tables
+from thorax.cli.prediction_formats import print_csv, print_json, print_text, print_wide
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
-from thorax.prediction import Prediction
-from thorax.quoting import visible
 from thorax.recipe.literals import EngineName
 
 if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
+    from thorax.workflows.predicting import FilePrediction, Tally
 
 __all__ = ["predict"]
 
@@ -32,11 +32,29 @@ def predict(
     model: Annotated[
         str | None, typer.Option(help="The bundle or run; starter: the small model in the package.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for predictions.csv; the same command continues after an interruption."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin again in a folder with other predictions.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image and line.")
     ] = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, with one line per image and finding.")
+    ] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Print CSV with one line per image and one column per finding.")
+    ] = False,
+    findings: Annotated[str, typer.Option(help="Only these findings, separated by commas.")] = "",
+    ids: Annotated[
+        bool,
+        typer.Option(
+            "--ids",
+            help="Add patient id, accession number, study date and UIDs of DICOM files to the results.",
+        ),
     ] = False,
     site: Annotated[
         str, typer.Option(help="Calibrate for this site, which `thorax site --save` added to the bundle.")
@@ -50,46 +68,70 @@ def predict(
 
     Unreadable files are reported and skipped; the exit code is then 4.
     """
-    if as_json and as_csv:
-        raise typer.BadParameter("choose one of --json and --csv")
+    if (as_json, as_csv or wide, out is not None).count(True) > 1:
+        raise typer.BadParameter("choose one of --json, --csv and --out")
+    if out is not None:
+        from thorax.workflows.predict_folder import refuse_unusable
+
+        refuse_unusable(out, overwrite=overwrite)
     with gc_frozen():
         bundle, images = model_and_images(paths, model=model)
         predictor = _open(bundle, images, site=site, device=device, engine=engine)
-    from thorax.imaging import image_files
-
     for said in filter(None, (predictor.identity.statement, predictor.promise)):
-        say(said, err=as_json or as_csv)
-
-    num_predicted = num_failed = 0
-
-    def failed(source: object, reason: str) -> None:
-        nonlocal num_failed
-        num_failed += 1
-        say(_naming_once(str(source), reason), err=True)
-
-    def predicted() -> Iterator[Prediction]:
-        nonlocal num_predicted
-        for outcome in predictor.predict_files(image_files(images, failed=failed)):
-            if isinstance(outcome, Prediction):
-                num_predicted += 1
-                yield outcome
-            else:
-                failed(outcome.source, outcome.reason)
-
-    show = print_json if as_json else print_csv if as_csv else print_tables
-    show(predicted())
-    if num_failed:
-        total = num_predicted + num_failed
-        say(f"{num_failed:,} of {total:,} files could not be predicted", err=True)
+        say(said, err=as_json or as_csv or wide)
+    raise_again()
+    names = tuple(name.strip() for name in findings.split(",")) if findings else ()
+    if out is not None:
+        tally = _into_folder(predictor, images, out, findings=names, ids=ids, overwrite=overwrite)
+    else:
+        form = "json" if as_json else "wide" if wide else "csv" if as_csv else "text"
+        tally = _print(predictor, images, form, findings=names, ids=ids)
+    shown = not (as_json or as_csv or wide or out)
+    for line in tally.lines(warnings=not shown):
+        say(line, err=True)
+    if tally.failed:
         raise typer.Exit(ImageError.exit_code)
 
 
-def _naming_once(source: str, reason: str) -> str:
-    """Return what to print of a failure; most reasons begin with the file's name or path themselves."""
-    shown, name = visible(source), visible(Path(source).name)
-    if reason.startswith(f"{shown} "):
-        return reason
-    return f"{shown}: {visible(reason).removeprefix(f'{name}: ')}"
+def _into_folder(predictor: "Predictor", images: list[Path], out: Path, **settings: Any) -> "Tally":
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.workflows.predict_folder import predict_folder
+
+    with bars_or_lines() as progress:
+        done = predict_folder(predictor, images, out, **settings, progress=progress, failed=_say_failure)
+    earlier = f" ({done.earlier:,} files were done earlier)" if done.earlier else ""
+    say(f"{done.tally.predicted:,} images predicted{earlier}: {done.folder / 'predictions.csv'}")
+    return done.tally
+
+
+def _print(
+    predictor: "Predictor", images: list[Path], form: str, *, findings: tuple[str, ...], ids: bool
+) -> "Tally":
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.findings import select_findings
+    from thorax.workflows.predicting import FEW, Tally, predictions_of
+
+    chosen, tally = select_findings(findings, predictor.bundle.findings), Tally()
+    with bars_or_lines() as progress:
+        predictions: Iterator[FilePrediction[None]] = predictions_of(
+            predictor, images, chosen, tally=tally, ids=ids, progress=progress, failed=_say_failure
+        )
+        match form:
+            case "json":
+                print_json(predictions)
+            case "csv":
+                print_csv(predictions, ids=ids)
+            case "wide":
+                print_wide(predictions, chosen, ids=ids)
+            case _:
+                print_text(predictions, few=FEW)
+    return tally
+
+
+def _say_failure(source: str, reason: str) -> None:
+    from thorax.workflows.predicting import one_line
+
+    say(one_line(source, reason), err=True)
 
 
 def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: EngineName) -> "Predictor":

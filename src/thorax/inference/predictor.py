@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -29,6 +29,7 @@ from thorax.recipe.literals import MeanOf
 __all__ = [
     "Engine",
     "Failure",
+    "PredictedImage",
     "Predictor",
     "ViewLogits",
     "mean_logit",
@@ -123,6 +124,7 @@ _BATCH = 32
 
 ReadRows = Callable[[Rows], PixelsBatch]
 _Result = TypeVar("_Result")
+_Kept = TypeVar("_Kept")
 
 
 @runtime_checkable
@@ -146,13 +148,29 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictedImage(Generic[_Kept]):
+    """A prediction, with what was kept of its image.
+
+    Attributes:
+        prediction: The prediction.
+        pixels: The prepared image.
+        kept: What the caller's function returned for the radiograph.
+    """
+
+    prediction: Prediction
+    pixels: Pixels
+    kept: _Kept
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared(Generic[_Kept]):
     """A prepared image that waits for the engine; small, whatever the size of its file."""
 
     source: str
     pixels: Pixels
     warnings: tuple[str, ...]
+    kept: _Kept
 
 
 class Predictor:
@@ -229,7 +247,8 @@ class Predictor:
     def predict(self, radiographs: Iterable[Radiograph], sources: Iterable[str]) -> list[Prediction]:
         """Predict radiographs; `sources` are their names in the predictions."""
         pairs = zip(radiographs, sources, strict=True)
-        return self._predict_prepared([self._prepare(radiograph, source) for radiograph, source in pairs])
+        prepared = [self._prepare(radiograph, source, _nothing) for radiograph, source in pairs]
+        return [image.prediction for image in self._predict_prepared(prepared)]
 
     def predict_files(
         self, sources: Iterable[ImageSource], *, value_range: ValueRange | None = None
@@ -239,9 +258,27 @@ class Predictor:
         The name of an image in memory has its position, such as "<array 3>", counted from 0. Threads read
         the next files while the engine computes, since decoding releases the GIL.
         """
+        for outcome in self.predict_images(sources, _nothing, value_range=value_range):
+            yield outcome.prediction if isinstance(outcome, PredictedImage) else outcome
+
+    def predict_images(
+        self,
+        sources: Iterable[ImageSource],
+        keep: Callable[[str, Radiograph], _Kept],
+        *,
+        value_range: ValueRange | None = None,
+    ) -> Iterator[PredictedImage[_Kept] | Failure]:
+        """Predict as `predict_files` does, and keep something of each radiograph, such as a thumbnail.
+
+        Args:
+            sources: See `predict_files`.
+            keep: Called with the name and the radiograph of each image that was read, in the thread that read
+                it. The radiograph itself is dropped before the image is predicted.
+            value_range: See `predict_files`.
+        """
         with ThreadPoolExecutor(num_threads()) as readers:
             waiting = (
-                [readers.submit(self._read, number, source, value_range) for number, source in batch]
+                [readers.submit(self._read, number, source, keep, value_range) for number, source in batch]
                 for batch in _batched(sources)
             )
             for batch in _one_ahead(waiting):
@@ -252,39 +289,60 @@ class Predictor:
                     yield next(predictions) if isinstance(image, _Prepared) else image
 
     def _read(
-        self, number: int, source: ImageSource, value_range: ValueRange | None
-    ) -> "_Prepared | Failure":
+        self,
+        number: int,
+        source: ImageSource,
+        keep: Callable[[str, Radiograph], _Kept],
+        value_range: ValueRange | None,
+    ) -> _Prepared[_Kept] | Failure:
         own = source_name(source)
         name = f"{own[:-1]} {number}>" if own.startswith("<") and own.endswith(">") else own
         try:
-            return self._prepare(read_guarded(source, value_range=value_range), name)
+            return self._prepare(read_guarded(source, value_range=value_range), name, keep)
         except ImageError as error:
             return Failure(name, str(error).removeprefix(f"{os.path.basename(own)}: "))  # noqa: PTH119
 
-    def _prepare(self, radiograph: Radiograph, source: str) -> "_Prepared":
+    def _prepare(
+        self, radiograph: Radiograph, source: str, keep: Callable[[str, Radiograph], _Kept]
+    ) -> _Prepared[_Kept]:
         manifest = self.bundle.manifest
         warnings = _warnings(radiograph)
         if manifest.statement and radiograph.pixels_sha256() in manifest.statement.images_seen:
             warnings += (f"the {manifest.name} was trained on this image: an example, not a measurement",)
-        return _Prepared(source, prepare(radiograph, manifest.preparation), warnings)
+        pixels = prepare(radiograph, manifest.preparation)
+        return _Prepared(source, pixels, warnings, keep(source, radiograph))
 
-    def _predict_prepared(self, images: "list[_Prepared]") -> list[Prediction]:
+    def _predict_prepared(self, images: list[_Prepared[_Kept]]) -> list[PredictedImage[_Kept]]:
         if not images:
             return []
         probabilities = self.probabilities(np.stack([image.pixels for image in images]))
-        return [self._prediction(image, row) for image, row in zip(images, probabilities, strict=True)]
+        return [
+            PredictedImage(
+                self.prediction(image.source, row.tolist(), image.warnings), image.pixels, image.kept
+            )
+            for image, row in zip(images, probabilities, strict=True)
+        ]
 
-    def _prediction(self, image: "_Prepared", probabilities: Float64[np.ndarray, " k"]) -> Prediction:
+    def prediction(
+        self, source: str, probabilities: Sequence[float], warnings: tuple[str, ...] = ()
+    ) -> Prediction:
+        """Return the prediction that these probabilities, in the order of the bundle's findings, make.
+
+        Args:
+            source: Path or name of the image.
+            probabilities: One per finding.
+            warnings: What a reader must know of the image.
+        """
         points = self.bundle.manifest.operating_points
         return Prediction(
-            source=image.source,
+            source=source,
             findings=tuple(
-                self._finding(finding, float(probability))
+                self._finding(finding, probability)
                 for finding, probability in zip(self.bundle.findings, probabilities, strict=True)
             ),
             operating_point=points.rule if points else "",
             model=self.identity,
-            warnings=image.warnings,
+            warnings=warnings,
             promise=self.promise,
         )
 
@@ -312,6 +370,10 @@ def _over_rows(
         yield compute(read(rows[start : start + _BATCH]))
         if progress is not None:
             progress(min(start + _BATCH, len(rows)), len(rows))
+
+
+def _nothing(source: str, radiograph: Radiograph) -> None:
+    """Keep nothing of an image."""
 
 
 def _warnings(radiograph: Radiograph) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pydicom.uid import (
 from thorax.errors import ImageError
 from thorax.radiograph import MAX_PIXELS
 
-__all__ = ["NATIVE", "parse"]
+__all__ = ["NATIVE", "parse", "parse_header"]
 
 NATIVE: Final = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
@@ -70,6 +70,15 @@ class _Bounded(io.BytesIO):
                 "than a radiograph needs; export the image again from its source"
             )
         return super().read(size)
+
+
+def parse_header(data: bytes) -> FileDataset:
+    """Parse a data set up to its pixel data, within the bounds of `parse`; the file may end there.
+
+    Raises:
+        ImageError: It has too many elements, or inflates to too much.
+    """
+    return pydicom.dcmread(_Bounded(_inflated(data, ""), ""), force=True, stop_before_pixels=True)
 
 
 def parse(data: bytes, name: str) -> FileDataset:

@@ -1,0 +1,296 @@
+"""Predict files and folders one after the other, with a tally of what became of them."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Thread
+from typing import Final, Generic, TypeVar
+
+from thorax.arrays import Pixels
+from thorax.findings import Findings
+from thorax.imaging import image_files
+from thorax.imaging.identity import Identity, read_identity
+from thorax.imaging.not_images import is_not_an_image, why_not_a_file
+from thorax.inference.predictor import Failure, Predictor
+from thorax.prediction import Prediction
+from thorax.progress import ProgressCallback, stage_progress
+from thorax.quoting import visible
+from thorax.radiograph import Radiograph
+
+__all__ = [
+    "FEW",
+    "FilePrediction",
+    "ImageFile",
+    "LeftOut",
+    "Tally",
+    "counting",
+    "list_files",
+    "one_line",
+    "predict_listed",
+    "predictions_of",
+    "refuse_nothing",
+]
+
+FEW: Final = 5
+"""Up to so many files take seconds and fit a screen: each gets a table, and progress is not reported."""
+
+_NAMED: Final = 8
+"""Kinds of other files that are named; the others are counted."""
+
+_Kept = TypeVar("_Kept")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A file to predict.
+
+    Attributes:
+        path: The path, as given or below a folder as given.
+        name: Its path within that folder; the file's own name if it was given itself.
+        given: Whether it was given itself, so that it should be an image.
+    """
+
+    path: str
+    name: str
+    given: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilePrediction(Generic[_Kept]):
+    """The prediction of a file.
+
+    Attributes:
+        file: The file.
+        prediction: Its prediction.
+        pixels: The prepared image.
+        kept: What the caller's function returned for the radiograph.
+        identity: Its identifiers, if they were asked for.
+    """
+
+    file: ImageFile
+    prediction: Prediction
+    pixels: Pixels
+    kept: _Kept
+    identity: Identity | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file without a prediction.
+
+    Attributes:
+        file: The file.
+        reason: Why it could not be predicted; "" for a file in a folder that is not an image.
+    """
+
+    file: ImageFile
+    reason: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the files.
+
+    Attributes:
+        predicted: Images that were predicted.
+        failed: Files that could not be predicted.
+        others: Names of the files in folders that are not images, with their numbers.
+        warned: Images with a warning.
+        warnings: The warnings, with the number of images that have each.
+    """
+
+    predicted: int = 0
+    failed: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    warned: int = 0
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def add_warnings(self, warnings: Sequence[str]) -> None:
+        """Count the warnings of an image."""
+        self.warned += bool(warnings)
+        self.warnings.update(warnings)
+
+    @property
+    def total(self) -> int:
+        """The files that are images by name or content."""
+        return self.predicted + self.failed
+
+    def lines(self, *, warnings: bool = True) -> list[str]:
+        """Return what to say at the end: warnings, files that are not images, and failures, a line each.
+
+        Args:
+            warnings: Whether the warnings were not shown with each image.
+        """
+        lines = []
+        if self.warned and warnings:
+            said = "; ".join(f"{count:,}: {visible(text)}" for text, count in self.warnings.most_common())
+            lines.append(f"{self.warned:,} of {self.predicted:,} images have warnings ({said})")
+        if self.others:
+            names = [
+                visible(name) + (f" ({count:,})" if count > 1 else "")
+                for name, count in sorted(self.others.items())
+            ]
+            more = [f"{len(names) - _NAMED:,} other names"] if len(names) > _NAMED else []
+            count = self.others.total()
+            what = "file is not an image and was" if count == 1 else "files are not images and were"
+            lines.append(f"{count:,} {what} left out: {', '.join([*names[:_NAMED], *more])}")
+        if self.failed:
+            lines.append(f"{self.failed:,} of {self.total:,} files could not be predicted")
+        return lines
+
+
+def one_line(source: str, reason: str) -> str:
+    """Return a failure in one line; most reasons begin with the file's name or path themselves."""
+    shown, name = visible(source), visible(Path(source).name)
+    if reason.startswith(f"{shown} "):
+        return visible(reason)
+    return f"{shown}: {visible(reason).removeprefix(f'{name}: ')}"
+
+
+def list_files(
+    paths: Sequence[Path], *, failed: Callable[[str, str], None], without: Path | None = None
+) -> Iterator[ImageFile]:
+    """Yield the files that were given, and those in the folders, in order.
+
+    Args:
+        paths: Files and folders.
+        failed: Receives what has no files: a folder that is empty or cannot be listed, a link that leads
+            nowhere, an address; and the reason.
+        without: A folder whose files are left out.
+    """
+    for path in paths:
+        reason = why_not_a_file(str(path))
+        if reason:
+            failed(str(path), reason)
+        elif os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a path that is too long)
+            left_out = _within(path, without)
+            for file in image_files([path], failed=lambda place, why: failed(str(place), why)):
+                if left_out is None or not str(file).startswith(left_out):
+                    yield ImageFile(str(file), str(file.relative_to(path)), given=False)
+        else:
+            yield ImageFile(str(path), path.name, given=True)
+
+
+def _within(folder: Path, inner: Path | None) -> str | None:
+    """Return the beginning of the paths of the files of `inner` in `folder`; None if it is outside."""
+    if inner is None or not inner.resolve().is_relative_to(folder.resolve()):
+        return None
+    return f"{folder / inner.resolve().relative_to(folder.resolve())}{os.sep}"
+
+
+def predict_listed(
+    predictor: Predictor,
+    files: Iterable[ImageFile],
+    keep: Callable[[str, Radiograph], _Kept],
+    *,
+    ids: bool = False,
+) -> Iterator[FilePrediction[_Kept] | LeftOut]:
+    """Predict files in order; rows come as they are computed, so memory does not grow with their number.
+
+    Args:
+        predictor: The model.
+        files: The files.
+        keep: See `Predictor.predict_images`.
+        ids: Whether to read the identifiers of DICOM files.
+    """
+    waiting: deque[ImageFile] = deque()
+
+    def sources() -> Iterator[str]:
+        for file in files:
+            waiting.append(file)
+            yield file.path
+
+    def look(source: str, radiograph: Radiograph) -> tuple[_Kept, Identity | None]:
+        return keep(source, radiograph), read_identity(source) if ids else None
+
+    for outcome in predictor.predict_images(sources(), look):
+        file = waiting.popleft()
+        if isinstance(outcome, Failure):
+            other = not file.given and is_not_an_image(Path(file.path))
+            yield LeftOut(file, "" if other else outcome.reason)
+        else:
+            kept, identity = outcome.kept
+            yield FilePrediction(file, outcome.prediction, outcome.pixels, kept, identity)
+
+
+def predictions_of(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    findings: Findings,
+    *,
+    tally: Tally,
+    ids: bool = False,
+    progress: ProgressCallback | None = None,
+    failed: Callable[[str, str], None],
+) -> Iterator[FilePrediction[None]]:
+    """Predict files and folders, and yield the predictions in order.
+
+    Args:
+        predictor: The model.
+        paths: Files and folders.
+        findings: The findings to keep, in order.
+        tally: Counts the files.
+        ids: Whether to read the identifiers of DICOM files.
+        progress: Called while files are predicted, unless they are few.
+        failed: Receives each file that could not be predicted, and the reason.
+    """
+
+    def lose(place: str, reason: str) -> None:
+        tally.failed += 1
+        failed(place, reason)
+
+    done = counting(paths, progress)
+    files = list_files(paths, failed=lose)
+    for number, outcome in enumerate(predict_listed(predictor, files, _nothing, ids=ids), start=1):
+        if isinstance(outcome, FilePrediction):
+            tally.predicted += 1
+            tally.add_warnings(outcome.prediction.warnings)
+            yield replace(outcome, prediction=outcome.prediction.only(findings))
+        elif outcome.reason:
+            lose(outcome.file.path, outcome.reason)
+        else:
+            tally.others[Path(outcome.file.path).name] += 1
+        done(number)
+    refuse_nothing(tally, paths, lose)
+
+
+def refuse_nothing(tally: Tally, paths: Sequence[Path], lose: Callable[[str, str], None]) -> None:
+    """Count it as a failure if folders hold files, but not a single image."""
+    if tally.total == 0 and tally.others:
+        lose(", ".join(map(str, paths)), "no image among the files in this folder")
+
+
+def _nothing(source: str, radiograph: Radiograph) -> None:
+    """Keep nothing of an image."""
+
+
+def counting(
+    paths: Sequence[Path], progress: ProgressCallback | None, *, without: Path | None = None
+) -> Callable[[int], None]:
+    """Return a function that reports how many of the files are done.
+
+    They are counted on a thread meanwhile: until then, and for a few files, nothing is reported.
+
+    Args:
+        paths: Files and folders.
+        progress: Receives the progress; None reports nothing.
+        without: A folder whose files are left out.
+    """
+    report = stage_progress(progress, "predicting", unit="files")
+    if report is None:
+        return lambda _done: None
+    total = 0
+
+    def count() -> None:
+        nonlocal total
+        total = sum(1 for _ in list_files(paths, failed=lambda _place, _why: None, without=without))
+
+    Thread(target=count, daemon=True).start()
+
+    def done(number: int) -> None:
+        if total > FEW:
+            report(number, max(total, number))
+
+    return done
