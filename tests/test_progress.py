@@ -1,11 +1,12 @@
 import importlib.util
+import subprocess
 import sys
 
 import pytest
 
 from thorax import progress as module
 from thorax.errors import MissingExtra
-from thorax.progress import Progress, stage_progress, throttled, tqdm
+from thorax.progress import Progress, epoch_lines, stage_progress, throttled, tqdm
 
 
 @pytest.fixture
@@ -99,3 +100,76 @@ def test_bars_without_tqdm_name_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     with pytest.raises(MissingExtra, match="pip install tqdm"):
         tqdm()
+
+
+RUN = {
+    "event": "run", "folder": "run", "done_epochs": 0, "done_steps": 0, "recipe": "small-cpu",
+    "changed": {"training.epochs": [25, 12], "optim.lr": [0.002, 0.001]}, "split": "nih-official",
+    "train_images": 1382, "train_patients": 1106, "val_images": 124, "val_patients": 1, "epochs": 12,
+    "steps_per_epoch": 43, "batch_size": 32, "metric": "macro-auc", "device": "cpu", "threads": 2,
+    "precision": "float32",
+}  # fmt: skip
+EPOCH = {
+    "event": "epoch", "epoch": 9, "epochs": 12, "train_loss": 0.25121, "val_loss": 0.24807,
+    "macro_auc": 0.6712, "best_epoch": 8, "best": 0.6744, "images_per_second": 4875.3,
+    "seconds_left": 3723.4,
+}  # fmt: skip
+
+
+def lines_of(*events):
+    told = []
+    watch = epoch_lines(told.append)
+    for event in events:
+        watch(event)
+    return told
+
+
+def test_a_run_says_what_it_is_and_each_epoch_has_a_line():
+    undefined = {"macro_auc": None, "best": None, "best_epoch": None, "seconds_left": None}
+    assert lines_of(RUN, {"event": "steps"}, EPOCH, EPOCH | undefined) == [
+        "recipe      small-cpu",
+        "settings    training.epochs = 12 (instead of 25)",
+        "            optim.lr = 0.001 (instead of 0.002)",
+        "split       nih-official",
+        "training    1,382 images of 1,106 patients",
+        "validation  124 images of 1 patient",
+        "device      cpu, 2 threads, float32",
+        "epochs      12, each of 43 steps of 32 images",
+        "folder      run (curves.svg in it is redrawn after each epoch)",
+        "",
+        "               loss  val loss    AUC  best AUC           images/s   time left",
+        "epoch  9/12  0.2512    0.2481  0.671  0.674 (epoch  8)      4,875     1:02:03",
+        "epoch  9/12  0.2512    0.2481    n/a  n/a                   4,875         n/a",
+    ]
+
+
+def test_a_resumed_run_says_where_it_continues():
+    resumed = RUN | {"done_epochs": 3, "done_steps": 140, "changed": {}, "device": "NVIDIA H200"}
+    told = lines_of(resumed)
+    assert "device      NVIDIA H200, float32" in told
+    assert "resumed     after epoch 3, step 140 of 516" in told
+    assert "resumed     after step 5 of 516" in lines_of(resumed | {"done_epochs": 0, "done_steps": 5})
+    assert not [line for line in lines_of(RUN) if line.startswith("resumed")]
+
+
+def test_lines_of_a_run_fit_80_columns():
+    long = "a/" * 40 + "run"
+    told = lines_of(RUN | {"folder": long, "epochs": 100, "split": "words " * 20}, EPOCH | {"epochs": 100})
+    assert all(len(line) <= 80 or long in line for line in told)
+    assert any(line.endswith(long) for line in told)  # a path can be copied
+
+
+def test_lines_arrive_at_once(tmp_path):
+    """A pipe or a log file has each line while the next epoch is still running."""
+    code = """
+import sys
+from thorax.progress import epoch_lines
+watch = epoch_lines()
+watch(eval(sys.argv[1]))
+sys.stdin.read()
+"""
+    words = [sys.executable, "-c", code, repr(EPOCH)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout.readline().startswith(b"epoch  9/12  0.2512")
+        assert running.poll() is None
+        running.communicate()

@@ -1,14 +1,25 @@
 """Progress of long-running work, as values passed to a callback."""
 
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 from thorax.errors import MissingExtra
 
-__all__ = ["CountCallback", "Progress", "ProgressCallback", "stage_progress", "throttled", "tqdm"]
+__all__ = [
+    "CountCallback",
+    "Progress",
+    "ProgressCallback",
+    "epoch_lines",
+    "stage_progress",
+    "throttled",
+    "tqdm",
+]
 
 _INTERVAL: Final = 0.1
 """Least time in seconds between two calls of a callback, so that a notebook is not flooded."""
@@ -128,3 +139,103 @@ def tqdm(bar_class: Callable[..., Any] | None = None) -> ProgressCallback:
             del bars[now.stage]
 
     return update
+
+
+_LABEL: Final = 12
+_WIDTH: Final = 80
+"""Columns of a line, so that it fits into a terminal of that width."""
+
+
+def epoch_lines(say: Callable[[str], None] | None = None) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function for the `watch` of `train`, which prints a line per epoch.
+
+    Before the first epoch, it prints what is trained on which images, and where.
+
+    Args:
+        say: Receives each line; by default, `print`, flushed at once.
+
+    Example:
+        run = thorax.train("small-cpu", store, "run", watch=thorax.progress.epoch_lines())
+    """
+    write = say or partial(print, flush=True)
+
+    def watch(event: Mapping[str, Any]) -> None:
+        if event["event"] == "run":
+            for line in [*_run_lines(event), "", _epoch_header(event)]:
+                write(line)
+        elif event["event"] == "epoch":
+            write(_epoch_line(event))
+
+    return watch
+
+
+def _run_lines(run: Mapping[str, Any]) -> list[str]:
+    """Return what a run trains, on what and where: one fact per line."""
+    epochs, steps, done = run["epochs"], run["steps_per_epoch"], run["done_steps"]
+    threads = f", {_plural(run['threads'], 'thread')}" if run["device"] == "cpu" else ""
+    settings = [
+        f"{key} = {_setting(new)} (instead of {_setting(old)})" for key, (old, new) in run["changed"].items()
+    ]
+    facts = [
+        ("recipe", run["recipe"]),
+        *zip(("settings", *[""] * len(settings)), settings, strict=False),
+        ("split", run["split"]),
+        ("training", _counted(run["train_images"], run["train_patients"])),
+        ("validation", _counted(run["val_images"], run["val_patients"])),
+        ("device", f"{run['device']}{threads}, {run['precision']}"),
+        ("epochs", f"{epochs}, each of {_plural(steps, 'step')} of {run['batch_size']} images"),
+        ("folder", f"{run['folder']} (curves.svg in it is redrawn after each epoch)"),
+    ]
+    if done:
+        last = f"epoch {run['done_epochs']}, " if run["done_epochs"] else ""
+        facts.append(("resumed", f"after {last}step {done:,} of {epochs * steps:,}"))
+    return [line for name, fact in facts for line in _fact_lines(name, fact)]
+
+
+def _fact_lines(name: str, fact: str) -> list[str]:
+    """Return a fact with its name; a long one continues below itself, and no word is broken."""
+    return textwrap.wrap(
+        fact,
+        _WIDTH,
+        initial_indent=name.ljust(_LABEL),
+        subsequent_indent=" " * _LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _epoch_header(run: Mapping[str, Any]) -> str:
+    metric = "AUC" if run["metric"] == "macro-auc" else "val loss"
+    places = len(str(run["epochs"]))
+    best = f"best {metric}".ljust(15 + places)
+    return f"{'':{7 + 2 * places}}  {'loss':>6}  {'val loss':>8}  {'AUC':>5}  {best}  images/s   time left"
+
+
+def _epoch_line(epoch: Mapping[str, Any]) -> str:
+    """Return the line of an epoch; what does not exist is n/a."""
+    epochs = str(epoch["epochs"])
+    number = f"epoch {epoch['epoch']:>{len(epochs)}}/{epochs}"
+    best_epoch, left = epoch["best_epoch"], epoch["seconds_left"]
+    best = f"{_number(epoch['best'], 3)} (epoch {best_epoch:>{len(epochs)}})" if best_epoch else "n/a"
+    rate = epoch["images_per_second"]
+    return (
+        f"{number}  {_number(epoch['train_loss'], 4):>6}  {_number(epoch['val_loss'], 4):>8}  "
+        f"{_number(epoch['macro_auc'], 3):>5}  {best:{15 + len(epochs)}}  {rate:8,.0f}  "
+        f"{'n/a' if left is None else str(timedelta(seconds=round(left))):>10}"
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def _setting(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _counted(images: int, patients: int) -> str:
+    return f"{_plural(images, 'image')} of {_plural(patients, 'patient')}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

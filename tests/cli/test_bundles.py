@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,15 @@ def test_each_seed_has_a_run_and_the_mean_has_its_sd(work):
         scores.append(json.loads(events[-1])["macro_auc"])
     mean, sd = sum(scores) / 2, abs(scores[0] - scores[1]) / 2**0.5
     told = (work / "train.out").read_text()
-    epoch = r"train loss \d\.\d{4}, val loss \d\.\d{4}, AUC (0\.\d{3}|n/a), accuracy [01]\.\d{3}, best epoch "
-    lines = re.findall(
-        rf"^epoch (\d)/2: {epoch}(?:\d|n/a), [\d,]+ images/s, \d:\d\d:\d\d left$", told, re.MULTILINE
-    )
-    assert [number for number, _ in lines] == ["1", "2", "1", "2"]  # of two seeds
+    epoch = r"0\.\d{4}    0\.\d{4}  (?:0\.\d{3}|  n/a)  (?:0\.\d{3} \(epoch \d\)|n/a +)"
+    lines = re.findall(rf"^epoch (\d)/2  {epoch} +[\d,]+ +\d:\d\d:\d\d$", told, re.MULTILINE)
+    assert lines == ["1", "2", "1", "2"]  # of two seeds
+    assert re.findall(r"^folder      (\S+)", told, re.MULTILINE) == [
+        str(work / "runs" / f"seed-{seed}") for seed in (0, 1)
+    ]
+    *_, last = told.splitlines()
+    assert last.startswith("next: thorax ensemble ")
+    assert command(*shlex.split(last)[2:]).stdout.startswith("2 members, mean of probabilities")
     assert f"2 seeds: mean AUC on validation {mean:.3f} (sd {sd:.3f})" in told
 
 

@@ -42,7 +42,7 @@ def test_short_long_and_spelled_out_help_are_the_same():
     page = command("train", "--help").stdout
     assert command("train", "-h").stdout == page
     assert command("help", "train").stdout == page
-    assert page.startswith("Usage: thorax train RECIPE --store STORE --out PATH [OPTIONS]\n")
+    assert page.startswith("Usage: thorax train [RECIPE] --store STORE --out PATH [OPTIONS]\n")
     assert "  --seeds N            Number of runs, " in page
     assert "[at least 1, default: 1]" in page
     assert "MODELS...  Bundles" in command("compare", "-h").stdout

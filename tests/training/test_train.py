@@ -198,11 +198,16 @@ def test_a_watch_sees_every_event_and_what_it_raises_ends_the_run(toy_store, mak
     seen = []
     with pytest.raises(EnoughError):
         train(make_recipe(), toy_store, tmp_path / "run", device="cpu", watch=watch)
-    assert [event["event"] for event in seen] == ["start", "steps", "epoch"]
-    assert seen == read_log(tmp_path / "run" / "log.jsonl")
+    assert [event["event"] for event in seen] == ["run", "start", "steps", "epoch"]
+    assert seen[1:] == read_log(tmp_path / "run" / "log.jsonl")
+    told = {"event": "run", "folder": str(tmp_path / "run"), "done_epochs": 0, "done_steps": 0}
+    assert seen[0] == told | {key: seen[1][key] for key in seen[1] if key not in {"event", "time"}}
+    assert {key: seen[0][key] for key in ("train_patients", "val_patients", "test_images")} == {
+        "train_patients": 48, "val_patients": 20, "test_images": 8,
+    }  # fmt: skip
     events = []
     train(make_recipe(), toy_store, tmp_path / "run", resume=True, device="cpu", watch=events.append)
-    assert json.loads(json.dumps(events)) == read_log(
+    assert json.loads(json.dumps(events[1:])) == read_log(
         tmp_path / "run" / "log.jsonl"
     )  # no checkpoint: it began again
     train(make_recipe(), toy_store, tmp_path / "unwatched", device="cpu")
@@ -249,9 +254,11 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(
         said = running.communicate(timeout=60)[0].decode()
     assert running.returncode == 130, said
     stopped = re.search(
-        r"training was stopped after step (\d+) of 24; nothing is lost: set --resume and", said
+        r"training was stopped after step (\d+) of 24; nothing is lost: set --resume and.* command: (.*)",
+        said,
     )
     assert stopped, said
+    assert stopped[2] == f"thorax train --resume --store {toy_store_path} --out {run} --device cpu"
     assert 6 <= int(stopped[1]) < 24
     assert train(recipe, toy_store, run, resume=True, device="cpu").epochs == 4
 
@@ -313,7 +320,7 @@ def test_what_may_not_be_resumed_is_refused(toy_store, make_recipe, tmp_path):
     other = make_recipe(optim={"lr": 0.5})
     with pytest.raises(
         DataError,
-        match=rf"cannot be resumed: the recipe has changed \(optim\.lr = {recipe.optim.lr}, now 0\.5\)",
+        match=rf"cannot be resumed: the recipe has changed \(optim\.lr was {recipe.optim.lr}, is 0\.5\)",
     ):
         train(other, toy_store, tmp_path / "run", resume=True, device="cpu")
     kept = (tmp_path / "run/recipe.toml").read_text()
@@ -456,6 +463,7 @@ def test_each_epoch_logs_the_accuracy_of_each_finding(learnt, toy_store):
         scores.index(max(scores[: number + 1])) + 1 for number in range(6)
     ]
     assert epochs[-1]["best_epoch"] == summary.selected_epoch
+    assert [event["best"] for event in epochs] == [max(scores[: number + 1]) for number in range(6)]
     assert [event["epochs"] for event in epochs] == [6] * 6
     assert all(event["images_per_second"] > 0 for event in epochs)
     left = [event["seconds_left"] for event in epochs]

@@ -10,7 +10,7 @@ from thorax.datasets.phantom import write_phantoms
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
 from thorax.errors import DataError, RecipeError
-from thorax.recipe.load import load_recipe
+from thorax.recipe.load import Settings, load_recipe
 from thorax.store import open_store
 from thorax.workflows.predictions import split_of
 from thorax.workflows.prepare import prepare
@@ -80,6 +80,8 @@ def test_seeds_follow_the_recipe_and_their_mean_has_an_sd(store, tmp_path):
     assert summary.macro_auc == (mean(scores), stdev(scores))
     assert [call.stage for call in calls if call.done == call.total] == ["epoch 1 of 2", "epoch 2 of 2"] * 2
     assert SeedsSummary(summary.runs[:1]).macro_auc is None
+    again = train_seeds(None, store, tmp_path / "runs", seeds=2, device="cpu", resume=True)
+    assert again == summary
 
 
 def test_a_run_is_that_of_its_seed_and_is_resumed_only_when_asked(store, tmp_path):
@@ -88,6 +90,35 @@ def test_a_run_is_that_of_its_seed_and_is_resumed_only_when_asked(store, tmp_pat
     with pytest.raises(DataError, match=r"already holds a run; .* `resume`"):
         train("small-cpu", store, tmp_path / "run", settings=TINY, device="cpu")
     assert train("small-cpu", store, run, settings=TINY, device="cpu", resume=True) == run
+    # Its own recipe is that of the run: nothing need be repeated, and nothing contradicted.
+    for recipe, settings in (
+        (None, ()),
+        ("small-cpu", ()),
+        (None, TINY[:1]),
+        (run.folder / "recipe.toml", ()),
+    ):
+        assert train(recipe, store, run, settings=settings, device="cpu", resume=True) == run
+    others: tuple[tuple[str | None, Settings, str], ...] = (
+        ("small-cpu", ["training.epochs=25"], r"training\.epochs was 2, is 25; leave out recipe and"),
+        (None, {"optim.lr": 0.5}, r"optim\.lr was 0\.002, is 0\.5; leave"),
+        ("modern", (), "its recipe is small-cpu, not modern"),
+    )
+    for other, changes, difference in others:
+        with pytest.raises(RecipeError, match=rf"run cannot be resumed with another recipe: {difference}"):
+            train(other, store, run, settings=changes, device="cpu", resume=True)
+    (tmp_path / "mine.toml").write_text(
+        (run.folder / "recipe.toml").read_text().replace("epochs = 2", "epochs = 3")
+    )
+    with pytest.raises(RecipeError, match=r"training\.epochs was 2, is 3"):
+        train(tmp_path / "mine.toml", store, run, device="cpu", resume=True)
+
+
+def test_a_recipe_is_needed_where_no_run_is(store, tmp_path):
+    with pytest.raises(RecipeError, match="a new run needs a recipe, such as small-cpu"):
+        train(None, store, tmp_path / "run")
+    with pytest.raises(RecipeError, match="run does not hold a run that could be resumed; give a recipe"):
+        train(None, store, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_wrong_setting_names_the_right_one(store, tmp_path):

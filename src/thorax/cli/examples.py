@@ -35,7 +35,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     ),
     "train": (
         ("Train a recipe", "thorax train small-cpu --store store --out run"),
-        ("Resume after an interruption", "thorax train small-cpu --store store --out run --resume"),
+        ("Resume after an interruption", "thorax train --resume --store store --out run"),
         (
             "Change settings",
             "thorax train small-cpu --store store --out run --set training.epochs=40",

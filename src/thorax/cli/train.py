@@ -1,7 +1,5 @@
 """`thorax train`: train a recipe on a store."""
 
-from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,14 +16,19 @@ __all__ = ["train"]
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a TOML file.")],
     store: Annotated[Path, typer.Option(help="A store prepared as the recipe requires.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="Name of a shipped recipe, or a TOML file; not needed with --resume."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a setting, e.g. optim.lr=3e-4. May be repeated."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume an interrupted run, with its own recipe.")
+    ] = False,
     seeds: Annotated[
         int, typer.Option(min=1, help="Number of runs, with consecutive seeds from the recipe's.")
     ] = 1,
@@ -44,6 +47,8 @@ def train(
     """Train a recipe on the training part of its split; only validation selects the checkpoint."""
     from thorax.cli.console import progress_bars
     from thorax.hardware import keep_freed_memory
+    from thorax.progress import epoch_lines
+    from thorax.workflows.next_commands import ensemble_command, evaluate_command
     from thorax.workflows.train import train as train_run
     from thorax.workflows.train import train_seeds
 
@@ -54,35 +59,20 @@ def train(
         "device": device,
         "record_test_curve": record_test_curve,
         "track": track,
-        "watch": _print_epoch,
+        "watch": epoch_lines(say),
     }
     with progress_bars() as progress:
         if seeds == 1:
-            _print_run(train_run(recipe, store, out, **options, progress=progress))
-            return
-        runs = train_seeds(recipe, store, out, seeds=seeds, **options, progress=progress, finished=_print_run)
-    say(_describe_seeds(runs))
-
-
-def _print_epoch(event: Mapping[str, Any]) -> None:
-    if event["event"] == "epoch":
-        say(_describe_epoch(event))
-
-
-def _describe_epoch(epoch: Mapping[str, Any]) -> str:
-    """Return the line of an epoch; what does not exist is n/a."""
-
-    def number(name: str, digits: int) -> str:
-        return "n/a" if epoch[name] is None else f"{epoch[name]:.{digits}f}"
-
-    left = epoch["seconds_left"]
-    return (
-        f"epoch {epoch['epoch']}/{epoch['epochs']}: train loss {number('train_loss', 4)}, "
-        f"val loss {number('val_loss', 4)}, AUC {number('macro_auc', 3)}, "
-        f"accuracy {number('macro_accuracy', 3)}, best epoch {epoch['best_epoch'] or 'n/a'}, "
-        f"{epoch['images_per_second']:,.0f} images/s, "
-        f"{'n/a' if left is None else timedelta(seconds=round(left))} left"
-    )
+            run = train_run(recipe, store, out, **options, progress=progress)
+        else:
+            runs = train_seeds(
+                recipe, store, out, seeds=seeds, **options, progress=progress, finished=_print_run
+            )
+    if seeds == 1:
+        _print_run(run)
+        say(f"next: {evaluate_command(run.folder, store)}")
+    else:
+        say(f"\n{_describe_seeds(runs)}\nnext: {ensemble_command(runs.folders, store, out)}")
 
 
 def _print_run(run: "RunSummary") -> None:
@@ -93,8 +83,8 @@ def _print_run(run: "RunSummary") -> None:
     metric = "n/a" if run.macro_auc is None else f"{run.macro_auc:.3f}"
     early = ", stopped early" if run.stopped_early else ""
     say(
-        f"epoch {run.selected_epoch} of {run.epochs}{early}: mean AUC {metric} on validation, "
-        "which also calibrated it, so it is not a result (run thorax evaluate)\n"
+        f"\nkept epoch {run.selected_epoch} of {run.epochs}{early}: mean AUC {metric} on validation\n"
+        "(not a result, because validation images chose and calibrated the model)\n"
         f"bundle: {run.bundle}"
     )
 
@@ -111,7 +101,4 @@ def _describe_seeds(summary: "SeedsSummary") -> str:
     if summary.macro_auc is None:
         return f"{len(summary.runs)} seeds: mean AUC n/a on validation"
     mean, sd = summary.macro_auc
-    return (
-        f"{len(summary.runs)} seeds: mean AUC on validation {mean:.3f} (sd {sd:.3f}); "
-        "each run has its own bundle; thorax ensemble combines them"
-    )
+    return f"{len(summary.runs)} seeds: mean AUC on validation {mean:.3f} (sd {sd:.3f})"

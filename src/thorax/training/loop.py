@@ -104,8 +104,10 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
             choice.
         progress: Called after each step; each epoch is a stage. It may raise KeyboardInterrupt to stop the
             run.
-        watch: Called with each event of the log, among them one per epoch with its validation metrics. It
-            cannot change the run; what it raises ends the run there and reaches the caller.
+        watch: Called with each event of the log, among them one per epoch with its validation metrics, and
+            before these with one named "run": the fields of the log's start, the folder, and the epochs and
+            steps that are done already. It cannot change the run; what it raises ends the run there and
+            reaches the caller.
 
     Raises:
         RecipeError: The recipe does not fit the data, the backbone or the device.
@@ -151,8 +153,12 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                 checkpointer=checkpointer,
                 checkpoint=folder.checkpoint,
             )
+            start = describe_start(recipe, plan, compute, same)
+            if watch is not None:
+                done = {"done_epochs": run.state.epoch, "done_steps": run.steps_done}
+                watch({"event": "run", "folder": str(out), **done, **start})
             if folder.checkpoint is None:
-                log.write("start", **describe_start(recipe, plan, compute, same))
+                log.write("start", **start)
 
             # ---- loop --------------------------------------------------------------------------------
             try:
@@ -170,8 +176,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                 run.save()
                 raise TrainingInterrupted(
                     f"training was stopped after step {run.steps_done} of "
-                    f"{training.epochs * plan.steps}; nothing is lost: set `resume` and train "
-                    f"with the same recipe and store to continue in {out}"
+                    f"{training.epochs * plan.steps}; nothing is lost: set `resume` and train with the same "
+                    f"store to continue in {out}"
                 ) from None
             run.save()
 

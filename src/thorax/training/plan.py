@@ -30,6 +30,7 @@ class TrainingPlan:
         trained_on: Identity of the training images, for the bundle.
         selected_on: Identity of the validation images, for the bundle.
         test: Test images, only if their score is recorded for each epoch.
+        num_test: Number of test images, which are for `evaluate`.
         origin: The bundle whose backbone the run starts from.
         initial_weights: The file of weights that the run starts from.
         steps: Steps of an epoch.
@@ -42,6 +43,7 @@ class TrainingPlan:
     trained_on: ImageSet
     selected_on: ImageSet
     test: Part | None
+    num_test: int
     origin: Bundle | None
     initial_weights: InitialWeights | None
     steps: int
@@ -91,6 +93,7 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
         trained_on=split.image_set("train", train.rows, dataset=store.dataset),
         selected_on=split.image_set("val", val.rows, dataset=store.dataset),
         test=part("test", split) if record_test_curve else None,
+        num_test=len(split.parts["test"]),
         origin=origin,
         initial_weights=_initial_weights(recipe),
         steps=steps_per_epoch(len(train), recipe.training.batch_size),

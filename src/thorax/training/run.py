@@ -200,6 +200,7 @@ class Run:
             macro_accuracy=validation.macro_accuracy,
             accuracy=self._by_finding(validation.accuracy),
             best_epoch=self.state.leading_epoch or None,
+            best=self._best_value(),
             lr=lr,
             seconds=round(time.monotonic() - self._epoch_start, 3),
             images_per_second=round(self._epoch_images / max(trained, 1e-9), 1),
@@ -207,6 +208,11 @@ class Run:
         )
         if test_macro_auc is not None:
             self._log.write(TEST_CURVE, epoch=self.state.epoch, macro_auc=test_macro_auc)
+
+    def _best_value(self) -> float | None:
+        """Return the selection metric of the best epoch so far."""
+        score = self.state.leading_score
+        return -score if score is not None and self._recipe.selection.metric == "loss" else score
 
     def _by_finding(self, values: Iterable[float]) -> dict[str, float]:
         return dict(zip(map(str, self._plan.findings), values, strict=True))

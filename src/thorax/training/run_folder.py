@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -14,6 +14,7 @@ import thorax
 from thorax.atomic_io import exclusive_lock, write_text
 from thorax.errors import DataError, RecipeError
 from thorax.notebook import Html, notes, page, shortened
+from thorax.recipe.changes import changed_settings, changes_from_shipped, describe_changes
 from thorax.recipe.load import load_recipe, recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
 from thorax.reporting.figures import svg_file
@@ -41,9 +42,6 @@ __all__ = [
 LOG = "log.jsonl"
 CURVES = "curves.svg"
 CHECKPOINTS = "checkpoints"
-
-_SHOWN: Final = 4
-"""Number of changed settings that a message names."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -162,12 +160,20 @@ def describe_start(
     """Return the fields of the log's first event."""
     return {
         "recipe": recipe.name,
+        "changed": {key: list(values) for key, values in changes_from_shipped(recipe).items()},
         "val_loss": recipe.loss.kind,
         **same,
         "split": plan.trained_on.split,
         "train_images": len(plan.train),
+        "train_patients": len(set(plan.patients(plan.train))),
         "val_images": len(plan.val),
+        "val_patients": len(set(plan.patients(plan.val))),
+        "test_images": plan.num_test,
+        "epochs": recipe.training.epochs,
         "steps_per_epoch": plan.steps,
+        "batch_size": recipe.training.batch_size,
+        "metric": recipe.selection.metric,
+        "checkpoint": recipe.selection.checkpoint,
         "findings": [finding.name for finding in plan.findings],
         "device": compute.name,
         "threads": compute.threads,
@@ -269,7 +275,7 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any],
     }
     for key, value in same.items():
         if start.get(key) != value:
-            change = _changed_settings(path, recipe) if key == "recipe_sha256" else ""
+            change = _changed(path, recipe) if key == "recipe_sha256" else ""
             change = change or f"{_short(start.get(key))} when it started, now {_short(value)}"
             raise DataError(
                 f"{path} cannot be resumed: {names[key]} has changed ({change}); "
@@ -277,29 +283,13 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any],
             )
 
 
-def _changed_settings(path: Path, recipe: Recipe) -> str:
+def _changed(path: Path, recipe: Recipe) -> str:
     """Return which settings differ from those that a run started with; "" if its recipe cannot be read."""
     try:
-        before = _by_key(load_recipe(str(path / "recipe.toml")).model_dump(mode="json"))
+        changes = changed_settings(load_recipe(str(path / "recipe.toml")), recipe)
     except RecipeError:
         return ""
-    now = _by_key(recipe.model_dump(mode="json"))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    values = [f"{key} = {_text(before.get(key))}, now {_text(now.get(key))}" for key in changed[:_SHOWN]]
-    more = [f"and {len(changed) - _SHOWN} other settings"] if len(changed) > _SHOWN else []
-    return "; ".join([*values, *more])
-
-
-def _by_key(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return settings by their dotted keys."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _by_key(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else str(value)
+    return describe_changes(changes)
 
 
 def _short(value: Any) -> str:

@@ -167,8 +167,8 @@ def losses_printed(row: Row, workshop: Workshop) -> None:
     """One line per epoch, with the losses that the log has."""
     printed = workshop.show(row)
     for event in events(folder(row, workshop), "epoch"):
-        losses = f"train loss {event['train_loss']:.4f}, val loss {event['val_loss']:.4f}"
-        assert re.search(rf"(?m)^epoch {event['epoch']}/2: {losses}", printed)
+        losses = rf"{event['train_loss']:.4f} +{event['val_loss']:.4f} "
+        assert re.search(rf"(?m)^epoch {event['epoch']}/2 +{losses}", printed)
 
 
 def accuracy_logged(row: Row, workshop: Workshop) -> None:
