@@ -187,7 +187,7 @@ def test_a_map_with_nothing_above_0_is_told_with_a_way_out(work, tmp_path):
     assert f"{told}, Pleural effusion (layer-cam)\n" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf"])
 def test_a_picture_is_drawn(work, tmp_path, name):
     done = run(
         "explain", work / "bundle", work / "wide.png", "--finding", "Pleural Effusion", "--finding", "Mass",
@@ -247,7 +247,7 @@ def test_localize_blurs_what_the_maps_name(work, tmp_path):
     ("arguments", "error", "message"),
     [
         (("explain", "BUNDLE", "IMAGE", "--finding", "Hernia"), DataError, "Hernia cannot be explained"),
-        (("explain", "BUNDLE", "IMAGE", "--out", "a.gif"), DataError, "ends in .png or .svg"),
+        (("explain", "BUNDLE", "IMAGE", "--out", "a.gif"), DataError, "ends in .png, .jpg, .svg or .pdf"),
         (
             ("explain", "BUNDLE", "IMAGE", "--method", "rollout"),
             RecipeError,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from thorax.explain.canvas import contour_lines
+from thorax.explain.contours import contour_lines
 
 
 def length(lines):

@@ -28,7 +28,7 @@ def explain(
             help="Map; default: cam if the network has an exact one, otherwise grad-cam. May be repeated."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Picture to write, .png or .svg.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture to write: .png, .jpg, .svg or .pdf.")] = None,
     opacity: Annotated[
         float, typer.Option(min=0, max=1, help="Opacity of the overlay at the map's maximum.")
     ] = 0.6,

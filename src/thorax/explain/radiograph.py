@@ -1,4 +1,7 @@
-"""The explanation of one radiograph: maps at its own resolution, with their peaks and boxes."""
+"""The explanation of one radiograph: maps at its own resolution, with their peaks and boxes.
+
+Peaks and boxes lie in the radiograph, never in the bars that pad it to a square.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +14,29 @@ from thorax.boxes import Box
 from thorax.evaluation.localization.regions import box_around, highest_pixels, region
 from thorax.explain.explainers import Explainer, Method
 from thorax.explain.geometry import box_on_radiograph, map_on_radiograph
-from thorax.explain.overlay import Panel
+from thorax.explain.overlay import Scale
+from thorax.explain.picture import Panel
 from thorax.findings import Finding, Findings
-from thorax.imaging import prepare
+from thorax.imaging import map_box, prepare
+from thorax.prediction import FindingPrediction, ModelIdentity
 from thorax.radiograph import Radiograph
+from thorax.recipe.schema import Preparation
 
-__all__ = ["Explained", "explain_radiograph", "side_by_side", "silent_notes"]
+__all__ = ["Explained", "explain_radiograph", "inside", "picture_heading", "side_by_side", "silent_notes"]
 
 _COLUMNS: Final = 4
-"""Panels per row, if findings and methods do not determine it."""
+"""Most panels in a picture of one row; more panels take two rows."""
+
+_UNITS: Final[dict[Method, str]] = {
+    "cam": "logits",
+    "hirescam": "logits",
+    "occlusion": "logits",
+    "rise": "logits",
+    "integrated-gradients": "logits per pixel",
+    "smooth-grad": "logits per gray value",
+    "rollout": "of the attention",
+}
+"""Units of the values of maps; those of the other methods have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,7 +47,8 @@ class Explained:
         finding: The finding.
         method: The method.
         attribution: The map at the radiograph's resolution; NaN where the network saw nothing.
-        highest: The map's maximum in the prepared image, in the method's unit.
+        highest: The map's maximum within the radiograph, in the method's unit.
+        mean: Its mean within the radiograph.
         place: x and y of the maximum, in pixels of the radiograph; of several, the one closest to their mean.
             None if the map has no evidence for the finding.
         box: The box around the region that contains it; None likewise.
@@ -40,8 +58,14 @@ class Explained:
     method: Method
     attribution: Attribution
     highest: float
+    mean: float
     place: tuple[float, float] | None
     box: Box | None
+
+    @property
+    def unit(self) -> str:
+        """The unit of the map's values; "" if they have none."""
+        return _UNITS.get(self.method, "")
 
 
 def explain_radiograph(
@@ -70,30 +94,54 @@ def explain_radiograph(
     preparation = explainer.bundle.manifest.preparation
     pixels = prepare(radiograph, preparation)[None]
     maps = {method: explainer.maps(pixels, findings, method=method, seed=seed)[0] for method in methods}
+    return [
+        _explained(finding, method, maps[method][column], radiograph, preparation, level=level)
+        for column, finding in enumerate(findings)
+        for method in methods
+    ]
+
+
+def inside(height: int, width: int, preparation: Preparation) -> tuple[slice, slice]:
+    """Return the rows and columns of a prepared square that show the image, and not the bars that pad it.
+
+    Args:
+        height: Rows of the image.
+        width: Columns of the image.
+        preparation: How it was prepared.
+    """
+    whole = Box(0.0, 0.0, float(width), float(height))
+    x, y, across, down = map_box(whole, height=height, width=width, preparation=preparation)
+    return slice(round(y), round(y + down)), slice(round(x), round(x + across))
+
+
+def _explained(
+    finding: Finding,
+    method: Method,
+    attribution: Attribution,
+    radiograph: Radiograph,
+    preparation: Preparation,
+    *,
+    level: float,
+) -> Explained:
     height, width = radiograph.pixels.shape
+    rows, columns = inside(height, width, preparation)
+    seen = attribution[rows, columns]
 
     def on_radiograph(box: Box) -> Box:
-        return box_on_radiograph(box, height=height, width=width, preparation=preparation)
+        moved = Box(box.x + columns.start, box.y + rows.start, box.width, box.height)
+        return box_on_radiograph(moved, height=height, width=width, preparation=preparation)
 
-    explanations = []
-    for column, finding in enumerate(findings):
-        for method in methods:
-            attribution = maps[method][column]
-            box = box_around(region(attribution, level=level))
-            x, y, _, _ = on_radiograph(Box(*_peak(attribution), 0.0, 0.0))
-            explanations.append(
-                Explained(
-                    finding=finding,
-                    method=method,
-                    attribution=map_on_radiograph(
-                        attribution, height=height, width=width, preparation=preparation
-                    ),
-                    highest=float(np.max(attribution)),
-                    place=None if box is None else (x, y),
-                    box=None if box is None else on_radiograph(box),
-                )
-            )
-    return explanations
+    box = box_around(region(seen, level=level))
+    x, y, _, _ = on_radiograph(Box(*_peak(seen), 0.0, 0.0))
+    return Explained(
+        finding=finding,
+        method=method,
+        attribution=map_on_radiograph(attribution, height=height, width=width, preparation=preparation),
+        highest=float(np.max(seen)),
+        mean=float(np.mean(seen)),
+        place=None if box is None else (x, y),
+        box=None if box is None else on_radiograph(box),
+    )
 
 
 def silent_notes(explanations: Sequence[Explained], *, has_weights: bool) -> list[str]:
@@ -110,28 +158,72 @@ def silent_notes(explanations: Sequence[Explained], *, has_weights: bool) -> lis
     return [f"no location in the image supports {', '.join(names)}{advice}"] if names else []
 
 
-def side_by_side(explanations: Sequence[Explained]) -> tuple[list[Panel], int]:
+def picture_heading(source: str, model: ModelIdentity) -> tuple[str, ...]:
+    """Return the lines above a picture: the file, the model, and what neither may be used for.
+
+    Args:
+        source: Path or name of the image; its folders are left out, since they may name patients.
+        model: The model.
+    """
+    identity = f"Model {model.name}, bundle {model.bundle_sha256[:8]}. Research use only, not for diagnosis."
+    stated = (f"{model.statement[0].upper()}{model.statement[1:]}.",) if model.statement else ()
+    return (source.replace("\\", "/").rsplit("/", 1)[-1], identity, *stated)
+
+
+def side_by_side(
+    explanations: Sequence[Explained], radiograph: Radiograph, predicted: Sequence[FindingPrediction]
+) -> tuple[list[Panel], int]:
     """Return the radiograph and its maps as panels, and the number of panels per row.
 
-    Several findings by several methods get one row per finding, which begins with the radiograph.
+    Maps by the same method share a scale. Several findings by several methods get one row per finding, which
+    begins with the radiograph, or half as many rows of two.
 
     Args:
         explanations: The result of `explain_radiograph`.
+        radiograph: The radiograph.
+        predicted: The predictions of their findings.
     """
-    plain = Panel(caption="Radiograph", attribution=None)
+    height, width = radiograph.pixels.shape
+    view = f", {radiograph.view} view" if radiograph.view else ""
+    plain = Panel(caption=["Radiograph", f"{width} x {height} pixels{view}"], attribution=None)
+    by_finding = {prediction.finding: prediction for prediction in predicted}
     maps = [
-        Panel(
-            caption=f"{explanation.finding.label}, {explanation.method}",
-            attribution=explanation.attribution,
-            box=explanation.box,
-        )
-        for explanation in explanations
+        _panel(explanation, explanations, by_finding[explanation.finding]) for explanation in explanations
     ]
     num_methods = len({explanation.method for explanation in explanations})
     if num_methods in {1, len(explanations)}:
-        return [plain, *maps], min(_COLUMNS, 1 + len(maps))
+        panels = [plain, *maps]
+        return panels, len(panels) if len(panels) <= _COLUMNS else -(-len(panels) // 2)
     rows = [maps[first : first + num_methods] for first in range(0, len(maps), num_methods)]
-    return [panel for row in rows for panel in (plain, *row)], 1 + num_methods
+    return [panel for row in rows for panel in (plain, *row)], (1 + num_methods) * -(-len(rows) // 2)
+
+
+def _panel(explained: Explained, all_maps: Sequence[Explained], predicted: FindingPrediction) -> Panel:
+    label, probability, threshold, decision = predicted.as_texts()
+    decided = f"threshold {threshold}: {decision}" if predicted.threshold is not None else "no threshold"
+    alike = [
+        other
+        for other in all_maps
+        if other.method == explained.method and (other.place is None) == (explained.place is None)
+    ]
+    if explained.place is None:
+        supported = f"no location supports it (highest {explained.highest:.3g})"
+        # Of several, the widest scale: every map keeps its own mean as the low end.
+        span = max(other.highest - other.mean for other in alike)
+        scale = Scale(explained.mean, explained.mean + span)
+        note = "drawn relative to its own mean, at the left end" if span > 0 else "the same everywhere"
+    else:
+        supported = "highest {:.3g} at x {:.0f}, y {:.0f}".format(explained.highest, *explained.place)
+        scale = Scale(0.0, max(other.highest for other in alike))
+        note = f"one scale for these {len(alike)} maps" if len(alike) > 1 else ""
+    return Panel(
+        caption=[f"{label} {probability}, {decided}", f"{explained.method}: {supported}"],
+        attribution=explained.attribution,
+        scale=scale,
+        unit=explained.unit,
+        note=note,
+        box=explained.box,
+    )
 
 
 def _peak(attribution: Attribution) -> tuple[float, float]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import ImageFont
 
 from thorax.arrays import Pixels
 from thorax.explain.canvas import Canvas, Tile, Words, as_png
+from thorax.explain.lettering import text_width
 
 __all__ = ["CELL", "SheetImage", "contact_sheet"]
 
@@ -56,15 +56,14 @@ def contact_sheet(images: Sequence[SheetImage], *, title: str) -> bytes:
         row, column = divmod(number, columns)
         left = _MARGIN + column * (CELL + _GAP)
         top = _HEADER + row * (CELL + foot + _GAP)
-        tiles.append(Tile(left=left, top=top, colors=_colors(image.pixels)))
+        tiles.append(Tile(left=left, top=top, gray=_gray(image.pixels)))
         words += _texts(image, left=left, below=top + CELL)
     height = _HEADER + rows * (CELL + foot) + (rows - 1) * _GAP + _MARGIN // 2
     return as_png(Canvas(width=width, height=height, tiles=tiles, words=words))
 
 
-def _colors(pixels: Pixels | None) -> np.ndarray:
-    gray = np.full((CELL, CELL), 208, np.uint8) if pixels is None else pixels
-    return np.repeat(gray[:, :, None], 3, axis=2)
+def _gray(pixels: Pixels | None) -> Pixels:
+    return np.full((CELL, CELL), 208, np.uint8) if pixels is None else pixels
 
 
 def _texts(image: SheetImage, *, left: int, below: int) -> list[Words]:
@@ -82,10 +81,9 @@ def _texts(image: SheetImage, *, left: int, below: int) -> list[Words]:
 
 def _wrapped(labels: Sequence[str]) -> list[str]:
     """Join labels with commas into few lines, each as full as it fits; the last one may have to shrink."""
-    font = ImageFont.load_default(size=_LABEL_SIZE)
     lines: list[list[str]] = [[]]
     for label in labels:
-        full = lines[-1] and font.getlength(", ".join([*lines[-1], label]) + ",") > CELL
+        full = lines[-1] and text_width(", ".join([*lines[-1], label]) + ",", _LABEL_SIZE) > CELL
         if full and len(lines) < _LINES:
             lines.append([])
         lines[-1].append(label)

@@ -9,8 +9,14 @@ from thorax.atomic_io import StrPath, refuse_existing
 from thorax.bundle import load_bundle
 from thorax.explain import open_explainer, reading_notes
 from thorax.explain.explainers import methods_named
-from thorax.explain.overlay import Drawing, picture_kind, write_picture
-from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side, silent_notes
+from thorax.explain.picture import Drawing, picture_kind, write_picture
+from thorax.explain.radiograph import (
+    Explained,
+    explain_radiograph,
+    picture_heading,
+    side_by_side,
+    silent_notes,
+)
 from thorax.findings import Findings, finding_or_new
 from thorax.imaging import read_guarded
 from thorax.inference.engines import open_predictor
@@ -63,7 +69,7 @@ class ExplainedRadiograph:
         """Draw the radiograph and the maps over it, side by side with captions.
 
         Args:
-            path: Ends in .png or .svg; a file that is there is replaced.
+            path: Ends in .png, .jpg, .svg or .pdf; a file that is there is replaced.
             opacity: Of a map where it is highest, from 0 to 1.
             contour: Fraction of the highest value at which a line is drawn; None draws none.
             box: Whether to draw the box around the highest place.
@@ -71,9 +77,10 @@ class ExplainedRadiograph:
         Raises:
             DataError: The file's name ends otherwise.
         """
-        panels, columns = side_by_side(self.maps)
+        panels, columns = side_by_side(self.maps, self.radiograph, self.prediction.findings)
         drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
-        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing)
+        heading = picture_heading(self.prediction.source, self.prediction.model)
+        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing, heading=heading)
 
 
 def explain(
@@ -101,7 +108,7 @@ def explain(
         level: Fraction of a map's maximum at which its box and contour are drawn.
         seed: Seed of random methods.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        out: A picture to write, .png or .svg.
+        out: A picture to write: .png, .jpg, .svg or .pdf.
         opacity: Opacity of the overlay at the map's maximum, from 0 to 1.
         contour: Draw the contour at that level.
         box: Draw the box at that level.

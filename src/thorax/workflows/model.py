@@ -17,14 +17,21 @@ from thorax.bundle import Bundle, load_bundle
 from thorax.bundle.sites import at_site
 from thorax.errors import DataError, RecipeError
 from thorax.explain import METHODS, Explainer, Method, best_method, open_explainer, reading_notes
-from thorax.explain.overlay import Drawing, overlay, write_picture
-from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side, silent_notes
+from thorax.explain.overlay import overlay
+from thorax.explain.picture import Drawing, write_picture
+from thorax.explain.radiograph import (
+    Explained,
+    explain_radiograph,
+    picture_heading,
+    side_by_side,
+    silent_notes,
+)
 from thorax.findings import Finding, Findings
 from thorax.imaging import ImageSource, ValueRange, read_guarded, source_name
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.inference.predictor import Failure, Predictor
 from thorax.notebook import Html, Markdown, facts, notes, page, shortened
-from thorax.prediction import FindingPrediction, Prediction
+from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.radiograph import Radiograph
 from thorax.recipe.literals import EngineName
 from thorax.reporting.model_card import render_card
@@ -42,13 +49,15 @@ class Explanation:
     Attributes:
         source: The path or name of the image.
         radiograph: The image.
-        predicted: The model's prediction of the finding.
+        model: The model.
+        predicted: Its prediction of the finding.
         map: The map at the radiograph's resolution, its maximum, and the box around that.
         notes: Caveats for the reader, each a sentence without its full stop.
     """
 
     source: str
     radiograph: Radiograph
+    model: ModelIdentity
     predicted: FindingPrediction
     map: Explained
     notes: tuple[str, ...]
@@ -77,10 +86,10 @@ class Explanation:
         contour: float | None = None,
         box: bool = False,
     ) -> Path:
-        """Draw the radiograph and the map over it, side by side with captions, into a PNG or SVG file.
+        """Draw the radiograph and the map over it, side by side with captions, into a file.
 
         Args:
-            path: Ends in .png or .svg; an existing file is replaced.
+            path: Ends in .png, .jpg, .svg or .pdf; an existing file is replaced.
             opacity: Opacity of the overlay at the map's maximum, from 0 to 1.
             contour: Fraction of the maximum at which a line is drawn; None draws none.
             box: Whether to draw the box around the maximum.
@@ -94,9 +103,10 @@ class Explanation:
         Example:
             explanation.save("effusion.png", contour=0.5, box=True)
         """
-        panels, columns = side_by_side([self.map])
+        panels, columns = side_by_side([self.map], self.radiograph, [self.predicted])
         drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
-        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing)
+        heading = picture_heading(self.source, self.model)
+        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing, heading=heading)
         return Path(path)
 
     def __repr__(self) -> str:
@@ -111,7 +121,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         _, probability, threshold, _ = self.predicted.as_texts()
-        highest = f"{self.map.highest:.3g}" + " logits" * (self.map.method == "cam")
+        highest = f"{self.map.highest:.3g} {self.map.unit}".rstrip()
         if self.map.place is not None and self.map.box is not None:
             highest += " at x {:.0f}, y {:.0f}; box x {:.0f}, y {:.0f}, {:.0f} wide, {:.0f} tall".format(
                 *self.map.place, *self.map.box
@@ -266,6 +276,7 @@ class Model:
         return Explanation(
             source=source,
             radiograph=radiograph,
+            model=prediction.model,
             predicted=predicted,
             map=explained,
             notes=(
