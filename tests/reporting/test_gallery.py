@@ -95,7 +95,11 @@ def test_each_picture_is_its_image_beside_itself_with_its_map(gallery):
         mapped = overlay(image, falling(image[None], mass.finding)[0, 0], opacity=0.6)
         assert np.abs(decoded(each.mapped) - mapped).mean() < 25
         assert np.abs(decoded(each.mapped)[:, :16] - decoded(each.radiograph)[:, :16]).mean() > 40
-    assert all(each.mapped is None and each.highest < 0 for each in nodule.pictures)
+    for each in nodule.pictures:
+        # Highest where it is least against the finding, at the right: relative to its mean.
+        assert (each.relative, each.highest, each.lowest) == (True, -1, -2.5)
+        assert np.abs(decoded(each.mapped)[:, 48:] - decoded(each.radiograph)[:, 48:]).mean() > 20
+        assert np.abs(decoded(each.mapped)[:, :16] - decoded(each.radiograph)[:, :16]).mean() < 15
 
 
 def test_the_page_shows_it_and_loads_nothing(gallery):
@@ -113,10 +117,50 @@ def test_the_page_shows_it_and_loads_nothing(gallery):
             "with its cam map", "a note of the maps.",
         "True positive", "False positive", "False negative", "True negative",
         "False negative", "least confident", "Mass, threshold 0.15",
-        "No location contributes to it: the map's highest value is -1.",
+        "maps have no value above 0", "-2.5", "relative to its mean",
     ):  # fmt: skip
         assert words in text, words
     assert all(each.image in text for each in pictures)
+    relative, drawn = gallery.num_relative
+    assert (relative, drawn) == (len(gallery.findings[1].pictures), len(pictures))
+    assert f"{relative} of the {drawn} maps have no value above 0" in text
+
+
+def flat(pixels, finding):
+    return np.zeros((len(pixels), 1, *pixels.shape[1:]), dtype=np.float32)
+
+
+def test_where_a_map_is_the_same_everywhere_another_method_shows_it():
+    cohort, probabilities = cohort_of(FINDINGS[:1])
+    source = MapSource(method="grad-cam", maps=flat)
+    drawn = [
+        draw_gallery(
+            cohort, probabilities, points_of(FINDINGS[:1]), read=lambda rows: noise(rows, 64), source=each
+        )
+        for each in (source, dataclasses.replace(source, instead=MapSource(method="layer-cam", maps=falling)))
+    ]
+    nothing, shown = (gallery.findings[0].pictures for gallery in drawn)
+    assert {(each.mapped, each.highest, each.method) for each in nothing} == {(None, 0, "grad-cam")}
+    assert {(each.mapped is None, each.highest, each.method) for each in shown} == {(False, 3, "layer-cam")}
+    texts = [shown_text(render_html(ASSESSMENT, CONTEXT, gallery=gallery)) for gallery in drawn]
+    assert "The map is the same everywhere: 0." in texts[0]
+    assert "by layer-cam" in texts[1]
+    assert "have no value above 0" not in texts[1]
+
+
+def test_the_bars_beside_an_image_have_no_map():
+    def right_half(row):
+        return slice(0, 64), slice(32, 64)
+
+    cohort, probabilities = cohort_of(FINDINGS[:1])
+    gallery = draw_gallery(
+        cohort, probabilities, points_of(FINDINGS[:1]), read=lambda rows: 0 * noise(rows, 64),
+        source=dataclasses.replace(SOURCE, shown=right_half),
+    )  # fmt: skip
+    for each in gallery.findings[0].pictures:
+        assert each.highest == pytest.approx(3 * 31 / 63)
+        assert decoded(each.mapped)[:, :24].max() < 12
+        assert decoded(each.mapped)[:, 34:40].max() > 100
 
 
 def test_without_a_gallery_there_is_no_picture():
@@ -136,7 +180,7 @@ def test_without_maps_the_images_stand_alone_and_the_page_says_why():
     text = shown_text(render_html(ASSESSMENT, CONTEXT, gallery=without))
     assert "No maps: torch is not installed here." in text
     assert "On the right" not in text
-    assert "No location contributes" not in text
+    assert "relative to its mean" not in text
 
 
 def test_a_finding_without_a_threshold_has_no_examples():

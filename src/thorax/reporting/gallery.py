@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float64, Int8, UInt8
 from PIL import Image
 
-from thorax.arrays import PixelsBatch, Probabilities, Rows
+from thorax.arrays import Attribution, Pixels, PixelsBatch, Probabilities, Rows
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.thresholds import ThresholdSet
 from thorax.explain.explainers import Maps, Method
-from thorax.explain.overlay import overlay
+from thorax.explain.overlay import Scale, blended, overlay
 from thorax.findings import Finding
 
 __all__ = [
@@ -97,6 +97,9 @@ _QUALITY: Final = 82
 _OPACITY: Final = 0.6
 """Opacity of a map at its maximum."""
 
+_EQUAL: Final = 1e-6
+"""Values of a map that differ by less are equal but for rounding."""
+
 _STOPS: Final = 9
 """Colors of the gradient that is the scale of a map."""
 
@@ -104,6 +107,16 @@ MapsOf = Callable[[PixelsBatch, Finding], Maps]
 """Maps (n, 1, s, s) of a finding on prepared images."""
 
 GrayOrColor = UInt8[np.ndarray, "s s"] | UInt8[np.ndarray, "s s 3"]
+
+
+Shown = tuple[slice, slice]
+"""The rows and columns of a prepared square that show the image, and not the bars that pad it."""
+
+
+def _whole(row: int) -> Shown:
+    """Return all of the square."""
+    del row
+    return slice(None), slice(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +127,15 @@ class MapSource:
         method: Name of the method.
         maps: Computes the maps.
         notes: Caveats for the reader of the maps.
+        shown: Returns the rows and columns of the prepared square that show the image of a row.
+        instead: A source for images on which a map has the same value everywhere; None for none.
     """
 
     method: Method
     maps: MapsOf
     notes: Sequence[str] = ()
+    shown: Callable[[int], Shown] = _whole
+    instead: "MapSource | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +147,11 @@ class GalleryPicture:
         image: The image's name.
         probability: The model's probability, in [0, 1].
         radiograph: The radiograph, as a data URI.
-        mapped: The radiograph with the map over it, as a data URI; None without maps, and where no value of
-            the map is above 0.
-        highest: The map's highest value, in the method's unit; None without maps.
+        mapped: The radiograph with the map over it, as a data URI; None without maps, and where the map has
+            the same value everywhere.
+        highest: The map's highest value within the radiograph, in the method's unit; None without maps.
+        lowest: The value at which the colors begin: 0, or the map's mean where no value is above 0.
+        method: Method of this map; None without maps.
     """
 
     example: Example
@@ -141,6 +160,13 @@ class GalleryPicture:
     radiograph: str
     mapped: str | None
     highest: float | None
+    lowest: float
+    method: Method | None
+
+    @property
+    def relative(self) -> bool:
+        """Whether the map has no evidence for the finding and is drawn relative to its mean."""
+        return self.lowest != 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +189,7 @@ class Gallery:
         side: Side of the pictures in pixels.
         method: Method of the maps; None without maps.
         notes: Caveats for the reader; without maps, why there are none.
-        ramp: The color scale of a map from 0 to its highest value, as a CSS gradient.
+        ramp: The colors of a map from the low to the high end of its scale, as a CSS gradient.
     """
 
     points: ThresholdSet
@@ -174,6 +200,12 @@ class Gallery:
     notes: Sequence[str]
     ramp: str
 
+    @property
+    def num_relative(self) -> tuple[int, int]:
+        """How many maps are drawn relative to their mean, and how many are drawn."""
+        drawn = [picture for group in self.findings for picture in group.pictures if picture.mapped]
+        return sum(picture.relative for picture in drawn), len(drawn)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Drawn:
@@ -182,7 +214,9 @@ class _Drawn:
     example: Example
     radiograph: Image.Image
     mapped: Image.Image | None
-    highest: float | None
+    highest: float | None = None
+    lowest: float = 0.0
+    method: Method | None = None
 
 
 def draw_gallery(
@@ -209,9 +243,9 @@ def draw_gallery(
     """
     columns = [column for column, threshold in enumerate(points.thresholds) if threshold is not None]
     num_positive = np.sum(cohort.targets == 1, axis=0)
-    shown = sorted(sorted(columns, key=lambda column: -int(num_positive[column]))[:_MAX_FINDINGS])
+    chosen = sorted(sorted(columns, key=lambda column: -int(num_positive[column]))[:_MAX_FINDINGS])
     drawn: dict[int, list[_Drawn]] = {}
-    for column in shown:
+    for column in chosen:
         picked = pick_examples(
             cohort.targets[:, column], probabilities[:, column], threshold=points.thresholds[column] or 0.0
         )
@@ -230,7 +264,7 @@ def draw_gallery(
             )
             for column, examples in drawn.items()
         ],
-        left_out=[cohort.findings[column] for column in columns if column not in shown],
+        left_out=[cohort.findings[column] for column in columns if column not in chosen],
         side=side,
         method=source.method if source else None,
         notes=source.notes if source else ([absent] if absent else []),
@@ -246,20 +280,40 @@ def _draw(
     source: MapSource | None,
 ) -> list[_Drawn]:
     pixels = read(np.array([example.row for example in picked], dtype=np.int64))
-    maps = source.maps(pixels, finding)[:, 0] if source else [None] * len(picked)
+    if source is None:
+        return [
+            _Drawn(example=example, radiograph=_shrunk(image), mapped=None)
+            for example, image in zip(picked, pixels, strict=True)
+        ]
+    maps = source.maps(pixels, finding)[:, 0]
     drawn = []
     for example, image, attribution in zip(picked, pixels, maps, strict=True):
-        highest = None if attribution is None else float(np.max(attribution))
-        has_map = attribution is not None and highest is not None and highest > 0
-        drawn.append(
-            _Drawn(
-                example=example,
-                radiograph=_shrunk(image),
-                mapped=_shrunk(overlay(image, attribution, opacity=_OPACITY)) if has_map else None,
-                highest=highest,
-            )
-        )
+        seen = source.shown(example.row)
+        mapped = _mapped(example, image, attribution[seen], seen, source.method)
+        if mapped.mapped is None and source.instead is not None:
+            other = source.instead.maps(image[None], finding)[0, 0]
+            mapped = _mapped(example, image, other[seen], seen, source.instead.method)
+        drawn.append(mapped)
     return drawn
+
+
+def _mapped(example: Example, image: Pixels, attribution: Attribution, seen: Shown, method: Method) -> _Drawn:
+    """Draw a map over an image, from 0; from its mean where no value is above 0; not where all are equal."""
+    highest = float(np.max(attribution))
+    scale = Scale(0.0 if highest > 0 else float(np.mean(attribution)), highest)
+    mapped = None
+    if highest - scale.low > _EQUAL * max(1.0, abs(highest)):
+        colors = blended(image, None, opacity=_OPACITY)
+        colors[seen] = overlay(image[seen], attribution, opacity=_OPACITY, scale=scale)
+        mapped = _shrunk(colors)
+    return _Drawn(
+        example=example,
+        radiograph=_shrunk(image),
+        mapped=mapped,
+        highest=highest,
+        lowest=scale.low,
+        method=method,
+    )
 
 
 def _shrunk(pixels: GrayOrColor, side: int = _SIDES[0]) -> Image.Image:
@@ -289,6 +343,8 @@ def _encoded(
         radiograph=_data_uri(drawn.radiograph, side),
         mapped=_data_uri(drawn.mapped, side) if drawn.mapped else None,
         highest=drawn.highest,
+        lowest=drawn.lowest,
+        method=drawn.method,
     )
 
 

@@ -1,6 +1,8 @@
 """Examples of each outcome for a report, with the bundle's maps."""
 
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from thorax.errors import BundleError, MissingExtra, RecipeError
 from thorax.evaluation.evaluate import Evaluation
 from thorax.explain import best_method, open_explainer, reading_notes
 from thorax.explain.explainers import Explainer, Maps, Method
+from thorax.explain.radiograph import inside
 from thorax.findings import Finding
 from thorax.reporting.gallery import Gallery, MapSource, draw_gallery
 from thorax.workflows.predictions import PartPredictions, StorePart
@@ -27,15 +30,33 @@ def draw_examples(
     points = evaluation.primary.points
     draw = partial(draw_gallery, predicted.cohort, predicted.probabilities, points, read=read)
     try:
-        return draw(source=_map_source(open_explainer(part.bundle, device=device)))
+        return draw(source=_map_source(open_explainer(part.bundle, device=device), part))
     except (BundleError, MissingExtra, RecipeError) as error:
         return draw(source=None, absent=str(error))
 
 
-def _map_source(explainer: Explainer) -> MapSource:
+def _map_source(explainer: Explainer, part: StorePart) -> MapSource:
+    frame, preparation = part.store.table.frame, part.bundle.manifest.preparation
+
+    def shown(row: int) -> tuple[slice, slice]:
+        stored = frame.iloc[int(part.rows[row])]
+        return inside(int(stored["height"]), int(stored["width"]), preparation)
+
     method: Method = best_method(explainer.bundle)
+    source = MapSource(
+        method=method,
+        maps=partial(_maps, explainer, method),
+        notes=reading_notes(explainer.bundle, (method,)),
+        shown=shown,
+    )
+    if explainer.library != "torch" or method == _INSTEAD:
+        return source
+    return replace(source, instead=MapSource(method=_INSTEAD, maps=partial(_maps, explainer, _INSTEAD)))
 
-    def maps(pixels: PixelsBatch, finding: Finding) -> Maps:
-        return explainer.maps(pixels, (finding,), method=method)
 
-    return MapSource(method=method, maps=maps, notes=reading_notes(explainer.bundle, (method,)))
+def _maps(explainer: Explainer, method: Method, pixels: PixelsBatch, finding: Finding) -> Maps:
+    return explainer.maps(pixels, (finding,), method=method)
+
+
+_INSTEAD: Final[Method] = "layer-cam"
+"""Where Grad-CAM is 0 everywhere: its weights are positive, so it is 0 only where no gradient is."""
