@@ -53,6 +53,10 @@ def test_saying_what_will_be_read_changes_nothing(path):
         store.expect(np.array([34]))
 
 
+def test_sizes_are_those_of_the_files(path):
+    assert open_store(path).image_sizes().tolist() == [[80, 64]] * 34
+
+
 def test_pixels_are_a_copy(path):
     store = open_store(path)
     store.pixels(np.array([3]))[:] = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import StrPath, sha256_of_file
@@ -164,6 +164,11 @@ class Store:
         for image, number, slot in zip(batch, numbers.tolist(), slots.tolist(), strict=True):
             image[:] = self._shards[number][slot]
         return batch
+
+    def image_sizes(self) -> Int32[np.ndarray, "n 2"]:
+        """Return rows and columns of each image of the table, as it was read and before it was prepared."""
+        columns = pq.read_table(self.path / TABLE, columns=["height", "width"])
+        return np.stack([columns.column(name).to_numpy() for name in ("height", "width")], axis=1)
 
     def expect(self, rows: Rows) -> None:
         """Announce that the images of these rows will be read soon, so that the system prefetches them.

@@ -36,11 +36,11 @@ def draw_examples(
 
 
 def _map_source(explainer: Explainer, part: StorePart) -> MapSource:
-    frame, preparation = part.store.table.frame, part.bundle.manifest.preparation
+    sizes, preparation = part.store.image_sizes(), part.bundle.manifest.preparation
 
     def shown(row: int) -> tuple[slice, slice]:
-        stored = frame.iloc[int(part.rows[row])]
-        return inside(int(stored["height"]), int(stored["width"]), preparation)
+        height, width = sizes[part.rows[row]].tolist()
+        return inside(height, width, preparation)
 
     method: Method = best_method(explainer.bundle)
     source = MapSource(
