@@ -73,7 +73,7 @@ def test_the_tree_in_the_docs_is_the_folder():
 
 def test_help_is_light():
     heavy = {"torch", "timm", "pandas", "pyarrow", "matplotlib", "pydicom", "scipy", "numpy"}
-    run = "sys.argv = ['thorax', '--help']; from thorax.cli.main import _run, _VERBS; _run(_VERBS)"
+    run = "sys.argv = ['thorax', '--help']; from thorax.cli.main import _run, VERBS; _run(VERBS)"
     loaded = imported(run)
     assert "typer" in loaded
     assert not loaded & heavy

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from tests.helpers.command import SMALL
 from tests.helpers.traced import traced, why_not
-from thorax.cli.main import _VERBS
+from thorax.cli.main import VERBS
 from thorax.models.backbones import timm
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ COMMANDS = {
 
 
 def test_every_command_is_here_but_the_one_that_is_for_the_network():
-    assert set(COMMANDS) == set(_VERBS) - {"download"}
+    assert set(COMMANDS) == set(VERBS) - {"download"}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.command import SMALL, command, thorax
-from thorax.cli.main import _VERBS
+from thorax.cli.main import VERBS
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_help_and_version():
     assert "Not a medical device" in " ".join(command("--help").stdout.split())
     assert command("--version").stdout.startswith("thorax ")
     listed = command("--help").stdout
-    for verb in _VERBS:
+    for verb in VERBS:
         assert f" {verb} " in listed
         assert f"thorax {verb} " in command(verb, "--help").stdout
     assert "Did you mean 'predict'?" in command("preict", expect=2).stderr

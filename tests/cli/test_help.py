@@ -15,7 +15,7 @@ from tests.helpers.command import command
 from thorax import errors
 from thorax.cli.examples import EXAMPLES
 from thorax.cli.exit_codes import EXIT_CODES
-from thorax.cli.main import _HEADINGS, _VERBS, _app, _run
+from thorax.cli.main import _HEADINGS, VERBS, _app, _run
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -25,11 +25,11 @@ def shown(monkeypatch, columns: int, *words: str) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(sys, "argv", ["thorax", *words])
     with redirect_stdout(io.StringIO()) as printed:
-        assert _run(words[:1] if words[0] in _VERBS else _VERBS) == 0
+        assert _run(words[:1] if words[0] in VERBS else VERBS) == 0
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("words", [(), *((verb,) for verb in _VERBS), ("recipes", "show")])
+@pytest.mark.parametrize("words", [(), *((verb,) for verb in VERBS), ("recipes", "show")])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_broken(monkeypatch, words):
     wide, narrow = (shown(monkeypatch, columns, *words, "-h") for columns in (120, 80))
     assert max(map(len, narrow.splitlines())) <= 80
@@ -53,20 +53,20 @@ def test_short_long_and_spelled_out_help_are_the_same():
 
 def test_every_verb_is_under_one_heading():
     listed = command("--help").stdout
-    assert len(set(_VERBS)) == len(_VERBS)
+    assert len(set(VERBS)) == len(VERBS)
     for heading, verbs in _HEADINGS.items():
         section = listed.partition(f"{heading}:\n")[2].partition("\n\n")[0]
         assert [line.split()[0] for line in section.splitlines() if line[2] != " "] == list(verbs)
 
 
 def test_every_verb_has_an_example_and_each_is_what_the_verb_takes():
-    group = typer.main.get_command(_app(_VERBS))
-    assert EXAMPLES.keys() == {"", "recipes show", *_VERBS}
+    group = typer.main.get_command(_app(VERBS))
+    assert EXAMPLES.keys() == {"", "recipes show", *VERBS}
     for verb, examples in EXAMPLES.items():
         for text, line in examples:
             assert len(f"  {line}") <= 80
             assert text[0].isupper()
-            name, *words = shlex.split(line.partition(" > ")[0])
+            name, *words = shlex.split(line.partition(" > ")[0].removeprefix('eval "$(').removesuffix(')"'))
             assert name == "thorax"
             assert verb == "" or verb.split()[0] in words[:1] or (verb, words[0]) == ("site", "predict")
             assert f"  # {text}\n  {line}\n" in command(*verb.split(), "--help").stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thorax.cli.main import _VERBS, _run
+from thorax.cli.main import VERBS, _run
 
 TINY = (
     "store.size=64", "model.input_size=64", "model.arguments.channels=[8,8,16,16]",
@@ -29,7 +29,7 @@ def command(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProc
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
         patch.setattr(sys, "argv", ["thorax", *words])
         patch.setenv("COLUMNS", "300")
-        code = _run(words[:1] if words[0] in _VERBS else _VERBS)
+        code = _run(words[:1] if words[0] in VERBS else VERBS)
     return _checked(
         subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue()), expect=expect
     )

@@ -15,7 +15,7 @@ from tests.helpers.toy_bundle import REFERENCE, images
 from thorax.bundle import load_bundle
 from thorax.bundle.signature import new_key, signatures_required
 from thorax.bundle.writing import copy_bundle
-from thorax.cli.main import _VERBS, _app
+from thorax.cli.main import VERBS, _app
 from thorax.cli.signed import OPENING
 from thorax.errors import BundleError, DataError
 from thorax.exporting import export_float32
@@ -223,7 +223,7 @@ def test_a_project_requires_signatures(folder, png, tmp_path, thorax, monkeypatc
     assert "signed with site.key.pub" in command("verify", folder).stdout
 
 
-@pytest.mark.parametrize("verb", _VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_command_that_opens_a_bundle_can_require_a_signature(verb, folder, keys):
     group = get_command(_app([verb]))
     names = {option for parameter in getattr(group.commands[verb], "params", []) for option in parameter.opts}

@@ -133,5 +133,6 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Check also who signed it", "thorax verify run --key key.pem.pub"),
     ),
     "help": (("Explain a command", "thorax help train"),),
+    "completion": (("Complete in this bash with the Tab key", 'eval "$(thorax completion bash)"'),),
 }  # fmt: skip
 """By command, such as "train" or "recipes show"; "" has those of `thorax --help`."""

@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from thorax.cli.examples import EXAMPLES
 from thorax.cli.exit_codes import EXIT_CODES
 
-__all__ = ["Verb", "Verbs", "choices_of", "value_type"]
+__all__ = ["Verb", "Verbs", "annotations_of", "choices_of", "first_sentence", "value_type"]
 
 _WIDEST: Final = 120
 """Columns of the longest line: longer ones are hard to read."""
@@ -89,11 +89,11 @@ def _listed(group: Verbs) -> Iterator[str]:
         yield _title(heading)
         for name in names:
             if name in group.commands:
-                yield _beside(name, _summary(group.commands[name].help), width=width)
+                yield _beside(name, first_sentence(group.commands[name].help), width=width)
         yield ""
 
 
-def _summary(text: str | None) -> str:
+def first_sentence(text: str | None) -> str:
     """Return the first sentence, up to its first semicolon."""
     sentence = re.split(r"[.;] ", " ".join((text or "").partition("\n\n")[0].split()))[0]
     return f"{sentence.rstrip('.')}."
@@ -165,6 +165,11 @@ def _infos(command: Any) -> dict[str, tuple[Any, Any]]:
         return {}
     parameters = inspect.signature(command.callback).parameters.values()
     return {one.name: get_args(one.annotation)[:2] for one in parameters if get_args(one.annotation)}
+
+
+def annotations_of(command: Any) -> dict[str, Any]:
+    """Return the annotated type of each parameter of the function behind a command."""
+    return {name: annotation for name, (annotation, _) in _infos(command).items()}
 
 
 def value_type(annotation: Any) -> Any:

@@ -22,7 +22,7 @@ from thorax.packages import Extra, missing_extras_named
 if TYPE_CHECKING:
     import typer
 
-__all__ = ["flags_of", "main", "show_help", "with_flags"]
+__all__ = ["VERBS", "command_line", "flags_of", "main", "show_help", "with_flags"]
 
 _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
     "Use a model": ("predict", "explain", "serve"),
@@ -30,11 +30,11 @@ _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
     "Training": ("recipes", "train", "tune", "calibrate", "ensemble"),
     "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
     "Sharing": ("card", "export", "import", "sign", "verify"),
-    "Help": ("help",),
+    "Help": ("help", "completion"),
 }
 """The verbs, under the headings of `thorax --help`."""
 
-_VERBS: Final = tuple(verb for verbs in _HEADINGS.values() for verb in verbs)
+VERBS: Final = tuple(verb for verbs in _HEADINGS.values() for verb in verbs)
 
 _NAMES_OF_PYTHON: Final = ("help", "import")
 """Verbs whose module and function end in an underscore."""
@@ -51,6 +51,9 @@ _PRINTING: Final = ("predict", "recipes")
 
 def main() -> None:
     """Run the command line; a Thorax error becomes one message and its exit code."""
+    if shell := os.environ.get("_THORAX_COMPLETE"):
+        _complete(shell)
+        return
     # Arrow's own allocator does not return the memory of reading tables: 36 MiB of 97 for 112,120 rows.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # No plugin validates a manifest or a recipe, and looking for plugins takes 25 ms.
@@ -64,7 +67,16 @@ def main() -> None:
     if verb == "predict":
         _predict()
     else:
-        sys.exit(_flushed(_run([verb] if verb in _VERBS else _VERBS)))
+        sys.exit(_flushed(_run([verb] if verb in VERBS else VERBS)))
+
+
+def _complete(shell: str) -> None:
+    """Print what the Tab key of a shell offers for the words so far."""
+    from thorax.cli.completions import replies
+
+    open_streams()
+    print("\n".join(replies(sys.argv[1:], shell=shell)))  # noqa: T201  (typer is not imported)
+    flush_output()
 
 
 def _predict() -> None:
@@ -170,7 +182,7 @@ def _defaults(app: "typer.Typer") -> dict[str, Any]:
         return {}
     from thorax.cli.project import project_defaults
 
-    return project_defaults(app, sys.argv[1:], _VERBS)
+    return project_defaults(app, sys.argv[1:], VERBS)
 
 
 def with_flags(message: str, flags: Mapping[str, str]) -> str:
@@ -205,9 +217,16 @@ def flags_of(app: "typer.Typer", arguments: Sequence[str]) -> dict[str, str]:
     return {str(option.name): option.opts[0] for option in command.params if option.opts[0].startswith("-")}
 
 
+def command_line(verbs: Iterable[str]) -> Any:
+    """Return the parser of these verbs: its `commands`, with their options and arguments."""
+    import typer
+
+    return typer.main.get_command(_app(verbs))
+
+
 def show_help(words: Sequence[str]) -> None:
     """Print the help of a command, such as ["train"] or ["recipes", "show"]; of all, if no word is given."""
-    _app(words[:1] if words and words[0] in _VERBS else _VERBS)([*words, "--help"])
+    _app(words[:1] if words and words[0] in VERBS else VERBS)([*words, "--help"])
 
 
 def _app(verbs: Iterable[str]) -> "typer.Typer":

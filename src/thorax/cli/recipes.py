@@ -31,7 +31,7 @@ def _list(
 
 @recipes_app.command("show", cls=Verb)
 def _show(
-    name: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a TOML file.")],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a setting, e.g. optim.lr=3e-4. May be repeated."),
@@ -40,10 +40,10 @@ def _show(
     """Print a shipped recipe as it is; a file, or with --set, with the value of every setting."""
     from thorax.recipe.load import load_recipe, recipe_as_toml, shipped_recipes
 
-    recipe = load_recipe(name, settings or ())
+    loaded = load_recipe(recipe, settings or ())
     shipped = shipped_recipes()
-    as_shipped = not settings and name in shipped
-    say(shipped[name] if as_shipped else recipe_as_toml(recipe), nl=False)
+    as_shipped = not settings and recipe in shipped
+    say(shipped[recipe] if as_shipped else recipe_as_toml(loaded), nl=False)
 
 
 def _print_list(*, as_json: bool) -> None:

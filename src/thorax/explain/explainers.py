@@ -4,7 +4,7 @@ Torch is imported only if the exported networks do not suffice.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,6 +18,7 @@ from thorax.findings import Findings
 from thorax.inference.engines import serves
 from thorax.inference.exported_engines import OnnxEngine
 from thorax.packages import install_line
+from thorax.recipe.literals import MAP_METHODS, MapMethod
 
 if TYPE_CHECKING:
     from thorax.explain.torch_explainer import TorchExplainer
@@ -39,22 +40,9 @@ __all__ = [
     "refuse_unknown",
 ]
 
-Method = Literal[
-    "cam",
-    "grad-cam",
-    "grad-cam++",
-    "hirescam",
-    "layer-cam",
-    "eigen-cam",
-    "rollout",
-    "gradient-rollout",
-    "integrated-gradients",
-    "smooth-grad",
-    "occlusion",
-    "rise",
-]
+Method = MapMethod
 
-METHODS: Final[tuple[Method, ...]] = get_args(Method)
+METHODS: Final[tuple[Method, ...]] = MAP_METHODS
 """Every method, from those that need one pass through the network to those that need hundreds."""
 
 NOT_OF_A_FINDING: Final[frozenset[Method]] = frozenset({"eigen-cam", "rollout"})

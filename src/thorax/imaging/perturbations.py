@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, assert_never, get_args
+from typing import Final, Literal, assert_never
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -23,6 +23,7 @@ from PIL import Image
 from thorax.arrays import Pixels, PixelsBatch
 from thorax.errors import RecipeError
 from thorax.randomness import uniform
+from thorax.recipe.literals import PERTURBATION_NAMES, PerturbationKind
 
 __all__ = [
     "LEVELS",
@@ -31,10 +32,6 @@ __all__ = [
     "perturb",
     "perturbation_kinds",
     "standard_perturbations",
-]
-
-PerturbationKind = Literal[
-    "jpeg", "noise", "gamma", "window-width", "window-center", "bit-depth", "rotation", "blur", "resolution"
 ]
 
 LEVELS: Final[Mapping[PerturbationKind, tuple[float, ...]]] = {
@@ -116,7 +113,7 @@ def perturbation_kinds(names: Sequence[str]) -> tuple[PerturbationKind, ...]:
     Raises:
         RecipeError: A name is not a kind.
     """
-    kinds: tuple[PerturbationKind, ...] = get_args(PerturbationKind)
+    kinds = PERTURBATION_NAMES
     unknown = [name for name in names if name not in kinds]
     if unknown:
         raise RecipeError(f"there is no perturbation {unknown[0]!r}; there are {', '.join(kinds)}")

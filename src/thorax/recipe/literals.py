@@ -1,17 +1,22 @@
 """Closed choices and defaults of recipes and commands, in a module that the command line imports quickly."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 __all__ = [
+    "MAP_METHODS",
+    "PERTURBATION_NAMES",
+    "SPLIT_NAMES",
     "STANDARD_LEVEL",
     "CalibrationKind",
     "Checklist",
     "EngineName",
     "Fit",
     "ForeignKind",
+    "MapMethod",
     "MeanOf",
     "MemberWeights",
     "OperatingPointRule",
+    "PerturbationKind",
 ]
 
 STANDARD_LEVEL: Final = 0.9
@@ -35,6 +40,25 @@ ForeignKind = Literal[
 ]
 """Where a foreign checkpoint comes from."""
 
+MapMethod = Literal[
+    "cam",
+    "grad-cam",
+    "grad-cam++",
+    "hirescam",
+    "layer-cam",
+    "eigen-cam",
+    "rollout",
+    "gradient-rollout",
+    "integrated-gradients",
+    "smooth-grad",
+    "occlusion",
+    "rise",
+]
+"""How a map of the evidence for a finding is computed."""
+
+MAP_METHODS: Final[tuple[MapMethod, ...]] = get_args(MapMethod)
+"""Every method, from those that need one pass through the network to those that need hundreds."""
+
 MeanOf = Literal["probabilities", "logits"]
 """What is averaged over views and members."""
 
@@ -43,3 +67,21 @@ MemberWeights = Literal["equal", "validation"]
 
 OperatingPointRule = Literal["f1-optimal", "youden", "sensitivity-90", "specificity-95", "one-half"]
 """How thresholds on probabilities are chosen on validation; one-half is 0.5 for every finding."""
+
+SPLIT_NAMES: Final = (
+    "nih-official",
+    "nih-random-patient",
+    "patient-80-10-10",
+    "patient-70-15-15",
+    "patient-92.8-5.2-2",
+    "folder-official",
+)
+"""The registered splits; `thorax.datasets.splits` has their functions."""
+
+PerturbationKind = Literal[
+    "jpeg", "noise", "gamma", "window-width", "window-center", "bit-depth", "rotation", "blur", "resolution"
+]
+"""What is changed in an image to measure robustness."""
+
+PERTURBATION_NAMES: Final[tuple[PerturbationKind, ...]] = get_args(PerturbationKind)
+"""Every kind of perturbation."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.long.targets.case import Context, Reader, tried
 from tests.tuning.conftest import SPACE
-from thorax.cli.main import _VERBS
+from thorax.cli.main import VERBS
 from thorax.datasets.download import load_source
 from thorax.project import read_project
 from thorax.recipe.load import load_recipe, shipped_recipes
@@ -43,6 +43,6 @@ def _read(sample: str) -> tuple[str, Reader]:
     readers: dict[str, Reader] = {
         "addresses": lambda path: load_source("nih", path),
         "space": lambda path: load_space(load_recipe("small-cpu"), path),
-        "thorax": lambda path: read_project(path.parent, commands=_VERBS),
+        "thorax": lambda path: read_project(path.parent, commands=VERBS),
     }
     return sample, readers.get(sample.partition(".")[0], lambda path: load_recipe(str(path)))
