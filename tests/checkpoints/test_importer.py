@@ -178,7 +178,7 @@ def test_a_long_list_is_cut_after_ten_and_counted(tmp_path):
     message = str(raised.value)
     assert "240 missing: backbone.features.denseblock3.denselayer1.conv1.weight, " in message
     assert message.count("backbone.features.denseblock3") == 10
-    assert "nothing was loaded: give another kind or backbone, or the complete file" in message
+    assert "nothing was loaded: give another `kind` or `backbone`, or the complete file" in message
 
 
 def test_outputs_that_nobody_names_are_refused(tmp_path):

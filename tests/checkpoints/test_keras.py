@@ -339,7 +339,7 @@ def test_a_file_of_another_format_is_refused(tmp_path):
         read_keras_file(tmp_path / "w.h5")
     with pytest.raises(BundleError, match="cannot be read"):
         read_keras_file(tmp_path / "none.h5")
-    with pytest.raises(BundleError, match="is an HDF5 file, as Keras writes it; give the kind keras"):
+    with pytest.raises(BundleError, match="is an HDF5 file, as Keras writes it; give `kind=keras`"):
         read_weights_file(small(tmp_path / "w.pth"))
 
 

@@ -199,7 +199,11 @@ def test_wrong_files_are_named(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("name", "dataset", "message"),
     [
-        ("nih-offical", NIH, r"there is no split 'nih-offical'; registered are nih-official"),
+        (
+            "nih-offical",
+            NIH,
+            r"no split 'nih-offical' \(did you mean nih-official\?\); registered are nih-official",
+        ),
         (
             "nih-official",
             "nih-layout",

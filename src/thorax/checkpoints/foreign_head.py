@@ -103,7 +103,7 @@ def split_classifier(file: WeightsFile, names: tuple[str, ...]) -> tuple[dict[st
     if head.hidden:
         raise BundleError(
             f"{file.path} has a head of {len(head.layers)} linear layers, but networks of this kind have "
-            "one; give another kind"
+            "one; give another `kind`"
         )
     return rest, head
 

@@ -119,7 +119,7 @@ def resolve_settings(
         reason = "; ".join(problem["msg"] for problem in error.errors())
         raise RecipeError(
             f"the settings of backbone {known['backbone']} are inconsistent ({reason}); "
-            "give the input size, mean and standard deviation that the network was trained with"
+            "give the `input_size`, `mean` and `std` that the network was trained with"
         ) from error
 
 
@@ -201,5 +201,5 @@ def _refuse_problems(problems: Mapping[str, list[str]], path: Path) -> None:
     if listed:
         raise BundleError(
             f"the tensors of {path} do not match the network ({'; '.join(listed)}); nothing was loaded: give "
-            "another kind or backbone, or the complete file"
+            "another `kind` or `backbone`, or the complete file"
         )

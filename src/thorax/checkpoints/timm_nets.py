@@ -187,7 +187,7 @@ def _shape(tensors: Mapping[str, Tensor], file: WeightsFile) -> _Shape:
         case shape:
             raise BundleError(
                 f"{file.path} is not a vision transformer of a known width (its pos_embed: {shape}); "
-                "give another kind, for example timm with its backbone"
+                "give another `kind`, for example timm with its backbone"
             )
 
 
@@ -281,5 +281,5 @@ def _rotary_angles(grid: int, reference: int, half: int) -> Tensor:
 def _unknown_positions(file: WeightsFile, name: str) -> BundleError:
     return BundleError(
         f"{file.path} has rotary positions ({name}) that are not those of EVA-02, so it is not eva-x; "
-        "give another kind"
+        "give another `kind`"
     )

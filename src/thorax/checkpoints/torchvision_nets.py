@@ -129,12 +129,12 @@ def _only_network(file: WeightsFile) -> str:
     if fitting:
         raise BundleError(
             f"{file.path} begins like torchvision's {', '.join(fitting)}, but its tensors are not exactly "
-            "those of one of them; give the nearest as `backbone` to see what differs, or give another kind"
+            "those of one of them; give the nearest as `backbone` to see what differs, or give another `kind`"
         )
     names = list(file.tensors)
     raise BundleError(
         f"{file.path} is not one of torchvision's networks that can be imported ({', '.join(TIMM_NAMES)}): "
-        f"its tensors are named {', '.join(names[:3])}, ...; give another kind, such as timm with its "
+        f"its tensors are named {', '.join(names[:3])}, ...; give another `kind`, such as timm with its "
         "`backbone`"
     )
 

@@ -224,5 +224,5 @@ def _check_counts(
     if outside := [point for point in points if point is not None and not 0 <= point <= 1]:
         raise BundleError(
             f"{file.path} has the operating point {outside[0]:g}, which is not a probability; "
-            "give another kind"
+            "give another `kind`"
         )

@@ -100,7 +100,7 @@ def read_weights_file(path: Path) -> WeightsFile:
             "only the weights, without the optimizer"
         )
     if hdf5_file:
-        raise BundleError(f"{path} is an HDF5 file, as Keras writes it; give the kind keras")
+        raise BundleError(f"{path} is an HDF5 file, as Keras writes it; give `kind=keras`")
     if torch_file:
         return _from_torch_file(open_torch_file(path))
     try:

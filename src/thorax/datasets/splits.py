@@ -32,6 +32,7 @@ from thorax.datasets.split_files import TRAIN_VAL, read_split_file
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
 from thorax.image_set import ImageSet
+from thorax.quoting import did_you_mean
 
 __all__ = [
     "NIH_DATASET",
@@ -90,7 +91,10 @@ class Split:
             DataError: There is no such part, or none of its images is available.
         """
         if part not in self.parts:
-            raise DataError(f"split {self.name} has no part {part!r}; its parts are {', '.join(self.parts)}")
+            meant = did_you_mean(part, self.parts)
+            raise DataError(
+                f"split {self.name} has no part {part!r}{meant}; its parts are {', '.join(self.parts)}"
+            )
         rows = self.parts[part]
         if views:
             rows = rows[self.table.frame["view"].isin(views).to_numpy()[rows]]
@@ -250,7 +254,8 @@ def _assigned(name: str, patients: Patients) -> list[str]:
         known = ", ".join(REGISTERED)
         is_file = Path(name).is_file() or name.endswith((".txt", ".csv", ".gz"))
         raise DataError(
-            f"there is no split {name!r}; registered are {known}, each also with /fold-K-of-N; "
+            f"there is no split {name!r}{did_you_mean(name.partition('/')[0], REGISTERED)}; registered are "
+            f"{known}, each also with /fold-K-of-N; "
             + (f"to read the parts from a file, write file:{name}" if is_file else "or give file:PATH")
         )
     return REGISTERED[name](name, patients)

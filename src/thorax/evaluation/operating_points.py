@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
 from thorax.evaluation.statistics.ranking import ThresholdCounts, count_by_threshold
+from thorax.quoting import did_you_mean
 
 __all__ = [
     "AtSensitivity",
@@ -113,9 +114,10 @@ def parse_rule(name: str) -> ThresholdRule:
         given = Fixed(float(name))
         return rules["one-half"] if given.threshold == 0.5 else given  # noqa: PLR2004  (one half)
     if name not in rules:
+        known = (*rules, "sensitivity-90", "specificity-95")
         raise DataError(
-            f"no rule for thresholds is called {name!r}; choose {', '.join(rules)}, sensitivity-90, "
-            "specificity-95 (any per cent), or give a threshold such as 0.3"
+            f"no rule for thresholds is called {name!r}{did_you_mean(name, known)}; choose "
+            f"{', '.join(known)} (of any percentage), or give a threshold such as 0.3"
         )
     return rules[name]
 

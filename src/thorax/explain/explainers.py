@@ -18,6 +18,7 @@ from thorax.findings import Findings
 from thorax.inference.engines import serves
 from thorax.inference.exported_engines import OnnxEngine
 from thorax.packages import install_line
+from thorax.quoting import did_you_mean
 from thorax.recipe.literals import MAP_METHODS, MapMethod
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def methods_named(names: Sequence[str], bundle: Bundle) -> tuple[Method, ...]:
     """
     unknown = [name for name in names if name not in METHODS]
     if unknown:
-        raise RecipeError(f"there is no method {unknown[0]!r} for maps; choose from {', '.join(METHODS)}")
+        meant = did_you_mean(unknown[0], METHODS)
+        raise RecipeError(
+            f"there is no method {unknown[0]!r} for maps{meant}; choose from {', '.join(METHODS)}"
+        )
     wanted = names or (best_method(bundle),)
     return tuple(method for method in METHODS if method in wanted)
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 from thorax.arrays import Pixels, PixelsBatch
 from thorax.errors import RecipeError
+from thorax.quoting import did_you_mean
 from thorax.randomness import uniform
 from thorax.recipe.literals import PERTURBATION_NAMES, PerturbationKind
 
@@ -116,7 +117,10 @@ def perturbation_kinds(names: Sequence[str]) -> tuple[PerturbationKind, ...]:
     kinds = PERTURBATION_NAMES
     unknown = [name for name in names if name not in kinds]
     if unknown:
-        raise RecipeError(f"there is no perturbation {unknown[0]!r}; there are {', '.join(kinds)}")
+        raise RecipeError(
+            f"there is no perturbation {unknown[0]!r}{did_you_mean(unknown[0], kinds)}; "
+            f"there are {', '.join(kinds)}"
+        )
     return tuple(kind for kind in kinds if kind in names or not names)
 
 

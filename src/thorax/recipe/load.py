@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from thorax.atomic_io import canonical_json, write_text
 from thorax.errors import DataError, RecipeError
+from thorax.quoting import did_you_mean
 from thorax.recipe.hints import choices, hint_for_key, kind_names
 from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
@@ -121,14 +123,21 @@ def _recipe_text(name: str) -> tuple[str, str]:
         return shipped[name], f"recipe {name}"
     path = Path(name)
     if path.suffix != ".toml" and not path.is_file():
-        near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.4) or list(shipped)
-        raise RecipeError(
-            f"there is no recipe {name!r}; did you mean {', '.join(near)}? A file name must end in .toml"
-        )
+        raise RecipeError(f"there is no recipe {name!r}; {_recipe_hint(path, name, shipped)}")
     try:
         return path.read_text(encoding="utf-8"), str(path)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read as a recipe ({error}); give a TOML file") from error
+
+
+def _recipe_hint(path: Path, name: str, shipped: Mapping[str, str]) -> str:
+    """Return what to do about a name that is neither a shipped recipe nor a file."""
+    if (path / "recipe.toml").is_file():
+        return f"it is a run: give its recipe, {path / 'recipe.toml'}"
+    near = difflib.get_close_matches(name, shipped, n=3)
+    if near:
+        return f"did you mean {', '.join(near)}? A file name must end in .toml"
+    return f"give a file whose name ends in .toml, or one of {', '.join(shipped)}"
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -141,8 +150,15 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
-        value = text.strip()
+        value = _unquoted(text.strip())
     _set(values, key.strip(), value, override=override)
+
+
+def _unquoted(text: str) -> str | list[str]:
+    """Return a text, or the list of texts that [Mass, Nodule] means without quotation marks."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return text
+    return [name.strip().strip("\"'") for name in text[1:-1].split(",") if name.strip()]
 
 
 def _set(values: dict[str, Any], key: str, value: Any, *, override: str) -> None:
@@ -174,21 +190,34 @@ def _may_be_none(sections: list[str], last: str) -> bool:
 
 
 def _explain(error: ValidationError, *, owner: type[Section] = Recipe) -> str:
-    return "; ".join(_explain_problem(problem, owner) for problem in error.errors())
+    texts: dict[str, list[str]] = {}
+    for problem in error.errors():
+        setting, message = _explain_problem(problem, owner)
+        texts.setdefault(setting, []).append(message)
+    return "; ".join(f"{setting}{'; '.join(messages)}" for setting, messages in texts.items())
 
 
-def _explain_problem(problem: ErrorDetails, owner: type[Section]) -> str:
-    """Translate one of pydantic's error messages into the terms of a recipe."""
+def _explain_problem(problem: ErrorDetails, owner: type[Section]) -> tuple[str, str]:
+    """Translate one of pydantic's error messages: "optim.lr = -1: ", and what is wrong with that."""
     kinds = [str(name) for name in problem["loc"] if name in kind_names()]
     # Of a union, pydantic also names the alternative: "literal['NIH14','NIH15']", "tuple[str, ...]".
     names = [str(name) for name in problem["loc"] if name not in kinds]
     key = ".".join(name for name in names if "[" not in name)
     if problem["type"] == "extra_forbidden":
-        return f"there is no setting {key}{hint_for_key(key, kind=''.join(kinds[-1:]), owner=owner)}"
+        return "", f"there is no setting {key}{hint_for_key(key, kind=''.join(kinds[-1:]), owner=owner)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "union_tag_invalid":
+        tag, kinds = problem["ctx"]["tag"], re.findall(r"'([^']*)'", problem["ctx"]["expected_tags"])
+        return f"{key}.kind = {tag!r}: ", f"there are {', '.join(kinds)}{did_you_mean(tag, kinds)}"
+    if problem["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        meant = did_you_mean(str(problem["input"]), known)
+        message = f"there are {', '.join(known)}{meant}" if len(known) > 1 else message
+    if problem["type"] == "tuple_type":
+        message = "or give a list, such as ['Mass', 'Nodule']" if "findings" in key else "give a list"
     if problem["type"] == "missing":
-        return f"{key} is missing; set it"
-    return f"{key} = {problem['input']!r}: {message}" if key else message
+        return "", f"{key} is missing; set it"
+    return (f"{key} = {problem['input']!r}: " if key else ""), message
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
