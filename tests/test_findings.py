@@ -298,7 +298,7 @@ def test_findings_are_equal_by_name_and_print_as_it() -> None:
     assert hash(Finding("Mass")) == hash(by_name("Mass"))
     assert Finding("Mass") != Finding("mass")
     assert str(by_name("Pleural_Thickening")) == "Pleural_Thickening"
-    assert by_name("Pleural_Thickening").label == "Pleural thickening"
+    assert by_name("Pleural_Thickening").label == "Pleural Thickening"
 
 
 # ---- codes ------------------------------------------------------------------------------------

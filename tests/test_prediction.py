@@ -59,7 +59,7 @@ def test_every_format_says_what_is_not_decided_and_for_whom_it_holds():
         promise=PROMISE,
     )
     assert repr(prediction) == (
-        "Prediction('chest.png': Mass 70.0% (positive), Pulmonary edema 40.0% (not decided), Hernia 10.0%)"
+        "Prediction('chest.png': Mass 70.0% (positive), Edema 40.0% (not decided), Hernia 10.0%)"
     )
     header, rows = prediction.as_table()
     assert header == ("finding", "probability", "threshold", "decision", "not decided")

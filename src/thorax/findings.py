@@ -41,20 +41,20 @@ class Finding:
     Attributes:
         name: The canonical name, in NIH ChestX-ray14's spelling if it has the finding. It is the column
             name in tables and the key in JSON.
-        label: The name for people.
+        meaning: What the name means in plain words, if it does not say so itself.
         spellings: Other names in public data sets. Case, spaces, hyphens and underscores are ignored.
         snomed: SNOMED CT concept identifier, or None if no concept fits.
         radlex: RadLex identifier, or None if no concept fits.
     """
 
     name: str
-    label: str = field(default="", compare=False)
+    meaning: str = field(default="", compare=False)
     spellings: tuple[str, ...] = field(default=(), compare=False)
     snomed: str | None = field(default=None, compare=False)
     radlex: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Derive a missing label from the name."""
+        """Refuse a name that cannot be shown or written."""
         if not self.name.strip():
             raise DataError("the name of a finding is empty; give it a name")
         if not self.name.isprintable() or len(self.name) > _LONGEST_NAME or is_formula(self.name):
@@ -66,8 +66,11 @@ class Finding:
             raise DataError(
                 f"the name of a finding, {quoted(self.name)}, has control characters; remove them"
             )
-        if not self.label:
-            object.__setattr__(self, "label", self.name.replace("_", " "))
+
+    @property
+    def label(self) -> str:
+        """The name as it is shown everywhere: with spaces for underscores."""
+        return self.name.replace("_", " ")
 
     def __str__(self) -> str:
         return self.name
@@ -80,32 +83,32 @@ VOCABULARY: Findings = (
     Finding("Atelectasis", snomed="46621007", radlex="RID28493"),
     # RadLex has no concept for an enlarged heart: RID35057 is the "box-like heart" sign.
     Finding("Cardiomegaly", snomed="8186001"),
-    Finding("Effusion", "Pleural effusion", ("Pleural Effusion",), "60046008", "RID34539"),
-    Finding("Infiltration", "Infiltrate", ("Infiltrate", "Infiltrates"), "409609008", "RID39317"),
-    Finding("Mass", "Mass", ("Pulmonary Mass",), "309529002", "RID39056"),
+    Finding("Effusion", "pleural effusion", ("Pleural Effusion",), "60046008", "RID34539"),
+    Finding("Infiltration", "infiltrate", ("Infiltrate", "Infiltrates"), "409609008", "RID39317"),
+    Finding("Mass", "", ("Pulmonary Mass",), "309529002", "RID39056"),
     Finding("Nodule", snomed="786838002", radlex="RID50149"),
     Finding("Pneumonia", snomed="233604007", radlex="RID5350"),
     Finding("Pneumothorax", snomed="36118008", radlex="RID5352"),
     Finding("Consolidation", snomed="95436008", radlex="RID43255"),
-    Finding("Edema", "Pulmonary edema", ("Pulmonary Edema",), "19242006", "RID4866"),
+    Finding("Edema", "pulmonary edema", ("Pulmonary Edema",), "19242006", "RID4866"),
     Finding("Emphysema", snomed="87433001", radlex="RID4799"),
     # RadLex has fibrosis of any organ (RID3820) and idiopathic pulmonary fibrosis (RID28836), but not this.
-    Finding("Fibrosis", "Pulmonary fibrosis", ("Pulmonary Fibrosis",), "51615001"),
-    Finding("Pleural_Thickening", "Pleural thickening"),
+    Finding("Fibrosis", "pulmonary fibrosis", ("Pulmonary Fibrosis",), "51615001"),
+    Finding("Pleural_Thickening"),
     # NIH does not say which hernia; those visible on a chest radiograph pass through the diaphragm.
-    Finding("Hernia", "Hernia", ("Hiatal Hernia",), "39839004", "RID4934"),
-    Finding("No Finding", "No finding", ("Normal",)),
-    Finding("Enlarged Cardiomediastinum", "Enlarged cardiomediastinum"),
+    Finding("Hernia", "", ("Hiatal Hernia",), "39839004", "RID4934"),
+    Finding("No Finding", spellings=("Normal",)),
+    Finding("Enlarged Cardiomediastinum"),
     Finding("Fracture", snomed="125605004", radlex="RID4650"),
-    Finding("Lung Lesion", "Lung lesion"),
-    Finding("Lung Opacity", "Lung opacity"),
+    Finding("Lung Lesion"),
+    Finding("Lung Opacity"),
     # Majkowska et al. 2020. CheXpert's Lung Opacity is broader: it includes Lung Lesion and Edema.
     Finding("Airspace opacity"),
-    Finding("Nodule or Mass", "Nodule or mass", ("Nodule/Mass",)),
-    Finding("Pleural Other", "Other pleural disease"),
-    Finding("Support Devices", "Support devices"),
-    Finding("Tuberculosis", "Tuberculosis", ("TB",), "56717001", "RID29116"),
-    Finding("COVID-19", "COVID-19", ("COVID",), "840539006"),
+    Finding("Nodule or Mass", spellings=("Nodule/Mass",)),
+    Finding("Pleural Other", "other pleural disease"),
+    Finding("Support Devices"),
+    Finding("Tuberculosis", "", ("TB",), "56717001", "RID29116"),
+    Finding("COVID-19", "", ("COVID",), "840539006"),
 )
 """Every finding that Thorax knows by name, starting with NIH ChestX-ray14's in CheXNet's order."""
 
@@ -124,9 +127,7 @@ def _folded(spelling: str) -> str:
 
 
 _BY_SPELLING = {
-    _folded(spelling): finding
-    for finding in VOCABULARY
-    for spelling in (finding.name, finding.label, *finding.spellings)
+    _folded(spelling): finding for finding in VOCABULARY for spelling in (finding.name, *finding.spellings)
 }
 
 

@@ -28,7 +28,7 @@ def test_a_report_is_printed_and_written(work, tmp_path):
     )  # fmt: skip
     done = thorax(*asked)
     assert "split not stated" in done.stdout
-    assert "Pleural effusion" in done.stdout
+    assert "Effusion" in done.stdout
     assert done.stdout.endswith(f"report: {tmp_path / 'out' / 'report.html'}\n")
     assert done.stderr.startswith("note: It is not known which patients this model was trained on")
     again = command(*asked, expect=3)

@@ -181,10 +181,10 @@ def test_a_map_with_nothing_above_0_is_told_with_a_way_out(work, tmp_path):
     maps = json.loads(done.stdout)["maps"]
     assert [each["place"] is None for each in maps] == [True, False]
     assert maps[0]["highest"] < 0
-    told = "note: no location in the image supports Pleural effusion (cam)"
+    told = "note: no location in the image supports Effusion (cam)"
     assert f"{told}; try method layer-cam\n" in done.stderr
     done = run("explain", bundle, work / "wide.png", *both, "--method", "cam", "--method", "layer-cam")
-    assert f"{told}, Pleural effusion (layer-cam)\n" in done.stderr
+    assert f"{told}, Effusion (layer-cam)\n" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf"])
@@ -195,7 +195,7 @@ def test_a_picture_is_drawn(work, tmp_path, name):
     )  # fmt: skip
     assert (tmp_path / name).stat().st_size > 1000
     assert f"picture: {tmp_path / name}" in done.stdout
-    assert "Pleural effusion" in done.stdout
+    assert "Effusion" in done.stdout
     assert done.stdout.count("grad-cam") == done.stdout.count("eigen-cam") == 2
     assert "note: eigen-cam shows where the network looks, and is the same for every finding" in done.stderr
 

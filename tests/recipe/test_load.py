@@ -97,7 +97,10 @@ def test_an_optional_part_can_be_taken_out():
             "optim.kind=adamww",
             r"optim\.kind = 'adamww': there are adam, adamw, sgd \(did you mean adamw\?\)$",
         ),
-        ("store.fit=stretchy", r"store\.fit = 'stretchy': there are pad, crop, stretch \(did you mean stretch\?\)$"),
+        (
+            "store.fit=stretchy",
+            r"store\.fit = 'stretchy': there are pad, crop, stretch \(did you mean stretch\?\)$",
+        ),
         ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
         ("model.head.pol=lse", r"there is no setting model.head.pol; did you mean model.head.pool\?"),
         (

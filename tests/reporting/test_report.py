@@ -219,9 +219,7 @@ def test_undefined_resamples_are_counted_on_the_page():
     each = dataclasses.replace(EVALUATION.findings[0], undefined_resamples=7)
     ranking = dataclasses.replace(EVALUATION, findings=(each, *EVALUATION.findings[1:]))
     text = shown_text(render_html(dataclasses.replace(ASSESSMENT, ranking=ranking), CONTEXT))
-    assert (
-        "these had only one class and are not in the interval of the partial AUC: Pulmonary edema 7." in text
-    )
+    assert "these had only one class and are not in the interval of the partial AUC: Edema 7." in text
 
 
 def test_a_page_without_any_auc_still_says_so():
@@ -253,7 +251,7 @@ def test_rows_for_the_terminal():
     assert all(len(row) == len(SUMMARY_HEADER) for row in rows)
     edema = EVALUATION.findings[0]
     assert rows[0] == (
-        "Pulmonary edema",
+        "Edema",
         "90",
         str(edema.num_positive),
         short(edema.auc),
@@ -271,7 +269,7 @@ def test_accuracy_stands_beside_the_baseline():
     assert all(len(row) == len(DECISIONS_HEADER) for row in calls)
     assert all(len(row) == len(ACCURACY_HEADER) for row in accuracies)
     rates = primary.classification.findings[0].rates
-    assert calls[0][:3] == ("Pulmonary edema", "0.5", short(rates["sensitivity"].interval))
+    assert calls[0][:3] == ("Edema", "0.5", short(rates["sensitivity"].interval))
     assert accuracies[0][1:] == (
         short(rates["accuracy"].interval),
         short(rates["all_negative_accuracy"].interval),
@@ -388,7 +386,7 @@ def test_markdown_has_the_numbers_in_tables_that_hold():
     context = dataclasses.replace(CONTEXT, warnings=("a | b\n<b>c</b>",))
     text = render_markdown(ASSESSMENT, context)
     edema = EVALUATION.findings[0]
-    assert f"| Pulmonary edema | 90 | {edema.num_positive} | {short(edema.auc)} |" in text
+    assert f"| Edema | 90 | {edema.num_positive} | {short(edema.auc)} |" in text
     assert "- a \\| b &lt;b&gt;c&lt;/b&gt;" in text
     table = []
     for line in [*text.splitlines(), ""]:

@@ -267,7 +267,7 @@ def test_findings_that_the_store_does_not_label_are_left_out_and_named(tmp_path)
     settings = {"rules": ["youden"], "gallery": False, "resamples": 20, "device": "cpu"}
     some = evaluate(GOLDEN / "run", without_columns(tmp_path, "Infiltration"), **settings)
     assert [finding.name for finding in some.findings] == ["Effusion", "Mass"]
-    warning = "The model also predicts Infiltrate, which the data set does not label."
+    warning = "The model also predicts Infiltration, which the data set does not label."
     assert warning in some.context.warnings
     whole = evaluate(GOLDEN / "run", GOLDEN / "store", findings=["Effusion", "Mass"], **settings)
     assert np.array_equal(some.probabilities, whole.probabilities)

@@ -39,7 +39,10 @@ def describe_model(model: Model) -> dict[str, Any]:
         "method": best_method(model.bundle),
         "calibrated": model.calibrated,
         "operating_point": points.rule if points else "",
-        "findings": [{"name": finding.name, "label": finding.label} for finding in model.findings],
+        "findings": [
+            {"name": finding.name, "label": finding.label, "meaning": finding.meaning}
+            for finding in model.findings
+        ],
         "statement": model.statement,
         "origin": list(_origin(model)),
     }

@@ -3,7 +3,7 @@
 import { byId, element, percent } from "./dom.js";
 
 /** Show the findings of an answer; `chosen` is called with the name of the finding that is clicked. */
-export function showFindings(answer, labels, chosen) {
+export function showFindings(answer, labels, meanings, chosen) {
   const ranked = Object.entries(answer.findings).sort(([, a], [, b]) => b.probability - a.probability);
   byId("summary").textContent = summary(answer);
   const warnings = answer.warnings.map((text) => element("li", { textContent: `Note: ${text}.` }));
@@ -15,7 +15,9 @@ export function showFindings(answer, labels, chosen) {
   byId("promise").textContent = answer.promise ? `Not decided: ${answer.promise}` : "";
   byId("promise").hidden = !answer.promise;
   byId("finding-list").replaceChildren(
-    ...ranked.map(([name, finding]) => element("li", {}, row(name, labels.get(name) ?? name, finding, chosen)))
+    ...ranked.map(([name, finding]) =>
+      element("li", {}, row(name, labels.get(name) ?? name, meanings.get(name) ?? "", finding, chosen))
+    )
   );
 }
 
@@ -41,7 +43,7 @@ export function summary(answer) {
     : `${positive} of ${those} ${reach}.`;
 }
 
-function row(name, label, finding, chosen) {
+function row(name, label, meaning, finding, chosen) {
   const words = { yes: "Positive", no: "Negative", "not decided": "Not decided", null: "No call" };
   const decision = words[finding.decision];
   const bar = element("span", { className: "track", ariaHidden: "true" }, element("span", { className: "fill" }));
@@ -61,7 +63,7 @@ function row(name, label, finding, chosen) {
   const threshold = finding.threshold === null ? "none" : percent(finding.threshold);
   const button = element(
     "button",
-    { type: "button", className: "finding", ariaPressed: "false" },
+    { type: "button", className: "finding", ariaPressed: "false", title: meaning },
     element("span", { className: "label", textContent: label }),
     number("probability", percent(finding.probability)),
     number("threshold", threshold)

@@ -16,6 +16,7 @@ let picked = false; // whether the reader chose what is shown
 let running = 0;
 let maxBytes = Infinity;
 let labels = new Map();
+let meanings = new Map();
 
 // ---- files ----
 
@@ -130,7 +131,7 @@ function render() {
   byId("pending").hidden = empty || ["done", "failed"].includes(shown?.progress);
   markCase(shown, cases);
   if (shown?.progress === "done") {
-    showFindings(shown.answer, labels, toggleFinding);
+    showFindings(shown.answer, labels, meanings, toggleFinding);
     showMap();
   }
   if (shown?.progress === "failed") {
@@ -223,6 +224,7 @@ async function start() {
     const facts = await describe();
     maxBytes = facts.max_bytes;
     labels = new Map(facts.model.findings.map((finding) => [finding.name, finding.label]));
+    meanings = new Map(facts.model.findings.map((finding) => [finding.name, finding.meaning]));
     showFacts(facts);
     showExamples(facts.test_images, async (name) => take([await testImage(name)]));
   } catch (failure) {
