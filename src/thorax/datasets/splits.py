@@ -91,10 +91,7 @@ class Split:
             DataError: There is no such part, or none of its images is available.
         """
         if part not in self.parts:
-            meant = did_you_mean(part, self.parts)
-            raise DataError(
-                f"split {self.name} has no part {part!r}{meant}; its parts are {', '.join(self.parts)}"
-            )
+            raise DataError(f"split {self.name} has no part {part!r}; its parts are {', '.join(self.parts)}")
         rows = self.parts[part]
         if views:
             rows = rows[self.table.frame["view"].isin(views).to_numpy()[rows]]
