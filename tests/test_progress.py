@@ -135,7 +135,7 @@ def test_a_run_says_what_it_is_and_each_epoch_has_a_line():
         "validation  124 images of 1 patient",
         "device      cpu, 2 threads, float32",
         "epochs      12, each of 43 steps of 32 images",
-        "folder      run (curves.svg in it is redrawn after each epoch)",
+        "folder      run (watch report.html in it)",
         "",
         "               loss  val loss    AUC  best AUC           images/s   time left",
         "epoch  9/12  0.2512    0.2481  0.671  0.674 (epoch  8)      4,875     1:02:03",

@@ -21,6 +21,7 @@ __all__ = [
     "atomic_write",
     "canonical_json",
     "exclusive_lock",
+    "is_locked",
     "open_regular",
     "parse_json",
     "read_json",
@@ -140,6 +141,18 @@ def exclusive_lock(folder: Path, *, doing: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a process holds the `exclusive_lock` of a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def open_regular(path: Path) -> io.FileIO:

@@ -184,7 +184,7 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
         ("validation", _counted(run["val_images"], run["val_patients"])),
         ("device", f"{run['device']}{threads}, {run['precision']}"),
         ("epochs", f"{epochs}, each of {_plural(steps, 'step')} of {run['batch_size']} images"),
-        ("folder", f"{run['folder']} (curves.svg in it is redrawn after each epoch)"),
+        ("folder", f"{run['folder']} (watch report.html in it)"),
     ]
     if done:
         last = f"epoch {run['done_epochs']}, " if run["done_epochs"] else ""

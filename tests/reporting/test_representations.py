@@ -12,14 +12,13 @@ from thorax.evaluation.compare import compare
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.findings import Finding, find_finding
-from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis, svg_file
+from thorax.reporting.figures import forest_svg, interval_axis, svg_file
 from thorax.reporting.representations import (
     comparison_columns,
     comparison_html,
     evaluation_columns,
     evaluation_html,
     frame,
-    learning_curves_svg,
 )
 
 MASS = find_finding("Mass")
@@ -131,36 +130,11 @@ def test_a_forest_plot_places_values_on_its_axis():
     assert "n/a" in said
 
 
-def test_curves_over_epochs_go_through_their_values():
-    panels = [("Loss", [EpochCurve("training", [3.0, 2.0, 1.0]), EpochCurve("validation", [3.0, None, 2.0])])]
-    svg = epochs_svg(panels, chosen=2)
-    first, second = re.findall(r'<path class="curve(?: other)?" d="M([^"]+)"', svg)
-    assert first == "40 24L165 87L290 150"
-    assert second == "40 24L290 87"
-    assert 'class="chance" d="M165 24V150"' in svg
-    assert {"training", "validation", "1", "2", "3"} <= set(text_of(svg))
-
-
-@pytest.mark.parametrize("values", [[], [None, None], [0.5], [0.5, 0.5]])
-def test_curves_over_few_epochs_are_drawn_too(values):
-    tags_of(epochs_svg([("Mean AUC", [EpochCurve("", values)])], chosen=1))
-
-
 def test_a_figure_as_a_file_has_its_own_style_and_all_marks():
-    svg = epochs_svg([("Loss", [EpochCurve("", [3.0, 1.0])])], chosen=2)
+    axis = interval_axis([Interval(0.7, 0.6, 0.8)])
+    svg = forest_svg([("a", Interval(0.7, 0.6, 0.8))], ("mean", Interval(0.7, 0.6, 0.8)), axis)
     file = svg_file(svg)
     assert file.endswith(svg.partition(">")[2] + "\n")
-    assert 'width="334" height="204" viewBox="-12 -12 334 204"' in file
+    assert 'width="624" height="86" viewBox="-12 -12 624 86"' in file
     assert {".curve", ".grid", ".chance"} <= set(re.findall(r"\.\w+", file.partition("</style>")[0]))
     tags_of(file)
-
-
-def test_learning_curves_are_those_of_the_log():
-    events = [
-        {"event": "start"},
-        {"event": "epoch", "train_loss": 1.0, "val_loss": 2.0, "macro_auc": None},
-        {"event": "epoch", "train_loss": 0.5, "val_loss": 1.0, "macro_auc": 0.6},
-    ]
-    svg = learning_curves_svg(events, chosen=2)
-    assert svg.count('class="curve') == 2
-    assert svg.count('class="dot"') == 1  # one AUC alone

@@ -28,12 +28,12 @@ def train_here(store: Path, recipe: str, out: Path) -> None:
 
 
 def content(run: Path) -> dict[str, object]:
-    """Return every file of a run; the log without its times."""
+    """Return every file of a run but its page, which has times; the log without its times."""
     log = run / "log.jsonl"
     files: dict[str, object] = {
         str(path.relative_to(run)): path.read_bytes()
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path != log
+        if path.is_file() and path not in {log, run / "report.html"}
     }
     return files | {
         "log": [{k: v for k, v in event.items() if k not in TIME_FIELDS} for event in read_log(log)]

@@ -34,7 +34,7 @@ def files_of(run):
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name != "log.jsonl"
+        if path.is_file() and path.name not in {"log.jsonl", "report.html"}  # these have times
     }
 
 
@@ -470,22 +470,48 @@ def test_each_epoch_logs_the_accuracy_of_each_finding(learnt, toy_store):
     assert min(left[:-1]) > left[-1] == 0
 
 
-def test_the_curves_are_in_the_folder_from_the_first_epoch_on(toy_store, make_recipe, tmp_path):
-    curves, drawn = tmp_path / "run/curves.svg", []
+def test_page_and_curves_are_whole_whenever_they_are_read(toy_store, make_recipe, tmp_path):
+    run, seen = tmp_path / "run", []
 
     def look(now):
-        if curves.exists():
-            drawn.append((now.stage, curves.read_text()))
+        curves = (run / "curves.svg").read_text() if (run / "curves.svg").exists() else ""
+        seen.append((now.stage, curves, (run / "report.html").read_text()))
 
-    train(make_recipe(training={"epochs": 3}), toy_store, tmp_path / "run", device="cpu", progress=look)
-    assert [stage for stage, _ in drawn] == ["epoch 2 of 3"] * 6 + ["epoch 3 of 3"] * 6
-    first, second, last = drawn[0][1], drawn[-1][1], curves.read_text()
-    assert first.count('class="dot"') == 3  # two losses and an AUC of one epoch
-    for svg, epochs in ((second, 2), (last, 3)):
-        assert [d.count("L") for d in re.findall(r'<path class="curve(?: other)?" d="([^"]+)"', svg)] == [
-            epochs - 1
-        ] * 3
-        assert tags_of(svg) >= {"svg", "style", "rect", "path", "text"}
+    train(make_recipe(training={"epochs": 3}), toy_store, run, device="cpu", progress=look)
+    seen.append(("end", (run / "curves.svg").read_text(), (run / "report.html").read_text()))
+    assert [stage for stage, _, _ in seen] == [
+        f"epoch {epoch} of 3" for epoch in (1, 2, 3) for _ in range(6)
+    ] + ["end"]
+    for done, (_, curves, page) in zip((0, 1, 2, 3), (seen[0], seen[6], seen[12], seen[-1]), strict=True):
+        assert tags_of(page) >= {"html", "section"}
+        lengths = [
+            path.count("L") for path in re.findall(r'<path class="curve(?: other)?" d="([^"]+)"', curves)
+        ]
+        # Two losses, the learning rate of one summary an epoch, the mean AUC, and that of each finding.
+        assert lengths == ([done - 1] * 6 if done > 1 else [])
+        assert curves.count('class="dot') == (6 if done == 1 else 0)
+    assert "epoch of 3 is done, and training goes on" in " ".join(text_of(seen[6][2]))
+    assert "Finished after 3 epochs of 3." in " ".join(text_of(seen[-1][2]))
+    assert "96 images of 48 patients" in " ".join(text_of(seen[-1][2]))
+    assert not list(run.glob("*.partial"))
+
+
+def test_the_page_says_how_a_run_ended(toy_store, make_recipe, tmp_path):
+    def page(run):
+        return " ".join(text_of((tmp_path / run / "report.html").read_text()))
+
+    with pytest.raises(TrainingInterrupted):
+        train(make_recipe(), toy_store, tmp_path / "stopped", device="cpu", progress=stop_at(8))
+    assert "Stopped after 1 epoch of 2; it can be continued." in page("stopped")
+    train(make_recipe(), toy_store, tmp_path / "stopped", resume=True, device="cpu")
+    assert "Finished after 2 epochs of 2." in page("stopped")
+    diverging = make_recipe(optim={"kind": "sgd", "lr": 1e30, "momentum": 0.0})
+    with pytest.raises(NonFiniteLoss):
+        train(diverging, toy_store, tmp_path / "failed", device="cpu")
+    assert "Failed after no epochs of 2." in page("failed")
+    assert "the loss is not finite at step 2 of epoch 1" in page("failed")
+    train(make_recipe(training={"epochs": 1}), toy_store, tmp_path / "quiet", device="cpu", report=False)
+    assert {"report.html", "curves.svg"}.isdisjoint(path.name for path in (tmp_path / "quiet").iterdir())
 
 
 def test_logits_that_are_not_finite_are_refused():

@@ -48,7 +48,7 @@ def train(
     from thorax.cli.console import progress_bars
     from thorax.hardware import keep_freed_memory
     from thorax.progress import epoch_lines
-    from thorax.workflows.next_commands import ensemble_command, evaluate_command
+    from thorax.reporting.next_commands import ensemble_command, evaluate_command
     from thorax.workflows.train import train as train_run
     from thorax.workflows.train import train_seeds
 
@@ -85,7 +85,7 @@ def _print_run(run: "RunSummary") -> None:
     say(
         f"\nkept epoch {run.selected_epoch} of {run.epochs}{early}: mean AUC {metric} on validation\n"
         "(not a result, because validation images chose and calibrated the model)\n"
-        f"bundle: {run.bundle}"
+        f"bundle: {run.bundle}, curves and settings: {run.folder / 'report.html'}"
     )
 
 

@@ -6,7 +6,7 @@ a few lines. Classes name the roles that the page colors: `grid`, `wash`, `chanc
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
@@ -17,12 +17,10 @@ from thorax.evaluation.decision_curves import DecisionCurve, NetBenefit, cost_ra
 from thorax.evaluation.statistics.intervals import Interval
 
 __all__ = [
-    "EpochCurve",
     "IntervalAxis",
     "Strip",
     "close_axis",
     "decision_svg",
-    "epochs_svg",
     "forest_svg",
     "interval_axis",
     "precision_recall_svg",
@@ -282,86 +280,11 @@ def _along(percent: float) -> float:
     return start + (end - start) * min(max(percent, 0.0), 100.0) / 100
 
 
-@dataclass(frozen=True, slots=True)
-class EpochCurve:
-    """A quantity over the epochs.
-
-    Attributes:
-        name: Its name in the legend.
-        values: One per epoch, from the first; None where it was not measured.
-    """
-
-    name: str
-    values: Sequence[float | None]
-
-
-def epochs_svg(panels: Sequence[tuple[str, Sequence[EpochCurve]]], *, chosen: int) -> str:
-    """Return figures of curves over the epochs, side by side; a line marks the chosen epoch in each.
-
-    Args:
-        panels: The title of each figure and its one or two curves.
-        chosen: The chosen epoch, counted from 1.
-    """
-    marks = [
-        mark
-        for number, (title, curves) in enumerate(panels)
-        for mark in _epochs_panel(title, curves, chosen=chosen, left=40.0 + 310.0 * number)
-    ]
-    return _svg(310.0 * len(panels), 180.0, marks)
-
-
-_PANEL: Final = (24.0, 150.0, 250.0)
-"""Top, bottom and width of a figure over epochs."""
-
-
-def _epochs_panel(title: str, curves: Sequence[EpochCurve], *, chosen: int, left: float) -> list[str]:
-    top, bottom, width = _PANEL
-    values = [value for curve in curves for value in curve.values if value is not None]
-    marks = [f'<text x="{_number(left)}" y="12">{escape(title)}</text>']
-    if not values:
-        return [*marks, f'<text x="{_number(left)}" y="40">n/a</text>']
-    low, high = min(values), max(values)
-    if high - low < 1e-9:  # noqa: PLR2004  (one value, or equal ones)
-        low, high = low - 0.5, high + 0.5
-    last = max(2, *(len(curve.values) for curve in curves))
-
-    def place(epoch: int, value: float) -> tuple[float, float]:
-        return left + width * (epoch - 1) / (last - 1), bottom - (bottom - top) * (value - low) / (high - low)
-
-    for value in (low, (low + high) / 2, high):
-        y = place(1, value)[1]
-        marks.append(f'<path class="grid" d="M{_number(left)} {_number(y)}h{_number(width)}"/>')
-        text = f'<text x="{_number(left - 5)}" y="{_number(y + 4)}" text-anchor="end">{value:.3g}</text>'
-        marks.append(text)
-    x = _number(place(chosen, low)[0])
-    marks.append(f'<path class="chance" d="M{x} {_number(top)}V{_number(bottom)}"/>')
-    for epoch in sorted({1, chosen, last}):
-        x = _number(place(epoch, low)[0])
-        marks.append(f'<text x="{x}" y="{_number(bottom + 15)}" text-anchor="middle">{epoch}</text>')
-    for number, curve in enumerate(curves):
-        marks += _epochs_curve(curve, place, other=number > 0)
-        x = _number(left + width - 92 * (len(curves) - 1 - number))
-        if len(curves) > 1:
-            kind = "other" if number else "named"
-            marks.append(f'<text class="{kind}" x="{x}" y="12" text-anchor="end">{escape(curve.name)}</text>')
-    return marks
-
-
-def _epochs_curve(
-    curve: EpochCurve, place: Callable[[int, float], tuple[float, float]], *, other: bool
-) -> list[str]:
-    points = [place(epoch, value) for epoch, value in enumerate(curve.values, 1) if value is not None]
-    joined = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
-    if len(points) == 1:
-        ((x, y),) = points
-        return [f'<circle class="dot" cx="{_number(x)}" cy="{_number(y)}" r="3.5"/>']
-    return [f'<path class="{"curve other" if other else "curve"}" d="M{joined}"/>'] if points else []
-
-
 _FILE_STYLE: Final = (
     "text{fill:#5a6672;font:12px system-ui,sans-serif}text.named,.dot{fill:#0a6a94}text.other{fill:#b4550f}"
     "path{fill:none;stroke-linejoin:round}.grid{stroke:#dde2e7}.chance{stroke:#5a6672;stroke-dasharray:2 3}"
     ".curve,.whisker{stroke:#0a6a94;stroke-width:2}.curve.other{stroke:#b4550f}.wash{fill:#cfe4ee}"
+    ".dot.other{fill:#b4550f}"
 )
 """The report's light colors: a file has no page to take them from."""
 

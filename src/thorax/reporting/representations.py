@@ -23,7 +23,7 @@ from thorax.reporting.comparison import (
     runs_rows,
     side_by_side_header,
 )
-from thorax.reporting.figures import EpochCurve, epochs_svg, forest_svg, interval_axis
+from thorax.reporting.figures import forest_svg, interval_axis
 from thorax.reporting.localization import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
 from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
 from thorax.reporting.summary import audit_headline, headline
@@ -37,7 +37,6 @@ __all__ = [
     "evaluation_columns",
     "evaluation_html",
     "frame",
-    "learning_curves_svg",
     "localization_columns",
     "localization_html",
 ]
@@ -123,23 +122,6 @@ def localization_html(localization: Localization, curves: Sequence[MapFaithfulne
         *faithfulness,
         notes(context.notes),
     )
-
-
-def learning_curves_svg(events: Iterable[Mapping[str, Any]], *, chosen: int) -> str:
-    """Return training loss, validation loss and the mean AUC on validation over the epochs, as SVG.
-
-    Args:
-        events: A run's log, as `read_log` returns it.
-        chosen: The chosen epoch, counted from 1.
-    """
-    epochs = [event for event in events if event.get("event") == "epoch"]
-
-    def curve(name: str, key: str) -> EpochCurve:
-        return EpochCurve(name, [event.get(key) for event in epochs])
-
-    losses = [curve("training", "train_loss"), curve("validation", "val_loss")]
-    panels = [("Loss", losses), ("Mean AUC on validation", [curve("", "macro_auc")])]
-    return epochs_svg(panels, chosen=chosen)
 
 
 # ---- pandas tables -----------------------------------------------------------------------------

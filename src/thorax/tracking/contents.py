@@ -89,7 +89,7 @@ class RunContents:
 
     def files(self) -> Sequence[tuple[Path, str]]:
         """Return recipe, log, figures and bundle."""
-        files = [(self.folder / name, "") for name in ("recipe.toml", _LOG, "curves.svg")]
+        files = [(self.folder / name, "") for name in ("recipe.toml", _LOG, "curves.svg", "report.html")]
         wanted = [*files, (self.folder / "bundle", "bundle")]
         return [(path, folder) for path, folder in wanted if path.exists()]
 

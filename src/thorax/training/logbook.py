@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import DataError
+from thorax.reporting.run_log import read_log
 
 __all__ = ["TIME_FIELDS", "EventCallback", "Logbook", "Throughput", "read_log"]
 
@@ -99,27 +100,6 @@ class Logbook:
         """Flush the log to disk, so that it survives a power failure, and return the number of events."""
         os.fsync(self._file.fileno())
         return self._events
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the events of a log without an unfinished last line.
-
-    Raises:
-        DataError: A line is not a JSON object.
-    """
-    *lines, _ = path.read_bytes().split(b"\n")
-    events = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"{path}, line {number} is not JSON ({error}); start again in a new folder"
-            ) from error
-        if not isinstance(event, dict):
-            raise DataError(f"{path}, line {number} is not a JSON object; start again in a new folder")
-        events.append(event)
-    return events
 
 
 def _plain(value: Any) -> Any:

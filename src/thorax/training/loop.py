@@ -27,8 +27,8 @@ from thorax.training.run_folder import (
     identity,
     lock_run,
     open_run,
-    write_curves,
 )
+from thorax.training.run_report import run_report
 from thorax.training.selection_bias import read_selection_bias
 
 __all__ = ["StopSignal", "TrainingInterrupted", "stop_signal", "train"]
@@ -77,7 +77,7 @@ def stop_signal() -> Iterator[StopSignal]:
             signal.signal(number, handler)
 
 
-def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
+def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
     recipe: Recipe,
     store: Store,
     out: Path,
@@ -85,14 +85,16 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
     resume: bool = False,
     device: str = "auto",
     record_test_curve: bool = False,
+    report: bool = True,
     progress: ProgressCallback | None = None,
     watch: EventCallback | None = None,
 ) -> RunSummary:
     """Train a recipe on the training part of its split; only validation chooses.
 
-    The run's folder gets `recipe.toml`, `log.jsonl`, `curves.svg`, `checkpoints/` and, at the end, `bundle/`.
-    With exact determinism, a run that was killed at any point and resumed ends with the same bytes of weights
-    and bundle as an uninterrupted one, and with the same log except for times.
+    The run's folder gets `recipe.toml`, `log.jsonl`, `report.html`, `curves.svg`, `checkpoints/` and, at the
+    end, `bundle/`. With exact determinism, a run that was killed at any point and resumed ends with the same
+    bytes of weights, curves and bundle as an uninterrupted one, and with the same log and report except for
+    times.
 
     Args:
         recipe: The recipe.
@@ -102,6 +104,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
         device: "auto", "cpu", "cuda" or "cuda:N".
         record_test_curve: Also measure each epoch on the test part, only for the log; it never affects a
             choice.
+        report: Whether the folder gets `report.html` and `curves.svg`.
         progress: Called after each step; each epoch is a stage. It may raise KeyboardInterrupt to stop the
             run.
         watch: Called with each event of the log, among them one per epoch with its validation metrics, and
@@ -142,6 +145,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                 )
             ) as log,
             stop_signal() as stop,
+            run_report(out, recipe, store, wanted=report) as page,
         ):
             # ---- net and optimizer, new or from the checkpoint ---------------------------------------
             checkpointer = Checkpointer(out / CHECKPOINTS, minutes=training.checkpoint_minutes)
@@ -159,6 +163,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                 watch({"event": "run", "folder": str(out), **done, **start})
             if folder.checkpoint is None:
                 log.write("start", **start)
+            page.update()
 
             # ---- loop --------------------------------------------------------------------------------
             try:
@@ -170,7 +175,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                         stop.check()
                         run.save_if_due()
                     run.end_epoch(stop.check)
-                    write_curves(out, chosen=run.selected_epoch)
+                    page.update()
                     run.save_if_due(epoch_ended=True)
             except KeyboardInterrupt:
                 run.save()
@@ -199,7 +204,7 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and five options)
                 notices=(*plan.notices, *refused),
                 premium=read_selection_bias(read_log(out / LOG), selected_epoch=epoch),
             )
-            write_curves(out, chosen=epoch)
+            page.finish(**summary.as_fields())
             log.write("end", **summary.as_fields())
             log.secure()
         return summary

@@ -11,24 +11,23 @@ from typing import Any
 import torch
 
 import thorax
-from thorax.atomic_io import exclusive_lock, write_text
+from thorax.atomic_io import exclusive_lock
 from thorax.errors import DataError, RecipeError
 from thorax.notebook import Html, notes, page, shortened
 from thorax.recipe.changes import changed_settings, changes_from_shipped, describe_changes
 from thorax.recipe.load import load_recipe, recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
-from thorax.reporting.figures import svg_file
-from thorax.reporting.representations import learning_curves_svg
+from thorax.reporting.epoch_curves import run_curves_svg
+from thorax.reporting.run_log import LOG, RunLog, read_log
 from thorax.store import Store
+from thorax.training.batches import Part
 from thorax.training.checkpoint import Checkpoint, load_checkpoint
 from thorax.training.compute import ComputeConfig
-from thorax.training.logbook import read_log
 from thorax.training.plan import TrainingPlan
 from thorax.training.selection_bias import SelectionBias
 
 __all__ = [
     "CHECKPOINTS",
-    "CURVES",
     "LOG",
     "RunFolder",
     "RunSummary",
@@ -36,11 +35,8 @@ __all__ = [
     "identity",
     "lock_run",
     "open_run",
-    "write_curves",
 ]
 
-LOG = "log.jsonl"
-CURVES = "curves.svg"
 CHECKPOINTS = "checkpoints"
 
 
@@ -87,7 +83,7 @@ class RunSummary:
     def _repr_html_(self) -> str:
         log = self.folder / LOG
         events = read_log(log) if log.is_file() else []
-        curves = learning_curves_svg(events, chosen=self.selected_epoch) if events else ""
+        curves = run_curves_svg(RunLog(events), chosen=self.selected_epoch)
         images = "{train_images:,} training and {val_images:,} validation images of {split}.".format
         bias = self.premium
         return page(
@@ -145,12 +141,7 @@ def identity(recipe: Recipe, store: Store, plan: TrainingPlan, compute: ComputeC
     if plan.initial_weights is not None:
         same["initial_weights_sha256"] = plan.initial_weights.sha256
     if recipe.training.determinism == "exact":
-        same |= {
-            "device": compute.name,
-            "torch": torch.__version__,
-            "timm": version("timm"),
-            "thorax": thorax.__version__,
-        }
+        same |= {"device": compute.name, **_versions()}
     return same
 
 
@@ -162,6 +153,7 @@ def describe_start(
         "recipe": recipe.name,
         "changed": {key: list(values) for key, values in changes_from_shipped(recipe).items()},
         "val_loss": recipe.loss.kind,
+        **_versions(),
         **same,
         "split": plan.trained_on.split,
         "train_images": len(plan.train),
@@ -175,11 +167,23 @@ def describe_start(
         "metric": recipe.selection.metric,
         "checkpoint": recipe.selection.checkpoint,
         "findings": [finding.name for finding in plan.findings],
+        "train_positives": _positives(plan, plan.train),
+        "val_positives": _positives(plan, plan.val),
         "device": compute.name,
         "threads": compute.threads,
         "precision": str(compute.dtype).removeprefix("torch."),
         "notices": list(plan.notices),
     }
+
+
+def _versions() -> dict[str, str]:
+    return {"torch": torch.__version__, "timm": version("timm"), "thorax": thorax.__version__}
+
+
+def _positives(plan: TrainingPlan, part: Part) -> dict[str, int]:
+    """Return the number of positive images of each finding in a part."""
+    counts = (part.targets == 1).sum(axis=0)
+    return {finding.name: int(count) for finding, count in zip(plan.findings, counts, strict=True)}
 
 
 @contextmanager
@@ -228,16 +232,6 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
     if events[-1].get("event") == "end" and (path / "bundle" / "bundle.json").is_file():
         return RunFolder(path, finished=_summary(path, events[-1]))
     return RunFolder(path, load_checkpoint(path / CHECKPOINTS), int(start["threads"]))
-
-
-def write_curves(path: Path, *, chosen: int) -> None:
-    """Draw both losses and the mean AUC on validation of every epoch in the log so far, as `curves.svg`.
-
-    Args:
-        path: The folder of the run.
-        chosen: The epoch whose weights are kept so far, counted from 1; a line marks it.
-    """
-    write_text(path / CURVES, svg_file(learning_curves_svg(read_log(path / LOG), chosen=chosen)))
 
 
 def _remove_partial(path: Path) -> None:

@@ -245,6 +245,7 @@ class _Study:
                 folder,
                 resume=True,
                 device=self._device,
+                report=False,
                 progress=progress,
                 watch=follower.watching(curve.watch) if follower else curve.watch,
             )

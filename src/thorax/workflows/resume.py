@@ -1,15 +1,14 @@
 """The recipe of a run that is resumed: its own, which what the user gives must not contradict."""
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from thorax.errors import RecipeError
 from thorax.recipe.changes import changed_settings, describe_changes
 from thorax.recipe.load import Settings, load_recipe, shipped_recipes
 from thorax.recipe.schema import Recipe
+from thorax.reporting.run_log import read_start
 
 __all__ = [
     "first_seed",
@@ -17,16 +16,14 @@ __all__ = [
     "own_recipe",
     "records_test_curve",
     "resumed_recipe",
-    "started_run",
 ]
 
 _RECIPE: Final = "recipe.toml"
-_LOG: Final = "log.jsonl"
 
 
 def own_recipe(folder: Path) -> Recipe | None:
     """Return the recipe of the run in a folder; None if there is none that has begun and can be read."""
-    if not started_run(folder):
+    if not read_start(folder):
         return None
     try:
         return load_recipe(str(folder / _RECIPE))
@@ -39,7 +36,7 @@ def first_seed(folder: Path) -> Path:
     numbered = {
         int(match[1]): path
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if (match := re.fullmatch(r"seed-(\d+)", path.name)) and started_run(path)
+        if (match := re.fullmatch(r"seed-(\d+)", path.name)) and read_start(path)
     }
     return numbered[min(numbered)] if numbered else folder / "seed-0"
 
@@ -53,7 +50,7 @@ def missing_recipe(folder: Path | None) -> str:
 
 def records_test_curve(folder: Path) -> bool:
     """Return whether the run in a folder measures each epoch on the test part."""
-    return bool(started_run(folder).get("test_curve"))
+    return bool(read_start(folder).get("test_curve"))
 
 
 def resumed_recipe(own: Recipe, recipe: str | None, settings: Settings, *, folder: Path) -> Recipe:
@@ -83,13 +80,3 @@ def resumed_recipe(own: Recipe, recipe: str | None, settings: Settings, *, folde
         f"{folder} cannot be resumed with another recipe: {change}; leave out recipe and `settings` to "
         "continue with its own, or start again in another folder"
     )
-
-
-def started_run(folder: Path) -> Mapping[str, Any]:
-    """Return the first event of a run's log; {} if there is none."""
-    try:
-        with (folder / _LOG).open("rb") as log:
-            start = json.loads(log.readline())
-    except (OSError, ValueError):
-        return {}
-    return start if isinstance(start, dict) else {}

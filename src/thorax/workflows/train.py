@@ -13,12 +13,12 @@ from thorax.errors import RecipeError, ThoraxError
 from thorax.progress import ProgressCallback, throttled
 from thorax.recipe.load import Settings, load_recipe
 from thorax.recipe.schema import Recipe
+from thorax.reporting.next_commands import resume_command
 from thorax.store import Store, open_store
 from thorax.store.manifest import MANIFEST
 from thorax.tracking.contents import RunContents
 from thorax.tracking.follow import Follower, follow
 from thorax.tracking.service import Target, parse_target
-from thorax.workflows.next_commands import resume_command
 from thorax.workflows.resume import (
     first_seed,
     missing_recipe,

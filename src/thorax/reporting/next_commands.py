@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thorax.atomic_io import StrPath
-from thorax.workflows.resume import started_run
+from thorax.reporting.run_log import read_start
 
 __all__ = ["ensemble_command", "evaluate_command", "resume_command"]
 
@@ -17,7 +17,7 @@ def evaluate_command(run: Path, store: StrPath) -> str:
         run: The folder of the run.
         store: The store that it was trained on.
     """
-    if started_run(run).get("test_images") == 0:
+    if read_start(run).get("test_images") == 0:
         return f"thorax predict {_quoted(run)} IMAGE"
     return f"thorax evaluate {_quoted(run)} --store {_quoted(store)} --out {_quoted(_free(f'{run}-report'))}"
 
