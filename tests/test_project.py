@@ -135,12 +135,14 @@ def test_commands_take_what_is_missing_from_the_file_and_say_so_once(work):
 @pytest.mark.usefixtures("shapes_unchecked")
 def test_train_takes_recipe_settings_and_folders_from_the_file(work):
     command("prepare", "--workers", "1")
-    # The settings of the file make three epochs, for which the recipe's warm-up is too long.
-    refused = command("train", expect=2)
+    refused = command("train", expect=3)
     assert "thorax.toml: store stores/one, out runs/small-cpu, recipe small-cpu, set training.epochs=3" in (
         refused.stderr
     )
-    assert "warmup_epochs" in refused.stderr
+    assert "recipe small-cpu needs 112" in refused.stderr
+    write(work, PROJECT.replace("training.epochs=3", "training.epochs=0"))
+    assert "training.epochs = 0" in command("train", expect=2).stderr
+    write(work)
     refused = command("train", "chexnet", "--set", "optim.lrr=1", expect=2)
     assert "out runs/chexnet\n" in refused.stderr
     assert "optim.lr" in refused.stderr

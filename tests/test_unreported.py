@@ -21,6 +21,7 @@ COMMANDS = {
     "sheet": ("sheet", "store", "--out", "sheet.png"),
     "recipes": ("recipes", "show", "small-cpu"),
     "train": ("train", "small-cpu", "--store", "store", "--out", "run", *ONE_EPOCH),
+    "runs": ("runs", "."),
     "evaluate": ("evaluate", "run", "--store", "store", "--out", "report", "--resamples", "5"),
     "card": ("card", "run", "--out", "card.md"),
     "audit": ("audit", "store", "--split", "folder-official"),

@@ -85,6 +85,8 @@ class Project:
                 places += [("key", paths.get("key"))]
             case "prepare":
                 places += [("source", paths.get("source")), ("out", paths.get("store"))]
+            case "runs":
+                places += [("folder", paths.get("runs"))]
             case "sheet":
                 places += [("source", paths.get("store"))]
             case "train":

@@ -60,6 +60,18 @@ def test_an_optional_part_can_be_taken_out():
     assert recipe.early_stopping is None
 
 
+def test_a_short_trial_shortens_its_warm_up():
+    """Of 25 epochs, 3 warm up: of 1, as large a share."""
+    for settings in (["training.epochs=1"], {"training.epochs": 1}):
+        assert load_recipe("small-cpu", settings).schedule.warmup_epochs == 0.12
+    assert load_recipe("small-cpu", ["training.epochs=4"]).schedule.warmup_epochs == 3
+    assert load_recipe("small-cpu", ["training.epochs=40"]).schedule.warmup_epochs == 3
+    with pytest.raises(RecipeError, match=r"lower schedule\.warmup_epochs"):
+        load_recipe("small-cpu", ["training.epochs=2", "schedule.warmup_epochs=2"])
+    with pytest.raises(RecipeError, match=r"training\.epochs = 0"):
+        load_recipe("small-cpu", ["training.epochs=0"])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -231,7 +243,7 @@ def test_a_recipe_is_not_prepared_so_that_it_cannot_be_trained():
 
 
 def test_an_invalid_setting_is_one_error_without_those_of_its_parser():
-    for settings in (["training.epochs=2"], ["training.epochs=none"], ["loss.kind=none"]):
+    for settings in (["schedule.warmup_epochs=25"], ["training.epochs=none"], ["loss.kind=none"]):
         with pytest.raises(RecipeError) as raised:
             load_recipe("small-cpu", settings)
         assert raised.value.__suppress_context__

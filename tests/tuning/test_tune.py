@@ -1,6 +1,7 @@
 """Studies of a recipe that trains in a second: what is drawn, kept, resumed and refused."""
 
 import re
+import shlex
 import sys
 import xml.etree.ElementTree as ET
 from statistics import median
@@ -273,7 +274,10 @@ def test_the_command_prints_each_trial_and_where_the_best_is(toy, toy_store, tmp
     assert re.fullmatch(r"trial 0 finished 0\.\d{4}", lines[0])
     assert re.match(r"best of 2 trials: macro-auc 0\.\d{3} on validation \(trial [01]\)", lines[2])
     assert f"recipe: {tmp_path / 'study' / 'best.toml'}" in lines
-    assert "trial 2 of 2, epoch 1 of 1" in done.stderr
+    store = shlex.quote(str(toy_store))
+    best = tmp_path / "study" / "best.toml"
+    assert lines[-1] == f"next: thorax train {best} --store {store} --out {tmp_path / 'study-best'}"
+    assert not list((tmp_path / "study" / "trials").glob("*/report.html"))
 
 
 def test_without_optuna_the_extra_is_named(toy, toy_store, tmp_path, monkeypatch):

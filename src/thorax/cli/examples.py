@@ -42,6 +42,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ),
         ("Train five seeds", "thorax train small-cpu --store store --out runs --seeds 5"),
     ),
+    "runs": (
+        ("List the runs below the working folder", "thorax runs"),
+        ("List those of a folder as JSON", "thorax runs experiments --json"),
+    ),
     "tune": (
         ("Search settings in 20 trials", "thorax tune small-cpu --store store --trials 20 --out study"),
     ),

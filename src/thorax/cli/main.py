@@ -27,7 +27,7 @@ __all__ = ["VERBS", "command_line", "flags_of", "main", "show_help", "with_flags
 _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
     "Use a model": ("predict", "explain", "serve"),
     "Data": ("download", "prepare", "sheet", "phantom"),
-    "Training": ("recipes", "train", "tune", "calibrate", "ensemble"),
+    "Training": ("recipes", "train", "runs", "tune", "calibrate", "ensemble"),
     "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
     "Sharing": ("card", "export", "import", "sign", "verify"),
     "Help": ("help", "completion"),
@@ -45,7 +45,7 @@ _EXTRA_OF: Final[Mapping[str, Extra]] = {
 }
 """Verbs that run a network in torch: whichever package is missing, this extra has them all."""
 
-_PRINTING: Final = ("predict", "recipes")
+_PRINTING: Final = ("predict", "recipes", "runs")
 """Verbs that write nothing but what they print."""
 
 

@@ -1,5 +1,6 @@
 """Progress on standard error: bars in a terminal, and a line now and then in a file or pipe."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,39 +13,50 @@ from thorax.progress import Progress, ProgressCallback
 
 __all__ = ["bars_or_lines", "line_now_and_then"]
 
+_IN_NOTEBOOK: Final = "JPY_PARENT_PID"
+"""Set by the kernel of a notebook, for what runs in it."""
+
 _SECONDS: Final = 10.0
-"""Between two lines, and before the first one."""
+"""Between two lines of a stage, and before its first one."""
 
 
 @contextmanager
-def bars_or_lines() -> Iterator[ProgressCallback]:
-    """Yield a callback that draws bars in a terminal, or prints a line every ten seconds elsewhere."""
-    if sys.stderr.isatty():
+def bars_or_lines(*, every: float = _SECONDS) -> Iterator[ProgressCallback]:
+    """Yield a callback that draws bars in a terminal, or prints a line now and then elsewhere.
+
+    Args:
+        every: Seconds between two lines.
+    """
+    # `!thorax` in a notebook runs on a terminal without a screen, which keeps every state of a bar.
+    if sys.stderr.isatty() and _IN_NOTEBOOK not in os.environ:
         from thorax.cli.console import progress_bars
 
         with progress_bars() as update:
             yield update
     else:
-        yield line_now_and_then()
+        yield line_now_and_then(every=every)
 
 
 def line_now_and_then(
     *, every: float = _SECONDS, clock: Callable[[], float] = time.monotonic
 ) -> ProgressCallback:
-    """Return a callback that prints a line at most every so many seconds.
+    """Return a callback that prints a line at most every so many seconds of a stage.
 
     Args:
-        every: Seconds between two lines, and before the first one.
+        every: Seconds between two lines, and before the first one of each stage.
         clock: Returns the time in seconds.
     """
-    last = clock()
+    last, stage = clock(), ""
 
     def update(now: Progress) -> None:
-        nonlocal last
+        nonlocal last, stage
+        if stage != now.stage:
+            last, stage = clock() if stage else last, now.stage
         if clock() - last >= every and now.done < now.total:
             last = clock()
             left = "" if now.remaining is None else f", {timedelta(seconds=round(now.remaining))} left"
             done = f"{now.done:,} of {now.total:,} {now.unit} ({now.done / now.total:.0%})"
-            say(f"{now.stage}: {done}, {now.rate:,.0f}/s{left}", err=True)
+            detail = f", {now.detail}" if now.detail else ""
+            say(f"{now.stage}: {done}, {now.rate:,.0f}/s{left}{detail}", err=True)
 
     return update

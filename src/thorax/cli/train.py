@@ -45,7 +45,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a recipe on the training part of its split; only validation selects the checkpoint."""
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.hardware import keep_freed_memory
     from thorax.progress import epoch_lines
     from thorax.reporting.next_commands import ensemble_command, evaluate_command
@@ -61,7 +61,7 @@ def train(
         "track": track,
         "watch": epoch_lines(say),
     }
-    with progress_bars() as progress:
+    with bars_or_lines(every=60) as progress:
         if seeds == 1:
             run = train_run(recipe, store, out, **options, progress=progress)
         else:

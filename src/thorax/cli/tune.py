@@ -40,12 +40,13 @@ def tune(
     ] = None,
 ) -> None:
     """Search the settings with which a recipe does best on validation; the test part is never looked at."""
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.hardware import keep_freed_memory
+    from thorax.reporting.next_commands import train_command
     from thorax.tuning.tune import tune as tune_recipe
 
     keep_freed_memory()
-    with progress_bars() as progress:
+    with bars_or_lines(every=60) as progress:
         study = tune_recipe(
             recipe,
             store,
@@ -61,7 +62,7 @@ def tune(
             progress=progress,
             finished=_print_trial,
         )
-    say(_describe(study))
+    say(f"{_describe(study)}\nnext: {train_command(study.best_recipe, store, out)}")
 
 
 def _print_trial(trial: "Trial") -> None:

@@ -51,8 +51,9 @@ def load_recipe(name: str, overrides: Settings = ()) -> Recipe:
 
     Args:
         name: The name of a shipped recipe, or the path of a TOML file.
-        overrides: Settings such as "optim.lr=3e-4", each a dotted key and a TOML value; a bare word is text.
-            Or a dictionary of values by dotted key.
+        overrides: Settings such as "optim.lr=3e-4", each a dotted key and a TOML value; a bare word is text,
+            also in a list. Or a dictionary of values by dotted key. A warm-up that does not fit into fewer
+            epochs keeps its share of them, unless the schedule is set too.
 
     Raises:
         RecipeError: There is no such recipe, the file is not TOML, a key is unknown (the message suggests the
@@ -67,12 +68,16 @@ def load_recipe(name: str, overrides: Settings = ()) -> Recipe:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"{where} is not TOML: {error}; correct it there") from None
+    own_epochs = _number_at(values, "training", "epochs")
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
             _set(values, key, value, override=f"{key}={value!r}")
     else:
         for override in overrides:
             _override(values, override)
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    if "training.epochs" in keys and not any(key.startswith("schedule") for key in keys):
+        _shorten_warmup(values, own_epochs)
     try:
         recipe = Recipe.model_validate(values)
         recipe.data.finding_tuple()
@@ -138,6 +143,19 @@ def _recipe_hint(path: Path, name: str, shipped: Mapping[str, str]) -> str:
     if near:
         return f"did you mean {', '.join(near)}? A file name must end in .toml"
     return f"give a file whose name ends in .toml, or one of {', '.join(shipped)}"
+
+
+def _number_at(values: Mapping[str, Any], section: str, key: str) -> float | None:
+    table = values.get(section)
+    value = table.get(key) if isinstance(table, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _shorten_warmup(values: dict[str, Any], own_epochs: float | None) -> None:
+    """Shorten a warm-up that is not below the epochs, so that it keeps its share of them."""
+    epochs, warmup = _number_at(values, "training", "epochs"), _number_at(values, "schedule", "warmup_epochs")
+    if epochs and warmup and own_epochs and own_epochs > warmup >= epochs > 0:
+        values["schedule"]["warmup_epochs"] = round(warmup * epochs / own_epochs, 3)
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from thorax.atomic_io import StrPath
 from thorax.reporting.run_log import read_start
 
-__all__ = ["ensemble_command", "evaluate_command", "resume_command"]
+__all__ = ["ensemble_command", "evaluate_command", "resume_command", "train_command"]
 
 
 def evaluate_command(run: Path, store: StrPath) -> str:
@@ -43,6 +43,18 @@ def resume_command(
     words += [f"--device {_quoted(device)}"] if device != "auto" else []
     words += [f"--track {_quoted(track)}"] if track else []
     return " ".join(words)
+
+
+def train_command(recipe: Path, store: StrPath, study: Path) -> str:
+    """Return the command that trains the best recipe of a study.
+
+    Args:
+        recipe: The recipe.
+        store: The store of the study.
+        study: The folder of the study.
+    """
+    folder = _quoted(_free(f"{study}-best"))
+    return f"thorax train {_quoted(recipe)} --store {_quoted(store)} --out {folder}"
 
 
 def _quoted(path: StrPath) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,7 @@ def render_html(
     return page.rstrip() + "\n"
 
 
+@cache
 def page_templates() -> "Environment":
     """Return the templates of the pages, which escape every value and refuse undefined ones."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
