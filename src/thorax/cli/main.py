@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from thorax.cli.interrupts import end_at_once
 from thorax.cli.streams import flush_output, open_streams
 from thorax.errors import ThoraxError
-from thorax.hardware import gc_frozen
+from thorax.hardware import gc_frozen, one_blas_thread
 from thorax.packages import Extra, missing_extras_named
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _complete(shell: str) -> None:
 def _predict() -> None:
     """Run `predict`, whose start takes most of its time."""
     end_at_once()
+    one_blas_thread()  # NumPy multiplies only small maps here, and a thread that waits spins
     with gc_frozen():
         _prefetch(sys.argv[2:])
     code = _flushed(_run(["predict"]))

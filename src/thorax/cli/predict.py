@@ -1,22 +1,20 @@
 """`thorax predict`: predict radiographs."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thorax.bundle.files import model_and_images
 from thorax.cli.interrupts import raise_again
 from thorax.cli.output import say
-from thorax.cli.prediction_formats import print_csv, print_json, print_text, print_wide
+from thorax.cli.prediction_output import predict_into_folder, print_predictions
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
-from thorax.recipe.literals import EngineName
+from thorax.recipe.literals import EngineName, Overlays
 
 if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
-    from thorax.workflows.predicting import FilePrediction, Tally
 
 __all__ = ["predict"]
 
@@ -34,11 +32,18 @@ def predict(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for predictions.csv; the same command continues after an interruption."),
+        typer.Option(
+            help="Folder for predictions.csv, a page and pictures; after an interruption, the same command "
+            "continues."
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin again in a folder with other predictions.")
     ] = False,
+    overlays: Annotated[
+        Overlays,
+        typer.Option(help="With --out: the findings that get a heat map over the thumbnail."),
+    ] = "positive",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image and line.")
     ] = False,
@@ -82,56 +87,24 @@ def predict(
     raise_again()
     names = tuple(name.strip() for name in findings.split(",")) if findings else ()
     if out is not None:
-        tally = _into_folder(predictor, images, out, findings=names, ids=ids, overwrite=overwrite)
+        tally = predict_into_folder(
+            predictor,
+            images,
+            out,
+            findings=names,
+            ids=ids,
+            overlays=overlays,
+            device=device,
+            overwrite=overwrite,
+        )
     else:
         form = "json" if as_json else "wide" if wide else "csv" if as_csv else "text"
-        tally = _print(predictor, images, form, findings=names, ids=ids)
+        tally = print_predictions(predictor, images, form, findings=names, ids=ids)
     shown = not (as_json or as_csv or wide or out)
     for line in tally.lines(warnings=not shown):
         say(line, err=True)
     if tally.failed:
         raise typer.Exit(ImageError.exit_code)
-
-
-def _into_folder(predictor: "Predictor", images: list[Path], out: Path, **settings: Any) -> "Tally":
-    from thorax.cli.progress_lines import bars_or_lines
-    from thorax.workflows.predict_folder import predict_folder
-
-    with bars_or_lines() as progress:
-        done = predict_folder(predictor, images, out, **settings, progress=progress, failed=_say_failure)
-    earlier = f" ({done.earlier:,} files were done earlier)" if done.earlier else ""
-    say(f"{done.tally.predicted:,} images predicted{earlier}: {done.folder / 'predictions.csv'}")
-    return done.tally
-
-
-def _print(
-    predictor: "Predictor", images: list[Path], form: str, *, findings: tuple[str, ...], ids: bool
-) -> "Tally":
-    from thorax.cli.progress_lines import bars_or_lines
-    from thorax.findings import select_findings
-    from thorax.workflows.predicting import FEW, Tally, predictions_of
-
-    chosen, tally = select_findings(findings, predictor.bundle.findings), Tally()
-    with bars_or_lines() as progress:
-        predictions: Iterator[FilePrediction[None]] = predictions_of(
-            predictor, images, chosen, tally=tally, ids=ids, progress=progress, failed=_say_failure
-        )
-        match form:
-            case "json":
-                print_json(predictions)
-            case "csv":
-                print_csv(predictions, ids=ids)
-            case "wide":
-                print_wide(predictions, chosen, ids=ids)
-            case _:
-                print_text(predictions, few=FEW)
-    return tally
-
-
-def _say_failure(source: str, reason: str) -> None:
-    from thorax.workflows.predicting import one_line
-
-    say(one_line(source, reason), err=True)
 
 
 def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: EngineName) -> "Predictor":

@@ -16,6 +16,7 @@ __all__ = [
     "MeanOf",
     "MemberWeights",
     "OperatingPointRule",
+    "Overlays",
     "PerturbationKind",
 ]
 
@@ -85,3 +86,6 @@ PerturbationKind = Literal[
 
 PERTURBATION_NAMES: Final[tuple[PerturbationKind, ...]] = get_args(PerturbationKind)
 """Every kind of perturbation."""
+
+Overlays = Literal["positive", "all", "none"]
+"""Findings that get a heat map beside predictions: the positive ones of each image, all, or none."""

@@ -5,14 +5,13 @@ missing, and ends with the same files as an uninterrupted one.
 """
 
 import csv
-import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, get_args
 
 from thorax.atomic_io import StrPath, atomic_write, exclusive_lock, refuse_existing
 from thorax.errors import DataError
@@ -22,33 +21,23 @@ from thorax.inference.predictor import Predictor
 from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback
 from thorax.quoting import path_cell, visible
-from thorax.radiograph import Radiograph
+from thorax.recipe.literals import Overlays
+from thorax.reporting.prediction_page import PageImage, write_page
 from thorax.reporting.prediction_tables import wide_header, wide_row
-from thorax.workflows.predicting import (
-    FilePrediction,
-    ImageFile,
-    LeftOut,
-    Tally,
-    counting,
-    list_files,
-    predict_listed,
-    refuse_nothing,
-)
+from thorax.workflows.predicting import Tally, counting, refuse_nothing
 from thorax.workflows.prediction_journal import JOURNAL, Journal, Row, open_journal
+from thorax.workflows.prediction_pictures import OVERLAYS, THUMBNAILS, Pictures, open_maps
+from thorax.workflows.prediction_recorder import Recorder
 
-__all__ = ["FolderPredictions", "predict_folder", "prediction_in", "refuse_unusable"]
+__all__ = ["FolderPredictions", "predict_folder", "refuse_unusable"]
 
 PREDICTIONS: Final = "predictions.csv"
 REJECTED: Final = "rejected.csv"
-_FILES: Final = (JOURNAL, PREDICTIONS, REJECTED)
+PAGE: Final = "index.html"
+_OURS: Final = (JOURNAL, PAGE, PREDICTIONS, REJECTED, THUMBNAILS, OVERLAYS)
 """What a folder of predictions holds, and what is removed when it is begun again."""
 
 _ENDINGS: Final = (".csv", ".tsv", ".json", ".jsonl", ".html", ".xlsx", ".txt")
-
-_TOGETHER: Final = 32
-"""Files that are noted in the journal at once: flushing it to disk takes milliseconds."""
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +48,13 @@ class FolderPredictions:
         folder: The folder.
         tally: What became of all files that it knows, also of those that were predicted earlier.
         earlier: Files that were done before this call, and that it skipped.
+        note: Why there are no maps, a sentence without its period; "" if there are, or none were wanted.
     """
 
     folder: Path
     tally: Tally
     earlier: int
+    note: str
 
 
 def predict_folder(
@@ -73,15 +64,18 @@ def predict_folder(
     *,
     findings: Sequence[str] = (),
     ids: bool = False,
+    overlays: Overlays = "positive",
+    device: str = "auto",
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
     failed: Callable[[str, str], None] | None = None,
 ) -> FolderPredictions:
     """Predict files and folders, and write what was predicted into a folder.
 
-    `predictions.csv` has one row per image, `rejected.csv` the files that could not be predicted and why. If
-    the call is interrupted, the same one continues; files that have changed or are new are predicted, and
-    those that failed are tried again.
+    `predictions.csv` has one row per image, `rejected.csv` the files that could not be predicted and why, and
+    `index.html` shows all images, with thumbnails and maps from the folders beside it. If the call is
+    interrupted, the same one continues; files that have changed or are new are predicted, and those that
+    failed are tried again.
 
     Args:
         predictor: The model.
@@ -89,6 +83,8 @@ def predict_folder(
         out: The folder: new, empty, or one that a call with the same settings wrote.
         findings: The findings to predict; empty: all that the model has.
         ids: Whether to write the patient ids, accession numbers, study dates and UIDs of DICOM files.
+        overlays: Which findings get a map over the thumbnail, if the model has exact class activation maps.
+        device: The device that computes the maps.
         overwrite: Whether to begin again in a folder with earlier predictions.
         progress: Called while files are predicted.
         failed: Receives each file that could not be predicted, and the reason.
@@ -97,18 +93,17 @@ def predict_folder(
         DataError: The folder holds something else or predictions with other settings, or the model does not
             predict one of the findings.
     """
-    paths, folder = [Path(image) for image in images], Path(out)
-    chosen = select_findings(findings, predictor.bundle.findings)
-    settings = _settings(predictor, chosen, ids=ids)
-    with _opened(folder, settings, overwrite=overwrite) as journal:
-        work = _Work(predictor, journal, out=folder, ids=ids, failed=failed)
-        done = counting(paths, progress, without=folder)
-        for number in work.predict(paths):
-            done(number)
-        tally = _write_tables(folder, journal, predictor, chosen, ids=ids)
-        refuse_nothing(tally, paths, work.lose)
-        tally.failed += work.lost
-        return FolderPredictions(folder, tally, work.skipped)
+    paths = [Path(image) for image in images]
+    folder = _Folder(predictor, Path(out), findings=findings, ids=ids, overlays=overlays, device=device)
+    with folder.opened(overwrite=overwrite) as journal:
+        recorder = Recorder(predictor, journal, folder.pictures(), out=folder.path, ids=ids, failed=failed)
+        done = counting(paths, progress, without=folder.path)
+        for number in recorder.predict(recorder.new_files(paths)):
+            done(recorder.skipped + number)
+        tally = folder.write(journal)
+        refuse_nothing(tally, paths, recorder.lose)
+        tally.failed += recorder.lost
+        return FolderPredictions(folder.path, tally, recorder.skipped, folder.without_maps)
 
 
 def refuse_unusable(folder: Path, *, overwrite: bool) -> None:
@@ -126,186 +121,140 @@ def refuse_unusable(folder: Path, *, overwrite: bool) -> None:
         refuse_existing(folder, overwrite=overwrite, folder=True)
 
 
-def _settings(predictor: Predictor, findings: Findings, *, ids: bool) -> dict[str, Any]:
-    """Return what must be the same for the rows of one journal."""
-    return {
-        "model": predictor.identity.name,
-        "bundle": predictor.identity.bundle_sha256,
-        "findings": [finding.name for finding in findings],
-        "ids": ids,
-    }
-
-
-@contextmanager
-def _opened(folder: Path, settings: dict[str, Any], *, overwrite: bool) -> Iterator[Journal]:
-    """Open the folder's journal, and lock the folder."""
-    refuse_unusable(folder, overwrite=overwrite)
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(folder, doing="predicting into"):
-        if overwrite:
-            _clear(folder)
-        journal = open_journal(folder, settings)
-        try:
-            yield journal
-        finally:
-            journal.close()
-
-
-def _clear(folder: Path) -> None:
-    """Remove earlier predictions, the journal first: without it, the rest is never continued."""
-    for name in _FILES:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-class _Work:
-    """Predicts the files that a journal does not have, and adds them.
-
-    Args:
-        predictor: The model.
-        journal: The journal.
-        out: The folder that is written, whose pictures are not images to predict.
-        ids: Whether to read identifiers.
-        failed: Receives each failure.
+class _Folder:
+    """A folder of predictions with one model and one set of settings; see `predict_folder`.
 
     Attributes:
-        skipped: Files that the journal has.
-        lost: Folders and addresses that are not files.
+        path: The folder.
+        without_maps: Why there are no maps; "" if there are, or none were wanted.
     """
 
     def __init__(
         self,
         predictor: Predictor,
-        journal: Journal,
+        path: Path,
         *,
-        out: Path,
+        findings: Sequence[str],
         ids: bool,
-        failed: Callable[[str, str], None] | None,
+        overlays: Overlays,
+        device: str,
     ) -> None:
-        self.skipped = 0
-        self.lost = 0
+        if overlays not in get_args(Overlays):
+            raise DataError(f"there is no `overlays={overlays}`; set it to {', '.join(get_args(Overlays))}")
+        self.path = path
         self._predictor = predictor
-        self._journal = journal
-        self._out = out
+        self._findings: Findings = select_findings(findings, predictor.bundle.findings)
         self._ids = ids
-        self._failed = failed
-        self._states: dict[str, tuple[int, int]] = {}
+        self._overlays: Overlays = overlays
+        self._device = device
+        self.without_maps = ""
 
-    def lose(self, place: str, reason: str) -> None:
-        """Count and report what was given and has no file."""
-        self.lost += 1
-        if self._failed is not None:
-            self._failed(place, reason)
+    @contextmanager
+    def opened(self, *, overwrite: bool) -> Iterator[Journal]:
+        """Open the journal, and lock the folder."""
+        refuse_unusable(self.path, overwrite=overwrite)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(self.path, doing="predicting into"):
+            if overwrite:
+                _clear(self.path)
+            journal = open_journal(self.path, self._settings())
+            try:
+                yield journal
+            finally:
+                journal.close()
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[int]:
-        """Predict what is new, and yield the number of files done after each chunk."""
-        computed = 0
-        outcomes = predict_listed(self._predictor, self._new(paths), _nothing, ids=self._ids)
-        for chunk in _chunks(outcomes, _TOGETHER):
-            self._record(chunk)
-            computed += len(chunk)
-            yield self.skipped + computed
+    def _settings(self) -> dict[str, Any]:
+        """Return what must be the same for the rows of one journal."""
+        return {
+            "model": self._predictor.identity.name,
+            "bundle": self._predictor.identity.bundle_sha256,
+            "findings": [finding.name for finding in self._findings],
+            "ids": self._ids,
+            "overlays": self._overlays,
+        }
 
-    def _new(self, paths: Sequence[Path]) -> Iterator[ImageFile]:
-        """Yield new files and, after them, those that failed or have changed.
+    def pictures(self) -> Pictures:
+        """Return what writes the pictures."""
+        explainer, self.without_maps = open_maps(self._predictor, self._overlays, device=self._device)
+        return Pictures(self.path, self._findings, overlays=self._overlays, explainer=explainer)
 
-        So the new ones are computed in the same company as without an interruption.
-        """
-        again: list[ImageFile] = []
-        for file in list_files(paths, failed=self.lose, without=self._out):
-            state = _state(file.path)
-            if self._journal.has(file.path, state) or file.path in self._states:
-                self.skipped += 1
-            else:
-                self._states[file.path] = state
-                if self._journal.knows(file.path):
-                    again.append(file)
+    def write(self, journal: Journal) -> Tally:
+        """Write the tables and the page from the journal, row by row, and return what they hold."""
+        tally = self._write_tables(journal)
+        if tally.predicted:
+            self._write_page(journal, tally)
+        return tally
+
+    def _write_tables(self, journal: Journal) -> Tally:
+        tally = Tally()
+        with (
+            atomic_write(self.path / PREDICTIONS) as table,
+            atomic_write(self.path / REJECTED) as others,
+            table.open("w", encoding="utf-8", newline="") as rows,
+            others.open("w", encoding="utf-8", newline="") as lines,
+        ):
+            predicted = csv.writer(rows, lineterminator="\n")
+            rejected = csv.writer(lines, lineterminator="\n")
+            predicted.writerow(wide_header(self._findings, ids=self._ids))
+            rejected.writerow(("path", "reason"))
+            for row in journal.rows():
+                if "probabilities" in row:
+                    prediction = self._prediction(row)
+                    predicted.writerow(wide_row(row["name"], prediction, self._identity(row)))
+                    tally.predicted += 1
+                    tally.add_warnings(prediction.warnings)
                 else:
-                    yield file
-        yield from again
+                    tally.failed += "reason" in row
+                    tally.others.update([] if "reason" in row else [Path(row["path"]).name])
+                    rejected.writerow((path_cell(row["path"]), visible(row.get("reason", "not an image"))))
+        return tally
 
-    def _record(self, chunk: Sequence[FilePrediction[None] | LeftOut]) -> None:
-        self._journal.append(
-            [_row(outcome, self._states.pop(outcome.file.path), self._journal) for outcome in chunk]
-        )
-        for outcome in chunk:
-            if self._failed is not None and isinstance(outcome, LeftOut) and outcome.reason:
-                self._failed(outcome.file.path, outcome.reason)
+    def _write_page(self, journal: Journal, tally: Tally) -> None:
+        images = Counter(row["study"] for row in journal.rows() if row.get("study"))
 
+        def pictured() -> Iterator[PageImage]:
+            for row in journal.rows():
+                if "probabilities" in row:
+                    together = self._ids or images[row["study"]] > 1
+                    yield PageImage(
+                        number=row["number"],
+                        name=row["name"],
+                        view=row["view"],
+                        study=row["study"] if together else 0,
+                        prediction=self._prediction(row),
+                        maps={name: (low, high) for name, (low, high) in row["maps"].items()},
+                        identity=self._identity(row),
+                    )
 
-def _nothing(source: str, radiograph: Radiograph) -> None:
-    """Keep nothing of an image."""
+        failed = f" {tally.failed:,} of {tally.total:,} files could not be predicted; {REJECTED} says why."
+        with atomic_write(self.path / PAGE) as page:
+            write_page(
+                page,
+                pictured(),
+                example=next(self._prediction(row) for row in journal.rows() if "probabilities" in row),
+                lead=f"{tally.predicted:,} images.{failed if tally.failed else ''}",
+                notes=list(filter(None, (self._predictor.identity.statement, self.without_maps))),
+                ids=self._ids,
+            )
 
+    def _prediction(self, row: Row) -> Prediction:
+        try:
+            prediction = self._predictor.prediction(row["path"], row["probabilities"], tuple(row["warnings"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.path / JOURNAL} is damaged (the row of {row['path']}); set `overwrite` to begin again"
+            ) from error
+        return prediction.only(self._findings)
 
-def _row(outcome: FilePrediction[None] | LeftOut, state: tuple[int, int], journal: Journal) -> Row:
-    file, (size, time) = outcome.file, state
-    row: Row = {
-        "number": journal.number_of(file.path),
-        "path": file.path,
-        "name": file.name,
-        "size": size,
-        "time": time,
-    }
-    if isinstance(outcome, LeftOut):
-        return row | ({"reason": outcome.reason} if outcome.reason else {"other": True})
-    if outcome.identity is not None:
-        row["ids"] = outcome.identity.as_json()
-    return row | {
-        "probabilities": [entry.probability for entry in outcome.prediction.findings],
-        "warnings": list(outcome.prediction.warnings),
-    }
-
-
-def _state(path: str) -> tuple[int, int]:
-    """Return size and modification time of a file; zeros if it is gone, which is then a failure."""
-    try:
-        status = os.stat(path)  # noqa: PTH116  (a path that is too long)
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _write_tables(
-    folder: Path, journal: Journal, predictor: Predictor, findings: Findings, *, ids: bool
-) -> Tally:
-    """Write both tables from the journal, row by row, and return what they hold."""
-    tally = Tally()
-    with (
-        atomic_write(folder / PREDICTIONS) as table,
-        atomic_write(folder / REJECTED) as others,
-        table.open("w", encoding="utf-8", newline="") as rows,
-        others.open("w", encoding="utf-8", newline="") as lines,
-    ):
-        predicted, rejected = csv.writer(rows, lineterminator="\n"), csv.writer(lines, lineterminator="\n")
-        predicted.writerow(wide_header(findings, ids=ids))
-        rejected.writerow(("path", "reason"))
-        for row in journal.rows():
-            if "probabilities" in row:
-                prediction = prediction_in(row, predictor, findings)
-                identity = Identity(**row["ids"]) if ids else None
-                predicted.writerow(wide_row(row["name"], prediction, identity))
-                tally.predicted += 1
-                tally.add_warnings(prediction.warnings)
-            else:
-                tally.failed += "reason" in row
-                tally.others.update([] if "reason" in row else [Path(row["path"]).name])
-                rejected.writerow((path_cell(row["path"]), visible(row.get("reason", "not an image"))))
-    return tally
+    def _identity(self, row: Row) -> Identity | None:
+        return Identity(**row.get("ids", {})) if self._ids else None
 
 
-def prediction_in(row: Row, predictor: Predictor, findings: Findings) -> Prediction:
-    """Return the prediction of a row of the journal."""
-    try:
-        return predictor.prediction(row["path"], row["probabilities"], tuple(row["warnings"])).only(findings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"the journal's line of {row.get('path')} is damaged; set `overwrite` to predict again"
-        ) from error
-
-
-def _chunks(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    while chunk := list(islice(items, size)):
-        yield chunk
+def _clear(folder: Path) -> None:
+    """Remove earlier predictions, the journal first: without it, the rest is never continued."""
+    for name in _OURS:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

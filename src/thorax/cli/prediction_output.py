@@ -1,0 +1,60 @@
+"""Where `thorax predict` puts its predictions: on standard output, or into a folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thorax.cli.output import say
+from thorax.cli.prediction_formats import print_csv, print_json, print_text, print_wide
+
+if TYPE_CHECKING:
+    from thorax.inference.predictor import Predictor
+    from thorax.workflows.predicting import FilePrediction, Tally
+
+__all__ = ["predict_into_folder", "print_predictions"]
+
+
+def predict_into_folder(predictor: "Predictor", images: list[Path], out: Path, **settings: Any) -> "Tally":
+    """Predict files and folders into a folder, name what was written, and return the tally."""
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.workflows.predict_folder import predict_folder
+
+    with bars_or_lines() as progress:
+        done = predict_folder(predictor, images, out, **settings, progress=progress, failed=_say_failure)
+    earlier = f" ({done.earlier:,} files were done earlier)" if done.earlier else ""
+    if done.note:
+        say(done.note, err=True)
+    say(f"{done.tally.predicted:,} images predicted{earlier}: {done.folder / 'predictions.csv'}")
+    say(f"page: {done.folder / 'index.html'}")
+    return done.tally
+
+
+def print_predictions(
+    predictor: "Predictor", images: list[Path], form: str, *, findings: tuple[str, ...], ids: bool
+) -> "Tally":
+    """Predict files and folders, print them in a form (json, csv, wide or text), and return the tally."""
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.findings import select_findings
+    from thorax.workflows.predicting import FEW, Tally, predictions_of
+
+    chosen, tally = select_findings(findings, predictor.bundle.findings), Tally()
+    with bars_or_lines() as progress:
+        predictions: Iterator[FilePrediction[None]] = predictions_of(
+            predictor, images, chosen, tally=tally, ids=ids, progress=progress, failed=_say_failure
+        )
+        match form:
+            case "json":
+                print_json(predictions)
+            case "csv":
+                print_csv(predictions, ids=ids)
+            case "wide":
+                print_wide(predictions, chosen, ids=ids)
+            case _:
+                print_text(predictions, few=FEW)
+    return tally
+
+
+def _say_failure(source: str, reason: str) -> None:
+    from thorax.workflows.predicting import one_line
+
+    say(one_line(source, reason), err=True)

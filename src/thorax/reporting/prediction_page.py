@@ -1,0 +1,137 @@
+"""The page of a folder of predictions: a contact sheet that sorts, filters and searches without a network."""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from thorax.imaging.identity import IDENTIFIERS, Identity
+from thorax.packages import versions
+from thorax.prediction import Prediction
+from thorax.quoting import json_visible, visible
+
+__all__ = ["PageImage", "file_name", "write_page"]
+
+_MARKS: Final = {"yes": "y", "no": "n", "not decided": "u", None: "-"}
+_DIGITS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageImage:
+    """An image on the page.
+
+    Attributes:
+        number: The number in the names of its pictures.
+        name: What it is called.
+        view: Its view position; "" if the file does not state it.
+        study: The number of its study; 0 without one, and for a study with a single image.
+        prediction: Its prediction.
+        maps: By finding, the values at which the colors of its map begin and end.
+        identity: Its identifiers, if they are shown.
+    """
+
+    number: int
+    name: str
+    view: str
+    study: int
+    prediction: Prediction
+    maps: dict[str, tuple[float, float]]
+    identity: Identity | None
+
+
+def file_name(finding: str) -> str:
+    """Return a finding's name as a part of the names of files."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", finding)
+
+
+def write_page(
+    path: Path,
+    images: Iterable[PageImage],
+    *,
+    example: Prediction,
+    lead: str,
+    notes: Sequence[str],
+    ids: bool,
+) -> None:
+    """Write the page, image by image; it needs the thumbnails and overlays beside it, and nothing else.
+
+    Args:
+        path: The file; written in place, so give a temporary name.
+        images: The images, in order.
+        example: A prediction, for what is the same in all of them: the model, findings, thresholds, promise.
+        lead: The sentence under the title.
+        notes: What a reader must know, as sentences without their periods.
+        ids: Whether the images have their identifiers.
+    """
+    script = files(__package__).joinpath("templates", "predictions.js").read_text(encoding="utf-8")
+    listed: dict[str, int] = {}
+    findings = [
+        {"label": entry.finding.label, "file": file_name(entry.finding.name), "threshold": entry.threshold}
+        for entry in example.findings
+    ]
+    environment = Environment(
+        loader=PackageLoader("thorax.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    stream = environment.get_template("predictions.html.j2").stream(
+        model=example.model,
+        promise=example.promise,
+        point=example.operating_point,
+        version=versions("thorax")["thorax"],
+        lead=lead,
+        notes=notes,
+        ids=ids,
+        findings=_json(findings),
+        id_names=_json(IDENTIFIERS),
+        rows=_rows(images, listed),
+        warnings=lambda: _json(list(listed)),
+        script=script,
+        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
+    )
+    stream.enable_buffering(64)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(stream)
+
+
+def _rows(images: Iterable[PageImage], warnings: dict[str, int]) -> Iterator[str]:
+    """Yield each image as JSON, and number the warnings."""
+    for image in images:
+        findings = image.prediction.findings
+        maps = {
+            str(column): [_rounded(value) for value in image.maps[entry.finding.name]]
+            for column, entry in enumerate(findings)
+            if entry.finding.name in image.maps
+        }
+        yield _json(
+            [
+                image.number,
+                visible(image.name),
+                image.view,
+                image.study,
+                [entry.probability for entry in findings],
+                "".join(_MARKS[entry.decision] for entry in findings),
+                [warnings.setdefault(visible(text), len(warnings)) for text in image.prediction.warnings],
+                maps,
+                [visible(value) for value in image.identity.values()] if image.identity else [],
+            ]
+        )
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _json(value: Any) -> str:
+    """Return JSON that may be within a script element of HTML."""
+    text = json_visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

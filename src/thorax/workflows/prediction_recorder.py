@@ -1,0 +1,182 @@
+"""Predicts the files that a journal does not have, with their pictures, and adds them."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+from thorax.imaging.identity import read_identity
+from thorax.inference.predictor import Predictor
+from thorax.workflows.predicting import FilePrediction, ImageFile, LeftOut, list_files, predict_listed
+from thorax.workflows.prediction_journal import Journal, Row
+from thorax.workflows.prediction_pictures import Glance, Pictures, glance_at
+
+__all__ = ["Recorder", "state_of"]
+
+_TOGETHER: Final = 32
+"""Files that are noted in the journal at once: flushing it to disk takes milliseconds."""
+
+Outcome = FilePrediction[Glance] | LeftOut
+State = tuple[int, int]
+_Item = TypeVar("_Item")
+
+
+class Recorder:
+    """Predicts files into a journal.
+
+    Args:
+        predictor: The model.
+        journal: The journal.
+        pictures: Writes the pictures.
+        out: The folder that is written, whose pictures are not images to predict.
+        ids: Whether to note identifiers.
+        failed: Receives each failure.
+        predicted: Receives each prediction.
+
+    Attributes:
+        skipped: Files that the journal has, of the latest call.
+        lost: Folders and addresses that are not files, of the latest call.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        journal: Journal,
+        pictures: Pictures,
+        *,
+        out: Path,
+        ids: bool,
+        failed: Callable[[str, str], None] | None = None,
+        predicted: Callable[[FilePrediction[Glance]], None] | None = None,
+    ) -> None:
+        self.skipped = 0
+        self.lost = 0
+        self._predictor = predictor
+        self._journal = journal
+        self._pictures = pictures
+        self._out = out
+        self._ids = ids
+        self._failed = failed
+        self._predicted = predicted
+        self._states: dict[str, State] = {}
+        self._studies = _Studies(journal)
+
+    def lose(self, place: str, reason: str) -> None:
+        """Count and report what was given and has no file."""
+        self.lost += 1
+        if self._failed is not None:
+            self._failed(place, reason)
+
+    def predict(self, files: Iterator[ImageFile]) -> Iterator[int]:
+        """Predict files, and yield the number of those that are done after each chunk."""
+        computed = 0
+        for chunk in _chunks(predict_listed(self._predictor, files, glance_at), _TOGETHER):
+            self._record(chunk)
+            computed += len(chunk)
+            yield computed
+
+    def new_files(self, paths: Sequence[Path]) -> Iterator[ImageFile]:
+        """Yield new files and, after them, those that failed or have changed.
+
+        So the new ones are computed in the same company as without an interruption.
+        """
+        self.skipped = self.lost = 0
+        again: list[ImageFile] = []
+        for file in list_files(paths, failed=self.lose, without=self._out):
+            state = state_of(file.path)
+            if self._journal.has(file.path, state) or file.path in self._states:
+                self.skipped += 1
+            else:
+                self._states[file.path] = state
+                if self._journal.knows(file.path):
+                    again.append(file)
+                else:
+                    yield file
+        yield from again
+
+    def _record(self, chunk: Sequence[Outcome]) -> None:
+        numbers = [self._journal.number_of(outcome.file.path) for outcome in chunk]
+        maps = self._pictures.write(
+            [
+                (number, outcome)
+                for number, outcome in zip(numbers, chunk, strict=True)
+                if isinstance(outcome, FilePrediction)
+            ]
+        )
+        rows = []
+        for number, outcome in zip(numbers, chunk, strict=True):
+            state = self._states.pop(outcome.file.path, None) or state_of(outcome.file.path)
+            rows.append(
+                _row(outcome, number, state)
+                | (self._seen(outcome, maps[number]) if isinstance(outcome, FilePrediction) else {})
+            )
+        self._journal.append(rows)
+        for outcome in chunk:
+            if isinstance(outcome, FilePrediction):
+                if self._predicted is not None:
+                    self._predicted(outcome)
+            elif outcome.reason and self._failed is not None:
+                self._failed(outcome.file.path, outcome.reason)
+
+    def _seen(self, image: FilePrediction[Glance], maps: dict[str, tuple[float, float]]) -> Row:
+        identity = image.kept.identity
+        ids = {"ids": identity.as_json()} if self._ids and identity is not None else {}
+        return ids | {
+            "probabilities": [entry.probability for entry in image.prediction.findings],
+            "warnings": list(image.prediction.warnings),
+            "view": image.kept.view,
+            "study": self._studies.number(identity.study_uid) if identity is not None else 0,
+            "maps": {name: list(ends) for name, ends in maps.items()},
+        }
+
+
+def _row(outcome: Outcome, number: int, state: State) -> Row:
+    file, (size, time) = outcome.file, state
+    row: Row = {"number": number, "path": file.path, "name": file.name, "size": size, "time": time}
+    if isinstance(outcome, LeftOut):
+        return row | ({"reason": outcome.reason} if outcome.reason else {"other": True})
+    return row
+
+
+class _Studies:
+    """Numbers of studies, in the order in which they are first seen.
+
+    A journal has the numbers and, unless they were asked for, not the UIDs. Those of a resumed journal are
+    read again from the first image of each study.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._numbers: dict[str, int] = {}
+        first: dict[int, str] = {}
+        for row in journal.rows():
+            if row.get("study"):
+                first.setdefault(row["study"], row["path"])
+        for number, path in first.items():
+            uid = read_identity(path).study_uid
+            if uid:
+                self._numbers[uid] = number
+        self._next = max(first, default=0) + 1
+
+    def number(self, uid: str) -> int:
+        """Return the number of a study; 0 without its UID."""
+        if not uid:
+            return 0
+        if uid not in self._numbers:
+            self._numbers[uid] = self._next
+            self._next += 1
+        return self._numbers[uid]
+
+
+def state_of(path: str) -> State:
+    """Return size and modification time of a file; zeros if it is gone, which is then a failure."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  (a path that is too long)
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _chunks(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
+    while chunk := list(islice(items, size)):
+        yield chunk
