@@ -34,6 +34,8 @@ COMMANDS = {
     ),
     "sign": ("sign", "--new-key", "site.key"),
     "verify": ("verify", "run"),
+    "info": ("info", "run"),
+    "doctor": ("doctor",),
     "calibrate": ("calibrate", "run", "--store", "store", "--out", "calibrated", "--rule", "one-half"),
     "ensemble": ("ensemble", "run", "calibrated", "--out", "ensemble"),
     "compare": ("compare", "run", "calibrated", "--store", "store", "--out", "compared", "--resamples", "5"),

@@ -7,6 +7,7 @@ from thorax.packages import lazy_names
 TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:
     from thorax import errors, progress
+    from thorax.inspection.recognize import info
     from thorax.tuning.tune import tune
     from thorax.workflows.audit import audit
     from thorax.workflows.bundles import calibrate, ensemble, export
@@ -40,6 +41,7 @@ __all__ = [
     "errors",
     "evaluate",
     "export",
+    "info",
     "load",
     "localize",
     "phantom",
@@ -64,6 +66,7 @@ __getattr__ = lazy_names(
         "errors": "thorax.errors",
         "evaluate": "thorax.workflows.evaluate",
         "export": "thorax.workflows.bundles",
+        "info": "thorax.inspection.recognize",
         "load": "thorax.workflows.model",
         "localize": "thorax.workflows.localize",
         "phantom": "thorax.workflows.phantom",

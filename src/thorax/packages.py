@@ -3,12 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn, get_args
 
 import thorax
 from thorax.errors import MissingExtra
 
-__all__ = ["Extra", "install_line", "lazy_names", "missing_extras_named", "require", "versions"]
+__all__ = [
+    "Extra",
+    "install_line",
+    "lazy_names",
+    "missing_extras_named",
+    "missing_packages",
+    "require",
+    "versions",
+]
 
 
 def lazy_names(
@@ -73,6 +81,21 @@ _EXTRA_OF: Final[dict[str, Extra]] = {
     "optuna": "tune",
 }
 """The extra of each package, by import name."""
+
+
+def missing_packages() -> dict[Extra, tuple[str, ...]]:
+    """Return the packages of each extra that are not installed, by their import names; none is imported."""
+    from importlib.util import find_spec  # noqa: PLC0415  (only where it is used)
+
+    missing: dict[Extra, tuple[str, ...]] = dict.fromkeys(get_args(Extra), ())
+    for package, extra in _EXTRA_OF.items():
+        try:
+            absent = find_spec(package) is None
+        except ModuleNotFoundError:  # a finder may raise it as well
+            absent = True
+        if absent:
+            missing[extra] += (package,)
+    return missing
 
 
 def install_line(extra: Extra) -> str:

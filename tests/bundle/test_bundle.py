@@ -122,9 +122,9 @@ def test_a_changed_file_is_refused(bundle, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 3}, "not a manifest that this version understands"),
+        ({"format": 3}, "not a manifest that Thorax 0.1.0 understands"),
         ({"gate": {}}, "has the section gate, which this version of Thorax does not know; update Thorax"),
-        ({"members": []}, "not a manifest that this version understands"),
+        ({"members": []}, "not a manifest that Thorax 0.1.0 understands"),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(bundle, change, message):

@@ -227,6 +227,6 @@ def test_a_project_requires_signatures(folder, png, tmp_path, thorax, monkeypatc
 def test_every_command_that_opens_a_bundle_can_require_a_signature(verb, folder, keys):
     group = get_command(_app([verb]))
     names = {option for parameter in getattr(group.commands[verb], "params", []) for option in parameter.opts}
-    takes_one = bool(names & {"bundle", "bundles", "models", "paths", "model", "--bundle", "--model"})
+    takes_one = bool(names & {"bundle", "bundles", "models", "path", "paths", "model", "--bundle", "--model"})
     assert ("--require-signature" in names) == (verb in OPENING)
     assert takes_one == (verb in OPENING | {"sign", "verify"})

@@ -8,20 +8,24 @@ that has graphs may do without weights. The manifest is written last: a folder w
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+import thorax
 from thorax import starter
-from thorax.atomic_io import StrPath, read_regular
+from thorax.atomic_io import StrPath, parse_json, read_regular
+from thorax.bundle.absent import no_bundle
 from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, bundle_folder, check_file, refuse_path
 from thorax.bundle.manifest import Exported, Manifest, Member, Trained
 from thorax.bundle.signature import refuse_unsigned
 from thorax.errors import BundleError, DataError
 from thorax.findings import Findings, finding_or_new
 from thorax.notebook import shortened
+from thorax.quoting import quoted
 from thorax.recipe.sections import Preparation
 
 __all__ = ["PATIENTS", "Bundle", "checksums", "load_bundle", "load_own"]
@@ -198,14 +202,14 @@ def _loaded(path: StrPath, *, check_nets: bool, signed: bool, key: StrPath | Non
             refuse_unsigned(folder, content, key=key)
         manifest = Manifest.model_validate_json(content)
     except OSError as error:
-        exists = Path(path).exists()
-        why = "" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
-        problem = f"holds no bundle ({MANIFEST} cannot be read{why})" if exists else "does not exist"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise BundleError(no_bundle(Path(path))) from error
         raise BundleError(
-            f"{path} {problem}; give a bundle, or the folder of a run that `thorax train` has finished"
+            f"{path} holds no bundle that can be opened ({MANIFEST}: {error.strerror}); check "
+            "its permissions, or copy the whole bundle again"
         ) from error
     except ValidationError as error:
-        raise BundleError(_not_understood(file, error)) from error
+        raise BundleError(_not_understood(file, content, error)) from error
     for name in checksums(manifest):
         refuse_path(folder, name)
     names = [member.weights for member in manifest.members if member.weights is not None]
@@ -222,8 +226,8 @@ def _loaded(path: StrPath, *, check_nets: bool, signed: bool, key: StrPath | Non
     return replace(bundle, patients=patients)
 
 
-def _not_understood(file: Path, error: ValidationError) -> str:
-    """Say why a manifest is refused; a section of a later version by its name."""
+def _not_understood(file: Path, content: bytes, error: ValidationError) -> str:
+    """Say why a manifest is refused: a section of a later version by its name, and who wrote it."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "its top level"
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
@@ -232,6 +236,14 @@ def _not_understood(file: Path, error: ValidationError) -> str:
             "without that section the bundle would be another model"
         )
     return (
-        f"{file} is not a manifest that this version understands ({where}: {first['msg']}); "
-        "use the version of Thorax that wrote it, or train again"
+        f"{file} is not a manifest that Thorax {thorax.__version__} understands ({where}: {first['msg']}); "
+        f"{_written_by(content)}, or train again"
     )
+
+
+def _written_by(content: bytes) -> str:
+    """Name the version of Thorax that wrote a manifest, as its first member says it."""
+    with suppress(ValueError, KeyError, IndexError, TypeError):
+        version = parse_json(content)["members"][0]["provenance"]["versions"]["thorax"]
+        return f"use the version of Thorax that wrote it, {quoted(version)}"
+    return "use the version of Thorax that wrote it"

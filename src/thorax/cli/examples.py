@@ -135,7 +135,13 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "verify": (
         ("Check the files of a bundle", "thorax verify run"),
         ("Check also who signed it", "thorax verify run --key key.pem.pub"),
+        ("Check the files of a store", "thorax verify store"),
     ),
+    "info": (
+        ("See what a path holds", "thorax info run"),
+        ("Get it as JSON", "thorax info store --json"),
+    ),
+    "doctor": (("See what works here, what is missing and what is slow", "thorax doctor"),),
     "help": (("Explain a command", "thorax help train"),),
     "completion": (("Complete in this bash with the Tab key", 'eval "$(thorax completion bash)"'),),
 }  # fmt: skip

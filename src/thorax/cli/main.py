@@ -30,7 +30,7 @@ _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
     "Training": ("recipes", "train", "runs", "tune", "calibrate", "ensemble"),
     "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
     "Sharing": ("card", "export", "import", "sign", "verify"),
-    "Help": ("help", "completion"),
+    "Help": ("info", "doctor", "help", "completion"),
 }
 """The verbs, under the headings of `thorax --help`."""
 
@@ -45,7 +45,7 @@ _EXTRA_OF: Final[Mapping[str, Extra]] = {
 }
 """Verbs that run a network in torch: whichever package is missing, this extra has them all."""
 
-_PRINTING: Final = ("predict", "recipes", "runs")
+_PRINTING: Final = ("predict", "recipes", "runs", "info", "doctor")
 """Verbs that write nothing but what they print."""
 
 

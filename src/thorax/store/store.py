@@ -16,6 +16,7 @@ from thorax.datasets.splits import build_split
 from thorax.datasets.table import SampleTable, read_sample_table
 from thorax.errors import DataError
 from thorax.notebook import facts, notes, page, shortened, table
+from thorax.progress import CountCallback
 from thorax.recipe.schema import Preparation
 from thorax.store.columns import column_sha256
 from thorax.store.manifest import (
@@ -184,16 +185,31 @@ class Store:
             page = first - first % mmap.PAGESIZE
             self._files[number].madvise(mmap.MADV_WILLNEED, page, first + size - page)
 
-    def verify(self) -> None:
+    def checksums(self) -> Mapping[str, str]:
+        """Return the SHA-256 of each file that `store.json` describes, by name."""
+        sums = {shard_name(i): shard.sha256 for i, shard in enumerate(self.manifest.shards)}
+        return sums | {TABLE: self.manifest.table_sha256, REJECTED: self.manifest.rejected_sha256}
+
+    def verify(self, *, progress: CountCallback | None = None) -> None:
         """Read every file and compare its SHA-256 with `store.json`, at 1 GB/s or the disk's rate.
 
+        Args:
+            progress: Receives the number of files read, and how many there are.
+
         Raises:
-            DataError: A file has changed or is missing; the message names it.
+            DataError: A file has changed or is missing, or the table has another number of images than
+                `store.json` says; the message names it.
         """
-        sums = {shard_name(i): shard.sha256 for i, shard in enumerate(self.manifest.shards)}
-        sums |= {TABLE: self.manifest.table_sha256, REJECTED: self.manifest.rejected_sha256}
-        for name, expected in sums.items():
+        sums = self.checksums()
+        for number, (name, expected) in enumerate(sums.items(), start=1):
             _refuse_changed(self.path / name, expected)
+            if progress is not None:
+                progress(number, len(sums))
+        if len(self) != self.manifest.num_images:
+            raise DataError(
+                f"{self.path / TABLE} has {len(self):,} images, and {MANIFEST} says "
+                f"{self.manifest.num_images:,}; {_REMEDY}"
+            )
         self._refuse_other_columns()
 
     def _refuse_other_columns(self) -> None:

@@ -1,7 +1,8 @@
-"""Sign bundles, and verify what is in them and who signed them."""
+"""Sign bundles, and verify what is in them and in stores, and who signed them."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thorax import starter
 from thorax.atomic_io import StrPath, read_regular
@@ -10,8 +11,14 @@ from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, SIGNATURE
 from thorax.bundle.folder import checksums
 from thorax.bundle.signature import is_signed, sign_manifest
 from thorax.errors import BundleError
+from thorax.progress import ProgressCallback, stage_progress
+from thorax.store.manifest import DOUBTS, PLAN
+from thorax.store.manifest import MANIFEST as STORE
 
-__all__ = ["Verified", "sign", "verify"]
+if TYPE_CHECKING:
+    from thorax.store import Store
+
+__all__ = ["Verified", "VerifiedStore", "is_store", "sign", "verify", "verify_store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,21 @@ class Verified:
     num_files: int
     others: tuple[str, ...]
     signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedStore:
+    """A store whose files are those that its `store.json` describes.
+
+    Attributes:
+        store: The store.
+        num_files: Number of files, with `store.json`.
+        others: Names of other files in its folder, which no command reads as part of it.
+    """
+
+    store: "Store"
+    num_files: int
+    others: tuple[str, ...]
 
 
 def sign(bundle: StrPath, key: StrPath) -> Path:
@@ -78,6 +100,30 @@ def verify(bundle: StrPath, key: StrPath | None = None) -> Verified:
     if is_signed(opened.folder):
         signature = "not checked" if key is None else "right"
     return Verified(opened, len(names), tuple(sorted(others)), signature)
+
+
+def is_store(path: StrPath) -> bool:
+    """Return whether a path is the folder of a store, finished or not."""
+    return any((Path(path) / name).is_file() for name in (STORE, PLAN))
+
+
+def verify_store(path: StrPath, *, progress: ProgressCallback | None = None) -> VerifiedStore:
+    """Verify that the files of a store are those of its `store.json`: every pixel, label and count.
+
+    Args:
+        path: The store.
+        progress: Receives the number of files read.
+
+    Raises:
+        DataError: There is no store, it is unfinished, or a file is missing or changed; the message names it.
+    """
+    from thorax.store import open_store
+
+    store = open_store(path)
+    store.verify(progress=stage_progress(progress, "reading", unit="files"))
+    names = {STORE, *store.checksums()}
+    others = {file.name for file in store.path.iterdir()} - names - {DOUBTS}
+    return VerifiedStore(store, len(names), tuple(sorted(others)))
 
 
 def _manifest(bundle: Bundle) -> bytes:
