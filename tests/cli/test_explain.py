@@ -7,6 +7,7 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from PIL.PdfParser import PdfParser
 from typer.testing import CliRunner
 
 from thorax.bundle import Manifest, Member, hashed_patients, load_bundle, write_bundle
@@ -198,6 +199,60 @@ def test_a_picture_is_drawn(work, tmp_path, name):
     assert "Effusion" in done.stdout
     assert done.stdout.count("grad-cam") == done.stdout.count("eigen-cam") == 2
     assert "note: eigen-cam shows where the network looks, and is the same for every finding" in done.stderr
+
+
+@pytest.fixture
+def folder(work, tmp_path):
+    """Two radiographs of one name, and a file that is none."""
+    images = tmp_path / "images"
+    (images / "later").mkdir(parents=True)
+    for path in (images / "wide.png", images / "later" / "Wide.png"):
+        path.write_bytes((work / "wide.png").read_bytes())
+    (images / "bad.png").write_bytes(b"no picture")
+    return images
+
+
+def test_a_folder_gets_a_picture_of_each_image_and_a_bad_file_stops_nothing(work, folder, tmp_path):
+    out = tmp_path / "maps"
+    arguments = ("explain", work / "bundle", folder, "--finding", "Mass", "--out", out)
+    done = run(*arguments, "--format", "jpeg", expect=4)
+    assert sorted(path.name for path in out.iterdir()) == ["Wide.jpeg", "wide-2.jpeg"]
+    for path in out.iterdir():
+        with Image.open(path) as picture:
+            assert picture.format == "JPEG"
+    assert "1 of 3 files could not be explained" in done.stderr
+    assert f"{folder / 'bad.png'}: the file is not a known image" in done.stderr
+    assert f"pictures: {out}" in done.stdout
+    rows = [line.split()[0] for line in done.stdout.splitlines() if "Mass" in line]
+    assert [row.lower() for row in rows] == ["wide.png", "wide.png"]
+    with pytest.raises(DataError, match="is not empty; choose another path"):
+        run(*arguments)
+    lines = run(*arguments[:-2], "--json", expect=4).stdout.splitlines()
+    results = [json.loads(line) for line in lines]
+    alone = json.loads(
+        run("explain", work / "bundle", folder / "wide.png", "--finding", "Mass", "--json").stdout
+    )
+    assert [result["maps"] for result in results] == [alone["maps"]] * 2
+
+
+def test_several_images_are_pages_of_one_pdf_or_refused_as_one_picture(work, folder, tmp_path):
+    images = (folder / "wide.png", folder / "later" / "Wide.png")
+    run("explain", work / "bundle", *images, "--out", tmp_path / "maps.pdf")
+    with PdfParser(str(tmp_path / "maps.pdf")) as parsed:
+        assert len(parsed.pages) == 2
+    with pytest.raises(DataError, match=r"maps.png is the name of one picture, .*a name that ends in .pdf"):
+        run("explain", work / "bundle", *images, "--out", tmp_path / "maps.png")
+    done = run(
+        "explain",
+        work / "bundle",
+        folder / "bad.png",
+        folder / "bad.png",
+        "--out",
+        tmp_path / "none.pdf",
+        expect=4,
+    )
+    assert "2 of 2 files could not be explained" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "maps.pdf"}
 
 
 def test_further_views_are_told(work, tmp_path):

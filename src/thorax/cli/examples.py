@@ -110,6 +110,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
             "Locate one finding with two methods",
             "thorax explain run chest.png --finding Mass --method cam --method layer-cam",
         ),
+        ("Draw every image of a folder on a page", "thorax explain run images --out maps.pdf"),
     ),
     "serve": (
         ("Open the small model in the browser", "thorax serve --open"),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, assert_never, get_args
+from typing import Final, Literal, assert_never
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,7 +23,7 @@ from thorax.explain.overlay import Scale, drawing_scale, eight_bit, own_scale, r
 from thorax.explain.pdf import PdfPages
 
 __all__ = [
-    "PICTURE_KINDS",
+    "PICTURE_ENDINGS",
     "Drawing",
     "Panel",
     "PictureKind",
@@ -35,11 +35,14 @@ __all__ = [
 
 PictureKind = Literal["png", "jpeg", "svg", "pdf"]
 
-PICTURE_KINDS: Final[tuple[PictureKind, ...]] = get_args(PictureKind)
-
-_ENDINGS: Final[dict[str, PictureKind]] = {
-    ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".svg": "svg", ".pdf": "pdf"
-}  # fmt: skip
+PICTURE_ENDINGS: Final[dict[str, PictureKind]] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".svg": "svg",
+    ".pdf": "pdf",
+}
+"""The kind of a picture, by the ending of its name in lower case."""  # fmt: skip
 
 _PRINTED: Final = 1024
 """Least longest side of a panel in a PDF, so that captions are sharp in print."""
@@ -117,7 +120,7 @@ def picture_kind(path: Path) -> PictureKind:
     Raises:
         DataError: The name has another ending.
     """
-    kind = _ENDINGS.get(path.suffix.lower())
+    kind = PICTURE_ENDINGS.get(path.suffix.lower())
     if kind is None:
         raise DataError(
             f"{path.name} is not the name of a picture; give a name that ends in .png, .jpg, .svg or .pdf"

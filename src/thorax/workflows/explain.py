@@ -1,15 +1,26 @@
-"""Where in one radiograph findings come from, by one method or several, as values and as a picture."""
+"""Where in radiographs findings come from, by one method or several, as values and as pictures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from thorax.atomic_io import StrPath, refuse_existing
-from thorax.bundle import load_bundle
-from thorax.explain import open_explainer, reading_notes
-from thorax.explain.explainers import methods_named
-from thorax.explain.picture import Drawing, picture_kind, write_picture
+from thorax.atomic_io import StrPath, atomic_write, refuse_existing
+from thorax.bundle import Bundle, load_bundle
+from thorax.errors import DataError, ImageError
+from thorax.explain import Explainer, Method, open_explainer, reading_notes
+from thorax.explain.explainers import methods_named, refuse_unknown
+from thorax.explain.pdf import PdfPages
+from thorax.explain.picture import (
+    PICTURE_ENDINGS,
+    Drawing,
+    PictureKind,
+    add_page,
+    picture_kind,
+    write_picture,
+)
 from thorax.explain.radiograph import (
     Explained,
     explain_radiograph,
@@ -18,12 +29,14 @@ from thorax.explain.radiograph import (
     silent_notes,
 )
 from thorax.findings import Findings, finding_or_new
-from thorax.imaging import read_guarded
+from thorax.imaging import image_files, read_guarded
 from thorax.inference.engines import open_predictor
+from thorax.inference.predictor import Failure, Predictor
 from thorax.prediction import Prediction
+from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.radiograph import Radiograph
 
-__all__ = ["ExplainedRadiograph", "explain"]
+__all__ = ["ExplainedRadiograph", "explain", "explain_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,18 +47,27 @@ class ExplainedRadiograph:
         radiograph: The image.
         prediction: What the bundle predicts for it.
         maps: For each finding, the map of each method.
-        notes: What a reader of the maps must know, each a sentence without its full stop.
+        model_notes: What a reader of any map of the model must know, each a sentence without its full stop.
+        silent_notes: What to know of the maps that have no evidence; empty if all have some.
+        picture: The file in which they were drawn; None for none.
     """
 
     radiograph: Radiograph
     prediction: Prediction
     maps: tuple[Explained, ...]
-    notes: tuple[str, ...]
+    model_notes: tuple[str, ...]
+    silent_notes: tuple[str, ...]
+    picture: Path | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the maps must know, each a sentence without its full stop."""
+        return (*self.prediction.warnings, *self.model_notes, *self.silent_notes)
 
     def as_json(self) -> dict[str, Any]:
         """Return source and maps as JSON would have them: places and boxes in pixels of the radiograph.
 
-        The model's statement is there if it has one.
+        The model's statement and the picture are there if there is one.
         """
         probability = {entry.finding: entry.probability for entry in self.prediction.findings}
         maps = [
@@ -61,7 +83,8 @@ class ExplainedRadiograph:
         ]
         stated = self.prediction.model.statement
         model = {"model": {"statement": stated}} if stated else {}
-        return {"source": self.prediction.source, "maps": maps, **model}
+        picture = {} if self.picture is None else {"picture": str(self.picture)}
+        return {"source": self.prediction.source, "maps": maps, **model, **picture}
 
     def save(
         self, path: StrPath, *, opacity: float = 0.6, contour: float | None = None, box: bool = False
@@ -77,10 +100,27 @@ class ExplainedRadiograph:
         Raises:
             DataError: The file's name ends otherwise.
         """
-        panels, columns = side_by_side(self.maps, self.radiograph, self.prediction.findings)
-        drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
-        heading = picture_heading(self.prediction.source, self.prediction.model)
-        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing, heading=heading)
+        write_picture(Path(path), **_drawn(self, _Style(opacity, contour, box)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """How maps are drawn; see `ExplainedRadiograph.save`."""
+
+    opacity: float
+    contour: float | None
+    box: bool
+
+
+def _drawn(result: ExplainedRadiograph, style: _Style) -> dict[str, Any]:
+    """Return the arguments of `write_picture` and `add_page`, after the file."""
+    panels, columns = side_by_side(result.maps, result.radiograph, result.prediction.findings)
+    return {
+        "pixels": result.radiograph.pixels,
+        "panels": panels,
+        "drawing": Drawing(opacity=style.opacity, contour=style.contour, boxes=style.box, columns=columns),
+        "heading": picture_heading(result.prediction.source, result.prediction.model),
+    }
 
 
 def explain(
@@ -123,25 +163,190 @@ def explain(
     if out is not None:  # checked before minutes of computing
         picture_kind(Path(out))
         refuse_existing(Path(out), overwrite=overwrite)
-    opened, radiograph = load_bundle(bundle), read_guarded(image)
-    names = methods_named(methods, opened)
-    explainer = open_explainer(opened, methods=names, device=device)
-    (prediction,) = open_predictor(opened, device=device).predict([radiograph], [str(image)])
-    chosen = _chosen(findings, prediction)
-    maps = explain_radiograph(explainer, radiograph, chosen, methods=names, level=level, seed=seed)
-    result = ExplainedRadiograph(
-        radiograph=radiograph,
-        prediction=prediction,
-        maps=tuple(maps),
-        notes=(
-            *prediction.warnings,
-            *reading_notes(opened, names),
-            *silent_notes(maps, has_weights=opened.manifest.has_weights),
-        ),
-    )
+    opened = _opened(bundle, findings=findings, methods=methods, level=level, seed=seed, device=device)
+    result = opened.explained(image)
+    if out is None:
+        return result
+    result.save(out, opacity=opacity, contour=level if contour else None, box=box)
+    return replace(result, picture=Path(out))
+
+
+def explain_files(
+    bundle: StrPath,
+    images: Sequence[StrPath],
+    *,
+    findings: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    level: float = 0.5,
+    seed: int = 0,
+    device: str = "auto",
+    out: StrPath | None = None,
+    kind: PictureKind = "png",
+    opacity: float = 0.6,
+    contour: bool = False,
+    box: bool = False,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Iterator[ExplainedRadiograph | Failure]:
+    """Locate findings in several radiographs, one after the other; see `explain`.
+
+    A file that cannot be read yields a `Failure`, and the others go on.
+
+    Args:
+        bundle: A bundle, or the run that made it.
+        images: PNG, JPEG or DICOM files, or folders of them.
+        findings: See `explain`; if empty, each image has its own.
+        methods: See `explain`.
+        level: See `explain`.
+        seed: See `explain`.
+        device: See `explain`.
+        out: A folder for one picture of each image, or a name that ends in .pdf for one file with a page of
+            each.
+        kind: Kind of the pictures in a folder.
+        opacity: See `explain`.
+        contour: See `explain`.
+        box: See `explain`.
+        overwrite: Replace the file `out`, or pictures in the folder `out`.
+        progress: Receives the number of images.
+
+    Raises:
+        BundleError: There is no bundle.
+        DataError: The bundle does not predict a finding; `out` is the name of one picture, or exists already.
+        RecipeError: There is no such method, or the network does not support it.
+    """
+    pages = out is not None and Path(out).suffix.lower() == ".pdf"
+    if out is not None and not pages and Path(out).suffix.lower() in PICTURE_ENDINGS:
+        raise DataError(
+            f"{out} is the name of one picture, and several images were given; give a folder, or a name that "
+            "ends in .pdf for a page of each"
+        )
     if out is not None:
-        result.save(out, opacity=opacity, contour=level if contour else None, box=box)
-    return result
+        refuse_existing(Path(out), overwrite=overwrite, folder=not pages)
+    opened = _opened(bundle, findings=findings, methods=methods, level=level, seed=seed, device=device)
+    results = _each(opened, images, stage_progress(progress, "explaining"))
+    style = _Style(opacity, level if contour else None, box)
+    if out is None:
+        return results
+    return _as_pages(results, Path(out), style) if pages else _as_files(results, Path(out), kind, style)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A bundle that is open for explaining, and what is asked of it."""
+
+    bundle: Bundle
+    explainer: Explainer
+    predictor: Predictor
+    findings: Sequence[str]
+    methods: Sequence[Method]
+    level: float
+    seed: int
+
+    def explained(self, image: StrPath) -> ExplainedRadiograph:
+        """Explain an image.
+
+        Raises:
+            ImageError: It cannot be read as a radiograph.
+        """
+        radiograph = read_guarded(image)
+        (prediction,) = self.predictor.predict([radiograph], [str(image)])
+        maps = explain_radiograph(
+            self.explainer,
+            radiograph,
+            _chosen(self.findings, prediction),
+            methods=self.methods,
+            level=self.level,
+            seed=self.seed,
+        )
+        return ExplainedRadiograph(
+            radiograph=radiograph,
+            prediction=prediction,
+            maps=tuple(maps),
+            model_notes=tuple(reading_notes(self.bundle, self.methods)),
+            silent_notes=tuple(silent_notes(maps, has_weights=self.bundle.manifest.has_weights)),
+        )
+
+
+def _opened(
+    bundle: StrPath,
+    *,
+    findings: Sequence[str],
+    methods: Sequence[str],
+    level: float,
+    seed: int,
+    device: str,
+) -> _Opened:
+    opened = load_bundle(bundle)
+    names = methods_named(methods, opened)
+    if findings:
+        refuse_unknown(opened, tuple(finding_or_new(name) for name in findings))
+    return _Opened(
+        bundle=opened,
+        explainer=open_explainer(opened, methods=names, device=device),
+        predictor=open_predictor(opened, device=device),
+        findings=findings,
+        methods=names,
+        level=level,
+        seed=seed,
+    )
+
+
+def _each(
+    opened: _Opened, images: Sequence[StrPath], counted: CountCallback | None
+) -> Iterator[ExplainedRadiograph | Failure]:
+    failures: list[Failure] = []
+
+    def failed(path: Path, reason: str) -> None:
+        failures.append(Failure(str(path), reason))
+
+    files = list(image_files(map(Path, images), failed=failed))
+    yield from failures
+    for number, file in enumerate(files, 1):
+        try:
+            result: ExplainedRadiograph | Failure = opened.explained(file)
+        except ImageError as error:
+            result = Failure(str(file), str(error).removeprefix(f"{file.name}: "))
+        if counted is not None:
+            counted(number, len(files))
+        yield result
+
+
+def _as_files(
+    results: Iterator[ExplainedRadiograph | Failure], folder: Path, kind: PictureKind, style: _Style
+) -> Iterator[ExplainedRadiograph | Failure]:
+    """Draw each result into a file of the folder, named after its image; a number tells equal names apart."""
+    taken: set[str] = set()
+    for result in results:
+        if isinstance(result, Failure):
+            yield result
+            continue
+        stem = Path(result.prediction.source).stem
+        names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())
+        path = folder / f"{name}.{kind}"
+        write_picture(path, **_drawn(result, style))
+        yield replace(result, picture=path)
+
+
+def _as_pages(
+    results: Iterator[ExplainedRadiograph | Failure], path: Path, style: _Style
+) -> Iterator[ExplainedRadiograph | Failure]:
+    """Draw each result as a page of a PDF, which is there in the end if there is a page."""
+    with ExitStack() as opened:
+        pages: PdfPages | None = None
+        for result in results:
+            if isinstance(result, Failure):
+                yield result
+                continue
+            if pages is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = opened.enter_context(atomic_write(path))
+                pages = PdfPages(opened.enter_context(temporary.open("wb")))
+            add_page(pages, **_drawn(result, style))
+            yield replace(result, picture=path)
+        if pages is not None:
+            pages.finish()
 
 
 def _chosen(names: Sequence[str], prediction: Prediction) -> Findings:
