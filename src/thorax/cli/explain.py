@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -72,7 +72,7 @@ def explain(
     from thorax.workflows.explain import explain as explain_image
     from thorax.workflows.explain import explain_files
 
-    asked = {
+    asked: dict[str, Any] = {
         "findings": finding or (), "methods": method or (), "level": level, "seed": seed, "device": device,
         "out": out, "opacity": opacity, "contour": contour, "box": box, "overwrite": overwrite,
     }  # fmt: skip
