@@ -57,6 +57,9 @@ def evaluate(
     gallery: Annotated[
         bool, typer.Option(help="Show examples of each outcome in report.html, with the bundle's maps.")
     ] = True,
+    figures: Annotated[
+        str, typer.Option(help="Write each figure to OUT/figures too: png, svg, pdf, or several with commas.")
+    ] = "",
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -73,9 +76,11 @@ def evaluate(
     one_blas_thread()
     from thorax.atomic_io import refuse_existing
     from thorax.cli.console import progress_bars
+    from thorax.reporting.plotting import figure_kinds
     from thorax.tracking.report import tracked_report
     from thorax.workflows.evaluate import evaluate as measure
 
+    kinds = figure_kinds(figures)
     refuse_existing(out, overwrite=overwrite, folder=True)
     model, data = model_and_data(bundle, store, predictions, labels)
     if validation is not None and predictions is None:
@@ -83,20 +88,19 @@ def evaluate(
             "--validation requires --predictions; a bundle predicts the store's validation images"
         )
     tracked = tracked_report(track, bundle) if track else None
-    names = tuple(name.strip() for name in findings.split(",")) if findings else ()
     with progress_bars() as progress:
         result = measure(
-            model, data, validation=validation, logits=logits, split=split,
-            part=part, view=view, findings=names, rules=rule or (), thresholds=thresholds,
-            allow_test_tuning=allow_test_tuning, prevalence=_prevalence(prevalence or ()),
-            radiologists=radiologists, gallery=gallery, resamples=resamples, seed=seed, device=device,
-            engine=engine, progress=progress,
+            model, data, validation=validation, logits=logits, split=split, part=part, view=view,
+            findings=[name.strip() for name in findings.split(",") if name], rules=rule or (),
+            thresholds=thresholds, allow_test_tuning=allow_test_tuning, engine=engine, progress=progress,
+            prevalence=_prevalence(prevalence or ()), radiologists=radiologists, gallery=gallery,
+            resamples=resamples, seed=seed, device=device,
         )  # fmt: skip
-    written = result.write(out, overwrite=overwrite)
+    written = result.write(out, figures=kinds, overwrite=overwrite)
     _print(result)
     if tracked is not None:
         tracked.send(out, result.evaluation, part=part)
-    say(f"report: {written.html}")
+    say(f"report: {written.html}" + (f"\nfigures: {out / 'figures'}" if kinds else ""))
     if result.failed:
         raise typer.Exit(1)
 

@@ -76,15 +76,11 @@ def _rows(result: "ExplainedRadiograph") -> list[tuple[str, ...]]:
     probability = {entry.finding: entry.as_texts()[1] for entry in result.prediction.findings}
     return [
         (
-            entry.finding.label,
-            probability[entry.finding],
-            entry.method,
-            f"{entry.highest:.3g}",
-            _in_pixels(entry.place),
-            _in_pixels(entry.box),
+            entry.finding.label, probability[entry.finding], entry.method, f"{entry.highest:.3g}",
+            _in_pixels(entry.place), _in_pixels(entry.box),
         )
         for entry in result.maps
-    ]
+    ]  # fmt: skip
 
 
 def _in_pixels(numbers: tuple[float, ...] | None) -> str:

@@ -1,6 +1,6 @@
 """Results of `evaluate`, `compare` and `localize`, their context, and how a notebook shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +31,10 @@ from thorax.image_set import ImageSet
 from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.reporting.comparison import ComparisonFiles, write_comparison
+from thorax.reporting.figure_files import write_figures
 from thorax.reporting.gallery import Gallery
 from thorax.reporting.localization import write_localization
+from thorax.reporting.plotting import FigureKind
 from thorax.reporting.report import ReportFiles, write_report
 from thorax.reporting.representations import (
     comparison_columns,
@@ -220,7 +222,9 @@ class EvaluationResult:
     def _repr_html_(self) -> str:
         return evaluation_html(self.evaluation, self.context, self.audit)
 
-    def write(self, out: StrPath, *, overwrite: bool = False) -> ReportFiles:
+    def write(
+        self, out: StrPath, *, figures: Sequence[FigureKind] = (), overwrite: bool = False
+    ) -> ReportFiles:
         """Write `metrics.json`, `report.html`, `report.md`, the ROC curves and the predictions into a folder.
 
         `roc.png` and `roc.svg` show all ROC curves in one picture. `predictions.csv` has the reported images,
@@ -229,13 +233,15 @@ class EvaluationResult:
 
         Args:
             out: The folder; created if it does not exist.
+            figures: Kinds of files, "png", "svg" or "pdf", in which each figure of the report is also written
+                to its folder `figures`.
             overwrite: Whether files of an earlier report there may be replaced.
 
         Raises:
             DataError: `out` is a file, or not empty and `overwrite` is false.
 
         Example:
-            result.write("report")
+            result.write("report", figures=["pdf"])
         """
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)
@@ -247,6 +253,8 @@ class EvaluationResult:
             files.validation.unlink(missing_ok=True)  # of an earlier report
         else:
             write_predictions(files.validation, *self.validation)
+        if figures:
+            write_figures(self.evaluation, self.context, out=folder / "figures", kinds=figures)
         return files
 
 
