@@ -19,8 +19,9 @@ from thorax.evaluation.statistics.ranking import (
     precision_recall_curve,
     roc_curve,
 )
+from thorax.findings import Finding
 
-__all__ = ["Band", "Curves", "ScoredFinding", "draw_curves"]
+__all__ = ["Band", "Curves", "RunRoc", "ScoredFinding", "draw_curves", "roc_points"]
 
 Points = tuple[tuple[float, float], ...]
 
@@ -69,6 +70,31 @@ class Curves:
     precision_recall: Points = ()
     roc_band: Band = ()
     precision_recall_band: Band = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRoc:
+    """The ROC curve of one finding by one run of a model.
+
+    Attributes:
+        model: The name of the model.
+        run: The name of the run.
+        finding: The finding.
+        points: At most 200 points (false positive rate, sensitivity).
+    """
+
+    model: str
+    run: str
+    finding: Finding
+    points: Points
+
+
+def roc_points(target: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> Points:
+    """Return at most 200 points of a ROC curve; none where a class is absent."""
+    if target.all() or not target.any():
+        return ()
+    curve = roc_curve(target, score)
+    return compact_points(curve.false_positive_rate, curve.true_positive_rate)
 
 
 def draw_curves(

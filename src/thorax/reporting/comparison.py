@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from thorax.atomic_io import write_json, write_text
+from thorax.atomic_io import write_bytes, write_json, write_text
 from thorax.evaluation.classification import REPORT_RATES
 from thorax.evaluation.compare import (
     Comparison,
@@ -14,10 +14,13 @@ from thorax.evaluation.compare import (
     ModelRuns,
     PairComparison,
 )
+from thorax.evaluation.curves import RunRoc
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.side_by_side import ModelDecisions
 from thorax.evaluation.statistics.intervals import LEVEL
+from thorax.reporting.comparison_roc import draw_comparison_roc
 from thorax.reporting.metrics import labels_json
+from thorax.reporting.plotting import FIGURE_KINDS
 from thorax.reporting.report import page_templates, refuse_file
 from thorax.reporting.side_by_side import (
     RATE_NAMES,
@@ -85,6 +88,8 @@ class ComparisonFiles:
     html: Path
     classification: Path
     """Precision, recall and F1 of each model, as CSV."""
+    roc: tuple[Path, ...]
+    """The ROC curves of all models in one picture, as PNG, SVG and PDF; empty without curves."""
 
 
 def write_comparison(
@@ -92,14 +97,16 @@ def write_comparison(
     contexts: Mapping[str, Context],
     decisions: Mapping[str, ModelDecisions],
     *,
+    curves: Sequence[RunRoc] = (),
     out: Path,
 ) -> ComparisonFiles:
-    """Write `comparison.json`, `.md` and `.html` and `classification.csv` into `out`, each atomically.
+    """Write `comparison.json`, `.md` and `.html`, `classification.csv` and the ROC curves into `out`.
 
     Args:
         comparison: The differences.
         contexts: The context of each model's numbers, by its name; the part is the same for all.
         decisions: Each model's decisions at its own thresholds, by its name.
+        curves: ROC curves of each run and finding.
         out: The folder; created if it does not exist.
 
     Raises:
@@ -107,13 +114,18 @@ def write_comparison(
     """
     refuse_file(out)
     out.mkdir(parents=True, exist_ok=True)
+    drawn = any(curve.points for curve in curves)
     files = ComparisonFiles(
         json=out / "comparison.json",
         markdown=out / "comparison.md",
         html=out / "comparison.html",
         classification=out / "classification.csv",
+        roc=tuple(out / f"roc.{kind}" for kind in FIGURE_KINDS) if drawn else (),
     )
-    write_text(files.html, render_comparison_html(comparison, contexts, decisions))
+    for path, kind in zip(files.roc, FIGURE_KINDS, strict=False):
+        write_bytes(path, draw_comparison_roc(comparison, curves, next(iter(contexts.values())), kind))
+    names = [path.name for path in files.roc]
+    write_text(files.html, render_comparison_html(comparison, contexts, decisions, pictures=names))
     write_text(files.markdown, render_comparison(comparison, contexts, decisions))
     write_text(files.classification, classification_csv(decisions))
     write_json(files.json, comparison_json(comparison, contexts))
@@ -232,9 +244,20 @@ def render_comparison(
 
 
 def render_comparison_html(
-    comparison: Comparison, contexts: Mapping[str, Context], decisions: Mapping[str, ModelDecisions]
+    comparison: Comparison,
+    contexts: Mapping[str, Context],
+    decisions: Mapping[str, ModelDecisions],
+    *,
+    pictures: Sequence[str] = (),
 ) -> str:
-    """Return the comparison as one HTML page, which is also well-formed XML and loads no other file."""
+    """Return the comparison as one HTML page, which is also well-formed XML and loads no other file.
+
+    Args:
+        comparison: The differences.
+        contexts: See `write_comparison`.
+        decisions: See `write_comparison`.
+        pictures: Names of files with the ROC curves, beside the page, which links to them.
+    """
     context = next(iter(contexts.values()))
     reports = [report_rows(one) for one in decisions.values()]
     rows = [
@@ -251,6 +274,7 @@ def render_comparison_html(
         .get_template("comparison.html.j2")
         .render(
             comparison=comparison,
+            pictures=pictures,
             context=context,
             models=list(contexts),
             warnings=_warnings(contexts),

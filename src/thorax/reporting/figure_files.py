@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "panel_grid", "write_figures"]
+__all__ = ["FIGURES", "axis_titles", "panel_grid", "write_figures"]
 
 _WIDTH: Final = 9.6
 """Inches of every figure; it is made smaller to fit a page."""
@@ -65,15 +65,22 @@ def write_figures(
     return tuple(paths)
 
 
-def panel_grid(figure: "Figure", count: int) -> Iterator["Axes"]:
-    """Yield the axes of a grid of square panels under the title, after giving the figure its height."""
+def panel_grid(figure: "Figure", count: int, *, above: float = 0.0) -> Iterator["Axes"]:
+    """Yield the axes of a grid of square panels under the title, after giving the figure its height.
+
+    Args:
+        figure: A figure without axes.
+        count: Number of panels.
+        above: Inches to leave free between the title and the panels.
+    """
     rows = math.ceil(count / _ACROSS)
-    height = _ABOVE + rows * (_SIDE + _DOWN) + 0.1
+    top = _ABOVE + above
+    height = top + rows * (_SIDE + _DOWN) + 0.1
     figure.set_size_inches(_WIDTH, height)
     for number in range(count):
         row, column = divmod(number, _ACROSS)
         x = 0.82 + column * (_SIDE + 0.62)
-        y = height - _ABOVE - _SIDE - row * (_SIDE + _DOWN)
+        y = height - top - _SIDE - row * (_SIDE + _DOWN)
         axes = figure.add_axes((x / _WIDTH, y / height, _SIDE / _WIDTH, _SIDE / height))
         axes.grid(color=GRID, linewidth=0.6)
         axes.tick_params(labelsize=7.5)
@@ -134,7 +141,7 @@ def _reliability(evaluation: Evaluation, context: Context, kind: FigureKind) -> 
         for finding, axes in zip(findings, panel_grid(figure, len(findings)), strict=True):
             axes.set_title(finding.finding.label, fontsize=9, loc="left")
             _reliability_panel(axes, finding.curve)
-        _axis_titles(figure, "Mean predicted probability", "Share with the finding")
+        axis_titles(figure, "Mean predicted probability", "Share with the finding")
         with_title(figure, evaluation.ranking, context)
         return saved(figure, kind)
 
@@ -164,7 +171,7 @@ def _net_benefit(evaluation: Evaluation, context: Context, kind: FigureKind) -> 
         for curve, axes in zip(curves, panel_grid(figure, len(curves)), strict=True):
             axes.set_title(curve.finding.label, fontsize=9, loc="left")
             _net_benefit_panel(axes, curve)
-        _axis_titles(
+        axis_titles(
             figure,
             "Threshold; solid: the model, dotted: all positive, gray: none positive",
             "Net benefit, share of the best",
@@ -192,7 +199,7 @@ def _net_benefit_panel(axes: "Axes", curve: DecisionCurve) -> None:
     axes.set(xlim=(every_threshold[0], every_threshold[-1]), ylim=(-0.25, 1), yticks=(0, 0.5, 1))
 
 
-def _axis_titles(figure: "Figure", across: str, up: str) -> None:
+def axis_titles(figure: "Figure", across: str, up: str) -> None:
     """Write the titles that the axes of all panels share."""
     width, height = figure.get_size_inches()
     figure.text(0.5, 0.12 / height, across, ha="center", fontsize=9.5)

@@ -4,7 +4,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from thorax.errors import DataError
 from thorax.packages import missing_extras_named
@@ -38,7 +38,7 @@ DASHES: Final = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
 GRID: Final = "#dde2e7"
 MUTED: Final = "#5a6672"
 
-_SETTINGS: Final = {
+_SETTINGS: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",  # text remains text
     "pdf.fonttype": 42,  # and so it does in a PDF, with its font
     "svg.hashsalt": "thorax",

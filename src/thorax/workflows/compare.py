@@ -1,6 +1,6 @@
 """`compare`: compare models on the same images, also models of different store sizes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from os import PathLike
@@ -10,6 +10,7 @@ from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle
 from thorax.errors import DataError, ThoraxError
 from thorax.evaluation.compare import compare as measure
+from thorax.evaluation.curves import RunRoc, roc_points
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.labeled_images import ScoredImages, ScoredRuns
@@ -148,7 +149,21 @@ def compare(
             name: _decided(predictions.of_findings(chosen), points[name], resamples=resamples, seed=seed)
             for name, predictions in predicted.items()
         },
+        curves=tuple(
+            curve
+            for model in given
+            for name in model.runs
+            for curve in _curves(model.name, name, predicted[name].of_findings(chosen))
+        ),
     )
+
+
+def _curves(model: str, run: str, predictions: PartPredictions) -> Iterator[RunRoc]:
+    cohort = predictions.cohort
+    for column, finding in enumerate(cohort.findings):
+        known = cohort.targets[:, column] >= 0
+        points = roc_points(cohort.targets[known, column] == 1, predictions.probabilities[known, column])
+        yield RunRoc(model=model, run=run, finding=finding, points=points)
 
 
 def _with_histories(

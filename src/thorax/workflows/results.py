@@ -15,6 +15,7 @@ from thorax.datasets.label_pins import pin_labels
 from thorax.datasets.splits import Split
 from thorax.errors import DataError
 from thorax.evaluation.compare import Comparison
+from thorax.evaluation.curves import RunRoc
 from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.evaluation.inputs.join import (
     chosen_on,
@@ -266,11 +267,13 @@ class ComparisonResult:
         comparison: The differences, with paired intervals and p values.
         contexts: The context of each model's numbers, by its name.
         decisions: Each model's decisions at its own thresholds, by its name.
+        curves: The ROC curve of each run and finding.
     """
 
     comparison: Comparison
     contexts: Mapping[str, Context]
     decisions: Mapping[str, ModelDecisions]
+    curves: tuple[RunRoc, ...] = ()
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the differences, with one row per pair of models and finding.
@@ -291,6 +294,8 @@ class ComparisonResult:
     def write(self, out: StrPath, *, overwrite: bool = False) -> ComparisonFiles:
         """Write `comparison.json`, `.md` and `.html` and `classification.csv` into a folder.
 
+        `roc.png`, `roc.svg` and `roc.pdf` show the ROC curves of all models, with a panel for each finding.
+
         Args:
             out: The folder; created if it does not exist.
             overwrite: Whether files of an earlier comparison there may be replaced.
@@ -300,7 +305,9 @@ class ComparisonResult:
         """
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)
-        return write_comparison(self.comparison, self.contexts, self.decisions, out=folder)
+        return write_comparison(
+            self.comparison, self.contexts, self.decisions, curves=self.curves, out=folder
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
