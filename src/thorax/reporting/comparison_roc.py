@@ -1,5 +1,6 @@
 """The ROC curves of several models in one picture: one panel for each finding."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,8 @@ from thorax.reporting.roc_figure import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 __all__ = ["draw_comparison_roc"]
 
@@ -49,7 +52,7 @@ def draw_comparison_roc(
             axes.set_title(finding.label, fontsize=9, loc="left")
             _panel(axes, finding, [curve for curve in curves if curve.finding == finding], models, aucs)
         if axes is not None:
-            _legend(axes, models)
+            _legend(figure, axes, models)
         axis_titles(figure, "1 \N{MINUS SIGN} specificity", "Sensitivity")
         images = f"{comparison.num_images:,} images of {comparison.num_patients:,} patients"
         titled(figure, "ROC curves", f"{context.where}, {images}; the numbers are AUCs")
@@ -76,29 +79,31 @@ def _panel(
     for number, model in enumerate(models):
         own = [curve.points for curve in curves if curve.model == model and curve.points]
         for points in own:
-            across, up = zip(*points, strict=True)
-            axes.plot(across, up, **_style(number), linewidth=1.4 if len(own) == 1 else 0.6)
-        auc = aucs.get((model, finding), float("nan"))
-        if own and auc == auc and len(models) <= _MOST_NUMBERS:  # noqa: PLR0124  (not a number)
-            row = len(models) - 1 - number
+            _line(axes, number, *zip(*points, strict=True), width=1.4 if len(own) == 1 else 0.6)
+        auc = aucs.get((model, finding), math.nan)
+        if own and not math.isnan(auc) and len(models) <= _MOST_NUMBERS:
+            y = 0.05 + 0.1 * (len(models) - 1 - number)
             text = f"{auc:.3f}".removeprefix("0")
-            color = _style(number)["color"]
-            axes.text(0.97, 0.05 + 0.1 * row, text, color=color, fontsize=7.5, ha="right")
+            axes.text(0.97, y, text, color=COLORS[number % len(COLORS)], fontsize=7.5, ha="right")
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
 
 
-def _style(number: int) -> dict[str, str]:
+def _line(
+    axes: "Axes", number: int, across: Sequence[float], up: Sequence[float], *, width: float
+) -> "Line2D":
+    """Draw a line of the model with this number, and return it."""
     group, color = divmod(number, len(COLORS))
-    return {"color": COLORS[color], "linestyle": DASHES[group % len(DASHES)]}
+    dashes = DASHES[group % len(DASHES)]
+    (line,) = axes.plot(across, up, color=COLORS[color], linestyle=dashes, linewidth=width)
+    return line
 
 
-def _legend(axes: "Axes", models: Sequence[str]) -> None:
+def _legend(figure: "Figure", axes: "Axes", models: Sequence[str]) -> None:
     """Name the models under the title, each beside its line."""
-    figure = axes.figure
     width, height = figure.get_size_inches()
     for number, model in enumerate(models):
-        y = (height - 0.72 - 0.25 * number) / height
-        line = axes.plot((), (), **_style(number), linewidth=1.8)[0]
+        y = (height - 0.8 - 0.23 * number) / height
+        line = _line(axes, number, (), (), width=1.8)
         line.set_transform(figure.transFigure)
         line.set_clip_on(False)
         line.set_data((0.672 / width, 1.05 / width), (y + 0.045 / height, y + 0.045 / height))
