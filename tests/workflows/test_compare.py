@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -34,6 +35,14 @@ def test_files_of_predictions_are_compared(study, tmp_path):
     assert effusion["difference"]["value"] == pytest.approx(effusion["model_auc"] - 1.0)
     assert effusion["p_adjusted"] >= effusion["p"]
     assert "| Mean of 3 |" in written.markdown.read_text()
+    # The picture of the ROC curves: the models' names, and the AUCs of the table.
+    png, svg, pdf = (path.read_bytes() for path in written.roc)
+    assert (png[:4], pdf[:5]) == (b"\x89PNG", b"%PDF-")
+    drawn = re.findall(r">([^<>]+)</text>", svg.decode())
+    aucs = [entry[f"{which}_auc"] for entry in pair["findings"].values() for which in ("baseline", "model")]
+    assert {"good.csv", "poor.csv", *pair["findings"]} <= set(drawn)
+    assert {f"{auc:.3f}".removeprefix("0") for auc in aucs} <= set(drawn)
+    assert 'href="roc.pdf"' in written.html.read_text()
     with pytest.raises(DataError, match=r"out is not empty; .* `overwrite`"):
         result.write(tmp_path / "out")
     assert result.write(tmp_path / "out", overwrite=True) == written
