@@ -18,7 +18,7 @@ from tests.helpers.command import command, thorax
 from tests.helpers.dicom_writing import to_bytes
 from tests.helpers.marked import marked_dataset
 from thorax import starter
-from thorax.cli.progress_lines import line_now_and_then
+from thorax.cli.progress_lines import bars_or_lines, line_now_and_then
 from thorax.progress import Progress
 
 IMAGES = sorted((starter.folder() / "images").glob("*.png"))
@@ -241,6 +241,24 @@ def test_progress_is_a_line_now_and_then(capsys):
         "predicting: 20 of 1,000 files (2%), 2/s, 0:01:30 left",
         "predicting: 40 of 1,000 files (4%), 2/s, 0:01:30 left",
     ]
+
+
+def test_each_epoch_begins_its_progress_anew(capsys):
+    """One that is shorter than the time between two lines has its own line, and no more."""
+    times = iter([0.0, 50.0, 61.0, 61.0, 100.0, 130.0, 130.0])
+    show = line_now_and_then(every=60, clock=lambda: next(times))
+    for epoch, done in ((1, 10), (1, 20), (2, 10), (2, 20)):
+        show(Progress(f"epoch {epoch} of 9", done, 1000, 2.5, None, detail="loss 0.25"))
+    assert capsys.readouterr().err == "epoch 1 of 9: 20 of 1,000 images (2%), 2/s, loss 0.25\n"
+
+
+def test_a_notebook_s_terminal_gets_lines(monkeypatch, capsys):
+    """It runs commands on a terminal, but has no screen on which a bar could be redrawn."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    with bars_or_lines(every=-1) as show:
+        show(Progress("predicting", 1, 4, 0.0, None, "files"))
+    assert capsys.readouterr().err == "predicting: 1 of 4 files (25%), 0/s\n"
 
 
 def test_a_terminal_sees_a_bar(disc):

@@ -179,13 +179,15 @@ def every_file(out: Path) -> Content:
 
 
 def run_folder(out: Path) -> Content:
-    """Return every file of a training run; the log without its times."""
+    """Return every file of a training run; the log without its times, and not the page, which has them."""
     from thorax.training.logbook import TIME_FIELDS, read_log
 
     events = [
         {k: v for k, v in event.items() if k not in TIME_FIELDS} for event in read_log(out / "log.jsonl")
     ]
-    return every_file(out) | {"log.jsonl": events}
+    files = every_file(out) | {"log.jsonl": events}
+    assert files.pop("report.html")
+    return files
 
 
 def study(out: Path) -> Content:

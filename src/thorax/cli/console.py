@@ -27,10 +27,13 @@ _FILE_WIDTH: Final = 120
 
 
 @contextmanager
-def progress_bars() -> Iterator[ProgressCallback]:
+def progress_bars(*, latest_only: bool = False) -> Iterator[ProgressCallback]:
     """Draw a bar per stage, with its rate and the time left; yield the callback that updates them.
 
     A terminal of 80 columns shows a stage in one line; a file or pipe gets only the last state of each.
+
+    Args:
+        latest_only: Whether only the bar of the latest stage is shown, and none is left at the end.
     """
     # Imported here, because it takes 20 ms and `predict` prints only a table.
     from rich.progress import BarColumn, TaskID, TextColumn
@@ -52,7 +55,8 @@ def progress_bars() -> Iterator[ProgressCallback]:
     if not console.is_terminal:  # no width to keep to
         console.width = max(console.width, _FILE_WIDTH)
     # On a terminal, what is printed meanwhile appears above the bars; a file gets it unchanged.
-    bars = Bars(*columns, console=console, redirect_stdout=sys.stdout.isatty())
+    redirected = sys.stdout.isatty()
+    bars = Bars(*columns, console=console, redirect_stdout=redirected, transient=latest_only)
     tasks: dict[str, TaskID] = {}
 
     def update(now: Progress) -> None:
@@ -60,7 +64,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
         fields = _fields(now)
         if now.stage not in tasks:
             tasks[now.stage] = bars.add_task(now.stage, total=None, **fields)
-            if len(tasks) > _MAX_BARS:
+            if len(tasks) > (1 if latest_only else _MAX_BARS):
                 bars.remove_task(tasks.pop(next(iter(tasks))))
         bars.update(tasks[now.stage], completed=now.done, total=now.total, **fields)
 

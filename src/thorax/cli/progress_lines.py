@@ -21,17 +21,18 @@ _SECONDS: Final = 10.0
 
 
 @contextmanager
-def bars_or_lines(*, every: float = _SECONDS) -> Iterator[ProgressCallback]:
+def bars_or_lines(*, every: float = _SECONDS, latest_only: bool = False) -> Iterator[ProgressCallback]:
     """Yield a callback that draws bars in a terminal, or prints a line now and then elsewhere.
 
     Args:
         every: Seconds between two lines.
+        latest_only: Whether only the bar of the latest stage is shown, and none is left at the end.
     """
     # `!thorax` in a notebook runs on a terminal without a screen, which keeps every state of a bar.
     if sys.stderr.isatty() and _IN_NOTEBOOK not in os.environ:
         from thorax.cli.console import progress_bars
 
-        with progress_bars() as update:
+        with progress_bars(latest_only=latest_only) as update:
             yield update
     else:
         yield line_now_and_then(every=every)

@@ -61,7 +61,7 @@ def train(
         "track": track,
         "watch": epoch_lines(say),
     }
-    with bars_or_lines(every=60) as progress:
+    with bars_or_lines(every=60, latest_only=True) as progress:
         if seeds == 1:
             run = train_run(recipe, store, out, **options, progress=progress)
         else:

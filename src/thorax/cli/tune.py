@@ -46,7 +46,7 @@ def tune(
     from thorax.tuning.tune import tune as tune_recipe
 
     keep_freed_memory()
-    with bars_or_lines(every=60) as progress:
+    with bars_or_lines(every=60, latest_only=True) as progress:
         study = tune_recipe(
             recipe,
             store,

@@ -180,9 +180,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
             except KeyboardInterrupt:
                 run.save()
                 raise TrainingInterrupted(
-                    f"training was stopped after step {run.steps_done} of "
-                    f"{training.epochs * plan.steps}; nothing is lost: set `resume` and train with the same "
-                    f"store to continue in {out}"
+                    f"training was stopped after step {run.steps_done:,} of "
+                    f"{training.epochs * plan.steps:,}; nothing is lost: set `resume` to continue in {out}"
                 ) from None
             run.save()
 

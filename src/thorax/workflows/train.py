@@ -208,7 +208,7 @@ def _continued_by(command: str, stopped: type[ThoraxError]) -> Iterator[None]:
     try:
         yield
     except stopped as error:
-        raise type(error)(f"{error}, with this command: {command}") from None
+        raise type(error)(f"{error}: {command}") from None
 
 
 def _run(
