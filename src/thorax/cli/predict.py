@@ -8,7 +8,11 @@ import typer
 from thorax.bundle.files import model_and_images
 from thorax.cli.interrupts import raise_again
 from thorax.cli.output import say
-from thorax.cli.prediction_output import predict_into_folder, print_predictions
+from thorax.cli.prediction_output import (
+    predict_into_folder,
+    print_predictions,
+    watch_into_folder,
+)
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
 from thorax.recipe.literals import EngineName, Overlays
@@ -21,12 +25,13 @@ __all__ = ["predict"]
 
 def predict(
     paths: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             help="A bundle or the run that made it, if it is not the starter; then PNG, JPEG or DICOM files, "
-            "or folders of them."
+            "or folders of them.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="The bundle or run; starter: the small model in the package.")
     ] = None,
@@ -36,6 +41,10 @@ def predict(
             help="Folder for predictions.csv, a page and pictures; after an interruption, the same command "
             "continues."
         ),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(help="With --out: predict what this folder has and what arrives there, until Ctrl-C."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin again in a folder with other predictions.")
@@ -71,32 +80,32 @@ def predict(
 ) -> None:
     """Predict radiographs with a bundle, or without one with the starter, a small model to try Thorax with.
 
-    Unreadable files are reported and skipped; the exit code is then 4.
+    Unreadable files are reported and skipped; the exit code is then 4. With --watch it ends with Ctrl-C.
     """
     if (as_json, as_csv or wide, out is not None).count(True) > 1:
         raise typer.BadParameter("choose one of --json, --csv and --out")
+    given = [*(paths or ()), *([watch] if watch else ())]
+    if not given:
+        raise typer.BadParameter("give images or folders, or a folder to --watch")
+    if watch is not None and out is None:
+        raise typer.BadParameter("--watch needs --out, the folder that keeps what was predicted")
     if out is not None:
         from thorax.workflows.predict_folder import refuse_unusable
 
         refuse_unusable(out, overwrite=overwrite)
     with gc_frozen():
-        bundle, images = model_and_images(paths, model=model)
+        bundle, images = model_and_images(given, model=model)
         predictor = _open(bundle, images, site=site, device=device, engine=engine)
     for said in filter(None, (predictor.identity.statement, predictor.promise)):
         say(said, err=as_json or as_csv or wide)
     raise_again()
     names = tuple(name.strip() for name in findings.split(",")) if findings else ()
     if out is not None:
-        tally = predict_into_folder(
-            predictor,
-            images,
-            out,
-            findings=names,
-            ids=ids,
-            overlays=overlays,
-            device=device,
-            overwrite=overwrite,
-        )
+        into = predict_into_folder if watch is None else watch_into_folder
+        tally = into(
+            predictor, images, out,
+            findings=names, ids=ids, overlays=overlays, device=device, overwrite=overwrite,
+        )  # fmt: skip
     else:
         form = "json" if as_json else "wide" if wide else "csv" if as_csv else "text"
         tally = print_predictions(predictor, images, form, findings=names, ids=ids)

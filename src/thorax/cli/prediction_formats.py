@@ -14,7 +14,7 @@ from thorax.quoting import visible
 if TYPE_CHECKING:
     from thorax.workflows.predicting import FilePrediction
 
-__all__ = ["print_csv", "print_json", "print_text", "print_wide"]
+__all__ = ["print_csv", "print_json", "print_row", "print_text", "print_wide"]
 
 
 def print_json(predictions: "Iterable[FilePrediction[Any]]") -> None:
@@ -75,4 +75,9 @@ def _print_tables(predictions: Iterable[Prediction]) -> None:
 def _print_rows(first: "list[FilePrediction[Any]]", others: "Iterator[FilePrediction[Any]]") -> None:
     width = max(len(visible(image.prediction.source)) for image in first)
     for image in chain(first, others):
-        say(f"{visible(image.prediction.source):{width}}  {image.prediction.as_line()}")
+        print_row(image.prediction, width=width)
+
+
+def print_row(prediction: Prediction, *, width: int = 0) -> None:
+    """Print a line: the path, padded to a width, and what is positive."""
+    say(f"{visible(prediction.source):{width}}  {prediction.as_line()}")

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thorax.cli.output import say
-from thorax.cli.prediction_formats import print_csv, print_json, print_text, print_wide
+from thorax.cli.prediction_formats import print_csv, print_json, print_row, print_text, print_wide
 
 if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
+    from thorax.workflows.predict_folder import FolderPredictions
     from thorax.workflows.predicting import FilePrediction, Tally
 
-__all__ = ["predict_into_folder", "print_predictions"]
+__all__ = ["predict_into_folder", "print_predictions", "watch_into_folder"]
 
 
 def predict_into_folder(predictor: "Predictor", images: list[Path], out: Path, **settings: Any) -> "Tally":
@@ -21,12 +22,30 @@ def predict_into_folder(predictor: "Predictor", images: list[Path], out: Path, *
 
     with bars_or_lines() as progress:
         done = predict_folder(predictor, images, out, **settings, progress=progress, failed=_say_failure)
+    _name(done)
+    return done.tally
+
+
+def watch_into_folder(predictor: "Predictor", images: list[Path], out: Path, **settings: Any) -> "Tally":
+    """Predict what folders have and what arrives in them, until Ctrl-C, and return the tally."""
+    from thorax.workflows.watch_folder import stopped_by_signals, watch_folder
+
+    say(f"watching {', '.join(map(str, images))}; Ctrl-C ends it")
+    with stopped_by_signals() as stop:
+        done = watch_folder(
+            predictor, images, out, **settings, stop=stop, failed=_say_failure, predicted=print_row
+        )
+    _name(done)
+    return done.tally
+
+
+def _name(done: "FolderPredictions") -> None:
     earlier = f" ({done.earlier:,} files were done earlier)" if done.earlier else ""
     if done.note:
         say(done.note, err=True)
     say(f"{done.tally.predicted:,} images predicted{earlier}: {done.folder / 'predictions.csv'}")
-    say(f"page: {done.folder / 'index.html'}")
-    return done.tally
+    if done.tally.predicted:
+        say(f"page: {done.folder / 'index.html'}")
 
 
 def print_predictions(

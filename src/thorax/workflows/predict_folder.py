@@ -29,7 +29,7 @@ from thorax.workflows.prediction_journal import JOURNAL, Journal, Row, open_jour
 from thorax.workflows.prediction_pictures import OVERLAYS, THUMBNAILS, Pictures, open_maps
 from thorax.workflows.prediction_recorder import Recorder
 
-__all__ = ["FolderPredictions", "predict_folder", "refuse_unusable"]
+__all__ = ["Folder", "FolderPredictions", "predict_folder", "refuse_unusable"]
 
 PREDICTIONS: Final = "predictions.csv"
 REJECTED: Final = "rejected.csv"
@@ -94,7 +94,7 @@ def predict_folder(
             predict one of the findings.
     """
     paths = [Path(image) for image in images]
-    folder = _Folder(predictor, Path(out), findings=findings, ids=ids, overlays=overlays, device=device)
+    folder = Folder(predictor, Path(out), findings=findings, ids=ids, overlays=overlays, device=device)
     with folder.opened(overwrite=overwrite) as journal:
         recorder = Recorder(predictor, journal, folder.pictures(), out=folder.path, ids=ids, failed=failed)
         done = counting(paths, progress, without=folder.path)
@@ -121,11 +121,12 @@ def refuse_unusable(folder: Path, *, overwrite: bool) -> None:
         refuse_existing(folder, overwrite=overwrite, folder=True)
 
 
-class _Folder:
+class Folder:
     """A folder of predictions with one model and one set of settings; see `predict_folder`.
 
     Attributes:
         path: The folder.
+        ids: Whether identifiers are written.
         without_maps: Why there are no maps; "" if there are, or none were wanted.
     """
 
@@ -134,17 +135,17 @@ class _Folder:
         predictor: Predictor,
         path: Path,
         *,
-        findings: Sequence[str],
-        ids: bool,
-        overlays: Overlays,
-        device: str,
+        findings: Sequence[str] = (),
+        ids: bool = False,
+        overlays: Overlays = "positive",
+        device: str = "auto",
     ) -> None:
         if overlays not in get_args(Overlays):
             raise DataError(f"there is no `overlays={overlays}`; set it to {', '.join(get_args(Overlays))}")
         self.path = path
         self._predictor = predictor
         self._findings: Findings = select_findings(findings, predictor.bundle.findings)
-        self._ids = ids
+        self.ids = ids
         self._overlays: Overlays = overlays
         self._device = device
         self.without_maps = ""
@@ -169,7 +170,7 @@ class _Folder:
             "model": self._predictor.identity.name,
             "bundle": self._predictor.identity.bundle_sha256,
             "findings": [finding.name for finding in self._findings],
-            "ids": self._ids,
+            "ids": self.ids,
             "overlays": self._overlays,
         }
 
@@ -195,7 +196,7 @@ class _Folder:
         ):
             predicted = csv.writer(rows, lineterminator="\n")
             rejected = csv.writer(lines, lineterminator="\n")
-            predicted.writerow(wide_header(self._findings, ids=self._ids))
+            predicted.writerow(wide_header(self._findings, ids=self.ids))
             rejected.writerow(("path", "reason"))
             for row in journal.rows():
                 if "probabilities" in row:
@@ -215,7 +216,7 @@ class _Folder:
         def pictured() -> Iterator[PageImage]:
             for row in journal.rows():
                 if "probabilities" in row:
-                    together = self._ids or images[row["study"]] > 1
+                    together = self.ids or images[row["study"]] > 1
                     yield PageImage(
                         number=row["number"],
                         name=row["name"],
@@ -234,7 +235,7 @@ class _Folder:
                 example=next(self._prediction(row) for row in journal.rows() if "probabilities" in row),
                 lead=f"{tally.predicted:,} images.{failed if tally.failed else ''}",
                 notes=list(filter(None, (self._predictor.identity.statement, self.without_maps))),
-                ids=self._ids,
+                ids=self.ids,
             )
 
     def _prediction(self, row: Row) -> Prediction:
@@ -244,10 +245,14 @@ class _Folder:
             raise DataError(
                 f"{self.path / JOURNAL} is damaged (the row of {row['path']}); set `overwrite` to begin again"
             ) from error
+        return self.shown(prediction)
+
+    def shown(self, prediction: Prediction) -> Prediction:
+        """Return a prediction of the findings that are written."""
         return prediction.only(self._findings)
 
     def _identity(self, row: Row) -> Identity | None:
-        return Identity(**row.get("ids", {})) if self._ids else None
+        return Identity(**row.get("ids", {})) if self.ids else None
 
 
 def _clear(folder: Path) -> None:

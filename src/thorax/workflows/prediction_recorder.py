@@ -12,13 +12,15 @@ from thorax.workflows.predicting import FilePrediction, ImageFile, LeftOut, list
 from thorax.workflows.prediction_journal import Journal, Row
 from thorax.workflows.prediction_pictures import Glance, Pictures, glance_at
 
-__all__ = ["Recorder", "state_of"]
+__all__ = ["Recorder", "State", "state_of"]
 
 _TOGETHER: Final = 32
 """Files that are noted in the journal at once: flushing it to disk takes milliseconds."""
 
 Outcome = FilePrediction[Glance] | LeftOut
 State = tuple[int, int]
+"""Size and modification time of a file."""
+
 _Item = TypeVar("_Item")
 
 
@@ -76,6 +78,14 @@ class Recorder:
             computed += len(chunk)
             yield computed
 
+    def has(self, file: ImageFile, state: State) -> bool:
+        """Return whether a file is done, and has not changed since."""
+        return self._journal.has(file.path, state)
+
+    def expect(self, file: ImageFile, state: State) -> None:
+        """Note the state in which a file is predicted: it may change while it is read."""
+        self._states[file.path] = state
+
     def new_files(self, paths: Sequence[Path]) -> Iterator[ImageFile]:
         """Yield new files and, after them, those that failed or have changed.
 
@@ -85,10 +95,10 @@ class Recorder:
         again: list[ImageFile] = []
         for file in list_files(paths, failed=self.lose, without=self._out):
             state = state_of(file.path)
-            if self._journal.has(file.path, state) or file.path in self._states:
+            if self.has(file, state) or file.path in self._states:
                 self.skipped += 1
             else:
-                self._states[file.path] = state
+                self.expect(file, state)
                 if self._journal.knows(file.path):
                     again.append(file)
                 else:
