@@ -40,7 +40,7 @@ def test_a_band_abstains_and_never_turns_an_answer_around(probability, threshold
 
 
 @pytest.mark.parametrize(
-    ("undecided", "text"), [(None, "no band"), ((0.2, 0.6), "20.0% to 60.0%"), ((0.5, 0.5), "never")]
+    ("undecided", "text"), [(None, "no band"), ((0.2, 0.6), "20.0 % to 60.0 %"), ((0.5, 0.5), "never")]
 )
 def test_where_nothing_is_decided_is_said(undecided, text):
     assert edema(0.4, undecided=undecided).undecided_text == text
@@ -59,12 +59,12 @@ def test_every_format_says_what_is_not_decided_and_for_whom_it_holds():
         promise=PROMISE,
     )
     assert repr(prediction) == (
-        "Prediction('chest.png': Mass 70.0% (positive), Edema 40.0% (not decided), Hernia 10.0%)"
+        "Prediction('chest.png': Mass 70.0 % (positive), Edema 40.0 % (not decided), Hernia 10.0 %)"
     )
     header, rows = prediction.as_table()
-    assert header == ("finding", "probability", "threshold", "decision", "not decided")
+    assert header == ("Finding", "Probability", "Threshold", "Decision", "Not decided")
     assert [row[3:] for row in rows] == [
-        ("yes", "10.0% to 60.0%"), ("not decided", "20.0% to 60.0%"), ("n/a", "no band"),
+        ("yes", "10.0 % to 60.0 %"), ("not decided", "20.0 % to 60.0 %"), ("n/a", "no band"),
     ]  # fmt: skip
     written = prediction.as_json()
     assert written["promise"] == PROMISE
@@ -73,5 +73,5 @@ def test_every_format_says_what_is_not_decided_and_for_whom_it_holds():
     }  # fmt: skip
     shown = prediction._repr_html_()
     assert PROMISE in shown
-    assert "20.0% to 60.0%" in shown
+    assert "20.0 % to 60.0 %" in shown
     assert prediction.to_frame()["decision"].dropna().tolist() == ["not decided", "yes"]

@@ -10,6 +10,7 @@ from thorax.findings import Finding, Findings, find_finding
 from thorax.notebook import notes, page, probability_bar, shortened, table
 from thorax.packages import missing_extras_named
 from thorax.quoting import visible
+from thorax.wording import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,14 +86,14 @@ class FindingPrediction:
         if self.undecided is None:
             return "no band"
         low, high = self.undecided
-        return f"{low:.1%} to {high:.1%}" if low < high else "never"
+        return f"{percent(low)} to {percent(high)}" if low < high else "never"
 
     def as_texts(self) -> tuple[str, str, str, str]:
         """Return label, probability, threshold and decision, formatted for people."""
         return (
             self.finding.label,
-            f"{self.probability:.1%}",
-            "n/a" if self.threshold is None else f"{self.threshold:.1%}",
+            percent(self.probability),
+            "n/a" if self.threshold is None else percent(self.threshold),
             self.decision or "n/a",
         )
 
@@ -180,16 +181,16 @@ class Prediction:
 
         Where the model has bands, or states prevalences, they are the last columns.
         """
-        header: tuple[str, ...] = ("finding", "probability", "threshold", "decision")
+        header: tuple[str, ...] = ("Finding", "Probability", "Threshold", "Decision")
         rows: list[tuple[str, ...]] = [predicted.as_texts() for predicted in self.ranked()]
         if self.promise:
-            header = (*header, "not decided")
+            header = (*header, "Not decided")
             bands = [predicted.undecided_text for predicted in self.ranked()]
             rows = [(*row, band) for row, band in zip(rows, bands, strict=True)]
         if self.states_prevalence:
-            header = (*header, "prevalence")
+            header = (*header, "Prevalence")
             stated = [predicted.prevalence for predicted in self.ranked()]
-            shares = ["n/a" if share is None else f"{share:.1%}" for share in stated]
+            shares = ["n/a" if share is None else percent(share) for share in stated]
             rows = [(*row, share) for row, share in zip(rows, shares, strict=True)]
         return header, rows
 
@@ -201,7 +202,7 @@ class Prediction:
         ranked = self.ranked()
 
         def named(entries: list[FindingPrediction]) -> str:
-            return ", ".join(f"{entry.finding.label} {entry.probability:.1%}" for entry in entries)
+            return ", ".join(f"{entry.finding.label} {percent(entry.probability)}" for entry in entries)
 
         positive = named([entry for entry in ranked if entry.decision == "yes"])
         undecided = named([entry for entry in ranked if entry.decision == "not decided"])
@@ -240,7 +241,7 @@ class Prediction:
 
     def __repr__(self) -> str:
         first = [
-            f"{predicted.finding.label} {predicted.probability:.1%}"
+            f"{predicted.finding.label} {percent(predicted.probability)}"
             + {"yes": " (positive)", "not decided": " (not decided)"}.get(predicted.decision or "", "")
             for predicted in self.ranked()[:_SHOWN]
         ]

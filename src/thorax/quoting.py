@@ -4,15 +4,12 @@ A name or value that a stranger wrote may hold terminal escapes, line breaks, ma
 of writing, or bytes that are not text. Wherever it is shown, these appear as escapes such as \x1b.
 """
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Final
 
 __all__ = [
     "MAX_MESSAGE",
     "cut",
-    "did_you_mean",
     "is_formula",
     "json_visible",
     "path_cell",
@@ -87,13 +84,6 @@ def quoted(value: object) -> str:
     if len(shown) > MAX_VALUE:
         shown = f"{shown[: MAX_VALUE - 3]}..."
     return f'"{shown}"' if "'" in shown else f"'{shown}'"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " (did you mean WORD?)" with the known word that is most like this one; "" if none is."""
-    folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f" (did you mean {folded[near[0]]}?)" if near else ""
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -180,7 +180,7 @@ def test_a_motion_is_described_in_words():
     assert describe_motion(turned) == [
         "turned by 5.0 degrees",
         "scaled by 1.11",
-        "shifted by 2.0% of the side",
+        "shifted by 2.0 % of the side",
     ]
     assert describe_motion(np.array([1, 0, 0, 0], np.float32)) == []
 

@@ -89,7 +89,7 @@ def test_a_shift_of_prevalence_is_noted(table, lists):
     split = lists(images, train=names(400), test=names(400, first=401))
     [problem] = check_prevalence(images, split)
     assert (problem.severity, problem.count) == ("note", 1)
-    assert problem.examples == ("Mass: 5.00% in train, 25.00% in test",)
+    assert problem.examples == ("Mass: 5.00 % in train, 25.00 % in test",)
 
 
 def test_one_patient_with_many_images_is_no_shift(table, lists):
@@ -108,7 +108,7 @@ def test_a_rare_finding_dropped_from_the_test_is_found(table, lists):
     [problem] = check_dropped_findings(images, candidate, np.isin(test, kept), where="the test part")
     assert (problem.severity, problem.kind) == ("error", "findings-dropped")
     assert problem.examples == ("Hernia: 0 of 50 kept",)
-    assert problem.what == "findings left out of the test part (which has 88% of all images): 1"
+    assert problem.what == "findings left out of the test part (which has 88 % of all images): 1"
 
 
 @pytest.mark.parametrize("unit", ["image", "patient"])

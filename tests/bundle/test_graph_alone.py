@@ -187,7 +187,7 @@ def test_it_says_what_it_is_wherever_it_speaks(alone):
         "best of 4 candidates on the folds that chose it",
         "On 138 test images of 88 patients, which were seen before in development (23 looks)",
         "its mean AUC over 2 findings is 0.700 (0.600 to 0.790)",
-        "29% of them",
+        "29 % of them",
     ]
     for text in (model._repr_html_(), render_card(alone), " ".join(report.context.warnings)):
         for part in full:
@@ -199,7 +199,7 @@ def test_a_bundle_without_a_statement_says_nothing_more():
     written = prediction.as_json()
     assert written["model"].keys() == {"name", "bundle_sha256", "calibrated"}
     assert written["findings"][FINDINGS[0]].keys() == {"probability", "threshold", "positive", "decision"}
-    assert prediction.as_table()[0] == ("finding", "probability", "threshold", "decision")
+    assert prediction.as_table()[0] == ("Finding", "Probability", "Threshold", "Decision")
     assert "; " not in repr(prediction)
 
 
@@ -208,10 +208,10 @@ def test_the_prevalence_that_a_probability_holds_for_is_beside_it(alone):
     written = prediction.as_json()["findings"]
     assert [written[name]["prevalence"] for name in FINDINGS] == [0.125] * (len(FINDINGS) - 1) + [0.29]
     header, rows = prediction.as_table()
-    assert header[-1] == "prevalence"
+    assert header[-1] == "Prevalence"
     label = prediction[FINDINGS[-1]].finding.label
-    assert [row[-1] for row in rows if row[0] == label] == ["29.0%"]
-    assert "29.0%" in prediction._repr_html_()
+    assert [row[-1] for row in rows if row[0] == label] == ["29.0 %"]
+    assert "29.0 %" in prediction._repr_html_()
 
 
 def test_an_image_that_it_was_trained_on_is_known_by_its_pixels(alone, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from tests.helpers.command import SMALL, command, thorax
 from thorax.cli.main import VERBS
+from thorax.wording import percent
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_predictions_agree_in_every_form(work):
         assert row["positive"] == {True: "1", False: "0", None: ""}[entry["positive"]]
     text = command("predict", work / "run", images[0]).stdout
     assert str(images[0].name) in text
-    assert f"{lines[0]['findings']['Cardiomegaly']['probability']:.1%}" in text
+    assert percent(lines[0]["findings"]["Cardiomegaly"]["probability"]) in text
 
 
 def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):

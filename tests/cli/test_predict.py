@@ -56,7 +56,7 @@ def test_many_files_get_a_line_each(disc):
         str(disc / name) for name in sorted([f"{n}/{image.name}" for n in (0, 1) for image in IMAGES])
     ] + [str(disc / "IM0001")]
     assert lines[-1].endswith(f"warning: {LATERAL}")
-    assert "Pneumonia 30.4%" in lines[0]
+    assert "Pneumonia 30.4 %" in lines[0]
     assert done.stderr.splitlines()[-2:] == [
         "5 files are not images and were left out: DICOMDIR, Thumbs.db (2), autorun.inf, viewer.exe",
         "1 of 8 files could not be predicted",
@@ -238,8 +238,8 @@ def test_progress_is_a_line_now_and_then(capsys):
         show(Progress("predicting", done, 1000, 2.5, 90.4, "files"))
     show(Progress("predicting", 1000, 1000, 2.5, 0.0, "files"))
     assert capsys.readouterr().err.splitlines() == [
-        "predicting: 20 of 1,000 files (2%), 2/s, 0:01:30 left",
-        "predicting: 40 of 1,000 files (4%), 2/s, 0:01:30 left",
+        "predicting: 20 of 1,000 files (2 %), 2/s, 0:01:30 left",
+        "predicting: 40 of 1,000 files (4 %), 2/s, 0:01:30 left",
     ]
 
 
@@ -279,7 +279,7 @@ def test_a_terminal_sees_a_bar(disc):
     os.close(leader)
     assert running.returncode == 4
     assert b"predicting" in seen
-    assert b"100%" in seen
+    assert b"100 %" in seen
     assert seen.decode().splitlines()[-1].endswith("1 of 8 files could not be predicted")
 
 

@@ -97,10 +97,10 @@ def test_f03_nothing_to_see_is_said():
             assert said in doubt
     blank[0, 0] = 900
     doubts = read_radiograph(blank.astype(np.uint8)).origin.doubts
-    assert doubts == ("100.0% of the pixels have the same gray, so there is next to nothing to see",)
+    assert doubts == ("100.0 % of the pixels have the same gray, so there is next to nothing to see",)
     dark = (SCENE // 400).astype(np.uint8)
     (doubt,) = read_radiograph(as_png(dark)).origin.doubts
-    assert doubt.startswith("its grays go only from 0% to 3% of white, so there is little to see; ")
+    assert doubt.startswith("its grays go only from 0 % to 3 % of white, so there is little to see; ")
 
 
 def test_f03_every_door_shows_it(tmp_path):

@@ -60,7 +60,7 @@ def bin_of(mean, low, share, high):
 
 @pytest.mark.parametrize(
     ("highest", "scale", "middle"),
-    [(0.04, 0.05, "2.5%"), (0.1, 0.1, "5%"), (0.3, 0.5, "25%"), (0.9, 1, "50%")],
+    [(0.04, 0.05, "2.5 %"), (0.1, 0.1, "5 %"), (0.3, 0.5, "25 %"), (0.9, 1, "50 %")],
 )
 def test_the_axes_of_a_reliability_figure_fit_what_is_shown(highest, scale, middle):
     bins = (bin_of(0.01, 0.005, 0.01, 0.02), bin_of(0.03, 0.01, 0.02, highest))
@@ -76,8 +76,8 @@ def test_the_axes_of_a_reliability_figure_fit_what_is_shown(highest, scale, midd
         "0",
         middle,
         middle,
-        f"{100 * scale:.0f}%",
-        f"{100 * scale:.0f}%",
+        f"{100 * scale:.0f} %",
+        f"{100 * scale:.0f} %",
     ]
 
 

@@ -78,7 +78,7 @@ def test_the_figure_places_thresholds_by_their_odds():
     assert all(point.model.value == 0 for point in curve.points[len(points) :])
     np.testing.assert_allclose(points[:, 1], 5 + 116 * (1 - np.clip((best + 0.25) / 1.25, 0, 1)), atol=0.051)
     labels = [label.text for label in drawing.iter(f"{SVG}text")]
-    assert labels == ["1%", "0", "10%", ".5", "50%", "1"]
+    assert labels == ["1 %", "0", "10 %", ".5", "50 %", "1"]
 
 
 def test_ratios_have_two_digits():

@@ -15,6 +15,7 @@ from thorax.bundle.writing import copy_bundle
 from thorax.findings import find_finding
 from thorax.prediction import FindingPrediction
 from thorax.starter import test_images as starter_images
+from thorax.wording import percent
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -483,7 +484,7 @@ def test_the_starter_says_what_it_is_beside_its_findings(opened, of_starter):
     image = next(image for image in starter_images() if image.seen_by_starter)
     tab.get_by_role("button", name=image.title).click()
     tab.locator(".finding").first.wait_for()
-    shares = [f"{predicted.prevalence:.1%}" for predicted in model.predict(image.path).ranked()]
+    shares = [percent(predicted.prevalence) for predicted in model.predict(image.path).ranked()]
     assert [text.split()[-1] for text in tab.locator(".finding .prevalence").all_text_contents()] == shares
     seen = "the starter was trained on this image: an example, not a measurement"
     assert tab.locator("#warnings").inner_text() == f"Note: {seen}."

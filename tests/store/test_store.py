@@ -222,7 +222,7 @@ def test_a_store_shows_what_it_holds(images, settings, tmp_path):
     html = store._repr_html_()
     assert {"12 of 6 patients", "32 a side, pad", "nih-official", "Effusion"} <= set(text_of(html))
     mass = text_of(html).index("Mass")
-    assert text_of(html)[mass + 1 : mass + 4] == ["3", "50.0%", "6"]  # unsure ones and those without one
+    assert text_of(html)[mass + 1 : mass + 4] == ["3", "50.0 %", "6"]  # unsure ones and those without one
     assert not any("described images" in text for text in text_of(html))
     noticed = replace(store, notices=("12 of 12 described images exist",))
     assert "12 of 12 described images exist." in text_of(noticed._repr_html_())

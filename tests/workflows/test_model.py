@@ -174,10 +174,10 @@ HOSTILE = "<script>alert('x')</script>&\"chest\".png"
 
 def test_a_line_names_the_most_probable_findings():
     assert repr(made()) == (
-        "Prediction('chest.png': Effusion 90.0% (positive), Pleural Thickening 70.0% (positive), "
-        "Mass 50.0%, 1 more)"
+        "Prediction('chest.png': Effusion 90.0 % (positive), Pleural Thickening 70.0 % (positive), "
+        "Mass 50.0 %, 1 more)"
     )
-    assert repr(made(names=("Mass",))) == "Prediction('chest.png': Mass 90.0% (positive))"
+    assert repr(made(names=("Mass",))) == "Prediction('chest.png': Mass 90.0 % (positive))"
 
 
 def test_lines_stay_short():
@@ -189,7 +189,7 @@ def test_a_prediction_shows_a_table_with_the_most_probable_first():
     html = made(warnings=("this is a lateral view",))._repr_html_()
     places = [html.index(label) for label in ("Effusion", "Pleural Thickening", "Mass", "Edema")]
     assert places == sorted(places)
-    assert "90.0%" in html
+    assert "90.0 %" in html
     assert "Note: this is a lateral view." in html
     assert tags_of(html) >= {"table", "td"}
 

@@ -21,6 +21,7 @@ from thorax.datasets.splits import NIH_DATASET, NIH_OFFICIAL_TEST_IMAGES, nih_of
 from thorax.datasets.table import SampleTable, patient_codes
 from thorax.findings import NIH14, Findings, find_finding
 from thorax.tabular import SEPARATORS, read_table
+from thorax.wording import percent
 
 __all__ = [
     "NIH_OFFICIAL_TEST_POSITIVES",
@@ -163,7 +164,9 @@ def check_prevalence(table: SampleTable, lists: Lists) -> list[Problem]:
     for column, finding in enumerate(table.findings):
         in_train, in_test = (_prevalence(targets[rows, column], patients[rows]) for rows in (train, test))
         if _differ(in_train, in_test):
-            shifted.append(f"{finding.label}: {in_train[0]:.2%} in train, {in_test[0]:.2%} in test")
+            shifted.append(
+                f"{finding.label}: {percent(in_train[0], 2)} in train, {percent(in_test[0], 2)} in test"
+            )
     return problem_if_any(
         "note",
         "prevalence-shift",
@@ -219,7 +222,7 @@ def check_dropped_findings(
         "error",
         "findings-dropped",
         dropped,
-        what=f"findings left out of {where} (which has {overall:.0%} of all images): {len(dropped)}",
+        what=f"findings left out of {where} (which has {percent(overall, 0)} of all images): {len(dropped)}",
         remedy="evaluate on all images of the part: without its rare findings it is a different task",
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from thorax.auditing.local_contrast import THUMBNAIL_SIDE, Thumbnails, local_contrast
+from thorax.wording import percent
 
 __all__ = ["Motions", "describe_motion", "motions", "move", "register"]
 
@@ -65,7 +66,7 @@ def describe_motion(motion: Float32[np.ndarray, " 4"]) -> list[str]:
     return [
         *([f"turned by {angle:.1f} degrees"] if angle >= _LEAST_TURN else []),
         *([f"scaled by {scale:.2f}"] if scale >= _LEAST_SCALE else []),
-        *([f"shifted by {shift:.1%} of the side"] if shift >= _LEAST_SHIFT else []),
+        *([f"shifted by {percent(shift)} of the side"] if shift >= _LEAST_SHIFT else []),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from thorax.findings import finding_or_new
 from thorax.notebook import Html, notes, page, table, texts
+from thorax.wording import percent
 
 __all__ = ["AUDIT_FORMAT", "Audit", "Prevalence", "Problem", "Severity", "prevalence_table", "problem_if_any"]
 
@@ -172,7 +173,10 @@ def prevalence_table(audit: Audit) -> tuple[tuple[str, ...], list[tuple[str, ...
         rows.append(
             (
                 finding_or_new(finding).label,
-                *(f"{cell.num_positive:,} ({cell.share:.1%})" if cell.num_known else "n/a" for cell in cells),
+                *(
+                    f"{cell.num_positive:,} ({percent(cell.share)})" if cell.num_known else "n/a"
+                    for cell in cells
+                ),
             )
         )
     return ("Finding", *parts), rows

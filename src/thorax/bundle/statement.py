@@ -6,6 +6,7 @@ from pydantic import Field
 
 from thorax.image_set import ImageSet
 from thorax.recipe.sections import Fraction, Section
+from thorax.wording import percent
 
 __all__ = ["MeanAuc", "Statement"]
 
@@ -70,5 +71,5 @@ class Statement(Section):
         common = max(self.prevalence, key=self.prevalence.__getitem__)
         yield (
             "Its probabilities hold at the prevalence of its training images, which are not a random sample: "
-            f"{common} is in {self.prevalence[common]:.0%} of them."
+            f"{common} is in {percent(self.prevalence[common], 0)} of them."
         )

@@ -1,18 +1,15 @@
 """Terminal output that the verbs share: progress bars on standard error, tables on standard output."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from thorax.cli.tables import print_table
 from thorax.progress import Progress, ProgressCallback
 from thorax.quoting import visible
+from thorax.wording import percent
 
 __all__ = ["print_table", "progress_bars"]
 
@@ -36,6 +33,7 @@ def progress_bars(*, latest_only: bool = False) -> Iterator[ProgressCallback]:
         latest_only: Whether only the bar of the latest stage is shown, and none is left at the end.
     """
     # Imported here, because it takes 20 ms and `predict` prints only a table.
+    from rich.console import Console
     from rich.progress import BarColumn, TaskID, TextColumn
     from rich.progress import Progress as Bars
     from rich.table import Column
@@ -76,25 +74,11 @@ def progress_bars(*, latest_only: bool = False) -> Iterator[ProgressCallback]:
 
 
 def _fields(now: Progress) -> dict[str, Any]:
-    """Return the texts of the columns behind a bar: "50%", "90/s", "0:00:12", "loss 0.1"."""
+    """Return the texts of the columns behind a bar: "50 %", "90/s", "0:00:12", "loss 0.1"."""
     remaining = f"{timedelta(seconds=round(now.remaining))}" if now.remaining else ""
     if now.unit == "bytes":
         rate = f"{now.rate / 1e6:,.1f} MB/s" if now.rate else ""
     else:
         rate = f"{now.rate:,.0f}/s" if now.rate else ""
-    share = f"{now.done / now.total:.0%}" if now.total else ""
+    share = percent(now.done / now.total, 0) if now.total else ""
     return {"share": share, "rate": rate, "left": remaining, "detail": visible(now.detail)}
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table; the first column is text, the others are numbers."""
-    console = Console()
-    # Text, not markup: a file may be called patient[1].png. Not wrapped: its path may be copied.
-    if title:
-        console.print(Text(visible(title)), soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index else "left")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    console.print(table)

@@ -108,7 +108,8 @@ def evaluate(
 def _print(result: "EvaluationResult") -> None:
     from thorax.cli.console import print_table
     from thorax.reporting.abstention import abstention_tables
-    from thorax.reporting.summary import audit_headline, summary_tables
+    from thorax.reporting.reading_notes import reading_notes
+    from thorax.reporting.summary import summary_tables
 
     for severity, text in result.audit:
         if severity != "note":
@@ -116,7 +117,7 @@ def _print(result: "EvaluationResult") -> None:
     evaluation = result.evaluation
     for title, header, rows in (*summary_tables(evaluation, result.context), *abstention_tables(evaluation)):
         print_table(header, rows, title=title)
-    say(f"{audit_headline(result.audit)}.")
+    say("\n".join(f"{note}." for note in reading_notes(evaluation, result.audit)))
     if evaluation.abstention is not None:
         say(f"note: {evaluation.abstention.bands.promise}", err=True)
     for warning in result.context.notes:

@@ -1,10 +1,8 @@
 """What `--help` and wrong usage print: text in the terminal's width, without boxes or broken words."""
 
 import inspect
-import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -16,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from thorax.cli.examples import EXAMPLES
 from thorax.cli.exit_codes import EXIT_CODES
+from thorax.cli.output import styled
 
 __all__ = ["Verb", "Verbs", "annotations_of", "choices_of", "first_sentence", "value_type"]
 
@@ -123,7 +122,7 @@ def _examples(name: str) -> Iterator[str]:
     if EXAMPLES.get(name):
         yield _title("Examples")
         for text, command in EXAMPLES[name]:
-            yield _styled(f"  # {text}", "2")
+            yield styled(f"  # {text}", "2")
             yield f"  {command}"
         yield ""
 
@@ -232,7 +231,7 @@ def _beside(left: str, text: str, *, width: int) -> str:
     """Return a text to the right of a name, or below it if the name is longer than the column."""
     indent = width + 4
     lines = _wrapped(text, indent=indent)
-    shown = _styled(left, "1")
+    shown = styled(left, "1")
     if len(left) > width or not lines:
         return "\n".join((f"  {shown}", *lines))
     return "\n".join((f"  {shown}{lines[0][2 + len(left) :]}", *lines[1:]))
@@ -248,13 +247,7 @@ def _wrapped(text: str, *, indent: int = 0, hanging: int = 0) -> list[str]:
 
 
 def _title(text: str) -> str:
-    return _styled(f"{text}:", "1")
-
-
-def _styled(text: str, code: str) -> str:
-    """Return bold (1) or faint (2) text, if help goes to a terminal that may show it."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
-    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+    return styled(f"{text}:", "1")
 
 
 def _read(command: Any, parse: Callable[[], list[str]]) -> list[str]:

@@ -1,19 +1,51 @@
 """What verbs print: lines and JSON, in which control characters of names and values are shown as escapes."""
 
 import json
-from typing import Any
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Final
 
 import typer
 
 from thorax.cli.streams import output_has_every_character
 from thorax.quoting import json_visible, visible_lines
 
-__all__ = ["say", "say_json"]
+__all__ = ["say", "say_json", "say_styled", "styled"]
+
+
+_PROSE: Final = ("note: ", "warning: ", "audit, ")
+"""How the lines begin that are broken between words."""
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text to standard output, or to standard error; line breaks and tabs in it are kept."""
-    typer.echo(visible_lines(text), err=err, nl=nl)
+    """Print text to standard output, or to standard error; line breaks and tabs in it are kept.
+
+    A terminal breaks long lines anywhere, so that of notes, warnings and findings of the audit, which are
+    prose without commands to copy, is broken here between words.
+    """
+    shown = visible_lines(text)
+    if shown.startswith(_PROSE) and (sys.stderr if err else sys.stdout).isatty():
+        width = shutil.get_terminal_size().columns
+        shown = "\n".join(
+            textwrap.wrap(
+                shown, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+        )
+    typer.echo(shown, err=err, nl=nl)
+
+
+def say_styled(pieces: Sequence[tuple[str, str]]) -> None:
+    """Print pieces of text in one line, each in its style, such as "1" for bold, or "" for none."""
+    typer.echo("".join(styled(visible_lines(text), code) for text, code in pieces))
+
+
+def styled(text: str, code: str) -> str:
+    """Return text in a style of ANSI's, if standard output is a terminal that may show it."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
+    return text if plain or not code else f"\x1b[{code}m{text}\x1b[0m"
 
 
 def say_json(value: Any, *, indent: int | None = None) -> None:

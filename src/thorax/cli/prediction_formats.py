@@ -64,7 +64,7 @@ def _print_tables(predictions: Iterable[Prediction]) -> None:
 
     footnote = ""
     for prediction in predictions:
-        print_table(*prediction.as_table(), title=prediction.source)
+        print_table(*prediction.as_table(), path=prediction.source)
         footnote = footnote or prediction.missing_thresholds
         for warning in prediction.warnings:
             say(visible(f"{prediction.source}: warning: {warning}"), err=True)

@@ -10,6 +10,7 @@ from typing import Final
 
 from thorax.cli.output import say
 from thorax.progress import Progress, ProgressCallback
+from thorax.wording import percent
 
 __all__ = ["bars_or_lines", "line_now_and_then"]
 
@@ -56,7 +57,7 @@ def line_now_and_then(
         if clock() - last >= every and now.done < now.total:
             last = clock()
             left = "" if now.remaining is None else f", {timedelta(seconds=round(now.remaining))} left"
-            done = f"{now.done:,} of {now.total:,} {now.unit} ({now.done / now.total:.0%})"
+            done = f"{now.done:,} of {now.total:,} {now.unit} ({percent(now.done / now.total, 0)})"
             detail = f", {now.detail}" if now.detail else ""
             say(f"{now.stage}: {done}, {now.rate:,.0f}/s{left}{detail}", err=True)
 

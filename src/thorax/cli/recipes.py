@@ -68,7 +68,7 @@ def _print_table(recipes: "list[Recipe]") -> None:
 
     # Narrow gaps, so that a summary of 46 characters fits one line of 80 columns.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for header in ("recipe", "what it is", "weights"):
+    for header in ("Recipe", "What it is", "Weights"):
         table.add_column(header)
     for recipe in recipes:
         table.add_row(Text(recipe.name), Text(recipe.summary), _weights(recipe))

@@ -32,7 +32,7 @@ from thorax.datasets.split_files import TRAIN_VAL, read_split_file
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
 from thorax.image_set import ImageSet
-from thorax.quoting import did_you_mean
+from thorax.wording import did_you_mean
 
 __all__ = [
     "NIH_DATASET",

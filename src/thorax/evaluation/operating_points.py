@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from thorax.arrays import Probabilities, Targets
 from thorax.errors import DataError
 from thorax.evaluation.statistics.ranking import ThresholdCounts, count_by_threshold
-from thorax.quoting import did_you_mean
+from thorax.wording import did_you_mean
 
 __all__ = [
     "AtSensitivity",

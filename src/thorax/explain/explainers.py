@@ -18,8 +18,8 @@ from thorax.findings import Findings
 from thorax.inference.engines import serves
 from thorax.inference.exported_engines import OnnxEngine
 from thorax.packages import install_line
-from thorax.quoting import did_you_mean
 from thorax.recipe.literals import MAP_METHODS, MapMethod
+from thorax.wording import did_you_mean
 
 if TYPE_CHECKING:
     from thorax.explain.torch_explainer import TorchExplainer

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from thorax.arrays import GrayPixels
+from thorax.wording import percent
 
 __all__ = ["NEARLY_ALL", "doubts_about", "sampled", "stretched"]
 
@@ -52,9 +53,9 @@ def doubts_about(pixels: GrayPixels) -> tuple[str, ...]:
     some = sampled(pixels)
     share = np.bincount(some).max() / len(some)
     if share >= NEARLY_ALL:
-        return (f"{share:.1%} of the pixels have the same gray, so there is next to nothing to see",)
+        return (f"{percent(share)} of the pixels have the same gray, so there is next to nothing to see",)
     if high - low < _NARROW * white:
-        narrow = f"its grays go only from {low / white:.0%} to {high / white:.0%} of white"
+        narrow = f"its grays go only from {percent(low / white, 0)} to {percent(high / white, 0)} of white"
         return (f"{narrow}, so there is little to see; the range of its values may have been lost",)
     return ()
 

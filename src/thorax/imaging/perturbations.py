@@ -22,9 +22,9 @@ from PIL import Image
 
 from thorax.arrays import Pixels, PixelsBatch
 from thorax.errors import RecipeError
-from thorax.quoting import did_you_mean
 from thorax.randomness import uniform
 from thorax.recipe.literals import PERTURBATION_NAMES, PerturbationKind
+from thorax.wording import did_you_mean
 
 __all__ = [
     "LEVELS",

@@ -15,10 +15,10 @@ from pydantic_core import ErrorDetails
 
 from thorax.atomic_io import canonical_json, write_text
 from thorax.errors import DataError, RecipeError
-from thorax.quoting import did_you_mean
 from thorax.recipe.hints import choices, hint_for_key, kind_names
 from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
+from thorax.wording import did_you_mean
 
 __all__ = [
     "Settings",

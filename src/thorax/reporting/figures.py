@@ -82,7 +82,7 @@ def reliability_svg(bins: Sequence[ReliabilityBin]) -> str:
         marks.append(_line("whisker", ((x, share.low / scale), (x, share.high / scale))))
         left, top = _place(x, share.value / scale)
         marks.append(f'<circle class="dot" cx="{left}" cy="{top}" r="2.6"/>')
-    ticks = [(tick, f"{100 * tick * scale:.3g}%" if tick else "0") for tick in (0.0, 0.5, 1.0)]
+    ticks = [(tick, f"{100 * tick * scale:.3g} %" if tick else "0") for tick in (0.0, 0.5, 1.0)]
     return _figure(marks, ticks)
 
 
@@ -117,7 +117,7 @@ def decision_svg(curve: DecisionCurve) -> str:
         _line("chance", [(x, y) for x, y in everyone if y >= 0] or everyone[:1]),
         _line("curve", [(place(point.threshold), height(point.model.value)) for point in points]),
     ]
-    across = [(place(threshold), f"{100 * threshold:g}%") for threshold in _MARKED_THRESHOLDS]
+    across = [(place(threshold), f"{100 * threshold:g} %") for threshold in _MARKED_THRESHOLDS]
     return _figure(marks, across, [(height(prevalence * share), text) for share, text in _FULL])
 
 

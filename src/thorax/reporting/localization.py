@@ -11,6 +11,7 @@ from thorax.evaluation.localization.scores import Localization, LocalizationScor
 from thorax.evaluation.statistics.intervals import LEVEL
 from thorax.explain.explainers import NOT_OF_A_FINDING
 from thorax.reporting.summary import interval_json, model_json, split_json
+from thorax.wording import percent
 
 __all__ = [
     "CURVES_HEADER",
@@ -146,7 +147,7 @@ def localization_markdown(
         f"{localization.num_pairs:,} boxed findings of {localization.num_patients:,} patients. The "
         "threshold of the maps' regions and the mean boxes were fitted on "
         f"{localization.num_fitting:,} boxed findings of other patients. "
-        f"Intervals: {LEVEL:.0%}, {localization.resamples:,} resamples of the patients."
+        f"Intervals: {percent(LEVEL, 0)}, {localization.resamples:,} resamples of the patients."
     )
     blocks = [
         "# Localization",

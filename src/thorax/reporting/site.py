@@ -20,6 +20,7 @@ from thorax.reporting.panels import PanelColumn, PanelRow, panels_svg
 from thorax.reporting.report import page_templates, refuse_file
 from thorax.reporting.site_json import site_json
 from thorax.reporting.summary import AuditLines, audit_headline, markdown_cell, markdown_table, number_json
+from thorax.wording import percent
 
 __all__ = [
     "NO_AUDIT",
@@ -271,7 +272,7 @@ def _curve_rows(measurement: SiteMeasurement) -> list[tuple[str, ...]]:
             _CURVE_NAMES[point.rule],
             f"{point.num_patients:,}",
             _signed(point.change, digits=4),
-            f"{point.share_better:.0%}",
+            percent(point.share_better, 0),
         )
         for point in measurement.curve
     ]

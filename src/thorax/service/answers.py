@@ -136,7 +136,7 @@ def _origin(model: Model) -> Iterator[str]:
             case Imported() as origin:
                 yield f"Imported from {origin.source}; the patients that it was trained on are not known."
     if manifest.calibration is None:
-        yield "Its probabilities are not calibrated: 20% need not mean that a fifth of such images have it."
+        yield "Its probabilities are not calibrated: 20 % need not mean that a fifth of such images have it."
     else:
         yield f"Its probabilities are calibrated on the {manifest.calibration.fitted_on}."
     points = manifest.operating_points

@@ -29,6 +29,7 @@ from thorax.store.manifest import (
     load_section,
     shard_name,
 )
+from thorax.wording import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ class Store:
         findings = self.table.findings
         targets = self.table.targets(findings)
         rows = [
-            (finding.label, f"{positive:,}", f"{positive / max(known, 1):.1%}", f"{known:,}")
+            (finding.label, f"{positive:,}", percent(positive / max(known, 1)), f"{known:,}")
             for finding, positive, known in zip(
                 findings, (targets == 1).sum(axis=0), (targets >= 0).sum(axis=0), strict=True
             )

@@ -20,7 +20,10 @@ export function pictureUrl(base64) {
   return URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
 }
 
-export const percent = (share) => `${(100 * share).toFixed(1)}%`;
+export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+/** Return a share as a length in a style sheet. */
+export const length = (share) => `${(100 * share).toFixed(1)}%`;
 
 /** Return a text as a sentence: with a capital letter and a full stop. */
 export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;

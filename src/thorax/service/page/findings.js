@@ -1,6 +1,6 @@
 // The findings of one image: most probable first, each with its threshold and decision in words.
 
-import { byId, element, percent } from "./dom.js";
+import { byId, element, length, percent } from "./dom.js";
 
 /** Show the findings of an answer; `chosen` is called with the name of the finding that is clicked. */
 export function showFindings(answer, labels, meanings, chosen) {
@@ -47,17 +47,17 @@ function row(name, label, meaning, finding, chosen) {
   const words = { yes: "Positive", no: "Negative", "not decided": "Not decided", null: "No call" };
   const decision = words[finding.decision];
   const bar = element("span", { className: "track", ariaHidden: "true" }, element("span", { className: "fill" }));
-  bar.firstChild.style.width = percent(finding.probability);
+  bar.firstChild.style.width = length(finding.probability);
   if (finding.undecided && finding.undecided[0] < finding.undecided[1]) {
     const [low, high] = finding.undecided;
     const band = element("span", { className: "band" });
-    band.style.left = percent(low);
-    band.style.width = percent(high - low);
+    band.style.left = length(low);
+    band.style.width = length(high - low);
     bar.append(band);
   }
   if (finding.threshold !== null) {
     const mark = element("span", { className: "mark" });
-    mark.style.left = percent(finding.threshold);
+    mark.style.left = length(finding.threshold);
     bar.append(mark);
   }
   const threshold = finding.threshold === null ? "none" : percent(finding.threshold);

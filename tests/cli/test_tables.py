@@ -1,0 +1,90 @@
+"""What the terminal shows: tables in any width, colors where they are wanted, notes without broken words."""
+
+import io
+import sys
+
+import pytest
+
+from thorax.cli.output import say
+from thorax.cli.tables import print_table
+
+HEADER = ("Finding", "Sensitivity", "Specificity", "Decision")
+ROWS = [("Pleural Thickening", ".042 (.006-.254)", "1.000", "yes"), ("Mass", "n/a", ".9", "no")]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.parametrize("columns", [30, 45, 60, 80, 120])
+def test_no_row_becomes_two_lines(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_table(HEADER, ROWS, title="At one-half (0.5 for every finding)")
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
+    fitting = [line for line in lines if len(line) <= columns]
+    assert len(fitting) == len(lines) or columns < 18 + 2 + 16
+    for cell in (*HEADER, *(cell for row in ROWS for cell in row)):
+        assert cell in shown
+    tables = sum(line.startswith("Finding") for line in lines)
+    assert sum(line.startswith("Pleural Thickening") for line in lines) == tables
+    assert tables == (1 if columns >= 60 else tables)
+
+
+def test_the_table_as_a_file_gets_it(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table(HEADER, ROWS, path="a[1] b.png")
+    assert capsys.readouterr().out.splitlines() == [
+        "a[1] b.png",
+        "",
+        "Finding                   Sensitivity   Specificity   Decision",
+        "──────────────────────────────────────────────────────────────",
+        "Pleural Thickening   .042 (.006-.254)         1.000        yes",
+        "Mass                              n/a            .9         no",
+        "",
+    ]
+
+
+def test_decisions_have_colors_in_a_terminal_alone(monkeypatch):
+    def shown() -> str:
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        print_table(HEADER, ROWS)
+        return terminal.getvalue()
+
+    assert "\x1b[1;33myes\x1b[0m" in shown()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in shown()
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in shown()
+
+
+def test_control_characters_are_shown_and_wide_letters_counted(capsys):
+    print_table(("Finding", "n"), [("肺炎", "1"), ("a\x1b[2J", "2")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3] == "肺炎       1"
+    assert lines[4] == "a\\x1b[2J   2"
+
+
+def test_a_terminal_gets_notes_between_words_and_a_pipe_one_line(capsys, monkeypatch):
+    note = "note: " + "probability " * 12
+    monkeypatch.setenv("COLUMNS", "80")
+    say(note)
+    assert capsys.readouterr().out == f"{note}\n"
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    say(note)
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= 80 for line in lines)
+    assert " ".join(terminal.getvalue().split()) == note.strip()
