@@ -52,16 +52,20 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check $(INDEX) -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Shows a command as a user would type it, and runs it.
+define thorax
+@echo; echo 'thorax $(1)'; $(BIN)/thorax $(1)
+endef
+
 demo: $(INSTALLED)
-	mkdir -p $(DEMO)
+	@mkdir -p $(DEMO)
 ifeq ($(DATA),)
-	test -f $(SOURCE)/Data_Entry_2017_v2020.csv || $(BIN)/thorax phantom $(SOURCE) --patients 600
+	@test -f $(SOURCE)/Data_Entry_2017_v2020.csv || $(BIN)/thorax phantom $(SOURCE) --patients 600
 endif
-	# 4: some files could not be used; the others go on
-	$(BIN)/thorax prepare "$(SOURCE)" --recipe small-cpu --out $(DEMO)/store || [ $$? -eq 4 ]
-	$(BIN)/thorax train small-cpu --store $(DEMO)/store --out $(DEMO)/run --resume --set data.split=$(SPLIT)
-	$(BIN)/thorax evaluate $(DEMO)/run --store $(DEMO)/store --out $(DEMO)/report --overwrite
-	test -f demo/samples/Data_Entry_2017_v2020.csv || $(BIN)/thorax phantom demo/samples --patients 3 --seed 1
+	$(call thorax,prepare "$(SOURCE)" --recipe small-cpu --out $(DEMO)/store) || [ $$? -eq 4 ] # files were rejected
+	$(call thorax,train small-cpu --store $(DEMO)/store --out $(DEMO)/run --resume --set data.split=$(SPLIT))
+	$(call thorax,evaluate $(DEMO)/run --store $(DEMO)/store --out $(DEMO)/report --overwrite)
+	@test -f demo/samples/Data_Entry_2017_v2020.csv || $(BIN)/thorax phantom demo/samples --patients 3 --seed 1
 	@echo
 	@echo "Now try the model on three phantoms that it has never seen:"
 	@echo "  $(BIN)/thorax predict $(DEMO)/run demo/samples/images/*_000.png"

@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import classification_report
 
 from thorax.bundle import load_bundle
-from thorax.errors import DataError, LeakError
+from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.thresholds import one_half
 from thorax.workflows.compare import compare
 from thorax.workflows.evaluate import evaluate
@@ -52,8 +52,10 @@ def test_bundles_and_files_are_compared_on_the_same_part(study):
     first, calls = load_bundle(study.run(0)), []
     result = compare(
         [first, study.run(1), study.poor], study.store, split="folder-official", baseline=first,
-        resamples=50, device="cpu", progress=calls.append,
+        resamples=50, device="cpu", engine="torch", progress=calls.append,
     )  # fmt: skip
+    with pytest.raises(BundleError, match="onnx"):
+        compare([first, study.run(1)], study.store, split="folder-official", engine="onnx")
     pairs = result.comparison.pairs
     assert [(pair.baseline, pair.model) for pair in pairs] == [("seed-0", "seed-1"), ("seed-0", "poor.csv")]
     assert {context.split for context in result.contexts.values()} == {"folder-official"}

@@ -44,11 +44,23 @@ def test_maps_are_measured_and_written(study, tmp_path):
     assert result.write(tmp_path / "out", overwrite=True) == (numbers, table)
 
 
+def test_maps_are_measured_on_one_view(study):
+    result = localize(study.run(0), study.store, methods=["cam"], view="AP", resamples=20, device="cpu")
+    frame = boxed_frame(study)
+    ap = frame[frame["view"] == "AP"]
+    assert 0 < len(ap) < len(frame)
+    pairs = {(row, box.finding) for row, boxes in ap["boxes"].items() for box in boxes}
+    assert result.localization.num_pairs + result.localization.num_fitting == len(pairs)
+    assert "Only images of view AP." in result.context.warnings
+
+
 def test_what_cannot_be_measured_is_refused(study):
     first = load_bundle(study.run(0))
     with pytest.raises(DataError, match="no part 'x'"):
         localize(first, study.store, part="x", device="cpu")
-    with pytest.raises(RecipeError, match=r"no method 'gradcam' for maps; choose from .* grad-cam\+\+"):
+    with pytest.raises(
+        RecipeError, match=r"no method 'gradcam' for maps .*grad-cam.*; choose from .* grad-cam\+\+"
+    ):
         localize(first, study.store, methods=["gradcam"], device="cpu")
     patient = boxed_frame(study)["patient"].iloc[0]
     more = frozenset(hashed_patients("nih-layout", [patient]).values())

@@ -7,6 +7,7 @@ import typer
 
 from thorax.cli.output import say
 from thorax.hardware import one_blas_thread
+from thorax.recipe.literals import EngineName
 
 __all__ = ["compare"]
 
@@ -44,6 +45,7 @@ def compare(
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    engine: Annotated[EngineName, typer.Option(help="What computes the bundles' logits.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing comparison.")] = False,
 ) -> None:
     """Compare models with paired intervals and p values. All must be evaluated on the same images."""
@@ -76,7 +78,7 @@ def compare(
             models, data, logits=logits, split=split, part=part, view=view,
             findings=[name.strip() for name in findings.split(",") if name], rule=rule,
             validation=validation or (), baseline=baseline, resamples=resamples, seed=seed, device=device,
-            progress=progress,
+            engine=engine, progress=progress,
         )  # fmt: skip
     written = result.write(out, overwrite=overwrite)
     context = next(iter(result.contexts.values()))

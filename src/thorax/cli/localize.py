@@ -1,7 +1,7 @@
 """`thorax localize`: measure how well a bundle's maps point at boxed findings, beside baselines."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ def localize(
     out: Annotated[Path, typer.Option(help="Folder for localization.json and localization.md.")],
     split: Annotated[str, typer.Option(help="Name of the split; default: the bundle's.")] = "",
     part: Annotated[str, typer.Option(help="Part of the split: train, val or test.")] = "test",
+    view: Annotated[
+        Literal["PA", "AP"] | None, typer.Option(help="Use only images of this view position.")
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,7 +46,7 @@ def localize(
     refuse_existing(out, overwrite=overwrite, folder=True)
     with progress_bars() as progress:
         result = measure(
-            bundle, store, methods=method or (), split=split, part=part, faithfulness=faithfulness,
+            bundle, store, methods=method or (), split=split, part=part, view=view, faithfulness=faithfulness,
             resamples=resamples, seed=seed, device=device, progress=progress,
         )  # fmt: skip
     _, table = result.write(out, overwrite=overwrite)

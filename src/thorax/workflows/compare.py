@@ -20,7 +20,9 @@ from thorax.evaluation.side_by_side import ModelDecisions, decide
 from thorax.evaluation.thresholds import ThresholdSet, one_half
 from thorax.findings import Findings, select_findings
 from thorax.inference.engines import open_predictor
+from thorax.inference.predictor import Predictor
 from thorax.progress import ProgressCallback
+from thorax.recipe.literals import EngineName
 from thorax.store import Store
 from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
 from thorax.workflows.model_runs import GivenModel, ModelLike, given_models, refuse_other_recipes
@@ -58,6 +60,7 @@ def compare(
     resamples: int = 10_000,
     seed: int = 0,
     device: str = "auto",
+    engine: EngineName = "auto",
     progress: ProgressCallback | None = None,
 ) -> ComparisonResult:
     """Compare models on the same images: paired differences, and decisions at each model's own thresholds.
@@ -80,6 +83,7 @@ def compare(
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
         device: "cpu", "cuda" or "auto", for bundles.
+        engine: What computes the logits of every bundle.
         progress: Receives the number of predicted images.
 
     Raises:
@@ -106,7 +110,8 @@ def compare(
     points: dict[str, ThresholdSet] = {}
     for name, run in runs.items():
         if name in parts:
-            predicted[name], choice = _predicted(parts[name], name, rules, device=device, progress=progress)
+            opened = open_predictor(parts[name].bundle, device=device, engine=engine)
+            predicted[name], choice = _predicted(opened, parts[name], name, rules, progress=progress)
         else:
             predicted[name], choice = _read(Path(run), files[name], known, selection, logits=logits)
         points[name] = _own_points(choice, rules)
@@ -264,17 +269,16 @@ def _validation_files(names: Sequence[str], files: Sequence[StrPath]) -> dict[st
 
 
 def _predicted(
+    predictor: Predictor,
     part: StorePart,
     name: str,
     rules: Sequence[ThresholdRule],
     *,
-    device: str,
     progress: ProgressCallback | None,
 ) -> tuple[PartPredictions, Choosers]:
     """Predict a bundle's images, and what its thresholds are chosen from."""
-    predictor = open_predictor(part.bundle, device=device)
     predicted = predict_part(predictor, part, stage=f"predicting {name}", progress=progress)
-    own, validation = bundle_points(part.bundle, part.cohort.findings), None
+    own, validation = bundle_points(predictor.bundle, part.cohort.findings), None
     if any(not isinstance(rule, Fixed) for rule in rules) or not (own or rules):
         try:
             validation = predict_validation(predictor, part, progress=progress)

@@ -59,6 +59,7 @@ def localize(
     methods: Sequence[str] = (),
     split: str = "",
     part: str = "test",
+    view: str | None = None,
     faithfulness: bool = False,
     resamples: int = 1000,
     seed: int = 0,
@@ -73,6 +74,7 @@ def localize(
         methods: Names of methods; if empty, CAM if the network has an exact one, otherwise Grad-CAM.
         split: Name of the split; "" means the one that the bundle was trained on.
         part: "train", "val" or "test".
+        view: "PA" or "AP"; None means every view.
         faithfulness: Whether to measure deletion and insertion too: thousands of passes through the network
             per box.
         resamples: Bootstrap resamples of the patients, at least 1.
@@ -92,7 +94,7 @@ def localize(
     opened, images = opened_bundle(bundle), opened_store(store)
     images.verify()
     chosen = split_of(opened, images, split)
-    boxed = boxed_rows(images, chosen.rows(part), opened.findings)
+    boxed = boxed_rows(images, chosen.rows(part, views=(view,) if view else ()), opened.findings)
     names = methods_named(methods, opened)
     # ---- deletion and insertion ---------------------------------------------------------------------------
     curves: tuple[MapFaithfulness, ...] = ()
@@ -121,12 +123,13 @@ def localize(
         versions=versions("thorax", explainer.library, "numpy"),
         warnings=(
             *manifest.stated_in_full,
+            *((f"Only images of view {view}.",) if view else ()),
             *((warning,) if localization.num_pairs < _MIN_BOXES else ()),
             *unknown_training(opened, images),
         ),
     )
     rows = np.array([row.row for row in boxed], dtype=np.int64)
-    command = described("localize", split=split, part=part, methods=",".join(names), seed=seed)
+    command = described("localize", split=split, part=part, view=view, methods=",".join(names), seed=seed)
     context = noted(
         context, chosen.image_set(part, rows, dataset=images.dataset), command=command, run=opened.run
     )
