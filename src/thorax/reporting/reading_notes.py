@@ -27,7 +27,7 @@ def reading_notes(evaluation: Evaluation, audit: AuditLines) -> Iterator[str]:
     ranked = evaluation.ranking.findings
     one_class = [result.finding for result in ranked if not result.auc.exists]
     if one_class:
-        yield f"AUC n/a: {_listed(one_class)}, with images of one kind only; not in the mean"
+        yield f"AUC n/a: {_listed(one_class)}, all positive or all negative; the mean leaves it out"
     few = [result.finding for result in ranked if result.auc.exists and math.isnan(result.auc.low)]
     if few:
         yield f"interval n/a: {_listed(few)}, with too few patients for one"
