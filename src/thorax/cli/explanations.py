@@ -23,8 +23,8 @@ def print_one(result: "ExplainedRadiograph", *, as_json: bool) -> None:
     if as_json:
         say_json(result.as_json())
     else:
-        header = ("finding", "probability", "method", "highest", "place (x, y)", "box (x, y, width, height)")
-        print_table(header, _rows(result), title=result.prediction.source)
+        header = ("Finding", "Probability", "Method", "Highest", "Place (x, y)", "Box (x, y, width, height)")
+        print_table(header, _rows(result), path=result.prediction.source)
     for note in result.notes:
         say(f"note: {note}", err=True)
     if result.picture is not None:
@@ -63,7 +63,7 @@ def print_all(results: "Iterable[ExplainedRadiograph | Failure]", *, as_json: bo
 
 def _overview(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the table of several images: each name once, and the method only if there are several."""
-    header = ("image", "finding", "probability", "method", "highest", "place (x, y)")
+    header = ("Image", "Finding", "Probability", "Method", "Highest", "Place (x, y)")
     several = len({row[3] for row in rows}) > 1
     shown = []
     for before, row in zip([None, *rows], rows, strict=False):
