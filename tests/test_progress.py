@@ -143,6 +143,11 @@ def test_a_run_says_what_it_is_and_each_epoch_has_a_line():
     ]
 
 
+def test_several_runs_are_set_apart():
+    one = lines_of(RUN, EPOCH)
+    assert lines_of(RUN, EPOCH, RUN, EPOCH) == [*one, "", *one]
+
+
 def test_a_resumed_run_says_where_it_continues():
     resumed = RUN | {"done_epochs": 3, "done_steps": 140, "changed": {}, "device": "NVIDIA H200"}
     told = lines_of(resumed)

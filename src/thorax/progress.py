@@ -157,12 +157,14 @@ def epoch_lines(say: Callable[[str], None] | None = None) -> Callable[[Mapping[s
     Example:
         run = thorax.train("small-cpu", store, "run", watch=thorax.progress.epoch_lines())
     """
-    write = say or partial(print, flush=True)
+    write, is_first = say or partial(print, flush=True), True
 
     def watch(event: Mapping[str, Any]) -> None:
+        nonlocal is_first
         if event["event"] == "run":
-            for line in [*_run_lines(event), "", _epoch_header(event)]:
+            for line in [*([] if is_first else [""]), *_run_lines(event), "", _epoch_header(event)]:
                 write(line)
+            is_first = False
         elif event["event"] == "epoch":
             write(_epoch_line(event))
 

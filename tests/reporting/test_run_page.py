@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -114,6 +115,7 @@ def test_ten_thousand_steps_stay_a_small_picture():
 
 def test_a_running_run_says_how_far_it_is_and_reads_itself_again():
     html, text = page_of(log_of([0.6, 0.7]))
+    ET.fromstring(html.partition("\n")[2])  # well-formed XML
     assert "2 epochs of 12 are done, and training goes on. Last written 2026-11-29 17:02:00 UTC." in text
     assert '<meta http-equiv="refresh" content="40"/>' in html
     assert "0.700 mean AUC on validation" in text

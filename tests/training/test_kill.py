@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.html import tags_of
 from thorax.arrays import Probabilities
 from thorax.bundle import load_bundle
 from thorax.inference.predictor import Predictor
@@ -84,6 +85,8 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(toy_store_path, make
         process.join()
         if process.exitcode == -signal.SIGKILL:
             kills += 1
+            for page in out.glob("report.html"):  # whole, whenever it is read
+                assert "section" in tags_of(page.read_text())
         else:  # it ended before the blow: it must be whole, and another run takes the remaining ones
             assert process.exitcode == 0
             assert content(out) == expected
