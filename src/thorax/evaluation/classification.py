@@ -9,7 +9,7 @@ averages are not shares, and have bootstrap intervals.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal, get_args
@@ -143,16 +143,16 @@ def classify(predictions: LabeledPredictions, *, resamples: int = 1000, seed: in
         resamples: The number of resamples of the patients, at least 1; the same as those of `evaluate`.
         seed: The seed of the resamples.
     """
-    cells = _cells(predictions)
-    images = _image_columns(predictions, cells)
-    columns = np.concatenate([cells.reshape(len(cells), -1), images], axis=1)
-    by_patient = _by_patient(columns, predictions.patient_numbers)
-    split = cells.shape[1] * 4
+    patient, split = predictions.patient_numbers, 4 * len(predictions.findings)
+    columns = (cell for k in range(len(predictions.findings)) for cell in _cells(predictions, k).T)
+    by_patient = np.concatenate(
+        [_by_patient(columns, patient), _by_patient(_image_columns(predictions).T, patient)], axis=1
+    )
     counted = by_patient[:, :split].reshape(len(by_patient), -1, 4)
     sums = resampled_sums(by_patient, resamples=resamples, seed=seed)
     counts = sums[:, :split].reshape(len(sums), -1, 4)
     used = predictions.in_mean
-    patients = effective_patients(np.bincount(predictions.patient_numbers))
+    patients = effective_patients(np.bincount(patient))
     micro = _rates(np.sum(counts[:, used], axis=1), np.sum(counted[:, used], axis=1))
     averaged = partial(_averages, counts[:, used], sums[:, split:-4], patients=patients)
     zero = {"micro": micro, **averaged(zero=True)}
@@ -175,7 +175,7 @@ def classify(predictions: LabeledPredictions, *, resamples: int = 1000, seed: in
         support=int(np.sum(counts[0][used][:, [0, 2]])),
         exact_match=_share(sums[:, -4:-2], by_patient[:, -4:-2]),
         hamming_loss=_share(sums[:, -2:], by_patient[:, -2:]),
-        num_images=len(cells),
+        num_images=len(patient),
         num_patients=len(by_patient),
     )
 
@@ -220,32 +220,34 @@ def _quotients(
     return np.stack(numerators, axis=-1), np.stack(denominators, axis=-1)
 
 
-def _cells(predictions: LabeledPredictions) -> Float64[np.ndarray, "n k 4"]:
-    counted = predictions.known & (predictions.decisions >= 0)
-    return confusion_cells(predictions.targets == 1, predictions.decisions == 1) * counted[:, :, None]
+def _cells(predictions: LabeledPredictions, k: int) -> Float64[np.ndarray, "n 4"]:
+    """Return the confusion cells of one finding; those of all would take 32 bytes for each score."""
+    target, decision = predictions.targets[:, k], predictions.decisions[:, k]
+    counted = ((target == 0) | (target == 1)) & (decision >= 0)
+    return np.asarray(confusion_cells(target == 1, decision == 1) * counted[:, None])
 
 
-def _image_columns(
-    predictions: LabeledPredictions, cells: Float64[np.ndarray, "n k 4"]
-) -> Float64[np.ndarray, "n column"]:
+def _image_columns(predictions: LabeledPredictions) -> Float64[np.ndarray, "n column"]:
     """Return for each image its rates (0 if undefined), whether each is defined, and four counts.
 
     The counts: all decisions correct (0 or 1), all labeled (0 or 1), wrong decisions, labels.
     """
-    cells = cells[:, predictions.in_mean]
-    rates = rates_of(np.sum(cells, axis=1))
+    cells = np.zeros((len(predictions.targets), 4))
+    for k in np.flatnonzero(predictions.in_mean).tolist():
+        cells += _cells(predictions, k)
+    rates = rates_of(cells)
     decided = np.any(predictions.decisions[:, predictions.in_mean] >= 0, axis=0)
-    labels = np.sum(cells, axis=(1, 2))
-    wrong = np.sum(cells[:, :, 1:3], axis=(1, 2))
+    labels = np.sum(cells, axis=1)
+    wrong = np.sum(cells[:, 1:3], axis=1)
     complete = (labels == np.sum(decided)) & (labels > 0)
     counts = np.stack([complete & (wrong == 0), complete, wrong, labels], axis=1)
     return np.concatenate([np.nan_to_num(rates), ~np.isnan(rates), counts], axis=1)
 
 
 def _by_patient(
-    columns: Float64[np.ndarray, "n column"], patient: Int64[np.ndarray, " n"]
+    columns: Iterable[Float64[np.ndarray, " n"]], patient: Int64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, "patient column"]:
-    return np.stack([np.bincount(patient, weights=column) for column in columns.T], axis=1)
+    return np.stack([np.bincount(patient, weights=column) for column in columns], axis=1)
 
 
 def _finding(

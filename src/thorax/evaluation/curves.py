@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt
 
 from thorax.evaluation.statistics.intervals import over_resamples, percentile_interval
 from thorax.evaluation.statistics.ranking import (
@@ -127,13 +127,15 @@ def draw_curves(
 class _PatientSteps:
     """Counts of each patient's positive decisions at some decreasing thresholds.
 
+    They are kept in the smallest integers that hold them: as float32 they take more than the scores.
+
     Attributes:
         true_positives: Images with the finding at or above each threshold.
         false_positives: Images without it at or above each threshold.
     """
 
-    true_positives: Float32[np.ndarray, "patient step"]
-    false_positives: Float32[np.ndarray, "patient step"]
+    true_positives: UInt[np.ndarray, "patient step"]
+    false_positives: UInt[np.ndarray, "patient step"]
 
     @classmethod
     def of(cls, finding: ScoredFinding, num_patients: int) -> "_PatientSteps":
@@ -142,19 +144,17 @@ class _PatientSteps:
         step = len(thresholds) - np.searchsorted(thresholds[::-1], finding.score, side="right")
         cell = finding.patient * len(thresholds) + step
         size = num_patients * len(thresholds)
-        counts = [
-            np.bincount(cell[rows], minlength=size).reshape(num_patients, -1).cumsum(axis=1)
-            for rows in (finding.target, ~finding.target)
-        ]
-        return cls(*(count.astype(np.float32) for count in counts))
+        most = np.min_scalar_type(int(np.bincount(finding.patient).max()))
+        counts = (np.bincount(cell[rows], minlength=size) for rows in (finding.target, ~finding.target))
+        return cls(*(count.reshape(num_patients, -1).cumsum(axis=1, dtype=most) for count in counts))
 
     def points(
         self, weights: Float32[np.ndarray, "resample patient"]
     ) -> Float64[np.ndarray, "resample point"]:
         """Return sensitivity at `_RATES`, then precision at `_RECALLS`; NaN where a class is absent."""
         points = np.full((len(weights), len(_RATES) + len(_RECALLS)), np.nan)
-        counts = zip(weights @ self.true_positives, weights @ self.false_positives, strict=True)
-        for number, (tp, fp) in enumerate(counts):
+        counts = (weights @ steps.astype(np.float32) for steps in (self.true_positives, self.false_positives))
+        for number, (tp, fp) in enumerate(zip(*counts, strict=True)):
             if tp[-1] > 0 and fp[-1] > 0:
                 points[number] = _on_grids(tp, fp)
         return points

@@ -200,13 +200,11 @@ class _Counted:
         counts: The images with a known label, the images with the finding, and the patients of these.
         hits: True positives of each patient; 0 with too few patients.
         positives: Images of each patient with the finding and a decision; 0 with too few patients.
-        ranked: The ranked images, for the AUC; without images with too few patients.
     """
 
     counts: tuple[int, int, int]
     hits: Float64[np.ndarray, " patient"]
     positives: Float64[np.ndarray, " patient"]
-    ranked: Ranked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,16 +251,16 @@ def _num_gaps(compared: Sequence[_Compared], count: Callable[[_Compared], int]) 
 
 def _compare(predictions: LabeledPredictions, axis: Axis, number: int) -> _Compared:
     masks = axis.group == number, (axis.group >= 0) & (axis.group != number)
-    findings = range(len(predictions.findings))
-    own, rest = (parallel_map(partial(_count, predictions, mask), findings) for mask in masks)
-    measured = measure_aucs(
-        [finding.ranked for finding in (*own, *rest)], num_units=int(predictions.patient_numbers.max()) + 1
-    )
+    findings, patient = range(len(predictions.findings)), predictions.patient_numbers
+    counted = [parallel_map(partial(_count, predictions, patient, mask), findings) for mask in masks]
+    own, rest = ([count for count, _ in side] for side in counted)
+    ranked = [ranking for side in counted for _, ranking in side]
+    measured = measure_aucs(ranked, num_units=int(patient.max()) + 1)
     in_both = ~np.isnan(measured.auc[: len(own)]) & ~np.isnan(measured.auc[len(own) :])
     return _Compared(
         axis=axis,
         number=number,
-        num_patients=len(np.unique(predictions.patient_numbers[masks[0]])),
+        num_patients=len(np.unique(patient[masks[0]])),
         own=own,
         rest=rest,
         measured=measured,
@@ -270,8 +268,10 @@ def _compare(predictions: LabeledPredictions, axis: Axis, number: int) -> _Compa
     )
 
 
-def _count(predictions: LabeledPredictions, mask: Bool[np.ndarray, " n"], k: int) -> _Counted:
-    patient = predictions.patient_numbers
+def _count(
+    predictions: LabeledPredictions, patient: Int64[np.ndarray, " n"], mask: Bool[np.ndarray, " n"], k: int
+) -> tuple[_Counted, Ranked]:
+    """Return the counts of a finding, and its ranked images; none with too few patients."""
     rows = np.flatnonzero(predictions.known[:, k] & mask)
     present = predictions.targets[rows, k] == 1
     with_finding, without = rows[present], rows[~present]
@@ -279,7 +279,7 @@ def _count(predictions: LabeledPredictions, mask: Bool[np.ndarray, " n"], k: int
     num_patients = int(patient.max()) + 1
     if counts[2] < FEWEST_PATIENTS:
         zeros = np.zeros(num_patients)
-        return _Counted(counts, zeros, zeros, ranked=_rank_nothing())
+        return _Counted(counts, zeros, zeros), _rank_nothing()
     enough = len(np.unique(patient[without])) >= FEWEST_PATIENTS
     ranked = rank(present, predictions.probabilities[rows, k], patient[rows]) if enough else _rank_nothing()
     decisions = predictions.decisions[with_finding, k]
@@ -287,7 +287,7 @@ def _count(predictions: LabeledPredictions, mask: Bool[np.ndarray, " n"], k: int
         np.bincount(patient[with_finding][selected], minlength=num_patients).astype(np.float64)
         for selected in (decisions == 1, decisions >= 0)
     )
-    return _Counted(counts, hits, positives, ranked)
+    return _Counted(counts, hits, positives), ranked
 
 
 def _rank_nothing() -> Ranked:

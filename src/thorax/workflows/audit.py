@@ -26,7 +26,7 @@ from thorax.datasets.split_files import is_plain_list
 from thorax.datasets.splits import PARTS, build_split
 from thorax.errors import DataError
 from thorax.evaluation.inputs.metrics_json import read_metrics
-from thorax.evaluation.inputs.prediction_csv import read_predictions
+from thorax.evaluation.inputs.prediction_csv import PredictionFile, read_predictions
 from thorax.progress import ProgressCallback
 from thorax.store import Store
 from thorax.workflows.predictions import (
@@ -126,12 +126,12 @@ def audit_bundle(part: StorePart) -> tuple[tuple[str, str], ...]:
 
 
 def audit_file(
-    file: Path, data: Store | Path, predicted: PartPredictions, *, part: str, logits: bool = False
+    rows: PredictionFile, data: Store | Path, predicted: PartPredictions, *, part: str, logits: bool = False
 ) -> tuple[tuple[str, str], ...]:
     """Audit a file of predictions: with a store and a split as `audit` does, else what shows without.
 
     Args:
-        file: The predictions.
+        rows: The predictions as read.
         data: A store, or a label file.
         predicted: What is evaluated.
         part: The part that it is evaluated on.
@@ -141,7 +141,6 @@ def audit_file(
         Severity and text of each problem.
     """
     known = labels_of(data)
-    rows = read_predictions(file, findings=known.table.findings, images=known.table.images)
     if logits:
         rows = replace(rows, values=sigmoid(rows.values))
     if isinstance(data, Store) and predicted.split is not None:

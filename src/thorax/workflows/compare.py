@@ -36,8 +36,9 @@ from thorax.workflows.predictions import (
     opened_bundle,
     predict_part,
     predict_validation,
-    read_part,
+    rows_of,
     select_part,
+    select_predicted,
 )
 from thorax.workflows.results import ComparisonResult, pinned
 from thorax.workflows.thresholds import Choosers, bundle_points, choose_points
@@ -292,7 +293,7 @@ def _read(
     file: Path, validation: Path | None, known: Labels, selection: PartSelection, *, logits: bool
 ) -> tuple[PartPredictions, Choosers]:
     """Read a file of predictions, and what its thresholds are chosen from."""
-    predicted, on = read_part(file, known, selection, logits=logits)
+    predicted, on = select_predicted(rows_of(file, known), known, selection, logits=logits)
     if validation is not None:
         on = file_validation(validation, known, predicted, split=selection.split, logits=logits)
     return predicted, Choosers(predicted, on, own=(), allow=False)

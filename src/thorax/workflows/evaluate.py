@@ -12,6 +12,7 @@ from thorax.errors import DataError, ThoraxError
 from thorax.evaluation.evaluate import Context, Evaluation, EvaluationPlan
 from thorax.evaluation.evaluate import evaluate as measure
 from thorax.evaluation.inputs.join import Labels, findings_warning
+from thorax.evaluation.inputs.prediction_csv import PredictionFile
 from thorax.evaluation.inputs.radiologists import RadiologistLabels, read_radiologist_labels
 from thorax.evaluation.looks import described
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
@@ -40,8 +41,9 @@ from thorax.workflows.predictions import (
     opened_data,
     predict_part,
     predict_validation,
-    read_part,
+    rows_of,
     select_part,
+    select_predicted,
 )
 from thorax.workflows.results import EvaluationResult, pinned
 from thorax.workflows.thresholds import (
@@ -195,11 +197,11 @@ class _PredictionFile:
     validation: Path | None
     logits: bool
 
-    def read(
-        self, labels: Labels, selection: PartSelection
+    def select(
+        self, rows: PredictionFile, labels: Labels, selection: PartSelection
     ) -> tuple[PartPredictions, ValidationPredictions | None]:
         """Return the predictions on the part and those on validation images."""
-        predicted, validation = read_part(self.path, labels, selection, logits=self.logits)
+        predicted, validation = select_predicted(rows, labels, selection, logits=self.logits)
         if self.validation is not None:
             validation = file_validation(
                 self.validation, labels, predicted, split=selection.split, logits=self.logits
@@ -254,7 +256,8 @@ def _evaluate_bundle(
 
 def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:
     labels = labels_of(data)
-    predicted, validation = file.read(labels, settings.selection)
+    rows = rows_of(file.path, labels)
+    predicted, validation = file.select(rows, labels, settings.selection)
     wanted = select_findings(settings.findings, predicted.cohort.findings)
     predicted, validation = predicted.of_findings(wanted), validation and validation.of_findings(wanted)
     given, warnings = settings.threshold_set(labels, predicted)
@@ -267,7 +270,7 @@ def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Setting
         trained=predicted.prevalence,
         absent=_NO_VALIDATION,
     )
-    problems = audit_file(file.path, data, predicted, part=settings.selection.part, logits=file.logits)
+    problems = audit_file(rows, data, predicted, part=settings.selection.part, logits=file.logits)
     repeated = choice_warnings(choice, (given,) if given else (), fitted=None)
     warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
     return _result(choice, evaluation, _noted(choice, evaluation, settings, warnings), problems, None)

@@ -23,7 +23,7 @@ from thorax.evaluation.inputs.join import (
     split_warnings,
     trained_prevalence,
 )
-from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
+from thorax.evaluation.inputs.prediction_csv import PredictionFile, read_predictions, usable_predictions
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import Finding, Findings
@@ -50,8 +50,9 @@ __all__ = [
     "opened_store",
     "predict_part",
     "predict_validation",
-    "read_part",
+    "rows_of",
     "select_part",
+    "select_predicted",
     "split_of",
 ]
 
@@ -303,29 +304,37 @@ def labels_of(data: Store | Path) -> Labels:
     return Labels(data.table, data.dataset, data.split_sha256, data.split_images, origin)
 
 
-def read_part(
-    file: Path, labels: Labels, selection: PartSelection, *, logits: bool = False
+def rows_of(file: Path, labels: Labels) -> PredictionFile:
+    """Read a file of predictions whose images have these labels.
+
+    Raises:
+        DataError: See `read_predictions`.
+    """
+    return read_predictions(file, findings=labels.table.findings, images=labels.table.images)
+
+
+def select_predicted(
+    rows: PredictionFile, labels: Labels, selection: PartSelection, *, logits: bool = False
 ) -> tuple[PartPredictions, ValidationPredictions | None]:
-    """Read the predictions on a part, and those on the split's validation images if the file has any.
+    """Return the predictions on a part, and those on the split's validation images if there are any.
 
     Args:
-        file: The predictions.
+        rows: The predictions as read.
         labels: The labels.
         selection: The images to evaluate on.
         logits: Whether the predictions are logits.
 
     Raises:
-        DataError: See `read_predictions`, `usable_predictions` and `join_predictions`.
+        DataError: See `usable_predictions` and `join_predictions`.
     """
-    read = read_predictions(file, findings=labels.table.findings, images=labels.table.images)
-    scored, omitted = usable_predictions(read, logits=logits)
+    scored, omitted = usable_predictions(rows, logits=logits)
     measured = join_predictions(scored, labels, split=selection.split, part=selection.part)
     cohort, probabilities, split = measured.cohort, measured.probabilities, measured.split
     if selection.view:
-        rows = np.flatnonzero([view == selection.view for view in cohort.views or ()])
-        if not len(rows):
+        of_view = np.flatnonzero([view == selection.view for view in cohort.views or ()])
+        if not len(of_view):
             raise DataError(f"no predicted image has view {selection.view}; leave out `view`")
-        cohort, probabilities = cohort.take(rows), probabilities[rows]
+        cohort, probabilities = cohort.take(of_view), probabilities[of_view]
     notes = (
         "It is not known which patients this model was trained on; some may be among these.",
         *omitted,
@@ -342,9 +351,9 @@ def read_part(
             split,
             selection.part,
             dataset=labels.dataset,
-            model=ModelIdentity(file.name, read.sha256, calibrated=False),
+            model=ModelIdentity(rows.path.name, rows.sha256, calibrated=False),
             made=(
-                ("Predictions", f"{file.name}, {len(read.images):,} rows{', logits' if logits else ''}"),
+                ("Predictions", f"{rows.path.name}, {len(rows.images):,} rows{', logits' if logits else ''}"),
                 ("Labels", labels.origin),
             ),
             warnings=tuple(note for note in notes if note),
@@ -377,10 +386,10 @@ def file_validation(
         logits: Whether the predictions are logits.
 
     Raises:
-        DataError: The findings differ from the reported ones; or see `read_part`.
+        DataError: The findings differ from the reported ones; or see `rows_of` and
+            `select_predicted`.
     """
-    read = read_predictions(file, findings=labels.table.findings, images=labels.table.images)
-    scored, _ = usable_predictions(read, logits=logits)
+    scored, _ = usable_predictions(rows_of(file, labels), logits=logits)
     measured = join_predictions(scored, labels, split=split, part="val")
     given, wanted = measured.cohort.findings, reported.cohort.findings
     if given != wanted:

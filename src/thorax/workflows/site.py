@@ -40,8 +40,9 @@ from thorax.workflows.predictions import (
     opened_data,
     opened_store,
     predict_part,
-    read_part,
+    rows_of,
     select_part,
+    select_predicted,
 )
 from thorax.workflows.results import context_of, how_made, labeled_findings, pinned
 
@@ -267,8 +268,10 @@ class _AtSite:
 
 def _read(file: Path, data: Store | Path, selection: PartSelection, *, logits: bool) -> _AtSite:
     """Read and audit a file of predictions."""
-    read, _ = read_part(file, labels_of(data), selection, logits=logits)
-    return _AtSite.of_part(read, audit_file(file, data, read, part=selection.part, logits=logits))
+    labels = labels_of(data)
+    rows = rows_of(file, labels)
+    predicted, _ = select_predicted(rows, labels, selection, logits=logits)
+    return _AtSite.of_part(predicted, audit_file(rows, data, predicted, part=selection.part, logits=logits))
 
 
 def _predicted(

@@ -115,10 +115,18 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
         sha256=sha256_of_file(path),
         images=tuple(_image_name(row[image], names) for row in table.rows),
         findings=tuple(columns),
-        values=np.array([[table.number(row[number]) for number in columns.values()] for row in table.rows]),
+        values=_values(table, tuple(columns.values())),
         ignored=tuple(others),
         unknown=tuple(name for name in numeric if _prefix(name) in prefixes),
     )
+
+
+def _values(table: Table, columns: Sequence[int]) -> Float64[np.ndarray, "n k"]:
+    """Return the numbers in columns, without a Python object for each at once."""
+    values = np.empty((len(table.rows), len(columns)))
+    for place, number in enumerate(columns):
+        values[:, place] = np.fromiter((table.number(row[number]) for row in table.rows), np.float64)
+    return values
 
 
 def _refuse_formulas(table: Table) -> None:
