@@ -26,19 +26,17 @@ from thorax.recipe.literals import EngineName
 from thorax.store import Store
 from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
 from thorax.workflows.model_runs import GivenModel, ModelLike, given_models, refuse_other_recipes
+from thorax.workflows.prediction_files import file_validation, rows_of, select_predicted
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
     PartSelection,
     StorePart,
-    file_validation,
     labels_of,
     opened_bundle,
     predict_part,
     predict_validation,
-    rows_of,
     select_part,
-    select_predicted,
 )
 from thorax.workflows.results import ComparisonResult, pinned
 from thorax.workflows.thresholds import Choosers, bundle_points, choose_points

@@ -29,21 +29,19 @@ from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.caveats import noted, ranking_warnings, with_warnings
 from thorax.workflows.examples import draw_examples
 from thorax.workflows.origins import checked_origin, choice_warnings
+from thorax.workflows.prediction_files import file_validation, rows_of, select_predicted
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
     PartSelection,
     StoreLike,
     ValidationPredictions,
-    file_validation,
     labels_of,
     opened_bundle,
     opened_data,
     predict_part,
     predict_validation,
-    rows_of,
     select_part,
-    select_predicted,
 )
 from thorax.workflows.results import EvaluationResult, pinned
 from thorax.workflows.thresholds import (

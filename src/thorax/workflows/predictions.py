@@ -12,28 +12,23 @@ from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle, load_bundle, refuse_seen_images, refuse_seen_patients
 from thorax.bundle.image_prints import image_prints
 from thorax.datasets.splits import Split
-from thorax.errors import DataError
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import (
     Labels,
     chosen_on,
-    join_predictions,
     labeled_images,
     read_labels,
-    split_warnings,
     trained_prevalence,
 )
-from thorax.evaluation.inputs.prediction_csv import PredictionFile, read_predictions, usable_predictions
 from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.findings import Finding, Findings
 from thorax.image_set import ImageSet
 from thorax.inference.ensemble import validation_part
 from thorax.inference.predictor import Predictor
-from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store import Store, open_store
-from thorax.workflows.caveats import bundle_warnings, patients_warning, split_of_training
+from thorax.workflows.caveats import bundle_warnings, split_of_training
 from thorax.workflows.results import context_of, how_made, labeled_findings
 
 __all__ = [
@@ -43,16 +38,13 @@ __all__ = [
     "StoreLike",
     "StorePart",
     "ValidationPredictions",
-    "file_validation",
     "labels_of",
     "opened_bundle",
     "opened_data",
     "opened_store",
     "predict_part",
     "predict_validation",
-    "rows_of",
     "select_part",
-    "select_predicted",
     "split_of",
 ]
 
@@ -289,9 +281,6 @@ def predict_validation(
     )
 
 
-# ---- a file of predictions -------------------------------------------------------------------------------
-
-
 def labels_of(data: Store | Path) -> Labels:
     """Return the labels of a store or of a label file in NIH's layout.
 
@@ -302,104 +291,3 @@ def labels_of(data: Store | Path) -> Labels:
         return read_labels(data)
     origin = f"those of the store {data.path.name}"
     return Labels(data.table, data.dataset, data.split_sha256, data.split_images, origin)
-
-
-def rows_of(file: Path, labels: Labels) -> PredictionFile:
-    """Read a file of predictions whose images have these labels.
-
-    Raises:
-        DataError: See `read_predictions`.
-    """
-    return read_predictions(file, findings=labels.table.findings, images=labels.table.images)
-
-
-def select_predicted(
-    rows: PredictionFile, labels: Labels, selection: PartSelection, *, logits: bool = False
-) -> tuple[PartPredictions, ValidationPredictions | None]:
-    """Return the predictions on a part, and those on the split's validation images if there are any.
-
-    Args:
-        rows: The predictions as read.
-        labels: The labels.
-        selection: The images to evaluate on.
-        logits: Whether the predictions are logits.
-
-    Raises:
-        DataError: See `usable_predictions` and `join_predictions`.
-    """
-    scored, omitted = usable_predictions(rows, logits=logits)
-    measured = join_predictions(scored, labels, split=selection.split, part=selection.part)
-    cohort, probabilities, split = measured.cohort, measured.probabilities, measured.split
-    if selection.view:
-        of_view = np.flatnonzero([view == selection.view for view in cohort.views or ()])
-        if not len(of_view):
-            raise DataError(f"no predicted image has view {selection.view}; leave out `view`")
-        cohort, probabilities = cohort.take(of_view), probabilities[of_view]
-    notes = (
-        "It is not known which patients this model was trained on; some may be among these.",
-        *omitted,
-        *measured.warnings,
-        *split_warnings(split, measured.part, len(cohort.images)),
-        patients_warning(labels.table),
-        f"Only images of view {selection.view}." if selection.view else "",
-    )
-    predictions = PartPredictions(
-        cohort=cohort,
-        probabilities=probabilities,
-        context=context_of(
-            cohort,
-            split,
-            selection.part,
-            dataset=labels.dataset,
-            model=ModelIdentity(rows.path.name, rows.sha256, calibrated=False),
-            made=(
-                ("Predictions", f"{rows.path.name}, {len(rows.images):,} rows{', logits' if logits else ''}"),
-                ("Labels", labels.origin),
-            ),
-            warnings=tuple(note for note in notes if note),
-        ),
-        reported=chosen_on(split, measured.part, cohort, dataset=labels.dataset),
-        split=split,
-        prevalence=trained_prevalence(split, cohort.findings) if split else {},
-    )
-    if measured.validation is None:
-        return predictions, None
-    cohort, probabilities = measured.validation
-    validation = ValidationPredictions(
-        cohort=cohort,
-        probabilities=probabilities,
-        chosen_on=chosen_on(split, "val", cohort, dataset=labels.dataset),
-    )
-    return predictions, validation
-
-
-def file_validation(
-    file: Path, labels: Labels, reported: PartPredictions, *, split: str = "", logits: bool = False
-) -> ValidationPredictions:
-    """Read a model's predictions on validation images from a separate file.
-
-    Args:
-        file: The predictions.
-        labels: The labels.
-        reported: The predictions that are reported.
-        split: The split whose validation part to take; "" takes all images.
-        logits: Whether the predictions are logits.
-
-    Raises:
-        DataError: The findings differ from the reported ones; or see `rows_of` and
-            `select_predicted`.
-    """
-    scored, _ = usable_predictions(rows_of(file, labels), logits=logits)
-    measured = join_predictions(scored, labels, split=split, part="val")
-    given, wanted = measured.cohort.findings, reported.cohort.findings
-    if given != wanted:
-        raise DataError(
-            f"{file} has predictions of {', '.join(map(str, given))}, and those that are reported are of "
-            f"{', '.join(map(str, wanted))}; give the same findings in the same order"
-        )
-    return ValidationPredictions(
-        cohort=measured.cohort,
-        probabilities=measured.probabilities,
-        chosen_on=chosen_on(measured.split, measured.part, measured.cohort, dataset=labels.dataset),
-        patients_shared=len(set(measured.cohort.patients) & set(reported.cohort.patients)),
-    )

@@ -30,6 +30,7 @@ from thorax.store import Store
 from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.bundles import WrittenBundle
 from thorax.workflows.caveats import noted, unknown_training
+from thorax.workflows.prediction_files import rows_of, select_predicted
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
@@ -40,9 +41,7 @@ from thorax.workflows.predictions import (
     opened_data,
     opened_store,
     predict_part,
-    rows_of,
     select_part,
-    select_predicted,
 )
 from thorax.workflows.results import context_of, how_made, labeled_findings, pinned
 
