@@ -136,7 +136,7 @@ def test_the_images_that_were_seen_are_refused(study, where):
         ),
         ({"prevalence": {"Edema": 1.5}}, DataError, r"`prevalence` of Edema is 1\.5; give a share"),
         ({"thresholds": "nowhere.json"}, DataError, r"nowhere\.json cannot be read"),
-        ({"radiologists": "nowhere.csv"}, DataError, r"nowhere\.csv cannot be read"),
+        ({"radiologists": "nowhere.csv"}, DataError, r"nowhere\.csv does not exist"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(study, wrong, error, message):
