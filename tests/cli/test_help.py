@@ -93,7 +93,7 @@ def test_the_exit_codes_are_those_of_the_errors_and_of_the_docs():
     [
         (("train", "small-cpu", "--stroe", "s"), "there is no option --stroe; did you mean --store?"),
         (("export", "run", "--store", "s", "--to", "onx"), "'openvino'; did you mean onnx?"),
-        (("predict",), "Missing argument 'PATHS...'"),
+        (("explain", "run"), "Missing argument 'IMAGES...'"),
         (("compare", "a", "b"), "Missing option '--out'"),
         (("recipes", "shw"), "Did you mean 'show'?"),
     ],

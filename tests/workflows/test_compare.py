@@ -54,8 +54,8 @@ def test_bundles_and_files_are_compared_on_the_same_part(study):
         [first, study.run(1), study.poor], study.store, split="folder-official", baseline=first,
         resamples=50, device="cpu", engine="torch", progress=calls.append,
     )  # fmt: skip
-    with pytest.raises(BundleError, match="onnx"):
-        compare([first, study.run(1)], study.store, split="folder-official", engine="onnx")
+    with pytest.raises(BundleError, match="openvino"):
+        compare([first, study.run(1)], study.store, split="folder-official", engine="openvino")
     pairs = result.comparison.pairs
     assert [(pair.baseline, pair.model) for pair in pairs] == [("seed-0", "seed-1"), ("seed-0", "poor.csv")]
     assert {context.split for context in result.contexts.values()} == {"folder-official"}
