@@ -95,6 +95,7 @@ def test_the_exit_codes_are_those_of_the_errors_and_of_the_docs():
         (("export", "run", "--store", "s", "--to", "onx"), "'openvino'; did you mean onnx?"),
         (("explain", "run"), "Missing argument 'IMAGES...'"),
         (("compare", "a", "b"), "Missing option '--out'"),
+        (("predict", "--colour"), "there is no option --colour\n"),
         (("recipes", "shw"), "Did you mean 'show'?"),
     ],
 )  # fmt: skip

@@ -265,8 +265,10 @@ def _say_what_was_meant(command: Any, error: Any) -> None:
     option = getattr(error, "option_name", "")
     if hasattr(error, "possibilities") and option:
         known = [name for one in command.params for name in (*one.opts, *one.secondary_opts)]
+        longer = [name.removeprefix("--") for name in known if name.startswith("--")]
+        near = get_close_matches(option.lstrip("-"), longer, n=1)
         error.possibilities = None
-        error.message = f"there is no option {option}{_nearest(option, known)}"
+        error.message = f"there is no option {option}{f'; did you mean --{near[0]}?' if near else ''}"
     parameter = getattr(error, "param", None)
     if parameter is None:
         return
