@@ -132,10 +132,11 @@ def refuse_unknown(bundle: Bundle, findings: Findings) -> None:
     """
     unknown = [finding.name for finding in findings if finding not in bundle.findings]
     if unknown or not findings:
-        known = ", ".join(finding.name for finding in bundle.findings)
+        known = [finding.name for finding in bundle.findings]
+        meant = did_you_mean(unknown[0], known) if unknown else ""
         raise DataError(
             f"{' and '.join(unknown) or 'no finding'} cannot be explained by the bundle "
-            f"{bundle.folder}; choose from its findings: {known}"
+            f"{bundle.folder}{meant}; choose from its findings: {', '.join(known)}"
         )
 
 
