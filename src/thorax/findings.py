@@ -162,12 +162,15 @@ def parse_finding(spelling: str, *, where: str) -> Finding:
     return finding
 
 
-def select_findings(names: str | Iterable[str], available: Findings) -> Findings:
+def select_findings(
+    names: str | Iterable[str], available: Findings, *, setting: str = "findings"
+) -> Findings:
     """Return some of the available findings, in the order of `names`.
 
     Args:
         names: As `parse_findings` takes them; empty means all that are available.
         available: Findings in the vocabulary or not.
+        setting: What messages call the names.
 
     Raises:
         DataError: A name is repeated, or is not available; the message lists those that are.
@@ -180,11 +183,11 @@ def select_findings(names: str | Iterable[str], available: Findings) -> Findings
         near = difflib.get_close_matches(absent[0], known, n=1)
         advice = f"did you mean {near[0]}?" if near else "choose some of these"
         raise DataError(
-            f"`findings` has {', '.join(absent)}, and there are only {', '.join(known)}; {advice}"
+            f"`{setting}` has {', '.join(absent)}, and there are only {', '.join(known)}; {advice}"
         )
     repeated = [finding.name for finding in wanted if wanted.count(finding) > 1]
     if repeated:
-        raise DataError(f"`findings` has {repeated[0]} more than once; name it once")
+        raise DataError(f"`{setting}` has {repeated[0]} more than once; name it once")
     return wanted or available
 
 

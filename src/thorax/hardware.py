@@ -11,6 +11,8 @@ from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from thorax.errors import RecipeError
+
 __all__ = [
     "cores",
     "gc_frozen",
@@ -19,6 +21,7 @@ __all__ = [
     "num_threads",
     "one_blas_thread",
     "parallel_map",
+    "refuse_unknown_device",
 ]
 
 Item = TypeVar("Item")
@@ -32,6 +35,24 @@ def has_cuda_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+def refuse_unknown_device(name: str) -> None:
+    """Refuse a device that this machine cannot have, without importing torch, which takes seconds.
+
+    Which of its GPUs exist is for torch to say, where there is a driver.
+
+    Args:
+        name: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        RecipeError: It is another name, or a GPU on a machine without a CUDA driver.
+    """
+    is_gpu = name == "cuda" or (name.startswith("cuda:") and name[5:].isdecimal())
+    if name in {"auto", "cpu"} or (is_gpu and has_cuda_driver()):
+        return
+    known = "auto, cpu, cuda or cuda:N" if has_cuda_driver() else "auto or cpu: it has no CUDA driver"
+    raise RecipeError(f"this machine does not have the device {name!r}; set `device` to {known}")
 
 
 def num_threads() -> int:

@@ -150,9 +150,18 @@ def test_files_that_cannot_sign(folder, tmp_path, content, reason):
     assert not (folder / "bundle.json.sig").exists()
 
 
+def test_a_signature_is_not_replaced_unless_that_is_said(signed, others):
+    before = (signed / "bundle.json.sig").read_bytes()
+    with pytest.raises(DataError, match=r"bundle\.json\.sig already exists; .* set `overwrite`"):
+        sign(signed, others.private)
+    assert (signed / "bundle.json.sig").read_bytes() == before
+    sign(signed, others.private, overwrite=True)
+    assert (signed / "bundle.json.sig").read_bytes() != before
+
+
 def test_the_keys_are_not_mixed_up(signed, keys):
     with pytest.raises(DataError, match="is a public key; give the private key"):
-        sign(signed, keys.public)
+        sign(signed, keys.public, overwrite=True)
     with pytest.raises(DataError, match="is a private key, which should stay where it signs"):
         verify(signed, keys.private)
     with pytest.raises(DataError, match="cannot be read"):

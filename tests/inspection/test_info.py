@@ -15,7 +15,8 @@ from tests.test_packages import EXTRAS, thorax_without
 from thorax import starter
 from thorax.errors import BundleError, DataError, ImageError
 from thorax.inspection import info
-from thorax.inspection.info import counted, file_size
+from thorax.inspection.info import counted
+from thorax.outputs import text_size
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -218,5 +219,5 @@ def test_a_store_is_verified_and_a_flipped_bit_is_named(tmp_path):
 
 def test_numbers_for_people():
     assert [counted(1, "image"), counted(2300, "image")] == ["1 image", "2,300 images"]
-    sizes = [file_size(n) for n in (1, 999, 1500, 2_340_000, 7e9, 5e12)]
+    sizes = [text_size(n) for n in (1, 999, 1500, 2_340_000, 7e9, 5e12)]
     assert sizes == ["1 byte", "999 bytes", "1.5 kB", "2.34 MB", "7 GB", "5 TB"]

@@ -40,6 +40,9 @@ MOST_BYTES = 4 * 2**30
 
 _LONGEST_NAME = 255
 
+_OF_A_STORE = ("store.json", "plan.json")
+"""Files of a store that is finished, or not."""
+
 _OF_A_RUN = ("recipe.toml", "patients.json")
 """Files of a run or bundle that is not finished."""
 
@@ -103,6 +106,11 @@ def model_and_images(paths: Sequence[Path], *, model: StrPath | None = None) -> 
         if not others:
             raise DataError(f"{first} is a model, and no image was given to predict with it; name an image")
         return first, others
+    if others and any(_is_file(first / name) for name in _OF_A_STORE):
+        raise BundleError(
+            f"{first} is a store, which has images and labels, and holds no bundle; give a bundle or run and "
+            "then images, or images alone for the starter"
+        )
     if others and not os.path.exists(first):  # noqa: PTH110  (never raises, whatever the name)
         raise BundleError(
             f"{first} does not exist, so it is neither a bundle nor an image; give a bundle or run and then "

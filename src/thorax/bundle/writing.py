@@ -26,6 +26,7 @@ from thorax.bundle.image_prints import ImagePrints, sorted_prints
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Member, SeenFile
 from thorax.bundle.signature import is_signed
 from thorax.errors import BundleError, DataError
+from thorax.outputs import refuse_unwritable
 
 __all__ = ["attach_engine", "copy_bundle", "new_bundle_folder", "refuse_used_folder", "write_bundle"]
 
@@ -229,9 +230,10 @@ def refuse_used_folder(folder: Path, *, overwrite: bool = False, sources: Iterab
         sources: The bundles that the new one is made of; none of them may be replaced.
 
     Raises:
-        DataError: It is a file, a folder with other content, a bundle that may not be replaced, or one of
-            the sources.
+        DataError: It is a file, a folder with other content or that cannot be written, a bundle that may not
+            be replaced, or one of the sources.
     """
+    refuse_unwritable(folder)
     if any(folder.resolve() == source.folder.resolve() for source in sources):
         raise DataError(f"{folder} is a source of the new bundle; give another folder as `out`")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

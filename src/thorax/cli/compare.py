@@ -50,8 +50,8 @@ def compare(
 ) -> None:
     """Compare models with paired intervals and p values. All must be evaluated on the same images."""
     one_blas_thread()
-    from thorax.atomic_io import refuse_existing
     from thorax.cli.console import print_table, progress_bars
+    from thorax.outputs import check_output
     from thorax.reporting.comparison import (
         COMPARISON_HEADER,
         RUNS_HEADER,
@@ -65,7 +65,7 @@ def compare(
     from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
     from thorax.workflows.compare import compare as measure
 
-    refuse_existing(out, overwrite=overwrite, folder=True)
+    check_output(out, overwrite=overwrite, folder=True)
     if len(set(models)) <= 1:
         raise typer.BadParameter("give at least two different models")
     data = store or labels

@@ -29,9 +29,11 @@ def download(
     from thorax.cli.console import progress_bars
     from thorax.cli.main import with_flags
     from thorax.datasets.download import download_data_set, load_source, terms_of
+    from thorax.outputs import refuse_unwritable
 
     chosen = load_source(source, addresses)
     flags = {"addresses": "--addresses", "only": "--only"}
+    refuse_unwritable(dest)
     say(with_flags(terms_of(chosen), flags), err=True)
     with progress_bars() as progress:
         summary = download_data_set(

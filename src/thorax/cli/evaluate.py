@@ -74,14 +74,14 @@ def evaluate(
     Exit code 1 if the audit finds an error; everything is written before.
     """
     one_blas_thread()
-    from thorax.atomic_io import refuse_existing
     from thorax.cli.console import progress_bars
+    from thorax.outputs import check_output
     from thorax.reporting.plotting import figure_kinds
     from thorax.tracking.report import tracked_report
     from thorax.workflows.evaluate import evaluate as measure
 
     kinds = figure_kinds(figures)
-    refuse_existing(out, overwrite=overwrite, folder=True)
+    check_output(out, overwrite=overwrite, folder=True)
     model, data = model_and_data(bundle, store, predictions, labels)
     if validation is not None and predictions is None:
         raise typer.BadParameter(

@@ -38,12 +38,12 @@ def localize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing localization.")] = False,
 ) -> None:
     """Measure maps against boxes. Patients used for training or selection are refused."""
-    from thorax.atomic_io import refuse_existing
     from thorax.cli.console import print_table, progress_bars
+    from thorax.outputs import check_output
     from thorax.reporting.localization import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
     from thorax.workflows.localize import localize as measure
 
-    refuse_existing(out, overwrite=overwrite, folder=True)
+    check_output(out, overwrite=overwrite, folder=True)
     with progress_bars() as progress:
         result = measure(
             bundle, store, methods=method or (), split=split, part=part, view=view, faithfulness=faithfulness,

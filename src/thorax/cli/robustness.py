@@ -37,13 +37,13 @@ def robustness(
 ) -> None:
     """Perturb images and measure AUC, calibration and flipped decisions; resumes if interrupted."""
     one_blas_thread()
-    from thorax.atomic_io import refuse_existing
     from thorax.cli.console import print_table, progress_bars
+    from thorax.outputs import check_output
     from thorax.reporting.robustness import ROBUSTNESS_HEADER, robustness_rows, robustness_title
     from thorax.workflows.robustness import discard_levels
     from thorax.workflows.robustness import robustness as measure
 
-    refuse_existing(out, overwrite=overwrite, folder=True)
+    check_output(out, overwrite=overwrite, folder=True)
     unfinished = out.with_name(f"{out.name}.unfinished")
     with progress_bars() as progress:
         result = measure(

@@ -16,6 +16,7 @@ def sign(
     new_key: Annotated[
         Path | None, typer.Option(help="Make a key: this file, and the public one beside it, .pub.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing signature.")] = False,
 ) -> None:
     """Sign a bundle, so that others can verify who vouches for it."""
     if (bundle is None) != (key is None) or (bundle is None) == (new_key is None):
@@ -28,4 +29,4 @@ def sign(
     if bundle is not None and key is not None:
         from thorax.workflows.signing import sign as sign_bundle
 
-        say(f"signature: {sign_bundle(bundle, key)}")
+        say(f"signature: {sign_bundle(bundle, key, overwrite=overwrite)}")

@@ -50,11 +50,14 @@ def site(
     Exit code 1 if the audit finds an error; everything is written before.
     """
     one_blas_thread()
-    from thorax.atomic_io import refuse_existing
+    from thorax.bundle import refuse_used_folder
     from thorax.cli.console import progress_bars
+    from thorax.outputs import check_output
     from thorax.workflows.site import site as measure
 
-    refuse_existing(out, overwrite=overwrite, folder=True)
+    check_output(out, overwrite=overwrite, folder=True)
+    if save is not None:
+        refuse_used_folder(save, overwrite=overwrite)
     model, data = model_and_data(bundle, store, predictions, labels)
     with progress_bars() as progress:
         result = measure(

@@ -15,6 +15,7 @@ from thorax.bundle.manifest import Exported
 from thorax.errors import BundleError, DataError, MissingExtra, RecipeError
 from thorax.explain.geometry import enlarge_arrays
 from thorax.findings import Findings
+from thorax.hardware import refuse_unknown_device
 from thorax.inference.engines import serves
 from thorax.inference.exported_engines import OnnxEngine
 from thorax.packages import install_line
@@ -227,6 +228,7 @@ def open_explainer(
         BundleError: Weights and manifest do not match.
         RecipeError: There is no such device.
     """
+    refuse_unknown_device(device)
     requested = tuple(methods) or (best_method(bundle),)
     exported = _exported_cam(bundle)
     if exported is not None and set(requested) == {"cam"} and serves(bundle, device):
@@ -242,6 +244,7 @@ def open_torch_explainer(bundle: Bundle, *, methods: Sequence[Method], device: s
         BundleError: Weights and manifest do not match, or there are no weights.
         RecipeError: There is no such device.
     """
+    refuse_unknown_device(device)
     bundle.require_weights(f"a map by {' and '.join(methods)} (device {device})")
     try:
         from thorax.explain.torch_explainer import TorchExplainer  # noqa: PLC0415  (seconds and 200 MB)

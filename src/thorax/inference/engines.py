@@ -6,12 +6,12 @@ from typing import Final, get_args
 from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, Precision
 from thorax.errors import BundleError, MissingExtra, RecipeError
-from thorax.hardware import has_cuda_driver
+from thorax.hardware import has_cuda_driver, refuse_unknown_device
 from thorax.inference.predictor import Engine, Predictor
 from thorax.packages import install_line, versions
 from thorax.recipe.literals import EngineName
 
-__all__ = ["describe_engine", "on_cpu", "open_engine", "open_predictor", "serves"]
+__all__ = ["check_engine", "describe_engine", "on_cpu", "open_engine", "open_predictor", "serves"]
 
 _EXPORTED: Final[dict[EngineName, tuple[EngineKind, Precision]]] = {
     "onnx": ("onnx", "float32"),
@@ -54,6 +54,16 @@ def open_engine(
 ) -> Engine:
     """Return the engine that computes a bundle's logits; see `open_predictor`."""
     return _open(bundle, _choose(bundle, device, engine), device=device, threads=threads)
+
+
+def check_engine(bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto") -> None:
+    """Check that a bundle can be opened so, without opening it: cheap, and before its images are read.
+
+    Raises:
+        BundleError: The bundle does not have this engine.
+        RecipeError: There is no such device.
+    """
+    _choose(bundle, device, engine)
 
 
 def describe_engine(bundle: Bundle, *, device: str = "auto", engine: EngineName = "auto") -> str:
@@ -108,6 +118,7 @@ def _open(bundle: Bundle, exported: Exported | None, *, device: str, threads: in
 
 def _choose(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
     """Return the exported engine to use, None for torch."""
+    refuse_unknown_device(device)
     available = {(exported.kind, exported.precision): exported for exported in bundle.manifest.engines}
     if engine == "torch":
         return None

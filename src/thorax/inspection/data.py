@@ -7,7 +7,8 @@ from pathlib import Path
 from thorax.errors import DataError
 from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
 from thorax.imaging import read_guarded
-from thorax.inspection.info import Fact, Info, counted, file_size
+from thorax.inspection.info import Fact, Info, counted
+from thorax.outputs import text_size
 from thorax.store.manifest import DOUBTS, MANIFEST, PLAN, StorePlan, load_section
 from thorax.tabular import read_table
 
@@ -65,7 +66,7 @@ def store_info(path: Path) -> Info:
             Fact("num_in_doubt", doubts, _listed(doubts, path / DOUBTS)),
             Fact("fingerprint", store.fingerprint),
             Fact("made_with", dict(plan.software)),
-            Fact("bytes", size, file_size(size), "on disk"),
+            Fact("bytes", size, text_size(size), "on disk"),
         ),
         next_step=f"thorax train RECIPE --store {path} --out RUN",
     )
@@ -184,7 +185,7 @@ def image_info(path: Path) -> Info:
                 "not stated" if spacing is None else f"{spacing[0]:.3f} x {spacing[1]:.3f}",
                 "spacing in mm",
             ),
-            Fact("bytes", path.stat().st_size, file_size(path.stat().st_size), "on disk"),
+            Fact("bytes", path.stat().st_size, text_size(path.stat().st_size), "on disk"),
         ),
         origin.doubts,
         f"thorax predict {path}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from thorax.notebook import facts, notes, page
 
-__all__ = ["Fact", "Info", "counted", "file_size"]
+__all__ = ["Fact", "Info", "counted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +81,6 @@ class Info:
 def counted(number: int, one: str, several: str = "") -> str:
     """Return a number with its noun: "1 image", "1,644 images"."""
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
-
-
-def file_size(number: float) -> str:
-    """Return a number of bytes as people write it: "512 bytes", "1.2 MB", "3.4 GB"."""
-    if number < _KILO:
-        return counted(int(number), "byte")
-    for unit in ("kB", "MB", "GB"):
-        number /= _KILO
-        if number < _KILO:
-            return f"{number:.3g} {unit}"
-    return f"{number / _KILO:,.3g} TB"
-
-
-_KILO = 1000
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,7 @@ from thorax import starter
 from thorax.bundle import load_bundle
 from thorax.errors import ThoraxError
 from thorax.hardware import cores, has_cuda_driver, num_threads
-from thorax.inspection.info import counted, file_size
+from thorax.inspection.info import counted
 from thorax.inspection.resources import (
     busy_elsewhere,
     cpu_features,
@@ -22,6 +22,7 @@ from thorax.inspection.resources import (
     file_limit,
     memory,
 )
+from thorax.outputs import text_size
 from thorax.packages import Extra, install_line, missing_packages, versions
 
 __all__ = ["Check", "doctor"]
@@ -226,7 +227,7 @@ def _memory() -> Check:
     free, total = memory()
     if free is None:
         return Check("memory", "note", "how much is free is not known here")
-    text = f"{file_size(free)} free of {file_size(total or free)}"
+    text = f"{text_size(free)} free of {text_size(total or free)}"
     value = {"free": free, "total": total}
     if free < _LITTLE_MEMORY:
         return Check("memory", "note", text, "close other programs before training a large net", value)
@@ -245,7 +246,7 @@ def _folder(folder: Path) -> Iterator[Check]:
             "disk", "broken", f"{folder} cannot be looked at ({error.strerror})", "use another folder"
         )
         return
-    text = f"{file_size(state.free)} free of {file_size(state.total)} at {folder}"
+    text = f"{text_size(state.free)} free of {text_size(state.total)} at {folder}"
     value = {"free": state.free, "total": state.total, "file_system": state.kind}
     if not os.access(folder, os.W_OK):
         yield Check("disk", "note", f"{folder} cannot be written to", "write results elsewhere", value)

@@ -15,7 +15,8 @@ from thorax.bundle.manifest import Manifest, OperatingPoints
 from thorax.bundle.signature import is_signed
 from thorax.calibration import Platt
 from thorax.errors import ThoraxError
-from thorax.inspection.info import Fact, Info, counted, file_size
+from thorax.inspection.info import Fact, Info, counted
+from thorax.outputs import text_size
 from thorax.recipe.load import load_recipe
 
 __all__ = ["bundle_info", "run_info", "seeds_info", "study_info"]
@@ -71,7 +72,7 @@ def _bundle_facts(bundle: Bundle) -> list[Fact]:
         ),
         Fact("sites", [site.site for site in manifest.sites]),
         Fact("signed", is_signed(bundle.folder), _signature(bundle), "signature"),
-        Fact("bytes", sum(sizes), file_size(sum(sizes)), "on disk"),
+        Fact("bytes", sum(sizes), text_size(sum(sizes)), "on disk"),
     ]
 
 

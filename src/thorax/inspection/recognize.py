@@ -11,9 +11,10 @@ from thorax.bundle.files import MANIFEST, STARTER, bundle_folder
 from thorax.errors import DataError, RecipeError, UnsupportedImage
 from thorax.imaging.read import image_format
 from thorax.inspection.data import image_info, store_info, table_info
-from thorax.inspection.info import Fact, Info, counted, file_size
+from thorax.inspection.info import Fact, Info, counted
 from thorax.inspection.models import bundle_info, run_info, seeds_info, study_info
 from thorax.inspection.results import RESULTS, result_info
+from thorax.outputs import text_size
 from thorax.recipe.load import load_recipe
 from thorax.store.manifest import MANIFEST as STORE
 from thorax.store.manifest import PLAN
@@ -134,6 +135,6 @@ def _weights(path: Path) -> Info:
         path,
         "weights",
         "a file of weights, to be imported as a bundle",
-        (Fact("bytes", size, file_size(size), "on disk"),),
+        (Fact("bytes", size, text_size(size), "on disk"),),
         next_step=f"thorax import {path} --as SOURCE --out BUNDLE",
     )

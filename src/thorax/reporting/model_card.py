@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from thorax.atomic_io import StrPath, refuse_existing, write_text
+from thorax.atomic_io import StrPath, write_text
 from thorax.bundle import Bundle, Trained, load_bundle
 from thorax.bundle.manifest import Imported, Member
 from thorax.datasets import NIH_DATASET
@@ -19,6 +19,7 @@ from thorax.evaluation.statistics.intervals import Interval
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
+from thorax.outputs import check_output
 from thorax.recipe.literals import Checklist
 from thorax.reporting.abstention import card_abstention, card_bands
 from thorax.reporting.summary import audit_headline, markdown_cell, markdown_table, short, threshold_text
@@ -71,7 +72,7 @@ def model_card(
         raise RecipeError(f"there is no checklist {checklist!r}; there is {', '.join(get_args(Checklist))}")
     opened = load_bundle(bundle)
     if out is not None:
-        refuse_existing(Path(out), overwrite=overwrite)
+        check_output(Path(out), overwrite=overwrite)
     measured = read_card_metrics(Path(metrics), opened) if metrics else None
     card = render_card(opened, measured)
     if checklist is not None:

@@ -25,6 +25,7 @@ from thorax.boxes import Box, FindingBox
 from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
+from thorax.outputs import refuse_full, refuse_unwritable
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.quoting import path_cell, visible
 from thorax.recipe.schema import Preparation
@@ -44,7 +45,7 @@ from thorax.store.shards import ShardJob, make_shards
 from thorax.store.store import open_store
 from thorax.store.worker import RECORDS, is_finished, load_shard_record
 
-__all__ = ["StoreSummary", "build", "build_store", "finalize_store"]
+__all__ = ["StoreSummary", "build", "build_store", "finalize_store", "refuse_used_folder"]
 
 
 @dataclass
@@ -170,6 +171,8 @@ def _prepared_boxes(
 
 
 _PARTIAL = ".*.partial"
+_ROW_BYTES = 400
+"""Bytes of a row: 70 in the table of NIH's images, and two lines of text, in listing and record."""
 _WHILE_BUILDING = (RECORDS, LISTING, PLAN)
 
 
@@ -243,11 +246,11 @@ def build(
     progress: CountCallback | None = None,
 ) -> StoreSummary:
     """Build a store like `build_store`, with all settings in one value."""
+    refuse_used_folder(out)
     listing = list_files(source)
     plan = make_plan(source, listing, settings)
     # Reading the tables left unused pages in Arrow's pool: 6 MB for 10,000 rows.
     pa.default_memory_pool().release_unused()
-    _refuse_foreign(out)
     with _locked(out):
         # ---- the plan: new, or equal to the old one ----------------------------------------------
         if not _begin(out, plan, listing):
@@ -257,6 +260,7 @@ def build(
             return _summary(out, open_store(out).manifest, resumed=plan.num_shards)
         # ---- shards ------------------------------------------------------------------------------
         todo = [number for number in range(plan.num_shards) if not is_finished(out, plan, number)]
+        refuse_full(out, needed=sum(map(plan.shard_bytes, todo)) + _ROW_BYTES * plan.num_rows)
         try:
             make_shards(ShardJob(source.root, out, plan, listing), todo, workers=workers, progress=progress)
         finally:
@@ -292,8 +296,13 @@ def _doubt_notices(path: Path) -> tuple[str, ...]:
     return (f"{count} used although something about the picture is in doubt ({first}); see {path}",)
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Refuse a folder with files that are not a store's."""
+def refuse_used_folder(out: Path) -> None:
+    """Refuse a folder with files that are not a store's, or in which none can be made; before any work.
+
+    Raises:
+        DataError: It has other files, or cannot be written.
+    """
+    refuse_unwritable(out)
     with disk_errors(out):
         names = sorted(path.name for path in out.iterdir()) if out.exists() else []
     if PLAN in names or MANIFEST in names:

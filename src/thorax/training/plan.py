@@ -14,6 +14,7 @@ from thorax.image_set import ImageSet
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.batches import Part, known_labels, steps_per_epoch
+from thorax.training.checks import check_store
 from thorax.training.validation import macro_findings
 
 __all__ = ["TrainingPlan", "plan_run"]
@@ -71,7 +72,7 @@ def plan_run(recipe: Recipe, store: Store, *, record_test_curve: bool = False) -
         LeakError: That bundle was trained on this run's validation patients, or has seen test patients at
             all.
     """
-    _check_store(recipe, store)
+    check_store(recipe, store)
     findings = recipe.data.finding_tuple()
     split = build_split(
         recipe.data.split, store.table, dataset=store.dataset, whole_sha256=store.split_sha256
@@ -145,16 +146,6 @@ def _sampled(recipe: Recipe, split: Split) -> Split:
                 f"split {split.name}; set data.sample to a larger number"
             )
     return sampled
-
-
-def _check_store(recipe: Recipe, store: Store) -> None:
-    needed, actual = recipe.store, store.preparation
-    if actual.size < needed.size or actual.fit != needed.fit:
-        raise DataError(
-            f"the store {store.path} holds images of {actual.size} pixels (fit {actual.fit}), but recipe "
-            f"{recipe.name} needs {needed.size} (fit {needed.fit}); prepare one for this "
-            f"recipe: thorax prepare SOURCE --recipe {recipe.name} --out STORE"
-        )
 
 
 def _check_validation(recipe: Recipe, split: Split, val: Part, findings: Findings) -> None:

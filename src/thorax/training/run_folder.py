@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from thorax.reporting.run_log import LOG, RunLog, read_log
 from thorax.store import Store
 from thorax.training.batches import Part
 from thorax.training.checkpoint import Checkpoint, load_checkpoint
+from thorax.training.checks import refuse_used_run
 from thorax.training.compute import ComputeConfig
 from thorax.training.plan import TrainingPlan
 from thorax.training.selection_bias import SelectionBias
@@ -213,19 +213,12 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
         DataError: The folder holds a run and `resume` is false, a different run, or something else; or it is
             damaged.
     """
-    names = sorted(entry.name for entry in path.iterdir())
+    refuse_used_run(path, resume=resume)
     events = read_log(path / LOG) if (path / LOG).exists() else []
     if not events:
-        # New, or a run that ended before its first event (killed, or its weights were missing): nothing is
-        # lost.
-        _refuse_foreign(path, names)
         _remove_partial(path)
         write_recipe(recipe, path / "recipe.toml")
         return RunFolder(path)
-    if not resume:
-        raise DataError(
-            f"{path} already holds a run; set `resume` to continue it, or give another folder as `out`"
-        )
     start = events[0]
     _refuse_other(path, start, same, recipe)
     _remove_partial(path)
@@ -239,16 +232,6 @@ def _remove_partial(path: Path) -> None:
     for folder in (path, path / CHECKPOINTS, path / "bundle"):
         for partial in folder.glob(".*.partial"):
             partial.unlink()
-
-
-def _refuse_foreign(path: Path, names: list[str]) -> None:
-    ours = {"recipe.toml", LOG, CHECKPOINTS}
-    foreign = [name for name in names if name not in ours and not fnmatch(name, ".*.partial")]
-    if foreign:
-        raise DataError(
-            f"{path} is not empty and does not hold a run, but {foreign[0]}; give an empty folder, or the "
-            "folder of a run with `resume`"
-        )
 
 
 def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any], recipe: Recipe) -> None:

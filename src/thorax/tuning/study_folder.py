@@ -18,12 +18,12 @@ from thorax.recipe.schema import Recipe
 from thorax.store import Store
 from thorax.training.plan import TrainingPlan
 from thorax.tuning.space import Choice, SearchSpace
+from thorax.tuning.study_checks import IDENTITY, refuse_used_study
 from thorax.tuning.trials import StudyResult
 
 __all__ = ["JOURNAL", "open_study", "remove_weights", "study_identity", "take_over", "write_best_recipe"]
 
 JOURNAL: Final = "journal.log"
-_IDENTITY: Final = "study.json"
 _HEAVY: Final = ("bundle", "checkpoints")
 """What is removed from the run folders of all trials but the best."""
 
@@ -85,27 +85,17 @@ def open_study(
     Raises:
         DataError: The folder holds a study and `resume` is false, a different study, or something else.
     """
-    names = sorted(entry.name for entry in path.iterdir() if not entry.name.endswith(".partial"))
-    if _IDENTITY in names:
-        if not resume:
-            raise DataError(
-                f"{path} already holds a study; set `resume` to continue it, or give another folder as `out`"
-            )
+    refuse_used_study(path, resume=resume)
+    if (path / IDENTITY).is_file():
         _refuse_other(path, same)
         return
-    foreign = [name for name in names if name not in {"recipe.toml", "space.toml"}]
-    if foreign:
-        raise DataError(
-            f"{path} is not empty and does not hold a study, but {foreign[0]}; give an empty folder, or the "
-            "folder of a study with `resume`"
-        )
     write_recipe(recipe, path / "recipe.toml")
     write_text(path / "space.toml", _space_as_toml(space))
-    write_json(path / _IDENTITY, {"format": 1, **same})
+    write_json(path / IDENTITY, {"format": 1, **same})
 
 
 def _refuse_other(path: Path, same: Mapping[str, Any]) -> None:
-    file = path / _IDENTITY
+    file = path / IDENTITY
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

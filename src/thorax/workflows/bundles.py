@@ -16,9 +16,10 @@ from thorax.bundle import (
 )
 from thorax.bundle.manifest import EngineKind
 from thorax.bundle.writing import copy_bundle
-from thorax.errors import RecipeError
+from thorax.errors import BundleError, RecipeError
 from thorax.evaluation.abstention import check_level
-from thorax.findings import Finding, parse_findings
+from thorax.findings import Finding, parse_findings, select_findings
+from thorax.hardware import refuse_unknown_device
 from thorax.inference.engines import open_predictor
 from thorax.inference.ensemble import (
     Fitting,
@@ -30,6 +31,7 @@ from thorax.inference.ensemble import (
 )
 from thorax.inference.predictor import Predictor
 from thorax.notebook import facts, notes, page, shortened
+from thorax.outputs import refuse_full
 from thorax.packages import require
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import (
@@ -144,12 +146,14 @@ def calibrate(
     """
     require("torch", "the engine of a calibrated bundle")
     check_level(level)
+    refuse_unknown_device(device)
     opened, images, folder = load_bundle(bundle), open_store(store), Path(out)
     opened.require_weights("a calibrated bundle")
+    refuse_full(folder, needed=_copy_size([opened]))
     with new_bundle_folder(folder, overwrite=overwrite, sources=[opened]):
         changed = with_test_time(opened, lambda current: load_test_time(current, test_time))
-        images.verify()
         part = validation_part(changed, images, split)
+        images.verify()
         # On a CPU, this is the exported engine if test-time augmentation did not change.
         predictor = open_predictor(changed, device=device)
         fitting = Fitting(kind=kind, rule=rule, level=level)
@@ -197,7 +201,9 @@ def ensemble(
     """
     if store is None and weights == "validation":
         raise RecipeError("`weights=validation` needs `store`: the weights are fitted on its images")
+    refuse_unknown_device(device)
     members, folder = [load_bundle(path) for path in bundles], Path(out)
+    refuse_full(folder, needed=_copy_size(members))
     with new_bundle_folder(folder, overwrite=overwrite, sources=members):
         combined = build_ensemble(members, folder, name=name, mean_of=mean_of)
         seen = merged_images([seen_images(member) for member in members])
@@ -207,8 +213,8 @@ def ensemble(
             )
             return WrittenBundle(written)
         images = open_store(store)
-        images.verify()
         part = validation_part(combined, images, split)
+        images.verify()
         # Only now: torch takes seconds to import, and the errors above are reported at once.
         from thorax.inference.torch_engine import TorchEngine
 
@@ -216,6 +222,12 @@ def ensemble(
         fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
         calibrated = write_calibrated(predictor, part, folder, fitting=fitting, seen=seen, progress=progress)
         return _with_engine(calibrated, part)
+
+
+def _copy_size(bundles: Sequence[Bundle]) -> int:
+    """Return about how many bytes bundles take: their weights, and a graph that is as large."""
+    files = {file for bundle in bundles for file in bundle.weights.values()}
+    return 2 * sum(file.stat().st_size for file in files)
 
 
 def _with_engine(bundle: Bundle, part: ValidationPart) -> WrittenBundle:
@@ -267,12 +279,15 @@ def export(
     """
     if gated and not int8:
         raise RecipeError("`gated` says what a quantized engine is judged by; set `int8` too")
+    copy = None if out is None else Path(out)
     opened, images = load_bundle(bundle), open_store(store)
     opened.require_weights("an export")
+    select_findings(gated, opened.findings, setting="gated")
+    # Weights and graph of a copy, or the graph alone, which is as large as the weights.
+    refuse_full(copy or opened.folder, needed=_copy_size([opened]) // (1 if copy else 2))
     part = validation_part(opened, images, split)
-    images.verify()
-    copy = None if out is None else Path(out)
     with nullcontext() if copy is None else new_bundle_folder(copy, overwrite=overwrite, sources=[opened]):
+        images.verify()
         if copy is not None:
             opened = copy_bundle(opened, copy)
         # Only now: torch takes seconds to import, and the errors above are reported at once.
@@ -322,6 +337,10 @@ def import_checkpoint(
         DataError: `out` holds something else.
         RecipeError: Something that only the user can know was not given, or is impossible.
     """
+    source = Path(file)
+    if not source.is_file():
+        raise BundleError(f"{source} is not a file that exists; give the checkpoint of another project")
+    refuse_full(Path(out), needed=source.stat().st_size)
     with new_bundle_folder(Path(out), overwrite=overwrite):
         from thorax.checkpoints.foreign_net import ForeignOptions
         from thorax.checkpoints.importer import read_foreign, write_imported

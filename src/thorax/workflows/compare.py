@@ -19,7 +19,7 @@ from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.side_by_side import ModelDecisions, decide
 from thorax.evaluation.thresholds import ThresholdSet, one_half
 from thorax.findings import Findings, select_findings
-from thorax.inference.engines import open_predictor
+from thorax.inference.engines import check_engine, open_predictor
 from thorax.inference.predictor import Predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
@@ -103,16 +103,25 @@ def compare(
     # ---- predict, or read ---------------------------------------------------------------------------------
     stores, known = _stores_and_labels(data)
     selection = PartSelection(split, part, view)
-    parts, left_out = _store_parts(runs, stores, selection)
+    parts, left_out = _store_parts(runs, stores, selection, device=device, engine=engine)
     files = _validation_files([name for name in runs if name not in parts], validation)
+    read = {
+        name: _read(Path(run), files[name], known, selection, logits=logits)
+        for name, run in runs.items()
+        if name not in parts
+    }
+    for chosen_part in parts.values():
+        select_findings(findings, chosen_part.cohort.findings)
+    for chosen_part in parts.values():
+        chosen_part.verify()
     predicted: dict[str, PartPredictions] = {}
     points: dict[str, ThresholdSet] = {}
-    for name, run in runs.items():
+    for name in runs:
         if name in parts:
             opened = open_predictor(parts[name].bundle, device=device, engine=engine)
             predicted[name], choice = _predicted(opened, parts[name], name, rules, progress=progress)
         else:
-            predicted[name], choice = _read(Path(run), files[name], known, selection, logits=logits)
+            predicted[name], choice = read[name]
         points[name] = _own_points(choice, rules)
     common = _common_findings(predicted)
     chosen = select_findings(findings, common)
@@ -230,7 +239,12 @@ def _stores_and_labels(data: StoresLike) -> tuple[tuple[Store, ...], Labels]:
 
 
 def _store_parts(
-    runs: Mapping[str, BundleLike], stores: Sequence[Store], selection: PartSelection
+    runs: Mapping[str, BundleLike],
+    stores: Sequence[Store],
+    selection: PartSelection,
+    *,
+    device: str,
+    engine: EngineName,
 ) -> tuple[dict[str, StorePart], tuple[str, ...]]:
     """Return each bundle's images that all of the stores have, by its name, and a note of those left out."""
     parts: dict[str, StorePart] = {}
@@ -242,6 +256,7 @@ def _store_parts(
             raise DataError(
                 f"{bundle.folder} needs the images of a store, and only a label file is given; give a store"
             )
+        check_engine(bundle, device=device, engine=engine)
         parts[name] = select_part(bundle, store_for(bundle, stores), selection)
     if not parts:
         return parts, ()

@@ -20,7 +20,7 @@ from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import ThresholdSet, read_threshold_set
 from thorax.findings import Finding, Findings, finding_or_new, select_findings
 from thorax.inference.cross_check import cross_check
-from thorax.inference.engines import describe_engine, open_predictor
+from thorax.inference.engines import check_engine, describe_engine, open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
 from thorax.reporting.gallery import Gallery
@@ -153,6 +153,17 @@ class _Settings:
     resamples: int
     seed: int
 
+    def check(self, findings: Findings) -> None:
+        """Check what is given for findings, before anything is predicted.
+
+        Raises:
+            DataError: The file of thresholds cannot be read, or `prevalence` has a finding that is not
+                evaluated.
+        """
+        if self.thresholds is not None:
+            read_threshold_set(self.thresholds, findings)
+        _among(self.prevalence, findings)
+
     def threshold_set(
         self, labels: Labels, reported: PartPredictions
     ) -> tuple[ThresholdSet | None, tuple[str, ...]]:
@@ -210,9 +221,14 @@ class _PredictionFile:
 def _evaluate_bundle(
     bundle: Bundle, store: Store, settings: _Settings, computing: _Computing, *, gallery: bool
 ) -> EvaluationResult:
+    device, engine, progress = computing.device, computing.engine, computing.progress
+    # ---- checks, before all images are read ---------------------------------------------------------------
+    check_engine(bundle, device=device, engine=engine)
     part = select_part(bundle, store, settings.selection)
     wanted = select_findings(settings.findings, part.cohort.findings)
-    device, engine, progress = computing.device, computing.engine, computing.progress
+    settings.check(wanted)
+    part.verify()
+    # ---- predict ------------------------------------------------------------------------------------------
     predictor = open_predictor(bundle, device=device, engine=engine)
     computed_by = ("Computed by", describe_engine(bundle, device=device, engine=engine))
     checked = cross_check(bundle, part.store.pixels, part.rows)

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from thorax.atomic_io import StrPath, atomic_write, refuse_existing
+from thorax.atomic_io import StrPath, atomic_write
 from thorax.bundle import Bundle, load_bundle
 from thorax.errors import DataError, ImageError
 from thorax.explain import Explainer, Method, open_explainer, reading_notes
@@ -32,6 +32,7 @@ from thorax.findings import Findings, finding_or_new
 from thorax.imaging import image_files, read_guarded
 from thorax.inference.engines import open_predictor
 from thorax.inference.predictor import Failure, Predictor
+from thorax.outputs import check_output
 from thorax.prediction import Prediction
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.radiograph import Radiograph
@@ -162,7 +163,7 @@ def explain(
     """
     if out is not None:  # checked before minutes of computing
         picture_kind(Path(out))
-        refuse_existing(Path(out), overwrite=overwrite)
+        check_output(Path(out), overwrite=overwrite)
     opened = _opened(bundle, findings=findings, methods=methods, level=level, seed=seed, device=device)
     result = opened.explained(image)
     if out is None:
@@ -221,7 +222,7 @@ def explain_files(
             "ends in .pdf for a page of each"
         )
     if out is not None:
-        refuse_existing(Path(out), overwrite=overwrite, folder=not pages)
+        check_output(Path(out), overwrite=overwrite, folder=not pages)
     opened = _opened(bundle, findings=findings, methods=methods, level=level, seed=seed, device=device)
     results = _each(opened, images, stage_progress(progress, "explaining"))
     style = _Style(opacity, level if contour else None, box)

@@ -17,8 +17,8 @@ from thorax.evaluation.looks import described
 from thorax.evaluation.statistics.patient_means import patient_means
 from thorax.explain import open_explainer, open_torch_explainer
 from thorax.explain.explainers import Explainer, Method, methods_named
-from thorax.explain.faithfulness import Faithfulness
 from thorax.findings import Findings
+from thorax.hardware import refuse_unknown_device
 from thorax.packages import versions
 from thorax.prediction import ModelIdentity
 from thorax.progress import ProgressCallback, stage_progress
@@ -34,6 +34,7 @@ from thorax.workflows.predictions import (
 from thorax.workflows.results import LocalizationResult
 
 if TYPE_CHECKING:
+    from thorax.explain.faithfulness import Faithfulness
     from thorax.explain.torch_explainer import TorchExplainer
 
 __all__ = [
@@ -92,10 +93,11 @@ def localize(
         localization = thorax.localize("run", store, progress=thorax.progress.tqdm())
     """
     opened, images = opened_bundle(bundle), opened_store(store)
-    images.verify()
+    refuse_unknown_device(device)
+    names = methods_named(methods, opened)
     chosen = split_of(opened, images, split)
     boxed = boxed_rows(images, chosen.rows(part, views=(view,) if view else ()), opened.findings)
-    names = methods_named(methods, opened)
+    images.verify()
     # ---- deletion and insertion ---------------------------------------------------------------------------
     curves: tuple[MapFaithfulness, ...] = ()
     explainer: Explainer
@@ -241,7 +243,7 @@ def measure_curves(
     methods: Sequence[Method],
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[Method, list[Faithfulness]]:
+) -> dict[Method, "list[Faithfulness]"]:
     """Return deletion and insertion of each method's maps, in the order of all pairs of the rows.
 
     Only boxed findings are used, because they are certainly present. All methods are compared with the same
@@ -279,7 +281,7 @@ def measure_curves(
 
 
 def faithfulness_of_maps(
-    curves: Mapping[Method, Sequence[Faithfulness]],
+    curves: Mapping[Method, "Sequence[Faithfulness]"],
     boxed: Sequence[BoxedRow],
     *,
     resamples: int = 1000,

@@ -169,6 +169,14 @@ class StorePart:
     rows: Rows
     cohort: LabeledImages
 
+    def verify(self) -> None:
+        """Read the whole store, which may be damaged, and refuse images that the bundle saw."""
+        self.store.verify()
+        # Equal images in two parts of the split that it was trained on are the audit's to report.
+        if self.split.sha256 not in {training.trained_on.sha256 for training in self.bundle.trainings}:
+            prints = image_prints(self.store.pixels, self.rows)
+            refuse_seen_images(self.bundle, self.cohort.images, prints)
+
     def of_images(self, images: Collection[str]) -> "StorePart":
         """Return the part without the images that are not among these."""
         kept = np.flatnonzero(np.isin(self.cohort.images, list(images)))
@@ -186,24 +194,20 @@ def split_of(bundle: Bundle, store: Store, name: str = "") -> Split:
 
 
 def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> StorePart:
-    """Return the images of a part, after checking that the bundle may be evaluated on them.
+    """Return the images of a part, which `StorePart.verify` must check before they are used.
 
     Raises:
         BundleError: No split is named, and the bundle was not trained on exactly one.
-        DataError: The store is damaged or prepared in another way, has no such split or part, or labels none
-            of the bundle's findings.
-        LeakError: Some of the patients or images were used for training or selection.
+        DataError: The store is prepared in another way, has no such split or part, or labels none of the
+            bundle's findings.
+        LeakError: Some of the patients were used for training or selection.
     """
     bundle.refuse_other_preparation(store.path, store.preparation)
-    store.verify()
     split = split_of(bundle, store, selection.split)
     rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
     table = store.table.take(rows)
     findings = labeled_findings(bundle, store)
     refuse_seen_patients(bundle, store.dataset, table.patients().patients)
-    # Equal images in two parts of the split that it was trained on are the audit's to report.
-    if split.sha256 not in {training.trained_on.sha256 for training in bundle.trainings}:
-        refuse_seen_images(bundle, table.images, image_prints(store.pixels, rows))
     return StorePart(
         bundle=bundle,
         store=store,

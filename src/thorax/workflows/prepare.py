@@ -12,6 +12,7 @@ from thorax.progress import ProgressCallback
 from thorax.recipe.literals import Fit
 from thorax.recipe.load import load_preparation
 from thorax.store import Store, build_store, open_store
+from thorax.store.build import refuse_used_folder
 
 __all__ = ["prepare"]
 
@@ -54,6 +55,7 @@ def prepare(
         store = thorax.prepare("nih", "store", recipe="small-cpu")
     """
     preparation = load_preparation(None if recipe is None else os.fspath(recipe), size=size, fit=fit)
+    refuse_used_folder(Path(out))
     images = open_source(Path(source), view=view, dataset=dataset)
     summary = build_store(
         images,

@@ -17,7 +17,7 @@ from thorax.evaluation.robustness import Robustness, measure_robustness
 from thorax.evaluation.thresholds import one_half
 from thorax.findings import select_findings
 from thorax.imaging.perturbations import Perturbation, perturb, perturbation_kinds, standard_perturbations
-from thorax.inference.engines import describe_engine, open_predictor
+from thorax.inference.engines import check_engine, describe_engine, open_predictor
 from thorax.inference.predictor import Predictor
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.recipe.literals import EngineName
@@ -142,9 +142,11 @@ def robustness(
     """
     levels = standard_perturbations(perturbation_kinds(perturbations))
     opened, images = opened_bundle(bundle), opened_store(store)
+    check_engine(opened, device=device, engine=engine)
     whole = select_part(opened, images, PartSelection(split, part, view))
     wanted = select_findings(findings, whole.cohort.findings)
     chosen = _sample(whole, max_images, seed=seed)
+    whole.verify()
     predictor = open_predictor(opened, device=device, engine=engine)
     computed_by = describe_engine(opened, device=device, engine=engine)
     # ---- predict ------------------------------------------------------------------------------------------

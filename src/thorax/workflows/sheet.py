@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image
 
-from thorax.atomic_io import StrPath, atomic_write, refuse_existing
+from thorax.atomic_io import StrPath, atomic_write
 from thorax.errors import DataError, ImageError
 from thorax.findings import NO_FINDING, Findings, parse_findings
 from thorax.imaging import image_files, prepare, read_guarded
+from thorax.outputs import check_output
 from thorax.randomness import permutation
 from thorax.recipe.schema import Preparation
 from thorax.reporting.contact_sheet import CELL, SheetImage, contact_sheet
@@ -75,7 +76,7 @@ def sheet(
         raise DataError(f"{path} does not end in .png, the only kind of contact sheet; give a name that does")
     if not 1 <= count <= MOST_IMAGES:
         raise DataError(f"`count` is {count}; give a number of images from 1 to {MOST_IMAGES}")
-    refuse_existing(path, overwrite=overwrite)
+    check_output(path, overwrite=overwrite)
     images = _opened(folder, parse_findings(tuple(findings)) if findings else ())
     if not images.rows:
         wanted = f" with {' or '.join(findings)}" if findings else ""

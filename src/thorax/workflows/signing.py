@@ -11,6 +11,7 @@ from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, SIGNATURE
 from thorax.bundle.folder import checksums
 from thorax.bundle.signature import is_signed, sign_manifest
 from thorax.errors import BundleError
+from thorax.outputs import check_output
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store.manifest import DOUBTS, PLAN
 from thorax.store.manifest import MANIFEST as STORE
@@ -53,18 +54,19 @@ class VerifiedStore:
     others: tuple[str, ...]
 
 
-def sign(bundle: StrPath, key: StrPath) -> Path:
+def sign(bundle: StrPath, key: StrPath, *, overwrite: bool = False) -> Path:
     """Sign a bundle, after verifying its files, and return the file of the signature.
 
-    An earlier signature is replaced. `export` into the bundle removes it, as the bundle is then another one.
+    `export` into the bundle removes the signature, as the bundle is then another one.
 
     Args:
         bundle: A bundle, or the run that made it.
         key: PEM file of an ed25519 private key.
+        overwrite: Whether an earlier signature may be replaced.
 
     Raises:
         BundleError: There is no bundle, it is damaged, or it is the starter, which is part of the package.
-        DataError: The file is not such a key.
+        DataError: The file is not such a key, or the bundle has a signature and `overwrite` is false.
         MissingExtra: The package cryptography is not installed.
     """
     opened = load_bundle(bundle)
@@ -73,6 +75,7 @@ def sign(bundle: StrPath, key: StrPath) -> Path:
             f"{opened.folder} is part of the installation, which stays as it is; copy the folder, and sign "
             "the copy"
         )
+    check_output(opened.folder / SIGNATURE, overwrite=overwrite)
     content = _manifest(opened)
     signed = sign_manifest(opened.folder, content, key)
     if _manifest(opened) != content:

@@ -21,7 +21,7 @@ from thorax.evaluation.labeled_images import LabeledImages
 from thorax.evaluation.looks import described
 from thorax.findings import select_findings
 from thorax.image_set import ImageSet
-from thorax.inference.engines import describe_engine, open_predictor
+from thorax.inference.engines import check_engine, describe_engine, open_predictor
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.recipe.literals import EngineName
 from thorax.reporting.representations import frame
@@ -206,7 +206,14 @@ def site(
     if isinstance(model, Bundle) or not Path(model).is_file():
         bundle = opened_bundle(model)
         predicted = _predicted(
-            bundle, opened_store(data), name, selection, device=device, engine=engine, progress=progress
+            bundle,
+            opened_store(data),
+            name,
+            selection,
+            findings=findings,
+            device=device,
+            engine=engine,
+            progress=progress,
         )
     else:
         bundle, predicted = None, _read(Path(model), opened_data(data), selection, logits=logits)
@@ -279,25 +286,31 @@ def _predicted(
     name: str,
     selection: PartSelection,
     *,
+    findings: str | Sequence[str],
     device: str,
     engine: EngineName,
     progress: ProgressCallback | None,
 ) -> _AtSite:
     """Predict and audit a part of a store, or predict all of it, if the bundle may be measured on it."""
-    predictor = open_predictor(bundle, device=device, engine=engine)
-    computed_by = describe_engine(bundle, device=device, engine=engine)
+    check_engine(bundle, device=device, engine=engine)
+    select_findings(findings, labeled_findings(bundle, store))
     if selection.split:
         chosen = select_part(bundle, store, selection)
+        chosen.verify()
+        predictor = open_predictor(bundle, device=device, engine=engine)
+        computed_by = describe_engine(bundle, device=device, engine=engine)
         predicted = predict_part(predictor, chosen, made=(("Computed by", computed_by),), progress=progress)
         return _AtSite.of_part(predicted, audit_bundle(chosen))
     bundle.refuse_other_preparation(store.path, store.preparation)
-    store.verify()
     frame_ = store.table.frame
     views = frame_["view"].to_numpy()
     rows = np.flatnonzero(views == selection.view) if selection.view else np.arange(len(frame_))
     if not len(rows):
         raise DataError(f"no image of {store.path} has view {selection.view}; leave out `view`")
     cohort = labeled_images(store.table.take(rows), labeled_findings(bundle, store))
+    store.verify()
+    predictor = open_predictor(bundle, device=device, engine=engine)
+    computed_by = describe_engine(bundle, device=device, engine=engine)
     _refuse_seen(bundle, store, cohort, rows=rows, name=name)
     count = stage_progress(progress, "predicting")
     probabilities = predictor.predict_rows(store.pixels, rows, progress=count)

@@ -19,6 +19,7 @@ from thorax.store.manifest import MANIFEST
 from thorax.tracking.contents import RunContents
 from thorax.tracking.follow import Follower, follow
 from thorax.tracking.service import Target, parse_target
+from thorax.training.checks import refuse_mistakes, refuse_used_run
 from thorax.workflows.resume import (
     first_seed,
     missing_recipe,
@@ -107,6 +108,9 @@ def train(
     target = parse_target(track) if track else None
     folder = Path(out)
     loaded, images = _opened(recipe, store, settings, resumed=folder if resume else None)
+    refuse_mistakes(loaded, images, folder, device=device)
+    refuse_used_run(folder, resume=resume)
+    images.verify()
     return _run(
         loaded,
         images,
@@ -160,6 +164,10 @@ def train_seeds(
     begun = first_seed(Path(out)) if resume else None
     loaded, images = _opened(recipe, store, settings, resumed=begun)
     first = loaded.training.seed
+    refuse_mistakes(loaded, images, Path(out), device=device)
+    for seed in range(first, first + seeds):
+        refuse_used_run(Path(out) / f"seed-{seed}", resume=resume)
+    images.verify()
     runs = []
     for seed in range(first, first + seeds):
         training = loaded.training.model_copy(update={"seed": seed})
@@ -197,9 +205,7 @@ def _opened(
         raise RecipeError(missing_recipe(resumed))
     else:
         loaded = load_recipe(name, settings)
-    images = open_store(store)
-    images.verify()
-    return loaded, images
+    return loaded, open_store(store)
 
 
 @contextmanager
