@@ -32,10 +32,12 @@ CONTENT = {
     "A model at work": {
         "load": "thorax.workflows.model",
         "Model": "thorax.workflows.model",
-        "Explanation": "thorax.workflows.model",
+        "Explanation": "thorax.workflows.explanation",
         "Prediction": "thorax.prediction",
         "FindingPrediction": "thorax.prediction",
         "Failure": "thorax.inference.predictor",
+        "FolderPredictions": "thorax.workflows.predict_folder",
+        "Tally": "thorax.workflows.predicting",
     },
     "Measuring": {
         "evaluate": "thorax.workflows.evaluate",

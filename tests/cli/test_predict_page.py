@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import thorax
 from tests.helpers.command import command
 from tests.helpers.dicom_writing import to_bytes
 from tests.helpers.marked import MARKED, marked_dataset, marks_in
 from thorax import starter
+from thorax.errors import DataError
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -225,6 +227,44 @@ def test_a_study_says_whose_it_is_if_asked(browser, disc, tmp_path):
     tab.fill("#search", "1.2.3.5")
     assert names(tab) == ["YIM3"]
     tab.close()
+
+
+def test_text_has_a_study_together_and_says_whose_it_is_if_asked(disc):
+    lines = command("predict", disc).stdout.splitlines()[1:]
+    at = lines.index("study 1, 2 images")
+    assert [line.split()[0] for line in lines[at + 1 : at + 3]] == [str(disc / "IM1"), str(disc / "YIM3")]
+    assert all(line.startswith("  ") for line in lines[at + 1 : at + 3])
+    assert lines[-1].startswith(str(disc / "XIM2"))
+    line = command("predict", disc, "--ids").stdout.splitlines()[at + 2]
+    assert f"Patient ID {MARKED['PatientID']}, Accession Number {MARKED['AccessionNumber']}" in line
+    tables = command("predict", disc / "YIM3", disc / "XIM2", disc / "IM1", "--ids").stdout
+    assert (
+        tables.index("study 1, 2 images") < tables.index(str(disc / "YIM3")) < tables.index(str(disc / "IM1"))
+    )
+    assert tables.index(str(disc / "IM1")) < tables.index(str(disc / "XIM2"))
+    assert f"SOP Instance UID {MARKED['SOPInstanceUID']}" in tables
+
+
+def test_the_same_from_python(disc, predicted, tmp_path):
+    steps = []
+    done = thorax.load().predict_folder(disc, tmp_path / "out", progress=steps.append)
+    assert (done.tally.predicted, done.tally.failed, done.earlier, done.note) == (7, 0, 0, "")
+    assert done.tally.warnings[LATERAL] == 1
+    for name in ("predictions.csv", "index.html"):
+        assert (tmp_path / "out" / name).read_bytes() == (predicted / name).read_bytes()
+    assert thorax.load().predict_folder([disc], tmp_path / "out").earlier == 7
+    with pytest.raises(DataError, match="another folder, or set `overwrite`"):
+        thorax.load().predict_folder(disc, tmp_path / "out", ids=True)
+
+
+def test_maps_of_one_image_share_a_scale(predicted):
+    """One without a value above 0 has its own, which begins at its mean."""
+    lines = (predicted / "journal.jsonl").read_text().splitlines()[1:]
+    maps = [row["maps"] for line in lines for row in json.loads(line)]
+    assert any(len(scales) > 1 for scales in maps)
+    for scales in maps:
+        assert len({tuple(scale) for scale in scales.values() if scale[1] > 0}) <= 1
+        assert all(low == 0 if high > 0 else low < high for low, high in scales.values())
 
 
 @pytest.mark.parametrize(("overlays", "count"), [("none", 0), ("all", 14)])

@@ -56,14 +56,17 @@ def print_text(predictions: "Iterable[FilePrediction[Any]]", *, few: int) -> Non
     if len(first) > few:
         _print_rows(first, coming)
     else:
-        _print_tables(image.prediction for image in first)
+        _print_tables(first)
 
 
-def _print_tables(predictions: Iterable[Prediction]) -> None:
+def _print_tables(images: "Iterable[FilePrediction[Any]]") -> None:
     from thorax.cli.console import print_table
 
     footnote = ""
-    for prediction in predictions:
+    for image in _under_studies(images):
+        prediction = image.prediction
+        if image.identity is not None and image.identity.named:
+            say(image.identity.named)
         print_table(*prediction.as_table(), path=prediction.source)
         footnote = footnote or prediction.missing_thresholds
         for warning in prediction.warnings:
@@ -74,10 +77,24 @@ def _print_tables(predictions: Iterable[Prediction]) -> None:
 
 def _print_rows(first: "list[FilePrediction[Any]]", others: "Iterator[FilePrediction[Any]]") -> None:
     width = max(len(visible(image.prediction.source)) for image in first)
-    for image in chain(first, others):
-        print_row(image.prediction, width=width)
+    for image in _under_studies(chain(first, others)):
+        ids = "" if image.identity is None or not image.identity.named else f"; {image.identity.named}"
+        indent = "  " if image.file.study else ""
+        path = visible(image.prediction.source)
+        say(f"{indent}{path:{width}}  {image.prediction.as_line()}{ids}")
 
 
-def print_row(prediction: Prediction, *, width: int = 0) -> None:
-    """Print a line: the path, padded to a width, and what is positive."""
-    say(f"{visible(prediction.source):{width}}  {prediction.as_line()}")
+def _under_studies(images: "Iterable[FilePrediction[Any]]") -> "Iterator[FilePrediction[Any]]":
+    """Yield images, and print a heading before those of one study."""
+    study = None
+    for image in images:
+        if image.file.study and image.file.study != study:
+            number, count = image.file.study
+            say(f"study {number}, {count} images")
+        study = image.file.study
+        yield image
+
+
+def print_row(prediction: Prediction) -> None:
+    """Print a line: the path, and what is positive."""
+    say(f"{visible(prediction.source)}  {prediction.as_line()}")

@@ -59,7 +59,14 @@ def print_predictions(
     chosen, tally = select_findings(findings, predictor.bundle.findings), Tally()
     with bars_or_lines() as progress:
         predictions: Iterator[FilePrediction[None]] = predictions_of(
-            predictor, images, chosen, tally=tally, ids=ids, progress=progress, failed=_say_failure
+            predictor,
+            images,
+            chosen,
+            tally=tally,
+            ids=ids,
+            by_study=form == "text",
+            progress=progress,
+            failed=_say_failure,
         )
         match form:
             case "json":

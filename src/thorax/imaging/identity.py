@@ -11,6 +11,7 @@ from typing import Final
 
 from thorax.errors import ImageError
 from thorax.imaging.read import image_format
+from thorax.quoting import visible
 
 __all__ = ["IDENTIFIERS", "Identity", "read_identity"]
 
@@ -52,6 +53,12 @@ class Identity:
     def values(self) -> tuple[str, ...]:
         """Return the attributes in the order of `IDENTIFIERS`."""
         return tuple(str(getattr(self, field.name)) for field in fields(self))
+
+    @property
+    def named(self) -> str:
+        """The values that are stated, each after its name; "" if none is."""
+        pairs = zip(IDENTIFIERS, self.values(), strict=True)
+        return visible(", ".join(f"{name} {value}" for name, value in pairs if value))
 
     def as_json(self) -> dict[str, str]:
         """Return the attributes by name."""

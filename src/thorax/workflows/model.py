@@ -1,138 +1,38 @@
 """`Model`: predict and explain any image with a bundle."""
 
-import io
 import os
-from base64 import b64encode
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from thorax import starter
+from thorax.atomic_io import StrPath
 from thorax.bundle import Bundle, load_bundle
 from thorax.bundle.sites import at_site
 from thorax.errors import DataError, RecipeError
 from thorax.explain import METHODS, Explainer, Method, best_method, open_explainer, reading_notes
-from thorax.explain.overlay import overlay
-from thorax.explain.picture import Drawing, write_picture
 from thorax.explain.radiograph import (
-    Explained,
     explain_radiograph,
-    picture_heading,
-    side_by_side,
     silent_notes,
 )
 from thorax.findings import Finding, Findings
 from thorax.imaging import ImageSource, ValueRange, read_guarded, source_name
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.inference.predictor import Failure, Predictor
-from thorax.notebook import Html, Markdown, facts, notes, page, shortened
-from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
+from thorax.notebook import Markdown, facts, notes, page, shortened
+from thorax.prediction import Prediction
+from thorax.progress import ProgressCallback
 from thorax.radiograph import Radiograph
-from thorax.recipe.literals import EngineName
+from thorax.recipe.literals import EngineName, Overlays
 from thorax.reporting.model_card import render_card
+from thorax.workflows.explanation import Explanation
+
+if TYPE_CHECKING:
+    from thorax.workflows.predict_folder import FolderPredictions
 
 __all__ = ["Explanation", "Failure", "Model", "load"]
-
-_SIDE: Final = 480
-"""Longest side in pixels of the picture that a notebook shows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Explanation:
-    """The attribution map of one finding in a radiograph.
-
-    Attributes:
-        source: The path or name of the image.
-        radiograph: The image.
-        model: The model.
-        predicted: Its prediction of the finding.
-        map: The map at the radiograph's resolution, its maximum, and the box around that.
-        notes: Caveats for the reader, each a sentence without its full stop.
-    """
-
-    source: str
-    radiograph: Radiograph
-    model: ModelIdentity
-    predicted: FindingPrediction
-    map: Explained
-    notes: tuple[str, ...]
-
-    @property
-    def finding(self) -> Finding:
-        """The explained finding."""
-        return self.map.finding
-
-    def overlay(self, *, opacity: float = 0.6) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the radiograph at its full resolution, overlaid with the map's positive values in color.
-
-        Args:
-            opacity: Opacity at the map's maximum, from 0 to 1; elsewhere proportional to its value.
-
-        Example:
-            colors = explanation.overlay(opacity=0.4)
-        """
-        return overlay(self.radiograph.pixels, self.map.attribution, opacity=opacity)
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        opacity: float = 0.6,
-        contour: float | None = None,
-        box: bool = False,
-    ) -> Path:
-        """Draw the radiograph and the map over it, side by side with captions, into a file.
-
-        Args:
-            path: Ends in .png, .jpg, .svg or .pdf; an existing file is replaced.
-            opacity: Opacity of the overlay at the map's maximum, from 0 to 1.
-            contour: Fraction of the maximum at which a line is drawn; None draws none.
-            box: Whether to draw the box around the maximum.
-
-        Returns:
-            The path.
-
-        Raises:
-            DataError: The file has another extension.
-
-        Example:
-            explanation.save("effusion.png", contour=0.5, box=True)
-        """
-        panels, columns = side_by_side([self.map], self.radiograph, [self.predicted])
-        drawing = Drawing(opacity=opacity, contour=contour, boxes=box, columns=columns)
-        heading = picture_heading(self.source, self.model)
-        write_picture(Path(path), self.radiograph.pixels, panels, drawing=drawing, heading=heading)
-        return Path(path)
-
-    def __repr__(self) -> str:
-        place = "no location in the image supports it"
-        if self.map.place is not None:
-            place = "highest at x {:.0f}, y {:.0f}".format(*self.map.place)
-        _, probability, _, _ = self.predicted.as_texts()
-        return (
-            f"Explanation({shortened(self.source)!r}: {self.finding.label} {probability}, "
-            f"{self.map.method}, {place})"
-        )
-
-    def _repr_html_(self) -> str:
-        _, probability, threshold, _ = self.predicted.as_texts()
-        highest = f"{self.map.highest:.3g} {self.map.unit}".rstrip()
-        if self.map.place is not None and self.map.box is not None:
-            highest += " at x {:.0f}, y {:.0f}; box x {:.0f}, y {:.0f}, {:.0f} wide, {:.0f} tall".format(
-                *self.map.place, *self.map.box
-            )
-        values = [("Probability", f"{probability} (threshold {threshold})"), ("Highest value", highest)]
-        return page(
-            f"{self.finding.label} in {self.source}, by {self.map.method}",
-            _picture(self.overlay()),
-            facts(values),
-            notes(f"Note: {note}." for note in self.notes),
-        )
 
 
 class Model:
@@ -228,6 +128,53 @@ class Model:
                 'give a list of images, or the files of a folder with Path("folder").iterdir()'
             )
         return self._predictor.predict_files(images, value_range=value_range)
+
+    def predict_folder(
+        self,
+        images: StrPath | Sequence[StrPath],
+        out: StrPath,
+        *,
+        findings: Sequence[str] = (),
+        ids: bool = False,
+        overlays: Overlays = "positive",
+        overwrite: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> "FolderPredictions":
+        """Predict files and whole folders into a folder with a table, a page of all images, and pictures.
+
+        If the call is interrupted, the same one continues; called again later, it predicts what is new or has
+        changed.
+
+        Args:
+            images: A file or folder, or several.
+            out: The folder: new, empty, or one that a call with the same settings wrote.
+            findings: The findings to predict; empty: all that the model has.
+            ids: Whether to write the patient ids, accession numbers, study dates and UIDs of DICOM files.
+            overlays: Findings that get a heat map: "positive", "all" or "none".
+            overwrite: Whether to begin again in a folder with other predictions.
+            progress: Called while files are predicted.
+
+        Raises:
+            DataError: The folder holds something else or predictions with other settings, or the model does
+                not predict one of the findings.
+
+        Example:
+            done = model.predict_folder("folder", "predicted")
+            print(done.tally.predicted, done.folder / "predictions.csv")
+        """
+        from thorax.workflows.predict_folder import predict_folder
+
+        return predict_folder(
+            self._predictor,
+            [images] if isinstance(images, str | os.PathLike) else list(images),
+            out,
+            findings=findings,
+            ids=ids,
+            overlays=overlays,
+            device=self._device,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
     def explain(
         self,
@@ -371,13 +318,3 @@ def _method(name: str) -> Method:
         if method == name:
             return method
     raise RecipeError(f"there is no method {name!r}; choose from {', '.join(METHODS)}")
-
-
-def _picture(pixels: UInt8[np.ndarray, "h w 3"]) -> Html:
-    """Return a picture embedded in HTML, scaled down to the size that a notebook shows."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    encoded = b64encode(content.getvalue()).decode("ascii")
-    return Html(f'<img alt="the radiograph with the map over it" src="data:image/png;base64,{encoded}"/>')

@@ -1,20 +1,20 @@
 """The pictures of a folder of predictions: a thumbnail of each image, and small maps of findings over it."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from thorax.arrays import Attribution
 from thorax.errors import MissingExtra
 from thorax.explain.explainers import Explainer, best_method, open_explainer
 from thorax.explain.geometry import map_on_radiograph
-from thorax.explain.overlay import overlay
+from thorax.explain.overlay import Scale, overlay
 from thorax.findings import Finding, Findings
 from thorax.hardware import parallel_map
 from thorax.imaging.identity import Identity, read_identity
@@ -29,6 +29,9 @@ __all__ = ["OVERLAYS", "THUMBNAILS", "Glance", "Pictures", "glance_at", "open_ma
 
 THUMBNAILS: Final = "thumbnails"
 OVERLAYS: Final = "overlays"
+
+Maps = Float32[np.ndarray, "k side side"]
+"""The maps of one image, in prepared pixels."""
 
 _SIDE: Final = 320
 """Longest side of a thumbnail: it is shown at 200 pixels, and at 480 when it is looked at alone."""
@@ -145,25 +148,23 @@ class Pictures:
         maps = explainer.maps(np.stack([image.pixels for _, image, _ in images]), columns, method="cam")
         preparation = explainer.bundle.manifest.preparation
 
-        def draw(work: tuple[int, Glance, Finding, Attribution]) -> None:
-            number, glance, finding, prepared = work
-            height, width = glance.gray.shape
-            attribution = map_on_radiograph(prepared, height=height, width=width, preparation=preparation)
-            low, high = _ends(attribution)
-            if high - low <= _EQUAL * max(1.0, abs(high)):
-                return
-            colors = overlay(glance.gray, attribution - np.float32(low), opacity=_OPACITY)
-            path = self._folder / OVERLAYS / f"{number:06}-{file_name(finding.name)}.jpg"
-            _write(path, _jpeg(Image.fromarray(colors)))
-            drawn[number][finding.name] = low, high
+        def draw(work: tuple[int, FilePrediction[Glance], list[Finding], Maps]) -> None:
+            number, image, chosen, prepared = work
+            height, width = image.kept.gray.shape
+            attributions = {
+                finding: map_on_radiograph(
+                    prepared[columns.index(finding)], height=height, width=width, preparation=preparation
+                )
+                for finding in chosen
+            }
+            for finding, scale in _scales(attributions).items():
+                colors = overlay(image.kept.gray, attributions[finding], opacity=_OPACITY, scale=scale)
+                path = self._folder / OVERLAYS / f"{number:06}-{file_name(finding.name)}.jpg"
+                _write(path, _jpeg(Image.fromarray(colors)))
+                drawn[number][finding.name] = scale.low, scale.high
 
         parallel_map(
-            draw,
-            [
-                (number, image.kept, finding, maps[row, columns.index(finding)])
-                for row, (number, image, chosen) in enumerate(images)
-                for finding in chosen
-            ],
+            draw, [(number, image, chosen, maps[row]) for row, (number, image, chosen) in enumerate(images)]
         )
 
 
@@ -174,10 +175,22 @@ def positive_or_first(prediction: Prediction) -> list[Finding]:
     return [entry.finding for entry in prediction if entry.positive]
 
 
-def _ends(attribution: Attribution) -> tuple[float, float]:
-    """Return the values at which the colors begin and end: from the mean where no value is above 0."""
-    high = float(np.nanmax(attribution))
-    return (0.0 if high > 0 else float(np.nanmean(attribution))), high
+def _scales(attributions: Mapping[Finding, Attribution]) -> dict[Finding, Scale]:
+    """Return the scales of the maps of one image: a common one from 0 to the highest value of all of them.
+
+    A map without a value above 0 has its own, from its mean; one with the same value everywhere is left out.
+    """
+    highest = {finding: float(np.nanmax(values)) for finding, values in attributions.items()}
+    common = Scale(0.0, max(highest.values(), default=0.0))
+    scales = {
+        finding: common if high > 0 else Scale(float(np.nanmean(attributions[finding])), high)
+        for finding, high in highest.items()
+    }
+    return {
+        finding: scale
+        for finding, scale in scales.items()
+        if scale.high - scale.low > _EQUAL * max(1.0, abs(scale.high))
+    }
 
 
 def _jpeg(image: Image.Image) -> bytes:
