@@ -249,7 +249,7 @@ def test_each_epoch_begins_its_progress_anew(capsys):
     show = line_now_and_then(every=60, clock=lambda: next(times))
     for epoch, done in ((1, 10), (1, 20), (2, 10), (2, 20)):
         show(Progress(f"epoch {epoch} of 9", done, 1000, 2.5, None, detail="loss 0.25"))
-    assert capsys.readouterr().err == "epoch 1 of 9: 20 of 1,000 images (2%), 2/s, loss 0.25\n"
+    assert capsys.readouterr().err == "epoch 1 of 9: 20 of 1,000 images (2 %), 2/s, loss 0.25\n"
 
 
 def test_a_notebook_s_terminal_gets_lines(monkeypatch, capsys):

@@ -19,7 +19,7 @@ function make(tag, className, text) {
 }
 
 function percent(probability) {
-  return (100 * probability).toFixed(1) + "%";
+  return (100 * probability).toFixed(1) + " %";
 }
 
 function choose(select, options) {
