@@ -54,7 +54,8 @@ class ImageFile:
         path: The path, as given or below a folder as given.
         name: Its path within that folder; the file's own name if it was given itself.
         given: Whether it was given itself, so that it should be an image.
-        study: In a list by study, the number of its study and how many of its images there are; else None.
+        study: In a list by study, the number of its study and of the images that this has; None for an image
+            that is alone, and in other lists.
     """
 
     path: str
