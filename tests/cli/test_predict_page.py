@@ -153,6 +153,12 @@ def test_the_heat_maps_can_be_hidden(page):
 def test_nothing_is_wider_than_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.locator(".picture").first.click()
+    assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('dialog'))")
+    tall = page.locator("dialog table th:first-child").evaluate_all(
+        "cells => cells.map(cell => cell.clientHeight)"
+    )
+    assert max(tall) < 60  # two lines at most: no name is broken into letters
 
 
 def test_five_thousand_images(browser, predicted, tmp_path):
