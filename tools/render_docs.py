@@ -9,6 +9,7 @@ with one of its test images and a heat map. Each picture carries the hash of the
 
 import csv
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -147,7 +148,10 @@ def text_hash(text: str) -> str:
 
 
 def _thorax(folder: Path, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "thorax", *arguments], cwd=folder, check=True, capture_output=True)
+    # A state folder of its own, so that looks noted earlier on this machine are not in the picture.
+    state = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+    command = [sys.executable, "-m", "thorax", *arguments]
+    subprocess.run(command, cwd=folder, env=state, check=True, capture_output=True)
 
 
 def _write_predictions(path: Path, *, in_test: bool) -> None:

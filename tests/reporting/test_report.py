@@ -26,6 +26,7 @@ from thorax.evaluation.thresholds import TUNED_MARK, ThresholdSet
 from thorax.findings import NIH14, NO_FINDING, Finding
 from thorax.image_set import ImageSet
 from thorax.prediction import ModelIdentity
+from thorax.reporting.contents import with_links
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.report import render_html, write_report
@@ -144,7 +145,8 @@ def test_the_page_loads_nothing():
     html = render_html(assessment_of(NIH14), CONTEXT)
     page = References()
     page.feed(html)
-    assert page.found == ["roc.png", "roc.svg"]  # links, followed only by a click
+    elsewhere = [address for address in page.found if not address.startswith("#")]
+    assert elsewhere == ["roc.png", "roc.svg"]  # links, followed only by a click
     assert (
         not {"script", "link", "img", "iframe", "object", "embed", "base", "form", "use", "image"} & page.tags
     )
@@ -154,6 +156,39 @@ def test_the_page_loads_nothing():
     assert set(re.findall(r'([\w:-]+)="https?:', html)) == {"xmlns"}
     assert len(re.findall("https?:", html)) == len(re.findall(r'xmlns(?::xlink)?="https?:', html))
     assert len(html) < 1_000_000
+
+
+def test_links_lead_to_each_section_and_enlarge_each_figure():
+    root = ET.fromstring(render_html(ASSESSMENT, CONTEXT).removeprefix("<!DOCTYPE html>"))
+    space = "{http://www.w3.org/1999/xhtml}"
+    names = [element.get("id") for element in root.iter() if element.get("id")]
+    assert len(names) == len(set(names))
+    links = [link.get("href") for link in root.iter(f"{space}a") if link.get("href").startswith("#")]
+    assert set(links) == {f"#{name}" for name in names}
+    (contents,) = root.iter(f"{space}nav")
+    titles = {f"#{title.get('id')}": "".join(title.itertext()) for title in root.iter(f"{space}h2")}
+    assert {link.get("href"): link.text for link in contents.iter(f"{space}a")} == titles
+    for figure in root.iter(f"{space}figure"):
+        larger, smaller, caption = list(figure)[:3]
+        assert larger.get("href") == f"#{figure.get('id')}"
+        assert smaller.get("href") == f"#{caption.get('id')}"
+
+
+def test_names_in_titles_stay_escaped():
+    body = '<h2>A &amp; <i>b</i> &lt;</h2><figure class="card">\n<figcaption>c</figcaption></figure>'
+    linked, sections = with_links(body)
+    assert sections == [("section-1", "A &amp; b &lt;")]
+    assert linked.startswith(
+        '<h2 id="section-1">A &amp; <i>b</i> &lt;</h2><figure class="card" id="figure-1">'
+    )
+
+
+def test_the_curves_of_the_run_are_shown_if_they_are_known():
+    figure = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><text>Loss</text></svg>'
+    page = render_html(ASSESSMENT, CONTEXT, training=[figure])
+    assert figure in page
+    assert ">Training</h2>" in page
+    assert ">Training</h2>" not in render_html(ASSESSMENT, CONTEXT)
 
 
 def test_all_roc_curves_are_in_one_picture_with_their_aucs(tmp_path):
@@ -372,7 +407,7 @@ def test_the_headline_says_how_an_audit_ended():
     page = render_html(ASSESSMENT, CONTEXT, audit=found)
     assert f"<dt>Audit</dt><dd>{one}</dd>" in page
     # An error stands among the warnings at the top, too.
-    assert page.index("<strong>Audit, error</strong>: x") < page.index("<h2>Audit</h2>")
+    assert page.index("<strong>Audit, error</strong>: x") < page.index(">Audit</h2>")
     assert f"**Audit: {one}**." in render_markdown(ASSESSMENT, CONTEXT, audit=found)
     assert "**Audit: no errors, no warnings**." in render_markdown(ASSESSMENT, CONTEXT, audit=[])
     assert metrics(ASSESSMENT, CONTEXT, audit=found)["audit"] == {

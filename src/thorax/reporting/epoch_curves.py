@@ -7,14 +7,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Final
 
 from thorax.findings import Finding
-from thorax.reporting.run_log import RunLog
+from thorax.reporting.run_log import LOG, RunLog, read_log
 
 __all__ = [
     "EpochCurve",
     "EpochFigure",
+    "curves_of_run",
     "epoch_figure_svg",
     "finding_figures",
     "main_figures",
@@ -80,6 +82,17 @@ def main_figures(log: RunLog) -> list[EpochFigure]:
     ]
     rates = log.learning_rates()
     return [*figures, EpochFigure("Learning rate", [EpochCurve("", rates)])] if rates else figures
+
+
+def curves_of_run(folder: Path | None) -> tuple[str, ...]:
+    """Return the `main_figures` of the run in a folder, as SVG elements; none without a log of an epoch."""
+    if folder is None or not (folder / LOG).is_file():
+        return ()
+    log = RunLog(read_log(folder / LOG))
+    if not log.epochs:
+        return ()
+    figures = main_figures(log)
+    return tuple(epoch_figure_svg(figure, last=log.last_epoch, chosen=log.kept_epoch) for figure in figures)
 
 
 def finding_figures(log: RunLog, *, chosen: int) -> list[EpochFigure]:

@@ -1,6 +1,6 @@
 """The report of an evaluation: `metrics.json` for programs, `report.html` and `report.md` for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from thorax.reporting.abstention import (
     abstention_rows,
     abstention_title,
 )
+from thorax.reporting.contents import with_links
 from thorax.reporting.figures import (
     close_axis,
     decision_svg,
@@ -82,6 +83,7 @@ def render_html(
     *,
     audit: AuditLines | None = None,
     gallery: Gallery | None = None,
+    training: Sequence[str] = (),
 ) -> str:
     """Return the report as one HTML page, which is also well-formed XML and loads no other file.
 
@@ -90,6 +92,7 @@ def render_html(
         context: Their context.
         audit: What the audit found; None if there was none.
         gallery: Examples with maps; None leaves them out.
+        training: Figures of the run's curves, as SVG elements.
     """
     page = (
         page_templates()
@@ -112,6 +115,7 @@ def render_html(
             audit_headline=None if audit is None else audit_headline(audit),
             audit_errors=[text for severity, text in audit or () if severity == "error"],
             gallery=gallery,
+            training=training,
             headline=headline(evaluation.ranking, context),
             mean_f1=short(evaluation.primary.classification.averages["macro"]["f1"].interval),
             official_share=official_test_share(evaluation.ranking, context),
@@ -136,7 +140,7 @@ def page_templates() -> "Environment":
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.globals |= {"tuned_mark": TUNED_MARK, "bare_ends": bare_ends}
+    environment.globals |= {"tuned_mark": TUNED_MARK, "bare_ends": bare_ends, "with_links": with_links}
     return environment
 
 
@@ -261,6 +265,7 @@ def write_report(
     out: Path,
     audit: AuditLines | None = None,
     gallery: Gallery | None = None,
+    training: Sequence[str] = (),
 ) -> ReportFiles:
     """Write `metrics.json`, `report.html`, `report.md` and the ROC curves into `out`, each atomically.
 
@@ -272,6 +277,7 @@ def write_report(
         out: The folder; created if it does not exist.
         audit: What the audit found; None if there was none.
         gallery: Examples with maps, for the HTML page only; None leaves them out.
+        training: Figures of the run's curves, for the HTML page only.
 
     Raises:
         DataError: `out` is a file.
@@ -287,7 +293,7 @@ def write_report(
         predictions=out / "predictions.csv",
         validation=out / "validation.csv",
     )
-    write_text(files.html, render_html(evaluation, context, audit=audit, gallery=gallery))
+    write_text(files.html, render_html(evaluation, context, audit=audit, gallery=gallery, training=training))
     write_text(files.markdown, render_markdown(evaluation, context, audit=audit))
     write_bytes(files.roc_png, draw_roc_curves(evaluation.ranking, context, "png"))
     write_bytes(files.roc_svg, draw_roc_curves(evaluation.ranking, context, "svg"))

@@ -1,7 +1,7 @@
 """`evaluate`: evaluate a model on one part of a split, with everything that its report shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +18,12 @@ from thorax.evaluation.looks import described
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.prevalence import StatedPrevalence
 from thorax.evaluation.thresholds import ThresholdSet, read_threshold_set
-from thorax.findings import Finding, Findings, finding_or_new, select_findings
+from thorax.findings import Finding, Findings, select_findings
 from thorax.inference.cross_check import cross_check
 from thorax.inference.engines import check_engine, describe_engine, open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
+from thorax.reporting.epoch_curves import curves_of_run
 from thorax.reporting.gallery import Gallery
 from thorax.store import Store
 from thorax.workflows.audit import audit_bundle, audit_file
@@ -44,6 +45,7 @@ from thorax.workflows.predictions import (
     select_part,
 )
 from thorax.workflows.results import EvaluationResult, pinned
+from thorax.workflows.stated_prevalence import Prevalence, among, stated_prevalence
 from thorax.workflows.thresholds import (
     Choosers,
     bands_of,
@@ -53,9 +55,6 @@ from thorax.workflows.thresholds import (
 )
 
 __all__ = ["Prevalence", "evaluate"]
-
-Prevalence = Mapping[str, float] | Mapping[Finding, float]
-"""Prevalence in [0, 1], by finding or its name."""
 
 
 def evaluate(
@@ -122,7 +121,7 @@ def evaluate(
         rules=tuple(parse_rule(rule) for rule in rules),
         thresholds=None if thresholds is None else Path(thresholds),
         allow_test_tuning=allow_test_tuning,
-        prevalence=_stated(prevalence),
+        prevalence=stated_prevalence(prevalence),
         radiologists=None if radiologists is None else read_radiologist_labels(Path(radiologists)),
         resamples=resamples,
         seed=seed,
@@ -162,7 +161,7 @@ class _Settings:
         """
         if self.thresholds is not None:
             read_threshold_set(self.thresholds, findings)
-        _among(self.prevalence, findings)
+        among(self.prevalence, findings)
 
     def threshold_set(
         self, labels: Labels, reported: PartPredictions
@@ -265,7 +264,8 @@ def _evaluate_bundle(
     )
     warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
     context = _noted(choice, evaluation, settings, warnings, run=bundle.run)
-    return _result(choice, evaluation, context, audit_bundle(part), examples)
+    result = _result(choice, evaluation, context, audit_bundle(part), examples)
+    return replace(result, training=curves_of_run(bundle.run))
 
 
 def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:
@@ -315,7 +315,7 @@ def _measure(
     bands, no_bands = bands_of(choice)
     plan = EvaluationPlan(
         points=points,
-        prevalence={**reported.prevalence, **_among(settings.prevalence, reported.cohort.findings)},
+        prevalence={**reported.prevalence, **among(settings.prevalence, reported.cohort.findings)},
         trained=trained,
         radiologists=settings.radiologists,
         recalibrated=recalibrated,
@@ -376,24 +376,3 @@ _NO_VALIDATION: Final = (
     "there are no predictions of validation images; give a file of them, or name a split of whose validation "
     "part the predictions have some"
 )
-
-
-def _stated(prevalence: Prevalence | None) -> dict[Finding, StatedPrevalence]:
-    stated = {}
-    for finding, value in (prevalence or {}).items():
-        if not 0 <= value <= 1:
-            raise DataError(f"`prevalence` of {finding} is {value}; give a share between 0 and 1")
-        name = finding if isinstance(finding, Finding) else finding_or_new(finding)
-        stated[name] = StatedPrevalence(value, "stated by the user")
-    return stated
-
-
-def _among(
-    stated: Mapping[Finding, StatedPrevalence], findings: Findings
-) -> Mapping[Finding, StatedPrevalence]:
-    """Return the stated prevalences, all of which must be of evaluated findings."""
-    for finding in stated:
-        if finding not in findings:
-            known = ", ".join(map(str, findings))
-            raise DataError(f"`prevalence` has {finding}, which is not evaluated; choose from {known}")
-    return stated

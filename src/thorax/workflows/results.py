@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def context_of(
         whole_part=split is not None and is_whole_part(split, part, cohort),
         num_official_test=count_official_test(dataset, cohort.patients),
         versions=versions("thorax", "numpy"),
-        made=made,
+        made=(*made, ("Date", f"{datetime.now(UTC):%Y-%m-%d}")),
         warnings=warnings,
     )
 
@@ -124,6 +125,7 @@ def how_made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:
             (name, f"recipe {origin.recipe}, sha256 {origin.recipe_sha256}, seed {origin.seed}"),
             (f"{name} trained on", _trained_on(origin.trained_on)),
             (f"{name} chosen as", f"{origin.selected_by}, epoch {origin.epoch}"),
+            *([(f"{name} trained by", _programs(origin.versions))] if origin.versions else []),
         ]
     calibration = bundle.manifest.calibration
     if calibration:
@@ -132,6 +134,10 @@ def how_made(bundle: Bundle, store: Store) -> tuple[tuple[str, str], ...]:
     prepared = store.preparation
     lines.append(("Images", f"{prepared.size} pixels, {prepared.fit}; store {store.fingerprint}"))
     return tuple(lines)
+
+
+def _programs(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{program} {version}" for program, version in versions.items())
 
 
 def _trained_on(part: ImageSet) -> str:
@@ -150,6 +156,7 @@ class EvaluationResult:
         cohort: The images with their labels.
         probabilities: In [0, 1], one row per image, one column per finding of the cohort.
         validation: The validation images that chose thresholds, and their probabilities; None without them.
+        training: The curves of the run that made the model, as SVG elements; empty where its log is missing.
     """
 
     evaluation: Evaluation
@@ -159,6 +166,7 @@ class EvaluationResult:
     cohort: LabeledImages
     probabilities: Probabilities
     validation: tuple[LabeledImages, Float64[np.ndarray, "row k"]] | None = None
+    training: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -247,7 +255,12 @@ class EvaluationResult:
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)
         files = write_report(
-            self.evaluation, self.context, out=folder, audit=self.audit, gallery=self.gallery
+            self.evaluation,
+            self.context,
+            out=folder,
+            audit=self.audit,
+            gallery=self.gallery,
+            training=self.training,
         )
         write_predictions(files.predictions, self.cohort, self.probabilities)
         if self.validation is None:
