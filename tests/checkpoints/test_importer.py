@@ -349,7 +349,7 @@ def test_normalisation_that_cannot_be_known_is_asked_for(tmp_path):
     net = torchvision.models.resnet18(num_classes=3)
     net.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
     path = save(net.state_dict(), tmp_path / "r.pth")
-    with pytest.raises(RecipeError, match="give the input size, mean and standard deviation"):
+    with pytest.raises(RecipeError, match="give the `input_size`, `mean` and `std`"):
         read_foreign(path, "torchvision", ForeignOptions(backbone="resnet18", findings=THREE))
 
 

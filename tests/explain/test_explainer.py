@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from thorax.boxes import Box
 from thorax.errors import DataError
 from thorax.explain import best_method, reading_notes
 from thorax.explain.radiograph import Explained, explain_radiograph, side_by_side
@@ -12,6 +13,7 @@ from thorax.findings import NIH14
 from thorax.inference.predictor import Predictor
 from thorax.inference.torch_engine import TorchEngine, load_member
 from thorax.models import to_input
+from thorax.prediction import FindingPrediction
 from thorax.radiograph import Origin, Radiograph
 
 CARDIOMEGALY, EFFUSION, MASS, NODULE = NIH14[1], NIH14[2], NIH14[4], NIH14[5]
@@ -122,31 +124,45 @@ def test_a_radiograph_is_explained_in_its_own_pixels(bundle_of, tmp_path):
 @pytest.mark.parametrize(
     ("findings", "methods", "rows"),
     [
-        ((MASS,), ("cam",), ["Radiograph | Mass, cam"]),
+        ((MASS,), ("cam",), ["Radiograph | Mass cam"]),
         (
             (MASS,),
             ("cam", "rise", "occlusion", "hirescam"),
-            ["Radiograph | Mass, cam | Mass, rise | Mass, occlusion", "Mass, hirescam"],
+            ["Radiograph | Mass cam | Mass rise", "Mass occlusion | Mass hirescam"],
         ),
-        ((MASS, NODULE), ("cam",), ["Radiograph | Mass, cam | Nodule, cam"]),
+        ((MASS, NODULE), ("cam",), ["Radiograph | Mass cam | Nodule cam"]),
         (
             (MASS, NODULE),
             ("cam", "rise"),
-            ["Radiograph | Mass, cam | Mass, rise", "Radiograph | Nodule, cam | Nodule, rise"],
+            ["Radiograph | Mass cam | Mass rise", "Radiograph | Nodule cam | Nodule rise"],
         ),
     ],
 )
 def test_several_findings_by_several_methods_get_a_row_each(findings, methods, rows):
     attribution = np.ones((64, 64), dtype=np.float32)
-    found = [
-        Explained(finding=finding, method=method, attribution=attribution, highest=1.0, place=None, box=None)
+    maps = [
+        Explained(
+            finding=finding,
+            method=method,
+            attribution=attribution,
+            highest=1.0,
+            mean=0.5,
+            place=(1.0, 1.0),
+            box=Box(0.0, 0.0, 2.0, 2.0),
+        )
         for finding in findings
         for method in methods
     ]
-    panels, columns = side_by_side(found)
+    origin = Origin(name="a.png", format="PNG", intensity="8-bit as stored", bits=8)
+    image = Radiograph(pixels=np.zeros((64, 64), dtype=np.uint8), origin=origin)
+    panels, columns = side_by_side(
+        maps, image, [FindingPrediction(finding, 0.5, 0.5) for finding in findings]
+    )
     captions = [panel.caption for panel in panels]
-    lines = [captions[first : first + columns] for first in range(0, len(captions), columns)]
-    assert [" | ".join(line) for line in lines] == rows
-    assert [panel.attribution is None for panel in panels] == [
-        caption == "Radiograph" for caption in captions
+    names = [
+        "Radiograph" if first == "Radiograph" else f"{first.split()[0]} {second.split(':')[0]}"
+        for first, second in captions
     ]
+    lines = [names[first : first + columns] for first in range(0, len(names), columns)]
+    assert [" | ".join(line) for line in lines] == rows
+    assert [panel.attribution is None for panel in panels] == [name == "Radiograph" for name in names]
