@@ -299,7 +299,10 @@ def test_attack_36_a_comparison_is_on_the_same_unseen_images(run, store, tmp_pat
         compare([run, predictions], store, resamples=5, device="cpu", **settings)
     header, *lines = predictions.read_text().splitlines()
     (tmp_path / "fewer.csv").write_text("\n".join([header, *lines[1:]]) + "\n")
-    with pytest.raises(DataError, match="was not evaluated on the images of the comparison"):
+    with pytest.raises(DataError, match="have not predicted the same images"):
         compare([run, tmp_path / "fewer.csv"], store, split="folder-official", resamples=5, device="cpu")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics["split"]["name"] = "patient-70-15-15"
+    (tmp_path / "out" / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(DataError, match="would be measured on different parts"):
-        compare([run, predictions], store, resamples=5, device="cpu")
+        compare([run, tmp_path / "out"], store, resamples=5, device="cpu")

@@ -72,7 +72,11 @@ def test_what_the_audit_finds_is_an_error_on_the_terminal(work, tmp_path):
         ((), 2, "give a bundle with --store, or --predictions with --labels"),
         (("RUN",), 2, "a bundle needs --store"),
         (("--predictions", "CSV"), 2, "--predictions needs --labels"),
-        (("RUN", "--store", "S", "--validation", "CSV"), 2, "--validation requires --predictions"),
+        (
+            ("RUN", "--store", "S", "--validation", "CSV"),
+            3,
+            "but the model is a bundle, which computes its own",
+        ),
         (("nowhere", "--store", "S"), 5, "nowhere does not exist"),
         (("--predictions", "CSV", "--labels", "LABELS", "--logits"), 3, "not logits; leave out --logits"),
         (("--predictions", "CSV", "--labels", "LABELS", "--prevalence", "x"), 3, "Edema=0.05"),

@@ -16,6 +16,7 @@ from sklearn.metrics import classification_report
 from thorax.bundle import load_bundle
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.thresholds import one_half
+from thorax.reporting.comparison import comparison_json
 from thorax.workflows.compare import compare
 from thorax.workflows.evaluate import evaluate
 from thorax.workflows.prepare import prepare
@@ -70,10 +71,8 @@ def test_bundles_and_files_are_compared_on_the_same_part(study):
 def test_models_of_other_images_are_not_compared(study, tmp_path):
     fewer = tmp_path / "fewer.csv"
     fewer.write_text("\n".join(study.poor.read_text().splitlines()[:-5]) + "\n")
-    with pytest.raises(DataError, match=r"^model fewer\.csv was not evaluated on the images of the compar"):
+    with pytest.raises(DataError, match=r"fewer\.csv lacks 5 \(first: .*; predict the others .*`common`"):
         compare([study.good, fewer], study.labels)
-    with pytest.raises(DataError, match=r"would be measured on different parts .* name one with `split`"):
-        compare([study.run(0), study.good], study.store, device="cpu")
     with pytest.raises(LeakError, match="patients were seen"):
         compare([study.run(0), study.good], study.store, part="val", device="cpu")
 
@@ -101,6 +100,128 @@ def test_models_of_one_name_are_called_by_their_paths(study, tmp_path):
     other.write_bytes(study.poor.read_bytes())
     result = compare([study.good, other, study.poor], study.labels, resamples=20)
     assert list(result.contexts) == [str(study.good), str(other), "poor.csv"]
+
+
+# ---- files of predictions beside a bundle: on the golden run, which needs no training ----------------------
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report of the golden run."""
+    result = evaluate(GOLDEN / "run", GOLDEN / "store", gallery=False, resamples=2, device="cpu")
+    return result.write(tmp_path_factory.mktemp("report") / "out").metrics.parent
+
+
+def on_golden(*models, **settings):
+    return compare(models, GOLDEN / "store", **{"resamples": 20, "device": "cpu", **settings})
+
+
+def test_a_report_is_its_model(report):
+    """The same numbers at the same thresholds, under the model's own hash."""
+    result = on_golden(GOLDEN / "run", report)
+    for figures in result.comparison.pairs[0].findings:
+        assert figures.auc.difference.value == 0
+    bundle, read = result.contexts["run"], result.contexts["out"]
+    assert (read.model, read.where, read.labels) == (bundle.model, bundle.where, bundle.labels)
+    points = [decided.points for decided in result.decisions.values()]
+    assert (points[0].rule, points[0].thresholds) == (points[1].rule, points[1].thresholds)
+    assert points[0].chosen_on.images_sha256 == points[1].chosen_on.images_sha256
+
+
+def test_a_report_brings_its_split_and_its_validation_images(report, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(report, other)
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["operating_points"][0]["test_tuned"] = True  # such thresholds are not used
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    result = on_golden(report, other)
+    assert {context.where for context in result.contexts.values()} == {"folder-official, test part"}
+    assert result.decisions["other"].points.chosen_on.part == "val"
+    metrics["split"]["name"] = "patient-70-15-15"
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(DataError, match=r"on different parts .*patient-70|is in the test part of patient-70"):
+        on_golden(report, other)
+    metrics["images_sha256"] = "0" * 64
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(DataError, match=r"predictions\.csv has other images than the metrics\.json beside"):
+        on_golden(report, other)
+
+
+def test_a_report_is_evaluated_again_to_the_same_figures(report, tmp_path):
+    """From its folder alone: split, thresholds and validation images come from the report."""
+    settings = {"gallery": False, "resamples": 2, "device": "cpu"}
+    again = evaluate(report, GOLDEN / "store", **settings).write(tmp_path / "again").metrics
+    figures = [json.loads(file.read_text()) for file in (report / "metrics.json", again)]
+    for name in (
+        "split",
+        "images_sha256",
+        "labels",
+        "model",
+        "findings",
+        "macro",
+        "operating_points",
+        "micro",
+    ):
+        assert figures[0][name] == figures[1][name], name
+    fixed = evaluate(report, GOLDEN / "store", thresholds=report, **settings).evaluation.primary.points
+    assert (
+        dict(zip([finding.name for finding in fixed.findings], fixed.thresholds, strict=True))
+        == (figures[0]["operating_points"][0]["thresholds"])
+    )
+    for name in ("predictions.csv", "validation.csv"):
+        assert (again.parent / name).read_bytes() == (report / name).read_bytes()
+
+
+def test_a_file_is_measured_on_the_bundles_split(report):
+    result = on_golden(GOLDEN / "run", report / "predictions.csv")
+    assert {context.where for context in result.contexts.values()} == {"folder-official, test part"}
+    note = "No split was named: predictions.csv is measured on that of the other models."
+    assert note in result.contexts["run"].warnings
+
+
+@pytest.fixture(scope="module")
+def fewer(report, tmp_path_factory):
+    """Other predictions, of all but two images."""
+    folder = tmp_path_factory.mktemp("fewer")
+    with (report / "predictions.csv").open() as file:
+        header, *rows = csv.reader(file)
+    kept = [[*row[:2], *row[:1:-1]] for row in rows[2:]]
+    (folder / "fewer.csv").write_text("\n".join(map(",".join, [header, *kept])) + "\n")
+    (folder / "trimmed.csv").write_text("\n".join(map(",".join, [header, *rows[2:]])) + "\n")
+    return folder
+
+
+def test_models_that_lack_images_are_compared_on_the_common_ones_and_it_is_said(report, fewer, tmp_path):
+    with pytest.raises(DataError, match=r"all of them have 9 of 11: fewer\.csv lacks 2 \(first: "):
+        on_golden(GOLDEN / "run", fewer / "fewer.csv")
+    result = on_golden(GOLDEN / "run", fewer / "fewer.csv", common=True)
+    assert (result.comparison.num_images, result.comparison.common.num_all) == (9, 11)
+    slow = on_golden(fewer / "trimmed.csv", fewer / "fewer.csv", split="folder-official")
+    ours, theirs = (each.comparison.pairs[0] for each in (result, slow))
+    for one, other in zip(ours.findings, theirs.findings, strict=True):
+        assert (one.auc.baseline_auc, one.auc.model_auc) == pytest.approx(
+            (other.auc.baseline_auc, other.auc.model_auc), nan_ok=True
+        )
+    images = {context.images_sha256 for each in (result, slow) for context in each.contexts.values()}
+    assert len(images) == 1
+    files = result.write(tmp_path / "out")
+    written = json.loads(files.json.read_text())
+    assert written["common_images"] == {"num_images": 9, "of": 11, "lacking": {"fewer.csv": 2}}
+    loud = "ONLY THE IMAGES THAT ALL MODELS HAVE (9 of 11: fewer.csv lacks 2)"
+    assert all(any(loud in text for text in model["warnings"]) for model in written["models"].values())
+    text, page = files.markdown.read_text(), files.html.read_text()
+    assert text.count(loud) >= 3  # above everything, in the title, among the notes
+    lead, warning = page.index(loud), page.rindex(loud)
+    assert page.index('<p class="lead">') < lead < page.index("</header>") < warning < page.index("<h2>")
+    assert loud in result._repr_html_()
+
+
+def test_where_all_images_are_common_nothing_is_said(report):
+    result = on_golden(GOLDEN / "run", report, common=True)
+    assert comparison_json(result.comparison, result.contexts)["common_images"] == {
+        "num_images": 11, "of": 11, "lacking": {},
+    }  # fmt: skip
+    assert "ONLY" not in result._repr_html_()
 
 
 # ---- decisions side by side, and stores of several sizes: on the golden run, which needs no training -------

@@ -15,15 +15,18 @@ __all__ = ["compare"]
 def compare(
     models: Annotated[
         list[Path],
-        typer.Argument(help="Bundles, CSVs of any model's predictions, or folders of runs of one recipe."),
+        typer.Argument(help="Bundles, reports, CSVs of predictions, or folders of runs of one recipe."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for comparison.html, .md, .json and classification.csv.")],
     store: Annotated[
         list[Path] | None,
         typer.Option(help="A store prepared as the bundles require; repeat it for several preparations."),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="NIH's label file, if all models are CSVs.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="NIH's label file, if none is a bundle.")] = None,
     logits: Annotated[bool, typer.Option("--logits", help="The CSVs contain logits.")] = False,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare on the images that all models have, and say so.")
+    ] = False,
     split: Annotated[str, typer.Option(help="Name of the split; default: the bundles'.")] = "",
     part: Annotated[str, typer.Option(help="Part of the split: train, val or test.")] = "test",
     view: Annotated[
@@ -53,9 +56,10 @@ def compare(
     from thorax.cli.console import print_table, progress_bars
     from thorax.outputs import check_output
     from thorax.reporting.comparison import (
-        COMPARISON_HEADER,
         RUNS_HEADER,
         SEEDS_NOTE,
+        common_warning,
+        comparison_header,
         comparison_rows,
         comparison_title,
         has_seeds,
@@ -76,7 +80,7 @@ def compare(
     with progress_bars() as progress:
         result = measure(
             models, data, logits=logits, split=split, part=part, view=view,
-            findings=[name.strip() for name in findings.split(",") if name], rule=rule,
+            findings=[name.strip() for name in findings.split(",") if name], rule=rule, common=common,
             validation=validation or (), baseline=baseline, resamples=resamples, seed=seed, device=device,
             engine=engine, progress=progress,
         )  # fmt: skip
@@ -84,15 +88,18 @@ def compare(
     context = next(iter(result.contexts.values()))
     for pair in result.comparison.pairs:
         title = comparison_title(pair, result.comparison, context)
-        print_table(COMPARISON_HEADER, comparison_rows(pair), title=title)
+        print_table(comparison_header(pair), comparison_rows(pair), title=title)
     if has_seeds(result.comparison):
         print_table(RUNS_HEADER, runs_rows(result.comparison), title=SEEDS_NOTE)
     rows = side_by_side_rows(result.decisions, intervals=False)
-    texts = enumerate(thresholds_text(result.decisions), start=1)
-    title = "\n".join(["Decisions at each model's own thresholds", *(f"{k}: {text}" for k, text in texts)])
+    say("Decisions at each model's own thresholds")
+    for k, text in enumerate(thresholds_text(result.decisions), start=1):
+        say(f"{k}: {text}")
     header = side_by_side_header(str(k + 1) for k in range(len(result.decisions)))
-    print_table(header, rows, title=title)
+    print_table(header, rows)
     for name, context in result.contexts.items():
         for warning in context.notes:
             say(f"note: {name}: {warning}", err=True)
+    if warning := common_warning(result.comparison):
+        say(warning)
     say(f"comparison: {written.html}")

@@ -18,10 +18,12 @@ __all__ = ["evaluate", "model_and_data"]
 
 def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html and report.md.")],
-    bundle: Annotated[Path | None, typer.Argument(help="A bundle, or the run that made it.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle or run; or a CSV or report with predictions.")
+    ] = None,
     store: Annotated[Path | None, typer.Option(help="A store prepared as the bundle requires.")] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="CSV of any model's predictions, instead of a bundle.")
+        Path | None, typer.Option(help="CSV of any model's predictions, or a report, instead of a bundle.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="NIH's label file, for --predictions.")] = None,
     validation: Annotated[
@@ -83,10 +85,6 @@ def evaluate(
     kinds = figure_kinds(figures)
     check_output(out, overwrite=overwrite, folder=True)
     model, data = model_and_data(bundle, store, predictions, labels)
-    if validation is not None and predictions is None:
-        raise typer.BadParameter(
-            "--validation requires --predictions; a bundle predicts the store's validation images"
-        )
     tracked = tracked_report(track, bundle) if track else None
     with progress_bars() as progress:
         result = measure(
@@ -128,6 +126,10 @@ def model_and_data(
     bundle: Path | None, store: Path | None, predictions: Path | None, labels: Path | None
 ) -> tuple[Path, Path]:
     """Return either a bundle with a store, or predictions with labels; refuse a mixture of options."""
+    from thorax.workflows.prediction_files import has_predictions
+
+    if bundle is not None and predictions is None and has_predictions(bundle):
+        bundle, predictions = None, bundle
     if (bundle is None) == (predictions is None):
         raise typer.BadParameter("give a bundle with --store, or --predictions with --labels")
     if predictions is not None:

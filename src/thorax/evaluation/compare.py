@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from thorax.errors import DataError
+from thorax.evaluation.common_images import CommonImages
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, ScoredRuns, aligned_scores
 from thorax.evaluation.statistics.auc_intervals import MeasuredAucs, mean_auc_interval, measure_aucs
 from thorax.evaluation.statistics.delong import auc_interval
@@ -136,6 +137,7 @@ class Comparison:
         num_patients: The number of patients.
         resamples: The number of resamples of the patients.
         seed: The seed of the resamples.
+        common: The images that all models have, if these were asked for; otherwise None.
     """
 
     models: tuple[ModelRuns, ...]
@@ -145,6 +147,7 @@ class Comparison:
     num_patients: int
     resamples: int
     seed: int
+    common: CommonImages | None = None
 
 
 def compare(
@@ -373,11 +376,7 @@ def _adjusted(pairs: Sequence[PairComparison]) -> tuple[PairComparison, ...]:
     aucs = iter(_adjust([finding.auc for pair in pairs for finding in pair.findings]))
     means = _adjust([pair.macro for pair in pairs])
     return tuple(
-        replace(
-            pair,
-            findings=tuple(replace(finding, auc=next(aucs)) for finding in pair.findings),
-            macro=macro,
-        )
+        replace(pair, findings=tuple(replace(row, auc=next(aucs)) for row in pair.findings), macro=macro)
         for pair, macro in zip(pairs, means, strict=True)
     )
 

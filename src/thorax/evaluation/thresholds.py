@@ -123,15 +123,25 @@ def read_threshold_set(path: Path, findings: Findings) -> ThresholdSet:
     """Read thresholds from JSON: `rule`, `thresholds` by finding, and `chosen_on`, as in a bundle's manifest.
 
     `chosen_on` has split, part, sha256, images_sha256, num_images and num_patients; null means that the
-    images are unknown, or that there are none. Findings that the file does not name get no threshold.
+    images are unknown, or that there are none. Findings that the file does not name get no threshold. Of the
+    `metrics.json` of a report, the first operating point is read.
+
+    Args:
+        path: The file, or the folder of a report.
+        findings: The findings of the set, in this order.
 
     Raises:
         DataError: The file cannot be read, or is malformed.
     """
+    path = path / "metrics.json" if path.is_dir() else path
     try:
         value = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); give a file with thresholds") from error
+    origin = ""
+    if isinstance(value, dict) and isinstance(points := value.get("operating_points"), list) and points:
+        value = points[0]  # a metrics.json
+        origin = str(value.get("origin", "")) if isinstance(value, dict) else ""
     needed = ("rule", "thresholds", "chosen_on")
     if not isinstance(value, dict) or any(name not in value for name in needed):
         raise DataError(f"{path} needs the keys {', '.join(needed)}; say with chosen_on where they come from")
@@ -143,7 +153,7 @@ def read_threshold_set(path: Path, findings: Findings) -> ThresholdSet:
         findings=findings,
         thresholds=tuple(by_finding.get(finding) for finding in findings),
         chosen_on=chosen_on,
-        origin=f"thresholds of {path.name}" if chosen_on else unknown_origin,
+        origin=origin or (f"thresholds of {path.name}" if chosen_on else unknown_origin),
     )
 
 

@@ -18,6 +18,7 @@ from thorax.evaluation.curves import RunRoc
 from thorax.evaluation.evaluate import Context
 from thorax.evaluation.side_by_side import ModelDecisions
 from thorax.evaluation.statistics.intervals import LEVEL
+from thorax.quoting import cut
 from thorax.reporting.comparison_roc import draw_comparison_roc
 from thorax.reporting.metrics import labels_json
 from thorax.reporting.plotting import FIGURE_KINDS
@@ -40,11 +41,13 @@ from thorax.reporting.summary import (
 
 __all__ = [
     "COMPARISON_FORMAT",
-    "COMPARISON_HEADER",
     "DIFFERENCE_NOTE",
     "RUNS_HEADER",
     "SEEDS_NOTE",
     "ComparisonFiles",
+    "common_remark",
+    "common_warning",
+    "comparison_header",
     "comparison_json",
     "comparison_rows",
     "comparison_title",
@@ -59,8 +62,7 @@ __all__ = [
 COMPARISON_FORMAT: Final = "thorax-comparison/2"
 """The layout of `comparison.json`; the number increases when the meaning of a key changes."""
 
-COMPARISON_HEADER: Final = ("Finding", "AUC, first", "AUC, second", "Difference (95 %)", "p", "p, Holm")
-"""Headings of the columns of `comparison_rows`: p inverts the interval beside it; the last is adjusted."""
+_LONGEST_NAME: Final = 24
 
 RUNS_HEADER: Final = ("Model", "Runs", "Mean AUC (95 %)", "SD over runs", "Each run")
 """Headings of the columns of `runs_rows`."""
@@ -136,12 +138,34 @@ def comparison_title(pair: PairComparison, comparison: Comparison, context: Cont
     """Return a title: the models, the images, and the correction of the p values."""
     return (
         f"{pair.model} less {pair.baseline}: {context.where}, {comparison.num_images:,} images of "
-        f"{comparison.num_patients:,} patients; p after {comparison.correction}"
+        f"{comparison.num_patients:,} patients{common_remark(comparison)}; p after {comparison.correction}"
     )
 
 
+def common_remark(comparison: Comparison) -> str:
+    """Return what a headline says if images were left out because a model lacks them; otherwise ""."""
+    common = comparison.common
+    if common is None or not common.is_partial:
+        return ""
+    return f", ONLY THE IMAGES THAT ALL MODELS HAVE ({common.counts})"
+
+
+def common_warning(comparison: Comparison) -> str:
+    """Return what a reader must know of such images, as a sentence; "" if none were left out."""
+    return "" if comparison.common is None else comparison.common.warning
+
+
+def comparison_header(pair: PairComparison) -> tuple[str, ...]:
+    """Return the headings of the columns of `comparison_rows`.
+
+    p inverts the interval beside it; the last is adjusted.
+    """
+    names = (cut(name, _LONGEST_NAME) for name in (pair.baseline, pair.model))
+    return ("Finding", *(f"AUC, {name}" for name in names), "Difference (95 %)", "p", "p, Holm")
+
+
 def comparison_rows(pair: PairComparison) -> list[tuple[str, ...]]:
-    """Return the differences as text, in the columns of `COMPARISON_HEADER`; the last row is the mean."""
+    """Return the differences as text, in the columns of `comparison_header`; the last row is the mean."""
     rows = [(row.finding.label, *_cells(row.auc)) for row in pair.findings]
     return [*rows, (f"Mean of {pair.num_findings}", *_cells(pair.macro))]
 
@@ -177,6 +201,12 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
         "num_images": comparison.num_images,
         "num_patients": comparison.num_patients,
         "num_nih_official_test": context.num_official_test,
+        "common_images": comparison.common
+        and {
+            "num_images": len(comparison.common.images),
+            "of": comparison.common.num_all,
+            "lacking": dict(comparison.common.lacking),
+        },
         "models": {
             name: {
                 **model_json(model_context),
@@ -211,6 +241,8 @@ def render_comparison(
     """Return the comparison as Markdown."""
     context = next(iter(contexts.values()))
     sections = ["# Comparison\n"]
+    if common_warning(comparison):
+        sections.append(f"**{markdown_cell(common_warning(comparison))}**\n")
     if decisions:
         sections.append("## Decisions at each model's own thresholds\n")
         sections.append("".join(f"- {markdown_cell(text)}.\n" for text in thresholds_text(decisions)))
@@ -222,7 +254,7 @@ def render_comparison(
     for pair in comparison.pairs:
         sections.append(f"## {markdown_cell(pair.model)} less {markdown_cell(pair.baseline)}\n")
         sections.append(markdown_cell(comparison_title(pair, comparison, context)) + ".\n")
-        sections.append(markdown_table(COMPARISON_HEADER, comparison_rows(pair)))
+        sections.append(markdown_table(comparison_header(pair), comparison_rows(pair)))
     if has_seeds(comparison):
         sections.append("## Training runs\n")
         sections.append(markdown_table(RUNS_HEADER, runs_rows(comparison)))
@@ -281,13 +313,14 @@ def render_comparison_html(
             thresholds=thresholds_text(decisions),
             rate_names=RATE_NAMES,
             rows=rows,
-            header=COMPARISON_HEADER,
+            common=common_remark(comparison),
             difference_note=DIFFERENCE_NOTE,
             runs_header=RUNS_HEADER,
             runs=runs_rows(comparison) if has_seeds(comparison) else [],
             seeds_note=SEEDS_NOTE,
             pairs=[
-                (f"{pair.model} less {pair.baseline}", comparison_rows(pair)) for pair in comparison.pairs
+                (f"{pair.model} less {pair.baseline}", comparison_header(pair), comparison_rows(pair))
+                for pair in comparison.pairs
             ],
             provenance=[
                 *((name, each.model.bundle_sha256) for name, each in contexts.items()),

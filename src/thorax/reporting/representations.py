@@ -14,9 +14,9 @@ from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.notebook import Html, notes, page, table
 from thorax.packages import missing_extras_named
 from thorax.reporting.comparison import (
-    COMPARISON_HEADER,
     RUNS_HEADER,
     SEEDS_NOTE,
+    comparison_header,
     comparison_rows,
     comparison_title,
     has_seeds,
@@ -94,7 +94,7 @@ def comparison_html(
         for pair in comparison.pairs
         for piece in (
             notes([comparison_title(pair, comparison, context)]),
-            table(COMPARISON_HEADER, comparison_rows(pair)),
+            table(comparison_header(pair), comparison_rows(pair)),
         )
     ]
     if has_seeds(comparison):

@@ -2,42 +2,25 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
-from os import PathLike
-from pathlib import Path
 
 from thorax.atomic_io import StrPath
-from thorax.bundle import Bundle
 from thorax.errors import DataError, ThoraxError
+from thorax.evaluation.common_images import common_images
 from thorax.evaluation.compare import compare as measure
 from thorax.evaluation.curves import RunRoc, roc_points
-from thorax.evaluation.evaluate import Context
-from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.labeled_images import ScoredImages, ScoredRuns
 from thorax.evaluation.looks import Measured, described, note_looks
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
 from thorax.evaluation.side_by_side import ModelDecisions, decide
 from thorax.evaluation.thresholds import ThresholdSet, one_half
 from thorax.findings import Findings, select_findings
-from thorax.inference.engines import check_engine, open_predictor
-from thorax.inference.predictor import Predictor
+from thorax.inference.engines import open_predictor
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import EngineName
-from thorax.store import Store
-from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
+from thorax.workflows.compared_models import OpenedFile, OpenedModel, open_models
+from thorax.workflows.matching_stores import StoresLike
 from thorax.workflows.model_runs import GivenModel, ModelLike, given_models, refuse_other_recipes
-from thorax.workflows.prediction_files import file_validation, rows_of, select_predicted
-from thorax.workflows.predictions import (
-    BundleLike,
-    PartPredictions,
-    PartSelection,
-    StorePart,
-    labels_of,
-    opened_bundle,
-    predict_part,
-    predict_validation,
-    select_part,
-)
+from thorax.workflows.predictions import PartPredictions, PartSelection, predict_part, predict_validation
 from thorax.workflows.results import ComparisonResult, pinned
 from thorax.workflows.thresholds import Choosers, bundle_points, choose_points
 
@@ -56,6 +39,7 @@ def compare(
     rule: str = "",
     validation: Sequence[StrPath] = (),
     logits: bool = False,
+    common: bool = False,
     resamples: int = 10_000,
     seed: int = 0,
     device: str = "auto",
@@ -71,14 +55,17 @@ def compare(
         data: A store; several stores of the same source, if bundles require different preparations; or, if
             all models are CSVs, a label file in NIH's layout.
         baseline: The model that the others are compared with; None compares each pair.
-        split: Name of the split; "" means the one that a bundle was trained on, and no split for CSVs.
+        split: Name of the split; "" means the one that bundles were trained on and reports state, for all
+            models, and no split if there are only CSVs.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.
         findings: Findings to compare, in this order; empty means all.
         rule: Rule that chooses every model's thresholds on validation images; "" means a bundle's own, and
             F1-optimal ones or 0.5 for other models.
-        validation: CSVs of predictions on validation images, one per CSV of `models`.
+        validation: CSVs of predictions on validation images, one per CSV or report of `models`.
         logits: Whether the CSVs contain logits.
+        common: Whether to compare on the images that all models have, if some lack images of others; the
+            result then says so wherever it is shown.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
         device: "cpu", "cuda" or "auto", for bundles.
@@ -87,7 +74,7 @@ def compare(
 
     Raises:
         DataError: There are fewer than two models, `baseline` is not one of them, or they would be measured
-            on different images.
+            on different images and `common` is false.
         LeakError: Some of the patients were used for training or selection of a bundle.
 
     Example:
@@ -100,41 +87,34 @@ def compare(
         raise DataError(f"{baseline} is not one of the models; name one of {listed}")
     runs = {name: run for model in given for name, run in model.runs.items()}
     unchecked = {name: refuse_other_recipes(model) for model in given for name in model.runs}
-    # ---- predict, or read ---------------------------------------------------------------------------------
-    stores, known = _stores_and_labels(data)
+    # ---- read, and find the images that all have ----------------------------------------------------------
     selection = PartSelection(split, part, view)
-    parts, left_out = _store_parts(runs, stores, selection, device=device, engine=engine)
-    files = _validation_files([name for name in runs if name not in parts], validation)
-    read = {
-        name: _read(Path(run), files[name], known, selection, logits=logits)
-        for name, run in runs.items()
-        if name not in parts
+    opened, notes = open_models(
+        runs, data, selection, validation=validation, logits=logits, device=device, engine=engine
+    )
+    shared = common_images({name: model.cohort.images for name, model in opened.items()})
+    shared.or_refuse(allow=common)
+    notes = (*notes, shared.warning) if shared.is_partial else notes
+    for model in opened.values():
+        select_findings(findings, model.cohort.findings)
+    for model in opened.values():
+        model.verify()
+    # ---- predict ------------------------------------------------------------------------------------------
+    choices = {
+        name: _choosers(
+            model.of_images(shared.images), name, rules, device=device, engine=engine, progress=progress
+        )
+        for name, model in opened.items()
     }
-    for chosen_part in parts.values():
-        select_findings(findings, chosen_part.cohort.findings)
-    for chosen_part in parts.values():
-        chosen_part.verify()
-    predicted: dict[str, PartPredictions] = {}
-    points: dict[str, ThresholdSet] = {}
-    for name in runs:
-        if name in parts:
-            opened = open_predictor(parts[name].bundle, device=device, engine=engine)
-            predicted[name], choice = _predicted(opened, parts[name], name, rules, progress=progress)
-        else:
-            predicted[name], choice = read[name]
-        points[name] = _own_points(choice, rules)
-    common = _common_findings(predicted)
-    chosen = select_findings(findings, common)
+    predicted = {name: choice.reported for name, choice in choices.items()}
+    chosen = select_findings(findings, _common_findings(predicted))
     contexts = {
         name: pinned(
-            replace(
-                predictions.context, warnings=(*predictions.context.warnings, *left_out, *unchecked[name])
-            ),
+            replace(predictions.context, warnings=(*predictions.context.warnings, *notes, *unchecked[name])),
             predictions.cohort.of_findings(chosen),
         )
         for name, predictions in predicted.items()
     }
-    _refuse_other_parts(contexts)
     # ---- compare ------------------------------------------------------------------------------------------
     labeled = next(iter(predicted.values())).cohort
     comparison = measure(
@@ -144,6 +124,7 @@ def compare(
         resamples=resamples,
         seed=seed,
     )
+    comparison = replace(comparison, common=shared if common else None)
     command = described(
         "compare",
         models=",".join(runs),
@@ -152,15 +133,25 @@ def compare(
         view=view,
         findings=findings if isinstance(findings, str) else ",".join(findings),
         rule=rule,
+        common=common or None,
         seed=seed,
     )
-    contexts = _with_histories(contexts, predicted, parts, command=command)
+    histories = note_looks(
+        [
+            Measured(predicted[name].reported, context.model, opened[name].run)
+            for name, context in contexts.items()
+        ],
+        command=command,
+    )
     return ComparisonResult(
         comparison=comparison,
-        contexts=contexts,
+        contexts={
+            name: replace(context, history=history)
+            for (name, context), history in zip(contexts.items(), histories, strict=True)
+        },
         decisions={
-            name: _decided(predictions.of_findings(chosen), points[name], resamples=resamples, seed=seed)
-            for name, predictions in predicted.items()
+            name: _decided(choice, rules, chosen, resamples=resamples, seed=seed)
+            for name, choice in choices.items()
         },
         curves=tuple(
             curve
@@ -179,34 +170,11 @@ def _curves(model: str, run: str, predictions: PartPredictions) -> Iterator[RunR
         yield RunRoc(model=model, run=run, finding=finding, points=points)
 
 
-def _with_histories(
-    contexts: Mapping[str, Context],
-    predicted: Mapping[str, PartPredictions],
-    parts: Mapping[str, StorePart],
-    *,
-    command: str,
-) -> dict[str, Context]:
-    """Note one look for each model, and return the contexts with what came before this comparison."""
-    histories = note_looks(
-        [
-            Measured(
-                predicted[name].reported, context.model, parts[name].bundle.run if name in parts else None
-            )
-            for name, context in contexts.items()
-        ],
-        command=command,
-    )
-    return {
-        name: replace(context, history=history)
-        for (name, context), history in zip(contexts.items(), histories, strict=True)
-    }
-
-
 def _decided(
-    predicted: PartPredictions, points: ThresholdSet, *, resamples: int, seed: int
+    choice: Choosers, rules: Sequence[ThresholdRule], findings: Findings, *, resamples: int, seed: int
 ) -> ModelDecisions:
-    """Return a model's decisions on the findings that all models have."""
-    findings = predicted.cohort.findings
+    """Return a model's decisions on these findings at its own thresholds."""
+    predicted, points = choice.reported.of_findings(findings), _own_points(choice, rules)
     return decide(
         predicted.cohort,
         predicted.probabilities,
@@ -228,88 +196,28 @@ def _scores(model: GivenModel, predicted: Mapping[str, PartPredictions]) -> tupl
     )
 
 
-def _stores_and_labels(data: StoresLike) -> tuple[tuple[Store, ...], Labels]:
-    """Open the stores, or read the label file, and return the labels."""
-    if isinstance(data, str | PathLike) and not isinstance(data, Store) and Path(data).is_file():
-        return (), labels_of(Path(data))
-    stores = opened_stores(data)
-    if not stores:
-        raise DataError("no store is given; give at least one, or a label file if all models are CSVs")
-    return stores, labels_of(stores[0])
-
-
-def _store_parts(
-    runs: Mapping[str, BundleLike],
-    stores: Sequence[Store],
-    selection: PartSelection,
-    *,
-    device: str,
-    engine: EngineName,
-) -> tuple[dict[str, StorePart], tuple[str, ...]]:
-    """Return each bundle's images that all of the stores have, by its name, and a note of those left out."""
-    parts: dict[str, StorePart] = {}
-    for name, run in runs.items():
-        if not (isinstance(run, Bundle) or Path(run).is_dir()):
-            continue
-        bundle = opened_bundle(run)
-        if not stores:
-            raise DataError(
-                f"{bundle.folder} needs the images of a store, and only a label file is given; give a store"
-            )
-        check_engine(bundle, device=device, engine=engine)
-        parts[name] = select_part(bundle, store_for(bundle, stores), selection)
-    if not parts:
-        return parts, ()
-    images = [set(part.cohort.images) for part in parts.values()]
-    common = images[0].intersection(*images[1:])
-    partial = sorted(images[0].union(*images[1:]) - common)
-    if not partial:
-        return parts, ()
-    count = "1 image of the part is" if len(partial) == 1 else f"{len(partial):,} images of the part are"
-    verb = "is" if len(partial) == 1 else "are"
-    examples = f"{', '.join(partial[:3])}{', ...' if partial[3:] else ''}"
-    warning = f"{count} only in some of the stores and {verb} left out ({examples})."
-    return {name: part.of_images(common) for name, part in parts.items()}, (warning,)
-
-
-def _validation_files(names: Sequence[str], files: Sequence[StrPath]) -> dict[str, Path | None]:
-    """Return the file of predictions on validation images of each CSV model, by the model's name."""
-    if files and len(files) != len(names):
-        raise DataError(
-            f"`validation` has {len(files)} files for {len(names)} CSVs of predictions; give one for each, "
-            "in their order"
-        )
-    return {name: Path(file) if file else None for name, file in zip_longest(names, files)}
-
-
-def _predicted(
-    predictor: Predictor,
-    part: StorePart,
+def _choosers(
+    model: OpenedModel,
     name: str,
     rules: Sequence[ThresholdRule],
     *,
+    device: str,
+    engine: EngineName,
     progress: ProgressCallback | None,
-) -> tuple[PartPredictions, Choosers]:
-    """Predict a bundle's images, and what its thresholds are chosen from."""
-    predicted = predict_part(predictor, part, stage=f"predicting {name}", progress=progress)
-    own, validation = bundle_points(predictor.bundle, part.cohort.findings), None
+) -> Choosers:
+    """Return a model's predictions, computed if it is a bundle, and what its thresholds are chosen from."""
+    if isinstance(model, OpenedFile):
+        return Choosers(model.file.reported, model.file.validation, own=model.file.own, allow=False)
+    predictor = open_predictor(model.part.bundle, device=device, engine=engine)
+    predicted = predict_part(predictor, model.part, stage=f"predicting {name}", progress=progress)
+    own, validation = bundle_points(predictor.bundle, model.part.cohort.findings), None
     if any(not isinstance(rule, Fixed) for rule in rules) or not (own or rules):
         try:
-            validation = predict_validation(predictor, part, progress=progress)
+            validation = predict_validation(predictor, model.part, progress=progress)
         except ThoraxError:  # without validation images, only a rule that was asked for cannot be followed
             if rules:
                 raise
-    return predicted, Choosers(predicted, validation, own=own, allow=False)
-
-
-def _read(
-    file: Path, validation: Path | None, known: Labels, selection: PartSelection, *, logits: bool
-) -> tuple[PartPredictions, Choosers]:
-    """Read a file of predictions, and what its thresholds are chosen from."""
-    predicted, on = select_predicted(rows_of(file, known), known, selection, logits=logits)
-    if validation is not None:
-        on = file_validation(validation, known, predicted, split=selection.split, logits=logits)
-    return predicted, Choosers(predicted, on, own=(), allow=False)
+    return Choosers(predicted, validation, own=own, allow=False)
 
 
 def _own_points(choice: Choosers, rules: Sequence[ThresholdRule]) -> ThresholdSet:
@@ -327,11 +235,3 @@ def _common_findings(predicted: Mapping[str, PartPredictions]) -> Findings:
             f"the models {', '.join(predicted)} have no finding in common; there is nothing to compare"
         )
     return common
-
-
-def _refuse_other_parts(contexts: Mapping[str, Context]) -> None:
-    """Refuse parts of different splits, even if their images are the same."""
-    where = {context.where: name for name, context in contexts.items()}
-    if len(where) > 1:
-        parts = "; ".join(f"{name}: {part}" for part, name in where.items())
-        raise DataError(f"the models would be measured on different parts ({parts}); name one with `split`")

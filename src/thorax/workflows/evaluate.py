@@ -12,7 +12,6 @@ from thorax.errors import DataError, ThoraxError
 from thorax.evaluation.evaluate import Context, Evaluation, EvaluationPlan
 from thorax.evaluation.evaluate import evaluate as measure
 from thorax.evaluation.inputs.join import Labels, findings_warning
-from thorax.evaluation.inputs.prediction_csv import PredictionFile
 from thorax.evaluation.inputs.radiologists import RadiologistLabels, read_radiologist_labels
 from thorax.evaluation.looks import described
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, parse_rule
@@ -30,13 +29,18 @@ from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.caveats import noted, ranking_warnings, with_warnings
 from thorax.workflows.examples import draw_examples
 from thorax.workflows.origins import checked_origin, choice_warnings
-from thorax.workflows.prediction_files import file_validation, rows_of, select_predicted
+from thorax.workflows.prediction_files import (
+    FilePredictions,
+    file_validation,
+    has_predictions,
+    read_part,
+    report_split,
+)
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
     PartSelection,
     StoreLike,
-    ValidationPredictions,
     labels_of,
     opened_bundle,
     opened_data,
@@ -83,7 +87,7 @@ def evaluate(
 
     Args:
         model: A run, a bundle or a `Model`; or a CSV of any model's probabilities, with a column of images
-            and one per finding.
+            and one per finding; or the folder of a report, whose predictions and thresholds are read.
         data: A store, prepared as the bundle requires; for a CSV, any store or a label file in NIH's layout.
         split: Name of the split; "" means the one that the bundle was trained on, and no split for a CSV.
         part: "train", "val" or "test".
@@ -126,7 +130,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
-    if not isinstance(model, Bundle) and Path(model).is_file():
+    if not isinstance(model, Bundle) and has_predictions(Path(model)):
         file = _PredictionFile(Path(model), None if validation is None else Path(validation), logits)
         return _evaluate_file(file, opened_data(data), settings)
     if validation is not None or logits:
@@ -205,16 +209,16 @@ class _PredictionFile:
     validation: Path | None
     logits: bool
 
-    def select(
-        self, rows: PredictionFile, labels: Labels, selection: PartSelection
-    ) -> tuple[PartPredictions, ValidationPredictions | None]:
+    def read(self, labels: Labels, selection: PartSelection) -> FilePredictions:
         """Return the predictions on the part and those on validation images."""
-        predicted, validation = select_predicted(rows, labels, selection, logits=self.logits)
-        if self.validation is not None:
-            validation = file_validation(
-                self.validation, labels, predicted, split=selection.split, logits=self.logits
-            )
-        return predicted, validation
+        read = read_part(self.path, labels, selection, logits=self.logits)
+        if self.validation is None:
+            return read
+        named = replace(selection, split=selection.split or report_split(self.path))
+        validation = file_validation(
+            self.validation, labels, read.reported, split=named.split, logits=self.logits
+        )
+        return replace(read, validation=validation)
 
 
 def _evaluate_bundle(
@@ -270,12 +274,13 @@ def _evaluate_bundle(
 
 def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:
     labels = labels_of(data)
-    rows = rows_of(file.path, labels)
-    predicted, validation = file.select(rows, labels, settings.selection)
-    wanted = select_findings(settings.findings, predicted.cohort.findings)
-    predicted, validation = predicted.of_findings(wanted), validation and validation.of_findings(wanted)
+    read = file.read(labels, settings.selection)
+    wanted = select_findings(settings.findings, read.reported.cohort.findings)
+    predicted, validation = read.reported.of_findings(wanted), read.validation
+    validation = validation and validation.of_findings(wanted)
+    own = tuple(points.of_findings(wanted) for points in read.own)
     given, warnings = settings.threshold_set(labels, predicted)
-    choice = Choosers(predicted, validation, own=(), allow=settings.allow_test_tuning)
+    choice = Choosers(predicted, validation, own=own, allow=settings.allow_test_tuning)
     evaluation = _measure(
         choice,
         settings,
@@ -284,8 +289,8 @@ def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Setting
         trained=predicted.prevalence,
         absent=_NO_VALIDATION,
     )
-    problems = audit_file(rows, data, predicted, part=settings.selection.part, logits=file.logits)
-    repeated = choice_warnings(choice, (given,) if given else (), fitted=None)
+    problems = audit_file(read.rows, data, predicted, part=settings.selection.part, logits=file.logits)
+    repeated = choice_warnings(choice, (*own, *((given,) if given else ())), fitted=None)
     warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
     return _result(choice, evaluation, _noted(choice, evaluation, settings, warnings), problems, None)
 

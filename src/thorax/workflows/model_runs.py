@@ -10,12 +10,13 @@ from thorax.bundle.files import MANIFEST, bundle_folder
 from thorax.errors import DataError
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Recipe
+from thorax.workflows.prediction_files import has_predictions, is_report
 from thorax.workflows.predictions import BundleLike, opened_bundle
 
 __all__ = ["GivenModel", "ModelLike", "given_models", "refuse_other_recipes"]
 
 ModelLike = BundleLike | Sequence[BundleLike]
-"""A run, bundle or CSV; or several runs of one recipe: a list of them, or the folder that has them."""
+"""A run, bundle, CSV or report folder; or several runs of one recipe: a list, or the folder that has them."""
 
 _RECIPE = "recipe.toml"
 
@@ -46,7 +47,7 @@ def given_models(models: Sequence[ModelLike]) -> tuple[GivenModel, ...]:
         raise DataError(f"{len(paths)} models are given; give at least two, all different")
     missing = [str(path) for path in every if not path.exists()]
     if missing:
-        raise DataError(f"there is no {missing[0]}; give bundles, or CSVs of probabilities")
+        raise DataError(f"there is no {missing[0]}; give bundles, reports, or CSVs of probabilities")
     short = [_name(model, group, whole=False) for model, group in zip(models, paths, strict=True)]
     named = []
     for model, runs, group, name in zip(models, given, paths, short, strict=True):
@@ -66,7 +67,8 @@ def refuse_other_recipes(model: GivenModel) -> tuple[str, ...]:
         return ()
     origins: dict[str, Trained] = {}
     for name, run in model.runs.items():
-        bundle = opened_bundle(run) if isinstance(run, Bundle) or Path(run).is_dir() else None
+        is_file = not isinstance(run, Bundle) and has_predictions(Path(run))
+        bundle = None if is_file else opened_bundle(run)
         members = bundle.manifest.members if bundle else ()
         if len(members) != 1 or not isinstance(members[0].provenance, Trained):
             return (f"It is not known whether {', '.join(model.runs)} differ in more than their seed.",)
@@ -103,12 +105,13 @@ def _runs_of(model: ModelLike) -> tuple[BundleLike, ...]:
 
 
 def _inside(path: Path) -> tuple[Path, ...]:
-    """Return the runs, or else the CSVs, in a folder that is neither a run nor a bundle."""
-    if not path.is_dir() or _is_bundle(path) or (path / _RECIPE).exists():
+    """Return the runs, or else the reports or the CSVs, in a folder that is not itself one model."""
+    if not path.is_dir() or _is_bundle(path) or (path / _RECIPE).exists() or has_predictions(path):
         return ()
     children = sorted(path.iterdir())
     runs = tuple(child for child in children if child.is_dir() and _is_bundle(child))
-    return runs or tuple(child for child in children if child.suffix == ".csv")
+    reports = tuple(child for child in children if child.is_dir() and is_report(child))
+    return runs or reports or tuple(child for child in children if child.suffix == ".csv")
 
 
 def _is_bundle(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A model's predictions on one part of a split, computed by a bundle on a store or read from a file."""
+"""A model's predictions on one part of a split, and how a bundle computes them on a store."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from thorax.evaluation.evaluate import Context
 from thorax.evaluation.inputs.join import (
     Labels,
     chosen_on,
+    count_official_test,
     labeled_images,
     read_labels,
     trained_prevalence,
@@ -88,6 +89,26 @@ class PartPredictions:
     reported: ImageSet
     split: Split | None
     prevalence: Mapping[Finding, StatedPrevalence]
+
+    def of_images(self, images: Collection[str]) -> "PartPredictions":
+        """Return the same predictions of these images only, in the order that they have."""
+        kept = np.flatnonzero(np.isin(self.cohort.images, list(images)))
+        if len(kept) == len(self.cohort.images):
+            return self
+        cohort, context = self.cohort.take(kept), self.context
+        reported = chosen_on(self.split, context.part, cohort, dataset=context.dataset)
+        return replace(
+            self,
+            cohort=cohort,
+            probabilities=self.probabilities[kept],
+            context=replace(
+                context,
+                images_sha256=reported.images_sha256,
+                whole_part=False,
+                num_official_test=count_official_test(context.dataset, cohort.patients),
+            ),
+            reported=reported,
+        )
 
     def of_findings(self, findings: Findings) -> "PartPredictions":
         """Return the same predictions of these findings only, in their order."""

@@ -30,7 +30,7 @@ from thorax.store import Store
 from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.bundles import WrittenBundle
 from thorax.workflows.caveats import noted, unknown_training
-from thorax.workflows.prediction_files import rows_of, select_predicted
+from thorax.workflows.prediction_files import has_predictions, read_part
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
@@ -203,7 +203,7 @@ def site(
     if repetitions < 0:
         raise RecipeError(f"`repetitions` is {repetitions}; give 0 or more")
     selection = PartSelection(split, part, view)
-    if isinstance(model, Bundle) or not Path(model).is_file():
+    if isinstance(model, Bundle) or not has_predictions(Path(model)):
         bundle = opened_bundle(model)
         predicted = _predicted(
             bundle,
@@ -274,10 +274,9 @@ class _AtSite:
 
 def _read(file: Path, data: Store | Path, selection: PartSelection, *, logits: bool) -> _AtSite:
     """Read and audit a file of predictions."""
-    labels = labels_of(data)
-    rows = rows_of(file, labels)
-    predicted, _ = select_predicted(rows, labels, selection, logits=logits)
-    return _AtSite.of_part(predicted, audit_file(rows, data, predicted, part=selection.part, logits=logits))
+    read = read_part(file, labels_of(data), selection, logits=logits)
+    problems = audit_file(read.rows, data, read.reported, part=selection.part, logits=logits)
+    return _AtSite.of_part(read.reported, problems)
 
 
 def _predicted(

@@ -8,10 +8,13 @@ from thorax.atomic_io import read_json
 from thorax.errors import DataError
 from thorax.evaluation.thresholds import TUNED_MARK
 
-__all__ = ["METRICS_FORMAT", "read_metrics", "tuned_marks"]
+__all__ = ["METRICS_FILE", "METRICS_FORMAT", "read_metrics", "tuned_marks"]
 
 METRICS_FORMAT: Final = "thorax-metrics/1"
 """The format name in `metrics.json`; the number increases when a key changes its meaning."""
+
+METRICS_FILE: Final = "metrics.json"
+"""Its name in the folder of a report."""
 
 _MARK: Final = "test_tuned"
 _CHOICES: Final = ("chosen_on", "fitted_on")
@@ -23,12 +26,13 @@ def read_metrics(path: Path, *, any_format: bool = False) -> dict[str, Any]:
     """Read a `metrics.json`.
 
     Args:
-        path: The file.
+        path: The file, or the folder of its report.
         any_format: Whether to accept the format of another version of Thorax.
 
     Raises:
         DataError: The file cannot be read, or was not written by `thorax evaluate`.
     """
+    path = path / METRICS_FILE if path.is_dir() else path
     try:
         value = read_json(path)
     except (OSError, ValueError) as error:

@@ -26,7 +26,9 @@ from thorax.quoting import is_formula, quoted
 from thorax.tabular import IMAGE_COLUMNS, Table, find_column, read_table
 
 __all__ = [
+    "PREDICTIONS_FILE",
     "ROUNDING",
+    "VALIDATION_FILE",
     "PredictionFile",
     "finding_of_column",
     "near_finding",
@@ -42,6 +44,12 @@ _ALMOST_EQUAL: Final = 0.8
 """Similarity (`difflib`) from which a name is taken for a misspelled finding: "Effuson" has .93 with
 Effusion, "Edama" .8 with Edema, and no two findings of the vocabulary have more than .69."""
 
+
+PREDICTIONS_FILE: Final = "predictions.csv"
+"""Name of the predictions in the folder of a report, or of predicted images."""
+
+VALIDATION_FILE: Final = "validation.csv"
+"""Name of the predictions on validation images in the folder of a report."""
 
 ROUNDING: Final = 1e-6
 """By how much a probability that was computed in float32 may leave [0, 1]; it is read as 0 or 1."""
@@ -77,7 +85,7 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
     `probability`, as `thorax predict --csv` prints it, has one row per image and finding.
 
     Args:
-        path: A CSV, also gzipped.
+        path: A CSV, also gzipped; or a folder with a `predictions.csv`, such as that of a report.
         findings: Findings of the labels, which may not be in the vocabulary.
         images: Names of labeled images, which the file may give with folders, or with another ending or none;
             a name that is not among them is read without its folders.
@@ -86,6 +94,7 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
         DataError: The file is not a CSV, has no rows, no column of images or of a finding, two columns for
             one finding, or a column whose name is almost that of a finding.
     """
+    path = path / PREDICTIONS_FILE if path.is_dir() else path
     table = read_table(path)
     _refuse_formulas(table)
     names = ImageNames(images)
