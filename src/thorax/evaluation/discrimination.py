@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -28,7 +29,11 @@ from thorax.evaluation.statistics.presorted import Ranked
 from thorax.evaluation.statistics.ranking import rank, rank_pooled, weighted_scores
 from thorax.findings import NO_FINDING, Finding, Findings
 
-__all__ = ["Discrimination", "FindingDiscrimination", "evaluate_discrimination"]
+__all__ = ["FEWEST_PATIENTS", "Discrimination", "FindingDiscrimination", "evaluate_discrimination"]
+
+FEWEST_PATIENTS: Final = 10
+"""How many patients with a finding, and how many without it, a number needs. With fewer, an interval rests on
+a handful of people and says less than their number does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,8 @@ class FindingDiscrimination:
         finding: The finding.
         num_known: Images labeled present or absent; uncertain and missing labels are left out.
         num_positive: Images labeled present.
+        patients_with: Patients with such an image.
+        patients_without: Patients with an image labeled absent.
         auc: Area under the ROC curve, with its `auc_intervals`; exists only with both
             positives and negatives.
         auc_bootstrap: The same AUC with the interval of the bootstrap, as a cross-check that no table shows.
@@ -53,6 +60,8 @@ class FindingDiscrimination:
     finding: Finding
     num_known: int
     num_positive: int
+    patients_with: int
+    patients_without: int
     auc: Interval
     auc_bootstrap: Interval
     partial_auc: Interval
@@ -101,6 +110,21 @@ class Discrimination:
     num_patients: int
     resamples: int
     seed: int
+
+    @property
+    def too_few_patients(self) -> str:
+        """That no finding has `FEWEST_PATIENTS` with and as many without it, as a sentence; "" if one has."""
+        enough = (
+            min(result.patients_with, result.patients_without) >= FEWEST_PATIENTS
+            for result in self.findings
+            if result.finding != NO_FINDING
+        )
+        if any(enough):
+            return ""
+        return (
+            f"TOO FEW PATIENTS TO SAY ANYTHING: no finding has at least {FEWEST_PATIENTS} patients with it "
+            f"and {FEWEST_PATIENTS} without it."
+        )
 
 
 def evaluate_discrimination(
@@ -161,6 +185,8 @@ def evaluate_discrimination(
                 finding=finding,
                 num_known=int(np.sum(known[:, k])),
                 num_positive=len(ranked[k].positives),
+                patients_with=len(np.unique(patient[targets[:, k] == 1])),
+                patients_without=len(np.unique(patient[targets[:, k] == 0])),
                 auc=aucs[k],
                 auc_bootstrap=_auc_interval(scores.auc[:, k], ranked[k]),
                 partial_auc=_interval(scores.partial[:, k], ranked[k]),

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from thorax.errors import DataError
 from thorax.evaluation.decisions import LabeledPredictions
+from thorax.evaluation.discrimination import FEWEST_PATIENTS
 from thorax.evaluation.statistics.auc_intervals import (
     MeasuredAucs,
     auc_intervals,
@@ -44,10 +45,6 @@ __all__ = [
 
 AGE_BANDS: Final = ("under 20", "20 to 39", "40 to 59", "60 to 79", "80 and over")
 """Bands of 20 years. Under 1 % of the 112,120 images of NIH ChestX-ray14 show people of 80 and over."""
-
-FEWEST_PATIENTS: Final = 10
-"""How many patients with a finding, and how many without it, a group needs. With fewer, an interval rests on
-a handful of people and says less than their number does."""
 
 _SEXES: Final = {"F": "female", "M": "male", "O": "other"}
 

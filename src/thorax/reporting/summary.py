@@ -200,8 +200,10 @@ def headline(ranking: Discrimination, context: Context) -> str:
     number = f"{name} {mean.value:.3f} (95 % interval {mean.ends})" if mean.exists else "mean AUC n/a"
     published = context.labels and context.labels.published
     remarks = [official_test_share(ranking, context), str(published or "")]
+    too_few = ranking.too_few_patients.removesuffix(".")
     return "; ".join(
         (
+            *((too_few,) if too_few else ()),
             f"{number}: {context.where}, {ranking.num_images:,} images of {ranking.num_patients:,} patients",
             *(remark for remark in remarks if remark),
         )
@@ -302,13 +304,28 @@ def zero_average_rows(measured: Classification) -> list[tuple[str, ...]]:
 def summary_tables(
     evaluation: Evaluation, context: Context
 ) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """Return title, header and rows of the tables for a terminal: ranking, decisions, accuracy."""
+    """Return title, header and rows of the tables for a terminal: ranking, decisions, accuracy.
+
+    Of too few patients to say anything, only the ranking of the findings that have an AUC.
+    """
     ranking, primary = evaluation.ranking, evaluation.primary
+    if ranking.too_few_patients:
+        return [(headline(ranking, context), SUMMARY_HEADER, _defined_rows(ranking))]
     return [
         (f"{headline(ranking, context)}; {f1_headline(primary)}", SUMMARY_HEADER, summary_rows(ranking)),
         (decisions_title(primary), DECISIONS_HEADER, decision_rows(primary)),
-        (f"At {primary.points.name}", ACCURACY_HEADER, accuracy_rows(primary)),
+        (
+            f"At {primary.points.name}, beside a model that never says yes",
+            ACCURACY_HEADER,
+            accuracy_rows(primary),
+        ),
     ]
+
+
+def _defined_rows(ranking: Discrimination) -> list[tuple[str, ...]]:
+    *rows, mean = summary_rows(ranking)
+    pairs = zip(rows, ranking.findings, strict=True)
+    return [*(row for row, result in pairs if result.auc.exists), mean]
 
 
 def _rate_rows(point: AtOperatingPoint, rates: Sequence[Rate]) -> list[tuple[str, ...]]:

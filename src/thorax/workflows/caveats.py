@@ -166,11 +166,12 @@ def _edited_recipe(bundle: Bundle) -> tuple[str, ...]:
 
 
 def ranking_warnings(ranking: Discrimination) -> tuple[str, ...]:
-    """Return warnings about AUCs that are perfect, and about a mean without an interval."""
+    """Return warnings about too few patients, AUCs that are perfect, and a mean without an interval."""
     defined = [result for result in ranking.findings if result.auc.exists]
     perfect = bool(defined) and all(result.auc.value == 1 for result in defined)
     mean = ranking.macro_auc
     return (
+        ranking.too_few_patients,
         f"The AUC of each of the {len(defined)} findings is exactly 1: find out whether the labels, or "
         "something made from them, went into the predictions."
         if perfect and len(defined) > 1
