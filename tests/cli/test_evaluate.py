@@ -37,6 +37,20 @@ def test_a_report_is_printed_and_written(work, tmp_path):
     assert command(*asked, "--overwrite").stdout == done.stdout
 
 
+def test_four_images_say_nothing_and_the_headline_says_so(work, tmp_path):
+    folder, labels = work
+    lines = (folder / "one.csv").read_text().splitlines()
+    (tmp_path / "four.csv").write_text("\n".join([*lines[:4], f"{lines[4].split(',')[0]},"]) + "\n")
+    done = command("evaluate", tmp_path / "four.csv", "--labels", labels, "--out", tmp_path / "out", expect=1)
+    assert done.stdout.startswith(
+        "TOO FEW PATIENTS TO SAY ANYTHING: no finding has at least 10 patients with"
+    )
+    assert len(done.stdout.splitlines()) < 10
+    assert "1 row of four.csv with a value that is empty or not a number is left out" in done.stderr
+    for name in ("metrics.json", "report.html", "report.md"):
+        assert "TOO FEW PATIENTS TO SAY ANYTHING" in (tmp_path / "out" / name).read_text()
+
+
 def test_choosing_on_what_is_reported_is_refused_or_marked(work, tmp_path):
     folder, labels = work
     asked = (

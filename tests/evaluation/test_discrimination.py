@@ -87,6 +87,37 @@ def test_a_finding_with_one_class_has_no_auc_and_stays_out_of_the_mean(label):
     assert evaluation.num_findings == 1
 
 
+@pytest.mark.parametrize(("present", "absent", "enough"), [(10, 10, True), (9, 30, False), (30, 9, False)])
+def test_too_few_patients_are_counted_by_class_and_not_by_image(present, absent, enough):
+    """Three images of each patient; No Finding has enough and does not count."""
+    labels = np.repeat([1] * present + [0] * absent, 3)
+    targets = np.stack([labels, np.arange(len(labels)) // 3 % 2], axis=1).astype(np.int8)
+    patients = [f"p{number // 3}" for number in range(len(labels))]
+    evaluation = evaluate_discrimination(
+        targets, np.full(targets.shape, 0.5), patients=patients, findings=(EDEMA, NO_FINDING), resamples=2
+    )
+    edema = evaluation.findings[0]
+    assert (edema.patients_with, edema.patients_without) == (present, absent)
+    assert evaluation.too_few_patients == ("" if enough else (
+        "TOO FEW PATIENTS TO SAY ANYTHING: no finding has at least 10 patients with it and 10 without it."
+    ))  # fmt: skip
+
+
+@given(st.integers(0, 2**16))
+@settings(max_examples=10)
+def test_patients_of_each_class_are_those_counted_one_by_one(seed):
+    targets, probabilities, patients = cohort(seed, images=40)
+    targets[::7, 0] = NOT_LABELED
+    evaluation = evaluate_discrimination(
+        targets, probabilities, patients=patients, findings=(EDEMA, HERNIA), resamples=2
+    )
+    for k, result in enumerate(evaluation.findings):
+        for label, counted in ((1, result.patients_with), (0, result.patients_without)):
+            assert counted == len({
+                patient for patient, row in zip(patients, targets, strict=True) if row[k] == label
+            })  # fmt: skip
+
+
 def test_the_mean_never_holds_no_finding():
     targets, probabilities, patients = cohort(3, findings=(EDEMA, NO_FINDING, HERNIA))
     every = evaluate_discrimination(

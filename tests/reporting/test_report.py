@@ -263,8 +263,22 @@ def test_a_page_without_any_auc_still_says_so():
     text = shown_text(render_html(assessment, CONTEXT))
     assert "no finding has both classes" in text
     assert "ROC curves" not in text
-    assert headline(evaluation, CONTEXT) == "mean AUC n/a: nih-official, test part, 90 images of 45 patients"
+    assert headline(evaluation, CONTEXT) == (
+        "TOO FEW PATIENTS TO SAY ANYTHING: no finding has at least 10 patients with it and 10 without it; "
+        "mean AUC n/a: nih-official, test part, 90 images of 45 patients"
+    )
+    assert "TOO FEW PATIENTS TO SAY ANYTHING" in text
     assert metrics(assessment, CONTEXT)["macro"]["num_findings"] == 0
+
+
+def test_decisions_without_a_threshold_have_no_confusion_matrix():
+    points = dataclasses.replace(ASSESSMENT.points[0].points, thresholds=(None,) * 3)
+    point = dataclasses.replace(ASSESSMENT.points[0], points=points)
+    shown = dataclasses.replace(ASSESSMENT, points=(point,))
+    assert "| n/a | n/a |" in render_markdown(shown, CONTEXT)
+    page = render_html(shown, CONTEXT)
+    table = page[page.index("<h3>Confusion matrix") :]
+    assert table[: table.index("</tbody>")].count("<td>n/a</td>") >= 12
 
 
 def test_the_headline_carries_split_n_and_interval():

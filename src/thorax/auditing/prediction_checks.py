@@ -148,7 +148,8 @@ def check_predicted_values(file: PredictionFile, listed: Listed) -> list[Problem
             "not-a-number",
             unknown,
             what=f"rows with a value that is empty or not a number: {len(unknown):,}",
-            remedy="find out why the model returned no number for these images; they must not be left out",
+            remedy="find out why the model returned no number for these images, and predict them again: "
+            "without them, a result is not one on all images",
         ),
         *problem_if_any(
             "error",

@@ -128,7 +128,9 @@ def _at_point(point: AtOperatingPoint) -> str:
             threshold_text(threshold),
             cost_ratio_text(threshold),
             *(short(finding.rates[rate].interval) for rate in RATES),
-            "/".join(
+            "n/a"
+            if threshold is None
+            else "/".join(
                 f"{count:,}"
                 for count in (
                     finding.confusion.true_positives,

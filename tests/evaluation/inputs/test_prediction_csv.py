@@ -81,7 +81,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     np.testing.assert_array_equal(found.scores, [[0.5], [0.25]])
     assert warnings == (
         "2 rows of predictions.csv with a value that is empty or not a number are left out (b.png, d.png).",
-        "1 rows of predictions.csv repeat another row and are left out (a.png).",
+        "1 row of predictions.csv repeats another row and is left out (a.png).",
     )
 
 
@@ -206,8 +206,8 @@ def test_rows_meet_their_labels_whatever_their_order(tmp_path, labels):
     np.testing.assert_array_equal(found.cohort.ages, [81, 58])
     assert found.split is None
     unlabeled, unknown, missing, of_test = found.warnings
-    assert unlabeled == "1 predicted images have no labels and are left out (x.png)."
-    assert unknown == "1 predicted findings have no labels and are left out (Tuberculosis)."
+    assert unlabeled == "1 predicted image has no labels and is left out (x.png)."
+    assert unknown == "1 predicted finding has no labels and is left out (Tuberculosis)."
     assert missing.startswith(
         "2 of 4 labeled images have no prediction and are not in these results (0000000"
     )
@@ -219,7 +219,7 @@ def test_a_part_keeps_its_rows_and_names_those_that_are_missing(tmp_path, labels
     text = "Image Index,Edema\n00000001_000.png,.7\n00000003_000.png,.9\n"
     found = join_predictions(sound(tmp_path, text), labels, split="nih-official", part="test")
     assert found.cohort.images == ["00000003_000.png"]
-    assert "1 predicted images are not in the test part of nih-official and are left out." in found.warnings
+    assert "1 predicted image is not in the test part of nih-official and left out." in found.warnings
     assert any(
         "of 2 images of the test part have no prediction" in each and "00000013_000.png" in each
         for each in found.warnings

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -145,10 +146,11 @@ def join_predictions(
     values = predictions.scores[np.array(labeled_rows)][:, columns]
     unlabeled = [image for image in predictions.images if image not in row_of]
     warnings = [
-        _named(unlabeled, "predicted images have no labels and are left out"),
+        _named(unlabeled, "predicted images have no labels and are left out", one=_ONE_IMAGE),
         _named(
             [finding.name for finding in predictions.findings if finding not in findings],
             "predicted findings have no labels and are left out",
+            one="predicted finding has no labels and is left out",
         ),
     ]
     labeled = labeled_images(labels.table.take(rows), findings)
@@ -203,7 +205,8 @@ def _of_part(
     validation = None if part == "val" or not len(of_validation) else of_validation
     warnings = (
         *warnings,
-        f"{others:,} predicted images are not in the {part} part of {split.name} and are left out."
+        f"{others:,} predicted {'image is' if others == 1 else 'images are'} not in the {part} part of "
+        f"{split.name} and left out."
         if others
         else "",
         _named(
@@ -336,8 +339,12 @@ def findings_warning(labeled: Findings, evaluated: Findings) -> str:
     return _named(absent, f"of {len(counted):,} labeled findings are not evaluated and not in any mean")
 
 
-def _named(names: Sequence[str], what: str) -> str:
+_ONE_IMAGE: Final = "predicted image has no labels and is left out"
+
+
+def _named(names: Sequence[str], what: str, *, one: str = "") -> str:
     """Return a sentence with the count and the first three names; "" without names."""
+    what = one if one and len(names) == 1 else what
     if not names:
         return ""
     more = ", ..." if names[3:] else ""

@@ -190,9 +190,9 @@ def usable_predictions(file: PredictionFile, *, logits: bool = False) -> tuple[S
     missing = [file.images[row] for row in np.flatnonzero(~finite)]
     values = file.values[rows]
     warnings = [
-        _counted(file.unknown, "findings of {} are neither labeled nor known and are left out", file),
-        _counted(missing, "rows of {} with a value that is empty or not a number are left out", file),
-        _counted(repeated, "rows of {} repeat another row and are left out", file),
+        _counted(file.unknown, file, "finding{s} of {} {is} neither labeled nor known and {is} left out"),
+        _counted(missing, file, "row{s} of {} with a value that is empty or not a number {is} left out"),
+        _counted(repeated, file, "row{s} of {} repeat{no_s} another row and {is} left out"),
     ]
     scored = ScoredImages(
         model=file.path.name,
@@ -352,9 +352,10 @@ def _first_rows(file: PredictionFile, rows: Rows) -> tuple[Int64[np.ndarray, " i
     return np.array(list(first.values()), dtype=np.int64), repeated
 
 
-def _counted(names: Sequence[str], what: str, file: PredictionFile) -> str:
+def _counted(names: Sequence[str], file: PredictionFile, what: str) -> str:
     """Return a sentence with the count and the first three names; "" without names."""
     if not names:
         return ""
+    one = {"s": "", "no_s": "s", "is": "is"} if len(names) == 1 else {"s": "s", "no_s": "", "is": "are"}
     more = ", ..." if names[3:] else ""
-    return f"{len(names):,} {what.format(file.path.name)} ({', '.join(names[:3])}{more})."
+    return f"{len(names):,} {what.format(file.path.name, **one)} ({', '.join(names[:3])}{more})."
