@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from thorax.bundle import load_bundle
 from thorax.cli.export import export
-from thorax.errors import BundleError, RecipeError
+from thorax.errors import BundleError, DataError, RecipeError
 
 app = typer.Typer()
 app.command()(export)
@@ -23,6 +23,22 @@ def test_a_copy_gets_the_engine_and_the_figures_are_printed(bundle, store, tmp_p
     assert "(64 images of the val part of folder-official)" in done.output
     assert [each.kind for each in load_bundle(tmp_path / "out").manifest.engines] == ["onnx"]
     assert load_bundle(bundle.folder) == bundle
+
+
+def test_without_a_store_it_is_said_what_cannot_be_checked(bundle, tmp_path):
+    refused = run(bundle.folder, "--out", tmp_path / "out")
+    assert isinstance(refused.exception, DataError)
+    assert "cannot be checked whether the exported engine" in str(refused.exception)
+    assert "`on_phantoms`" in str(refused.exception)
+    quantized = run(bundle.folder, "--int8", "--on-phantoms", "--out", tmp_path / "out")
+    assert "validation images fit and judge that; give a store" in str(quantized.exception)
+    assert not (tmp_path / "out").exists()
+    done = run(bundle.folder, "--on-phantoms", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "(16 drawn radiographs: NOT COMPARED ON REAL IMAGES)" in done.output
+    (engine,) = load_bundle(tmp_path / "out").manifest.engines
+    on = engine.parity.compared_on
+    assert (on.dataset, on.split, on.part, engine.parity.num_images) == ("phantoms", "", "", 16)
 
 
 def test_a_refused_quantised_engine_leaves_the_exact_one(bundle, store):

@@ -15,7 +15,9 @@ __all__ = ["export"]
 
 def export(
     bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
-    store: Annotated[Path, typer.Option(help="A store prepared as the bundle requires, for the comparison.")],
+    store: Annotated[
+        Path | None, typer.Option(help="A store prepared as the bundle requires, for the comparison.")
+    ] = None,
     to: Annotated[Literal["onnx", "openvino"], typer.Option(help="The engine to add.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Also add a quantized engine.")] = False,
     gated: Annotated[
@@ -23,6 +25,10 @@ def export(
         typer.Option(help="Judge the quantized engine by this finding only. May be repeated."),
     ] = None,
     split: Annotated[str, typer.Option(help="Name of the split; default: the bundle's.")] = "",
+    on_phantoms: Annotated[
+        bool,
+        typer.Option("--on-phantoms", help="Compare on drawn radiographs alone, without a store."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write a copy of the bundle to this folder instead of changing it.")
     ] = None,
@@ -46,6 +52,7 @@ def export(
             int8=int8,
             gated=gated or (),
             split=split or None,
+            on_phantoms=on_phantoms,
             out=out,
             overwrite=overwrite,
             progress=progress,
@@ -64,8 +71,10 @@ def _describe_engine(exported: "Exported") -> str:
         "sensitivity or specificity": parity.operating_point_change,
     }
     further = "".join(f", {name} by {value:g}" for name, value in figures.items() if value is not None)
+    images = f"{parity.num_images:,} images of the {on.part} part of {on.split}"
+    if not on.split:
+        images = f"{parity.num_images:,} drawn radiographs: NOT COMPARED ON REAL IMAGES"
     return (
         f"{exported.kind} {exported.precision}: probabilities differ from {parity.compared_with} by at most "
-        f"{parity.largest_difference:g}{further} ({parity.num_images:,} images of the {on.part} part of "
-        f"{on.split})"
+        f"{parity.largest_difference:g}{further} ({images})"
     )

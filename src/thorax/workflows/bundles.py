@@ -16,7 +16,7 @@ from thorax.bundle import (
 )
 from thorax.bundle.manifest import EngineKind
 from thorax.bundle.writing import copy_bundle
-from thorax.errors import BundleError, RecipeError
+from thorax.errors import BundleError, DataError, RecipeError
 from thorax.evaluation.abstention import check_level
 from thorax.findings import Finding, parse_findings, select_findings
 from thorax.hardware import refuse_unknown_device
@@ -45,6 +45,7 @@ from thorax.recipe.literals import (
 )
 from thorax.recipe.load import load_test_time
 from thorax.store import open_store
+from thorax.workflows.phantom import phantom_pixels
 
 __all__ = ["WrittenBundle", "calibrate", "ensemble", "export", "import_checkpoint"]
 
@@ -243,12 +244,13 @@ def _with_engine(bundle: Bundle, part: ValidationPart) -> WrittenBundle:
 
 def export(
     bundle: StrPath,
-    store: StrPath,
+    store: StrPath | None = None,
     *,
     to: EngineKind = "onnx",
     int8: bool = False,
     gated: Sequence[str] = (),
     split: str | None = None,
+    on_phantoms: bool = False,
     out: StrPath | None = None,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
@@ -257,12 +259,14 @@ def export(
 
     Args:
         bundle: A bundle, or the run that made it.
-        store: A store prepared as the bundle requires, for the comparison.
+        store: A store prepared as the bundle requires, for the comparison; None only with `on_phantoms`.
         to: The engine to add.
         int8: Also add a quantized engine, if it agrees well enough with the exact one. It is used only if
             named.
         gated: Names of the findings that the quantized engine is judged by; empty means all.
         split: Name of the split; the bundle's own if None.
+        on_phantoms: Whether to compare on radiographs drawn by `phantom`, without a store. It is then not
+            known whether the engine agrees on images like those that it will predict.
         out: Folder of a copy that gets the engine; the bundle itself gets it if None.
         overwrite: Replace an existing bundle in `out`.
         progress: Receives the number of images predicted to judge the quantized engine.
@@ -270,7 +274,8 @@ def export(
     Raises:
         BundleError: The bundle has no weights, or an engine is too far from what it is compared with. An
             exact one that agrees is kept.
-        DataError: The store is prepared otherwise, or `out` holds something else.
+        DataError: The store is prepared otherwise, or there is none and `on_phantoms` is false or `int8` is
+            set; or `out` holds something else.
         LeakError: The quantized engine would be fitted on other images than the bundle was calibrated on.
         RecipeError: `gated` is given without `int8`.
 
@@ -280,25 +285,44 @@ def export(
     if gated and not int8:
         raise RecipeError("`gated` says what a quantized engine is judged by; set `int8` too")
     copy = None if out is None else Path(out)
-    opened, images = load_bundle(bundle), open_store(store)
+    opened = load_bundle(bundle)
     opened.require_weights("an export")
     select_findings(gated, opened.findings, setting="gated")
+    if store is None:
+        _refuse_without_store(opened, int8=int8, on_phantoms=on_phantoms)
     # Weights and graph of a copy, or the graph alone, which is as large as the weights.
     refuse_full(copy or opened.folder, needed=_copy_size([opened]) // (1 if copy else 2))
-    part = validation_part(opened, images, split)
+    part = None if store is None else validation_part(opened, open_store(store), split)
     with nullcontext() if copy is None else new_bundle_folder(copy, overwrite=overwrite, sources=[opened]):
-        images.verify()
+        if part is not None:
+            part.store.verify()
         if copy is not None:
             opened = copy_bundle(opened, copy)
         # Only now: torch takes seconds to import, and the errors above are reported at once.
         from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_float32, export_int8
 
-        compared_on = part.split.image_set("val", part.rows, dataset=images.dataset)
-        pixels = images.pixels(evenly_spaced(part.rows, CHECKED_IMAGES))
+        if part is None:
+            pixels, compared_on = phantom_pixels(opened.manifest.preparation, CHECKED_IMAGES // 4)
+        else:
+            compared_on = part.split.image_set("val", part.rows, dataset=part.store.dataset)
+            pixels = part.store.pixels(evenly_spaced(part.rows, CHECKED_IMAGES))
         opened = export_float32(opened, pixels, to=to, compared_on=compared_on)
-        if int8:
+        if int8 and part is not None:
             opened = export_int8(opened, part, to=to, gated=gated, progress=progress)
         return WrittenBundle(opened)
+
+
+def _refuse_without_store(bundle: Bundle, *, int8: bool, on_phantoms: bool) -> None:
+    if int8:
+        raise DataError(
+            f"{bundle.folder} is to be quantized, and validation images fit and judge that; give a store"
+        )
+    if not on_phantoms:
+        raise DataError(
+            f"without a store, it cannot be checked whether the exported engine of {bundle.folder} agrees "
+            "with torch on images like those that it will predict; give a store, or accept with "
+            "`on_phantoms` that they are compared on drawn radiographs alone"
+        )
 
 
 def import_checkpoint(
