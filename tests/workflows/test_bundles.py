@@ -1,13 +1,16 @@
 """New bundles from old ones, without a process: what is returned, and what is never replaced."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.helpers.command import TINY
 from thorax.bundle import load_bundle
+from thorax.bundle.manifest import Ensemble
 from thorax.datasets.phantom import write_phantoms
 from thorax.errors import BundleError, DataError, RecipeError
 from thorax.reporting.model_card import model_card
-from thorax.workflows.bundles import calibrate, ensemble, export
+from thorax.workflows.bundles import _idle_members, calibrate, ensemble, export
 from thorax.workflows.explain import explain
 from thorax.workflows.prepare import prepare
 from thorax.workflows.train import train_seeds
@@ -49,6 +52,17 @@ def test_an_ensemble_replaces_a_bundle_only_when_asked_for(work, tmp_path):
     again = ensemble(runs, tmp_path / "both", store=work / "store", device="cpu", overwrite=True)
     assert again.bundle.manifest.ensemble.mean_of == "probabilities"
     assert again.bundle.manifest.calibration is not None
+
+
+@pytest.mark.parametrize(("weights", "said"), [((0.9996, 0.0004), ["member 2 has"]), ((0.9995, 0.0005), [])])
+def test_a_member_of_weight_nought_is_named(work, weights, said):
+    bundle = load_bundle(work / "runs" / "seed-0")
+    manifest = bundle.manifest.model_copy(
+        update={"ensemble": Ensemble(weights=weights, mean_of="probabilities", fitted_on=None)}
+    )
+    notices = _idle_members(replace(bundle, manifest=manifest))
+    assert [notice[:12] for notice in notices] == said
+    assert _idle_members(bundle) == ()
 
 
 def test_wrong_settings_are_refused_before_anything_is_written(work, tmp_path):

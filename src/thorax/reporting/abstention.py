@@ -60,8 +60,8 @@ def abstention_note(evaluation: Evaluation) -> str:
 def abstention_tables(
     evaluation: Evaluation,
 ) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """Return title, header and rows for a terminal; empty without bands."""
-    if evaluation.abstention is None:
+    """Return title, header and rows for a terminal; empty without bands, or of too few patients."""
+    if evaluation.abstention is None or evaluation.ranking.too_few_patients:
         return []
     return [(abstention_title(evaluation), ABSTENTION_HEADER, abstention_rows(evaluation))]
 

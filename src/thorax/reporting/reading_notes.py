@@ -20,6 +20,9 @@ _RULES: Final = {
 
 def reading_notes(evaluation: Evaluation, audit: AuditLines) -> Iterator[str]:
     """Yield sentences without their periods: how to read the summary's tables, and what the audit found."""
+    if evaluation.ranking.too_few_patients:  # only the ranking is shown
+        yield audit_headline(audit)
+        return
     points = evaluation.primary.points
     if meaning := _rule_meaning(points.rule):
         yield f"{points.rule}: {meaning}"

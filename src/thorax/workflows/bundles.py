@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from thorax.atomic_io import StrPath
 from thorax.bundle import (
@@ -48,6 +49,10 @@ from thorax.store import open_store
 from thorax.workflows.phantom import phantom_pixels
 
 __all__ = ["WrittenBundle", "calibrate", "ensemble", "export", "import_checkpoint"]
+
+
+_IDLE: Final = 0.0005
+"""A weight that is shown as 0.000."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -222,7 +227,18 @@ def ensemble(
         predictor = Predictor(combined, TorchEngine(combined, device=device))
         fitting = Fitting(rule=rule, ensemble_weights=weights == "validation")
         calibrated = write_calibrated(predictor, part, folder, fitting=fitting, seen=seen, progress=progress)
-        return _with_engine(calibrated, part)
+        finished = _with_engine(calibrated, part)
+        return replace(finished, notices=(*finished.notices, *_idle_members(finished.bundle)))
+
+
+def _idle_members(bundle: Bundle) -> tuple[str, ...]:
+    """Return a notice of the members of an ensemble whose weight makes no difference."""
+    weights = () if bundle.manifest.ensemble is None else bundle.manifest.ensemble.weights
+    idle = [str(number) for number, weight in enumerate(weights, start=1) if weight < _IDLE]
+    if not idle:
+        return ()
+    which = f"member {idle[0]} has" if len(idle) == 1 else f"members {', '.join(idle)} have"
+    return (f"{which} a weight below {_IDLE:g} and changes nothing, but costs time in every prediction",)
 
 
 def _copy_size(bundles: Sequence[Bundle]) -> int:
