@@ -216,6 +216,19 @@ def test_models_that_lack_images_are_compared_on_the_common_ones_and_it_is_said(
     assert loud in result._repr_html_()
 
 
+def test_a_folder_of_predicted_images_is_one_model(report, tmp_path):
+    """Also beside the list of files that could not be read; a missing CSV is called missing."""
+    shutil.copy(report / "predictions.csv", tmp_path)
+    (tmp_path / "rejected.csv").write_text("path,reason\n")
+    result = on_golden(GOLDEN / "run", tmp_path)
+    assert [figures.auc.difference.value for figures in result.comparison.pairs[0].findings] == [0, 0, 0]
+    with pytest.raises(DataError, match=r"nope\.csv does not exist; correct the path"):
+        evaluate(tmp_path / "nope.csv", GOLDEN / "store")
+    (tmp_path / "labels.csv").write_text("Image Index,Finding Labels,Patient ID\na.png,Mass,1\n")
+    with pytest.raises(DataError, match=r"labels\.csv has labels in NIH's layout, not predictions"):
+        evaluate(tmp_path / "labels.csv", GOLDEN / "store")
+
+
 def test_where_all_images_are_common_nothing_is_said(report):
     result = on_golden(GOLDEN / "run", report, common=True)
     assert comparison_json(result.comparison, result.contexts)["common_images"] == {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -52,14 +52,21 @@ class FilePredictions:
     own: tuple[ThresholdSet, ...] = ()
 
 
+_BESIDE: Final = {PREDICTIONS_FILE, VALIDATION_FILE, "rejected.csv"}
+"""The CSVs in a folder of one model's predictions; the last is of images that `predict` could not read."""
+
+
 def has_predictions(path: Path) -> bool:
-    """Return whether a path is a file, or a folder with one model's predictions, such as a report."""
+    """Return whether a path is a file, or a folder with one model's predictions, such as a report.
+
+    A CSV that does not exist is one, too: the message then says what is missing.
+    """
     if not path.is_dir():
-        return path.is_file()
+        return path.is_file() or path.name.endswith((".csv", ".csv.gz"))
     if (bundle_folder(path) / MANIFEST).is_file():
         return False
     names = {table.name for table in path.glob("*.csv")}
-    return is_report(path) or (PREDICTIONS_FILE in names and names <= {PREDICTIONS_FILE, VALIDATION_FILE})
+    return is_report(path) or (PREDICTIONS_FILE in names and names <= _BESIDE)
 
 
 def is_report(path: Path) -> bool:

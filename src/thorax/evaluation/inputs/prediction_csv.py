@@ -109,6 +109,8 @@ def read_predictions(path: Path, *, findings: Findings = (), images: Sequence[st
                 f"{path} has two columns for {finding}, {quoted(header[columns[finding]])} and "
                 f"{quoted(name)}; keep the one with the model's probabilities"
             )
+    if not columns and "Finding Labels" in header:
+        raise DataError(f"{path} has labels in NIH's layout, not predictions; give it as the labels")
     if not columns:
         raise DataError(
             f"{path} has no column of a finding (it has {', '.join(header)}); "
