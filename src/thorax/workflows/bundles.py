@@ -17,7 +17,7 @@ from thorax.bundle import (
 )
 from thorax.bundle.manifest import EngineKind
 from thorax.bundle.writing import copy_bundle
-from thorax.errors import BundleError, DataError, RecipeError
+from thorax.errors import BundleError, RecipeError
 from thorax.evaluation.abstention import check_level
 from thorax.findings import Finding, parse_findings, select_findings
 from thorax.hardware import refuse_unknown_device
@@ -46,7 +46,7 @@ from thorax.recipe.literals import (
 )
 from thorax.recipe.load import load_test_time
 from thorax.store import open_store
-from thorax.workflows.phantom import phantom_pixels
+from thorax.workflows.storeless_export import phantom_pixels, refuse_without_store
 
 __all__ = ["WrittenBundle", "calibrate", "ensemble", "export", "import_checkpoint"]
 
@@ -305,7 +305,7 @@ def export(
     opened.require_weights("an export")
     select_findings(gated, opened.findings, setting="gated")
     if store is None:
-        _refuse_without_store(opened, int8=int8, on_phantoms=on_phantoms)
+        refuse_without_store(opened, int8=int8, on_phantoms=on_phantoms)
     # Weights and graph of a copy, or the graph alone, which is as large as the weights.
     refuse_full(copy or opened.folder, needed=_copy_size([opened]) // (1 if copy else 2))
     part = None if store is None else validation_part(opened, open_store(store), split)
@@ -326,19 +326,6 @@ def export(
         if int8 and part is not None:
             opened = export_int8(opened, part, to=to, gated=gated, progress=progress)
         return WrittenBundle(opened)
-
-
-def _refuse_without_store(bundle: Bundle, *, int8: bool, on_phantoms: bool) -> None:
-    if int8:
-        raise DataError(
-            f"{bundle.folder} is to be quantized, and validation images fit and judge that; give a store"
-        )
-    if not on_phantoms:
-        raise DataError(
-            f"without a store, it cannot be checked whether the exported engine of {bundle.folder} agrees "
-            "with torch on images like those that it will predict; give a store, or accept with "
-            "`on_phantoms` that they are compared on drawn radiographs alone"
-        )
 
 
 def import_checkpoint(

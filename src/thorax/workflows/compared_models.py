@@ -17,7 +17,6 @@ from thorax.store import Store
 from thorax.workflows.matching_stores import StoresLike, opened_stores, store_for
 from thorax.workflows.prediction_files import (
     FilePredictions,
-    file_validation,
     has_predictions,
     read_part,
     report_split,
@@ -143,7 +142,7 @@ def open_models(
     opened: dict[str, OpenedModel] = {name: OpenedBundle(part) for name, part in parts.items()}
     for name, file in files.items():
         own = replace(selection, split=selection.split or ("" if name in stated else _only(stated)))
-        opened[name] = OpenedFile(_read(file, of_validation[name], known, own, logits=logits))
+        opened[name] = OpenedFile(read_part(file, known, own, logits=logits, validation=of_validation[name]))
     if not selection.split and set(stated) < set(opened):
         others = ", ".join(name for name in opened if name not in stated)
         notes += (f"No split was named: {others} is measured on that of the other models.",) if stated else ()
@@ -205,18 +204,6 @@ def _validation_files(names: Sequence[str], files: Sequence[StrPath]) -> dict[st
             "in their order"
         )
     return {name: Path(file) if file else None for name, file in zip_longest(names, files)}
-
-
-def _read(
-    file: Path, validation: Path | None, known: Labels, selection: PartSelection, *, logits: bool
-) -> FilePredictions:
-    """Read a file of predictions, and those on validation images that its thresholds are chosen from."""
-    read = read_part(file, known, selection, logits=logits)
-    if validation is None:
-        return read
-    split = read.reported.context.split
-    on = file_validation(validation, known, read.reported, split=split, logits=logits)
-    return replace(read, validation=on)
 
 
 def _refuse_other_parts(models: Mapping[str, OpenedModel]) -> None:

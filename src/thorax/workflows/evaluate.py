@@ -1,7 +1,7 @@
 """`evaluate`: evaluate a model on one part of a split, with everything that its report shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +29,7 @@ from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.caveats import noted, ranking_warnings, with_warnings
 from thorax.workflows.examples import draw_examples
 from thorax.workflows.origins import checked_origin, choice_warnings
-from thorax.workflows.prediction_files import (
-    FilePredictions,
-    file_validation,
-    has_predictions,
-    read_part,
-    report_split,
-)
+from thorax.workflows.prediction_files import has_predictions, read_part
 from thorax.workflows.predictions import (
     BundleLike,
     PartPredictions,
@@ -209,17 +203,6 @@ class _PredictionFile:
     validation: Path | None
     logits: bool
 
-    def read(self, labels: Labels, selection: PartSelection) -> FilePredictions:
-        """Return the predictions on the part and those on validation images."""
-        read = read_part(self.path, labels, selection, logits=self.logits)
-        if self.validation is None:
-            return read
-        named = replace(selection, split=selection.split or report_split(self.path))
-        validation = file_validation(
-            self.validation, labels, read.reported, split=named.split, logits=self.logits
-        )
-        return replace(read, validation=validation)
-
 
 def _evaluate_bundle(
     bundle: Bundle, store: Store, settings: _Settings, computing: _Computing, *, gallery: bool
@@ -274,7 +257,7 @@ def _evaluate_bundle(
 
 def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:
     labels = labels_of(data)
-    read = file.read(labels, settings.selection)
+    read = read_part(file.path, labels, settings.selection, logits=file.logits, validation=file.validation)
     wanted = select_findings(settings.findings, read.reported.cohort.findings)
     predicted, validation = read.reported.of_findings(wanted), read.validation
     validation = validation and validation.of_findings(wanted)

@@ -1,19 +1,9 @@
 """`phantom`: draw a data set of synthetic radiographs."""
 
-import numpy as np
-
-from thorax.arrays import PixelsBatch
 from thorax.atomic_io import StrPath
-from thorax.datasets.phantom import PhantomSet, render_phantom, write_phantoms
-from thorax.datasets.phantom.cohort import draw_patient
-from thorax.image_set import ImageSet
-from thorax.imaging import prepare
-from thorax.imaging.in_memory import read_array
-from thorax.recipe.sections import Preparation
+from thorax.datasets.phantom import PhantomSet, write_phantoms
 
-__all__ = ["phantom", "phantom_pixels"]
-
-_SMALLEST = 64
+__all__ = ["phantom"]
 
 
 def phantom(
@@ -39,14 +29,3 @@ def phantom(
         phantoms.num_images
     """
     return write_phantoms(out, patients=patients, seed=seed, size=size, overwrite=overwrite)
-
-
-def phantom_pixels(preparation: Preparation, count: int) -> tuple[PixelsBatch, ImageSet]:
-    """Draw the first image of so many patients, prepared for a bundle; and return what identifies them."""
-    size = max(preparation.size, _SMALLEST)
-    patients = [draw_patient(0, number) for number in range(count)]
-    images = [render_phantom(patient, patient.visits[0], seed=0, size=size)[0] for patient in patients]
-    prepared = [prepare(read_array(image, "phantom"), preparation) for image in images]
-    names = [patient.image_name(patient.visits[0]) for patient in patients]
-    identities = [str(patient.identity) for patient in patients]
-    return np.stack(prepared), ImageSet.of(names, identities, dataset="phantoms")

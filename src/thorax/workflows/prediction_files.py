@@ -154,7 +154,12 @@ class _Report:
 
 
 def read_part(
-    file: Path, labels: Labels, selection: PartSelection, *, logits: bool = False
+    file: Path,
+    labels: Labels,
+    selection: PartSelection,
+    *,
+    logits: bool = False,
+    validation: Path | None = None,
 ) -> FilePredictions:
     """Read the predictions on a part, and those on the split's validation images if there are any.
 
@@ -163,22 +168,24 @@ def read_part(
         labels: The labels.
         selection: The images to evaluate on.
         logits: Whether the predictions are logits.
+        validation: A file of the model's predictions on validation images; None reads those that `file` has.
 
     Raises:
         DataError: See `read_predictions`, `usable_predictions` and `join_predictions`; or the files of a
             report do not belong together.
     """
     report = _Report(file) if is_report(file) else None
-    read = read_predictions(file, findings=labels.table.findings, images=labels.table.images)
-    if report is None:
-        reported, validation = _joined(read, labels, selection, logits=logits)
-        return FilePredictions(rows=read, reported=reported, validation=validation)
-    report.refuse_other_images(read)
-    selection = report.selection(selection)
-    reported, validation = _joined(read, labels, selection, report=report)
-    if (file / VALIDATION_FILE).is_file():
-        validation = file_validation(file / VALIDATION_FILE, labels, reported, split=selection.split)
-    return FilePredictions(rows=read, reported=reported, validation=validation, own=report.points(reported))
+    rows = read_predictions(file, findings=labels.table.findings, images=labels.table.images)
+    if report is not None:
+        report.refuse_other_images(rows)
+        selection = report.selection(selection)
+        beside = file / VALIDATION_FILE
+        validation = validation or (beside if beside.is_file() else None)
+    reported, chosen = _joined(rows, labels, selection, logits=logits, report=report)
+    if validation is not None:
+        chosen = file_validation(validation, labels, reported, split=selection.split, logits=logits)
+    own = () if report is None else report.points(reported)
+    return FilePredictions(rows=rows, reported=reported, validation=chosen, own=own)
 
 
 def _joined(
