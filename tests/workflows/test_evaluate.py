@@ -15,7 +15,7 @@ from thorax.errors import BundleError, DataError, LeakError
 from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import find_finding
 from thorax.reporting.comparison import comparison_json
-from thorax.reporting.summary import f1_headline, summary_tables
+from thorax.reporting.summary import decisions_title, f1_headline, summary_tables
 from thorax.store import open_store
 from thorax.workflows.compare import compare
 from thorax.workflows.evaluate import evaluate
@@ -186,9 +186,13 @@ def test_a_bundle_whose_rule_is_one_half_is_reported_at_one_half_first(study, tm
     }
     expected = f1_score(result.labels[:, known], called[:, known], average=None, zero_division=0)
     assert [measured_f1[result.findings[k]] for k in np.flatnonzero(known)] == pytest.approx(expected)
-    (title, _, _), (decisions, _, _), _ = summary_tables(result.evaluation, result.context)
-    assert "at one-half, mean over" in title
-    assert decisions == "At one-half (0.5 for every finding, whatever its prevalence)"
+    assert "at one-half, mean over" in f1_headline(result.evaluation.primary)
+    ((title, _, _),) = summary_tables(result.evaluation, result.context)  # only the ranking: too few patients
+    assert title.startswith("TOO FEW PATIENTS TO SAY ANYTHING: ")
+    assert (
+        decisions_title(result.evaluation.primary)
+        == "At one-half (0.5 for every finding, whatever its prevalence)"
+    )
     written = result.write(tmp_path / "out")
     assert "<dt>Mean F1 at one-half</dt>" in written.html.read_text()
     assert f"\n{f1_headline(result.evaluation.primary)}.\n" in written.markdown.read_text()
