@@ -1,7 +1,7 @@
 """`evaluate`: evaluate a model on one part of a split, with everything that its report shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
