@@ -135,3 +135,11 @@ def test_an_auc_of_1_counts_as_one_lost_pair():
     assert first.interval.high == pytest.approx(second.interval.high, abs=0.01)
     assert first.p == pytest.approx(second.p, abs=0.01)
     assert first.interval.low < 1 - first.interval.value < first.interval.high + 1
+
+
+def test_an_interval_without_information_is_all_that_is_possible():
+    # Hernia in a small test part: one patient and a bit, and a quantile of Student's in the thousands.
+    measured = auc_difference(np.array([0.62, 0.56]), np.array([[0.02, 0.0], [0.0, 0.02]]), degrees=0.15)
+    assert measured.interval.value == pytest.approx(-0.06)
+    assert (measured.interval.low, measured.interval.high) == (-1.0, 1.0)
+    assert 0.05 < measured.p <= 1

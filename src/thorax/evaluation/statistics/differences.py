@@ -61,7 +61,7 @@ def auc_difference(
     """Return the difference of two AUCs, or of two means of AUCs, with its interval and p value.
 
     There is no interval without a variance, without degrees of freedom, or where both AUCs are exactly 0 or
-    1. Two rankings that agree on all pairs differ by exactly 0, with p = 1.
+    1. Two rankings that agree on all pairs differ by exactly 0, with p = 1. An interval ends at -1 and 1.
 
     Args:
         auc: The first and the second, in [0, 1]; NaN where one does not exist.
@@ -82,7 +82,7 @@ def auc_difference(
     if np.all((aucs > 0) & (aucs < 1)) and np.all(np.diag(variances) > 0):
         ends.append(_from_logits(aucs, variances, degrees))
     lows, highs, p_values = zip(*ends, strict=True)
-    return AucDifference(Interval(value, min(lows), max(highs)), max(p_values))
+    return AucDifference(Interval(value, max(min(lows), -1.0), min(max(highs), 1.0)), max(p_values))
 
 
 def _on_own_scale(value: float, error: float, degrees: float) -> tuple[float, float, float]:
