@@ -72,6 +72,8 @@ class RunReport:
             return
         began = time.monotonic()
         events = read_log(self._folder / LOG)
+        if not events:  # refused before it began: the folder stays free for another run
+            return
         log = RunLog([*events, end] if end else events)
         if log.epochs:
             write_text(self._folder / CURVES, svg_file(run_curves_svg(log, chosen=log.kept_epoch)))
