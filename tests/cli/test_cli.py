@@ -138,7 +138,7 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
         (("train", "small-cpu", "--store", "STORE", "--out", "new"), 3, "thorax prepare"),
         (("prepare", "nowhere", "--out", "new"), 3, "nowhere does not exist"),
         (("phantom", "new", "--patients", "0"), 2, "--patients"),
-        (("phantom", "/proc/new", "--patients", "1"), 1, "/proc/new"),
+        (("phantom", "/proc/new", "--patients", "1"), 3, "/proc/new cannot be written"),
         (("evaluate", "RUN", "--store", "STORE", "--out", "FILE"), 3, "is a file; give a folder"),
         (("train", "small-cpu", "--store", "STORE", "--out", "FILE", *SMALL), 3, "is a file; give a folder"),
         (("prepare", "PHANTOMS", "--out", "new", "--dataset", "x"), 3, "omit --dataset x"),
