@@ -258,7 +258,7 @@ def test_a_notebook_s_terminal_gets_lines(monkeypatch, capsys):
     monkeypatch.setenv("JPY_PARENT_PID", "1")
     with bars_or_lines(every=-1) as show:
         show(Progress("predicting", 1, 4, 0.0, None, "files"))
-    assert capsys.readouterr().err == "predicting: 1 of 4 files (25%), 0/s\n"
+    assert capsys.readouterr().err == "predicting: 1 of 4 files (25 %), 0/s\n"
 
 
 def test_a_terminal_sees_a_bar(disc):

@@ -80,7 +80,7 @@ def capital_height(size):
 )  # fmt: skip
 def test_letters_are_tall_enough_and_nothing_is_cut_off(shape, count):
     pixels = np.zeros(shape, dtype=np.uint8)
-    caption = ["Pleural effusion 53.1%, threshold 36.0%: yes", "cam: highest 1.11 at x 398, y 300"]
+    caption = ["Effusion 53.1 %, threshold 36.0 %: yes", "cam: highest 1.11 at x 398, y 300"]
     flat = np.zeros(shape, dtype=np.float32)
     flat[0, 0] = 1
     map_ = Panel(caption=caption, attribution=flat, unit="logits per gray value", note="one scale for all")
@@ -104,7 +104,7 @@ def test_letters_are_tall_enough_and_nothing_is_cut_off(shape, count):
     assert text.startswith("xxx")
     assert "-end.dcm Model small-cpu" in text
     assert "Research use only, not for diagnosis." in text
-    assert text.count("threshold 36.0%: yes") == count - 1
+    assert text.count("threshold 36.0 %: yes") == count - 1
 
 
 def test_a_picture_says_what_the_table_says(tmp_path):
@@ -121,14 +121,14 @@ def test_a_picture_says_what_the_table_says(tmp_path):
         "chest.png",
         "Model small-cpu, bundle 01234567. Research use only, not for diagnosis.",
         "Radiograph", "500 x 400 pixels",
-        "Mass 53.1%, threshold 36.0%: yes", f"cam: highest 1.11 at x {x:.0f}, y {y:.0f}",
+        "Mass 53.1 %, threshold 36.0 %: yes", f"cam: highest 1.11 at x {x:.0f}, y {y:.0f}",
         "0", "1.11 logits",
     ]  # fmt: skip
     frontal = Radiograph(pixels=image.pixels, origin=image.origin, view=ViewPosition.PA)
     no_threshold = FindingPrediction(MASS, 0.531, None)
     panels, _ = side_by_side([map_], frontal, [no_threshold])
     assert panels[0].caption[1] == "500 x 400 pixels, PA view"
-    assert panels[1].caption[0] == "Mass 53.1%, no threshold"
+    assert panels[1].caption[0] == "Mass 53.1 %, no threshold"
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 300), (64, 640), (300, 300)])
