@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import thorax
 from tests.helpers.command import command
-from thorax import starter
+from thorax import hardware, starter
 from thorax.atomic_io import write_json
 from thorax.bundle import Manifest, MeanAuc, Statement, load_bundle, write_graph_alone
 from thorax.bundle.files import bundle_folder, model_and_images
@@ -99,6 +99,7 @@ def test_it_is_explained_by_the_exact_map_of_the_graph(alone):
 
 
 def test_a_graph_without_weights_also_serves_where_there_is_a_gpu(alone, monkeypatch):
+    monkeypatch.setattr(hardware, "has_cuda_driver", lambda: True)
     monkeypatch.setattr(engines, "_gpu_for_torch", lambda: True)
     assert describe_engine(alone).startswith("onnxruntime")
     assert open_explainer(alone).library == "onnxruntime"
