@@ -114,7 +114,7 @@ def test_members_2000(folder):
 def test_a_manifest_of_more_than_16_megabytes(folder):
     with (folder / "bundle.json").open("ab") as file:
         file.write(b" " * 2**24)
-    with pytest.raises(BundleError, match=r"bundle\.json cannot be read: more than 16,777,216 bytes"):
+    with pytest.raises(BundleError, match=r"bundle\.json: more than 16,777,216 bytes"):
         load_bundle(folder)
 
 
