@@ -485,7 +485,8 @@ def test_the_starter_says_what_it_is_beside_its_findings(opened, of_starter):
     tab.get_by_role("button", name=image.title).click()
     tab.locator(".finding").first.wait_for()
     shares = [percent(predicted.prevalence) for predicted in model.predict(image.path).ranked()]
-    assert [text.split()[-1] for text in tab.locator(".finding .prevalence").all_text_contents()] == shares
+    shown = tab.locator(".finding .prevalence").all_text_contents()
+    assert [" ".join(text.split()[-2:]) for text in shown] == shares
     seen = "the starter was trained on this image: an example, not a measurement"
     assert tab.locator("#warnings").inner_text() == f"Note: {seen}."
     tab.locator(".finding").first.click()

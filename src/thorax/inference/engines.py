@@ -118,7 +118,8 @@ def _open(bundle: Bundle, exported: Exported | None, *, device: str, threads: in
 
 def _choose(bundle: Bundle, device: str, engine: EngineName) -> Exported | None:
     """Return the exported engine to use, None for torch."""
-    refuse_unknown_device(device)
+    if engine in {"auto", "torch"}:  # the others refuse every device but the CPU
+        refuse_unknown_device(device)
     available = {(exported.kind, exported.precision): exported for exported in bundle.manifest.engines}
     if engine == "torch":
         return None
