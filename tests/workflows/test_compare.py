@@ -82,7 +82,7 @@ def test_models_of_other_images_are_not_compared(study, tmp_path):
     [
         (["GOOD"], {"data": "LABELS"}, "1 models are given; give at least two"),
         (["GOOD", "GOOD"], {"data": "LABELS"}, "2 models are given; give at least two, all different"),
-        (["GOOD", "nowhere.csv"], {"data": "LABELS"}, r"there is no nowhere\.csv"),
+        (["GOOD", "nowhere.csv"], {"data": "LABELS"}, r"nowhere\.csv does not exist"),
         (["GOOD", "POOR"], {"data": ()}, "no store is given; give at least one, or a label file"),
         (["GOOD", "RUN"], {"data": "LABELS"}, "needs the images of a store, and only a label"),
         (["GOOD", "POOR"], {"data": "LABELS", "baseline": "RUN"}, "is not one of the models"),

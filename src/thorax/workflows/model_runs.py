@@ -47,7 +47,7 @@ def given_models(models: Sequence[ModelLike]) -> tuple[GivenModel, ...]:
         raise DataError(f"{len(paths)} models are given; give at least two, all different")
     missing = [str(path) for path in every if not path.exists()]
     if missing:
-        raise DataError(f"there is no {missing[0]}; give bundles, reports, or CSVs of probabilities")
+        raise DataError(f"{missing[0]} does not exist; give bundles, reports, or CSVs of probabilities")
     short = [_name(model, group, whole=False) for model, group in zip(models, paths, strict=True)]
     named = []
     for model, runs, group, name in zip(models, given, paths, short, strict=True):
