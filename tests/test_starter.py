@@ -141,7 +141,7 @@ def test_an_original_and_its_copy_of_256_pixels_give_the_same(shared_data):
 def test_the_first_command_of_a_new_user():
     done = command("predict", ROOT / "test-images")
     assert done.stdout.startswith(f"{load_bundle('starter').manifest.stated}\n")
-    assert "prevalence" in done.stdout
+    assert "Prevalence" in done.stdout
     assert done.stderr.count("the starter was trained on this image: an example, not a measurement") == 2
     lines = command("predict", ROOT / "test-images", "--json").stdout.splitlines()
     assert [list(json.loads(line)["findings"]) for line in lines] == [

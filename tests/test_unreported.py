@@ -36,6 +36,8 @@ COMMANDS = {
     "verify": ("verify", "run"),
     "info": ("info", "run"),
     "doctor": ("doctor",),
+    "help": ("help", "train"),
+    "completion": ("completion", "bash"),
     "calibrate": ("calibrate", "run", "--store", "store", "--out", "calibrated", "--rule", "one-half"),
     "ensemble": ("ensemble", "run", "calibrated", "--out", "ensemble"),
     "compare": ("compare", "run", "calibrated", "--store", "store", "--out", "compared", "--resamples", "5"),

@@ -76,7 +76,7 @@ MISTAKES = (
     ("evaluate run --store store --out new --radiologists nowhere.csv", *NO_FILE),
     ("evaluate --predictions p.csv --store store --out full", *OCCUPIED),
     ("evaluate --predictions p.csv --store store --out new --split folder-official --part tset", *PART),
-    ("compare run nowhere --store store --out new", 3, "nowhere does not exist; give bundles, reports, or CSVs"),
+    ("compare run nowhere --store store --out new", 3, "nowhere does not exist; give bundles, reports"),
     ("compare run other --store nowhere --out new", *NO_STORE),
     ("compare run other --store store --out full", *OCCUPIED),
     ("compare run other --store store --out file/x", *BELOW_FILE),
