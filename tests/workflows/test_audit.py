@@ -63,7 +63,7 @@ def test_boxes_are_read(study):
         ({}, "neither is given; give one, such as `split=nih-official`"),
         ({"split": "folder-official", "lists": {"test": "x.txt"}}, "both are given"),
         ({"split": "folder-official", "part": "dev"}, "no part 'dev' in folder-official"),
-        ({"lists": {"test": "nothing.txt"}}, r"nothing\.txt cannot be read"),
+        ({"lists": {"test": "nothing.txt"}}, r"nothing\.txt does not exist"),
         ({"split": "patient-1-2-3"}, "there is no split 'patient-1-2-3'"),
         ({"split": "folder-official", "metrics": "nothing.json"}, r"nothing\.json cannot be read"),
     ],
