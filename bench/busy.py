@@ -3,10 +3,10 @@
     python bench/busy.py --data FOLDER [--turns 9] [--steps train predict evaluate] [--settings now before]
 
 FOLDER has radiographs in NIH's layout. Each turn runs every step with every setting as a whole process, on
-quiet cores and in the first `--busy-turns` beside as many endless loops as there are cores, in random order. "now" is what Thorax
-sets by itself, "before" what libgomp does when nothing is set: it spins 300,000 times at a barrier before it
-sleeps, and a thread that waits for one which has no core holds up the next for milliseconds. Beside the loops
-that takes minutes, and is measured once.
+quiet cores and in the first `--busy-turns` beside as many endless loops as there are cores, in random order.
+"now" is what Thorax sets by itself, "before" what libgomp does when nothing is set: it spins 300,000 times at
+a barrier before it sleeps, and a thread that waits for one which has no core holds up the next for
+milliseconds. Beside the loops that takes minutes, and is measured once.
 
 Prints the median seconds; "busy rate" is the share of the quiet rate of the same setting that is left beside
 the loops, where .5 would be fair; "quiet, to before" is the ratio of the rates with its 95 % interval over
