@@ -116,7 +116,7 @@ SPIN = "import os, thorax; print(os.environ.get('GOMP_SPINCOUNT'))"
 
 @pytest.mark.parametrize(
     ("setting", "expected"),
-    [({}, "100000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
 )
 def test_threads_sleep_after_some_spins_unless_the_user_says_otherwise(setting, expected):
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | setting

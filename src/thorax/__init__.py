@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 # How often threads of libgomp, which are torch's on Linux, look for work at a barrier before they sleep; read
 # when torch is imported. At libgomp's own 300,000, training beside as many busy processes as there are cores
-# falls to a twelfth of its rate: a thread spins through its time slice while the one that it waits for has no
-# core (bench/busy.py).
+# falls to a third of its rate or less: a thread spins through its time slice while the one that it waits for
+# has no core (bench/busy.py).
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 
