@@ -20,7 +20,11 @@ NAMES = ("a.png", "x/b.png", "y/b.png", "z/c.dcm", "1.2.840")
         ("x/b.png", 1),
         ("b.png", None),  # two could be meant
         ("b", None),
-        ("w/c", 3),
+        ("z/c", 3),
+        ("data/z/c", 3),
+        ("c", 3),
+        ("w/c", None),  # of another folder, as test/1.png and train/1.png are different images
+        ("w/c.dcm", None),
         ("1.2.840", 4),
         ("1.2.840.png", 4),
         ("1.2", None),
@@ -37,7 +41,11 @@ def _slow(names, written):
     for key in (str, without_folders, lambda name: without_ending(without_folders(name))):
         rows = [row for row, name in enumerate(names) if key(name) == key(written)]
         if len(rows) == 1:
-            return rows[0]
+            (row,) = rows
+            one, other = sorted(
+                (f"/{name.strip()}".rpartition("/")[0] for name in (names[row], written)), key=len
+            )
+            return row if f"{other}/".endswith(f"{one}/") else None
     return None
 
 

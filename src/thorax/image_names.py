@@ -25,13 +25,15 @@ class ImageNames:
     def row(self, written: str) -> int | None:
         """Return the index of an image; None if none or several could be meant.
 
-        A whole name is looked for first, then the name without folders, then also without its ending.
+        A whole name is looked for first, then the name without folders, then also without its ending. Folders
+        may be missing on either side, and those that are on both must be the same.
         """
         written = written.strip()
         if written in self._whole:
             return self._whole[written]
         short = without_folders(written)
-        return self._short.get(short, self.row_of_stem(without_ending(short)))
+        row = self._short.get(short, self.row_of_stem(without_ending(short)))
+        return row if row is None or _same_folders(written, self.names[row]) else None
 
     def row_of_stem(self, stem: str) -> int | None:
         """Return the index of the only image with this name without folders and ending."""
@@ -59,6 +61,12 @@ def has_ending(name: str) -> bool:
 def without_ending(name: str) -> str:
     """Return a name without the ending of an image file, such as ".png"."""
     return _ENDING.sub("", name)
+
+
+def _same_folders(first: str, second: str) -> bool:
+    """Return whether the folders of two paths are the same, from the innermost to where one of them ends."""
+    folders = (name.strip().replace("\\", "/").split("/")[-2::-1] for name in (first, second))
+    return all(one == other for one, other in zip(*folders, strict=False))
 
 
 def _unambiguous(keys: Sequence[str]) -> dict[str, int]:

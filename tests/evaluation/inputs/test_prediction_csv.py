@@ -294,7 +294,7 @@ def test_f18_what_float32_adds_to_one_is_taken_away(tmp_path):
 
 
 @pytest.mark.parametrize("column", ["Image Index", "id", "File", "source"])
-@pytest.mark.parametrize("name", ["{}", "{}.png", "{}.jpg", "C:\\data\\{}.png", "images/{}"])
+@pytest.mark.parametrize("name", ["{}", "{}.png", "{}.jpg", "C:\\data\\images\\{}.png", "images/{}"])
 def test_images_are_found_under_the_names_that_people_write(tmp_path, column, name):
     known = ("00000010_000.png", "images/00000011_000.png")
     rows = "".join(
