@@ -305,11 +305,14 @@ def test_nihs_own_lists_as_files_are_nihs_official_split(nih_sample, sample_sour
 
 
 @pytest.mark.parametrize("ending", ["", ".png"])
-def test_lists_of_one_part_each(tmp_path, ending):
+@pytest.mark.parametrize("case", [str, str.capitalize, str.upper])
+def test_lists_of_one_part_each(tmp_path, ending, case):
     samples = table(["a.png", "b.png", "c.png", "d.png"], ["1", "2", "3", "4"])
     for part, images in (("train", "ab"), ("valid", "c"), ("test", "d")):
-        (tmp_path / f"fold1-{part}.txt").write_text("".join(f"images/{image}{ending}\n" for image in images))
-    split = split_of(f"file:{tmp_path}/fold1-test.txt", samples, dataset="folder")
+        (tmp_path / f"fold1-{case(part)}.txt").write_text(
+            "".join(f"images/{image}{ending}\n" for image in images)
+        )
+    split = split_of(f"file:{tmp_path}/fold1-{case('test')}.txt", samples, dataset="folder")
     assert {part: rows.tolist() for part, rows in split.parts.items()} == {
         "train": [0, 1], "val": [2], "test": [3],
     }  # fmt: skip
@@ -338,6 +341,7 @@ def test_a_list_alone_has_one_part(tmp_path):
             r"mylist\.txt lists images without their parts.*call it for example test_list",
         ),
         ("latest.txt", "a.png\n", r"its name does not say which part"),
+        ("my_dev_test.txt", "a.png\n", r"its name says several of them \(dev, test\)"),
         ("test_list.txt", "", r"needs the columns image and part|has no rows"),
         ("test.csv", "image;part\na;test\na.png;train\n", r"a\.png is in test and in train; keep one"),
     ],

@@ -118,7 +118,14 @@ def _from_table(path: Path) -> dict[str, str]:
 
 def _from_lists(path: Path) -> dict[str, str]:
     """Read the list of one part, and the lists of the others beside it."""
-    found = _SPELLING_IN_NAME.search(path.name)
+    matches = list(_SPELLING_IN_NAME.finditer(path.name))
+    if len({PART_SPELLINGS[match[1].casefold()] for match in matches}) > 1:
+        raise DataError(
+            f"{path} lists images without their parts, and its name says several of them "
+            f"({', '.join(match[1] for match in matches)}); call it for example test_list.txt, or give a CSV "
+            "with the columns image and part"
+        )
+    found = next(iter(matches), None)
     if found is None:
         raise DataError(
             f"{path} lists images without their parts, and its name does not say which part they are; call "
@@ -130,13 +137,19 @@ def _from_lists(path: Path) -> dict[str, str]:
     for spelling, part in PART_SPELLINGS.items():
         if part == own and spelling != found[1].casefold():
             continue
-        name = f"{path.name[: found.start(1)]}{spelling}{path.name[found.end(1) :]}"
+        name = f"{path.name[: found.start(1)]}{_in_case_of(found[1], spelling)}{path.name[found.end(1) :]}"
         beside = path if part == own else with_optional_gz(path.with_name(name.removesuffix(".gz")))
         if beside is not None and beside not in read:
             read.add(beside)
             for image in _lines(beside):
                 _add(listed, image, part, str(beside))
     return listed
+
+
+def _in_case_of(model: str, spelling: str) -> str:
+    if model.isupper():
+        return spelling.upper()
+    return spelling.capitalize() if model[0].isupper() else spelling
 
 
 def _lines(path: Path) -> list[str]:
