@@ -4,7 +4,10 @@ A name or value that a stranger wrote may hold terminal escapes, line breaks, ma
 of writing, or bytes that are not text. Wherever it is shown, these appear as escapes such as \x1b.
 """
 
+import os
 import re
+import shlex
+from os import PathLike
 from typing import Final
 
 __all__ = [
@@ -14,6 +17,7 @@ __all__ = [
     "json_visible",
     "path_cell",
     "quoted",
+    "shell_word",
     "visible",
     "visible_lines",
 ]
@@ -89,3 +93,8 @@ def quoted(value: object) -> str:
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     return _SHORT.get(match[0]) or (f"\\x{code:02x}" if code < _BYTE else f"\\u{code:04x}")
+
+
+def shell_word(path: str | PathLike[str]) -> str:
+    """Return a path as it is typed in a shell: quoted if it has spaces or signs that a shell would read."""
+    return shlex.quote(os.fspath(path))

@@ -91,7 +91,8 @@ def program(tmp_path) -> dict[str, str]:
 @needs_bash
 def test_bash_runs_the_script(program, tmp_path):
     (tmp_path / "store one").mkdir()
-    (tmp_path / "other").touch()
+    for name in ("other", "scan[1].png", "scan1.png"):
+        (tmp_path / name).touch()
     asked = """
     eval "$(thorax completion bash)"
     complete -p thorax
@@ -100,6 +101,9 @@ def test_bash_runs_the_script(program, tmp_path):
     try thorax train small
     try thorax train small-cpu --store st
     try thorax explain run a.png --finding 'enlarged'
+    try thorax predict 'scan['
+    shopt -s nullglob
+    try thorax predict 'scan['
     """
     done = subprocess.run(
         [BASH, "-c", asked], cwd=tmp_path, env=program, capture_output=True, text=True, check=True
@@ -110,6 +114,8 @@ def test_bash_runs_the_script(program, tmp_path):
         "<small-cpu>",
         "<store one>",
         "<Enlarged\\ Cardiomediastinum>",
+        "<scan[1].png>",
+        "<scan[1].png>",
     ]
     assert done.stderr == ""
 

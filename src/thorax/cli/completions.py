@@ -44,12 +44,14 @@ _WITH_COMMAS: Final = ("findings", "perturbations")
 
 _BASH: Final = r"""# Completion for bash: eval "$(thorax completion bash)"
 _thorax() {
-    local IFS=$'\n' reply program="${COMP_WORDS[0]/#\~/$HOME}"
+    local IFS=$'\n' reply file program="${COMP_WORDS[0]/#\~/$HOME}"
     COMPREPLY=()
     for reply in $(_THORAX_COMPLETE=bash "$program" "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null); do
         if [[ $reply == :files ]]; then
             compopt -o filenames 2>/dev/null
-            COMPREPLY+=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]#=}"))
+            while read -r file; do  # not as words, in which [1] or * would become other files
+                COMPREPLY+=("$file")
+            done < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]#=}")
         else
             COMPREPLY+=("$reply")
         fi
