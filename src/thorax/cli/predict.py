@@ -89,6 +89,8 @@ def predict(
         raise typer.BadParameter("give images or folders, or a folder to --watch")
     if watch is not None and out is None:
         raise typer.BadParameter("--watch needs --out, the folder that keeps what was predicted")
+    if out is None and (overwrite or overlays != "positive"):
+        raise typer.BadParameter("--overwrite and --overlays are of the folder that --out names; add it")
     if out is not None:
         from thorax.workflows.predict_folder import refuse_unusable
 

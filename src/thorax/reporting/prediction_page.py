@@ -46,9 +46,9 @@ class PageImage:
     identity: Identity | None
 
 
-def file_name(finding: str) -> str:
-    """Return a finding's name as a part of the names of files."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", finding)
+def file_name(column: int, finding: str) -> str:
+    """Return the end of the names of a finding's maps: its column, since names may differ in signs alone."""
+    return f"{column:02}-{re.sub(r'[^A-Za-z0-9_-]', '-', finding)}"
 
 
 def write_page(
@@ -73,8 +73,12 @@ def write_page(
     script = files(__package__).joinpath("templates", "predictions.js").read_text(encoding="utf-8")
     listed: dict[str, int] = {}
     findings = [
-        {"label": entry.finding.label, "file": file_name(entry.finding.name), "threshold": entry.threshold}
-        for entry in example.findings
+        {
+            "label": entry.finding.label,
+            "file": file_name(column, entry.finding.name),
+            "threshold": entry.threshold,
+        }
+        for column, entry in enumerate(example.findings)
     ]
     environment = Environment(
         loader=PackageLoader("thorax.reporting"),

@@ -165,11 +165,17 @@ class Folder:
                 journal.close()
 
     def _settings(self) -> dict[str, Any]:
-        """Return what must be the same for the rows of one journal."""
+        """Return what must be the same for the rows of one journal.
+
+        A quantized engine has thresholds of its own, which tell it from the exact ones.
+        """
+        points = self._predictor.bundle.manifest.operating_points
+        thresholds = points.thresholds if points else {}
         return {
             "model": self._predictor.identity.name,
             "bundle": self._predictor.identity.bundle_sha256,
             "findings": [finding.name for finding in self._findings],
+            "thresholds": [thresholds.get(finding.name) for finding in self._findings],
             "ids": self.ids,
             "overlays": self._overlays,
         }
@@ -211,19 +217,19 @@ class Folder:
         return tally
 
     def _write_page(self, journal: Journal, tally: Tally) -> None:
-        images = Counter(row["study"] for row in journal.rows() if row.get("study"))
+        images = Counter(row.get("study", 0) for row in journal.rows())
 
         def pictured() -> Iterator[PageImage]:
             for row in journal.rows():
                 if "probabilities" in row:
-                    together = self.ids or images[row["study"]] > 1
+                    together = self.ids or images[row.get("study", 0)] > 1
                     yield PageImage(
                         number=row["number"],
                         name=row["name"],
-                        view=row["view"],
-                        study=row["study"] if together else 0,
+                        view=row.get("view", ""),
+                        study=row.get("study", 0) if together else 0,
                         prediction=self._prediction(row),
-                        maps={name: (low, high) for name, (low, high) in row["maps"].items()},
+                        maps={name: (low, high) for name, (low, high) in row.get("maps", {}).items()},
                         identity=self._identity(row),
                     )
 

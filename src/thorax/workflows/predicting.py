@@ -63,6 +63,11 @@ class ImageFile:
     given: bool
     study: tuple[int, int] | None = None
 
+    @property
+    def place(self) -> str:
+        """The absolute path, which is the same from every working folder."""
+        return os.path.abspath(self.path)  # noqa: PTH100  (without following links)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilePrediction(Generic[_Kept]):

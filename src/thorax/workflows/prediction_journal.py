@@ -21,7 +21,7 @@ JOURNAL: Final = "journal.jsonl"
 """Name of the journal in the folder of predictions."""
 
 _FORMAT: Final = 1
-_KEYS: Final = {"number", "path", "name", "size", "time"}
+_KEYS: Final = {"number", "place", "path", "name", "size", "time"}
 _REMEDY: Final = "give another folder, or set `overwrite` to begin again"
 
 Row = dict[str, Any]
@@ -59,7 +59,7 @@ class Journal:
 
     def _note(self, rows: Sequence[Row], offset: int) -> None:
         for index, row in enumerate(rows):
-            source = row["path"]
+            source = row["place"]
             self._places[source] = offset, index
             self._next = max(self._next, row["number"] + 1)
             if "reason" in row:
@@ -71,18 +71,18 @@ class Journal:
         """Close the file."""
         self._file.close()
 
-    def has(self, path: str, state: tuple[int, int]) -> bool:
+    def has(self, place: str, state: tuple[int, int]) -> bool:
         """Return whether a file is done: predicted or not an image, and of the same size and time since."""
-        return self._done.get(path) == hash(state)
+        return self._done.get(place) == hash(state)
 
-    def knows(self, path: str) -> bool:
+    def knows(self, place: str) -> bool:
         """Return whether a file was tried, whatever became of it."""
-        return path in self._places
+        return place in self._places
 
-    def number_of(self, path: str) -> int:
+    def number_of(self, place: str) -> int:
         """Return the number of a file: the one it has, or the next one, which is then taken."""
-        if path in self._places:
-            return int(self._at(self._places[path])["number"])
+        if place in self._places:
+            return int(self._at(self._places[place])["number"])
         self._next += 1
         return self._next - 1
 
@@ -124,13 +124,13 @@ def open_journal(folder: Path, settings: Mapping[str, Any]) -> Journal:
     path = folder / JOURNAL
     file = path.open("r+b" if path.exists() else "w+b")
     try:
-        head = file.readline()
-        if head.endswith(b"\n"):
+        head, first = file.readline(), json.dumps({"format": _FORMAT, **settings}).encode() + b"\n"
+        if head.endswith(b"\n") or not first.startswith(head):
             _refuse_other(path, _parsed(head, path), settings)
         else:  # new, or killed before its first line was whole
             file.seek(0)
             file.truncate()
-            file.write(json.dumps({"format": _FORMAT, **settings}).encode() + b"\n")
+            file.write(first)
             file.flush()
             os.fsync(file.fileno())
         return Journal(file, path)
@@ -164,7 +164,7 @@ def _shown(value: object) -> str:
 
 def _rows(line: bytes, path: Path) -> list[Row]:
     rows = _parsed(line, path)
-    if not isinstance(rows, list) or not all(row.keys() >= _KEYS for row in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= _KEYS for row in rows):
         raise DataError(f"{path} is damaged (a line has no rows of files); {_REMEDY}")
     return rows
 

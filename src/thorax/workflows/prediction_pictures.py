@@ -159,7 +159,8 @@ class Pictures:
             }
             for finding, scale in _scales(attributions).items():
                 colors = overlay(image.kept.gray, attributions[finding], opacity=_OPACITY, scale=scale)
-                path = self._folder / OVERLAYS / f"{number:06}-{file_name(finding.name)}.jpg"
+                name = file_name(self._findings.index(finding), finding.name)
+                path = self._folder / OVERLAYS / f"{number:06}-{name}.jpg"
                 _write(path, _jpeg(Image.fromarray(colors)))
                 drawn[number][finding.name] = scale.low, scale.high
 

@@ -80,11 +80,11 @@ class Recorder:
 
     def has(self, file: ImageFile, state: State) -> bool:
         """Return whether a file is done, and has not changed since."""
-        return self._journal.has(file.path, state)
+        return self._journal.has(file.place, state)
 
     def expect(self, file: ImageFile, state: State) -> None:
         """Note the state in which a file is predicted: it may change while it is read."""
-        self._states[file.path] = state
+        self._states[file.place] = state
 
     def new_files(self, paths: Sequence[Path]) -> Iterator[ImageFile]:
         """Yield new files and, after them, those that failed or have changed.
@@ -95,18 +95,18 @@ class Recorder:
         again: list[ImageFile] = []
         for file in list_files(paths, failed=self.lose, without=self._out):
             state = state_of(file.path)
-            if self.has(file, state) or file.path in self._states:
+            if self.has(file, state) or file.place in self._states:
                 self.skipped += 1
             else:
                 self.expect(file, state)
-                if self._journal.knows(file.path):
+                if self._journal.knows(file.place):
                     again.append(file)
                 else:
                     yield file
         yield from again
 
     def _record(self, chunk: Sequence[Outcome]) -> None:
-        numbers = [self._journal.number_of(outcome.file.path) for outcome in chunk]
+        numbers = [self._journal.number_of(outcome.file.place) for outcome in chunk]
         maps = self._pictures.write(
             [
                 (number, outcome)
@@ -116,7 +116,7 @@ class Recorder:
         )
         rows = []
         for number, outcome in zip(numbers, chunk, strict=True):
-            state = self._states.pop(outcome.file.path, None) or state_of(outcome.file.path)
+            state = self._states.pop(outcome.file.place, None) or state_of(outcome.file.path)
             rows.append(
                 _row(outcome, number, state)
                 | (self._seen(outcome, maps[number]) if isinstance(outcome, FilePrediction) else {})
@@ -143,7 +143,14 @@ class Recorder:
 
 def _row(outcome: Outcome, number: int, state: State) -> Row:
     file, (size, time) = outcome.file, state
-    row: Row = {"number": number, "path": file.path, "name": file.name, "size": size, "time": time}
+    row: Row = {
+        "number": number,
+        "place": file.place,
+        "path": file.path,
+        "name": file.name,
+        "size": size,
+        "time": time,
+    }
     if isinstance(outcome, LeftOut):
         return row | ({"reason": outcome.reason} if outcome.reason else {"other": True})
     return row
@@ -153,20 +160,21 @@ class _Studies:
     """Numbers of studies, in the order in which they are first seen.
 
     A journal has the numbers and, unless they were asked for, not the UIDs. Those of a resumed journal are
-    read again from the first image of each study.
+    read again from the first image of each study that is still there and as it was.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._numbers: dict[str, int] = {}
-        first: dict[int, str] = {}
+        known: set[int] = set()
+        self._next = 1
         for row in journal.rows():
-            if row.get("study"):
-                first.setdefault(row["study"], row["path"])
-        for number, path in first.items():
-            uid = read_identity(path).study_uid
-            if uid:
-                self._numbers[uid] = number
-        self._next = max(first, default=0) + 1
+            number = row.get("study", 0)
+            self._next = max(self._next, number + 1)
+            if number and number not in known and state_of(row["place"]) == (row["size"], row["time"]):
+                known.add(number)
+                uid = read_identity(row["place"]).study_uid
+                if uid:
+                    self._numbers[uid] = number
 
     def number(self, uid: str) -> int:
         """Return the number of a study; 0 without its UID."""

@@ -13,7 +13,8 @@ from thorax.errors import DataError
 from thorax.inference.predictor import Predictor
 from thorax.prediction import Prediction
 from thorax.workflows.predict_folder import Folder, FolderPredictions
-from thorax.workflows.predicting import ImageFile, list_files
+from thorax.workflows.predicting import ImageFile, Tally, list_files
+from thorax.workflows.prediction_journal import Journal
 from thorax.workflows.prediction_recorder import Recorder, State, state_of
 
 __all__ = ["stopped_by_signals", "watch_folder"]
@@ -24,8 +25,14 @@ _EVERY: Final = 1.0
 _SETTLED: Final = 2.0
 """Seconds for which a file must not have changed: until then, it is still being written."""
 
+_SETTLED_EMPTY: Final = 60.0
+"""The same for an empty file, which often waits for its first bytes; it is reported as a failure then."""
+
 _SHARE: Final = 20
 """The table and the page are written at most for one second of so many."""
+
+_PAUSE: Final = 1.0
+"""Seconds between two writes of the table and the page, at least."""
 
 _UNFINISHED: Final = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".download")
 """Endings that programs give to files while they write them, and that are renamed then."""
@@ -70,25 +77,50 @@ def watch_folder(
             predictor, journal, folder.pictures(), out=folder.path, ids=folder.ids, failed=failed,
             predicted=None if predicted is None else lambda image: predicted(folder.shown(image.prediction)),
         )  # fmt: skip
-        arrivals, written, pause = _Arrivals(paths, recorder, out=folder.path), False, 0.0
-        tally, writing = folder.write(journal), 0.0
-        last = time.monotonic()
+        arrivals, pause = _Arrivals(paths, recorder, out=folder.path), 0.0
+        results = _Results(folder, journal)
         while not stop.wait(max(_EVERY, pause)):
             began = time.monotonic()
             ready = arrivals.ready()
             pause = 10 * (time.monotonic() - began)
             for _ in recorder.predict(iter(ready)):
-                written = True
+                results.are_due = True
+                results.write_if_time()
                 if stop.is_set():
                     break
-            if written and time.monotonic() - last >= _SHARE * writing:
-                began = time.monotonic()
-                tally, written = folder.write(journal), False
-                last = time.monotonic()
-                writing = last - began
-        if written:
-            tally = folder.write(journal)
-        return FolderPredictions(folder.path, tally, 0, folder.without_maps)
+            results.write_if_time()
+        results.write()
+        return FolderPredictions(folder.path, results.tally, 0, folder.without_maps)
+
+
+class _Results:
+    """Writes the table and the page, not more often than is worth it.
+
+    Attributes:
+        tally: What they hold.
+        are_due: Whether images were predicted since they were written.
+    """
+
+    def __init__(self, folder: Folder, journal: Journal) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._last = self._took = 0.0
+        self.tally = Tally()
+        self.are_due = True
+        self.write()
+
+    def write_if_time(self) -> None:
+        """Write them if enough time has passed for what it takes."""
+        if time.monotonic() - self._last >= max(_PAUSE, _SHARE * self._took):
+            self.write()
+
+    def write(self) -> None:
+        """Write them if they are due."""
+        if self.are_due:
+            began = time.monotonic()
+            self.tally, self.are_due = self._folder.write(self._journal), False
+            self._last = time.monotonic()
+            self._took = self._last - began
 
 
 class _Arrivals:
@@ -112,8 +144,8 @@ class _Arrivals:
             earlier = waiting.get(file.path)
             since = earlier[1] if earlier is not None and earlier[0] == state else now
             self._since[file.path] = state, since
-            unfinished = state[0] == 0 or file.path.lower().endswith(_UNFINISHED)
-            if not unfinished and now - since >= _SETTLED:
+            settled = _SETTLED if state[0] else _SETTLED_EMPTY
+            if not file.path.lower().endswith(_UNFINISHED) and now - since >= settled:
                 del self._since[file.path]
                 self._tried[file.path] = state
                 self._recorder.expect(file, state)
