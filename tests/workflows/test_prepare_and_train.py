@@ -14,6 +14,7 @@ from thorax.recipe.load import Settings, load_recipe
 from thorax.store import open_store
 from thorax.workflows.predictions import split_of
 from thorax.workflows.prepare import prepare
+from thorax.workflows.resume import records_test_curve
 from thorax.workflows.train import SeedsSummary, train, train_seeds
 
 TINY = (
@@ -82,6 +83,13 @@ def test_seeds_follow_the_recipe_and_their_mean_has_an_sd(store, tmp_path):
     assert SeedsSummary(summary.runs[:1]).macro_auc is None
     again = train_seeds(None, store, tmp_path / "runs", seeds=2, device="cpu", resume=True)
     assert again == summary
+
+
+def test_seeds_that_are_started_later_have_a_test_curve_too(store, tmp_path):
+    out = tmp_path / "runs"
+    train_seeds("small-cpu", store, out, seeds=1, settings=TINY, device="cpu", record_test_curve=True)
+    train_seeds(None, store, out, seeds=2, device="cpu", resume=True)
+    assert [records_test_curve(run) for run in sorted(out.iterdir())] == [True, True]
 
 
 def test_a_run_is_that_of_its_seed_and_is_resumed_only_when_asked(store, tmp_path):

@@ -163,6 +163,8 @@ def train_seeds(
     target = parse_target(track) if track else None
     begun = first_seed(Path(out)) if resume else None
     loaded, images = _opened(recipe, store, settings, resumed=begun)
+    # Runs that have not begun know nothing of it yet.
+    record_test_curve = record_test_curve or (begun is not None and records_test_curve(begun))
     first = loaded.training.seed
     refuse_mistakes(loaded, images, Path(out), device=device)
     for seed in range(first, first + seeds):
