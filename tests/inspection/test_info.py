@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.helpers.command import command
 from tests.test_packages import EXTRAS, thorax_without
 from thorax import starter
+from thorax.atomic_io import exclusive_lock
 from thorax.errors import BundleError, DataError, ImageError
 from thorax.inspection import info
 from thorax.inspection.info import counted
@@ -59,15 +61,25 @@ def test_a_damaged_file_of_a_bundle_is_named(tmp_path):
 
 
 def test_a_run_that_is_not_finished_says_how_it_goes_on(tmp_path):
-    run = tmp_path / "run"
+    run = tmp_path / "my run"
     run.mkdir()
     shutil.copy(GOLDEN / "run" / "recipe.toml", run)
     lines = (GOLDEN / "run" / "log.jsonl").read_bytes().splitlines(keepends=True)
     (run / "log.jsonl").write_bytes(b"".join(lines[:5]) + lines[5][:20])  # while a line is written
     known = facts(run)
     assert known["summary"] == "a run that is not finished (2 epochs trained)"
-    assert known["next"] == f"thorax train {run}/recipe.toml --store STORE --out {run} --resume"
+    assert shlex.split(known["next"])[1:] == ["train", "--resume", "--store", "STORE", "--out", str(run)]
     assert (known["epochs"], known["epochs_planned"]) == (2, 6)
+    with exclusive_lock(run, doing="training"):
+        known = facts(run)
+    assert known["summary"] == "a run that is going on (2 epochs trained)"
+    assert known["next"] is None
+
+
+def test_an_event_without_its_epoch_is_left_out(tmp_path):
+    shutil.copy(GOLDEN / "run" / "recipe.toml", tmp_path)
+    (tmp_path / "log.jsonl").write_text('{"event": "epoch", "macro_auc": 0.5}\n')
+    assert facts(tmp_path)["summary"] == "a run that is not finished (no epoch trained)"
 
 
 def test_a_folder_of_seeds_lists_its_runs(tmp_path):
@@ -94,6 +106,7 @@ def test_a_store_that_is_not_finished(tmp_path):
     (tmp_path / "plan.json").write_text(json.dumps(manifest | {"shard_rows": 20}))
     (tmp_path / "pixels-00000.json").write_text("{}")
     assert info(tmp_path).summary == "a store that is not finished (20 of 38 images are safe)"
+    assert info(tmp_path).next_step == f"thorax prepare SOURCE --size 32 --fit pad --out {tmp_path}"
 
 
 def test_a_report_has_its_headline(tmp_path):
@@ -105,6 +118,10 @@ def test_a_report_has_its_headline(tmp_path):
     (tmp_path / "metrics.json").write_text('{"format": "other"}')
     with pytest.raises(DataError, match="JSON, but not a result of Thorax"):
         info(tmp_path)
+    for auc in ('{"value": 0.5, "low": 0.1}', '{"value": "x"}', '{"value": 1, "low": [], "high": 2}'):
+        (tmp_path / "metrics.json").write_text(f'{{"format": "thorax-metrics/1", "macro": {{"auc": {auc}}}}}')
+        with pytest.raises(DataError, match=r"metrics\.json is damaged"):
+            info(tmp_path)
 
 
 def test_tables_are_told_apart_and_no_row_is_shown(tmp_path):
@@ -120,6 +137,8 @@ def test_tables_are_told_apart_and_no_row_is_shown(tmp_path):
     assert facts(file)["summary"] == "NIH's label file, of 1 image"
     file.write_text("name,age\nDOE^JANE,40\n")
     assert facts(file)["kind"] == "table"
+    assert "DOE" not in json.dumps(facts(file))
+    file.write_text("DOE^JANE,1961-03-04,Pneumonia\nROE^JOHN,1962-03-04,Mass\n")  # without a header
     assert "DOE" not in json.dumps(facts(file))
 
 
@@ -143,6 +162,10 @@ def test_what_else_there_is(tmp_path):
     with pytest.raises(DataError, match=r"notes\.txt is nothing that Thorax reads"):
         info(tmp_path / "notes.txt")
     assert facts(tmp_path)["endings"] == {".pth": 1, ".txt": 1}
+    (tmp_path / "IM0001.Doe Jane 1961-03-04").touch()  # as disks of DICOM files have them
+    (tmp_path / "IM0002").touch()
+    endings = {".pth": 1, ".txt": 1, "another ending": 1, "no ending": 1}
+    assert facts(tmp_path)["endings"] == endings
     with pytest.raises(DataError, match="nowhere does not exist; correct the path"):
         info(tmp_path / "nowhere")
 
@@ -152,7 +175,10 @@ def test_what_else_there_is(tmp_path):
     [
         ("nothing", "/given does not exist; give a bundle"),
         ("store", "/given is a store, which has images and labels, and holds no bundle"),
-        ("run", "/given holds no bundle: its run is not finished; continue with `thorax train .*--resume`"),
+        (
+            "run",
+            "/given holds no bundle: its run is not finished; continue with `thorax train --resume .*given`",
+        ),
         ("seeds", "/given holds no bundle itself but 1 runs with other seeds; give one of them, such as"),
         ("file", "/given is a file and holds no bundle"),
         ("report", "/given is a report and holds no bundle"),
@@ -209,6 +235,15 @@ def test_a_store_is_verified_and_a_flipped_bit_is_named(tmp_path):
     done = command("verify", store)
     assert f"4 files, with 38 images of 24 patients, are as {store}/store.json describes" in done.stdout
     assert "not part of it, and not verified: notes.txt" in done.stderr
+    # A key proves nothing about a store, also of one that has a bundle beside it.
+    done = command("verify", store, "--key", tmp_path / "no.pem", expect=3)
+    assert "stores are not signed; leave out --key" in done.stderr
+    for file in starter.folder().iterdir():
+        if file.is_file():
+            shutil.copy(file, store)
+    done = command("verify", store, "--key", tmp_path / "no.pem", expect=3)
+    assert "no.pem" in done.stderr
+    (store / "bundle.json").unlink()
     shard = store / "pixels-00000.npy"
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1

@@ -3,6 +3,8 @@
 import json
 import os
 import resource
+import subprocess
+import sys
 
 from tests.helpers.command import command, thorax
 from tests.test_packages import EXTRAS, thorax_without
@@ -41,6 +43,19 @@ def test_a_broken_decoder_ends_with_exit_code_1():
     assert done.returncode == 1
     assert "BROKEN decoder python-gdcm: DICOM with lossless or 12-bit JPEG cannot be read" in done.stdout
     assert "1 of these are broken" in done.stdout
+
+
+def test_what_import_thorax_sets_is_not_called_a_setting_of_the_user():
+    asked = "from thorax.inspection import doctor; print(*[c.text for c in doctor() if c.name == 'threads'])"
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))
+    }
+    for more, wanted in (({}, False), ({"GOMP_SPINCOUNT": "7"}, True)):
+        answer = subprocess.run(
+            [sys.executable, "-c", asked], env=environment | more, check=True, capture_output=True, text=True
+        ).stdout
+        assert ("GOMP_SPINCOUNT=7" in answer) == wanted
+        assert "GOMP_SPINCOUNT=10000" not in answer
 
 
 def test_too_many_threads_are_slow(monkeypatch):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from thorax.bundle.files import MANIFEST
+from thorax.quoting import shell_word
 
 __all__ = ["LOG", "RECIPE", "STUDY", "is_run", "no_bundle", "seed_runs"]
 
@@ -35,7 +36,7 @@ def no_bundle(path: Path) -> str:
     if is_run(path):
         return (
             f"{path} holds no bundle: its run is not finished; continue with "
-            f"`thorax train {path / RECIPE} --store STORE --out {path} --resume`"
+            f"`thorax train --resume --store STORE --out {shell_word(path)}`"
         )
     if not path.exists():
         return f"{path} does not exist; {what}"

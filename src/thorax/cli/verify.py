@@ -23,19 +23,17 @@ def verify(
     from thorax.workflows.signing import is_store
 
     if is_store(path):
-        _verify_store(path)
-        if key is not None:
-            say("a store has no signature, so the key was not used", err=True)
+        _verify_store(path, key)
     else:
         _verify_bundle(path, key)
 
 
-def _verify_store(path: Path) -> None:
+def _verify_store(path: Path, key: Path | None) -> None:
     from thorax.cli.console import progress_bars
     from thorax.workflows.signing import verify_store
 
     with progress_bars() as progress:
-        verified = verify_store(path, progress=progress)
+        verified = verify_store(path, key, progress=progress)
     store = verified.store
     say(
         f"{path}: {verified.num_files} files, with {len(store):,} images of {store.num_patients:,} patients, "

@@ -9,6 +9,7 @@ from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_pre
 from thorax.imaging import read_guarded
 from thorax.inspection.info import Fact, Info, counted
 from thorax.outputs import text_size
+from thorax.quoting import shell_word
 from thorax.store.manifest import DOUBTS, MANIFEST, PLAN, StorePlan, load_section
 from thorax.tabular import read_table
 
@@ -68,7 +69,7 @@ def store_info(path: Path) -> Info:
             Fact("made_with", dict(plan.software)),
             Fact("bytes", size, text_size(size), "on disk"),
         ),
-        next_step=f"thorax train RECIPE --store {path} --out RUN",
+        next_step=f"thorax train RECIPE --store {shell_word(path)} --out RUN",
     )
 
 
@@ -88,7 +89,9 @@ def _unfinished(path: Path) -> Info:
             Fact("size", side, f"{side} x {side}"),
             Fact("fit", plan.preparation.fit),
         ),
-        next_step=f"thorax prepare SOURCE --out {path}",
+        next_step=(
+            f"thorax prepare SOURCE --size {side} --fit {plan.preparation.fit} --out {shell_word(path)}"
+        ),
     )
 
 
@@ -127,20 +130,27 @@ def table_info(path: Path) -> Info:
     columns = Fact("columns", list(table.header))
     count = counted(len(table.rows), "image")
     if "Finding Labels" in table.header:
-        summary, step = f"NIH's label file, of {count}", f"thorax prepare {path.parent} --out STORE"
+        summary, step = (
+            f"NIH's label file, of {count}",
+            f"thorax prepare {shell_word(path.parent)} --out STORE",
+        )
         return Info(path, "labels", summary, (rows, columns), next_step=step)
     try:
         file = read_predictions(path)
         scored, _ = usable_predictions(file)
     except DataError:  # whose message may name an image
         if "path" in table.header:
-            summary, step = f"a table of {count} with their paths", f"thorax prepare {path} --out STORE"
+            summary, step = (
+                f"a table of {count} with their paths",
+                f"thorax prepare {shell_word(path)} --out STORE",
+            )
             return Info(path, "labels", summary, (rows, columns), next_step=step)
+        # Without the names of its columns: of a table without a header they are a patient's.
         return Info(
             path,
             "table",
             f"a table of {counted(len(table.rows), 'row')}, not of probabilities",
-            (rows, columns),
+            (rows, Fact("num_columns", len(table.header))),
         )
     findings = counted(len(file.findings), "finding")
     return Info(
@@ -154,7 +164,7 @@ def table_info(path: Path) -> Info:
             Fact("columns_not_used", list(file.ignored)),
             Fact("sha256", file.sha256, label="SHA-256"),
         ),
-        next_step=f"thorax evaluate --predictions {path} --store STORE --out REPORT",
+        next_step=f"thorax evaluate --predictions {shell_word(path)} --store STORE --out REPORT",
     )
 
 
@@ -188,5 +198,5 @@ def image_info(path: Path) -> Info:
             Fact("bytes", path.stat().st_size, text_size(path.stat().st_size), "on disk"),
         ),
         origin.doubts,
-        f"thorax predict {path}",
+        f"thorax predict {shell_word(path)}",
     )

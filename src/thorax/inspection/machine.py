@@ -202,9 +202,14 @@ _SETTINGS: Final = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 )  # fmt: skip
 
+_OWN_SPINS: Final = "10000"
+"""GOMP_SPINCOUNT as `import thorax` sets it where the user has not."""
+
 
 def _threads() -> Check:
     given = {name: os.environ[name] for name in _SETTINGS if name in os.environ}
+    if given.get("GOMP_SPINCOUNT") == _OWN_SPINS:
+        del given["GOMP_SPINCOUNT"]
     threads, usable = num_threads(), cores()
     text = f"{counted(threads, 'thread')}"
     if given:

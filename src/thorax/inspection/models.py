@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from thorax.atomic_io import read_json
+from thorax.atomic_io import is_locked, read_json
 from thorax.bundle import Bundle, load_bundle
 from thorax.bundle.absent import LOG, RECIPE, STUDY, is_run, seed_runs
 from thorax.bundle.files import MANIFEST, bundle_folder
@@ -17,6 +17,7 @@ from thorax.calibration import Platt
 from thorax.errors import ThoraxError
 from thorax.inspection.info import Fact, Info, counted
 from thorax.outputs import text_size
+from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
 
 __all__ = ["bundle_info", "run_info", "seeds_info", "study_info"]
@@ -36,7 +37,7 @@ def bundle_info(path: Path) -> Info:
         f"a bundle, {manifest.name}, that predicts {counted(len(bundle.findings), 'finding')}",
         tuple(_bundle_facts(bundle)),
         (*([manifest.stated] if manifest.stated else []), *_damage(bundle)),
-        f"thorax predict {path} IMAGE",
+        f"thorax predict {shell_word(path)} IMAGE",
     )
 
 
@@ -149,14 +150,15 @@ def run_info(path: Path) -> Info:
         return Info(
             path, "run", "a finished run with its bundle", (*facts, *more), inner.warnings, inner.next_step
         )
-    epochs = [event for event in events if event.get("event") == "epoch"]
+    epochs = _epochs(events)
     state = f"{counted(len(epochs), 'epoch')} trained" if epochs else "no epoch trained"
+    running = is_locked(path)
     return Info(
         path,
         "run",
-        f"a run that is not finished ({state})",
+        f"a run that {'is going on' if running else 'is not finished'} ({state})",
         tuple(facts),
-        next_step=f"thorax train {path / RECIPE} --store STORE --out {path} --resume",
+        next_step="" if running else f"thorax train --resume --store STORE --out {shell_word(path)}",
     )
 
 
@@ -172,7 +174,7 @@ def _run_facts(path: Path, events: Sequence[dict[str, Any]]) -> list[Fact]:
         for name in ("split", "train_images", "val_images", "device", "precision", "thorax", "torch")
         if isinstance(start.get(name), str | int)
     ]
-    epochs = [event for event in events if event.get("event") == "epoch"]
+    epochs = _epochs(events)
     scored = [event for event in epochs if isinstance(event.get("macro_auc"), float)]
     facts.append(Fact("epochs", len(epochs), label="epochs trained"))
     if scored:
@@ -187,6 +189,10 @@ def _run_facts(path: Path, events: Sequence[dict[str, Any]]) -> list[Fact]:
             )
         )
     return facts
+
+
+def _epochs(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event.get("event") == "epoch" and "epoch" in event]
 
 
 def _events(run: Path) -> list[dict[str, Any]]:
@@ -219,7 +225,7 @@ def seeds_info(path: Path) -> Info:
         "runs of seeds",
         f"{counted(len(runs), 'run')} of one recipe with other seeds, of which {len(finished)} finished",
         tuple(facts),
-        next_step=f"thorax info {runs[0]}",
+        next_step=f"thorax info {shell_word(runs[0])}",
     )
 
 
@@ -243,5 +249,5 @@ def study_info(path: Path) -> Info:
         "study",
         f"a hyperparameter search, {state}",
         tuple(facts),
-        next_step=f"thorax train {best} --store STORE --out RUN" if best.is_file() else "",
+        next_step=f"thorax train {shell_word(best)} --store STORE --out RUN" if best.is_file() else "",
     )

@@ -15,6 +15,7 @@ from thorax.inspection.info import Fact, Info, counted
 from thorax.inspection.models import bundle_info, run_info, seeds_info, study_info
 from thorax.inspection.results import RESULTS, result_info
 from thorax.outputs import text_size
+from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
 from thorax.store.manifest import MANIFEST as STORE
 from thorax.store.manifest import PLAN
@@ -26,6 +27,12 @@ _NIH: Final = "Data_Entry_2017_v2020.csv"
 _WEIGHTS: Final = frozenset(
     {".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".h5", ".hdf5", ".keras"}
 )
+_ENDINGS: Final = _WEIGHTS | {
+    ".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".csv", ".tsv", ".json", ".jsonl", ".toml", ".txt", ".zip",
+    ".gz", ".html", ".md", ".svg", ".pdf", ".onnx",
+}  # fmt: skip
+"""Endings of files that are shown; in others, such as that of a DICOM file without one, is part of a name."""
+
 _MOST_FILES: Final = 100_000
 
 
@@ -70,22 +77,23 @@ def _other_folder(path: Path) -> Info:
         if number >= _MOST_FILES:
             break
         if file.is_file():
-            endings[file.suffix.lower() or "no ending"] += 1
+            ending = file.suffix.lower()
+            endings[ending if ending in _ENDINGS else "another ending" if ending else "no ending"] += 1
     facts = (Fact("num_files", endings.total()), Fact("endings", dict(endings.most_common(8))))
     if (path / _NIH).is_file():
         return Info(
             path, "data set", "a data set in the layout of NIH ChestX-ray14", facts,
-            next_step=f"thorax prepare {path} --out STORE",
+            next_step=f"thorax prepare {shell_word(path)} --out STORE",
         )  # fmt: skip
     parts = [part for part in ("train", "val", "test") if (path / part).is_dir()]
     if parts:
         return Info(
             path, "data set", f"a data set with the folders {', '.join(parts)}", facts,
-            next_step=f"thorax prepare {path} --out STORE",
+            next_step=f"thorax prepare {shell_word(path)} --out STORE",
         )  # fmt: skip
     return Info(
         path, "folder", f"a folder with {counted(endings.total(), 'file')}", facts,
-        next_step=f"thorax predict {path}",
+        next_step=f"thorax predict {shell_word(path)}",
     )  # fmt: skip
 
 
@@ -126,7 +134,7 @@ def _recipe(path: Path) -> Info:
         Fact("backbone", recipe.model.backbone),
         Fact("epochs", recipe.training.epochs),
     )
-    return Info(path, "recipe", "a recipe", facts, next_step=f"thorax recipes show {path}")
+    return Info(path, "recipe", "a recipe", facts, next_step=f"thorax recipes show {shell_word(path)}")
 
 
 def _weights(path: Path) -> Info:
@@ -136,5 +144,5 @@ def _weights(path: Path) -> Info:
         "weights",
         "a file of weights, to be imported as a bundle",
         (Fact("bytes", size, text_size(size), "on disk"),),
-        next_step=f"thorax import {path} --as SOURCE --out BUNDLE",
+        next_step=f"thorax import {shell_word(path)} --as SOURCE --out BUNDLE",
     )

@@ -46,11 +46,15 @@ def result_info(path: Path) -> Info:
     split = value.get("split")
     where = f" on {split['where']}" if isinstance(split, dict) and split.get("where") else ""
     warnings = value.get("warnings")
+    try:
+        facts = tuple(_facts(value))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is damaged; copy the whole report again") from error
     return Info(
         path,
         kind,
         what + where,
-        tuple(_facts(value)),
+        facts,
         tuple(map(str, warnings)) if isinstance(warnings, list) else (),
     )
 

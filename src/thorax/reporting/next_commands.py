@@ -1,10 +1,10 @@
 """Commands that may follow a training run, as they are typed in a shell."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from thorax.atomic_io import StrPath
+from thorax.quoting import shell_word
 from thorax.reporting.run_log import read_start
 
 __all__ = ["ensemble_command", "evaluate_command", "resume_command", "train_command"]
@@ -18,8 +18,9 @@ def evaluate_command(run: Path, store: StrPath) -> str:
         store: The store that it was trained on.
     """
     if read_start(run).get("test_images") == 0:
-        return f"thorax predict {_quoted(run)} IMAGE"
-    return f"thorax evaluate {_quoted(run)} --store {_quoted(store)} --out {_quoted(_free(f'{run}-report'))}"
+        return f"thorax predict {shell_word(run)} IMAGE"
+    report = shell_word(_free(f"{run}-report"))
+    return f"thorax evaluate {shell_word(run)} --store {shell_word(store)} --out {report}"
 
 
 def ensemble_command(runs: Sequence[Path], store: StrPath, out: Path) -> str:
@@ -30,18 +31,18 @@ def ensemble_command(runs: Sequence[Path], store: StrPath, out: Path) -> str:
         store: The store that they were trained on.
         out: The folder that has them.
     """
-    folder = _quoted(_free(f"{out}-ensemble"))
-    return f"thorax ensemble {' '.join(map(_quoted, runs))} --store {_quoted(store)} --out {folder}"
+    folder = shell_word(_free(f"{out}-ensemble"))
+    return f"thorax ensemble {' '.join(map(shell_word, runs))} --store {shell_word(store)} --out {folder}"
 
 
 def resume_command(
     store: StrPath, out: Path, *, seeds: int = 1, device: str = "auto", track: str | None = None
 ) -> str:
     """Return the command that resumes a run, or several, with the recipe that they were started with."""
-    words = ["thorax train --resume --store", _quoted(store), "--out", _quoted(out)]
+    words = ["thorax train --resume --store", shell_word(store), "--out", shell_word(out)]
     words += [f"--seeds {seeds}"] if seeds > 1 else []
-    words += [f"--device {_quoted(device)}"] if device != "auto" else []
-    words += [f"--track {_quoted(track)}"] if track else []
+    words += [f"--device {shell_word(device)}"] if device != "auto" else []
+    words += [f"--track {shell_word(track)}"] if track else []
     return " ".join(words)
 
 
@@ -53,12 +54,8 @@ def train_command(recipe: Path, store: StrPath, study: Path) -> str:
         store: The store of the study.
         study: The folder of the study.
     """
-    folder = _quoted(_free(f"{study}-best"))
-    return f"thorax train {_quoted(recipe)} --store {_quoted(store)} --out {folder}"
-
-
-def _quoted(path: StrPath) -> str:
-    return shlex.quote(str(path))
+    folder = shell_word(_free(f"{study}-best"))
+    return f"thorax train {shell_word(recipe)} --store {shell_word(store)} --out {folder}"
 
 
 def _free(name: str) -> str:

@@ -98,7 +98,10 @@ def render_run(log: RunLog, recipe: Recipe, state: RunState, *, folder: Path, st
             positives=_positives(log),
             provenance=[(name, log.start[key]) for key, name in _PROVENANCE.items() if log.start.get(key)],
             versions=[(name, log.start[name]) for name in ("thorax", "torch", "timm") if log.start.get(name)],
-            resume=resume_command(store, folder),
+            # "cpu" may have been asked for where there is a GPU, and the device must stay the same.
+            resume=resume_command(
+                store, folder, device="cpu" if log.start.get("device") == "cpu" else "auto"
+            ),
             evaluate=evaluate_command(folder, store),
         )
     )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from thorax import starter
 from thorax.atomic_io import StrPath, read_regular
 from thorax.bundle import Bundle, load_bundle
-from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, SIGNATURE
+from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, SIGNATURE, bundle_folder
 from thorax.bundle.folder import checksums
 from thorax.bundle.signature import is_signed, sign_manifest
-from thorax.errors import BundleError
+from thorax.errors import BundleError, DataError
 from thorax.outputs import check_output
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store.manifest import DOUBTS, PLAN
@@ -106,20 +106,29 @@ def verify(bundle: StrPath, key: StrPath | None = None) -> Verified:
 
 
 def is_store(path: StrPath) -> bool:
-    """Return whether a path is the folder of a store, finished or not."""
-    return any((Path(path) / name).is_file() for name in (STORE, PLAN))
+    """Return whether a path is the folder of a store, finished or not, and holds no bundle."""
+    holds_bundle = (bundle_folder(Path(path)) / MANIFEST).is_file()
+    return not holds_bundle and any((Path(path) / name).is_file() for name in (STORE, PLAN))
 
 
-def verify_store(path: StrPath, *, progress: ProgressCallback | None = None) -> VerifiedStore:
+def verify_store(
+    path: StrPath, key: StrPath | None = None, *, progress: ProgressCallback | None = None
+) -> VerifiedStore:
     """Verify that the files of a store are those of its `store.json`: every pixel, label and count.
 
     Args:
         path: The store.
+        key: None: stores are not signed.
         progress: Receives the number of files read.
 
     Raises:
-        DataError: There is no store, it is unfinished, or a file is missing or changed; the message names it.
+        DataError: There is no store, it is unfinished, or a file is missing or changed, which the message
+            names; or a key is given.
     """
+    if key is not None:
+        raise DataError(
+            f"{path} is a store, and stores are not signed; leave out `key`, which proves nothing here"
+        )
     from thorax.store import open_store
 
     store = open_store(path)
