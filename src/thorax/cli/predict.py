@@ -90,7 +90,7 @@ def predict(
     if watch is not None and out is None:
         raise typer.BadParameter("--watch needs --out, the folder that keeps what was predicted")
     if out is None and (overwrite or overlays != "positive"):
-        raise typer.BadParameter("--overwrite and --overlays are of the folder that --out names; add it")
+        raise typer.BadParameter("--overwrite and --overlays concern the folder that --out names; add it")
     if out is not None:
         from thorax.workflows.predict_folder import refuse_unusable
 

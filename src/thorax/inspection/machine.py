@@ -203,7 +203,7 @@ _SETTINGS: Final = (
 )  # fmt: skip
 
 _OWN_SPINS: Final = "10000"
-"""GOMP_SPINCOUNT as `import thorax` sets it where the user has not."""
+"""GOMP_SPINCOUNT as `import thorax` sets it unless the user did."""
 
 
 def _threads() -> Check:
