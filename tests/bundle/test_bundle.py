@@ -23,6 +23,7 @@ from thorax.bundle.writing import copy_bundle
 from thorax.calibration import Platt, Temperature
 from thorax.errors import BundleError, DataError, LeakError
 from thorax.image_set import ImageSet
+from thorax.rates import FindingRates, MeasuredRates, Share
 from thorax.recipe.schema import Network, Preparation
 
 
@@ -78,6 +79,40 @@ def bundle(tmp_path):
             "val": hashed_patients("folder", ["c", "val"]).values(),
         },
     )
+
+
+SHARE = Share(value=0.5, low=0.1, high=0.9, matching=1, images=2, patients=2)
+RATES = MeasuredRates(
+    findings={"Mass": FindingRates(sensitivity=SHARE, specificity=None)}, measured_on=reference("val")
+)
+
+
+def with_rates(**changes):
+    points = {**manifest().operating_points.model_dump(), "measured": RATES}
+    return manifest(**{"format": 2, "operating_points": points} | changes)
+
+
+def test_rates_at_the_thresholds_are_kept(tmp_path):
+    written = write_bundle(
+        tmp_path / "bundle",
+        with_rates(),
+        weights={"weights.safetensors": b"weights"},
+        patients={
+            "train": hashed_patients("folder", ["a", "b"]).values(),
+            "val": hashed_patients("folder", ["c", "val"]).values(),
+        },
+    )
+    assert load_bundle(written.folder).manifest.operating_points.measured == RATES
+
+
+def test_rates_that_do_not_fit_are_refused(bundle):
+    assert "measured" not in json.loads((bundle.folder / "bundle.json").read_text())["operating_points"]
+    with pytest.raises(ValueError, match="rates at the thresholds need format 2"):
+        with_rates(format=1)
+    other = RATES.model_copy(update={"findings": {"Edema": RATES.findings["Mass"]}})
+    points = {**manifest().operating_points.model_dump(), "measured": other.model_dump()}
+    with pytest.raises(ValueError, match="rates of Edema need a threshold"):
+        manifest(format=2, operating_points=points)
 
 
 def test_round_trip(bundle):

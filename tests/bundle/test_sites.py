@@ -11,6 +11,7 @@ from thorax.calibration import Platt, Temperature, logit, sigmoid
 from thorax.errors import BundleError
 from thorax.inference.engines import open_predictor
 from thorax.models import build_classifier
+from thorax.rates import MeasuredRates
 
 ADJUSTED = {"Mass": (0.7, 0.5), "Edema": (-1.0, 1.0)}
 PLATT = Platt(
@@ -25,12 +26,15 @@ def plain(tmp_path_factory):
     return new_bundle(tmp_path_factory.mktemp("site") / "plain", build_classifier(MODEL, len(NAMES)), MODEL)
 
 
+RATES = MeasuredRates(findings={}, measured_on=REFERENCE)
+
+
 def with_calibration(plain, folder, calibration, rule="f1-optimal"):
     thresholds = {"Mass": 0.3, "Nodule": 0.5, "Edema": None}
     if rule == "one-half":
         thresholds = dict.fromkeys(NAMES, 0.5)
-    points = OperatingPoints(rule=rule, thresholds=thresholds, chosen_on=None)
-    changes = {"calibration": calibration, "operating_points": points}
+    points = OperatingPoints(rule=rule, thresholds=thresholds, chosen_on=None, measured=RATES)
+    changes = {"format": 2, "calibration": calibration, "operating_points": points}
     return write_bundle(
         folder, plain.manifest.model_copy(update=changes), weights=plain.weights,
         patients={"train": hashed_patients("toy", ["a"]).values()},
@@ -66,6 +70,7 @@ def test_a_site_adjusts_the_logits_that_the_bundle_calibrates(plain, tmp_path, c
     assert new["Edema"] is None
     assert np.array_equal(before[:, 0] >= old["Mass"], after[:, 0] >= new["Mass"])
     assert new["Mass"] == pytest.approx(float(sigmoid(0.7 + 0.5 * logit(np.array([0.3])))[0]))
+    assert there.manifest.operating_points.measured == RATES
 
 
 def test_the_patients_of_each_site_are_remembered_and_the_bundle_itself_stays(plain, tmp_path):
@@ -81,7 +86,9 @@ def test_the_patients_of_each_site_are_remembered_and_the_bundle_itself_stays(pl
         "site ward 8": frozenset(hashed_patients("ward", ["z"]).values()),
     }
     assert load_bundle(tmp_path / "own").sha256 == bundle.sha256
-    assert set(at_site(third, "ward 8").manifest.operating_points.thresholds.values()) == {0.5}
+    there = at_site(third, "ward 8").manifest.operating_points
+    assert set(there.thresholds.values()) == {0.5}
+    assert there.measured is None  # other probabilities are above one half now
     copied = copy_bundle(third, tmp_path / "copy")
     assert copied.sha256 == third.sha256
     assert at_site(third, "") is third

@@ -16,6 +16,7 @@ from thorax.datasets.splits import build_split, registered_sha256
 from thorax.findings import parse_findings
 from thorax.inference.ensemble import validation_part
 from thorax.models import build_classifier, to_input, weights_as_bytes
+from thorax.rates import MeasuredRates
 from thorax.recipe.sections import Network, Preparation, TestTime
 from thorax.store import build_store, open_store
 
@@ -104,9 +105,15 @@ def make_bundle(store):
                 )
             )
         shares = (1 / len(seeds),) * len(seeds)
-        points = OperatingPoints(rule="f1-optimal", thresholds=dict.fromkeys(NAMES, 0.5), chosen_on=val)
+        points = OperatingPoints(
+            rule="f1-optimal",
+            thresholds=dict.fromkeys(NAMES, 0.5),
+            chosen_on=val,
+            measured=MeasuredRates(findings={}, measured_on=val),
+        )
         manifest = Manifest.model_validate(
             {
+                "format": 2,
                 "name": "toy",
                 "findings": NAMES,
                 "preparation": store.preparation,

@@ -172,3 +172,12 @@ def test_a_quantised_engine_has_its_own_points(bundle, store, export, part_of, t
     assert quantized.bundle.manifest.operating_points == engine.operating_points
     difference = usual.predict_rows(store.pixels, rows) - quantized.predict_rows(store.pixels, rows)
     assert 0 < np.abs(difference).max() <= parity.largest_difference
+    # The rates of its points are its own.
+    column = bundle.manifest.findings.index("Mass")
+    mass = engine.operating_points.measured.findings["Mass"]
+    called = (
+        quantized.predict_rows(store.pixels, rows)[:, column] >= engine.operating_points.thresholds["Mass"]
+    )
+    present = store.table.targets(bundle.findings)[rows, column] == 1
+    assert (mass.sensitivity.matching, mass.sensitivity.images) == (np.sum(called & present), np.sum(present))
+    assert bundle.manifest.operating_points.measured.findings == {}

@@ -17,6 +17,7 @@ from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.inputs.join import chosen_on
 from thorax.evaluation.inputs.prediction_csv import read_predictions
 from thorax.evaluation.labeled_images import LabeledImages
+from thorax.evaluation.rates import measure_rates
 from thorax.findings import find_finding
 from thorax.inference.engines import open_predictor
 from thorax.inference.ensemble import with_test_time
@@ -120,6 +121,26 @@ def test_training_sets_the_bands_on_its_validation_patients(study):
             (again.bands[name].low, again.bands[name].high), abs=1e-5
         )
     assert bands.chosen_on == bundle.manifest.calibration.fitted_on
+
+
+def test_training_keeps_the_rates_of_its_thresholds(study):
+    """Those that `evaluate` reports on the validation part at the bundle's own thresholds."""
+    bundle = load_bundle(study.run(0))
+    points = bundle.manifest.operating_points
+    validation = evaluate(bundle, study.store, resamples=2, gallery=False, device="cpu").validation
+    assert validation is not None
+    again = measure_rates(*validation, points.thresholds, measured_on=points.chosen_on)
+    assert {name: counts(rates) for name, rates in points.measured.findings.items()} == {
+        name: counts(rates) for name, rates in again.findings.items()
+    }
+    assert points.measured.measured_on == points.chosen_on
+
+
+def counts(rates):
+    return [
+        share and (share.matching, share.images, share.patients)
+        for share in (rates.sensitivity, rates.specificity)
+    ]
 
 
 # ---- evaluate --------------------------------------------------------------------------------------------

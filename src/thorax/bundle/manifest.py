@@ -11,14 +11,15 @@ from pydantic import (
 )
 
 from thorax.bands import Bands
+from thorax.bundle.points import OperatingPoints
 from thorax.bundle.statement import Statement
 from thorax.calibration import Calibration, Platt
 from thorax.errors import DataError
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
 from thorax.quoting import is_formula
-from thorax.recipe.literals import MeanOf, OperatingPointRule
-from thorax.recipe.sections import Fraction, Network, Preparation, Section, TestTime
+from thorax.recipe.literals import MeanOf
+from thorax.recipe.sections import Network, Preparation, Section, TestTime
 
 __all__ = [
     "LAST_EPOCH",
@@ -75,17 +76,6 @@ FindingNames = Annotated[
 
 LAST_EPOCH: Final = "last epoch"
 """`Trained.selected_by` where no score chose the weights."""
-
-
-class OperatingPoints(Section):
-    """Thresholds on the bundle's probabilities."""
-
-    rule: OperatingPointRule | Literal["source"]
-    """How they were chosen; "source" means that they came with an imported checkpoint."""
-    thresholds: dict[str, Fraction | None]
-    """By finding; None if there is none, for example because validation had no positives."""
-    chosen_on: ImageSet | None
-    """None for the rule one-half and for those of a source, which were not chosen on images of ours."""
 
 
 class InitialWeights(Section):
@@ -334,6 +324,8 @@ class Manifest(Section):
         for name in _SECTIONS_OF_FORMAT_2:
             if self.format == 1 and getattr(self, name):
                 raise ValueError(f"the section {name} needs format 2")
+        if self.format == 1 and self.operating_points and self.operating_points.measured:
+            raise ValueError("rates at the thresholds need format 2")
         if self.statement is not None:
             trained = all(isinstance(member.provenance, Trained) for member in self.members)
             if not trained or self.calibration is None:

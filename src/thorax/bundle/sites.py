@@ -139,9 +139,14 @@ def _own(calibration: Calibration | None, name: str) -> tuple[float, float]:
 def _moved(
     points: OperatingPoints | None, moved: Mapping[str, tuple[float, float]]
 ) -> OperatingPoints | None:
-    """Return thresholds at which the adjusted probabilities give the same decisions."""
-    if points is None or points.rule == "one-half":
-        return points
+    """Return thresholds at which the adjusted probabilities give the same decisions, at the same rates.
+
+    Those of one half stay 0.5, at which the rates were not measured.
+    """
+    if points is None:
+        return None
+    if points.rule == "one-half":
+        return points.model_copy(update={"measured": None})
     thresholds = {}
     for name, threshold in points.thresholds.items():
         shift, slope = moved.get(name, (0.0, 1.0))

@@ -15,6 +15,7 @@ from thorax.bundle.writing import attach_engine
 from thorax.errors import BundleError
 from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.inputs.join import labeled_images
+from thorax.evaluation.rates import measure_rates
 from thorax.exporting.onnx import MemberGraph, convert, onnx_bytes, quantize
 from thorax.exporting.parity import EngineComparison, float_parity, quantized_parity, refuse_few_positives
 from thorax.image_set import ImageSet
@@ -145,9 +146,15 @@ def export_int8(
         parity, refitted = quantized_parity(
             comparison, targets, findings=findings, gated=names, points=points
         )
+        cohort = labeled_images(store.table.take(part.rows), findings)
+        if refitted is not None and points is not None and points.measured is not None:
+            rates = measure_rates(
+                cohort, comparison.found, refitted.thresholds, measured_on=comparison.compared_on
+            )
+            refitted = refitted.model_copy(update={"measured": rates})
         old = bundle.manifest.bands
         bands = old and choose_bands(
-            labeled_images(store.table.take(part.rows), findings),
+            cohort,
             comparison.found,
             chosen_on=comparison.compared_on,
             chose_checkpoint=old.chose_checkpoint,

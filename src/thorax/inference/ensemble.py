@@ -28,6 +28,7 @@ from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature, negative_log_likelihood
 from thorax.evaluation.inputs.join import labeled_images
 from thorax.evaluation.operating_points import choose_threshold, parse_rule
+from thorax.evaluation.rates import measure_rates
 from thorax.findings import Findings
 from thorax.image_set import ImageSet
 from thorax.inference.predictor import (
@@ -348,6 +349,7 @@ def write_calibrated(
         targets, probabilities, findings=bundle.findings, rule=fitting.rule, chosen_on=reference
     )
     cohort = labeled_images(store.table.take(part.rows), bundle.findings)
+    rates = measure_rates(cohort, probabilities, points.thresholds, measured_on=reference)
     hashes = frozenset(hashed_patients(store.dataset, part.patients).values())
     bands = choose_bands(
         cohort,
@@ -360,7 +362,7 @@ def write_calibrated(
         "format": 2,
         "ensemble": mixture,
         "calibration": calibration,
-        "operating_points": points,
+        "operating_points": points.model_copy(update={"measured": rates}),
         "bands": bands,
     }
     patients = {**bundle.patients, "val": bundle.patients.get("val", frozenset()) | hashes}

@@ -25,6 +25,7 @@ from thorax.calibration import Temperature
 from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import fit_temperature
 from thorax.evaluation.inputs.join import labeled_images
+from thorax.evaluation.rates import measure_rates
 from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
 from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
@@ -78,6 +79,7 @@ def write_final_bundle(
         chosen_on=plan.selected_on,
     )
     cohort = labeled_images(store.table.take(plan.val.rows), plan.findings)
+    rates = measure_rates(cohort, probabilities, points.thresholds, measured_on=plan.selected_on)
     classifier = build_classifier(recipe.model.model_copy(update={"weights": "none"}), len(names))
     classifier.load_state_dict(dict(final.weights))
     member = Member(
@@ -97,7 +99,7 @@ def write_final_bundle(
         preparation=store.preparation,
         members=(member,),
         calibration=calibration,
-        operating_points=points,
+        operating_points=points.model_copy(update={"measured": rates}),
         bands=choose_bands(
             cohort, probabilities, chosen_on=plan.selected_on, chose_checkpoint=_chosen_by_score(recipe)
         ),
