@@ -11,9 +11,12 @@ from PIL import Image
 import thorax
 from tests.helpers.dicom_writing import written
 from tests.helpers.service import GOLDEN, multipart
+from thorax.bundle.writing import copy_bundle
 from thorax.errors import DataError, ImageError
 from thorax.explain.overlay import color_scale, drawn
 from thorax.imaging import read_radiograph
+from thorax.rates import FindingRates, MeasuredRates, Share
+from thorax.service.meaning import describe_findings
 from thorax.starter import test_images as starter_images
 
 
@@ -156,6 +159,39 @@ def test_the_model_says_what_it_is(local, public, model):
     )
     assert local.get("/v1/card").body.decode() == str(model.card())
     assert local.get("/health").json == {"status": "ok"}
+
+
+def test_the_model_says_how_often_its_calls_are_right(local, of_starter):
+    described = of_starter.get("/v1/model").json["model"]
+    manifest = thorax.load().bundle.manifest
+    measured = manifest.operating_points.measured
+    for finding in described["findings"]:
+        rates = measured.findings[finding["name"]].model_dump(mode="json")
+        assert {name: finding[name] for name in ("sensitivity", "specificity")} == rates
+        share = manifest.statement.prevalence[finding["name"]]
+        assert finding["prevalence"] == {"value": share, "images": "training"}
+    assert described["rates"] == {"measured_on": str(measured.measured_on), "chose_thresholds": True}
+    # A bundle of before has none.
+    golden = local.get("/v1/model").json["model"]
+    assert golden["rates"] is None
+    for finding in golden["findings"]:
+        assert [finding[name] for name in ("sensitivity", "specificity", "prevalence")] == [None] * 3
+
+
+def test_the_prevalence_is_that_of_the_images_that_calibrated(model, tmp_path):
+    share = Share(value=0.5, low=0.1, high=0.9, matching=1, images=2, patients=2)
+    others = share.model_copy(update={"images": 6})
+    manifest = model.bundle.manifest
+    fitted = manifest.calibration.fitted_on
+    rates = {"Mass": FindingRates(sensitivity=share, specificity=others)}
+    points = manifest.operating_points.model_copy(
+        update={"measured": MeasuredRates(findings=rates, measured_on=fitted)}
+    )
+    changed = manifest.model_copy(update={"format": 2, "operating_points": points})
+    rated = thorax.load(copy_bundle(model.bundle, tmp_path / "rated", manifest=changed))
+    described = {finding["name"]: finding for finding in describe_findings(rated)}
+    assert described["Mass"]["prevalence"] == {"value": 0.25, "images": "validation"}
+    assert described["Effusion"]["prevalence"] is None
 
 
 def test_the_images_to_try_are_those_of_the_package(local):

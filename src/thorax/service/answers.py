@@ -14,6 +14,7 @@ from thorax.explain import best_method
 from thorax.explain.overlay import color_scale, drawn
 from thorax.imaging import read_guarded, read_radiograph
 from thorax.radiograph import Radiograph
+from thorax.service.meaning import describe_findings, describe_rates
 from thorax.service.refusals import UPLOAD
 from thorax.workflows.model import Model
 
@@ -39,10 +40,8 @@ def describe_model(model: Model) -> dict[str, Any]:
         "method": best_method(model.bundle),
         "calibrated": model.calibrated,
         "operating_point": points.rule if points else "",
-        "findings": [
-            {"name": finding.name, "label": finding.label, "meaning": finding.meaning}
-            for finding in model.findings
-        ],
+        "findings": describe_findings(model),
+        "rates": describe_rates(model),
         "statement": model.statement,
         "origin": list(_origin(model)),
     }

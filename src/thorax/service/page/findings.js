@@ -1,31 +1,42 @@
-// The findings of one image: most probable first, each with its threshold and decision in words.
+// The findings of one image in words first: called or not, what that means, and then the number.
 
 import { byId, element, length, percent } from "./dom.js";
+import { inWords, oneIn } from "./frequencies.js";
+import { meaningPanel, prevalenceOf } from "./meaning.js";
+import { findingOf, modelOf } from "./models.js";
 
-/** Show the findings of an answer; `chosen` is called with the name of the finding that is clicked. */
-export function showFindings(answer, labels, meanings, chosen) {
-  const ranked = Object.entries(answer.findings).sort(([, a], [, b]) => b.probability - a.probability);
+const WORDS = { yes: "Called", no: "Not called", "not decided": "Not decided", null: "No threshold" };
+const ORDER = ["yes", "not decided", "no", null];
+
+let current = null; // what the list shows
+
+/**
+ * Show the findings of an answer; `chosen` is called with the name of the finding that is clicked. `extras`
+ * returns more elements for the panel of a finding, by its name.
+ */
+export function showFindings(answer, chosen, extras = () => []) {
+  if (current?.answer === answer) return; // what the reader types must not be lost when the page draws again
+  const rows = ranked(answer).map(([name, predicted]) => row(answer, name, predicted, chosen));
+  current = { answer, extras, open: null };
   byId("summary").textContent = summary(answer);
   const warnings = answer.warnings.map((text) => element("li", { textContent: `Note: ${text}.` }));
   byId("warnings").replaceChildren(...warnings);
   byId("warnings").hidden = warnings.length === 0;
-  const stated = ranked.some(([, finding]) => finding.prevalence !== undefined);
-  byId("findings").classList.toggle("with-prevalence", stated);
-  byId("prevalence-hint").hidden = !stated;
   byId("promise").textContent = answer.promise ? `Not decided: ${answer.promise}` : "";
   byId("promise").hidden = !answer.promise;
-  byId("finding-list").replaceChildren(
-    ...ranked.map(([name, finding]) =>
-      element("li", {}, row(name, labels.get(name) ?? name, meanings.get(name) ?? "", finding, chosen))
-    )
-  );
+  byId("finding-list").replaceChildren(...rows);
 }
 
-/** Mark the finding whose map is shown, or none. */
+/** Mark the finding whose map is shown, or none, and open its panel. */
 export function markFinding(name) {
-  for (const button of byId("finding-list").querySelectorAll("button")) {
+  for (const button of byId("finding-list").querySelectorAll("button.finding")) {
     button.ariaPressed = String(button.dataset.finding === name);
   }
+  if (current === null || current.open === name) return;
+  byId("finding-list").querySelector(".panel")?.remove();
+  current.open = name;
+  const button = byId("finding-list").querySelector(`button.finding[data-finding="${CSS.escape(name ?? "")}"]`);
+  button?.after(panel(name, button));
 }
 
 /** Return the sentence above the findings. */
@@ -34,49 +45,92 @@ export function summary(answer) {
   const called = findings.filter((finding) => finding.decision !== null);
   const positive = called.filter((finding) => finding.decision === "yes").length;
   const open = called.filter((finding) => finding.decision === "not decided").length;
-  if (called.length === 0) return "This model has no thresholds: it calls nothing positive or negative.";
+  if (called.length === 0) return "This model has no thresholds: it calls nothing.";
   const those = `${called.length} findings${called.length < findings.length ? " with a threshold" : ""}`;
-  const reach = positive === 1 ? "reaches its threshold" : "reach their thresholds";
-  if (open > 0) return `Of ${those}, ${positive} ${positive === 1 ? "is" : "are"} positive and ${open} not decided.`;
-  return positive === 0
-    ? `None of ${those} reaches its threshold. That does not mean that the radiograph is normal.`
-    : `${positive} of ${those} ${reach}.`;
+  const are = (count) => (count === 1 ? "is" : "are");
+  const undecided = open > 0 ? ` and ${open} ${are(open)} not decided` : "";
+  if (positive > 0) return `Of ${those}, ${positive} ${are(positive)} called${undecided}.`;
+  const nothing = open > 0 ? `Of ${those}, none is called${undecided}.` : `Nothing of ${those} is above its threshold.`;
+  return `${nothing} ${misses(answer)}`;
 }
 
-function row(name, label, meaning, finding, chosen) {
-  const words = { yes: "Positive", no: "Negative", "not decided": "Not decided", null: "No call" };
-  const decision = words[finding.decision];
-  const bar = element("span", { className: "track", ariaHidden: "true" }, element("span", { className: "fill" }));
-  bar.firstChild.style.width = length(finding.probability);
-  if (finding.undecided && finding.undecided[0] < finding.undecided[1]) {
-    const [low, high] = finding.undecided;
+/** Return how often findings are missed, since nothing called is not normal. */
+function misses(answer) {
+  const measured = (modelOf(answer)?.findings ?? []).map((finding) => finding.sensitivity).filter(Boolean);
+  const present = measured.reduce((sum, share) => sum + share.images, 0);
+  const missed = present - measured.reduce((sum, share) => sum + share.matching, 0);
+  if (missed === 0) return "That does not mean that the radiograph is normal.";
+  return (
+    `That does not mean that the radiograph is normal: on validation, ${missed} of ${present} findings were ` +
+    `missed at these thresholds, ${oneIn(missed / present)}.`
+  );
+}
+
+/** Return the findings: called first, then not decided, then the others; the most probable of each first. */
+function ranked(answer) {
+  const place = (finding) => ORDER.indexOf(finding.decision);
+  return Object.entries(answer.findings).sort(
+    ([, a], [, b]) => place(a) - place(b) || b.probability - a.probability
+  );
+}
+
+function row(answer, name, predicted, chosen) {
+  const finding = findingOf(answer, name);
+  const button = element(
+    "button",
+    { type: "button", className: "finding", ariaPressed: "false", title: finding.meaning },
+    element("span", { className: "label", textContent: finding.label }),
+    element("span", { className: "decision", textContent: ` ${WORDS[predicted.decision]} ` }),
+    element("span", { className: "frequency", textContent: sentenceOf(finding, predicted) }),
+    numbers(predicted, finding),
+    bar(predicted)
+  );
+  button.dataset.finding = name;
+  button.dataset.decision = predicted.decision ?? "none";
+  button.addEventListener("click", () => chosen(name));
+  return element("li", {}, button);
+}
+
+const sentenceOf = (finding, predicted) =>
+  predicted.decision === null ? "" : inWords(finding, predicted.decision, prevalenceOf(finding));
+
+/** Return the line of numbers: probability, threshold, and the prevalence at which the probability holds. */
+function numbers(predicted, finding) {
+  const parts = [
+    number("probability", percent(predicted.probability)),
+    number("threshold", predicted.threshold === null ? "none" : percent(predicted.threshold)),
+  ];
+  const known = predicted.prevalence ?? finding.prevalence?.value;
+  if (known !== undefined) parts.push(number("prevalence", percent(known)));
+  return element("span", { className: "numbers" }, ...parts);
+}
+
+const number = (name, value) => element("span", { className: name, textContent: ` ${name} ${value} ` });
+
+function bar(predicted) {
+  const track = element("span", { className: "track", ariaHidden: "true" }, element("span", { className: "fill" }));
+  track.firstChild.style.width = length(predicted.probability);
+  if (predicted.undecided && predicted.undecided[0] < predicted.undecided[1]) {
+    const [low, high] = predicted.undecided;
     const band = element("span", { className: "band" });
     band.style.left = length(low);
     band.style.width = length(high - low);
-    bar.append(band);
+    track.append(band);
   }
-  if (finding.threshold !== null) {
+  if (predicted.threshold !== null) {
     const mark = element("span", { className: "mark" });
-    mark.style.left = length(finding.threshold);
-    bar.append(mark);
+    mark.style.left = length(predicted.threshold);
+    track.append(mark);
   }
-  const threshold = finding.threshold === null ? "none" : percent(finding.threshold);
-  const button = element(
-    "button",
-    { type: "button", className: "finding", ariaPressed: "false", title: meaning },
-    element("span", { className: "label", textContent: label }),
-    number("probability", percent(finding.probability)),
-    number("threshold", threshold)
-  );
-  if (finding.prevalence !== undefined) button.append(number("prevalence", percent(finding.prevalence)));
-  button.append(element("span", { className: "decision", textContent: ` ${decision}` }), bar);
-  button.dataset.finding = name;
-  button.dataset.positive = String(finding.decision === "yes");
-  button.addEventListener("click", () => chosen(name));
-  return button;
+  return track;
 }
 
-/** A number under its column's heading; its name is for people who do not see the columns. */
-function number(name, value) {
-  return element("span", { className: name }, element("span", { className: "hidden", textContent: ` ${name} ` }), value);
+function panel(name, button) {
+  const { answer, extras } = current;
+  const finding = findingOf(answer, name);
+  const predicted = answer.findings[name];
+  const changed = () => {
+    button.querySelector(".frequency").textContent = sentenceOf(finding, predicted);
+  };
+  return element("div", { className: "panel" }, meaningPanel(answer, finding, predicted, changed), ...extras(name));
 }

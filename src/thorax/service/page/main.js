@@ -5,6 +5,7 @@ import { addCase, markCase, showState, verdict } from "./cases.js";
 import { announce, byId, pictureUrl, sentence } from "./dom.js";
 import { showExamples } from "./examples.js";
 import { markFinding, showFindings, summary } from "./findings.js";
+import { rememberModels } from "./models.js";
 import { describe, explain, Failure, predict, testImage } from "./service.js";
 import { showImage } from "./viewer.js";
 
@@ -16,7 +17,6 @@ let picked = false; // whether the reader chose what is shown
 let running = 0;
 let maxBytes = Infinity;
 let labels = new Map();
-let meanings = new Map();
 
 // ---- files ----
 
@@ -131,7 +131,7 @@ function render() {
   byId("pending").hidden = empty || ["done", "failed"].includes(shown?.progress);
   markCase(shown, cases);
   if (shown?.progress === "done") {
-    showFindings(shown.answer, labels, meanings, toggleFinding);
+    showFindings(shown.answer, toggleFinding);
     showMap();
   }
   if (shown?.progress === "failed") {
@@ -224,7 +224,7 @@ async function start() {
     const facts = await describe();
     maxBytes = facts.max_bytes;
     labels = new Map(facts.model.findings.map((finding) => [finding.name, finding.label]));
-    meanings = new Map(facts.model.findings.map((finding) => [finding.name, finding.meaning]));
+    rememberModels([facts.model]);
     showFacts(facts);
     showExamples(facts.test_images, async (name) => take([await testImage(name)]));
   } catch (failure) {

@@ -1,0 +1,48 @@
+// What a call means, in counts of patients: natural frequencies, which readers understand better than rates.
+
+const ENOUGH = 5; // patients with the finding, so that they can be divided
+
+/** Return counts among 1,000 patients, or more where the finding is rare, at a prevalence. */
+export function frequencies(sensitivity, specificity, prevalence) {
+  const of = [1000, 10000].find((number) => number * prevalence >= ENOUGH) ?? 100000;
+  const have = Math.round(of * prevalence);
+  const right = Math.round(have * sensitivity);
+  const wrong = Math.round((of - have) * (1 - specificity));
+  return { of, have, right, called: right + wrong, notCalled: of - right - wrong, missed: have - right };
+}
+
+/** Return the same as a sentence about those who would be called, or about the others. */
+export function inWords(finding, decision, prevalence) {
+  const { sensitivity, specificity } = finding;
+  if (!sensitivity || !specificity) return "";
+  const counts = frequencies(sensitivity.value, specificity.value, prevalence);
+  const start = `Of ${count(counts.of)} such patients, ${count(counts.have)} ${counts.have === 1 ? "has" : "have"} it`;
+  if (decision === "yes") return `${start}; ${count(counts.called)} would be called, ${count(counts.right)} of them rightly.`;
+  if (decision === "not decided") return `${start}. Here the model gives no answer.`;
+  return `${start}; ${count(counts.notCalled)} would not be called, and ${count(counts.missed)} of those have it.`;
+}
+
+/** Return a share as "1 in 4", or "6 in 10" where that says more. */
+export function oneIn(share) {
+  return share > 0.5 ? `${Math.round(10 * share)} in 10` : `1 in ${count(Math.round(1 / share))}`;
+}
+
+/** Return a measured share as "64 of 100 (36 to 85; 14 validation patients with it)". */
+export function ofHundred(share, whose) {
+  const [value, low, high] = [share.value, share.low, share.high].map((part) => Math.round(100 * part));
+  return `${value} of 100 (${low} to ${high}; ${count(share.patients)} validation ${share.patients === 1 ? "patient" : "patients"} ${whose} it)`;
+}
+
+/** Return the opposite of a share: what did not match. */
+export const others = (share) => ({
+  ...share, value: 1 - share.value, low: 1 - share.high, high: 1 - share.low, matching: share.images - share.matching,
+});
+
+/** Return a probability, which holds at one prevalence, for patients among whom the finding has another. */
+export function atPrevalence(probability, from, to) {
+  const odds = (part) => part / (1 - part);
+  const shifted = odds(probability) * (odds(to) / odds(from));
+  return Number.isFinite(shifted) ? shifted / (1 + shifted) : probability;
+}
+
+export const count = (number) => number.toLocaleString("en-US");
