@@ -69,6 +69,10 @@ class Radiograph:
             detector or, if the file is calibrated, in the patient; None if not stated.
         age_years: The patient's age in whole years.
         sex: The patient's sex.
+        colored: Share of the pixels that were colored before the image became gray, in [0, 1].
+        other_part: Another part of the body that a DICOM description names, such as "ABDOMEN"; "" if none
+            does, or if one also names the chest.
+        stated_chest: Whether the header's Body Part Examined is the chest.
     """
 
     pixels: GrayPixels
@@ -78,6 +82,9 @@ class Radiograph:
     spacing_mm: tuple[float, float] | None = None
     age_years: int | None = None
     sex: Sex = Sex.UNKNOWN
+    colored: float = 0.0
+    other_part: str = ""
+    stated_chest: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an image that is too small."""

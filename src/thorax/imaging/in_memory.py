@@ -1,5 +1,6 @@
 """Read images in memory, NumPy arrays and PIL images, as radiographs."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.color import colored_share, colored_share_of
 from thorax.imaging.gray_range import doubts_about, stretched
 from thorax.imaging.orientation import exif_orientation, turned, xmp_orientation
 from thorax.imaging.png import luminance, over_black
@@ -59,7 +61,9 @@ def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None =
     else:
         values = _spread(array, value_range, name)
         intensity = f"{array.dtype.name} from {value_range[0]:g} (black) to {value_range[1]:g} (white)"
+    colored = 0.0
     if values.ndim == _COLOR:
+        colored = colored_share(values)
         values = luminance(values)
         intensity += " (luminance of RGB)"
     # A copy in native byte order, so that later changes to the caller's array do not matter.
@@ -76,6 +80,7 @@ def read_array(array: np.ndarray, name: str, *, value_range: ValueRange | None =
             bits=8 * pixels.itemsize,
             doubts=(*([f"{assumed}; value_range says otherwise"] if assumed else []), *doubts_about(pixels)),
         ),
+        colored=colored,
     )
 
 
@@ -108,7 +113,8 @@ def read_pil(image: Image.Image, name: str, *, value_range: ValueRange | None = 
             f"{name}: the PIL image has {frames} frames; a radiograph is a single image, so give a copy of "
             "one frame (image.copy() after image.seek(n))"
         )
-    return read_array(_samples(upright, name), name, value_range=value_range)
+    radiograph = read_array(_samples(upright, name), name, value_range=value_range)
+    return replace(radiograph, colored=colored_share_of(upright))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from thorax.errors import ImageError
+from thorax.imaging.color import colored_share_of
 from thorax.imaging.gray_range import doubts_about
 from thorax.imaging.jpeg_markers import JpegHeader, Segment, joined, read_jpeg_header, scans
 from thorax.imaging.limits import announce_pixels
@@ -66,6 +67,7 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
     announce_pixels(header.height * header.width)
     image = turned(decode_jpeg(data, header, name), _orientation(data, header))
     colors = "grey" if image.mode == "L" else "luminance of colours"
+    colored = colored_share_of(image)
     if image.mode == "CMYK":
         image = image.convert("RGB")
     pixels = np.asarray(image.convert("L"))
@@ -78,6 +80,7 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
             bits=8,
             doubts=doubts_about(pixels),
         ),
+        colored=colored,
     )
 
 

@@ -98,6 +98,8 @@ def _read(data: bytes, name: str) -> Radiograph:
         spacing_mm=header.pixel_spacing(dataset),
         age_years=header.age_in_years(dataset),
         sex=header.patient_sex(dataset),
+        other_part=header.other_part(dataset),
+        stated_chest=header.states_chest(dataset),
     )
 
 

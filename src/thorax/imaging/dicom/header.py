@@ -6,7 +6,7 @@ raising an exception (or a warning) deep inside a converter.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from unicodedata import combining, normalize
 
 from pydicom.charset import python_encoding
@@ -14,7 +14,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 
 from thorax.errors import ImageError, UnsupportedImage
-from thorax.imaging.dicom.known import BODY_PARTS, MODALITIES, length_of, stated, uid_name
+from thorax.imaging.dicom.known import BODY_PARTS, MODALITIES, OTHER_PARTS, length_of, stated, uid_name
 from thorax.radiograph import Sex, ViewPosition
 
 __all__ = [
@@ -23,9 +23,11 @@ __all__ = [
     "items_of",
     "numbers_of",
     "orientation_doubt",
+    "other_part",
     "patient_sex",
     "pixel_spacing",
     "refuse_other_images",
+    "states_chest",
     "texts_of",
     "view_position",
     "whole_number_of",
@@ -56,6 +58,12 @@ _CHEST = {
 _CHEST_AND_VIEW = re.compile(r"CHEST(PA|AP|LAT|LATERAL|LL|RL|\d\w*)")
 # Words that say nothing about the body part.
 _UNKNOWN = {"", "UNKNOWN", "N", "A", "NA", "NONE", "ANONYMIZED", "ANON", "OTHER", "UNDEFINED", "UNSPECIFIED"}
+
+_DESCRIPTIONS = (
+    *("SeriesDescription", "StudyDescription", "ProtocolName", "PerformedProcedureStepDescription"),
+    *("RequestedProcedureDescription", "AcquisitionDeviceProcessingDescription"),
+)
+"""Elements in which people or devices write what was imaged."""
 
 _LONGEST = 4096
 """Bytes of an element that are looked at; the elements read here have one to three short values."""
@@ -217,8 +225,31 @@ def _body_part(dataset: Dataset) -> str:
 
 def _may_be_chest(body_part: str) -> bool:
     """Return whether a body part is the chest, or says nothing."""
-    words = set(re.split(r"[\W_]+", body_part))
-    return words <= _UNKNOWN or not words.isdisjoint(_CHEST) or any(map(_CHEST_AND_VIEW.fullmatch, words))
+    words = _words_of(body_part)
+    return set(words) <= _UNKNOWN or _names_chest(words)
+
+
+def states_chest(dataset: Dataset) -> bool:
+    """Return whether Body Part Examined names the chest, alone or with other parts."""
+    return _names_chest(_words_of(_body_part(dataset)))
+
+
+def other_part(dataset: Dataset) -> str:
+    """Return the first part of the body that a description names, if none names the chest; "" otherwise."""
+    words = [
+        word for keyword in _DESCRIPTIONS for text in texts_of(dataset, keyword) for word in _words_of(text)
+    ]
+    if _names_chest(words):
+        return ""
+    return next((OTHER_PARTS[word] for word in words if word in OTHER_PARTS), "")
+
+
+def _words_of(text: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", text) if word]
+
+
+def _names_chest(words: Iterable[str]) -> bool:
+    return any(word in _CHEST or _CHEST_AND_VIEW.fullmatch(word) for word in words)
 
 
 # ---- metadata ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydicom.uid import UID
 
-__all__ = ["BODY_PARTS", "MODALITIES", "PHOTOMETRIC", "length_of", "stated", "uid_name"]
+__all__ = ["BODY_PARTS", "MODALITIES", "OTHER_PARTS", "PHOTOMETRIC", "length_of", "stated", "uid_name"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -51,6 +51,26 @@ BODY_PARTS: Final = _words(
     """
 )
 """Body parts of PS3.16 Annex L, and a few that archives write."""
+
+_DESCRIBED: Final = {
+    "ABDOMEN": "ABD ABDOMEN ABDOMINAL BAUCH KUB",
+    "ANKLE": "ANKLE ANKLES CALCANEUS CHEVILLE SPRUNGGELENK TOBILLO",
+    "ARM": "ARM ARMS FOREARM HUMERUS RADIUS ULNA UNTERARM",
+    "ELBOW": "COUDE ELBOW ELBOWS ELLENBOGEN",
+    "FOOT": "FEET FOOT FUSS TOE TOES",
+    "HAND": "FINGER FINGERS HAND HANDS HAENDE MANO THUMB",
+    "HEAD": "BRAIN HEAD JAW KOPF MANDIBLE ORBIT ORBITS SCHAEDEL SINUS SINUSES SKULL",
+    "HIP": "CADERA HANCHE HIP HIPS HUEFTE",
+    "KNEE": "GENOU GINOCCHIO KNEE KNEES KNIE PATELLA RODILLA",
+    "LEG": "FEMUR FIBULA LEG LEGS THIGH TIBIA UNTERSCHENKEL",
+    "NECK": "CERVICAL CSPINE HWS NECK",
+    "PELVIS": "BACINO BASSIN BECKEN PELVIC PELVIS SACRUM",
+    "SHOULDER": "CLAVICLE EPAULE HOMBRO SCAPULA SCHULTER SHOULDER SHOULDERS SPALLA",
+    "SPINE": "LSPINE LUMBAR LWS SPINE TSPINE WIRBELSAEULE",
+    "WRIST": "HANDGELENK MUNECA POIGNET POLSO WRIST WRISTS",
+}
+OTHER_PARTS: Final = {word: part for part, words in _DESCRIBED.items() for word in words.split()}
+"""Words for other parts of the body than the chest in descriptions, and the part that each names."""
 
 
 def stated(value: str, known: Container[str], absent: str = "not given") -> str:

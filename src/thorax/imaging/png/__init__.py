@@ -13,6 +13,7 @@ from PIL import Image
 
 from thorax.arrays import GrayPixels
 from thorax.errors import ImageError
+from thorax.imaging.color import colored_share, colored_share_of
 from thorax.imaging.gray_range import doubts_about, stretched
 from thorax.imaging.orientation import turned
 from thorax.imaging.png.chunks import (
@@ -66,7 +67,8 @@ def read_png(data: bytes, name: str) -> Radiograph:
         UnsupportedImage: The file is an animation.
     """
     png = take_apart(data, name)
-    pixels, assumed = stretched(_upright(_gray(png), png.orientation))
+    gray, colored = _gray(png)
+    pixels, assumed = stretched(_upright(gray, png.orientation))
     kinds = {
         GRAY: "grey",
         RGB: "luminance of RGB",
@@ -84,6 +86,7 @@ def read_png(data: bytes, name: str) -> Radiograph:
             bits=png.depth,
             doubts=(*([assumed] if assumed else []), *doubts_about(pixels)),
         ),
+        colored=colored,
     )
 
 
@@ -91,19 +94,24 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels if orientation <= 1 else np.array(turned(Image.fromarray(pixels), orientation))
 
 
-def _gray(png: Png) -> GrayPixels:
-    """Return the gray image: common kinds with Pillow alone, rare ones channel by channel."""
+def _gray(png: Png) -> tuple[GrayPixels, float]:
+    """Return the gray image and the share of it that was colored.
+
+    Common kinds are read with Pillow alone, rare ones channel by channel.
+    """
     if png.transparency is None and png.color != PALETTE and (png.depth, png.color) in _MODES:
         image = _decode(png, *_MODES[png.depth, png.color])
         transparency = _transparency(image) if "A" in image.getbands() else None
+        colored = colored_share_of(image)
         if image.mode not in {"L", "I;16"}:
             # BT.601 in integer arithmetic: equal channels give exactly their own value.
             image = image.convert("L")
-        return over_black(np.asarray(image), transparency)
+        return over_black(np.asarray(image), transparency), colored
     colors, alpha = _palette_channels(png) if png.color == PALETTE else _channels(png)
-    gray = colors[..., 0] if colors.shape[-1] == 1 else luminance(colors)
+    is_gray = colors.shape[-1] == 1
+    gray = colors[..., 0] if is_gray else luminance(colors)
     constant = alpha is None or bool((alpha == alpha[0, 0]).all())
-    return over_black(gray, None if constant else alpha)
+    return over_black(gray, None if constant else alpha), 0.0 if is_gray else colored_share(colors)
 
 
 def _transparency(image: Image.Image) -> Samples | None:
