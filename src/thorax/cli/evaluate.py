@@ -25,7 +25,9 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="CSV of any model's predictions, or a report, instead of a bundle.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="NIH's label file, for --predictions.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="NIH's label file, or readers' assessments, for --predictions.")
+    ] = None,
     validation: Annotated[
         Path | None,
         typer.Option(help="CSV of predictions on validation images, for thresholds and calibration."),

@@ -82,7 +82,8 @@ def evaluate(
     Args:
         model: A run, a bundle or a `Model`; or a CSV of any model's probabilities, with a column of images
             and one per finding; or the folder of a report, whose predictions and thresholds are read.
-        data: A store, prepared as the bundle requires; for a CSV, any store or a label file in NIH's layout.
+        data: A store, prepared as the bundle requires; for a CSV, any store, a label file in NIH's
+            layout, or the CSV of readers' assessments that the page exports.
         split: Name of the split; "" means the one that the bundle was trained on, and no split for a CSV.
         part: "train", "val" or "test".
         view: "PA" or "AP"; None means every view.

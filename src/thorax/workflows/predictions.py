@@ -13,6 +13,7 @@ from thorax.bundle import Bundle, load_bundle, refuse_seen_images, refuse_seen_p
 from thorax.bundle.image_prints import image_prints
 from thorax.datasets.splits import Split
 from thorax.evaluation.evaluate import Context
+from thorax.evaluation.inputs.assessments import is_assessments, read_assessments
 from thorax.evaluation.inputs.join import (
     Labels,
     chosen_on,
@@ -307,12 +308,12 @@ def predict_validation(
 
 
 def labels_of(data: Store | Path) -> Labels:
-    """Return the labels of a store or of a label file in NIH's layout.
+    """Return the labels of a store, of a label file in NIH's layout, or of readers' assessments.
 
     Raises:
         DataError: The file cannot be read.
     """
     if isinstance(data, Path):
-        return read_labels(data)
+        return read_assessments(data) if is_assessments(data) else read_labels(data)
     origin = f"those of the store {data.path.name}"
     return Labels(data.table, data.dataset, data.split_sha256, data.split_images, origin)

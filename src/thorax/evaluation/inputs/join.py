@@ -55,6 +55,7 @@ class Labels:
         split_sha256: SHA-256 of each registered split over the whole data set.
         split_images: Number of images in each part of these splits, where the table lacks some.
         origin: Where the labels come from, in words.
+        warnings: What to know before measuring on them, as sentences.
     """
 
     table: SampleTable
@@ -62,6 +63,7 @@ class Labels:
     split_sha256: Mapping[str, str]
     split_images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     origin: str = ""
+    warnings: tuple[str, ...] = ()
 
     def split(self, name: str) -> Split:
         """Divide the images; see `build_split`."""
@@ -146,6 +148,7 @@ def join_predictions(
     values = predictions.scores[np.array(labeled_rows)][:, columns]
     unlabeled = [image for image in predictions.images if image not in row_of]
     warnings = [
+        *labels.warnings,
         _named(unlabeled, "predicted images have no labels and are left out", one=_ONE_IMAGE),
         _named(
             [finding.name for finding in predictions.findings if finding not in findings],
