@@ -121,7 +121,8 @@ def _warnings(words: Sequence[_Word], *, ties: int) -> tuple[str, ...]:
         "says: they favor it, and figures on them do not measure it."
         if after
         else "",
-        f"{ties:,} {'label is' if ties == 1 else 'labels are'} left out, because as many readers say yes as no."
+        f"{ties:,} {'label is' if ties == 1 else 'labels are'} left out, because as many readers say yes as "
+        "no."
         if ties
         else "",
         "Assessments do not name patients, so each image counts as a patient of its own.",
