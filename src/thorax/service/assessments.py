@@ -80,7 +80,9 @@ class Assessment(BaseModel):
         called = {"yes": True, "no": False}.get(self.decision)
         if self.verdict in {"agree", "disagree"}:
             if called is None:
-                raise ValueError("nothing was called, so nobody can agree or disagree; amend it")
+                raise ValueError(
+                    "nothing was called, so there is nothing to agree or disagree with; amend it"
+                )
             if self.present is not (called if self.verdict == "agree" else not called):
                 raise ValueError(f"{self.verdict} does not fit present {self.present}")
         return self

@@ -20,7 +20,7 @@ _Rated = Mapping[str, bool]
 def agreement_of(assessments: Sequence[Kept]) -> list[dict[str, Any]]:
     """Return one entry per finding, pair of raters, model and state.
 
-    A pair is of two readers, or of a reader and the model. The state is "before" if the readers had not seen
+    A pair has two readers, or a reader and the model. The state is "before" if the readers had not seen
     what the model says, otherwise "after": there, readers may agree because they saw the same suggestion. Of
     several assessments by one reader in one state, the last one counts; uncertain ones and images on which
     nothing was called are left out.
