@@ -1,14 +1,13 @@
 # `thorax serve` on a CPU, without PyTorch.
 #
 #   docker build --tag thorax .
-#   docker run --rm --publish 127.0.0.1:8000:8000 thorax
-#   docker run --rm --publish 127.0.0.1:8000:8000 --volume "$PWD/run:/model:ro" thorax /model --public
+#   docker run --rm --publish 127.0.0.1:8000:8000 thorax --public
+#   docker run --rm --publish 8000:8000 --env THORAX_TOKEN --volume "$PWD/run:/model:ro" thorax /model
 #
-# A container can only be reached at the address 0.0.0.0, which needs `--public`: uploads are kept in memory until
-# they are answered, two at a time. `docker run` above publishes the port on this machine alone.
+# A container can only be reached at the address 0.0.0.0, and there it starts only with a token or with `--public`.
 #
 # `make containers` runs each RUN line below as it is written, in a Debian root, and asks the page for its health.
-# Not run so: FROM, COPY, USER, EXPOSE, HEALTHCHECK, ENTRYPOINT and CMD, which it imitates.
+# Not run so: FROM, COPY, USER, EXPOSE, HEALTHCHECK and ENTRYPOINT, which it imitates.
 
 FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv
@@ -26,6 +25,5 @@ USER thorax
 WORKDIR /home/thorax
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
-    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
-ENTRYPOINT ["thorax", "serve"]
-CMD ["--public"]
+    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
+ENTRYPOINT ["thorax", "serve", "--listen", "0.0.0.0"]

@@ -7,6 +7,7 @@
 #   make test-all           check and all tests; continuous integration runs this
 #   make source-projects    the rows of docs/source-projects.md, which test-all runs too; one by ROW=its-name
 #   make fuzz               reads a million mutated inputs; other numbers of each kind by COUNT=
+#   make fuzz-service       sends 20,000 mutated files to the service; another number by COUNT=
 #   make soak               predicts a folder for half an hour, or for MINUTES=
 #   make kills              kill -9 at 1,000 random moments; other numbers by COUNT=, other moments by SEED=
 #   make line-coverage      line and branch coverage
@@ -43,7 +44,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all source-projects fuzz soak kills line-coverage docs containers format clean
+.PHONY: install demo starter check test test-all source-projects fuzz fuzz-service soak kills line-coverage docs containers format clean
 
 install: $(INSTALLED)
 
@@ -95,6 +96,9 @@ fuzz: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.long.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+fuzz-service: $(INSTALLED)
+	$(BIN)/python -m tests.long.service $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
 kills: $(INSTALLED)
 	$(BIN)/python -m tests.long.kills $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))

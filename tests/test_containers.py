@@ -2,11 +2,15 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.helpers.command import command
+from tests.helpers.service import started
+from thorax.errors import ServiceError
 from tools.containers import context_files, instructions
 
 ROOT = Path(__file__).parents[1]
@@ -65,3 +69,21 @@ def test_the_development_container_runs_commands_that_exist():
     assert packages is not None
     needed = re.findall(r"packages\+=\(([^)]*)\)", (ROOT / ".ci/run").read_text())
     assert {"make", "chromium"} <= set(packages[1].split()) <= set(" ".join(needed).split())
+
+
+def test_the_container_serves_other_machines_only_with_a_token_or_in_public(monkeypatch):
+    """What the Dockerfile starts, on a free port: without either it ends, and says how to go on."""
+    (entry,) = [
+        json.loads(arguments)
+        for instruction, arguments in lines_of("Dockerfile")
+        if instruction == "ENTRYPOINT"
+    ]
+    monkeypatch.delenv("THORAX_TOKEN", raising=False)
+    done = command(*entry[1:], "--port", "0", expect=ServiceError.exit_code)
+    assert "without a token everyone could use the model" in done.stderr
+    program = [sys.executable, "-m", *entry, "--port", "0"]
+    with started([*program, "--public"], {}) as service:
+        assert service.get("/v1/models").json["public"] is True
+    with started(program, {"THORAX_TOKEN": "0123456789abcdef"}) as service:
+        assert service.get("/v1/models").status == 401
+        assert service.get("/v1/models", Authorization="Bearer 0123456789abcdef").json["public"] is False

@@ -157,7 +157,10 @@ def configure(image: Image, name: str, arguments: str) -> None:
 
 def check_page(image: Image) -> None:
     """Start the page as the container would, wait for its health check, and predict the test images."""
-    served = subprocess.Popen(enter(image, [*image.entrypoint, *image.command]))
+    refused = subprocess.run(enter(image, image.entrypoint), capture_output=True, text=True, check=False)
+    if "without a token" not in refused.stderr:
+        raise SystemExit(f"the container starts without a token: {refused.stderr}")
+    served = subprocess.Popen(enter(image, [*image.entrypoint, "--public"]))
     try:
         inside = ["nsenter", "--target", str(served.pid), "--net"]
         for _ in range(60):

@@ -88,16 +88,21 @@ def _no_file():
 
 
 @contextmanager
-def running(*options, bundle=GOLDEN / "run", environment=None, program=(sys.executable, "-m", "thorax")):
+def running(
+    *options,
+    bundle=GOLDEN / "run",
+    environment=None,
+    program=(sys.executable, "-m", "thorax"),
+    may_write=False,
+):
     """Run `thorax serve` on a free port, and end it if the test did not; None serves the starter."""
-    with started(
-        [*program, "serve", *([bundle] if bundle else []), "--port", "0", *options], environment or {}
-    ) as service:
+    command = [*program, "serve", *([bundle] if bundle else []), "--port", "0", *options]
+    with started(command, environment or {}, may_write=may_write) as service:
         yield service
 
 
 @contextmanager
-def started(command, environment):
+def started(command, environment, *, may_write=False):
     """Run a command that serves, and end it if the test did not."""
     process = subprocess.Popen(
         list(map(str, command)),
@@ -105,7 +110,7 @@ def started(command, environment):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
-        preexec_fn=_no_file,  # noqa: PLW1509  (no thread is running here)
+        preexec_fn=None if may_write else _no_file,  # noqa: PLW1509  (no thread is running here)
     )
     try:
         yield Service(process, _first_line(process), process.stdout.readline())

@@ -6,7 +6,7 @@ from thorax.errors import DataError
 from thorax.findings import NIH14
 from thorax.image_set import ImageSet
 from thorax.inference.ensemble import fit_ensemble_weights, fit_operating_points
-from thorax.inference.predictor import mean_logit
+from thorax.inference.pooling import mean_logit
 
 REFERENCE = ImageSet(
     dataset="d", split="s", part="val", sha256="", images_sha256="", num_images=1, num_patients=1

@@ -51,6 +51,12 @@ def test_fuzz():
         )
 
 
+@pytest.mark.slow
+def test_uploads():
+    said = long_run("service", "--count", "300", "--seed", "3")
+    assert re.match(r"service: 300 uploads \(seed 3\) in \d+ s: .* 30 good; at most \d+ MB", said)
+
+
 def test_a_case_of_the_fuzzer_is_the_same_every_time(tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "a.csv").write_text("path,patient\na.png,p1\n")

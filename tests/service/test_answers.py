@@ -126,8 +126,7 @@ def test_a_finding_that_the_model_does_not_predict(local, model, images):
     [
         (multipart(b"x")[0][:-20], "damaged"),
         (b"hello", "damaged"),
-        (b'--bound\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--bound--\r\n', "0 files"),
-        (multipart(b"x")[0].removesuffix(b"--bound--\r\n") + multipart(b"y")[0], "2 files"),
+        (b'--bound\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--bound--\r\n', "no file"),
     ],
 )
 def test_a_form_without_one_file(local, body, message):
@@ -142,27 +141,28 @@ def test_a_form_without_its_boundary(local):
 
 
 def test_the_model_says_what_it_is(local, public, model):
-    facts = local.get("/v1/model").json
-    assert facts["model"]["name"] == model.name == "small-cpu"
-    assert facts["model"]["bundle_sha256"] == model.bundle.sha256
-    assert [finding["name"] for finding in facts["model"]["findings"]] == ["Effusion", "Infiltration", "Mass"]
-    first, second, third, last = facts["model"]["origin"]
-    assert facts["model"]["statement"] == ""
+    facts = local.get("/v1/models").json
+    (described,) = facts["models"]
+    assert described["name"] == model.name == "small-cpu"
+    assert described["bundle_sha256"] == model.bundle.sha256
+    assert [finding["name"] for finding in described["findings"]] == ["Effusion", "Infiltration", "Mass"]
+    first, second, third, last = described["origin"]
+    assert described["statement"] == ""
     assert first.startswith("Trained by the recipe small-cpu on golden, train part of folder-official (")
     assert second.startswith("Its probabilities are calibrated on the val part of folder-official (")
     assert third.startswith("Its thresholds were chosen by the rule f1-optimal on the val part")
     assert last.startswith("The bundle does not say how well it works")
     assert (facts["public"], facts["max_bytes"]) == (False, 200_000_000)
-    assert (public.get("/v1/model").json["public"], public.get("/v1/model").json["max_bytes"]) == (
+    assert (public.get("/v1/models").json["public"], public.get("/v1/models").json["max_bytes"]) == (
         True,
         20_000_000,
     )
-    assert local.get("/v1/card").body.decode() == str(model.card())
-    assert local.get("/health").json == {"status": "ok"}
+    assert local.get("/v1/models/small-cpu/card").body.decode() == str(model.card())
+    assert local.get("/health/live").json == local.get("/health/ready").json == {"status": "ok"}
 
 
 def test_the_model_says_how_often_its_calls_are_right(local, of_starter):
-    described = of_starter.get("/v1/model").json["model"]
+    described = of_starter.get("/v1/models").json["models"][0]
     manifest = thorax.load().bundle.manifest
     measured = manifest.operating_points.measured
     for finding in described["findings"]:
@@ -172,7 +172,7 @@ def test_the_model_says_how_often_its_calls_are_right(local, of_starter):
         assert finding["prevalence"] == {"value": share, "images": "training"}
     assert described["rates"] == {"measured_on": str(measured.measured_on), "chose_thresholds": True}
     # A bundle of before has none.
-    golden = local.get("/v1/model").json["model"]
+    golden = local.get("/v1/models").json["models"][0]
     assert golden["rates"] is None
     for finding in golden["findings"]:
         assert [finding[name] for name in ("sensitivity", "specificity", "prevalence")] == [None] * 3
@@ -195,7 +195,7 @@ def test_the_prevalence_is_that_of_the_images_that_calibrated(model, tmp_path):
 
 
 def test_the_images_to_try_are_those_of_the_package(local):
-    offered = local.get("/v1/model").json["test_images"]
+    offered = local.get("/v1/models").json["test_images"]
     for image, expected in zip(offered, starter_images(), strict=True):
         assert (image["name"], image["title"]) == (expected.path.name, expected.title)
         # It is another model than the starter, so nothing is known about what it was trained on.
@@ -207,10 +207,10 @@ def test_the_images_to_try_are_those_of_the_package(local):
 
 def test_the_starter_says_what_it_is(of_starter):
     model = thorax.load()
-    facts = of_starter.get("/v1/model").json
-    assert facts["model"]["statement"] == model.statement
+    facts = of_starter.get("/v1/models").json
+    assert facts["models"][0]["statement"] == model.statement
     assert model.statement.endswith("for trying Thorax, not for reading")
-    assert facts["model"]["origin"][:4] == list(model.bundle.manifest.stated_in_full)
+    assert facts["models"][0]["origin"][:4] == list(model.bundle.manifest.stated_in_full)
     seen = " The starter was trained on this image: an example, not a measurement."
     for offered, image in zip(facts["test_images"], starter_images(), strict=True):
         assert (
@@ -221,3 +221,38 @@ def test_the_starter_says_what_it_is(of_starter):
         assert answer == by_library(model, image.path.read_bytes())
         assert bool(answer["warnings"]) == image.seen_by_starter
         assert all(finding["prevalence"] > 0 for finding in answer["findings"].values())
+
+
+def form_of(*contents):
+    """Return a form with several files."""
+    return (
+        b"".join(multipart(content)[0].removesuffix(b"--bound--\r\n") for content in contents)
+        + b"--bound--\r\n"
+    )
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=bound"}
+
+
+def test_several_files_are_answered_in_their_order_and_one_that_fails_stops_no_other(local, model, images):
+    contents = [images["00.png"], b"hello", images["30.jpg"], images["00.png"]]
+    answer = local.post("/v1/predict", form_of(*contents), **FORM)
+    assert answer.status == 200
+    first, second, third, fourth = answer.json["images"]
+    for number, (content, found) in enumerate(zip(contents, (first, second, third, fourth), strict=True)):
+        assert found["source"] == f"<upload {number}>"
+        if found is not second:
+            assert found["findings"] == model.predict(content).as_json()["findings"]
+    assert (second["error"], set(second)) == ("UnsupportedImage", {"source", "error", "message"})
+
+
+def test_a_request_has_as_many_files_as_it_may_and_a_map_is_of_one(local, public, images):
+    content = images["00.png"]
+    many = local.post("/v1/predict", form_of(*[b"x"] * 33), **FORM)
+    assert (many.status, many.json["error"]) == (400, "TooManyFiles")
+    assert "more than the 32 files" in many.json["message"]
+    assert len(local.post("/v1/predict", form_of(*[b"x"] * 32), **FORM).json["images"]) == 32
+    two = public.post("/v1/predict", form_of(content, content), **FORM)
+    assert (two.status, two.json["error"]) == (400, "TooManyFiles")
+    maps = local.post("/v1/explain?finding=Mass", form_of(content, content), **FORM)
+    assert (maps.status, maps.json["error"]) == (400, "TooManyFiles")

@@ -20,9 +20,11 @@ PAGES = (
     "/main.js",
     "/style.css",
     "/icon.svg",
-    "/v1/model",
-    "/v1/card",
-    "/health",
+    "/v1/models",
+    "/v1/models/small-cpu/card",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
     "/openapi.json",
     "/no",
 )
@@ -42,7 +44,7 @@ PAGES = (
     ],
 )  # fmt: skip
 def test_only_its_own_names_are_answered(local, public, host, of_local, of_public):
-    for path in ("/", "/v1/model", "/health"):
+    for path in ("/", "/v1/models", "/health/live"):
         assert local.get(path, Host=host).status == of_local
         assert public.get(path, Host=host).status == of_public
 
@@ -69,7 +71,7 @@ def test_pages_of_other_sites_are_not_answered(local, images, origin, status):
     ("method", "path", "status"),
     [
         ("GET", "/v1/predict", 405), ("PUT", "/v1/predict", 405), ("POST", "/", 405),
-        ("DELETE", "/v1/model", 405), ("GET", "/docs", 404), ("GET", "/redoc", 404),
+        ("DELETE", "/v1/models", 405), ("GET", "/docs", 404), ("GET", "/redoc", 404),
         ("GET", "/page/../settings.py", 404), ("GET", "/..%2fsettings.py", 404),
         ("GET", "/test-images/", 404), ("GET", "/index.js", 404),
     ],
@@ -154,7 +156,7 @@ def test_eight_uploads_have_a_place_and_the_next_is_asked_to_come_back(public, m
     begun = [begin(public, content) for content in contents]
     answer = wait_until_full(public, contents[0])
     assert (answer.json["error"], answer.headers["retry-after"]) == ("Busy", "2")
-    assert public.get("/health").status == 200
+    assert public.get("/health/live").status == 200
     for connection, content in zip(begun, contents, strict=True):
         connection.send(content[-1:])
         answer = finished(connection)

@@ -41,8 +41,8 @@ def test_what_is_copied_is_what_the_readme_puts_there():
 def test_the_command_serves_the_starter_under_the_name_of_the_space(host):
     command = COMMAND.replace("--port 7860", "--port 0").replace("thorax", f"{sys.executable} -m thorax", 1)
     with started(["sh", "-c", command], {"SPACE_HOST": host}) as service:
-        assert service.get("/v1/model", Host=host or "10.0.0.1").json["model"]["name"] == "starter"
+        assert service.get("/v1/models", Host=host or "10.0.0.1").json["models"][0]["name"] == "starter"
         assert service.get("/", Host="other-thorax.hf.space").status == 421
         page = service.get("/", Host=host or "localhost")
         assert page.headers["content-security-policy"].endswith("frame-ancestors https://huggingface.co")
-        assert service.get("/v1/model").json["public"] is True
+        assert service.get("/v1/models").json["public"] is True

@@ -115,7 +115,7 @@ def test_the_service_refuses_them_and_lives(contents):
         assert service.post("/v1/explain?finding=Mass", contents["crash.jpg"]).status == 400
         for name in ("a.png", "b.jpg", "z.dcm"):
             assert service.post("/v1/predict", contents[name]).status == 200
-        assert service.get("/health").status == 200
+        assert service.get("/health/live").status == 200
         code, _, errors = service.end(signal.SIGTERM)
     assert "Traceback" not in errors
     assert code in {0, -signal.SIGTERM}
@@ -127,7 +127,7 @@ def test_a_hanging_upload_does_not_hold_up_the_others(contents):
             slow = thread.submit(service.post, "/v1/predict", contents["hang.jpg"])
             time.sleep(0.3)
             assert service.post("/v1/predict", contents["a.png"]).status == 200
-            assert service.get("/health").status == 200
+            assert service.get("/health/live").status == 200
             assert not slow.done()
         assert slow.result().status == 400
         assert slow.result().json["message"].startswith(CAUSES["hang.jpg"])

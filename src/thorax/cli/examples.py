@@ -115,6 +115,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "serve": (
         ("Open the small model in the browser", "thorax serve --open"),
         ("Open your own", "thorax serve run --open"),
+        ("Serve other machines, with a token", "thorax serve run --listen 0.0.0.0 --token-file token"),
     ),
     "export": (
         ("Add an ONNX engine to the run's bundle", "thorax export run --store store"),

@@ -1,5 +1,6 @@
-"""`thorax serve`: serve a page that predicts and explains uploaded radiographs."""
+"""`thorax serve`: serve a page and calls that predict and explain uploaded radiographs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,19 +15,45 @@ __all__ = ["serve"]
 
 
 def serve(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle, or the run that made it; the starter if left out.")
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[BUNDLE]...", help="Bundles, or the runs that made them; the starter if left out."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="The same, as an option; repeatable.")] = None,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 means any free one.")] = 8000,
+    listen: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on, for other machines, such as 0.0.0.0 for all of them. It needs a "
+            "token, or --public.",
+        ),
+    ] = "",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the token that every call must bring; or THORAX_TOKEN in the environment."
+        ),
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate, for HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of its private key.")] = None,
     public: Annotated[
         bool,
         typer.Option(
             "--public",
-            help="A demonstration that other machines can reach: no token, nothing kept, 2 images at a time, "
-            "20 MB per file.",
+            help="A demonstration for everyone: no token, nothing kept, 2 images at a time, 20 MB per file, "
+            "60 images a minute for each client.",
         ),
     ] = False,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address or network of a proxy whose X-Forwarded-For names the client; repeatable.",
+        ),
+    ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A host name of this service, besides localhost; repeatable."),
@@ -35,18 +62,22 @@ def serve(
         list[str] | None,
         typer.Option(metavar="URL", help="A site that may show the page in a frame; repeatable."),
     ] = None,
+    audit_log: Annotated[
+        Path | None,
+        typer.Option(help="File that gets a line for each image: time, client, model, hash and outcome."),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serve a page that predicts and explains uploaded radiographs, on this machine unless --public."""
-    if bundle and model:
-        raise typer.BadParameter("name one model, as the argument or with --model")
-    from thorax.service import ServiceSettings
-    from thorax.service.server import serve as serve_bundle
+    """Serve a page and calls that predict and explain radiographs, on this machine by default."""
+    if bundles and model:
+        raise typer.BadParameter("name the models as arguments or with --model")
+    from thorax.service import ServiceSettings, read_token
+    from thorax.service.server import serve as serve_bundles
 
-    def ready(opened: "Model", address: str) -> None:
-        say(f"{opened.name}, {len(opened.findings)} findings: {address}")
-        if opened.statement:
-            say(opened.statement)
+    def ready(opened: "Sequence[Model]", address: str) -> None:
+        say(f"{'; '.join(f'{one.name}, {len(one.findings)} findings' for one in opened)}: {address}")
+        for statement in dict.fromkeys(one.statement for one in opened if one.statement):
+            say(statement)
         say("For research only, not a medical device. Press Ctrl-C to stop.")
         if open_:
             import webbrowser
@@ -55,8 +86,14 @@ def serve(
 
     settings = ServiceSettings(
         port=port,
+        listen=listen,
+        token=read_token(token_file),
         public=public,
+        certificate=certificate,
+        key=key,
+        trusted_proxies=tuple(trusted_proxy or ()),
         allow_hosts=tuple(allow_host or ()),
         frame_ancestors=tuple(frame_ancestors or ()),
+        audit_log=audit_log,
     )
-    serve_bundle(bundle or model, settings, ready=ready)
+    serve_bundles(bundles or model or [], settings, ready=ready)

@@ -31,10 +31,8 @@ from thorax.evaluation.operating_points import choose_threshold, parse_rule
 from thorax.evaluation.rates import measure_rates
 from thorax.findings import Findings
 from thorax.image_set import ImageSet
-from thorax.inference.predictor import (
-    Predictor,
-    mean_logit,
-)
+from thorax.inference.pooling import mean_logit
+from thorax.inference.predictor import Predictor
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.recipe.literals import STANDARD_LEVEL, CalibrationKind, MeanOf, OperatingPointRule
 from thorax.recipe.schema import TestTime

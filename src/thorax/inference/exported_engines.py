@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from thorax.arrays import PixelsBatch
 from thorax.errors import BundleError, MissingExtra
 from thorax.hardware import num_threads
 from thorax.inference.onnx_session import CAM, LOGITS, PIXELS, open_session, shortened_reason
-from thorax.inference.predictor import ViewLogits
+from thorax.inference.pooling import ViewLogits
 from thorax.packages import install_line
 from thorax.telemetry import import_unreported
 
@@ -131,6 +132,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": threads or num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
+        self._one_at_a_time = Lock()  # OpenVINO refuses to start a request that is running
         core = openvino.Core()
         try:
             self._requests: list[Any] = [
@@ -153,7 +155,9 @@ class OpenVinoEngine:
     def _runs(self, request: Any, pixels: PixelsBatch) -> Iterator[Any]:
         try:
             for chunk in _in_chunks(pixels, max(1, _VIEWS // _num_views(request))):
-                yield request.infer({PIXELS: chunk})[LOGITS]
+                with self._one_at_a_time:
+                    logits = request.infer({PIXELS: chunk})[LOGITS]
+                yield logits
         except (KeyError, RuntimeError) as error:
             raise _cannot_predict("OpenVINO", self._folder, pixels, error) from error
 

@@ -9,115 +9,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
 
 from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
-from thorax.bundle import Bundle, Manifest, Member
+from thorax.bundle import Bundle
 from thorax.calibration import sigmoid
 from thorax.errors import BundleError, ImageError
 from thorax.findings import Finding
 from thorax.hardware import num_threads
 from thorax.imaging import ImageSource, ValueRange, prepare, read_guarded, source_name
+from thorax.inference.pooling import ViewLogits, member_logits, pooled_logits
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.progress import CountCallback
 from thorax.radiograph import Radiograph, ViewPosition
-from thorax.recipe.literals import MeanOf
 
 __all__ = [
     "Engine",
     "Failure",
     "PredictedImage",
     "Predictor",
-    "ViewLogits",
-    "mean_logit",
-    "member_logits",
-    "pooled_logits",
+    "PreparedImage",
 ]
-
-ViewLogits = Float64[np.ndarray, "_view n _k"]
-"""One member's logits for each view of each image."""
-
-Stack = Float64[np.ndarray, "source n k"]
-
-
-def mean_logit(
-    logits: Stack, *, mean_of: MeanOf, weights: Sequence[float] | None = None
-) -> Float64[np.ndarray, "n k"]:
-    """Return the weighted mean of logits, or the logit of the weighted mean of their probabilities.
-
-    A single source is returned unchanged, to the bit. Nothing is clipped: the logit of a mean of
-    probabilities is computed from logarithms, so it stays exact where probabilities round to 1.
-
-    Args:
-        logits: Logits from each source.
-        mean_of: Whether to average logits or probabilities.
-        weights: Weights of the sources, which sum to 1; None: equal weights.
-    """
-    if len(logits) == 1:
-        first: Float64[np.ndarray, "n k"] = logits[0]
-        return first
-    shares = np.full(len(logits), 1 / len(logits)) if weights is None else np.asarray(weights, dtype=float)
-    if mean_of == "logits":
-        return np.asarray(np.tensordot(shares, logits, axes=1))
-    positive = shares > 0
-    log_share = np.log(shares[positive])[:, None, None]
-    log_present = np.logaddexp.reduce(log_share - np.logaddexp(0, -logits[positive]), axis=0)
-    log_absent = np.logaddexp.reduce(log_share - np.logaddexp(0, logits[positive]), axis=0)
-    return np.asarray(log_present - log_absent)
-
-
-def member_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Stack:
-    """Return each member's mean over its views, with columns in the order of the bundle's findings."""
-    means = []
-    for member, views in zip(manifest.members, logits, strict=True):
-        _check_logits(views, member)
-        columns = [member.findings.index(name) for name in manifest.findings]
-        means.append(mean_logit(views, mean_of=member.test_time.mean_of)[:, columns])
-    return np.stack(means)
-
-
-def _check_logits(views: ViewLogits, member: Member) -> None:
-    """Refuse a net's logits that are not numbers: NaN is below every threshold, and would be reported as no.
-
-    Raises:
-        BundleError: Some are not finite, or there is not one for each of the member's findings.
-    """
-    if views.ndim != _AXES or views.shape[2] != len(member.findings):
-        raise BundleError(
-            f"a net of this bundle gives logits of the shape {views.shape} for {len(member.findings)} "
-            "findings; do not use this bundle"
-        )
-    wrong = ~np.isfinite(views)
-    if wrong.any():
-        names = [
-            name for name, any_wrong in zip(member.findings, wrong.any(axis=(0, 1)), strict=True) if any_wrong
-        ]
-        raise BundleError(
-            f"a net of this bundle gives {np.count_nonzero(wrong):,} logits that are not finite numbers (for "
-            f"{', '.join(names[:3])}{', ...' if names[3:] else ''}), so nothing is predicted; its weights or "
-            "its graph are damaged: do not use this bundle"
-        )
-
-
-def pooled_logits(logits: Sequence[ViewLogits], manifest: Manifest) -> Float64[np.ndarray, "n k"]:
-    """Return the logits of the whole pipeline, before calibration.
-
-    Args:
-        logits: Logits from each member, in the manifest's order.
-        manifest: Says how to combine them.
-    """
-    members = member_logits(logits, manifest)
-    if manifest.ensemble is None:
-        only: Float64[np.ndarray, "n k"] = members[0]
-        return only
-    return mean_logit(members, mean_of=manifest.ensemble.mean_of, weights=manifest.ensemble.weights)
-
-
-_AXES: Final = 3
-"""Of a net's logits: view, image, finding."""
 
 _BATCH = 32
 """Images per call of the engine: enough to keep two cores busy; 8 MB of float32 at 256 pixels."""
@@ -164,8 +79,15 @@ class PredictedImage(Generic[_Kept]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Prepared(Generic[_Kept]):
-    """A prepared image that waits for the engine; small, whatever the size of its file."""
+class PreparedImage(Generic[_Kept]):
+    """A prepared image that waits for the engine; small, whatever the size of its file.
+
+    Attributes:
+        source: Path or name of the image.
+        pixels: The prepared image.
+        warnings: What a reader must know of the image.
+        kept: What the caller's function returned for the radiograph.
+    """
 
     source: str
     pixels: Pixels
@@ -247,8 +169,8 @@ class Predictor:
     def predict(self, radiographs: Iterable[Radiograph], sources: Iterable[str]) -> list[Prediction]:
         """Predict radiographs; `sources` are their names in the predictions."""
         pairs = zip(radiographs, sources, strict=True)
-        prepared = [self._prepare(radiograph, source, _nothing) for radiograph, source in pairs]
-        return [image.prediction for image in self._predict_prepared(prepared)]
+        prepared = [self.prepare(radiograph, source, _nothing) for radiograph, source in pairs]
+        return [image.prediction for image in self.predict_prepared(prepared)]
 
     def predict_files(
         self, sources: Iterable[ImageSource], *, value_range: ValueRange | None = None
@@ -283,10 +205,10 @@ class Predictor:
             )
             for batch in _one_ahead(waiting):
                 images = [future.result() for future in batch]
-                prepared = [image for image in images if isinstance(image, _Prepared)]
-                predictions = iter(self._predict_prepared(prepared))
+                prepared = [image for image in images if isinstance(image, PreparedImage)]
+                predictions = iter(self.predict_prepared(prepared))
                 for image in images:
-                    yield next(predictions) if isinstance(image, _Prepared) else image
+                    yield next(predictions) if isinstance(image, PreparedImage) else image
 
     def _read(
         self,
@@ -294,25 +216,33 @@ class Predictor:
         source: ImageSource,
         keep: Callable[[str, Radiograph], _Kept],
         value_range: ValueRange | None,
-    ) -> _Prepared[_Kept] | Failure:
+    ) -> PreparedImage[_Kept] | Failure:
         own = source_name(source)
         name = f"{own[:-1]} {number}>" if own.startswith("<") and own.endswith(">") else own
         try:
-            return self._prepare(read_guarded(source, value_range=value_range), name, keep)
+            return self.prepare(read_guarded(source, value_range=value_range), name, keep)
         except ImageError as error:
             return Failure(name, str(error).removeprefix(f"{os.path.basename(own)}: "))  # noqa: PTH119
 
-    def _prepare(
+    def prepare(
         self, radiograph: Radiograph, source: str, keep: Callable[[str, Radiograph], _Kept]
-    ) -> _Prepared[_Kept]:
+    ) -> PreparedImage[_Kept]:
+        """Prepare a radiograph for `predict_prepared`, for callers that collect batches themselves.
+
+        Args:
+            radiograph: The radiograph.
+            source: Its path or name in the prediction.
+            keep: Called with the name and the radiograph; what it returns stays with the image.
+        """
         manifest = self.bundle.manifest
         warnings = _warnings(radiograph)
         if manifest.statement and radiograph.pixels_sha256() in manifest.statement.images_seen:
             warnings += (f"the {manifest.name} was trained on this image: an example, not a measurement",)
         pixels = prepare(radiograph, manifest.preparation)
-        return _Prepared(source, pixels, warnings, keep(source, radiograph))
+        return PreparedImage(source, pixels, warnings, keep(source, radiograph))
 
-    def _predict_prepared(self, images: list[_Prepared[_Kept]]) -> list[PredictedImage[_Kept]]:
+    def predict_prepared(self, images: Sequence[PreparedImage[_Kept]]) -> list[PredictedImage[_Kept]]:
+        """Predict prepared images in one call of the engine, in order."""
         if not images:
             return []
         probabilities = self.probabilities(np.stack([image.pixels for image in images]))

@@ -10,7 +10,7 @@ from torch import Tensor
 from thorax.arrays import PixelsBatch
 from thorax.bundle import Bundle, Member
 from thorax.errors import BundleError, RecipeError
-from thorax.inference.predictor import ViewLogits
+from thorax.inference.pooling import ViewLogits
 from thorax.models import Classifier, build_classifier, load_weights, no_larger_than, pick_device
 from thorax.models.tensors import Images, PixelsTensor, full_float32
 from thorax.models.test_time_views import apply_view, views

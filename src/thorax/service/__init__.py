@@ -1,6 +1,7 @@
-"""The web page and its HTTP service for a bundle, on this machine or as a public demonstration."""
+"""The web page and its HTTP service: for this machine, with a token, or as a public demonstration."""
 
 from thorax.service.app import create_app
 from thorax.service.settings import ServiceSettings
+from thorax.service.token_file import read_token
 
-__all__ = ["ServiceSettings", "create_app"]
+__all__ = ["ServiceSettings", "create_app", "read_token"]

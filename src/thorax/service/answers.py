@@ -2,7 +2,7 @@
 
 import io
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from PIL import Image
@@ -12,13 +12,12 @@ from thorax import starter
 from thorax.bundle.manifest import Imported, Trained
 from thorax.explain import best_method
 from thorax.explain.overlay import color_scale, drawn
-from thorax.imaging import read_guarded, read_radiograph
+from thorax.imaging import read_radiograph
 from thorax.radiograph import Radiograph
 from thorax.service.meaning import describe_findings, describe_rates
-from thorax.service.refusals import UPLOAD
 from thorax.workflows.model import Model
 
-__all__ = ["describe_model", "describe_test_images", "explain_upload", "predict_upload"]
+__all__ = ["describe_model", "describe_test_images", "explain_upload", "shown_image"]
 
 _LARGEST: Final = 1024
 """Longest side in pixels of the pictures that the page shows."""
@@ -28,12 +27,12 @@ _SCALE: Final = (16, 256)
 """Height and width of the color scale."""
 
 
-def describe_model(model: Model) -> dict[str, Any]:
-    """Return what the page says of the model: its findings, and the sentences about its origin."""
+def describe_model(model: Model, name: str) -> dict[str, Any]:
+    """Return what the page says of a model that is served under a name: findings, and where it comes from."""
     manifest = model.bundle.manifest
     points = manifest.operating_points
     return {
-        "name": model.name,
+        "name": name,
         "bundle_sha256": model.bundle.sha256,
         "version": thorax.__version__,
         "engine": model.engine,
@@ -47,55 +46,41 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
 
 
-def describe_test_images(model: Model) -> list[dict[str, str]]:
+def describe_test_images(models: Sequence[Model]) -> list[dict[str, str]]:
     """Return what the page says of each image that it offers to try: file name, title and a note."""
-    statement = model.bundle.manifest.statement
-    seen = statement.images_seen if statement else ()
+    statements = {model.name: model.bundle.manifest.statement for model in models}
     described = []
     for image in starter.test_images():
         note = f"NIH ChestX-ray14, {image.nih_image}."
-        if read_radiograph(image.path).pixels_sha256() in seen:
-            note += f" The {model.name} was trained on this image: an example, not a measurement."
+        pixels = read_radiograph(image.path).pixels_sha256()
+        for name, statement in statements.items():
+            if statement and pixels in statement.images_seen:
+                note += f" The {name} was trained on this image: an example, not a measurement."
         described.append({"name": image.path.name, "title": image.title, "note": note})
     return described
 
 
-def predict_upload(model: Model, content: bytes, *, picture: bool) -> dict[str, Any]:
-    """Return the prediction of an image as the library's JSON, and the image to show if requested.
-
-    Args:
-        model: The model.
-        content: The bytes of a PNG, JPEG or DICOM file.
-        picture: Whether to add the size and view of the radiograph, and a PNG of it in base64.
-
-    Raises:
-        ImageError: It cannot be read as a radiograph.
-    """
-    radiograph = read_guarded(content, name=UPLOAD)
-    answer = model.predict(radiograph).as_json()
-    if picture:
-        answer["image"] = {
-            **_size(radiograph),
-            "view": str(radiograph.view),
-            "picture": _png(Image.fromarray(drawn(radiograph.pixels, largest=_LARGEST)).convert("L")),
-        }
-    return answer
+def shown_image(radiograph: Radiograph) -> dict[str, Any]:
+    """Return a radiograph as the page shows it: size, view, and a PNG in base64."""
+    return {
+        **_size(radiograph),
+        "view": str(radiograph.view),
+        "picture": _png(Image.fromarray(drawn(radiograph.pixels, largest=_LARGEST)).convert("L")),
+    }
 
 
-def explain_upload(model: Model, content: bytes, finding: str) -> dict[str, Any]:
+def explain_upload(model: Model, radiograph: Radiograph, finding: str) -> dict[str, Any]:
     """Return the map of a finding in an image: where it is highest, and a PNG of the image with the map.
 
     Args:
         model: The model.
-        content: The bytes of a PNG, JPEG or DICOM file.
+        radiograph: The radiograph.
         finding: One of the model's findings.
 
     Raises:
-        ImageError: It cannot be read as a radiograph.
         DataError: The model does not predict the finding.
         MissingExtra: The map needs torch, which is not installed.
     """
-    radiograph = read_guarded(content, name=UPLOAD)
     explanation = model.explain(radiograph, finding)
     explained = explanation.map
     colors = drawn(radiograph.pixels, explained.attribution, opacity=_OPACITY, largest=_LARGEST)

@@ -1,91 +1,78 @@
 """The application: one page, and the calls behind it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
-from typing import Annotated, Any, Final
+from typing import Final
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import thorax
 from thorax.errors import ThoraxError
-from thorax.service.answers import describe_model, describe_test_images, explain_upload, predict_upload
-from thorax.service.guard import Admission, Guard
-from thorax.service.refusals import Refused, error_answer, status_of
+from thorax.service.admission import Admission, Places
+from thorax.service.calls import Calls, add_calls
+from thorax.service.guard import Guard
+from thorax.service.metrics import Metrics
+from thorax.service.refusals import Refused, as_refusal
+from thorax.service.served import ServedModels
 from thorax.service.settings import ServiceSettings
-from thorax.service.uploads import read_upload
 from thorax.starter import test_images
 from thorax.workflows.model import Model
 
 __all__ = ["create_app", "page_files"]
 
-_IMAGE: Final = {
-    "requestBody": {
-        "required": True,
-        "description": "A PNG, JPEG or DICOM file: as the body, or as the only file of a form.",
-        "content": {
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"image": {"type": "string", "format": "binary"}},
-                    "required": ["image"],
-                }
-            },
-        },
-    }
-}
 
-
-def create_app(model: Model, settings: ServiceSettings | None = None) -> FastAPI:
+def create_app(models: Model | Sequence[Model], settings: ServiceSettings | None = None) -> FastAPI:
     """Return an application that serves the page and the calls behind it.
 
-    Uploads are read into memory and forgotten with the answer. No file is written, no path of a client is
-    opened, and nothing about an image is logged.
+    Uploads are read into memory and forgotten with the answer. No path of a client is opened, no file is
+    written but the audit log, and nothing about an image is logged but its hash.
 
     Args:
-        model: The model that answers.
+        models: The model that answers, or several; the first answers where a request names none.
         settings: How it is reached, and how much it takes; None: on this machine only.
+
+    Raises:
+        ServiceError: There is no model, one is there twice, or the audit log cannot be written.
 
     Example:
         app = create_app(thorax.load("run"))
     """
     chosen = ServiceSettings() if settings is None else settings
+    served = ServedModels([models] if isinstance(models, Model) else models)
+    places = Places()
+    metrics = Metrics({name: model.bundle.sha256 for name, model in served}, places)
     # FastAPI's own pages about the calls load scripts from elsewhere; the description itself is served.
     app = FastAPI(title="Thorax", version=thorax.__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, settings=chosen)
+    app.state.ending = False
+    app.add_middleware(Admission, settings=chosen, places=places)
+    app.add_middleware(Guard, settings=chosen, metrics=metrics)  # the last one is asked first
     _answer_failures(app)
     _serve_page(app)
-    _serve_facts(app, model, chosen)
-    _serve_images(app, model, chosen)
+    add_calls(app, Calls(served, chosen, metrics))
     return app
 
 
 def _answer_failures(app: FastAPI) -> None:
     """Give every failure the same form of answer."""
 
-    @app.exception_handler(Refused)
-    async def refused(_request: Request, error: Refused) -> Response:
-        return error_answer(error.status, error.kind, str(error), retry_after=error.retry_after)
-
     @app.exception_handler(ThoraxError)
     async def failed(_request: Request, error: ThoraxError) -> Response:
-        return error_answer(status_of(error), type(error).__name__, str(error))
+        return as_refusal(error).answer()
 
     @app.exception_handler(HTTPException)
     async def not_served(_request: Request, error: HTTPException) -> Response:
-        answer = error_answer(error.status_code, "NotServed", f"{error.detail}; see /openapi.json")
+        answer = Refused(error.status_code, "NotServed", f"{error.detail}; see /openapi.json").answer()
         answer.headers.update(error.headers or {})
         return answer
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> Response:
         places = ", ".join(str(problem["loc"][-1]) for problem in error.errors())
-        return error_answer(422, "BadRequest", f"{places} missing or malformed; see /openapi.json")
+        return Refused(422, "BadRequest", f"{places} missing or malformed; see /openapi.json").answer()
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
@@ -94,10 +81,10 @@ def _answer_failures(app: FastAPI) -> None:
 
 def _serve_page(app: FastAPI) -> None:
     """Serve the page's files and the images to try, all of which are in memory: no path is opened."""
-    files = page_files()
+    contents = page_files()
 
     def answer(name: str) -> Callable[[], Awaitable[Response]]:
-        media_type, content = files[name]
+        media_type, content = contents[name]
         headers = {"Cache-Control": "no-cache"}
 
         async def send() -> Response:
@@ -105,55 +92,9 @@ def _serve_page(app: FastAPI) -> None:
 
         return send
 
-    for name in files:
+    for name in contents:
         app.add_api_route(f"/{name}", answer(name), methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/", answer("index.html"), methods=["GET", "HEAD"], include_in_schema=False)
-
-
-def _serve_facts(app: FastAPI, model: Model, settings: ServiceSettings) -> None:
-    """Serve what is true of every request: the model, its card, the limits, and that the service lives."""
-    facts = {
-        "model": describe_model(model),
-        "public": settings.public,
-        "max_bytes": settings.max_bytes,
-        "test_images": describe_test_images(model),
-    }
-
-    @app.get("/v1/model", summary="The model, its findings and origin, and the limits of the service.")
-    async def describe() -> JSONResponse:
-        return JSONResponse(facts)
-
-    @app.get("/v1/card", summary="The model card, as Markdown.", response_class=PlainTextResponse)
-    async def card() -> PlainTextResponse:
-        return PlainTextResponse(str(model.card()))
-
-    @app.get("/health", summary="Whether the service lives.")
-    async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok"})
-
-
-def _serve_images(app: FastAPI, model: Model, settings: ServiceSettings) -> None:
-    """Serve predictions and maps of uploads."""
-    admission = Admission(at_once=settings.at_once, waiting=settings.waiting)
-
-    async def answer(request: Request, compute: Callable[[bytes], dict[str, Any]]) -> JSONResponse:
-        async with admission.place():
-            content = await read_upload(request, max_bytes=settings.max_bytes)
-            async with admission.turn:
-                return JSONResponse(await run_in_threadpool(compute, content))
-
-    @app.post("/v1/predict", summary="Predict one radiograph.", openapi_extra=_IMAGE)
-    async def predict(
-        request: Request,
-        picture: Annotated[bool, Query(description="Add the image as the page shows it.")] = False,  # noqa: FBT002
-    ) -> JSONResponse:
-        return await answer(request, lambda content: predict_upload(model, content, picture=picture))
-
-    @app.post("/v1/explain", summary="Map a finding in one radiograph.", openapi_extra=_IMAGE)
-    async def explain(
-        request: Request, finding: Annotated[str, Query(description="One of the model's findings.")]
-    ) -> JSONResponse:
-        return await answer(request, lambda content: explain_upload(model, content, finding))
 
 
 _MEDIA_TYPES: Final = {

@@ -1,22 +1,24 @@
-"""What applies to every request: hosts, security headers, unexpected errors, and places for uploads."""
+"""What applies to every request: hosts, token, rate, security headers, counting, and unexpected errors."""
 
-import asyncio
+import hashlib
+import hmac
 import logging
+import math
+import time
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thorax.service.refusals import Refused, error_answer
+from thorax.service.clients import RateLimit, client_address
+from thorax.service.metrics import Metrics
+from thorax.service.refusals import Refused
 from thorax.service.settings import ServiceSettings
 
-__all__ = ["Admission", "Guard"]
+__all__ = ["Guard"]
 
 _LOG: Final = logging.getLogger("thorax.service")
 
@@ -31,22 +33,30 @@ _FIXED: Final = {
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "form-action 'none'; base-uri 'none'; require-trusted-types-for 'script'; frame-ancestors "
+    "worker-src 'self'; form-action 'none'; base-uri 'none'; require-trusted-types-for 'script'; "
+    "frame-ancestors "
 )
 """Content-Security-Policy: everything is from here, no inline script or style, no form, no HTML from text."""
 
+_CALLS: Final = ("/v1/", "/metrics")
+"""What needs the token begins so. The page has nothing to hide, and must load before it can ask for one."""
+
 
 class Guard:
-    """ASGI middleware that refuses foreign hosts and origins, and completes every answer's headers.
+    """ASGI middleware that refuses foreign hosts, pages and clients, and completes every answer's headers.
 
     Args:
         app: The application.
-        settings: Which hosts are answered, and which sites may frame the page.
+        settings: Who is answered, and which sites may frame the page.
+        metrics: Counts the answers.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: Metrics) -> None:
         self._app = app
         self._settings = settings
+        self._metrics = metrics
+        self._rate = RateLimit(settings.per_minute)
+        self._token = _digest(settings.token) if settings.token else None
         self._headers = _FIXED | {
             "Content-Security-Policy": _POLICY + (" ".join(settings.frame_ancestors) or "'none'")
         }
@@ -58,31 +68,34 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        began, status = time.perf_counter(), 0
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(self._headers)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
         try:
-            await (refusal or self._app)(scope, receive, send_with_headers)
+            refusal = self._refusal(scope)
+            await (refusal.answer() if refusal else self._app)(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001  (whatever it is, its text may name a patient)
             _LOG.error("%s at %s", type(error).__name__, _place(error))
-            if not started:
-                answer = error_answer(500, "InternalError", "the service failed; its log says where")
-                await answer(scope, receive, send_with_headers)
+            if not status:
+                failure = Refused(500, "InternalError", "the service failed; its log says where")
+                await failure.answer()(scope, receive, send_with_headers)
+        finally:
+            self._metrics.answered(_call(scope["path"]), status, time.perf_counter() - began)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
-        """Return the answer to a request for another host, or from another site's page; None for others."""
+    def _refusal(self, scope: Scope) -> Refused | None:
+        """Return why a request is not answered; None for others."""
+        headers = Headers(scope=scope)
         host = _name_in(f"//{headers.get('host', '')}")
         if not self._settings.accepts_host(host):
-            return error_answer(
+            return Refused(
                 421,
                 "WrongHost",
                 f"this service does not answer to the name {host[:100]!r}; start it with thorax serve "
@@ -90,8 +103,41 @@ class Guard:
             )
         origin = headers.get("origin")
         if origin is not None and not self._settings.accepts_host(_name_in(origin)):
-            return error_answer(403, "WrongOrigin", "pages of other sites may not use this service")
-        return None
+            return Refused(403, "WrongOrigin", "pages of other sites may not use this service")
+        if self._token and scope["path"].startswith(_CALLS):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), self._token):
+                return Refused(
+                    401,
+                    "WrongToken",
+                    "this call needs the service's token; send it as Authorization: Bearer TOKEN",
+                )
+        return self._too_often(scope) if scope["method"] == "POST" else None
+
+    def _too_often(self, scope: Scope) -> Refused | None:
+        wait = self._rate.seconds_to_wait(client_address(scope, self._settings))
+        if not wait:
+            return None
+        return Refused(
+            429,
+            "TooOften",
+            f"one client may send {self._settings.per_minute} images in a minute; try again in "
+            f"{math.ceil(wait)} s",
+            retry_after=math.ceil(wait),
+        )
+
+
+def _digest(text: str) -> bytes:
+    """Return a hash of fixed length, so that comparing takes the same time whatever is given."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _call(path: str) -> str:
+    """Return the name under which an answer is counted, one of a few."""
+    for start in ("/v1/predict", "/v1/explain", "/v1/models", "/health/", "/metrics"):
+        if path.startswith(start):
+            return start.strip("/").removeprefix("v1/")
+    return "other"
 
 
 def _name_in(address: str) -> str:
@@ -106,31 +152,3 @@ def _place(error: Exception) -> str:
     """Return file and line of an error, the same for every image."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(last.filename).name}:{last.lineno}"
-
-
-class Admission:
-    """The places of a service: some compute, a few more read their upload or wait for a turn.
-
-    Args:
-        at_once: How many images are computed at the same time.
-        waiting: How many more uploads may be read or wait.
-    """
-
-    def __init__(self, *, at_once: int, waiting: int) -> None:
-        self.turn = asyncio.Semaphore(at_once)
-        self._free = at_once + waiting
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold one of the places, from before an upload is read until it is answered.
-
-        Raises:
-            Refused: There is no free place; the request is to come back.
-        """
-        if self._free == 0:
-            raise Refused(503, "Busy", "the service is busy; try again in a moment", retry_after=2)
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1

@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 
 from thorax.errors import BundleError, ImageError, MissingExtra, RecipeError, ServiceError, ThoraxError
 
-__all__ = ["UPLOAD", "Refused", "error_answer", "status_of"]
+__all__ = ["UPLOAD", "Refused", "as_refusal", "busy"]
 
 UPLOAD: Final = "<upload>"
 """What the library calls an uploaded image: the service does not learn the file's name."""
@@ -28,16 +28,42 @@ class Refused(ServiceError):  # noqa: N818  (reads as the sentence it stands for
         self.kind = kind
         self.retry_after = retry_after
 
+    def as_json(self) -> dict[str, str]:
+        """Return the content of the answer."""
+        return {"error": self.kind, "message": str(self)}
 
-def error_answer(status: int, kind: str, message: str, *, retry_after: int | None = None) -> JSONResponse:
-    """Return the answer that a failure gets: its kind, and a message without the upload's name."""
-    headers = None if retry_after is None else {"Retry-After": str(retry_after)}
-    content = {"error": kind, "message": message.removeprefix(f"{UPLOAD}: ")}
-    return JSONResponse(content, status_code=status, headers=headers)
+    def answer(self) -> JSONResponse:
+        """Return the answer."""
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        if self.status == _UNAUTHORIZED:
+            headers["WWW-Authenticate"] = 'Bearer realm="thorax"'
+        return JSONResponse(self.as_json(), status_code=self.status, headers=headers)
 
 
-def status_of(error: ThoraxError) -> int:
-    """Return the HTTP status of the library's errors: whether the request or the service is at fault."""
+_UNAUTHORIZED: Final = 401
+
+
+def busy() -> Refused:
+    """Return the refusal of a request that found no place."""
+    return Refused(503, "Busy", "the service is busy; try again in a moment", retry_after=2)
+
+
+def as_refusal(error: ThoraxError, name: str = UPLOAD) -> Refused:
+    """Return one of the library's errors as a refusal: whether the request or the service is at fault.
+
+    Args:
+        error: The error.
+        name: What the library calls the image, which the message does not repeat.
+    """
+    if isinstance(error, Refused):
+        return error
+    message = str(error).removeprefix(f"{name}: ")
+    return Refused(_status_of(error), type(error).__name__, message)
+
+
+def _status_of(error: ThoraxError) -> int:
     match error:
         case ImageError():
             return 400

@@ -4,43 +4,59 @@ import errno
 import logging
 import signal
 import socket
+import ssl
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
+from typing import Final
 
 import uvicorn
 
 from thorax.atomic_io import StrPath
 from thorax.errors import ServiceError
 from thorax.service.app import create_app
+from thorax.service.connections import BoundedConnection
 from thorax.service.settings import ServiceSettings
 from thorax.workflows.model import Model, load
 
 __all__ = ["listen", "serve"]
 
+_ENDING: Final = 25
+"""Seconds for the requests under way at the end; Docker and Kubernetes kill after 10 and 30."""
 
-def serve(bundle: StrPath | None, settings: ServiceSettings, *, ready: Callable[[Model, str], None]) -> None:
-    """Serve a bundle until the process is interrupted (Ctrl-C) or asked to end (SIGTERM).
+
+def serve(
+    bundles: Sequence[StrPath],
+    settings: ServiceSettings,
+    *,
+    ready: Callable[[Sequence[Model], str], None],
+) -> None:
+    """Serve bundles until the process is interrupted (Ctrl-C) or asked to end (SIGTERM).
+
+    It then takes no more requests and answers those that it has, for up to 25 seconds.
 
     Args:
-        bundle: A bundle, or the run that made it; None: the starter.
+        bundles: Bundles, or the runs that made them; none: the starter.
         settings: How it is reached, and how much it takes.
-        ready: Called once with the model and the page's address, as soon as browsers can open it.
+        ready: Called once with the models and the page's address, as soon as browsers can open it.
 
     Raises:
-        ServiceError: The port cannot be used.
+        ServiceError: The port, the certificate or the audit log cannot be used.
         BundleError: There is no bundle.
-        MissingExtra: The bundle needs torch, which is not installed.
+        MissingExtra: A bundle needs torch, which is not installed.
     """
+    encryption = _encryption(settings)
     with listen(settings) as listener:
-        model = load(bundle)
-        app = create_app(model, settings)
-        # A library's warning may quote a file's header, and the log must not.
+        models = [load(bundle) for bundle in bundles] if bundles else [load()]
+        app = create_app(models, settings)
+        # A library's warning may quote a file or a form, and the log must not.
         warnings.simplefilter("ignore")
-        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+        for name in ("pydicom", "python_multipart"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=BoundedConnection,
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -48,12 +64,56 @@ def serve(bundle: StrPath | None, settings: ServiceSettings, *, ready: Callable[
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=_ENDING,
         )
-        port = listener.getsockname()[1]
-        ready(model, f"http://{'localhost' if settings.public else settings.address}:{port}/")
+        config.load()
+        config.ssl = encryption
+        ready(models, _address(settings, listener.getsockname()[1]))
         with _signals_end_quietly():
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that says it is not ready any more as soon as it is asked to end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End, and let /health/ready say so."""
+        self.config.app.state.ending = True  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
+def _address(settings: ServiceSettings, port: int) -> str:
+    """Return the page's address, as a browser on this machine opens it."""
+    everywhere = settings.address in {"0.0.0.0", "::"}  # noqa: S104  (compared, not listened on)
+    host = "localhost" if everywhere else settings.address
+    scheme = "https" if settings.certificate else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _encryption(settings: ServiceSettings) -> ssl.SSLContext | None:
+    """Return what encrypts connections, TLS 1.2 or newer; None without a certificate.
+
+    Raises:
+        ServiceError: The certificate or its key cannot be used.
+    """
+    if settings.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certificate, settings.key, password=_no_password)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ServiceError(
+            f"{settings.certificate} is not a certificate that can be used"
+            f"{f' with the key {settings.key}' if settings.key else ''} ({reason}); set `certificate` to a "
+            "PEM file with the certificate, and `key` to one with its private key, without a password"
+        ) from error
+    return context
+
+
+def _no_password() -> str:
+    """Refuse a key with a password, for which OpenSSL would ask at the terminal."""
+    raise ValueError("the key has a password")
 
 
 def listen(settings: ServiceSettings) -> socket.socket:
@@ -62,7 +122,8 @@ def listen(settings: ServiceSettings) -> socket.socket:
     Raises:
         ServiceError: The port is in use, or this user may not use it.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.address, settings.port))

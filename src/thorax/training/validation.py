@@ -12,7 +12,7 @@ from thorax.arrays import Known, Targets
 from thorax.errors import DataError
 from thorax.evaluation.statistics.ranking import auroc_score
 from thorax.findings import NO_FINDING, Findings
-from thorax.inference.predictor import mean_logit
+from thorax.inference.pooling import mean_logit
 from thorax.inference.torch_engine import view_logits
 from thorax.models.tensors import Images
 from thorax.recipe.schema import TestTime

@@ -53,6 +53,11 @@ class Model:
         self._explainers: dict[Method, Explainer] = {}
 
     @property
+    def predictor(self) -> Predictor:
+        """Its predictor, for programs that read images and collect batches themselves."""
+        return self._predictor
+
+    @property
     def name(self) -> str:
         """The name of the recipe, ensemble or checkpoint that the bundle was made from."""
         return self.bundle.manifest.name

@@ -1,10 +1,11 @@
 // What the model is, and what the service allows.
 
 import { byId, element, sentence } from "./dom.js";
+import { card } from "./service.js";
 
 /** Fill the notices and the dialog about the model. */
 export function showFacts(facts) {
-  const { model } = facts;
+  const [model] = facts.models;
   document.title = `Thorax: ${model.name}`;
   byId("model-name").textContent = model.name;
   byId("statement").textContent = model.statement && sentence(model.statement);
@@ -32,4 +33,12 @@ export function showFacts(facts) {
     ])
   );
   byId("about-open").addEventListener("click", () => byId("about").showModal());
+  byId("card-open").addEventListener("click", () => showCard(model.name));
+}
+
+async function showCard(name) {
+  const text = byId("card-text");
+  text.textContent = await card(name).catch((failure) => sentence(failure.message));
+  text.hidden = false;
+  text.focus();
 }

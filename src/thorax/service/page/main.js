@@ -223,8 +223,8 @@ async function start() {
   try {
     const facts = await describe();
     maxBytes = facts.max_bytes;
-    labels = new Map(facts.model.findings.map((finding) => [finding.name, finding.label]));
-    rememberModels([facts.model]);
+    labels = new Map(facts.models[0].findings.map((finding) => [finding.name, finding.label]));
+    rememberModels(facts.models);
     showFacts(facts);
     showExamples(facts.test_images, async (name) => take([await testImage(name)]));
   } catch (failure) {

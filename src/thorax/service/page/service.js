@@ -1,6 +1,10 @@
 // Calls of the service. A file is sent as it is, without its name.
 
+import { askForToken, forgetToken, token } from "./token.js";
+
 const TRIES = 30; // of a busy service, about a minute
+const UNAUTHORIZED = 401;
+const LATER = [429, 503]; // this client asks too often, or the service is busy
 
 /** A failure with a message for people; `again` says whether trying again may help. */
 export class Failure extends Error {
@@ -10,21 +14,31 @@ export class Failure extends Error {
   }
 }
 
+/** Return what is true of every request: the models, and the limits of the service. */
 export async function describe() {
-  return answer(() => fetch("v1/model"));
+  return (await answer("v1/models")).json();
 }
 
-export async function predict(file) {
-  return send(file, "v1/predict?picture=true");
+/** Return the prediction of a file by a model, with the image to show; without a model, by the first one. */
+export async function predict(file, model = "") {
+  const response = await send(file, `v1/predict?picture=true&model=${encodeURIComponent(model)}`);
+  return response.json();
 }
 
-export async function explain(file, finding) {
-  return send(file, `v1/explain?finding=${encodeURIComponent(finding)}`);
+/** Return the map of a finding in a file. */
+export async function explain(file, finding, model = "") {
+  const names = `finding=${encodeURIComponent(finding)}&model=${encodeURIComponent(model)}`;
+  return (await send(file, `v1/explain?${names}`)).json();
+}
+
+/** Return the card of a model, as Markdown. */
+export async function card(model) {
+  return (await answer(`v1/models/${encodeURIComponent(model)}/card`)).text();
 }
 
 /** Return a test image as a file, so that it goes the way of every other file. */
 export async function testImage(name) {
-  const response = await reached(() => fetch(`test-images/${encodeURIComponent(name)}`));
+  const response = await reached(`test-images/${encodeURIComponent(name)}`);
   return new File([await response.blob()], name, { type: "image/png" });
 }
 
@@ -35,27 +49,32 @@ async function send(file, address) {
   } catch {
     throw new Failure("the file cannot be read any more; it may have been moved, changed or be a folder");
   }
-  const headers = { "Content-Type": "application/octet-stream" };
-  return answer(() => fetch(address, { method: "POST", body, headers }));
+  return answer(address, { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
 }
 
-async function answer(call) {
+/** Return a successful response; wait while the service is busy, and ask for its token if it needs one. */
+async function answer(address, request = {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const response = await reached(call);
-    if (response.status === 503 && attempt < TRIES) {
+    const sent = token();
+    const headers = { ...request.headers, ...(sent && { Authorization: `Bearer ${sent}` }) };
+    const response = await reached(address, { ...request, headers });
+    if (response.ok) return response;
+    if (response.status === UNAUTHORIZED) {
+      forgetToken(sent);
+      await askForToken(sent !== "");
+    } else if (LATER.includes(response.status) && attempt < TRIES) {
       await pause(Number(response.headers.get("Retry-After")) || 2);
-      continue;
+    } else {
+      const content = await response.json().catch(() => ({}));
+      const message = content.message ?? `the service answered with status ${response.status}`;
+      throw new Failure(message, response.status >= 500 || [408, 429].includes(response.status));
     }
-    const content = await response.json().catch(() => ({}));
-    if (response.ok) return content;
-    const message = content.message ?? `the service answered with status ${response.status}`;
-    throw new Failure(message, response.status >= 500 || response.status === 408);
   }
 }
 
-async function reached(call) {
+async function reached(address, request) {
   try {
-    return await call();
+    return await fetch(address, request);
   } catch {
     throw new Failure("the service cannot be reached; see whether it is still running", true);
   }

@@ -1,0 +1,189 @@
+"""The calls of the service: predictions and maps of uploads, the models, health, and metrics."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from thorax.errors import ThoraxError
+from thorax.service.answers import describe_model, describe_test_images, explain_upload, shown_image
+from thorax.service.audit_log import AuditLog
+from thorax.service.batching import Batches
+from thorax.service.clients import client_address
+from thorax.service.descriptions import CARD, EXPLAIN, HEALTH, METRICS, MODELS, PREDICT
+from thorax.service.metrics import MEDIA_TYPE, Metrics
+from thorax.service.refusals import UPLOAD, Refused, as_refusal
+from thorax.service.served import ServedModels
+from thorax.service.settings import ServiceSettings
+from thorax.service.uploads import read_uploads
+from thorax.workflows.model import Model
+
+__all__ = ["Calls", "add_calls"]
+
+_ModelName = Annotated[str, Query(description="One of the served models; the first one if left out.")]
+
+
+class Calls:
+    """What the calls do.
+
+    Args:
+        models: The models.
+        settings: How much is taken.
+        metrics: Counts images and batches.
+
+    Raises:
+        ServiceError: The audit log cannot be written.
+    """
+
+    def __init__(self, models: ServedModels, settings: ServiceSettings, metrics: Metrics) -> None:
+        self.models = models
+        self.settings = settings
+        self.metrics = metrics
+        self._batches = Batches(at_once=settings.at_once, watch=metrics.batch)
+        self._audit = AuditLog(settings.audit_log)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is true of every request: the models, and the limits of the service."""
+        return {
+            "models": [describe_model(model, name) for name, model in self.models],
+            "public": self.settings.public,
+            "max_bytes": self.settings.max_bytes,
+            "max_files": self.settings.max_files,
+            "test_images": describe_test_images([model for _, model in self.models]),
+        }
+
+    async def predict(self, request: Request, name: str, *, picture: bool) -> dict[str, Any]:
+        """Return the prediction of one upload, or a list of the predictions and failures of several."""
+        name, model = self.models.choose(name)
+        contents = await read_uploads(request, self.settings)
+        if len(contents) == 1:
+            return await self._predicted(request, name, model, contents[0], UPLOAD, picture=picture)
+        sources = [f"{UPLOAD[:-1]} {number}>" for number in range(len(contents))]
+        outcomes = await asyncio.gather(
+            *(
+                self._predicted(request, name, model, content, source, picture=picture)
+                for content, source in zip(contents, sources, strict=True)
+            ),
+            return_exceptions=True,
+        )
+        return {"images": [_listed(*pair) for pair in zip(sources, outcomes, strict=True)]}
+
+    async def _predicted(
+        self, request: Request, name: str, model: Model, content: bytes, source: str, *, picture: bool
+    ) -> dict[str, Any]:
+        """Return the prediction of a file as the library's JSON, with what the page shows if requested."""
+        outcome = "failed"
+        try:
+            image = await self._batches.predict(
+                model.predictor, content, source, shown_image if picture else _nothing
+            )
+            outcome = "predicted"
+        except ThoraxError as error:
+            refusal = as_refusal(error, source)
+            outcome = refusal.kind
+            raise refusal from error
+        finally:
+            self._note(request, "predict", name, model, content, outcome)
+        answer = image.prediction.as_json()
+        return answer if image.kept is None else answer | {"image": image.kept}
+
+    async def explain(self, request: Request, name: str, finding: str) -> dict[str, Any]:
+        """Return the map of a finding in one upload."""
+        name, model = self.models.choose(name)
+        contents = await read_uploads(request, self.settings)
+        if len(contents) > 1:
+            raise Refused(
+                400,
+                "TooManyFiles",
+                f"there are {len(contents)} files, and a map shows one; send one file in each request",
+            )
+        outcome = "failed"
+        try:
+            answer = await self._batches.compute(
+                contents[0], UPLOAD, lambda image: explain_upload(model, image, finding)
+            )
+            outcome = "explained"
+        except ThoraxError as error:
+            refusal = as_refusal(error)
+            outcome = refusal.kind
+            raise refusal from error
+        finally:
+            self._note(request, "explain", name, model, contents[0], outcome)
+        return answer
+
+    def _note(
+        self, request: Request, call: str, name: str, model: Model, content: bytes, outcome: str
+    ) -> None:
+        self.metrics.image(name, outcome)
+        self._audit.add(
+            client=client_address(request.scope, self.settings),
+            call=call,
+            model=name,
+            bundle=model.bundle.sha256,
+            content=content,
+            outcome=outcome,
+        )
+
+
+def _listed(source: str, outcome: dict[str, Any] | BaseException) -> dict[str, Any]:
+    if isinstance(outcome, Refused):
+        return {"source": source, **outcome.as_json()}
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _nothing(_radiograph: object) -> None:
+    """Keep nothing of a radiograph."""
+
+
+def add_calls(app: FastAPI, calls: Calls) -> None:
+    """Add the calls to an application."""
+    _add_uploads(app, calls)
+    _add_facts(app, calls)
+    if not calls.settings.public:
+
+        @app.get("/metrics", **METRICS)
+        async def metrics() -> Response:
+            return Response(calls.metrics.text(), media_type=MEDIA_TYPE)
+
+
+def _add_uploads(app: FastAPI, calls: Calls) -> None:
+    @app.post("/v1/predict", **PREDICT)
+    async def predict(
+        request: Request,
+        model: _ModelName = "",
+        picture: Annotated[bool, Query(description="Add the image as the page shows it.")] = False,  # noqa: FBT002
+    ) -> JSONResponse:
+        return JSONResponse(await calls.predict(request, model, picture=picture))
+
+    @app.post("/v1/explain", **EXPLAIN)
+    async def explain(
+        request: Request,
+        finding: Annotated[str, Query(description="One of the model's findings.")],
+        model: _ModelName = "",
+    ) -> JSONResponse:
+        return JSONResponse(await calls.explain(request, model, finding))
+
+
+def _add_facts(app: FastAPI, calls: Calls) -> None:
+    facts = calls.facts()
+
+    @app.get("/v1/models", **MODELS)
+    async def models() -> JSONResponse:
+        return JSONResponse(facts)
+
+    @app.get("/v1/models/{model}/card", response_class=PlainTextResponse, **CARD)
+    async def card(model: str) -> PlainTextResponse:
+        return PlainTextResponse(str(calls.models.choose(model)[1].card()))
+
+    @app.get("/health/live", **HEALTH["live"])
+    async def live() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/health/ready", **HEALTH["ready"])
+    async def ready() -> JSONResponse:
+        if app.state.ending:
+            raise Refused(503, "Ending", "the service is ending; ask another one", retry_after=5)
+        return JSONResponse({"status": "ok"})
