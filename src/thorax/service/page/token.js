@@ -33,7 +33,7 @@ function question(wrong) {
   const input = element("input", { type: "password", id: "token", required: true, autocomplete: "off" });
   const text = wrong
     ? "The service did not accept this token. Enter it again."
-    : "This service needs a token. Whoever runs it has it. It is kept until you close this tab.";
+    : "This service needs a token; ask whoever runs it. The token is kept until you close this tab.";
   const form = element(
     "form",
     { method: "dialog" },
@@ -42,7 +42,7 @@ function question(wrong) {
     input,
     element("button", { type: "submit", textContent: "Continue" })
   );
-  const title = element("h2", { id: "token-title", textContent: "Token" });
+  const title = element("h2", { id: "token-title", textContent: "Token needed" });
   const dialog = element("dialog", { id: "token-dialog" }, title, form);
   dialog.setAttribute("aria-labelledby", "token-title");
   dialog.setAttribute("aria-describedby", "token-text");
