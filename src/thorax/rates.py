@@ -1,11 +1,11 @@
-"""How often a model was right at its thresholds, on the validation images: what a call means."""
+"""How often a model was right: at its thresholds on validation, and with its maps on images with boxes."""
 
 from pydantic import Field, model_validator
 
 from thorax.image_set import ImageSet
 from thorax.recipe.sections import Fraction, Section
 
-__all__ = ["FindingRates", "MeasuredRates", "Share"]
+__all__ = ["FindingRates", "HitRate", "HitRates", "MeasuredRates", "Share"]
 
 
 class Share(Section):
@@ -49,4 +49,27 @@ class MeasuredRates(Section):
 
     findings: dict[str, FindingRates]
     """By finding."""
+    measured_on: ImageSet
+
+
+class HitRate(Section):
+    """How often maps have their maximum in a box, with the 95 % interval by patient."""
+
+    value: Fraction
+    low: Fraction | None
+    """None, as for `high`, where there are too few patients for an interval."""
+    high: Fraction | None
+    boxes: int = Field(ge=1)
+    """Boxed findings in images; if several places share the maximum, each counts equally."""
+    patients: int = Field(ge=1)
+
+
+class HitRates(Section):
+    """How often the maps of one method point at what they are of."""
+
+    method: str
+    findings: dict[str, HitRate]
+    """By finding, for those that have boxes."""
+    pooled: HitRate
+    """Over all boxes."""
     measured_on: ImageSet

@@ -18,6 +18,7 @@ from thorax.errors import DataError
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
 from thorax.quoting import is_formula
+from thorax.rates import HitRates
 from thorax.recipe.literals import MeanOf
 from thorax.recipe.sections import Network, Preparation, Section, TestTime
 
@@ -286,6 +287,8 @@ class Manifest(Section):
     """Calibrations for other sites."""
     bands: Bands | None = None
     """Where findings are not decided; None if every finding with a threshold always is."""
+    hit_rates: tuple[HitRates, ...] = ()
+    """How often its maps point at boxes, by method; empty if that was not measured."""
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -379,7 +382,7 @@ class Manifest(Section):
         return self
 
 
-_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites", "bands")
+_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites", "bands", "hit_rates")
 
 
 def _without_absent(written: dict[str, Any], *names: str) -> dict[str, Any]:

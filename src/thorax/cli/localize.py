@@ -32,18 +32,25 @@ def localize(
             help="Also measure deletion and insertion: thousands of passes per box; best on a GPU.",
         ),
     ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Also write the bundle with how often its maps point at boxes, for the page."),
+    ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the patients.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of resamples, random maps and random methods.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing localization.")] = False,
 ) -> None:
     """Measure maps against boxes. Patients used for training or selection are refused."""
+    from thorax.bundle import refuse_used_folder
     from thorax.cli.console import print_table, progress_bars
     from thorax.outputs import check_output
     from thorax.reporting.localization import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
     from thorax.workflows.localize import localize as measure
 
     check_output(out, overwrite=overwrite, folder=True)
+    if save is not None:
+        refuse_used_folder(save, overwrite=overwrite)
     with progress_bars() as progress:
         result = measure(
             bundle, store, methods=method or (), split=split, part=part, view=view, faithfulness=faithfulness,
@@ -58,3 +65,5 @@ def localize(
     for warning in context.notes:
         say(f"note: {warning}", err=True)
     say(f"table: {table}")
+    if save is not None:
+        say(f"bundle: {result.save(save, overwrite=overwrite).bundle.folder}")

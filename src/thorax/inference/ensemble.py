@@ -266,6 +266,7 @@ def with_test_time(bundle: Bundle, change: Callable[[TestTime], TestTime]) -> Bu
         "bands": None,
         "engines": (),
         "sites": (),
+        "hit_rates": (),
     }
     return replace(bundle, manifest=old.model_copy(update=changes))
 
@@ -362,6 +363,7 @@ def write_calibrated(
         "calibration": calibration,
         "operating_points": points.model_copy(update={"measured": rates}),
         "bands": bands,
+        "hit_rates": old.hit_rates if mixture is old.ensemble else (),
     }
     patients = {**bundle.patients, "val": bundle.patients.get("val", frozenset()) | hashes}
     saw = seen_images(bundle) if seen is None else seen

@@ -14,7 +14,12 @@ from thorax.explain import best_method
 from thorax.explain.overlay import color_scale, drawn
 from thorax.imaging import read_radiograph
 from thorax.radiograph import Radiograph
-from thorax.service.meaning import describe_findings, describe_rates
+from thorax.service.meaning import (
+    describe_findings,
+    describe_hit_rates,
+    describe_rates,
+    describe_thresholds,
+)
 from thorax.workflows.model import Model
 
 __all__ = ["describe_model", "describe_test_images", "explain_upload", "shown_image"]
@@ -41,6 +46,8 @@ def describe_model(model: Model, name: str) -> dict[str, Any]:
         "operating_point": points.rule if points else "",
         "findings": describe_findings(model),
         "rates": describe_rates(model),
+        "hit_rates": describe_hit_rates(model),
+        "thresholds_from": describe_thresholds(model),
         "statement": model.statement,
         "origin": list(_origin(model)),
     }

@@ -7,7 +7,7 @@ from thorax.findings import Finding
 from thorax.rates import FindingRates
 from thorax.workflows.model import Model
 
-__all__ = ["describe_findings", "describe_rates"]
+__all__ = ["describe_findings", "describe_hit_rates", "describe_rates", "describe_thresholds"]
 
 
 def describe_findings(model: Model) -> list[dict[str, Any]]:
@@ -32,6 +32,24 @@ def describe_rates(model: Model) -> dict[str, Any] | None:
     measured = points.measured.measured_on
     same = points.chosen_on is not None and points.chosen_on.images_sha256 == measured.images_sha256
     return {"measured_on": str(measured), "chose_thresholds": same}
+
+
+def describe_thresholds(model: Model) -> str:
+    """Return which rule chose the thresholds, and on which images; "" without thresholds."""
+    points = model.bundle.manifest.operating_points
+    if points is None:
+        return ""
+    if points.chosen_on is None:
+        return f"{points.rule}, not chosen on any image that is known"
+    return f"{points.rule}, chosen on the {points.chosen_on}"
+
+
+def describe_hit_rates(model: Model) -> list[dict[str, Any]]:
+    """Return how often the maps of each measured method point at boxes, by finding and over all boxes."""
+    return [
+        {**rates.model_dump(mode="json"), "measured_on": str(rates.measured_on)}
+        for rates in model.bundle.manifest.hit_rates
+    ]
 
 
 def _described(model: Model, finding: Finding, rates: FindingRates | None) -> dict[str, Any]:

@@ -132,10 +132,11 @@ def localize(
     )
     rows = np.array([row.row for row in boxed], dtype=np.int64)
     command = described("localize", split=split, part=part, view=view, methods=",".join(names), seed=seed)
-    context = noted(
-        context, chosen.image_set(part, rows, dataset=images.dataset), command=command, run=opened.run
+    measured_on = chosen.image_set(part, rows, dataset=images.dataset)
+    context = noted(context, measured_on, command=command, run=opened.run)
+    return LocalizationResult(
+        localization=localization, curves=curves, context=context, bundle=opened, images=measured_on
     )
-    return LocalizationResult(localization=localization, curves=curves, context=context)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ from thorax.reporting.representations import (
 )
 from thorax.reporting.summary import headline
 from thorax.store import Store
+from thorax.workflows.bundles import WrittenBundle
+from thorax.workflows.hit_rates import hit_rates_of, write_with_hit_rates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -331,11 +333,15 @@ class LocalizationResult:
         localization: The results of each method, beside baselines.
         curves: Deletion and insertion of each method; empty if not requested.
         context: The context of the numbers.
+        bundle: The bundle whose maps were measured.
+        images: The measured images.
     """
 
     localization: Localization
     curves: tuple[MapFaithfulness, ...]
     context: Context
+    bundle: Bundle
+    images: ImageSet
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the results, with one row per kind of map and finding.
@@ -368,3 +374,17 @@ class LocalizationResult:
         folder = Path(out)
         refuse_existing(folder, overwrite=overwrite, folder=True)
         return write_localization(self.localization, self.context, out=folder, curves=self.curves)
+
+    def save(self, out: StrPath, *, overwrite: bool = False) -> WrittenBundle:
+        """Write a copy of the bundle that says how often its maps point at boxes; the page shows it.
+
+        Args:
+            out: The folder of the new bundle.
+            overwrite: Whether a bundle there may be replaced.
+
+        Raises:
+            DataError: `out` is a file, or the folder of the bundle itself, or not empty and `overwrite` is
+                false.
+        """
+        rates = hit_rates_of(self.localization, self.images)
+        return WrittenBundle(write_with_hit_rates(self.bundle, Path(out), rates, overwrite=overwrite))
