@@ -42,6 +42,20 @@ def test_maps_are_measured_and_written(study, tmp_path):
     with pytest.raises(DataError, match=r"out is not empty; .* `overwrite`"):
         result.write(tmp_path / "out")
     assert result.write(tmp_path / "out", overwrite=True) == (numbers, table)
+    # The copy of the bundle says what was measured, and a later measurement replaces it by method.
+    kept = load_bundle(result.save(tmp_path / "measured").bundle.folder).manifest
+    assert [rates.method for rates in kept.hit_rates] == ["cam", "eigen-cam"]
+    for rates, scores in zip(kept.hit_rates, result.localization.methods, strict=True):
+        assert {name: rate.value for name, rate in rates.findings.items()} == {
+            finding.name: one.pointing.value for finding, one in scores.by_finding.items()
+        }
+        assert rates.pooled.boxes == result.localization.num_pairs
+        assert rates.measured_on.part == "test"
+    again = localize(tmp_path / "measured", study.store, methods=["cam"], resamples=20, device="cpu")
+    replaced = load_bundle(again.save(tmp_path / "again").bundle.folder).manifest
+    assert [rates.method for rates in replaced.hit_rates] == ["eigen-cam", "cam"]
+    with pytest.raises(DataError, match="is a source of the new bundle"):
+        again.save(tmp_path / "measured", overwrite=True)
 
 
 def test_maps_are_measured_on_one_view(study):
