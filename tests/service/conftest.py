@@ -3,6 +3,7 @@
 import pytest
 
 import thorax
+from tests.helpers.page import CHROMIUM, WATCH
 from tests.helpers.service import GOLDEN, running
 
 
@@ -35,3 +36,45 @@ def model():
 def images():
     """The bytes of the golden phantoms: PNG of several kinds, and one JPEG."""
     return {path.name: path.read_bytes() for path in sorted((GOLDEN / "source").glob("*.*g"))}
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed, so the page cannot be opened")
+    sync_api.expect.set_options(timeout=60_000)  # as long as a busy machine may take
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens the page of a service; at the end of the test nothing went wrong that the page does not show."""
+    contexts, problems = [], []
+
+    def open_page(service, *, model="small-cpu", **settings):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+        contexts.append(context)
+        context.add_init_script(WATCH)
+        tab = context.new_page()
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((service.address, f"blob:{service.address}"))
+                else problems.append(request.url)
+            ),
+        )
+        tab.goto(service.address)
+        tab.get_by_role("button", name=f"About {model}").wait_for()
+        return tab
+
+    yield open_page
+    for context in contexts:
+        problems += [problem for tab in context.pages for problem in tab.evaluate("window.violations")]
+        context.close()
+    assert problems == []

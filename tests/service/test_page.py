@@ -8,6 +8,7 @@ import pytest
 
 import thorax
 from tests.helpers.dicom_writing import written
+from tests.helpers.page import press_until, settled, shown, upload
 from tests.helpers.service import GOLDEN, begin, running
 from thorax.bands import Band, Bands
 from thorax.bundle.manifest import Manifest
@@ -17,75 +18,12 @@ from thorax.starter import test_images as starter_images
 from thorax.wording import percent
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed, so the page cannot be opened"),
-]
-
-sync_api.expect.set_options(timeout=60_000)  # as long as a busy machine may take
+pytestmark = pytest.mark.slow
 
 SOURCE = GOLDEN / "source"
 
-WATCH = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
-"""
-
 BOX = "(node) => { const box = node.getBoundingClientRect(); return [box.width, box.height]; }"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens the page of a service; at the end of the test nothing went wrong that the page does not show."""
-    contexts, problems = [], []
-
-    def open_page(service, *, model="small-cpu", **settings):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
-        contexts.append(context)
-        context.add_init_script(WATCH)
-        tab = context.new_page()
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((service.address, f"blob:{service.address}"))
-                else problems.append(request.url)
-            ),
-        )
-        tab.goto(service.address)
-        tab.get_by_role("button", name=f"About {model}").wait_for()
-        return tab
-
-    yield open_page
-    for context in contexts:
-        problems += [problem for tab in context.pages for problem in tab.evaluate("window.violations")]
-        context.close()
-    assert problems == []
-
-
-def upload(tab, *files):
-    """Choose files, wait until each was read or refused, and return the words of the list."""
-    with tab.expect_file_chooser() as chooser:
-        tab.get_by_role("button", name=re.compile("Choose files|Add files")).click()
-    chooser.value.set_files(files)
-    return settled(tab)
-
-
-def settled(tab):
-    cases = tab.locator(".case")
-    sync_api.expect(tab.locator(".case[data-state=waiting], .case[data-state=reading]")).to_have_count(0)
-    return [case.split("\n") for case in cases.all_inner_texts()]
 
 
 def shown_findings(tab):
@@ -105,10 +43,9 @@ def expected_findings(prediction):
     ]
 
 
-def showing(tab):
-    """Return the address and the description of the image that is shown."""
-    image = tab.locator("#radiograph")
-    return image.get_attribute("src"), image.get_attribute("alt")
+def description(tab):
+    """Return what the image that is shown is called."""
+    return tab.locator(".radiograph").first.get_attribute("aria-label")
 
 
 # ---- images ------------------------------------------------------------------------------------
@@ -119,11 +56,7 @@ def test_an_upload_shows_what_the_library_predicts(opened, local, model):
     assert upload(tab, SOURCE / "03.png") == [["03.png", verdict_of(model.predict(SOURCE / "03.png"))]]
     assert shown_findings(tab) == expected_findings(model.predict(SOURCE / "03.png"))
     assert tab.get_by_role("heading", name="03.png").is_visible()
-    assert tab.locator("#image-facts").inner_text() == "72 × 64 pixels"
-    assert tab.locator("#radiograph").evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [
-        432,
-        384,
-    ]
+    sync_api.expect(tab.locator("#image-facts")).to_have_text("72 × 64 pixels, orientation unknown")
     assert tab.locator("#status").inner_text().startswith("03.png: ")
 
 
@@ -138,7 +71,7 @@ def test_jpeg_and_dicom_without_an_extension(opened, local, model, tmp_path):
     tab = opened(local)
     upload(tab, dicom)
     assert shown_findings(tab) == expected_findings(model.predict(dicom))
-    assert tab.locator("#image-facts").inner_text() == "90 × 80 pixels, PA view"
+    sync_api.expect(tab.locator("#image-facts")).to_have_text("90 × 80 pixels, PA view, orientation unknown")
     upload(tab, SOURCE / "30.jpg")
     tab.get_by_role("button", name="30.jpg").click()
     assert shown_findings(tab) == expected_findings(model.predict(SOURCE / "30.jpg"))
@@ -203,7 +136,7 @@ def test_an_image_to_try(opened, local, model):
 def test_a_finding_shows_its_map(opened, local, model):
     tab = opened(local)
     upload(tab, SOURCE / "03.png")
-    plain, _ = showing(tab)
+    plain = shown(tab)
     switch = tab.get_by_role("switch", name="Heat map")
     assert switch.is_disabled()
     mass = tab.get_by_role("button", name=re.compile("^Mass"))
@@ -211,8 +144,9 @@ def test_a_finding_shows_its_map(opened, local, model):
     sync_api.expect(switch).to_be_checked()
     expected = model.explain(SOURCE / "03.png", "Mass")
     assert mass.get_attribute("aria-pressed") == "true"
-    picture, description = showing(tab)
-    assert (picture != plain, description) == (True, "03.png with the heat map of Mass")
+    assert description(tab) == "03.png with the heat map of Mass"
+    picture = shown(tab)
+    assert np.mean(picture != plain) > 0.1
     x, y = (round(value) for value in expected.map.place)
     told = tab.locator("#map-text").inner_text()
     assert told == (
@@ -223,11 +157,14 @@ def test_a_finding_shows_its_map(opened, local, model):
     assert tab.locator("#scale-end").inner_text() == f"{expected.map.highest:.3g}"
     assert tab.locator("#scale").evaluate("(image) => image.naturalWidth") == 256
     switch.click()
-    assert showing(tab) == (plain, "Radiograph 03.png")
+    assert description(tab) == "Radiograph 03.png"
+    assert np.array_equal(shown(tab), plain)
     switch.click()
-    assert showing(tab) == (picture, description)
+    assert description(tab) == "03.png with the heat map of Mass"
+    assert np.array_equal(shown(tab), picture)
     mass.click()
-    assert showing(tab) == (plain, "Radiograph 03.png")
+    assert description(tab) == "Radiograph 03.png"
+    assert np.array_equal(shown(tab), plain)
     assert mass.get_attribute("aria-pressed") == "false"
 
 
@@ -252,7 +189,7 @@ def test_maps_are_those_of_the_image_that_is_shown(opened, local):
     first = tab.locator("#map-text").inner_text()
     tab.get_by_role("button", name="01.png").click()
     assert tab.locator("#map-text").inner_text() == ""
-    assert showing(tab)[1] == "Radiograph 01.png"
+    assert description(tab) == "Radiograph 01.png"
     tab.get_by_role("button", name="00.png").click()
     tab.get_by_role("button", name=re.compile("^Mass")).click()
     sync_api.expect(tab.locator("#map-text")).to_have_text(first)
@@ -294,15 +231,6 @@ def test_everything_works_from_the_keyboard(opened, local):
     assert "Trained by the recipe small-cpu on golden" in tab.locator("#about-text").inner_text()
     tab.keyboard.press("Escape")
     sync_api.expect(about).to_be_focused()
-
-
-def press_until(tab, key, control):
-    """Press a key until a control has the focus."""
-    for _ in range(30):
-        tab.keyboard.press(key)
-        if control.evaluate("(node) => node === document.activeElement"):
-            return
-    raise AssertionError(f"{key} does not lead to {control}")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (820, "light"), (2560, "dark")])
@@ -388,7 +316,7 @@ def test_the_page_tries_again_where_a_busy_service_refuses(opened, public, model
     begun = [begin(public, images["00.png"]) for _ in range(7)]
     tab = opened(public)
     statuses = []
-    tab.on("response", lambda response: statuses.append(response.status) if "/v1/" in response.url else None)
+    tab.on("response", lambda response: statuses.append(response.status) if "/v1/predict" in response.url else None)
     words = upload(tab, *files)
     for connection in begun:
         connection.close()

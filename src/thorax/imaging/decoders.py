@@ -6,17 +6,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.hardware import num_threads
 from thorax.imaging.decode_pool import DecodePool, Done, EndedFromOutside, Lost, Work
-from thorax.imaging.read import read_radiograph
+from thorax.imaging.read import read_radiograph, read_stored
+from thorax.imaging.stored import StoredImage, Window
 from thorax.radiograph import Origin, Radiograph, Sex, ViewPosition
 
-__all__ = ["read_apart", "read_task", "start_decoder"]
+__all__ = ["read_apart", "read_stored_apart", "read_task", "start_decoder"]
 
 _TASK: Final = "thorax.imaging.decoders:read_task"
 
@@ -30,6 +31,9 @@ _PIXELS: Final[dict[str, type[np.uint8 | np.uint16]]] = {"uint8": np.uint8, "uin
 
 _Named = tuple[str, bytes]
 """The name of an image, and its file's bytes."""
+
+_Wanted = Literal["stored"] | None
+"""What is wanted of a file: its stored values, or None for a radiograph."""
 
 
 def start_decoder(kind: str) -> None:
@@ -54,34 +58,99 @@ def read_apart(data: bytes, name: str, kind: str) -> Radiograph:
         UnsupportedImage: As for `read_radiograph`.
         DataError: A process cannot be started.
     """
-    result = _decoders.result((name, data), kind)
+    return _radiograph(*_answer(data, name, kind, None), name)
+
+
+def read_stored_apart(data: bytes, name: str, kind: str) -> StoredImage:
+    """Read the stored values of a file's bytes in another process, as `read_apart` reads a radiograph.
+
+    Raises:
+        ImageError: As for `read_apart`.
+        UnsupportedImage: As for `read_apart`.
+        DataError: As for `read_apart`.
+    """
+    return _stored(*_answer(data, name, kind, "stored"), name)
+
+
+def _answer(data: bytes, name: str, kind: str, wanted: _Wanted) -> tuple[dict[str, Any], bytes | bytearray]:
+    result = _decoders.result((name, data), kind, wanted)
     if isinstance(result, Lost):
         raise ImageError(f"{name}: {result.reason}")
-    return _radiograph(result.answer, result.content, name)
+    return result.answer, result.content
 
 
-def read_task(_context: None, item: _Named) -> tuple[dict[str, Any], bytes]:
+def read_task(wanted: _Wanted, item: _Named) -> tuple[dict[str, Any], bytes]:
     """Read a file's bytes: a task of a `DecodePool`.
 
     Returns:
-        What the radiograph has besides its pixels, and those; or why there is none.
+        What the radiograph or stored image has besides its arrays, and those; or why there is none.
     """
     name, data = item
     try:
-        radiograph = read_radiograph(data, name=name)
+        if wanted == "stored":
+            return _taken_apart(read_stored(data, name), ("values", "table"))
+        return _taken_apart(read_radiograph(data, name=name), ("pixels",))
     except ImageError as error:
         return {"refused": str(error), "unsupported": isinstance(error, UnsupportedImage)}, b""
-    pixels = np.ascontiguousarray(radiograph.pixels)
-    said = {field.name: getattr(radiograph, field.name) for field in fields(radiograph)}
-    said |= {"pixels": [*pixels.shape, pixels.dtype.name], "origin": asdict(radiograph.origin)}
-    return said, pixels.tobytes()
+
+
+def _taken_apart(image: Radiograph | StoredImage, arrays: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
+    """Return the fields of an image for JSON, with shape and type of the arrays, and their bytes."""
+    said = {field.name: getattr(image, field.name) for field in fields(image)}
+    said |= {"origin": asdict(image.origin)}
+    if isinstance(image, StoredImage) and image.window is not None:
+        said |= {"window": asdict(image.window)}
+    contents = []
+    for name in arrays:
+        array = np.ascontiguousarray(said[name])
+        said[name] = [*array.shape, array.dtype.name]
+        contents.append(array.tobytes())
+    return said, b"".join(contents)
+
+
+@contextmanager
+def _believed(name: str) -> Iterator[None]:
+    """Refuse what cannot be an answer; a file that took over its decoder may say anything."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise ImageError(
+            f"{name}: the answer of its decoder is not a radiograph ({type(error).__name__}); the file may "
+            "be made to do this: do not open it elsewhere, and export it again from its source"
+        ) from error
+
+
+def _refuse_refused(said: dict[str, Any]) -> None:
+    if "refused" in said:
+        raise (UnsupportedImage if said["unsupported"] else ImageError)(said["refused"])
+
+
+def _stored(said: dict[str, Any], content: bytes | bytearray, name: str) -> StoredImage:
+    """Return what `read_task` said as a stored image."""
+    with _believed(name):
+        _refuse_refused(said)
+        height, width, kind = said.pop("values")
+        length, gray = said.pop("table")
+        end = height * width * np.dtype(_PIXELS[kind]).itemsize
+        values = np.frombuffer(content[:end], _PIXELS[kind]).reshape(height, width)
+        table = np.frombuffer(content[end:], _PIXELS[gray])
+        if len(table) != length or values.max() >= length:
+            raise ValueError
+        window = said.pop("window")
+        return StoredImage(
+            values=values,
+            table=table,
+            origin=Origin(**_tuples(said.pop("origin"))),
+            view=ViewPosition(said.pop("view")),
+            window=None if window is None else Window(**window),
+            **_tuples(said),
+        )
 
 
 def _radiograph(said: dict[str, Any], content: bytes | bytearray, name: str) -> Radiograph:
-    """Return what `read_task` said as a radiograph; a file that took over its decoder may say anything."""
-    try:
-        if "refused" in said:
-            raise (UnsupportedImage if said["unsupported"] else ImageError)(said["refused"])
+    """Return what `read_task` said as a radiograph."""
+    with _believed(name):
+        _refuse_refused(said)
         height, width, kind = said.pop("pixels")
         pixels = np.frombuffer(content, _PIXELS[kind]).reshape(height, width)
         return Radiograph(
@@ -91,11 +160,6 @@ def _radiograph(said: dict[str, Any], content: bytes | bytearray, name: str) -> 
             sex=Sex(said.pop("sex")),
             **_tuples(said),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ImageError(
-            f"{name}: the answer of its decoder is not a radiograph ({type(error).__name__}); the file may "
-            "be made to do this: do not open it elsewhere, and export it again from its source"
-        ) from error
 
 
 def _tuples(said: dict[str, Any]) -> dict[str, Any]:
@@ -114,22 +178,22 @@ class _Decoders:
     def _begin(self) -> None:
         self._places = threading.BoundedSemaphore(num_threads())
         self._lock = threading.Lock()
-        self._idle: list[DecodePool[None, _Named]] = []
-        self._all: set[DecodePool[None, _Named]] = set()
+        self._idle: list[DecodePool[_Wanted, _Named]] = []
+        self._all: set[DecodePool[_Wanted, _Named]] = set()
 
     def start(self, kind: str) -> None:
         """Start a process for a format, if there is none yet."""
         if not self._all:
             self._idle.append(self._started(kind))
 
-    def result(self, item: _Named, kind: str) -> Done[_Named] | Lost[_Named]:
+    def result(self, item: _Named, kind: str, wanted: _Wanted) -> Done[_Named] | Lost[_Named]:
         """Return what becomes of a file; wait if all processes are busy."""
         how = ""
         with self._places:
             for _ in range(_TRIES):
                 try:
                     with self._taken(kind) as process:
-                        (result,) = process.results(iter([Work(None, (item,))]))
+                        (result,) = process.results(iter([Work(wanted, (item,))]))
                         return result
                 except EndedFromOutside as error:
                     how = error.how
@@ -140,7 +204,7 @@ class _Decoders:
         return Lost(item, reason)
 
     @contextmanager
-    def _taken(self, kind: str) -> Iterator[DecodePool[None, _Named]]:
+    def _taken(self, kind: str) -> Iterator[DecodePool[_Wanted, _Named]]:
         with self._lock:
             process = self._idle.pop() if self._idle else None
         if process and not process.lives:  # it was ended from outside
@@ -155,13 +219,13 @@ class _Decoders:
         with self._lock:
             self._idle.append(process)
 
-    def _started(self, kind: str) -> DecodePool[None, _Named]:
-        process = DecodePool[None, _Named](_TASK, 1, modules=_MODULES.get(kind, ()))
+    def _started(self, kind: str) -> DecodePool[_Wanted, _Named]:
+        process = DecodePool[_Wanted, _Named](_TASK, 1, modules=_MODULES.get(kind, ()))
         with self._lock:
             self._all.add(process)
         return process
 
-    def _drop(self, process: DecodePool[None, _Named]) -> None:
+    def _drop(self, process: DecodePool[_Wanted, _Named]) -> None:
         with self._lock:
             self._all.discard(process)
         process.close()

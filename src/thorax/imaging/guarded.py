@@ -12,10 +12,12 @@ from thorax.imaging.read import (
     image_format,
     name_of,
     read_radiograph,
+    read_stored,
 )
+from thorax.imaging.stored import StoredImage
 from thorax.radiograph import Radiograph
 
-__all__ = ["expect_to_read", "read_guarded"]
+__all__ = ["expect_to_read", "read_guarded", "read_stored_guarded"]
 
 _HEAD = 1 << 10
 
@@ -51,6 +53,23 @@ def read_guarded(source: ImageSource, *, name: str = "", value_range: ValueRange
     from thorax.imaging.decoders import read_apart
 
     return read_apart(data, name, kind)
+
+
+def read_stored_guarded(data: bytes, *, name: str) -> StoredImage:
+    """Read a file's bytes as `read.read_stored` does, its decoder apart as for `read_guarded`.
+
+    Raises:
+        ImageError: As for `read_guarded`.
+        UnsupportedImage: As for `read_guarded`.
+        DataError: As for `read_guarded`.
+    """
+    head = data[:_HEAD]
+    kind = image_format(head, name)
+    if decodes_safely(head):
+        return read_stored(data, name)
+    from thorax.imaging.decoders import read_stored_apart
+
+    return read_stored_apart(data, name, kind)
 
 
 def expect_to_read(path: Path) -> None:

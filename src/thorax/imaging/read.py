@@ -15,6 +15,7 @@ from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.in_memory import ValueRange, read_array, read_pil
 from thorax.imaging.jpeg import read_jpeg
 from thorax.imaging.png import read_png
+from thorax.imaging.stored import StoredImage, stored_as_read
 from thorax.radiograph import Radiograph
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "image_format",
     "name_of",
     "read_radiograph",
+    "read_stored",
     "source_name",
 ]
 
@@ -144,6 +146,22 @@ def read_radiograph(
             f"JPEG or DICOM image, a NumPy array{hint}, a PIL image or a pydicom Dataset"
         )
     return _read_file(data, name)
+
+
+def read_stored(data: bytes, name: str) -> StoredImage:
+    """Read a file's bytes as stored values with the gray of each, for a display that changes the window.
+
+    PNG and JPEG files are shown as `read_radiograph` reads them.
+
+    Raises:
+        ImageError: As for `read_radiograph`.
+        UnsupportedImage: As for `read_radiograph`.
+    """
+    if image_format(data[:_HEAD], name) != "DICOM":
+        return stored_as_read(_read_file(data, name))
+    from thorax.imaging.dicom import read_stored_dicom
+
+    return read_stored_dicom(data, name)
 
 
 def name_of(source: ImageSource, name: str = "") -> str:

@@ -25,7 +25,10 @@ from thorax.workflows.model import Model
 __all__ = ["describe_model", "describe_test_images", "explain_upload", "shown_image"]
 
 _LARGEST: Final = 1024
-"""Longest side in pixels of the pictures that the page shows."""
+"""Longest side in pixels of the picture of a map."""
+
+_SMALL: Final = 128
+"""Longest side in pixels of the picture in the page's list."""
 
 _OPACITY: Final = 0.6
 _SCALE: Final = (16, 256)
@@ -68,11 +71,11 @@ def describe_test_images(models: Sequence[Model]) -> list[dict[str, str]]:
 
 
 def shown_image(radiograph: Radiograph) -> dict[str, Any]:
-    """Return a radiograph as the page shows it: size, view, and a PNG in base64."""
+    """Return what the page's list shows of a radiograph: size, view, and a small PNG in base64."""
     return {
         **_size(radiograph),
         "view": str(radiograph.view),
-        "picture": _png(Image.fromarray(drawn(radiograph.pixels, largest=_LARGEST)).convert("L")),
+        "picture": _png(Image.fromarray(drawn(radiograph.pixels, largest=_SMALL)).convert("L")),
     }
 
 

@@ -92,6 +92,16 @@ class Batches:
             radiograph = await loop.run_in_executor(self._threads(content), read)
             return await loop.run_in_executor(self._readers, function, radiograph)
 
+    async def read(self, content: bytes, function: Callable[[bytes], _Result]) -> _Result:
+        """Return what a function reads from a file's bytes.
+
+        Raises:
+            ImageError: It cannot be read as a radiograph.
+        """
+        async with self._turn:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads(content), function, content)
+
     def _threads(self, content: bytes) -> ThreadPoolExecutor:
         return self._readers if decodes_safely(content[:_HEAD]) else self._waiters
 

@@ -11,8 +11,9 @@ from thorax.service.answers import describe_model, describe_test_images, explain
 from thorax.service.audit_log import AuditLog
 from thorax.service.batching import Batches
 from thorax.service.clients import client_address
-from thorax.service.descriptions import CARD, EXPLAIN, HEALTH, METRICS, MODELS, PREDICT
+from thorax.service.descriptions import CARD, EXPLAIN, HEALTH, METRICS, MODELS, PIXELS, PREDICT
 from thorax.service.metrics import MEDIA_TYPE, Metrics
+from thorax.service.pixels import pixels_of_upload
 from thorax.service.refusals import UPLOAD, Refused, as_refusal
 from thorax.service.served import ServedModels
 from thorax.service.settings import ServiceSettings
@@ -91,17 +92,11 @@ class Calls:
     async def explain(self, request: Request, name: str, finding: str) -> dict[str, Any]:
         """Return the map of a finding in one upload."""
         name, model = self.models.choose(name)
-        contents = await read_uploads(request, self.settings)
-        if len(contents) > 1:
-            raise Refused(
-                400,
-                "TooManyFiles",
-                f"there are {len(contents)} files, and a map shows one; send one file in each request",
-            )
+        content = await self._only_file(request, "a map shows one")
         outcome = "failed"
         try:
             answer = await self._batches.compute(
-                contents[0], UPLOAD, lambda image: explain_upload(model, image, finding)
+                content, UPLOAD, lambda image: explain_upload(model, image, finding)
             )
             outcome = "explained"
         except ThoraxError as error:
@@ -109,8 +104,23 @@ class Calls:
             outcome = refusal.kind
             raise refusal from error
         finally:
-            self._note(request, "explain", name, model, contents[0], outcome)
+            self._note(request, "explain", name, model, content, outcome)
         return answer
+
+    async def pixels(self, request: Request, *, packed: bool) -> bytes:
+        """Return the stored values of one upload, which no model has computed anything of."""
+        content = await self._only_file(request, "the pixels are those of one")
+        return await self._batches.read(content, lambda content: pixels_of_upload(content, packed=packed))
+
+    async def _only_file(self, request: Request, why: str) -> bytes:
+        contents = await read_uploads(request, self.settings)
+        if len(contents) > 1:
+            raise Refused(
+                400,
+                "TooManyFiles",
+                f"there are {len(contents)} files, and {why}; send one file in each request",
+            )
+        return contents[0]
 
     def _note(
         self, request: Request, call: str, name: str, model: Model, content: bytes, outcome: str
@@ -154,9 +164,18 @@ def _add_uploads(app: FastAPI, calls: Calls) -> None:
     async def predict(
         request: Request,
         model: _ModelName = "",
-        picture: Annotated[bool, Query(description="Add the image as the page shows it.")] = False,  # noqa: FBT002
+        picture: Annotated[bool, Query(description="Add size, view and a small picture.")] = False,  # noqa: FBT002
     ) -> JSONResponse:
         return JSONResponse(await calls.predict(request, model, picture=picture))
+
+    @app.post("/v1/pixels", response_class=Response, **PIXELS)
+    async def pixels(
+        request: Request,
+        packed: Annotated[bool, Query(description="Differences, compressed: for networks.")] = False,  # noqa: FBT002
+    ) -> Response:
+        content = await calls.pixels(request, packed=packed)
+        headers = {"Content-Encoding": "gzip"} if packed else None
+        return Response(content, media_type="application/octet-stream", headers=headers)
 
     @app.post("/v1/explain", **EXPLAIN)
     async def explain(

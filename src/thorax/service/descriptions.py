@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-__all__ = ["CARD", "EXPLAIN", "HEALTH", "METRICS", "MODELS", "PREDICT"]
+__all__ = ["CARD", "EXPLAIN", "HEALTH", "METRICS", "MODELS", "PIXELS", "PREDICT"]
 
 _FILE: Final = {"type": "string", "format": "binary"}
 
@@ -35,7 +35,7 @@ _PREDICTION: Final = {
         "operating_point": {"type": "string"},
         "model": {"type": "object"},
         "warnings": {"type": "array", "items": {"type": "string"}},
-        "image": {"type": "object", "description": "The image as the page shows it, if requested."},
+        "image": {"type": "object", "description": "Size, view and a small picture, if requested."},
     },
     "required": ["source", "findings", "operating_point", "model", "warnings"],
 }
@@ -129,13 +129,25 @@ PREDICT: Final = _call(
     ),
 )
 
+_ONE_FILE: Final = _body(
+    {"image": _FILE}, "image", "A PNG, JPEG or DICOM file: as the body, or as the only file of a form."
+)
+
+PIXELS: Final = _call(
+    "The stored values of one radiograph, and the gray that each becomes for a model.",
+    {
+        "description": "A line of JSON, the gray of each value, and the values row by row.",
+        "content": {"application/octet-stream": {"schema": _FILE}},
+    },
+    *_UPLOAD_FAILURES,
+    openapi_extra=_ONE_FILE,
+)
+
 EXPLAIN: Final = _call(
     "Map a finding in one radiograph.",
     _json("The map.", _MAP),
     *_UPLOAD_FAILURES,
-    openapi_extra=_body(
-        {"image": _FILE}, "image", "A PNG, JPEG or DICOM file: as the body, or as the only file of a form."
-    ),
+    openapi_extra=_ONE_FILE,
 )
 
 MODELS: Final = _call(

@@ -56,7 +56,7 @@ class Metrics:
     def answered(self, call: str, status: int, seconds: float) -> None:
         """Count an answer; those to calls with files also by the time that they took."""
         self._answers[call, status] += 1
-        if call in {"predict", "explain"}:
+        if call in {"predict", "explain", "pixels"}:
             self._seconds.observe(seconds)
 
     def image(self, model: str, outcome: str) -> None:

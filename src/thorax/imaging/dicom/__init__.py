@@ -1,6 +1,8 @@
 """Read DICOM files as radiographs: parse, refuse other images, decode, convert to gray, describe."""
 
+from collections.abc import Callable
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,14 +12,18 @@ from thorax.arrays import GrayPixels
 from thorax.errors import ImageError, ThoraxError, UnsupportedImage
 from thorax.imaging.dicom import header
 from thorax.imaging.dicom.decoding import decode_codes, decode_colors
+from thorax.imaging.dicom.gray_rules import read_gray_rule
 from thorax.imaging.dicom.parsing import parse
 from thorax.imaging.dicom.pixel_data import Layout, read_layout
-from thorax.imaging.dicom.windowing import Grays, apply_rule, read_gray_rule
+from thorax.imaging.dicom.windowing import Grays, Rescale, apply_rule, convert
 from thorax.imaging.gray_range import doubts_about
 from thorax.imaging.quiet import libraries_silenced
+from thorax.imaging.stored import StoredImage, stored_as_read
 from thorax.radiograph import Origin, Radiograph
 
-__all__ = ["read_dataset", "read_dicom"]
+__all__ = ["read_dataset", "read_dicom", "read_stored_dicom"]
+
+_Read = TypeVar("_Read")
 
 _BYTE = 8
 
@@ -38,9 +44,24 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
         UnsupportedImage: The image is multi-frame, colored, not a projection radiograph, not of a chest, raw
             detector values, or in a transfer syntax that no decoder covers.
     """
+    return _in_our_words(lambda: _read(data, name), name)
+
+
+def read_stored_dicom(data: bytes, name: str) -> StoredImage:
+    """Read a DICOM file as its stored values and the gray of each, as `read_dicom` shows them.
+
+    Raises:
+        ImageError: As for `read_dicom`.
+        UnsupportedImage: As for `read_dicom`.
+    """
+    return _in_our_words(lambda: _read_stored(data, name), name)
+
+
+def _in_our_words(read: Callable[[], _Read], name: str) -> _Read:
+    """Read; say in our own words what went wrong."""
     try:
         with libraries_silenced():
-            return _read(data, name)
+            return read()
     except ThoraxError:
         raise
     except Exception as error:  # noqa: BLE001  (its text may quote the file: also in a traceback)
@@ -74,10 +95,15 @@ def read_dataset(dataset: Dataset, name: str) -> Radiograph:
     return read_dicom(file.getvalue(), name)
 
 
-def _read(data: bytes, name: str) -> Radiograph:
+def _opened(data: bytes, name: str) -> tuple[FileDataset, Layout]:
+    """Return the data set of a chest radiograph, and the layout of its pixels."""
     dataset = parse(data, name)
     header.refuse_other_images(dataset, name)
-    layout = read_layout(dataset, name)
+    return dataset, read_layout(dataset, name)
+
+
+def _read(data: bytes, name: str) -> Radiograph:
+    dataset, layout = _opened(data, name)
     if layout.samples == 1:
         rule = read_gray_rule(dataset, layout, name)
         grays = apply_rule(rule, decode_codes(dataset, layout, name))
@@ -100,6 +126,42 @@ def _read(data: bytes, name: str) -> Radiograph:
         sex=header.patient_sex(dataset),
         other_part=header.other_part(dataset),
         stated_chest=header.states_chest(dataset),
+    )
+
+
+def _read_stored(data: bytes, name: str) -> StoredImage:
+    dataset, layout = _opened(data, name)
+    if layout.samples != 1:
+        return stored_as_read(_read(data, name))
+    rule = read_gray_rule(dataset, layout, name)
+    codes = decode_codes(dataset, layout, name)
+    conversion = convert(rule, codes)
+    # In the order of the stored values, so that values of neighbors can be averaged.
+    negative = (1 << layout.stored - 1) if rule.signed else 0
+    padding = np.flatnonzero(np.roll(conversion.padded, negative))
+    slope, intercept = 1.0, 0.0
+    if isinstance(rule.modality, Rescale):
+        slope, intercept = rule.modality.slope, rule.modality.intercept
+    view = header.view_position(dataset, name)
+    doubts = conversion.doubts + header.orientation_doubt(dataset, view)
+    return StoredImage(
+        values=codes ^ codes.dtype.type(negative),
+        table=np.roll(conversion.table, negative),
+        slope=slope,
+        intercept=intercept - slope * negative,
+        window=conversion.window if isinstance(rule.modality, Rescale) else None,
+        inverted=rule.inverted,
+        padding=(int(padding[0]), int(padding[-1])) if len(padding) else None,
+        origin=Origin(
+            name=name,
+            format="DICOM",
+            intensity=conversion.intensity,
+            bits=layout.stored,
+            doubts=doubts,
+        ),
+        view=view,
+        laterality=header.image_laterality(dataset),
+        orientation=header.patient_orientation(dataset),
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "numbers_of",
     "orientation_doubt",
     "other_part",
+    "patient_orientation",
     "patient_sex",
     "pixel_spacing",
     "refuse_other_images",
@@ -270,18 +271,24 @@ def view_position(dataset: Dataset, name: str) -> ViewPosition:
     return ViewPosition.LATERAL if orientation[:1] in {"A", "P"} else ViewPosition.UNKNOWN
 
 
+def patient_orientation(dataset: Dataset) -> tuple[str, str] | None:
+    """Return the patient's direction along rows and columns, such as ("L", "F"); None if it is not stated."""
+    match [text[:1] for text in texts_of(dataset, "PatientOrientation")]:
+        case [row, column] if {row, column} <= set("LRAPHF"):
+            return row, column
+    return None
+
+
 def orientation_doubt(dataset: Dataset, view: ViewPosition) -> tuple[str, ...]:
     """Return what Patient Orientation says against the way that radiographs are shown; empty for most.
 
     Rows of a frontal view run to the patient's left, columns to the feet (PS3.3 C.7.6.1.1.1); whether rows of
     a lateral view run to the front or to the back is the site's habit.
     """
-    towards = [text[:1] for text in texts_of(dataset, "PatientOrientation")]
-    match towards:
-        case [row, column] if {row, column} <= set("LRAPHF"):
-            pass
-        case _:
-            return ()
+    towards = patient_orientation(dataset)
+    if towards is None:
+        return ()
+    row, column = towards
     rows = {"A", "P"} if view is ViewPosition.LATERAL else {"L"}
     if row in rows and column == "F":
         return ()

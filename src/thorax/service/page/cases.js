@@ -9,7 +9,7 @@ export function addCase(one, chosen) {
   one.thumbnail = element("span", { className: "thumbnail" });
   one.state = element("span", { className: "state" });
   const words = element("span", {}, element("span", { className: "name", textContent: one.name }), one.state);
-  one.button = element("button", { type: "button", className: "case" }, one.thumbnail, words);
+  one.button = element("button", { type: "button", className: "case", title: one.name }, one.thumbnail, words);
   one.button.addEventListener("click", () => chosen(one));
   byId("cases").append(element("li", {}, one.button));
   showState(one);
@@ -24,9 +24,21 @@ export function showState(one) {
   }
 }
 
-/** Mark the case that is shown. */
-export function markCase(one, cases) {
-  for (const other of cases) other.button.ariaCurrent = other === one ? "true" : null;
+/** Mark the cases that are shown; the one in use is the current one. */
+export function markCases(shown, active) {
+  for (const button of byId("cases").querySelectorAll("button")) {
+    button.ariaCurrent = shown[active]?.button === button ? "true" : null;
+    button.dataset.beside = String(shown[1 - active]?.button === button);
+  }
+}
+
+/** Say how many images there are, how many of them were read, and how many were not. */
+export function countCases(cases) {
+  const count = (progress) => cases.filter((one) => one.progress === progress).length;
+  const failed = count("failed");
+  byId("case-count").hidden = cases.length < 2;
+  byId("case-count").textContent =
+    `${count("done")} of ${cases.length} read${failed > 0 ? `, ${failed} could not be read` : ""}`;
 }
 
 /** Return how many findings are positive and how many are not decided, in words: "3 positive". */

@@ -1,33 +1,42 @@
 // The page's state and what happens to it: files become cases, cases are predicted, findings are explained.
 
 import { showFacts } from "./about.js";
-import { addCase, markCase, showState, verdict } from "./cases.js";
+import { addCase, countCases, markCases, showState } from "./cases.js";
 import { announce, byId, pictureUrl, sentence } from "./dom.js";
 import { showExamples } from "./examples.js";
+import { chosenFiles, droppedFiles } from "./files.js";
 import { markFinding, showFindings, summary } from "./findings.js";
+import { forgetMap, mapLayers, showMapText } from "./maps.js";
 import { rememberModels } from "./models.js";
-import { describe, explain, Failure, predict, testImage } from "./service.js";
-import { showImage } from "./viewer.js";
+import { readPixels, sizeOf } from "./pixels.js";
+import { describe, explain, Failure, pixels, predict, testImage } from "./service.js";
+import { current, drawOver, isBeside, makeViewer, setBeside, showImage, use } from "./viewer.js";
 
 const AT_ONCE = 2;
+const MOST_PIXELS = 3e8; // bytes of images that are kept; those beyond are asked for again
 
 let cases = [];
-let shown = null;
+let shown = [null, null]; // the case in each pane of the viewer
+let active = 0; // the pane in use, whose case has its findings shown
 let picked = false; // whether the reader chose what is shown
 let running = 0;
 let maxBytes = Infinity;
 let labels = new Map();
 
+const inUse = () => shown[active];
+
 // ---- files ----
 
-function take(files) {
-  const added = [...files].map((file) => ({
+function take(named) {
+  const added = named.map(({ name, file, reason }) => ({
     file,
-    name: file.name,
-    progress: "waiting",
+    name,
+    progress: reason ? "failed" : "waiting",
     answer: null,
-    picture: "",
-    failure: null,
+    picture: "", // a small one, for the list
+    failure: reason ? new Failure(reason) : null,
+    pixels: null,
+    pixelFailure: null,
     finding: null,
     maps: new Map(), // by finding
     mapFailures: new Map(), // by finding
@@ -36,7 +45,8 @@ function take(files) {
   }));
   for (const one of added) addCase(one, pick);
   cases.push(...added);
-  shown ??= added[0] ?? null;
+  shown[0] ??= added.find((one) => one.progress === "waiting") ?? added[0] ?? null;
+  remember();
   render();
   work();
 }
@@ -47,12 +57,30 @@ function clear() {
     URL.revokeObjectURL(one.picture);
   }
   cases = [];
-  shown = null;
+  setBeside(false);
+  shown = [null, null];
+  active = 0;
   picked = false;
   byId("cases").replaceChildren();
+  remember();
   render();
   announce("All images were removed.");
   byId("choose").focus();
+}
+
+/** Keep how many images there are, nothing else, so that a reload can say why the list is empty. */
+function remember() {
+  sessionStorage.setItem("images", String(cases.length));
+}
+
+function showReload() {
+  const before = Number(sessionStorage.getItem("images"));
+  if (before === 0) return;
+  byId("reload-note").hidden = false;
+  byId("reload-note").textContent =
+    `${before === 1 ? "The image" : `The ${before} images`} of before the reload ${before === 1 ? "is" : "are"} ` +
+    `no longer here: nothing is kept, neither in this browser nor by the service. Choose ${before === 1 ? "it" : "them"} again.`;
+  remember();
 }
 
 // ---- predictions ----
@@ -93,8 +121,37 @@ function finished(one) {
   showState(one);
   announce(`${one.name}: ${one.progress === "done" ? summary(one.answer) : `not read, ${one.failure.message}`}`);
   const done = cases.find((other) => other.progress === "done");
-  if (!picked && shown.progress === "failed" && done) show(done);
-  else if (shown === one) render();
+  if (!picked && inUse().progress === "failed" && done) show(done);
+  else if (shown.includes(one)) render();
+  else countCases(cases);
+}
+
+// ---- pixels: asked for when an image is shown, and kept up to some memory ----
+
+const loading = new Set();
+
+async function load(one) {
+  if (one.pixels || one.pixelFailure || loading.has(one) || one.progress === "failed" || one.file.size > maxBytes) return;
+  loading.add(one);
+  try {
+    one.pixels = readPixels(await pixels(one.file));
+    makeRoom(one);
+  } catch (failure) {
+    one.pixelFailure = failure;
+  } finally {
+    loading.delete(one);
+  }
+  if (shown.includes(one)) render();
+}
+
+function makeRoom(one) {
+  const kept = cases.filter((other) => other.pixels && other !== one && !shown.includes(other));
+  let bytes = [one, ...kept].reduce((sum, other) => sum + sizeOf(other.pixels), 0);
+  for (const other of kept) {
+    if (bytes <= MOST_PIXELS) return;
+    bytes -= sizeOf(other.pixels);
+    other.pixels = null;
+  }
 }
 
 // ---- what is shown ----
@@ -105,45 +162,96 @@ function pick(one) {
 }
 
 function show(one) {
-  if (shown !== null && shown !== one) forgetMaps(shown);
-  shown = one;
+  const before = inUse();
+  shown[active] = one;
+  if (before !== null && !shown.includes(before)) forgetMaps(before);
+  render();
+}
+
+/** Show the next or the previous image. */
+function step(by) {
+  const at = cases.indexOf(inUse()) + by;
+  if (at < 0 || at >= cases.length) return;
+  pick(cases[at]);
+  announce(`${cases[at].name}.`);
+}
+
+function besideChanged(on) {
+  if (on) {
+    const at = cases.indexOf(shown[0]);
+    shown[1] = cases[at + 1] ?? cases[at - 1] ?? cases[at];
+    use(1);
+    if (cases.length > 1) announce("Two images side by side. Choose the second one in the list.");
+  } else {
+    shown = [shown[active], null];
+    active = 0;
+  }
   render();
 }
 
 function forgetMaps(one) {
-  for (const map of one.maps.values()) {
-    URL.revokeObjectURL(map.picture);
-    URL.revokeObjectURL(map.scale);
-  }
+  for (const map of one.maps.values()) forgetMap(map);
   one.maps.clear();
   one.mapFailures.clear();
   one.finding = null;
 }
 
+const visible = (one) => one !== null && one.progress !== "failed";
+
 function render() {
   const empty = cases.length === 0;
+  const one = inUse();
   document.body.dataset.empty = String(empty);
   byId("drop-title").hidden = byId("drop-hint").hidden = !empty;
+  byId("reload-note").hidden ||= !empty;
   byId("choose").textContent = empty ? "Choose files" : "Add files";
   byId("cases").hidden = byId("clear").hidden = empty;
-  byId("viewer").hidden = byId("findings").hidden = shown?.progress !== "done";
-  byId("failure").hidden = shown?.progress !== "failed";
-  byId("pending").hidden = empty || ["done", "failed"].includes(shown?.progress);
-  markCase(shown, cases);
-  if (shown?.progress === "done") {
-    showFindings(shown.answer, toggleFinding);
-    showMap();
+  byId("viewer").hidden = !(visible(one) || isBeside());
+  byId("findings").hidden = one?.progress !== "done";
+  byId("failure").hidden = one?.progress !== "failed";
+  byId("pending").hidden = !["waiting", "reading"].includes(one?.progress);
+  markCases(shown, active);
+  countCases(cases);
+  showPanes();
+  if (one?.progress === "done") {
+    showFindings(one.answer, toggleFinding);
+    markFinding(one.finding);
   }
-  if (shown?.progress === "failed") {
-    byId("failure-name").textContent = shown.name;
-    byId("failure-text").textContent = sentence(shown.failure.message);
-    byId("again").hidden = !shown.failure.again;
+  if (one?.progress === "failed") {
+    byId("failure-name").textContent = one.name;
+    byId("failure-text").textContent = sentence(one.failure.message);
+    byId("again").hidden = !one.failure.again;
   }
 }
 
+function showPanes() {
+  shown.forEach((one, at) => {
+    if (at === 1 && !isBeside()) return;
+    if (visible(one)) load(one);
+    showImage(at, one, one?.pixels ?? null, notice(one), description(one));
+    if (one) drawOver(one, mapLayers(one));
+  });
+  byId("viewer-title").textContent = inUse()?.name ?? "Radiograph";
+  if (inUse()) showMapText(inUse(), labels);
+}
+
+function notice(one) {
+  if (one === null || one.pixels) return "";
+  if (one.progress === "failed") return "This file was not read.";
+  return one.pixelFailure ? sentence(`the image cannot be shown: ${one.pixelFailure.message}`) : "Reading the image …";
+}
+
+function description(one) {
+  if (one === null) return "No radiograph";
+  const label = labels.get(one.finding) ?? one.finding;
+  return one.heat && one.maps.has(one.finding) ? `${one.name} with the heat map of ${label}` : `Radiograph ${one.name}`;
+}
+
 function again() {
-  shown.progress = "waiting";
-  showState(shown);
+  const one = inUse();
+  one.progress = "waiting";
+  one.pixelFailure = null;
+  showState(one);
   render();
   work();
 }
@@ -151,12 +259,12 @@ function again() {
 // ---- heat maps ----
 
 function showMap() {
-  markFinding(shown.finding);
-  showImage(shown, labels);
+  markFinding(inUse().finding);
+  showPanes();
 }
 
 function toggleFinding(name) {
-  const one = shown;
+  const one = inUse();
   one.finding = one.finding === name ? null : name;
   one.heat = true;
   if (one.finding !== null && !one.maps.has(name) && !one.computing.has(name)) compute(one, name);
@@ -170,38 +278,38 @@ async function compute(one, name) {
   one.mapFailures.delete(name);
   try {
     const answer = await explain(one.file, name);
-    if (shown !== one) return;
-    one.maps.set(name, { answer, picture: pictureUrl(answer.picture), scale: pictureUrl(answer.scale) });
+    if (!shown.includes(one)) return;
+    const picture = new Image();
+    picture.src = pictureUrl(answer.picture);
+    await picture.decode();
+    one.maps.set(name, { answer, picture, scale: pictureUrl(answer.scale) });
   } catch (failure) {
     one.mapFailures.set(name, failure.message);
   } finally {
     one.computing.delete(name);
   }
-  if (shown !== one || one.finding !== name) return;
+  if (inUse() !== one || one.finding !== name) return;
   showMap();
   tell();
 }
 
 function tell() {
   announce(byId("map-text").textContent);
-  byId("frame").scrollIntoView({ block: "nearest" });
+  current().stage.scrollIntoView({ block: "nearest" });
 }
 
 // ---- wiring ----
 
-function wire() {
-  const input = byId("files");
-  byId("choose").addEventListener("click", () => input.click());
-  input.addEventListener("change", () => {
-    take(input.files);
-    input.value = ""; // so that the same file can be chosen again
-  });
-  byId("clear").addEventListener("click", clear);
-  byId("again").addEventListener("click", again);
-  byId("heat").addEventListener("change", (event) => {
-    shown.heat = event.target.checked;
-    showMap();
-  });
+function wireFiles() {
+  for (const [button, field] of [["choose", "files"], ["choose-folder", "folder"]]) {
+    const input = byId(field);
+    byId(button).addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      take(chosenFiles(input.files));
+      input.value = ""; // so that the same file can be chosen again
+    });
+  }
+  byId("choose-folder").hidden = !("webkitdirectory" in byId("folder"));
   let depth = 0; // dragenter and dragleave come for every element on the way
   const drag = (change) => {
     depth = Math.max(0, depth + change);
@@ -210,15 +318,35 @@ function wire() {
   document.addEventListener("dragenter", () => drag(1));
   document.addEventListener("dragleave", () => drag(-1));
   document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
+  document.addEventListener("drop", async (event) => {
     event.preventDefault();
     drag(-depth);
-    take(event.dataTransfer.files);
+    take(await droppedFiles(event.dataTransfer));
+  });
+}
+
+function wire() {
+  wireFiles();
+  makeViewer({
+    used: (at) => {
+      active = at;
+      render();
+    },
+    besideChanged,
+    step,
+    keys: { h: () => byId("heat").disabled || byId("heat").click() },
+  });
+  byId("clear").addEventListener("click", clear);
+  byId("again").addEventListener("click", again);
+  byId("heat").addEventListener("change", (event) => {
+    inUse().heat = event.target.checked;
+    showMap();
   });
 }
 
 async function start() {
   wire();
+  showReload();
   render();
   try {
     const facts = await describe();
@@ -226,7 +354,7 @@ async function start() {
     labels = new Map(facts.models[0].findings.map((finding) => [finding.name, finding.label]));
     rememberModels(facts.models);
     showFacts(facts);
-    showExamples(facts.test_images, async (name) => take([await testImage(name)]));
+    showExamples(facts.test_images, async (name) => take(chosenFiles([await testImage(name)])));
   } catch (failure) {
     byId("drop-hint").textContent = `This page does not work now: ${failure.message}.`;
     announce(byId("drop-hint").textContent);

@@ -25,6 +25,12 @@ export async function predict(file, model = "") {
   return response.json();
 }
 
+/** Return the pixels of a file, as `readPixels` takes them; packed where they do not stay on this machine. */
+export async function pixels(file) {
+  const here = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  return (await send(file, `v1/pixels?packed=${!here}`)).arrayBuffer();
+}
+
 /** Return the map of a finding in a file. */
 export async function explain(file, finding, model = "") {
   const names = `finding=${encodeURIComponent(finding)}&model=${encodeURIComponent(model)}`;

@@ -1,0 +1,61 @@
+// Which part of an image is seen: the scale, and the place of the image in the middle of the canvas.
+
+const LARGEST = 32; // screen pixels for one of the image
+
+/** Return the view of a whole image. `scale` is in screen pixels for one of the image. */
+export function fitted(image, canvas) {
+  const scale = Math.min(canvas.width / image.columns, canvas.height / image.rows);
+  return { scale, x: image.columns / 2, y: image.rows / 2, fits: true };
+}
+
+/** Return a view kept to the image: not smaller than all of it, and without leaving it. */
+function kept(image, canvas, { scale, x, y }) {
+  const whole = fitted(image, canvas).scale;
+  const size = Math.min(Math.max(scale, Math.min(whole, 1)), Math.max(LARGEST, whole));
+  return {
+    scale: size,
+    x: middle(x, image.columns, canvas.width / size),
+    y: middle(y, image.rows, canvas.height / size),
+    fits: Math.abs(size - whole) < 1e-9,
+  };
+}
+
+/** Return the middle of what is seen along one side: fixed where all of it is. */
+const middle = (at, length, seen) =>
+  seen >= length ? length / 2 : Math.min(Math.max(at, seen / 2), length - seen / 2);
+
+/** Return the view at another scale, with one point of the canvas staying where it is. */
+export function zoomed(image, canvas, view, factor, point = { x: canvas.width / 2, y: canvas.height / 2 }) {
+  const { scale } = kept(image, canvas, { ...view, scale: view.scale * factor });
+  const across = (point.x - canvas.width / 2) * (1 / view.scale - 1 / scale);
+  const down = (point.y - canvas.height / 2) * (1 / view.scale - 1 / scale);
+  return kept(image, canvas, { scale, x: view.x + across, y: view.y + down });
+}
+
+/** Return the view moved by screen pixels, as if the image were dragged. */
+export const moved = (image, canvas, view, across, down) =>
+  kept(image, canvas, { scale: view.scale, x: view.x - across / view.scale, y: view.y - down / view.scale });
+
+/** Return the view for a canvas of another size. */
+export const resized = (image, canvas, view) => (view.fits ? fitted(image, canvas) : kept(image, canvas, view));
+
+/** Return the view of another image that corresponds to this one: the same part, as much enlarged. */
+export function corresponding(image, canvas, view, otherImage, otherCanvas) {
+  const factor = view.scale / fitted(image, canvas).scale;
+  return kept(otherImage, otherCanvas, {
+    scale: factor * fitted(otherImage, otherCanvas).scale,
+    x: (view.x / image.columns) * otherImage.columns,
+    y: (view.y / image.rows) * otherImage.rows,
+  });
+}
+
+/** Return where the image lies on the canvas: the place of its corner, and the scale. */
+export function placed(canvas, view) {
+  const place = {
+    x: canvas.width / 2 - view.x * view.scale,
+    y: canvas.height / 2 - view.y * view.scale,
+    scale: view.scale,
+  };
+  // One to one, pixels of the image are pixels of the screen.
+  return view.scale === 1 ? { ...place, x: Math.round(place.x), y: Math.round(place.y) } : place;
+}
