@@ -316,7 +316,10 @@ def test_the_page_tries_again_where_a_busy_service_refuses(opened, public, model
     begun = [begin(public, images["00.png"]) for _ in range(7)]
     tab = opened(public)
     statuses = []
-    tab.on("response", lambda response: statuses.append(response.status) if "/v1/predict" in response.url else None)
+    tab.on(
+        "response",
+        lambda response: statuses.append(response.status) if "/v1/predict" in response.url else None,
+    )
     words = upload(tab, *files)
     for connection in begun:
         connection.close()
