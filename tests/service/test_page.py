@@ -61,7 +61,7 @@ def test_an_upload_shows_what_the_library_predicts(opened, local, model):
 
 
 def verdict_of(prediction):
-    return f"{sum(bool(predicted.positive) for predicted in prediction.findings)} positive"
+    return f"{sum(bool(predicted.positive) for predicted in prediction.findings)} called"
 
 
 def test_jpeg_and_dicom_without_an_extension(opened, local, model, tmp_path):
@@ -343,7 +343,7 @@ def test_a_service_that_ended_is_named_and_its_return_noticed(opened):
     with running("--port", str(service.port)):
         tab.get_by_role("button", name="01.png").click()
         tab.get_by_role("button", name="Try again").click()
-        assert settled(tab)[1][-1].endswith("positive")
+        assert settled(tab)[1][-1].endswith("called")
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +374,7 @@ def test_a_probability_within_its_band_is_not_decided(opened, banded):
         (words,) = upload(tab, SOURCE / "03.png")
         positive = sum(predicted.decision == "yes" for predicted in expected.findings)
         undecided = sum(predicted.decision == "not decided" for predicted in expected.findings)
-        assert words == ["03.png", f"{positive} positive, {undecided} not decided"]
+        assert words == ["03.png", f"{positive} called, {undecided} not decided"]
         assert shown_findings(tab) == expected_findings(expected)
         row = tab.locator(".finding[data-finding=Infiltration]")
         assert row.locator(".decision").inner_text() == "Not decided"

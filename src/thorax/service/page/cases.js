@@ -41,11 +41,11 @@ export function countCases(cases) {
     `${count("done")} of ${cases.length} read${failed > 0 ? `, ${failed} could not be read` : ""}`;
 }
 
-/** Return how many findings are positive and how many are not decided, in words: "3 positive". */
+/** Return how many findings are called and how many are not decided, in words: "3 called". */
 export function verdict(answer) {
   const decisions = Object.values(answer.findings).map((finding) => finding.decision);
   if (decisions.every((decision) => decision === null)) return "no thresholds";
   const count = (wanted) => decisions.filter((decision) => decision === wanted).length;
   const open = count("not decided");
-  return `${count("yes")} positive${open > 0 ? `, ${open} not decided` : ""}`;
+  return `${count("yes")} called${open > 0 ? `, ${open} not decided` : ""}`;
 }
