@@ -147,6 +147,7 @@ def convert(rule: GrayRule, codes: Codes) -> Conversion:
     present[codes] = True  # not np.bincount, which holds the GIL
     padded, doubts = _padded(stored, rule.padding, codes, present)
     values = _modality(rule.modality, stored.astype(np.float64))
+    window: Window | None
     brightness, how, window = _without_voi(values, rule.bits, present=present & ~padded)
     if rule.voi is not None:
         shown, voi, assumed = _voi(rule.voi, values)
