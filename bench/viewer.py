@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
@@ -28,7 +28,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 from thorax.starter import test_images
 
 SIDE = 3000
-VIEW = {"width": 2200, "height": 1300}
+VIEW: ViewportSize = {"width": 2200, "height": 1300}
 CANVAS = (1600, 1000)
 
 WATCH = """
