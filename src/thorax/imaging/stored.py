@@ -43,7 +43,7 @@ class StoredImage:
         intercept: In the unit of the file.
         window: What the table shows from black to white; None if a lookup table of the file decides.
         inverted: Whether the table makes the smallest value white.
-        padding: Smallest and largest value that are no part of the image; None without padding.
+        padding: Smallest and largest value around the image itself, not part of it; None without padding.
         origin: Where the image came from and how the table was made.
         view: View position.
         laterality: As for `Radiograph`.
