@@ -14,9 +14,10 @@ from tests.helpers.service import GOLDEN
 from thorax.bundle import load_bundle
 from thorax.inference.predictor import Predictor
 from thorax.service import ServiceSettings, create_app
+from thorax.service.admission import Admission, Places
 from thorax.service.app import page_files
 from thorax.service.refusals import Refused
-from thorax.service.uploads import read_uploads
+from thorax.service.uploads import discard_upload, read_uploads
 from thorax.workflows.model import Model
 
 
@@ -63,6 +64,49 @@ def test_reading_stops_at_the_limit():
     with pytest.raises(Refused, match="larger than") as refusal:
         asyncio.run(read_uploads(request, ServiceSettings(public=True)))
     assert refusal.value.status == 413
+
+
+def test_memory_for_uploads_is_bounded_and_given_back():
+    settings = ServiceSettings()
+    places = Places(upload_bytes=settings.upload_bytes - 10)
+    statuses = []
+
+    async def app(scope, receive, send):
+        await receive()
+
+    async def send(message):
+        statuses.append(message["type"])
+
+    def post(size):
+        message = {"type": "http.request", "body": bytes(size), "more_body": False}
+
+        async def receive():
+            return message
+
+        asyncio.run(Admission(app, settings, places)({"type": "http", "method": "POST"}, receive, send))
+
+    post(10)
+    with pytest.raises(Refused, match="busy") as refusal:
+        post(11)
+    assert refusal.value.status == 503
+    assert (places.requests, places.upload_bytes) == (0, settings.upload_bytes - 10)
+
+
+def test_a_refused_upload_is_taken_to_its_end_but_not_for_ever():
+    async def discard(chunks, *, endless=False, **limits):
+        waiting = list(chunks)
+
+        async def receive():
+            if not waiting:
+                await asyncio.sleep(3600)
+            return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting) or endless}
+
+        await discard_upload(receive, **limits)
+        return len(waiting)
+
+    assert asyncio.run(discard([b"1234"] * 5, max_bytes=100)) == 0
+    assert asyncio.run(discard([b"1234"] * 5, max_bytes=9)) == 2
+    assert asyncio.run(discard([b"1234"], endless=True, max_bytes=100, seconds=0.05)) == 0
 
 
 def test_the_settings_of_the_two_modes():

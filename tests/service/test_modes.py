@@ -63,6 +63,7 @@ def test_every_call_needs_the_token_and_the_page_does_not(hospital, images):
             assert answer.headers["www-authenticate"].startswith("Bearer")
         assert hospital.post("/v1/predict", images["00.png"], **headers).status == 401
         assert {hospital.get(path, **headers).status for path in OPEN} == {200}
+    assert hospital.post("/v1/predict", bytes(50_000_000)).status == 401  # it is read before the refusal
     assert [hospital.get(path, **bearer()).status for path in CALLS] == [200, 200, 200, 404]
     assert hospital.post("/v1/predict", images["00.png"], **bearer(scheme="bearer")).status == 200
 

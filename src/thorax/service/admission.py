@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thorax.service.refusals import busy
 from thorax.service.settings import ServiceSettings
+from thorax.service.uploads import discard_upload
 
 __all__ = ["Admission", "Places"]
 
@@ -43,6 +44,7 @@ class Admission:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
         elif self._places.requests >= self._settings.places:
+            await discard_upload(receive, max_bytes=self._settings.max_bytes)
             await busy().answer()(scope, receive, send)
         else:
             await self._with_a_place(scope, receive, send)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from thorax.errors import ThoraxError
@@ -21,8 +21,6 @@ from thorax.service.uploads import read_uploads
 from thorax.workflows.model import Model
 
 __all__ = ["Calls", "add_calls"]
-
-_ModelName = Annotated[str, Query(description="One of the served models; the first one if left out.")]
 
 
 class Calls:
@@ -43,6 +41,16 @@ class Calls:
         self.metrics = metrics
         self._batches = Batches(at_once=settings.at_once, watch=metrics.batch)
         self._audit = AuditLog(settings.audit_log)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the models."""
+        return [name for name, _ in self.models]
+
+    @property
+    def findings(self) -> list[str]:
+        """The names of the first model's findings."""
+        return [finding.name for finding in self.models.choose("")[1].findings]
 
     def facts(self) -> dict[str, Any]:
         """Return what is true of every request: the models, and the limits of the service."""
@@ -160,10 +168,13 @@ def add_calls(app: FastAPI, calls: Calls) -> None:
 
 
 def _add_uploads(app: FastAPI, calls: Calls) -> None:
+    name = Query(description="The first model if left out.", json_schema_extra={"enum": ["", *calls.names]})
+    finding_name = Query(description="One of the model's findings.", examples=calls.findings[:1])
+
     @app.post("/v1/predict", **PREDICT)
     async def predict(
         request: Request,
-        model: _ModelName = "",
+        model: Annotated[str, name] = "",
         picture: Annotated[bool, Query(description="Add size, view and a small picture.")] = False,  # noqa: FBT002
     ) -> JSONResponse:
         return JSONResponse(await calls.predict(request, model, picture=picture))
@@ -180,8 +191,8 @@ def _add_uploads(app: FastAPI, calls: Calls) -> None:
     @app.post("/v1/explain", **EXPLAIN)
     async def explain(
         request: Request,
-        finding: Annotated[str, Query(description="One of the model's findings.")],
-        model: _ModelName = "",
+        finding: Annotated[str, finding_name],
+        model: Annotated[str, name] = "",
     ) -> JSONResponse:
         return JSONResponse(await calls.explain(request, model, finding))
 
@@ -194,7 +205,9 @@ def _add_facts(app: FastAPI, calls: Calls) -> None:
         return JSONResponse(facts)
 
     @app.get("/v1/models/{model}/card", response_class=PlainTextResponse, **CARD)
-    async def card(model: str) -> PlainTextResponse:
+    async def card(
+        model: Annotated[str, Path(json_schema_extra={"enum": calls.names})],
+    ) -> PlainTextResponse:
         return PlainTextResponse(str(calls.models.choose(model)[1].card()))
 
     @app.get("/health/live", **HEALTH["live"])

@@ -17,6 +17,7 @@ from thorax.service.clients import RateLimit, client_address
 from thorax.service.metrics import Metrics
 from thorax.service.refusals import Refused
 from thorax.service.settings import ServiceSettings
+from thorax.service.uploads import discard_upload
 
 __all__ = ["Guard"]
 
@@ -81,6 +82,8 @@ class Guard:
 
         try:
             refusal = self._refusal(scope)
+            if refusal and scope["method"] == "POST":
+                await discard_upload(receive, max_bytes=self._settings.max_bytes)
             await (refusal.answer() if refusal else self._app)(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001  (whatever it is, its text may name a patient)
             _LOG.error("%s at %s", type(error).__name__, _place(error))

@@ -1,21 +1,24 @@
 """Reads uploaded files into memory, never onto a disk, and no further than their largest size."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
+from starlette.types import Receive
 
 from thorax.service.refusals import Refused
 from thorax.service.settings import ServiceSettings
 
-__all__ = ["read_uploads"]
+__all__ = ["discard_upload", "read_uploads"]
 
 _ENVELOPE: Final = 10_000
 """Bytes that multipart/form-data may add around a file."""
 
 _SECONDS: Final = 60.0
+_DISCARDING: Final = 5.0
 
 
 async def read_uploads(
@@ -64,6 +67,22 @@ async def read_uploads(
     if sum(map(len, files)) > settings.max_bytes:
         raise too_large
     return files
+
+
+async def discard_upload(receive: Receive, *, max_bytes: int, seconds: float = _DISCARDING) -> None:
+    """Take what a refused request still sends, and forget it.
+
+    A client that is sending would otherwise find its connection closed, and not read why. It is given up
+    after some seconds, or when it has sent more than any request may.
+    """
+    rest = max_bytes
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while rest >= 0:
+                message = await receive()
+                rest -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 class _Body:
