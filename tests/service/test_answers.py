@@ -7,15 +7,19 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 import thorax
 from tests.helpers.dicom_writing import written
 from tests.helpers.service import GOLDEN, multipart
 from thorax.bundle.writing import copy_bundle
 from thorax.errors import DataError, ImageError
-from thorax.explain.overlay import color_scale, drawn
+from thorax.explain.overlay import Scale, color_table, drawn
+from thorax.explain.radiograph import Explained
+from thorax.findings import NIH14
 from thorax.imaging import read_radiograph
 from thorax.rates import FindingRates, MeasuredRates, Share
+from thorax.service.map_values import map_values
 from thorax.service.meaning import describe_findings
 from thorax.starter import test_images as starter_images
 
@@ -78,9 +82,60 @@ def test_the_map_is_the_librarys(local, model, images):
         assert answer["place"] == (None if expected.place is None else list(expected.place))
         assert answer["box"] == (None if expected.box is None else list(expected.box))
         assert answer["notes"] == list(explanation.notes)
-        colors = drawn(explanation.radiograph.pixels, expected.attribution, opacity=0.6, largest=1024)
-        assert np.array_equal(decoded(answer["picture"]), colors)
-        assert np.array_equal(decoded(answer["scale"]), color_scale(16, 256, opacity=0.6))
+        scale = Scale(expected.mean if expected.place is None else 0.0, expected.highest)
+        assert answer["map"]["scale"] == {
+            "low": scale.low, "high": scale.high, "relative": expected.place is None,
+        }  # fmt: skip
+        picture = drawn(
+            explanation.radiograph.pixels, expected.attribution, opacity=0.6, largest=1024, scale=scale
+        )
+        assert np.array_equal(decoded(answer["picture"]), picture)
+        plain = local.post(f"/v1/explain?finding={finding.name}&picture=false", images["02.png"]).json
+        assert plain == {name: value for name, value in answer.items() if name != "picture"}
+
+
+def test_the_values_of_a_map_are_the_librarys(of_starter):
+    model = thorax.load()
+    (large,) = (image.path.read_bytes() for image in starter_images() if "Mass" in image.labels)
+    file = io.BytesIO()
+    Image.open(io.BytesIO(large)).resize((900, 600)).save(file, "PNG")
+    for content, shape in ((large, (256, 256)), (file.getvalue(), (171, 256))):
+        answer = of_starter.post("/v1/explain?finding=Effusion&picture=false", content).json["map"]
+        attribution = model.explain(content, "Effusion").map.attribution
+        rows, columns = answer["rows"], answer["columns"]
+        assert (rows, columns) == shape
+        numbers = np.frombuffer(base64.b64decode(answer["values"]), "<u2").reshape(rows, columns)
+        values = answer["least"] + (numbers - 1.0) * (answer["most"] - answer["least"]) / 65534
+        expected = np.asarray(
+            Image.fromarray(attribution.astype(np.float32)).resize((columns, rows), Image.Resampling.BOX)
+        )
+        assert np.abs(values - expected).max() <= (answer["most"] - answer["least"]) / 65534
+        assert base64.b64decode(answer["colors"]) == np.round(color_table() * 255).astype(np.uint8).tobytes()
+        # The contour is where the values are half of the scale.
+        low, high = answer["scale"]["low"], answer["scale"]["high"]
+        points = np.concatenate([np.array(line) for line in answer["contour"]])
+        height, width = attribution.shape
+        x = np.clip(points[:, 0] * columns / width - 0.5, 0, columns - 1)
+        y = np.clip(points[:, 1] * rows / height - 0.5, 0, rows - 1)
+        between = map_coordinates(expected.astype(np.float64), [y, x], order=1)
+        assert between == pytest.approx((low + high) / 2, abs=0.02 * (high - low))
+
+
+def test_places_that_the_network_did_not_see_have_no_value():
+    attribution = np.full((4, 6), np.nan, dtype=np.float32)
+    attribution[:, 1:5] = np.arange(16).reshape(4, 4) / 5
+    explained = Explained(
+        finding=NIH14[0],
+        method="cam",
+        attribution=attribution,
+        highest=3.0,
+        mean=1.5,
+        place=(4.0, 3.0),
+        box=None,
+    )
+    numbers = np.frombuffer(base64.b64decode(map_values(explained)["values"]), "<u2").reshape(4, 6)
+    assert np.array_equal(numbers == 0, np.isnan(attribution))
+    assert (numbers[0, 1], numbers[3, 4]) == (1, 65535)
 
 
 def test_findings_differ_in_their_maps(local, images):
@@ -89,8 +144,9 @@ def test_findings_differ_in_their_maps(local, images):
     assert len({answer["highest"] for answer in answers}) == 3
     shown = drawn(read_radiograph(images["02.png"]).pixels, largest=1024)
     for answer in answers:
-        plain = np.array_equal(decoded(answer["picture"]), shown)
-        assert plain == (answer["highest"] <= 0) == (answer["place"] is None)
+        # Without a value above 0 it is drawn as well, relative to its own mean.
+        assert not np.array_equal(decoded(answer["picture"]), shown)
+        assert (answer["highest"] <= 0) == (answer["place"] is None) == answer["map"]["scale"]["relative"]
     assert {answer["place"] is None for answer in answers} == {True, False}
 
 

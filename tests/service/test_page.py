@@ -149,13 +149,18 @@ def test_a_finding_shows_its_map(opened, local, model):
     assert np.mean(picture != plain) > 0.1
     x, y = (round(value) for value in expected.map.place)
     told = tab.locator("#map-text").inner_text()
+    left, top, width, height = (round(value) for value in expected.map.box)
     assert told == (
-        f"Highest at x {x}, y {y}. The map shows what the model used, not the outline of a lesion. "
-        "Mass is below its threshold here."
+        f"Highest at x {x}, y {y}, in a box of {width} × {height} pixels at x {left}, y {top}. The map shows "
+        "what the model used, not the outline of a lesion; how often the maps of this bundle point at what "
+        "they are of was not measured. Mass is not called: it is below its threshold here."
     )
     assert tab.locator("#status").text_content() == told
-    assert tab.locator("#scale-end").inner_text() == f"{expected.map.highest:.3g}"
-    assert tab.locator("#scale").evaluate("(image) => image.naturalWidth") == 256
+    assert float(tab.locator("#scale-end").inner_text().removesuffix(" logits")) == pytest.approx(
+        expected.map.highest, rel=0.005
+    )
+    tab.get_by_role("switch", name="Contour").click()
+    picture = shown(tab)
     switch.click()
     assert description(tab) == "Radiograph 03.png"
     assert np.array_equal(shown(tab), plain)
@@ -176,9 +181,11 @@ def test_a_map_without_evidence_says_so(opened, local, model):
     )
     tab.get_by_role("button", name=re.compile(f"^{silent.label}")).click()
     sync_api.expect(tab.locator("#map-text")).to_contain_text(
-        f"No location in this image supports {silent.label}."
+        f"No location in this image supports {silent.label}: no value of the map is above 0."
     )
-    assert not tab.locator("#legend").is_visible()
+    sync_api.expect(tab.locator("#legend")).to_contain_text(
+        "relative to this map’s own mean, at the left end"
+    )
 
 
 def test_maps_are_those_of_the_image_that_is_shown(opened, local):
@@ -339,7 +346,7 @@ def test_a_service_that_ended_is_named_and_its_return_noticed(opened):
         assert tab.get_by_role("button", name="Try again").is_visible()
         tab.get_by_role("button", name="00.png").click()
         tab.locator(".finding").first.click()
-        sync_api.expect(tab.locator("#map-text")).to_contain_text("There is no heat map of")
+        sync_api.expect(tab.locator("#map-text")).to_contain_text("There is no map of")
     with running("--port", str(service.port)):
         tab.get_by_role("button", name="01.png").click()
         tab.get_by_role("button", name="Try again").click()

@@ -99,7 +99,12 @@ def blended(gray: UInt8[np.ndarray, "h w"], heat: Heat | None, *, opacity: float
 
 
 def drawn(
-    pixels: GrayPixels, attribution: Attribution | None = None, *, opacity: float = 0.6, largest: int = 2048
+    pixels: GrayPixels,
+    attribution: Attribution | None = None,
+    *,
+    opacity: float = 0.6,
+    largest: int = 2048,
+    scale: Scale | None = None,
 ) -> UInt8[np.ndarray, "drawn_height drawn_width 3"]:
     """Return a radiograph as pictures show it, enlarged or reduced, with a map in color over it if given.
 
@@ -108,12 +113,13 @@ def drawn(
         attribution: A map at the same resolution; None draws the radiograph alone.
         opacity: Opacity at the map's maximum; see `overlay`.
         largest: Longest side in pixels; larger radiographs are reduced.
+        scale: The values that the colors begin and end at; None: 0 and the maximum of the map as drawn.
     """
-    scale = drawing_scale(pixels.shape, largest=largest)
-    gray = resized(eight_bit(pixels), scale)
+    factor = drawing_scale(pixels.shape, largest=largest)
+    gray = resized(eight_bit(pixels), factor)
     if attribution is None:
         return blended(gray, None, opacity=opacity)
-    return overlay(gray, resized(attribution, scale), opacity=opacity)
+    return overlay(gray, resized(attribution, factor), opacity=opacity, scale=scale)
 
 
 def color_scale(height: int, width: int, *, opacity: float) -> Colors:

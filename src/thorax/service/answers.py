@@ -11,9 +11,10 @@ import thorax
 from thorax import starter
 from thorax.bundle.manifest import Imported, Trained
 from thorax.explain import best_method
-from thorax.explain.overlay import color_scale, drawn
+from thorax.explain.overlay import drawn
 from thorax.imaging import read_radiograph
 from thorax.radiograph import Radiograph
+from thorax.service.map_values import map_values, scale_of
 from thorax.service.meaning import (
     describe_findings,
     describe_hit_rates,
@@ -31,8 +32,6 @@ _SMALL: Final = 128
 """Longest side in pixels of the picture in the page's list."""
 
 _OPACITY: Final = 0.6
-_SCALE: Final = (16, 256)
-"""Height and width of the color scale."""
 
 
 def describe_model(model: Model, name: str) -> dict[str, Any]:
@@ -75,17 +74,20 @@ def shown_image(radiograph: Radiograph) -> dict[str, Any]:
     return {
         **_size(radiograph),
         "view": str(radiograph.view),
+        "sha256": radiograph.pixels_sha256(),
         "picture": _png(Image.fromarray(drawn(radiograph.pixels, largest=_SMALL)).convert("L")),
     }
 
 
-def explain_upload(model: Model, radiograph: Radiograph, finding: str) -> dict[str, Any]:
-    """Return the map of a finding in an image: where it is highest, and a PNG of the image with the map.
+def explain_upload(model: Model, radiograph: Radiograph, finding: str, *, picture: bool) -> dict[str, Any]:
+    """Return the map of a finding in an image: where it is highest, and its values for the page to draw.
 
     Args:
         model: The model.
         radiograph: The radiograph.
         finding: One of the model's findings.
+        picture: Whether to add a PNG of the image with the map in base64. A map without a value above 0 is
+            drawn relative to its own mean.
 
     Raises:
         DataError: The model does not predict the finding.
@@ -93,8 +95,7 @@ def explain_upload(model: Model, radiograph: Radiograph, finding: str) -> dict[s
     """
     explanation = model.explain(radiograph, finding)
     explained = explanation.map
-    colors = drawn(radiograph.pixels, explained.attribution, opacity=_OPACITY, largest=_LARGEST)
-    return {
+    answer = {
         "finding": explained.finding.name,
         "method": explained.method,
         "highest": explained.highest,
@@ -102,9 +103,18 @@ def explain_upload(model: Model, radiograph: Radiograph, finding: str) -> dict[s
         "box": None if explained.box is None else list(explained.box),
         "notes": list(explanation.notes),
         **_size(radiograph),
-        "picture": _png(Image.fromarray(colors)),
-        "scale": _png(Image.fromarray(color_scale(*_SCALE, opacity=_OPACITY))),
+        "map": map_values(explained),
     }
+    if picture:
+        colors = drawn(
+            radiograph.pixels,
+            explained.attribution,
+            opacity=_OPACITY,
+            largest=_LARGEST,
+            scale=scale_of(explained),
+        )
+        answer["picture"] = _png(Image.fromarray(colors))
+    return answer
 
 
 def _size(radiograph: Radiograph) -> dict[str, int]:

@@ -97,14 +97,14 @@ class Calls:
         answer = image.prediction.as_json()
         return answer if image.kept is None else answer | {"image": image.kept}
 
-    async def explain(self, request: Request, name: str, finding: str) -> dict[str, Any]:
+    async def explain(self, request: Request, name: str, finding: str, *, picture: bool) -> dict[str, Any]:
         """Return the map of a finding in one upload."""
         name, model = self.models.choose(name)
         content = await self._only_file(request, "a map shows one")
         outcome = "failed"
         try:
             answer = await self._batches.compute(
-                content, UPLOAD, lambda image: explain_upload(model, image, finding)
+                content, UPLOAD, lambda image: explain_upload(model, image, finding, picture=picture)
             )
             outcome = "explained"
         except ThoraxError as error:
@@ -193,8 +193,9 @@ def _add_uploads(app: FastAPI, calls: Calls) -> None:
         request: Request,
         finding: Annotated[str, finding_name],
         model: Annotated[str, name] = "",
+        picture: Annotated[bool, Query(description="Add a PNG of the image with the map.")] = True,  # noqa: FBT002
     ) -> JSONResponse:
-        return JSONResponse(await calls.explain(request, model, finding))
+        return JSONResponse(await calls.explain(request, model, finding, picture=picture))
 
 
 def _add_facts(app: FastAPI, calls: Calls) -> None:

@@ -56,6 +56,8 @@ _MAP: Final = {
         "place": {"type": ["array", "null"], "items": {"type": "number"}},
         "box": {"type": ["array", "null"], "items": {"type": "number"}},
         "notes": {"type": "array", "items": {"type": "string"}},
+        "map": {"type": "object", "description": "Values, scale, colors and contour, for the page to draw."},
+        "picture": {"type": "string", "description": "A PNG of the image with the map, in base64."},
     },
     "required": ["finding", "method", "highest", "place", "box", "notes"],
 }

@@ -14,11 +14,11 @@ export function announce(text) {
   byId("status").textContent = text;
 }
 
+/** Return the bytes that arrived in base64. */
+export const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+
 /** Return the address of a PNG that arrived in base64; the caller revokes it. */
-export function pictureUrl(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-}
+export const pictureUrl = (base64) => URL.createObjectURL(new Blob([bytesOf(base64)], { type: "image/png" }));
 
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 

@@ -1,6 +1,6 @@
 // The findings of one image in words first: called or not, what that means, and then the number.
 
-import { byId, element, length, percent } from "./dom.js";
+import { announce, byId, element, length, percent } from "./dom.js";
 import { inWords, oneIn } from "./frequencies.js";
 import { meaningPanel, prevalenceOf } from "./meaning.js";
 import { findingOf, modelOf } from "./models.js";
@@ -105,7 +105,11 @@ function numbers(predicted, finding) {
   return element("span", { className: "numbers" }, ...parts);
 }
 
-const number = (name, value) => element("span", { className: name, textContent: ` ${name} ${value} ` });
+/** Return a number with its name; that of the probability, the first one, is for people who do not see the line. */
+function number(name, value) {
+  const words = element("span", { className: name === "probability" ? "hidden" : "", textContent: ` ${name} ` });
+  return element("span", { className: name }, words, `${value} `);
+}
 
 function bar(predicted) {
   const track = element("span", { className: "track", ariaHidden: "true" }, element("span", { className: "fill" }));
@@ -130,7 +134,9 @@ function panel(name, button) {
   const finding = findingOf(answer, name);
   const predicted = answer.findings[name];
   const changed = () => {
-    button.querySelector(".frequency").textContent = sentenceOf(finding, predicted);
+    const words = sentenceOf(finding, predicted);
+    button.querySelector(".frequency").textContent = words;
+    announce(words);
   };
   return element("div", { className: "panel" }, meaningPanel(answer, finding, predicted, changed), ...extras(name));
 }

@@ -6,7 +6,7 @@ import { announce, byId, pictureUrl, sentence } from "./dom.js";
 import { showExamples } from "./examples.js";
 import { chosenFiles, droppedFiles } from "./files.js";
 import { markFinding, showFindings, summary } from "./findings.js";
-import { forgetMap, mapLayers, showMapText } from "./maps.js";
+import { mapLayers, readMap, showMapText, wireMapTools } from "./maps.js";
 import { rememberModels } from "./models.js";
 import { readPixels, sizeOf } from "./pixels.js";
 import { describe, explain, Failure, pixels, predict, testImage } from "./service.js";
@@ -190,7 +190,6 @@ function besideChanged(on) {
 }
 
 function forgetMaps(one) {
-  for (const map of one.maps.values()) forgetMap(map);
   one.maps.clear();
   one.mapFailures.clear();
   one.finding = null;
@@ -229,10 +228,10 @@ function showPanes() {
     if (at === 1 && !isBeside()) return;
     if (visible(one)) load(one);
     showImage(at, one, one?.pixels ?? null, notice(one), description(one));
-    if (one) drawOver(one, mapLayers(one));
+    if (one) drawOver(one, mapLayers(one, shown));
   });
   byId("viewer-title").textContent = inUse()?.name ?? "Radiograph";
-  if (inUse()) showMapText(inUse(), labels);
+  if (inUse()) showMapText(inUse(), shown);
 }
 
 function notice(one) {
@@ -279,10 +278,7 @@ async function compute(one, name) {
   try {
     const answer = await explain(one.file, name);
     if (!shown.includes(one)) return;
-    const picture = new Image();
-    picture.src = pictureUrl(answer.picture);
-    await picture.decode();
-    one.maps.set(name, { answer, picture, scale: pictureUrl(answer.scale) });
+    one.maps.set(name, readMap(answer, one.answer.model.bundle_sha256));
   } catch (failure) {
     one.mapFailures.set(name, failure.message);
   } finally {
@@ -336,6 +332,7 @@ function wire() {
     step,
     keys: { h: () => byId("heat").disabled || byId("heat").click() },
   });
+  wireMapTools(showPanes);
   byId("clear").addEventListener("click", clear);
   byId("again").addEventListener("click", again);
   byId("heat").addEventListener("change", (event) => {

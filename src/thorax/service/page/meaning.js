@@ -1,7 +1,7 @@
 // The panel of the chosen finding: what a call means where the finding is as frequent as the reader says.
 
 import { element, percent } from "./dom.js";
-import { atPrevalence, inWords, ofHundred, others } from "./frequencies.js";
+import { atPrevalence, ofHundred, others } from "./frequencies.js";
 import { modelOf } from "./models.js";
 
 const [LEAST, MOST] = [0.001, 0.9];
@@ -15,11 +15,10 @@ export const prevalenceOf = (finding) => chosen.get(finding.name) ?? within(find
 
 /** Return the panel; `changed` is called after the reader set another prevalence. */
 export function meaningPanel(answer, finding, predicted, changed) {
-  const words = element("p", { className: "frequencies" });
   const shifted = element("p", { className: "hint" });
   const panel = element("div", { className: "meaning" });
   if (finding.sensitivity && finding.specificity) {
-    panel.append(control(finding, () => show(true)), words, ...basis(answer, finding));
+    panel.append(control(finding, () => show(true)), ...basis(answer, finding));
   } else {
     panel.append(element("p", { className: "hint", textContent: withoutRates(predicted) }));
   }
@@ -28,7 +27,6 @@ export function meaningPanel(answer, finding, predicted, changed) {
   return panel;
 
   function show(again) {
-    words.textContent = inWords(finding, predicted.decision, prevalenceOf(finding));
     shifted.textContent = holdsAt(answer, finding, predicted);
     if (again) changed();
   }
@@ -61,7 +59,7 @@ function control(finding, changed) {
   slider.addEventListener("input", () => set(LEAST * (MOST / LEAST) ** (slider.valueAsNumber / STEPS)));
   reset.addEventListener("click", () => set(null));
   show();
-  const label = element("label", { htmlFor: id, textContent: `Patients like this one with ${finding.label}` });
+  const label = element("label", { htmlFor: id, textContent: `How many of such patients have ${finding.label}` });
   return element("div", { className: "prevalence-control" }, label, element("span", {}, field, " %"), slider, reset);
 }
 
@@ -80,8 +78,8 @@ function basis(answer, finding) {
     element("p", {
       className: "hint",
       textContent:
-        "The counts hold if sensitivity and specificity are here what they were on validation " +
-        `(${rates?.measured_on ?? ""}).${flatters}`,
+        "The counts hold if sensitivity and specificity are here what they were on validation, the " +
+        `${rates?.measured_on}.${flatters}`,
     }),
   ];
 }

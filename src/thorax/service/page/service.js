@@ -34,7 +34,7 @@ export async function pixels(file) {
 /** Return the map of a finding in a file. */
 export async function explain(file, finding, model = "") {
   const names = `finding=${encodeURIComponent(finding)}&model=${encodeURIComponent(model)}`;
-  return (await send(file, `v1/explain?${names}`)).json();
+  return (await send(file, `v1/explain?picture=false&${names}`)).json();
 }
 
 /** Return the card of a model, as Markdown. */
