@@ -8,21 +8,20 @@ export function fitted(image, canvas) {
   return { scale, x: image.columns / 2, y: image.rows / 2, fits: true };
 }
 
-/** Return a view kept to the image: not smaller than all of it, and without leaving it. */
+/** Return a view kept to the image: not smaller than all of it, and with the image in the middle. */
 function kept(image, canvas, { scale, x, y }) {
-  const whole = fitted(image, canvas).scale;
-  const size = Math.min(Math.max(scale, Math.min(whole, 1)), Math.max(LARGEST, whole));
+  const whole = fitted(image, canvas);
+  const size = Math.min(Math.max(scale, Math.min(whole.scale, 1)), Math.max(LARGEST, whole.scale));
+  if (size <= whole.scale * (1 + 1e-9)) {
+    return { ...whole, scale: size, fits: size >= whole.scale * (1 - 1e-9) };
+  }
   return {
     scale: size,
-    x: middle(x, image.columns, canvas.width / size),
-    y: middle(y, image.rows, canvas.height / size),
-    fits: Math.abs(size - whole) < 1e-9,
+    x: Math.min(Math.max(x, 0), image.columns),
+    y: Math.min(Math.max(y, 0), image.rows),
+    fits: false,
   };
 }
-
-/** Return the middle of what is seen along one side: fixed where all of it is. */
-const middle = (at, length, seen) =>
-  seen >= length ? length / 2 : Math.min(Math.max(at, seen / 2), length - seen / 2);
 
 /** Return the view at another scale, with one point of the canvas staying where it is. */
 export function zoomed(image, canvas, view, factor, point = { x: canvas.width / 2, y: canvas.height / 2 }) {
