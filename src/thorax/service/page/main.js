@@ -13,7 +13,8 @@ import { describe, explain, Failure, pixels, predict, testImage } from "./servic
 import { current, drawOver, isBeside, makeViewer, setBeside, showImage, use } from "./viewer.js";
 
 const AT_ONCE = 2;
-const MOST_PIXELS = 3e8; // bytes of images that are kept; those beyond are asked for again
+const MOST_KEPT = 8; // images whose pixels are kept; those of others are asked for again
+const MOST_BYTES = 3e8; // that they may take
 
 let cases = [];
 let shown = [null, null]; // the case in each pane of the viewer
@@ -57,6 +58,7 @@ function clear() {
     URL.revokeObjectURL(one.picture);
   }
   cases = [];
+  recent = [];
   setBeside(false);
   shown = [null, null];
   active = 0;
@@ -129,6 +131,7 @@ function finished(one) {
 // ---- pixels: asked for when an image is shown, and kept up to some memory ----
 
 const loading = new Set();
+let recent = []; // cases with pixels, those read last first
 
 async function load(one) {
   if (one.pixels || one.pixelFailure || loading.has(one) || one.progress === "failed" || one.file.size > maxBytes) return;
@@ -144,14 +147,16 @@ async function load(one) {
   if (shown.includes(one)) render();
 }
 
+/** Give up the pixels of images that are not shown, those that were read first. */
 function makeRoom(one) {
-  const kept = cases.filter((other) => other.pixels && other !== one && !shown.includes(other));
-  let bytes = [one, ...kept].reduce((sum, other) => sum + sizeOf(other.pixels), 0);
-  for (const other of kept) {
-    if (bytes <= MOST_PIXELS) return;
-    bytes -= sizeOf(other.pixels);
-    other.pixels = null;
-  }
+  recent = [one, ...recent.filter((other) => other !== one && cases.includes(other))];
+  let bytes = 0;
+  recent = recent.filter((other, at) => {
+    bytes += sizeOf(other.pixels);
+    const kept = other === one || shown.includes(other) || (at < MOST_KEPT && bytes <= MOST_BYTES);
+    if (!kept) other.pixels = null;
+    return kept;
+  });
 }
 
 // ---- what is shown ----

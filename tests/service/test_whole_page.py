@@ -1,0 +1,99 @@
+"""The page as a whole in a real browser: many files, two tabs, and what axe finds."""
+
+import shutil
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from tests.helpers.page import settled, shown, upload
+from tests.helpers.service import GOLDEN
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
+
+pytestmark = pytest.mark.slow
+
+SOURCE = GOLDEN / "source"
+
+SERIOUS = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+  .filter(({ impact }) => ["serious", "critical"].includes(impact))
+  .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.target[0]).join(", ")}`))"""
+
+
+def test_twenty_files_are_listed_in_order_and_the_first_is_shown_before_the_last_is_read(
+    opened, local, tmp_path
+):
+    names = [f"{number:02}.png" for number in range(19)] + ["broken.png"]
+    for number, name in enumerate(names[:-1]):
+        shutil.copy(sorted(SOURCE.glob("*.png"))[number % 5], tmp_path / name)
+    (tmp_path / "broken.png").write_bytes((SOURCE / "00.png").read_bytes()[:200])
+    tab = opened(local)
+    tab.evaluate(
+        """() => new MutationObserver(() => {
+          const read = document.querySelectorAll(".case[data-state=done]").length;
+          if (document.querySelector(".finding")) window.readAtFirst ??= read;
+        }).observe(document.body, { subtree: true, childList: true, attributes: true })"""
+    )
+    words = upload(tab, *(tmp_path / name for name in names))
+    assert [lines[-2] for lines in words] == names
+    assert [lines[-1] == "not read" for lines in words] == [False] * 19 + [True]
+    assert tab.locator("#case-count").inner_text() == "19 of 20 read, 1 could not be read"
+    assert tab.evaluate("readAtFirst") < 10
+    assert tab.get_by_role("heading", name="00.png").is_visible()
+
+
+def test_pixels_of_the_last_images_are_kept_and_others_are_asked_for_again(opened, local):
+    names = [f"{number:02}.png" for number in range(10)]
+    tab = opened(local)
+    asked = []
+    tab.on("request", lambda request: asked.append(request.url) if "/v1/pixels" in request.url else None)
+    upload(tab, *(SOURCE / name for name in names))
+    first = shown(tab)
+    for name in names[1:]:
+        tab.get_by_role("button", name=name).click()
+        shown(tab)
+    assert len(asked) == 10
+    tab.get_by_role("button", name=names[2]).click()
+    shown(tab)
+    assert len(asked) == 10
+    tab.get_by_role("button", name=names[0]).click()
+    assert np.array_equal(shown(tab), first)
+    assert len(asked) == 11
+
+
+def test_two_tabs_know_nothing_of_each_other(opened, local):
+    one, other = opened(local), opened(local)
+    upload(one, SOURCE / "00.png")
+    upload(other, SOURCE / "01.png", SOURCE / "02.png")
+    assert [words[0] for words in settled(one)] == ["00.png"]
+    other.reload()
+    assert settled(other) == []
+    assert [words[0] for words in settled(one)] == ["00.png"]
+    assert one.locator(".finding").first.is_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_no_serious_fault(opened, local, tmp_path, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed: make install")
+    bad = tmp_path / "letter.pdf"
+    bad.write_bytes(b"%PDF-1.7")
+    tab = opened(
+        local, color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+    )
+    tab.evaluate(files(axe).joinpath("axe.min.js").read_text(encoding="utf-8"))
+    faults = {"empty": tab.evaluate(SERIOUS)}
+    upload(tab, SOURCE / "00.png", SOURCE / "03.png", bad)
+    shown(tab)
+    faults["findings"] = tab.evaluate(SERIOUS)
+    tab.locator(".finding").first.click()
+    sync_api.expect(tab.locator("#map-text")).not_to_contain_text("Computing")
+    faults["map"] = tab.evaluate(SERIOUS)
+    tab.get_by_role("button", name="Side by side").click()
+    shown(tab, 1)
+    faults["side by side"] = tab.evaluate(SERIOUS)
+    tab.get_by_role("button", name="Keys").click()
+    faults["keys"] = tab.evaluate(SERIOUS)
+    tab.keyboard.press("Escape")
+    tab.get_by_role("button", name="letter.pdf").click()
+    faults["failure"] = tab.evaluate(SERIOUS)
+    assert faults == {state: [] for state in faults}
