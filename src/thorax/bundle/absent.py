@@ -1,16 +1,12 @@
 """What is at a path that holds no bundle, so that a message can say what to give instead."""
 
 from pathlib import Path
-from typing import Final
 
 from thorax.bundle.files import MANIFEST
 from thorax.quoting import shell_word
+from thorax.run_files import LOG, RECIPE, STUDY
 
-__all__ = ["LOG", "RECIPE", "STUDY", "is_run", "no_bundle", "seed_runs"]
-
-LOG: Final = "log.jsonl"
-RECIPE: Final = "recipe.toml"
-STUDY: Final = "study.json"
+__all__ = ["is_run", "no_bundle", "seed_runs"]
 
 
 def is_run(path: Path) -> bool:

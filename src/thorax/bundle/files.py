@@ -10,6 +10,7 @@ from pathlib import Path
 from thorax import starter
 from thorax.atomic_io import StrPath, open_regular, sha256_of_file
 from thorax.errors import BundleError, DataError
+from thorax.run_files import RECIPE
 
 __all__ = [
     "LARGEST_MANIFEST",
@@ -43,7 +44,7 @@ _LONGEST_NAME = 255
 _OF_A_STORE = ("store.json", "plan.json")
 """Files of a store that is finished, or not."""
 
-_OF_A_RUN = ("recipe.toml", "patients.json")
+_OF_A_RUN = (RECIPE, "patients.json")
 """Files of a run or bundle that is not finished."""
 
 

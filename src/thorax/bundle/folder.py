@@ -27,13 +27,13 @@ from thorax.findings import Findings, finding_or_new
 from thorax.notebook import shortened
 from thorax.quoting import quoted
 from thorax.recipe.sections import Preparation
+from thorax.run_files import RECIPE
 
 __all__ = ["PATIENTS", "Bundle", "checksums", "load_bundle", "load_own"]
 
 PATIENTS: Final = "patients.json"
 """Name of the file of hashed patients."""
 
-_RECIPE = "recipe.toml"
 _LARGEST_PATIENTS = 128 * 2**20
 """Bytes: 6 million patients."""
 _PATIENTS_TYPE = TypeAdapter(dict[str, frozenset[str]])
@@ -139,7 +139,7 @@ class Bundle:
         if starter.is_starter(self.folder):
             return None
         run = self.folder.parent
-        return run if bundle_folder(run) == self.folder and (run / _RECIPE).is_file() else self.folder
+        return run if bundle_folder(run) == self.folder and (run / RECIPE).is_file() else self.folder
 
     @property
     def trainings(self) -> tuple[Trained, ...]:

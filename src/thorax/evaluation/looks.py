@@ -17,6 +17,7 @@ from typing import Any, Final
 from thorax.atomic_io import append_line
 from thorax.image_set import ImageSet
 from thorax.prediction import ModelIdentity
+from thorax.run_files import LOG
 
 __all__ = [
     "LOOKS",
@@ -33,7 +34,6 @@ __all__ = [
 LOOKS: Final = "looks.jsonl"
 """Name of the file of looks, beside a run and in the user's state folder."""
 
-_LOG: Final = "log.jsonl"
 _TEST_CURVE: Final = "test-curve"
 """The log of a run, and its event for a measurement of the test part."""
 
@@ -296,7 +296,7 @@ def _append(path: Path, look: Look) -> bool:
 
 def _test_curve_epochs(run: Path, split_sha256: str) -> int:
     """Return after how many epochs a run measured the test part of this split, as its log says."""
-    events = list(_json_lines(run / _LOG))
+    events = list(_json_lines(run / LOG))
     start = events[0] if events else {}
     if not start.get("test_curve") or start.get("split_sha256") != split_sha256:
         return 0

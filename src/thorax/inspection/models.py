@@ -8,7 +8,7 @@ from typing import Any
 
 from thorax.atomic_io import is_locked, read_json
 from thorax.bundle import Bundle, load_bundle
-from thorax.bundle.absent import LOG, RECIPE, STUDY, is_run, seed_runs
+from thorax.bundle.absent import is_run, seed_runs
 from thorax.bundle.files import MANIFEST, bundle_folder
 from thorax.bundle.folder import checksums
 from thorax.bundle.manifest import Manifest, OperatingPoints
@@ -19,6 +19,7 @@ from thorax.inspection.info import Fact, Info, counted
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
+from thorax.run_files import LOG, RECIPE, STUDY
 
 __all__ = ["bundle_info", "run_info", "seeds_info", "study_info"]
 

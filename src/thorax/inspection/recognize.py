@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from thorax.atomic_io import StrPath, open_regular
-from thorax.bundle.absent import STUDY, is_run, seed_runs
+from thorax.bundle.absent import is_run, seed_runs
 from thorax.bundle.files import MANIFEST, STARTER, bundle_folder
 from thorax.errors import DataError, RecipeError, UnsupportedImage
 from thorax.imaging.read import image_format
@@ -17,6 +17,7 @@ from thorax.inspection.results import RESULTS, result_info
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
+from thorax.run_files import STUDY
 from thorax.store.manifest import MANIFEST as STORE
 from thorax.store.manifest import PLAN
 

@@ -18,6 +18,7 @@ from thorax.errors import DataError, RecipeError
 from thorax.recipe.hints import choices, hint_for_key, kind_names
 from thorax.recipe.literals import Fit
 from thorax.recipe.schema import Preparation, Recipe, Section, TestTime
+from thorax.run_files import RECIPE
 from thorax.wording import did_you_mean
 
 __all__ = [
@@ -137,8 +138,8 @@ def _recipe_text(name: str) -> tuple[str, str]:
 
 def _recipe_hint(path: Path, name: str, shipped: Mapping[str, str]) -> str:
     """Return what to do about a name that is neither a shipped recipe nor a file."""
-    if (path / "recipe.toml").is_file():
-        return f"it is a run: give its recipe, {path / 'recipe.toml'}"
+    if (path / RECIPE).is_file():
+        return f"it is a run: give its recipe, {path / RECIPE}"
     near = difflib.get_close_matches(name, shipped, n=3)
     if near:
         return f"did you mean {', '.join(near)}? A file name must end in .toml"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from thorax.findings import Finding
-from thorax.reporting.run_log import LOG, RunLog, read_log
+from thorax.reporting.run_log import RunLog, read_log
+from thorax.run_files import LOG
 
 __all__ = [
     "EpochCurve",

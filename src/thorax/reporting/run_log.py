@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import DataError
+from thorax.run_files import LOG
 
-__all__ = ["LOG", "Event", "RunLog", "read_log", "read_start"]
-
-LOG = "log.jsonl"
+__all__ = ["Event", "RunLog", "read_log", "read_start"]
 
 Event = Mapping[str, Any]
 

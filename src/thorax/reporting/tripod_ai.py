@@ -17,6 +17,7 @@ from thorax.image_set import ImageSet
 from thorax.recipe.load import load_recipe, recipe_sha256
 from thorax.reporting.summary import audit_headline, markdown_cell, percent, short
 from thorax.reporting.tripod_items import CITATION, ITEMS
+from thorax.run_files import RECIPE
 
 __all__ = ["AUTHOR", "render_tripod_ai", "tripod_answers"]
 
@@ -229,7 +230,7 @@ def _imbalance(bundle: Bundle) -> str:
     if len(trainings) != 1 or not bundle.all_trained or run is None:
         return ""
     try:
-        recipe = load_recipe(str(run / "recipe.toml"))
+        recipe = load_recipe(str(run / RECIPE))
     except ThoraxError:
         return ""
     if recipe_sha256(recipe) != trainings[0].recipe_sha256:

@@ -11,11 +11,11 @@ from typing import Any, Final, Protocol
 from thorax.packages import versions
 from thorax.recipe.load import recipe_sha256
 from thorax.recipe.schema import Recipe
+from thorax.run_files import LOG, RECIPE
 from thorax.tracking.service import Point
 
 __all__ = ["Contents", "RunContents", "flattened"]
 
-_LOG: Final = "log.jsonl"
 _NOT_METRICS: Final = frozenset({"event", "time", "epoch"})
 
 
@@ -89,12 +89,12 @@ class RunContents:
 
     def files(self) -> Sequence[tuple[Path, str]]:
         """Return recipe, log, figures and bundle."""
-        files = [(self.folder / name, "") for name in ("recipe.toml", _LOG, "curves.svg", "report.html")]
+        files = [(self.folder / name, "") for name in (RECIPE, LOG, "curves.svg", "report.html")]
         wanted = [*files, (self.folder / "bundle", "bundle")]
         return [(path, folder) for path, folder in wanted if path.exists()]
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        path = self.folder / _LOG
+        path = self.folder / LOG
         if path.is_file():
             for line in path.read_bytes().split(b"\n")[:-1]:  # a last line without an end is being written
                 yield json.loads(line)

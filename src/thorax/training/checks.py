@@ -9,12 +9,12 @@ from thorax.errors import DataError
 from thorax.hardware import refuse_unknown_device
 from thorax.outputs import refuse_unwritable
 from thorax.recipe.schema import Recipe
-from thorax.reporting.run_log import LOG
+from thorax.run_files import LOG, RECIPE
 from thorax.store import Store
 
 __all__ = ["check_store", "refuse_mistakes", "refuse_used_run"]
 
-_OURS: Final = ("recipe.toml", LOG, "checkpoints", ".*.partial")
+_OURS: Final = (RECIPE, LOG, "checkpoints", ".*.partial")
 """What the folder of a run may have before its first event."""
 
 

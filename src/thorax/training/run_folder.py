@@ -17,7 +17,8 @@ from thorax.recipe.changes import changed_settings, changes_from_shipped, descri
 from thorax.recipe.load import load_recipe, recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
 from thorax.reporting.epoch_curves import run_curves_svg
-from thorax.reporting.run_log import LOG, RunLog, read_log
+from thorax.reporting.run_log import RunLog, read_log
+from thorax.run_files import LOG, RECIPE
 from thorax.store import Store
 from thorax.training.batches import Part
 from thorax.training.checkpoint import Checkpoint, load_checkpoint
@@ -28,7 +29,6 @@ from thorax.training.selection_bias import SelectionBias
 
 __all__ = [
     "CHECKPOINTS",
-    "LOG",
     "RunFolder",
     "RunSummary",
     "describe_start",
@@ -217,7 +217,7 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
     events = read_log(path / LOG) if (path / LOG).exists() else []
     if not events:
         _remove_partial(path)
-        write_recipe(recipe, path / "recipe.toml")
+        write_recipe(recipe, path / RECIPE)
         return RunFolder(path)
     start = events[0]
     _refuse_other(path, start, same, recipe)
@@ -263,7 +263,7 @@ def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any],
 def _changed(path: Path, recipe: Recipe) -> str:
     """Return which settings differ from those that a run started with; "" if its recipe cannot be read."""
     try:
-        changes = changed_settings(load_recipe(str(path / "recipe.toml")), recipe)
+        changes = changed_settings(load_recipe(str(path / RECIPE)), recipe)
     except RecipeError:
         return ""
     return describe_changes(changes)

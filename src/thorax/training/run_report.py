@@ -15,8 +15,9 @@ from thorax.errors import ThoraxError
 from thorax.recipe.schema import Recipe
 from thorax.reporting.epoch_curves import run_curves_svg
 from thorax.reporting.figures import svg_file
-from thorax.reporting.run_log import LOG, RunLog, read_log
+from thorax.reporting.run_log import RunLog, read_log
 from thorax.reporting.run_page import RunState, render_run
+from thorax.run_files import LOG
 from thorax.store import Store
 
 __all__ = ["CURVES", "PAGE", "RunReport", "run_report"]

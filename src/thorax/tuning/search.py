@@ -12,7 +12,8 @@ from thorax.errors import ThoraxError
 from thorax.progress import Progress, ProgressCallback, throttled
 from thorax.recipe.load import changed_recipe
 from thorax.recipe.schema import Recipe
-from thorax.reporting.run_log import LOG, read_log
+from thorax.reporting.run_log import read_log
+from thorax.run_files import LOG
 from thorax.store import Store
 from thorax.tracking.contents import RunContents
 from thorax.tracking.follow import Follower, follow

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Final
 
 from thorax.errors import DataError
+from thorax.run_files import RECIPE, STUDY
 
-__all__ = ["IDENTITY", "refuse_used_study"]
+__all__ = ["refuse_used_study"]
 
-IDENTITY: Final = "study.json"
 """The file that makes a folder the folder of a study."""
 
-_BEFORE: Final = frozenset({"recipe.toml", "space.toml"})
+_BEFORE: Final = frozenset({RECIPE, "space.toml"})
 """What it may have before."""
 
 
@@ -23,7 +23,7 @@ def refuse_used_study(path: Path, *, resume: bool) -> None:
     if path.exists() and not path.is_dir():
         raise DataError(f"{path} is a file; give a folder for the study, `out`")
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
-    if IDENTITY in names:
+    if STUDY in names:
         if not resume:
             raise DataError(
                 f"{path} already holds a study; set `resume` to continue it, or give another folder as `out`"

@@ -15,10 +15,11 @@ from thorax.atomic_io import write_json, write_text
 from thorax.errors import DataError
 from thorax.recipe.load import load_recipe, recipe_as_toml, recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
+from thorax.run_files import RECIPE, STUDY
 from thorax.store import Store
 from thorax.training.plan import TrainingPlan
 from thorax.tuning.space import Choice, SearchSpace
-from thorax.tuning.study_checks import IDENTITY, refuse_used_study
+from thorax.tuning.study_checks import refuse_used_study
 from thorax.tuning.trials import StudyResult
 
 __all__ = ["JOURNAL", "open_study", "remove_weights", "study_identity", "take_over", "write_best_recipe"]
@@ -86,16 +87,16 @@ def open_study(
         DataError: The folder holds a study and `resume` is false, a different study, or something else.
     """
     refuse_used_study(path, resume=resume)
-    if (path / IDENTITY).is_file():
+    if (path / STUDY).is_file():
         _refuse_other(path, same)
         return
-    write_recipe(recipe, path / "recipe.toml")
+    write_recipe(recipe, path / RECIPE)
     write_text(path / "space.toml", _space_as_toml(space))
-    write_json(path / IDENTITY, {"format": 1, **same})
+    write_json(path / STUDY, {"format": 1, **same})
 
 
 def _refuse_other(path: Path, same: Mapping[str, Any]) -> None:
-    file = path / IDENTITY
+    file = path / STUDY
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -155,7 +156,7 @@ def write_best_recipe(study: StudyResult, same: Mapping[str, Any]) -> None:
     best = study.best
     if best is None or best.value is None:
         return
-    recipe = load_recipe(str(study.trial_folder(best.number) / "recipe.toml"))
+    recipe = load_recipe(str(study.trial_folder(best.number) / RECIPE))
     competed = study.count("finished") + study.count("pruned")
     lines = [
         f"The best of {competed} trials of a study of recipe {study.recipe.name.removesuffix('-tuned')}.",

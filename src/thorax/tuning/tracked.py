@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thorax.run_files import RECIPE
 from thorax.tracking.contents import flattened
 from thorax.tracking.service import Point
 from thorax.tuning.trials import StudyResult
@@ -58,5 +59,5 @@ class StudyContents:
 
     def files(self) -> Sequence[tuple[Path, str]]:
         """Return page, recipes and space."""
-        names = ("study.html", "best.toml", "recipe.toml", "space.toml")
+        names = ("study.html", "best.toml", RECIPE, "space.toml")
         return [(self.folder / name, "") for name in names if (self.folder / name).exists()]

@@ -17,6 +17,7 @@ from thorax.evaluation.inputs.join import split_warnings
 from thorax.evaluation.looks import note_look
 from thorax.image_set import ImageSet
 from thorax.recipe.load import load_recipe, recipe_sha256
+from thorax.run_files import RECIPE
 from thorax.store import Store
 
 __all__ = [
@@ -150,7 +151,7 @@ def _edited_recipe(bundle: Bundle) -> tuple[str, ...]:
         return ()
     trained = bundle.manifest.members[0].provenance
     try:
-        recipe = load_recipe(str(bundle.run / "recipe.toml"))
+        recipe = load_recipe(str(bundle.run / RECIPE))
     except ThoraxError:
         return ()
     if not isinstance(trained, Trained):

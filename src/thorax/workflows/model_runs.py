@@ -10,6 +10,7 @@ from thorax.bundle.files import MANIFEST, bundle_folder
 from thorax.errors import DataError
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Recipe
+from thorax.run_files import RECIPE
 from thorax.workflows.prediction_files import has_predictions, is_report
 from thorax.workflows.predictions import BundleLike, opened_bundle
 
@@ -17,8 +18,6 @@ __all__ = ["GivenModel", "ModelLike", "given_models", "refuse_other_recipes"]
 
 ModelLike = BundleLike | Sequence[BundleLike]
 """A run, bundle, CSV or report folder; or several runs of one recipe: a list, or the folder that has them."""
-
-_RECIPE = "recipe.toml"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +105,7 @@ def _runs_of(model: ModelLike) -> tuple[BundleLike, ...]:
 
 def _inside(path: Path) -> tuple[Path, ...]:
     """Return the runs, or else the reports or the CSVs, in a folder that is not itself one model."""
-    if not path.is_dir() or _is_bundle(path) or (path / _RECIPE).exists() or has_predictions(path):
+    if not path.is_dir() or _is_bundle(path) or (path / RECIPE).exists() or has_predictions(path):
         return ()
     children = sorted(path.iterdir())
     runs = tuple(child for child in children if child.is_dir() and _is_bundle(child))
@@ -120,7 +119,7 @@ def _is_bundle(path: Path) -> bool:
 
 def _recipe(run: BundleLike) -> Recipe | None:
     """Return the recipe of a run, with seed 0; None for a bundle away from its run."""
-    file = _path(run) / _RECIPE
+    file = _path(run) / RECIPE
     if not file.is_file():
         return None
     recipe = load_recipe(str(file))

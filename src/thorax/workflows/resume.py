@@ -2,13 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Final
 
 from thorax.errors import RecipeError
 from thorax.recipe.changes import changed_settings, describe_changes
 from thorax.recipe.load import Settings, load_recipe, shipped_recipes
 from thorax.recipe.schema import Recipe
 from thorax.reporting.run_log import read_start
+from thorax.run_files import RECIPE
 
 __all__ = [
     "first_seed",
@@ -18,15 +18,13 @@ __all__ = [
     "resumed_recipe",
 ]
 
-_RECIPE: Final = "recipe.toml"
-
 
 def own_recipe(folder: Path) -> Recipe | None:
     """Return the recipe of the run in a folder; None if there is none that has begun and can be read."""
     if not read_start(folder):
         return None
     try:
-        return load_recipe(str(folder / _RECIPE))
+        return load_recipe(str(folder / RECIPE))
     except RecipeError:
         return None
 
@@ -69,7 +67,7 @@ def resumed_recipe(own: Recipe, recipe: str | None, settings: Settings, *, folde
         RecipeError: Another recipe, a file with other settings, or another setting is given.
     """
     again = recipe is None or (recipe == own.name and recipe in shipped_recipes())
-    given = load_recipe(str(folder / _RECIPE) if again else str(recipe), settings)
+    given = load_recipe(str(folder / RECIPE) if again else str(recipe), settings)
     if given == own:
         return own
     if given.name != own.name:

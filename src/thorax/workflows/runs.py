@@ -10,11 +10,11 @@ from typing import Any, Final, Literal
 from thorax.atomic_io import StrPath, is_locked
 from thorax.errors import DataError, RecipeError
 from thorax.recipe.load import load_recipe
-from thorax.reporting.run_log import LOG, RunLog, read_log
+from thorax.reporting.run_log import RunLog, read_log
+from thorax.run_files import LOG, RECIPE
 
 __all__ = ["RunEntry", "list_runs", "run_json", "runs_lines"]
 
-_RECIPE: Final = "recipe.toml"
 _DEEPEST: Final = 6
 """Levels of folders below the given one in which runs are looked for."""
 
@@ -121,7 +121,7 @@ def _runs_below(top: Path) -> Iterator[Path]:
     """Yield the folders with a log and a recipe; nothing is looked for within a run."""
     for path, names, files in os.walk(top):
         folder = Path(path)
-        if LOG in files and _RECIPE in files:
+        if LOG in files and RECIPE in files:
             yield folder
             names.clear()
         elif len(folder.relative_to(top).parts) >= _DEEPEST:
@@ -163,6 +163,6 @@ def _state(folder: Path, log: RunLog, problem: str) -> RunStateName:
 
 def _seed(folder: Path) -> int | None:
     try:
-        return load_recipe(str(folder / _RECIPE)).training.seed
+        return load_recipe(str(folder / RECIPE)).training.seed
     except RecipeError:
         return None
