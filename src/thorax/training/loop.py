@@ -12,6 +12,7 @@ from types import FrameType
 from thorax.errors import ThoraxError
 from thorax.progress import ProgressCallback
 from thorax.recipe.schema import Recipe
+from thorax.run_files import LOG
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
 from thorax.training.compute import deterministic, pick_compute
@@ -21,7 +22,6 @@ from thorax.training.plan import plan_run
 from thorax.training.run import Run
 from thorax.training.run_folder import (
     CHECKPOINTS,
-    LOG,
     RunSummary,
     describe_start,
     identity,
