@@ -32,7 +32,7 @@ class Service:
         self.process = process
         self.address = address = first.split()[-1]
         self.notice = notice
-        self.port = int(address.rstrip("/").rpartition(":")[2])
+        self.port = int(address.partition("#")[0].rstrip("/").rpartition(":")[2])
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

@@ -55,7 +55,7 @@ def opened(browser):
     """Opens the page of a service; at the end of the test nothing went wrong that the page does not show."""
     contexts, problems = [], []
 
-    def open_page(service, *, model="small-cpu", **settings):
+    def open_page(service, *, model="small-cpu", fragment="", **settings):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
         contexts.append(context)
         context.add_init_script(WATCH)
@@ -69,7 +69,7 @@ def opened(browser):
                 else problems.append(request.url)
             ),
         )
-        tab.goto(service.address)
+        tab.goto(service.address + fragment)
         tab.get_by_role("button", name=f"About {model}").wait_for()
         return tab
 

@@ -184,4 +184,5 @@ def test_agreement_of_readers_and_model_before_and_after(kept):
     assert kappa == pytest.approx(1 - 1 / (16 * 5 / 16 * 11 / 16))
     assert low < kappa < high
     assert entries["ana", "the model small", "after"]["kappa"][0] == 1
+    assert entries["ben", "the model small", "after"]["kappa"] is None
     assert {entry["bundle_sha256"] for entry in entries.values()} == {"", "2e" * 32}

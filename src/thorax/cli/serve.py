@@ -66,15 +66,26 @@ def serve(
         Path | None,
         typer.Option(help="File that gets a line for each image: time, client, model, hash and outcome."),
     ] = None,
+    assessments: Annotated[
+        Path | None,
+        typer.Option(
+            help="SQLite file that keeps what readers say of findings. Without a token of yours, the printed "
+            "address has one."
+        ),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a page and calls that predict and explain radiographs, on this machine by default."""
     if bundles and model:
         raise typer.BadParameter("name the models as arguments or with --model")
-    from thorax.service import ServiceSettings, read_token
+    from thorax.service import ServiceSettings, new_token, read_token
     from thorax.service.server import serve as serve_bundles
 
+    given = read_token(token_file)
+    made = new_token() if assessments and not given else ""
+
     def ready(opened: "Sequence[Model]", address: str) -> None:
+        address += f"#token={made}" if made else ""
         say(f"{'; '.join(f'{one.name}, {len(one.findings)} findings' for one in opened)}: {address}")
         for statement in dict.fromkeys(one.statement for one in opened if one.statement):
             say(statement)
@@ -87,7 +98,7 @@ def serve(
     settings = ServiceSettings(
         port=port,
         listen=listen,
-        token=read_token(token_file),
+        token=given or made,
         public=public,
         certificate=certificate,
         key=key,
@@ -95,5 +106,6 @@ def serve(
         allow_hosts=tuple(allow_host or ()),
         frame_ancestors=tuple(frame_ancestors or ()),
         audit_log=audit_log,
+        assessments=assessments,
     )
     serve_bundles(bundles or model or [], settings, ready=ready)

@@ -2,6 +2,6 @@
 
 from thorax.service.app import create_app
 from thorax.service.settings import ServiceSettings
-from thorax.service.token_file import read_token
+from thorax.service.token_file import new_token, read_token
 
-__all__ = ["ServiceSettings", "create_app", "read_token"]
+__all__ = ["ServiceSettings", "create_app", "new_token", "read_token"]

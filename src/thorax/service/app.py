@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 import thorax
 from thorax.errors import ThoraxError
 from thorax.service.admission import Admission, Places
+from thorax.service.assessment_calls import add_assessment_calls
+from thorax.service.assessments import Assessments
 from thorax.service.calls import Calls, add_calls
 from thorax.service.guard import Guard
 from thorax.service.metrics import Metrics
@@ -29,14 +31,16 @@ def create_app(models: Model | Sequence[Model], settings: ServiceSettings | None
     """Return an application that serves the page and the calls behind it.
 
     Uploads are read into memory and forgotten with the answer. No path of a client is opened, no file is
-    written but the audit log, and nothing about an image is logged but its hash.
+    written but the audit log and readers' assessments, both only on request, and nothing about an image is
+    logged but its hash.
 
     Args:
         models: The model that answers, or several; the first answers where a request names none.
         settings: How it is reached, and how much it takes; None: on this machine only.
 
     Raises:
-        ServiceError: There is no model, one is there twice, or the audit log cannot be written.
+        ServiceError: There is no model, one is there twice, or the audit log or the file of assessments
+            cannot be written.
 
     Example:
         app = create_app(thorax.load("run"))
@@ -53,6 +57,8 @@ def create_app(models: Model | Sequence[Model], settings: ServiceSettings | None
     _answer_failures(app)
     _serve_page(app)
     add_calls(app, Calls(served, chosen, metrics))
+    if chosen.assessments is not None:
+        add_assessment_calls(app, Assessments(chosen.assessments), served)
     return app
 
 

@@ -57,6 +57,7 @@ class Calls:
         return {
             "models": [describe_model(model, name) for name, model in self.models],
             "public": self.settings.public,
+            "assessments": self.settings.assessments is not None,
             "max_bytes": self.settings.max_bytes,
             "max_files": self.settings.max_files,
             "test_images": describe_test_images([model for _, model in self.models]),

@@ -13,6 +13,9 @@ __all__ = ["agreement_of"]
 
 _CALLED: Final = {"yes": True, "no": False}
 
+_FEWEST: Final = 5
+"""With fewer images, there is no kappa: its interval would hold almost every value."""
+
 _Rated = Mapping[str, bool]
 """By hash of an image: whether the finding is present."""
 
@@ -23,7 +26,8 @@ def agreement_of(assessments: Sequence[Kept]) -> list[dict[str, Any]]:
     A pair has two readers, or a reader and the model. The state is "before" if the readers had not seen
     what the model says, otherwise "after": there, readers may agree because they saw the same suggestion. Of
     several assessments by one reader in one state, the last one counts; uncertain ones and images on which
-    nothing was called are left out.
+    nothing was called are left out. Kappa is null with fewer than 5 images, and where both say the same of
+    all images.
 
     Args:
         assessments: In the order in which they were made.
@@ -70,5 +74,5 @@ def _entry(first: str, second: str, bundle: str, said: _Rated, other: _Rated) ->
         "bundle_sha256": bundle,
         "images": measured.images,
         "agreed": measured.agreed,
-        "kappa": [kappa.value, kappa.low, kappa.high] if kappa.exists else None,
+        "kappa": [kappa.value, kappa.low, kappa.high] if kappa.exists and len(images) >= _FEWEST else None,
     }

@@ -42,6 +42,8 @@ class ServiceSettings:
         frame_ancestors: Addresses of sites, such as "https://example.org", that may show it in a frame.
         audit_log: File to which a line is added for every image: time, client, model, hash of the image and
             outcome; None: nothing is written.
+        assessments: SQLite file that keeps what readers say of findings; None: nothing is kept. It needs a
+            token, since other users of a machine reach this service too.
 
     Raises:
         ServiceError: A value is malformed, or the mode is not safe.
@@ -57,6 +59,7 @@ class ServiceSettings:
     allow_hosts: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
     audit_log: Path | None = None
+    assessments: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that would not do what they say, or would end up in a header as something else."""
@@ -97,10 +100,14 @@ class ServiceSettings:
                 f"the token has {len(self.token)} characters, or others than letters, digits and ._~+/=-; "
                 "make one of at least 16 with: openssl rand -base64 32"
             )
-        if self.public and self.audit_log:
+        for name in ("audit_log", "assessments"):
+            if self.public and getattr(self, name):
+                raise ServiceError(
+                    f"a public demonstration keeps nothing, and `{name}` would; leave it or `public` out"
+                )
+        if self.assessments and not self.token:
             raise ServiceError(
-                "a public demonstration keeps nothing, so it has no audit log; leave `audit_log` or "
-                "`public` out"
+                "every user of this machine could read and add assessments; set `token` as well"
             )
         if self.key and not self.certificate:
             raise ServiceError(f"{self.key} is a key without a certificate; set `certificate` as well")

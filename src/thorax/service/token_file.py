@@ -1,15 +1,21 @@
 """Where the service's token comes from: a file, or the environment."""
 
 import os
+import secrets
 from pathlib import Path
 from typing import Final
 
 from thorax.errors import ServiceError
 
-__all__ = ["read_token"]
+__all__ = ["new_token", "read_token"]
 
 _VARIABLE: Final = "THORAX_TOKEN"
 _LONGEST: Final = 10_000
+
+
+def new_token() -> str:
+    """Return a random token of 43 characters."""
+    return secrets.token_urlsafe(32)
 
 
 def read_token(path: Path | None) -> str:

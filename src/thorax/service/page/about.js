@@ -32,7 +32,9 @@ export function showFacts(facts) {
       element("dd", { textContent: value }),
     ])
   );
-  byId("about-open").addEventListener("click", () => byId("about").showModal());
+  for (const id of ["about-open", "limits-open"]) {
+    byId(id).addEventListener("click", () => byId("about").showModal());
+  }
   byId("card-open").addEventListener("click", () => showCard(model.name));
 }
 

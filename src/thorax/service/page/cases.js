@@ -1,6 +1,7 @@
 // The list of images: each with its state in words.
 
 import { byId, element } from "./dom.js";
+import { isHidden } from "./reader.js";
 
 const WORDS = { waiting: "waiting", reading: "reading …", failed: "not read" };
 
@@ -18,11 +19,13 @@ export function addCase(one, chosen) {
 /** Show how far a case is. */
 export function showState(one) {
   one.button.dataset.state = one.progress;
-  one.state.textContent = one.progress === "done" ? verdict(one.answer) : WORDS[one.progress];
+  one.state.textContent = one.progress === "done" ? result(one) : WORDS[one.progress];
   if (one.progress === "done" && !one.thumbnail.firstChild) {
     one.thumbnail.append(element("img", { src: one.picture, alt: "" }));
   }
 }
+
+const result = (one) => (isHidden(one) ? "read; result hidden" : verdict(one.answer));
 
 /** Mark the cases that are shown; the one in use is the current one. */
 export function markCases(shown, active) {

@@ -21,13 +21,13 @@ export function saveJson(cases, words) {
     prevalence_set: Object.fromEntries(rowsOf(one).map(({ finding, prevalence_set: set }) => [finding, set])),
     reader: words(one),
   }));
-  save(new Blob([JSON.stringify({ purpose: PURPOSE, images }, null, 2)], { type: "application/json" }), "findings.json");
+  save(JSON.stringify({ purpose: PURPOSE, images }, null, 2), "findings.json", "application/json");
 }
 
 /** Save the findings of cases as CSV, a row for each finding. */
 export function saveCsv(cases) {
   const rows = cases.flatMap(rowsOf).map((row) => COLUMNS.map((column) => cell(row[column])).join(","));
-  save(new Blob([[COLUMNS.join(","), ...rows, ""].join("\r\n")], { type: "text/csv" }), "findings.csv");
+  save([COLUMNS.join(","), ...rows, ""].join("\r\n"), "findings.csv", "text/csv");
 }
 
 /** Save a canvas as PNG, with lines of text below that say what it shows and where it comes from. */
@@ -47,7 +47,7 @@ export async function savePng(canvas, one, shown) {
   context.fillStyle = "#e7ecf1";
   wrapped.forEach((line, at) => context.fillText(line, 8, canvas.height + LINE * (at + 1)));
   const blob = await new Promise((resolve) => picture.toBlob(resolve, "image/png"));
-  save(blob, `${one.name.replace(/\.[^.]*$/, "")}-thorax.png`);
+  save(blob, `${one.name.replace(/\.[^.]*$/, "")}-thorax.png`, "image/png");
 }
 
 /** Return model, version, hash, date and source of the thresholds, as the page and every download have them. */
@@ -121,8 +121,9 @@ function wrap(context, text, width) {
   return lines;
 }
 
-function save(blob, name) {
-  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+/** Save a text or a blob as a file. */
+export function save(content, name, type) {
+  const link = element("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

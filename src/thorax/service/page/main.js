@@ -3,12 +3,15 @@
 import { showFacts } from "./about.js";
 import { addCase, countCases, markCases, showState } from "./cases.js";
 import { announce, byId, pictureUrl, sentence } from "./dom.js";
+import { originText, save, saveCsv, saveJson, savePng } from "./downloads.js";
 import { showExamples } from "./examples.js";
 import { chosenFiles, droppedFiles } from "./files.js";
 import { markFinding, showFindings, summary } from "./findings.js";
 import { mapLayers, readMap, showMapText, wireMapTools } from "./maps.js";
 import { rememberModels } from "./models.js";
 import { readPixels, sizeOf } from "./pixels.js";
+import { isHidden, showKeeping, showOwnReading, wireReader, wordPanel, wordsOf } from "./reader.js";
+import { wireReaders } from "./readers.js";
 import { describe, explain, Failure, pixels, predict, testImage } from "./service.js";
 import { current, drawOver, isBeside, makeViewer, setBeside, showImage, use } from "./viewer.js";
 
@@ -21,6 +24,7 @@ let shown = [null, null]; // the case in each pane of the viewer
 let active = 0; // the pane in use, whose case has its findings shown
 let picked = false; // whether the reader chose what is shown
 let running = 0;
+let number = 0; // of the next case
 let maxBytes = Infinity;
 let labels = new Map();
 
@@ -30,6 +34,7 @@ const inUse = () => shown[active];
 
 function take(named) {
   const added = named.map(({ name, file, reason }) => ({
+    id: String((number += 1)),
     file,
     name,
     progress: reason ? "failed" : "waiting",
@@ -43,6 +48,9 @@ function take(named) {
     mapFailures: new Map(), // by finding
     computing: new Set(), // findings
     heat: true,
+    at: "", // when it was predicted
+    revealed: false, // whether the reader asked for what the model says
+    words: [], // what the reader said of its findings
   }));
   for (const one of added) addCase(one, pick);
   cases.push(...added);
@@ -106,6 +114,7 @@ async function run(one) {
       );
     }
     one.answer = await predict(one.file);
+    one.at = new Date().toISOString();
     one.picture = pictureUrl(one.answer.image.picture);
     one.answer.image.picture = ""; // the address above holds it
     one.progress = "done";
@@ -121,12 +130,14 @@ async function run(one) {
 
 function finished(one) {
   showState(one);
-  announce(`${one.name}: ${one.progress === "done" ? summary(one.answer) : `not read, ${one.failure.message}`}`);
+  announce(`${one.name}: ${one.progress === "done" ? said(one) : `not read, ${one.failure.message}`}`);
   const done = cases.find((other) => other.progress === "done");
   if (!picked && inUse().progress === "failed" && done) show(done);
   else if (shown.includes(one)) render();
   else countCases(cases);
 }
+
+const said = (one) => (isHidden(one) ? "read; what the model says is hidden" : summary(one.answer));
 
 // ---- pixels: asked for when an image is shown, and kept up to some memory ----
 
@@ -218,14 +229,36 @@ function render() {
   countCases(cases);
   showPanes();
   if (one?.progress === "done") {
-    showFindings(one.answer, toggleFinding);
-    markFinding(one.finding);
+    showResults(one);
   }
   if (one?.progress === "failed") {
     byId("failure-name").textContent = one.name;
     byId("failure-text").textContent = sentence(one.failure.message);
     byId("again").hidden = !one.failure.again;
   }
+}
+
+/** Show what the model says of a case, or the reader's own list while that is hidden. */
+function showResults(one) {
+  const hidden = isHidden(one);
+  byId("own-reading").hidden = !hidden;
+  byId("results").hidden = hidden;
+  if (hidden) {
+    one.finding = null;
+    showOwnReading(one, () => reveal(one));
+    return;
+  }
+  showFindings(one.answer, toggleFinding, (name) => wordPanel(one, name));
+  markFinding(one.finding);
+  byId("origin-text").textContent = originText(one);
+}
+
+function reveal(one) {
+  one.revealed = true;
+  showState(one);
+  render();
+  announce(said(one));
+  byId("summary").focus();
 }
 
 function showPanes() {
@@ -338,12 +371,31 @@ function wire() {
     keys: { h: () => byId("heat").disabled || byId("heat").click() },
   });
   wireMapTools(showPanes);
+  wireReader(() => {
+    for (const one of cases) showState(one);
+    render();
+  });
+  wireReaders((csv) => save(csv, "assessments.csv", "text/csv"));
+  wireDownloads();
   byId("clear").addEventListener("click", clear);
   byId("again").addEventListener("click", again);
   byId("heat").addEventListener("change", (event) => {
     inUse().heat = event.target.checked;
     showMap();
   });
+}
+
+function wireDownloads() {
+  const open = () => cases.filter((one) => one.progress === "done" && !isHidden(one));
+  byId("save-json").addEventListener("click", () => saveJson(open(), wordsOf));
+  byId("save-csv").addEventListener("click", () => saveCsv(open()));
+  byId("save-png").addEventListener("click", () => savePng(current().canvas, inUse(), drawnText(inUse())));
+}
+
+/** Return what is drawn over the radiograph, in words; "" if nothing is. */
+function drawnText(one) {
+  if (!one.maps.has(one.finding)) return "";
+  return `Map of ${labels.get(one.finding) ?? one.finding}. ${byId("legend").hidden ? "" : byId("legend-text").textContent}. ${byId("map-text").textContent}`;
 }
 
 async function start() {
@@ -355,6 +407,7 @@ async function start() {
     maxBytes = facts.max_bytes;
     labels = new Map(facts.models[0].findings.map((finding) => [finding.name, finding.label]));
     rememberModels(facts.models);
+    showKeeping(facts.assessments);
     showFacts(facts);
     showExamples(facts.test_images, async (name) => take(chosenFiles([await testImage(name)])));
   } catch (failure) {

@@ -36,16 +36,15 @@ async function show() {
 
 function row(entry) {
   const label = findingOf({ model: entry }, entry.finding).label;
-  const kappa = entry.kappa === null ? "n/a" : number(entry.kappa[0]);
-  const interval = entry.kappa === null ? "" : ` (${number(entry.kappa[1])} to ${number(entry.kappa[2])})`;
+  const kappa = entry.kappa?.map(number);
   const texts = [
     label,
     `${entry.first} and ${entry.second}`,
     STATES[entry.ai_shown],
     `${entry.agreed} of ${entry.images}`,
-    `${kappa}${interval}`,
+    kappa ? `${kappa[0]} (${kappa[1]} to ${kappa[2]})` : "n/a",
   ];
   return element("tr", {}, ...texts.map((text, at) => element(at === 0 ? "th" : "td", { textContent: text, ...(at === 0 && { scope: "row" }) })));
 }
 
-const number = (value) => value.toFixed(2);
+const number = (value) => value.toFixed(2).replace("-", "−");

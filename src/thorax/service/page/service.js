@@ -37,6 +37,22 @@ export async function explain(file, finding, model = "") {
   return (await send(file, `v1/explain?picture=false&${names}`)).json();
 }
 
+/** Keep what a reader says of a finding. */
+export async function addAssessment(entry) {
+  const headers = { "Content-Type": "application/json" };
+  await answer("v1/assessments", { method: "POST", body: JSON.stringify(entry), headers });
+}
+
+/** Return how readers agree with each other and with the models. */
+export async function agreement() {
+  return (await answer("v1/agreement")).json();
+}
+
+/** Return all assessments as CSV. */
+export async function assessmentsCsv() {
+  return (await answer("v1/assessments.csv")).text();
+}
+
 /** Return the card of a model, as Markdown. */
 export async function card(model) {
   return (await answer(`v1/models/${encodeURIComponent(model)}/card`)).text();
