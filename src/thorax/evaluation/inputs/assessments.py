@@ -125,7 +125,6 @@ def _warnings(words: Sequence[_Word], *, ties: int) -> tuple[str, ...]:
         "no."
         if ties
         else "",
-        "Assessments do not name patients, so each image counts as a patient of its own.",
     )
     return tuple(warning for warning in warnings if warning)
 
