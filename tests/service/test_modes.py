@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import io
 import json
 import re
 import shutil
@@ -12,8 +13,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 import thorax
@@ -321,3 +325,36 @@ def test_a_connection_that_sends_no_request_is_closed():
             assert is_closed(silent)
             assert is_closed(slow)
         assert service.get("/health/live").status == 200
+
+
+def test_an_answer_that_is_not_read_gives_its_place_back():
+    code = (
+        "import thorax.service.connections as c; c._READ_SECONDS = 0.5;"
+        "from thorax.cli.main import main; import sys; sys.argv = ['thorax', *sys.argv[1:]]; main()"
+    )
+    pixels = np.random.default_rng(0).integers(0, 2**16, (2500, 2500), dtype=np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=0)
+    head = f"POST /v1/pixels HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(file.getvalue())}\r\n\r\n"
+
+    def held(service):
+        (line,) = re.findall(
+            r"^thorax_requests_held (\d+)$", service.get("/metrics").body.decode(), re.MULTILINE
+        )
+        return int(line)
+
+    with running(program=(sys.executable, "-c", code)) as service, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(60)
+        deaf.connect(("127.0.0.1", service.port))
+        deaf.sendall(head.encode() + file.getvalue())
+        assert deaf.recv(15) == b"HTTP/1.1 200 OK"
+        end = time.monotonic() + 60
+        while held(service) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert held(service) == 0
+        received = 0
+        with suppress(ConnectionError):
+            while chunk := deaf.recv(1 << 20):
+                received += len(chunk)
+        assert received < pixels.nbytes
