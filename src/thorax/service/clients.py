@@ -22,14 +22,13 @@ def client_address(scope: Scope, settings: ServiceSettings) -> str:
     X-Forwarded-For counts only if a trusted proxy sends it. Anyone can write its first entries, so the last
     one that is not a trusted proxy is taken.
     """
-    peer: str = scope["client"][0] if scope.get("client") else ""
+    peer = _plain(scope["client"][0] if scope.get("client") else "")
     forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
     while settings.trusts(peer) and forwarded:
-        entry = forwarded.pop().strip()
-        try:
-            peer = str(ip_address(entry))
-        except ValueError:
+        entry = _plain(forwarded.pop().strip())
+        if not entry:
             break
+        peer = entry
     return peer
 
 
@@ -62,11 +61,16 @@ class RateLimit:
         return wait
 
 
-def _owner(client: str) -> str:
+def _plain(text: str) -> str:
+    """Return an address in its usual form, IPv4 also where it comes through an IPv6 socket; "" for others."""
     try:
-        address = ip_address(client)
+        address = ip_address(text)
     except ValueError:
-        return client
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return address.exploded[:19]
-    return client
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
+
+
+def _owner(client: str) -> str:
+    """Return what stands for a client: an IPv4 address, or an IPv6 network of 64 bits."""
+    return IPv6Address(client).exploded[:19] if ":" in client else client
