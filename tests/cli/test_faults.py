@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.helpers.command import command as thorax
 
 FULL = Path("/dev/full")
 
@@ -159,3 +163,26 @@ def test_too_few_file_descriptors_are_said(folder, tmp_path):
     assert done.returncode == 3
     assert "cannot be started (Too many open files); end other processes, or raise the limits" in done.stderr
     assert shell(arguments, cwd=tmp_path).stdout.decode().startswith("9 images of 32 x 32 pixels")
+
+
+def test_ctrl_c_in_prepare_says_that_the_same_command_continues(tmp_path):
+    image = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (1024, 1024), np.uint8)).save(image)
+    names = [f"{number:04d}.png" for number in range(400)]
+    for name in names:
+        (tmp_path / name).symlink_to(image)
+    (tmp_path / "list.csv").write_text("path,Mass\n" + "".join(f"{name},0\n" for name in names))
+    words = ["prepare", str(tmp_path / "list.csv"), "--out", str(tmp_path / "store"), "--size", "64"]
+    command = [sys.executable, "-m", "thorax", *words, "--workers", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        while not list(tmp_path.glob("store/.pixels-*")):
+            time.sleep(0.01)
+        time.sleep(1)  # 15 to 100 of the 400 images
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate()
+    assert running.returncode == 130
+    assert "stopped; the same command continues where it stopped" in errors
+    assert "Traceback" not in errors
+    assert len(list(tmp_path.glob("store/pixels-*.draft"))) == 1
+    assert "400 images of 64 x 64 pixels" in thorax(*words).stdout
+    assert "complete already" in thorax(*words).stderr

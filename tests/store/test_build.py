@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_pictures_in_doubt_are_used_listed_and_announced(source, settings, tmp_p
         "2 images were used although something about the picture is in doubt (00005.png: "
     )
     again = build(source, tmp_path / "store", settings, workers=1)
-    assert again.notices == summary.notices
+    assert again.notices == ("The store was complete already.", *summary.notices)
 
 
 def test_a_huge_file_is_rejected_unread(source, settings, tmp_path):
@@ -208,6 +209,54 @@ def test_two_calls_never_write_to_one_folder(source, settings, tmp_path):
             build(source, tmp_path / "store", settings, workers=1)
 
     build(source, tmp_path / "store", settings, workers=1, progress=again)
+
+
+def stopped_at(row: int) -> Callable[[int, int], None]:
+    """A progress callback that Ctrl-C meets after so many rows."""
+
+    def stop(done: int, total: int) -> None:
+        if done == row:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+@pytest.mark.parametrize("row", [1, 17, 20, 36])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_the_rows_of_an_unfinished_shard(source, settings, tmp_path, contents, row, workers):
+    out, counted = tmp_path / "store", []
+    with pytest.raises(KeyboardInterrupt):
+        build(source, out, settings, workers=workers, progress=stopped_at(row))
+    build(source, out, settings, workers=1, progress=lambda done, _total: counted.append(done))
+    # With two workers rows of two shards are kept, and those of the later one count when it is opened.
+    assert (len(counted), counted[-1]) == (36 - row, 36) if row < 36 else counted == []
+    build(source, tmp_path / "other", settings, workers=1)
+    assert contents(out) == contents(tmp_path / "other")
+
+
+def test_a_kept_shard_that_was_changed_is_made_anew(source, settings, tmp_path, contents):
+    out, counted = tmp_path / "store", []
+    with pytest.raises(KeyboardInterrupt):
+        build(source, out, settings, workers=1, progress=stopped_at(17))
+    (kept,) = out.glob("pixels-*.draft")
+    with kept.open("r+b") as file:
+        file.seek(300)
+        file.write(b"x")
+    build(source, out, settings, workers=1, progress=lambda done, _total: counted.append(done))
+    assert counted == list(range(11, 37))
+    build(source, tmp_path / "other", settings, workers=1)
+    assert contents(out) == contents(tmp_path / "other")
+
+
+def test_images_that_do_not_exist_are_listed(images, settings, tmp_path):
+    labels = images(6)
+    (labels.parent / "images" / "00004.png").unlink()
+    summary = build(read_folder(labels), tmp_path / "store", settings, workers=1)
+    assert (summary.num_images, summary.num_rejected) == (5, 1)
+    rejected = (tmp_path / "store" / "rejected.csv").read_text()
+    assert rejected == "path,reason\nimages/00004.png,does not exist\n"
+    again = build(read_folder(labels), tmp_path / "store", settings, workers=1)
+    assert again.notices == ("The store was complete already.",)
 
 
 @pytest.mark.parametrize("limit", [200, 5_000])

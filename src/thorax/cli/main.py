@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from thorax.cli.interrupts import end_at_once
+from thorax.cli.interrupts import INTERRUPTED, end_at_once
 from thorax.cli.streams import flush_output, open_streams
 from thorax.errors import ThoraxError
 from thorax.hardware import gc_frozen, one_blas_thread
@@ -44,6 +44,9 @@ _EXTRA_OF: Final[Mapping[str, Extra]] = {
     "tune": "tune",
 }
 """Verbs that run a network in torch: whichever package is missing, this extra has them all."""
+
+_RESUMED: Final = ("prepare", "download", "robustness")
+"""Verbs that continue where Ctrl-C has stopped them when the same command is run again."""
 
 _PRINTING: Final = ("predict", "recipes", "runs", "info", "doctor")
 """Verbs that write nothing but what they print."""
@@ -156,6 +159,8 @@ def _run(verbs: Iterable[str]) -> int:
     except SystemExit as done:
         if isinstance(done.code, str):  # a message that Python prints
             raise
+        if done.code == INTERRUPTED and (verb in _RESUMED or (verb == "predict" and "--out" in sys.argv)):
+            _say_failure("stopped; the same command continues where it stopped")
         return done.code or 0
     except ThoraxError as error:
         message = with_flags(str(error), flags_of(app, sys.argv[1:]))

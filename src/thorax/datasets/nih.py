@@ -56,6 +56,7 @@ _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _OPTIONAL = ("Follow-up #", "Patient Age", "Patient Sex", "View Position")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 _LARGEST_NIH_PATIENT = 30_805
+_NIH_NAME = re.compile(r"(\d{8,})_\d{3}\.png")
 _NUMBER = re.compile(r"^0*(\d+)(?:\.0+)?$")
 """A number with leading zeros, or as a spreadsheet saves it: 00000013, 13.0."""
 
@@ -287,11 +288,13 @@ def is_nih(whole: Patients) -> bool:
     """Recognize NIH's own images by name and patient: 00000013_005.png belongs to patient 13 of 30,805."""
     if len(whole.images) > NIH_IMAGES:
         return False
+    names = (_NIH_NAME.fullmatch(image) for image in whole.images)
     return all(
-        patient.isdecimal()
+        name is not None
+        and patient.isdecimal()
         and 1 <= int(patient) <= _LARGEST_NIH_PATIENT
-        and re.fullmatch(rf"{patient:0>8}_\d{{3}}\.png", image)
-        for image, patient in zip(whole.images, whole.patients, strict=True)
+        and name[1] == f"{patient:0>8}"
+        for name, patient in zip(names, whole.patients, strict=True)
     )
 
 

@@ -45,13 +45,14 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     if "patient" not in rows:
         notices.append("no column 'patient': each image counts as a separate patient")
     usable = np.array([os.path.isfile(path.parent / name) for name in table["path"]])  # noqa: PTH113  (no error for a name too long)
-    missing = f" (first missing: {table['path'][~usable].iloc[0]})" if not usable.all() else ""
-    notices.append(f"{int(usable.sum()):,} of {len(table):,} described images exist{missing}")
+    missing = tuple(table["path"][~usable])
+    first = f" (first missing: {missing[0]})" if missing else ""
+    notices.append(f"{int(usable.sum()):,} of {len(table):,} described images exist{first}")
     if view is not None:
         usable &= (table["view"] == view).to_numpy()
         notices.append(f"{int(usable.sum()):,} of them have view {view}")
     if not usable.any():
-        raise DataError(f"{path} describes {len(table)} images, but none exists{missing}; correct the paths")
+        raise DataError(f"{path} describes {len(table)} images, but none exists{first}; correct the paths")
     return Source(
         root=path.parent,
         dataset=dataset or whole.default_name(),
@@ -60,6 +61,7 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
         label_files=((path.name, sha256_of_file(path)),),
         box_side=None,
         notices=tuple(notices),
+        missing=missing,
     )
 
 

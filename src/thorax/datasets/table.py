@@ -70,7 +70,10 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     """
     with open_text(path, what="CSV", remedy="download it again") as file:
         separator, lines = separated_lines(file)
-        refuse_wide(path, next(filter(None, csv.reader(lines, delimiter=separator)), []))
+        header = next(filter(None, csv.reader(lines, delimiter=separator)), [])
+    if not header:
+        raise DataError(f"{path} is empty; download it again")
+    refuse_wide(path, header)
     try:
         with open_text(path, what="CSV", remedy="download it again") as file, warnings.catch_warnings():
             # pandas only warns about a line with more fields than the header, and shifts its values.
@@ -264,6 +267,8 @@ class Source:
         box_side: Side of the square that the boxes' coordinates refer to, whatever the image's size;
             None if they are in the image's own pixels.
         notices: Notices for the user, one sentence per entry.
+        missing: Paths of images that a CSV describes and that do not exist. Images of a part of NIH's data
+            are not listed here, though its label file has the others' labels.
     """
 
     root: Path
@@ -273,6 +278,7 @@ class Source:
     label_files: tuple[tuple[str, str], ...]
     box_side: int | None
     notices: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 def patient_codes(table: SampleTable) -> Rows:

@@ -2,7 +2,8 @@
 
 Files are written atomically, in this order: `listing.csv` and `plan.json`; each shard followed by its record
 of row outcomes; `table.parquet`, `rejected.csv` and finally `store.json`. Then records, listing and plan are
-removed.
+removed. A call that Ctrl-C or an error stops keeps its unfinished shard, with a record; a killed process
+loses that shard.
 """
 
 import csv
@@ -43,7 +44,7 @@ from thorax.store.manifest import (
 from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
 from thorax.store.shards import ShardJob, make_shards
 from thorax.store.store import open_store
-from thorax.store.worker import RECORDS, is_finished, load_shard_record
+from thorax.store.worker import DRAFTS, RECORDS, is_finished, load_shard_record
 
 __all__ = ["StoreSummary", "build", "build_store", "finalize_store", "refuse_used_folder"]
 
@@ -82,9 +83,12 @@ def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing)
         DataError: No row is usable; `rejected.csv` is written in this case, but not `store.json`.
     """
     outcomes = _read_outcomes(out, plan)
-    _write_reasons(out / REJECTED, "reason", outcomes.rejected, listing)
+    rejected = [(listing.paths.iloc[row], reason) for row, reason in outcomes.rejected]
+    rejected += [(path, "does not exist") for path in source.missing]
+    _write_reasons(out / REJECTED, "reason", rejected)
     if outcomes.doubtful:
-        _write_reasons(out / DOUBTS, "doubt", outcomes.doubtful, listing)
+        doubtful = [(listing.paths.iloc[row], doubt) for row, doubt in outcomes.doubtful]
+        _write_reasons(out / DOUBTS, "doubt", doubtful)
     if not outcomes.rows:
         row, reason = outcomes.rejected[0]
         path = listing.paths.iloc[row]
@@ -99,7 +103,7 @@ def finalize_store(source: Source, out: Path, plan: StorePlan, listing: Listing)
     manifest = StoreManifest(
         **dict(plan),
         num_images=len(rows),
-        num_rejected=len(outcomes.rejected),
+        num_rejected=len(rejected),
         content_sha256=outcomes.content.hexdigest(),
         table_sha256=sha256_of_file(out / TABLE),
         rejected_sha256=sha256_of_file(out / REJECTED),
@@ -126,11 +130,11 @@ def _read_outcomes(out: Path, plan: StorePlan) -> _Outcomes:
     return columns
 
 
-def _write_reasons(path: Path, heading: str, rows: list[tuple[int, str]], listing: Listing) -> None:
+def _write_reasons(path: Path, heading: str, rows: list[tuple[str, str]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", heading])
-    writer.writerows((path_cell(listing.paths.iloc[row]), reason) for row, reason in rows)
+    writer.writerows((path_cell(name), reason) for name, reason in rows)
     write_text(path, text.getvalue())
 
 
@@ -173,7 +177,7 @@ def _prepared_boxes(
 _PARTIAL = ".*.partial"
 _ROW_BYTES = 400
 """Bytes of a row: 70 in the table of NIH's images, and two lines of text, in listing and record."""
-_WHILE_BUILDING = (RECORDS, LISTING, PLAN)
+_WHILE_BUILDING = (RECORDS, DRAFTS, LISTING, PLAN)
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,8 @@ def build(
             with disk_errors(out):
                 _remove(out, _WHILE_BUILDING)
             # Opening checks every file, so a store that lost one does not pass as finished.
-            return _summary(out, open_store(out).manifest, resumed=plan.num_shards)
+            summary = _summary(out, open_store(out).manifest, resumed=plan.num_shards)
+            return replace(summary, notices=("The store was complete already.", *summary.notices))
         # ---- shards ------------------------------------------------------------------------------
         todo = [number for number in range(plan.num_shards) if not is_finished(out, plan, number)]
         refuse_full(out, needed=sum(map(plan.shard_bytes, todo)) + _ROW_BYTES * plan.num_rows)

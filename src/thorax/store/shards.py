@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
+from thorax.errors import DataError
 from thorax.hardware import cores
 from thorax.imaging.decode_pool import DecodePool, Done, Lost, Work
 from thorax.imaging.read import decodes_safely
@@ -49,13 +50,12 @@ class ShardJob:
 
     def works(self, draft: ShardDraft) -> Iterator[Work[DraftTask, FileEntry]]:
         """Yield the works of a shard."""
-        rows = draft.rows
         task = DraftTask(
-            root=self.root, preparation=self.plan.preparation, draft=draft.path, first_row=rows.start
+            root=self.root, preparation=self.plan.preparation, draft=draft.path, first_row=draft.rows.start
         )
-        for first in rows[::_WORK_ROWS]:
-            some = range(first, min(first + _WORK_ROWS, rows.stop))
-            yield Work(task, tuple(self._entry(row) for row in some))
+        rows = draft.rows_to_do()
+        for start in range(0, len(rows), _WORK_ROWS):
+            yield Work(task, tuple(map(self._entry, rows[start : start + _WORK_ROWS])))
 
     def _entry(self, row: int) -> FileEntry:
         listing = self.listing
@@ -66,6 +66,8 @@ def make_shards(
     job: ShardJob, todo: list[int], *, workers: int | None, progress: CountCallback | None
 ) -> None:
     """Make some shards, in order; the next one starts while the last one is written to disk.
+
+    What stops it, such as Ctrl-C, leaves the drafts to the next call.
 
     Args:
         job: What they have in common.
@@ -79,27 +81,39 @@ def make_shards(
     plan, drafts = job.plan, dict[int, ShardDraft]()
 
     def works() -> Iterator[Work[DraftTask, FileEntry]]:
+        nonlocal done
         for number in todo:
-            drafts[number] = ShardDraft(job.out, plan, number)
-            yield from job.works(drafts[number])
+            draft = ShardDraft(job.out, plan, number)
+            done += draft.num_done
+            if draft.is_complete:
+                draft.finish()
+            else:
+                drafts[number] = draft
+                yield from job.works(draft)
 
     num_todo = sum(len(plan.rows_of(number)) for number in todo)
     done = plan.num_rows - num_todo
     finishing: Future[None] | None = None
     outcomes = _outcomes(works(), workers=_num_workers(workers, num_todo), num_rows=num_todo)
-    with closing(outcomes), ThreadPoolExecutor(1) as thread:
-        for outcome in outcomes:
-            number = outcome.row // plan.shard_rows
-            drafts[number].add(outcome)
-            done += 1
-            if progress:
-                progress(done, plan.num_rows)
-            if drafts[number].is_complete:
-                if finishing:
-                    finishing.result()
-                finishing = thread.submit(drafts.pop(number).finish)
-        if finishing:
-            finishing.result()
+    try:
+        with closing(outcomes), ThreadPoolExecutor(1) as thread:
+            for outcome in outcomes:
+                number = outcome.row // plan.shard_rows
+                drafts[number].add(outcome)
+                done += 1
+                if progress:
+                    progress(done, plan.num_rows)
+                if drafts[number].is_complete:
+                    if finishing:
+                        finishing.result()
+                    finishing = thread.submit(drafts.pop(number).finish)
+            if finishing:
+                finishing.result()
+    except BaseException:
+        with suppress(DataError):  # such as that of a full disk, which is what stopped it
+            for draft in drafts.values():
+                draft.keep()
+        raise
 
 
 def _num_workers(requested: int | None, num_rows: int) -> int:

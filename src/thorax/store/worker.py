@@ -17,6 +17,7 @@ from thorax.recipe.schema import Preparation, Section
 from thorax.store.manifest import HEADER_BYTES, Shard, StorePlan, disk_errors, load_section, shard_name
 
 __all__ = [
+    "DRAFTS",
     "RECORDS",
     "DraftTask",
     "FileEntry",
@@ -177,7 +178,10 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
 
 
 RECORDS = "pixels-*.json"
-"""Pattern of the names of a folder's shard records."""
+"""Pattern of the names of a folder's shard records, of finished shards and of drafts that were kept."""
+
+DRAFTS = "pixels-*.draft"
+"""Pattern of the names of drafts that a stopped call has kept."""
 
 
 class ShardRecord(Section):
@@ -197,18 +201,31 @@ class ShardDraft:
     """
 
     def __init__(self, out: Path, plan: StorePlan, number: int) -> None:
-        """Create the draft at full length.
+        """Continue the draft that an earlier call kept, or create one at full length.
 
         Raises:
             DataError: The draft cannot be written.
         """
         self._final = out / shard_name(number)
+        self._kept = self._final.with_suffix(".draft")
         self.path = out / f".{self._final.name}.{os.getpid()}.draft.partial"
         self.rows = plan.rows_of(number)
-        self._outcomes: list[Outcome] = []
-        with disk_errors(out), self.path.open("wb") as file:
-            file.write(plan.shard_header(number))
-            file.truncate(plan.shard_bytes(number))
+        with disk_errors(out):
+            self._outcomes = self._take_kept()
+            if not self._outcomes:
+                with self.path.open("wb") as file:
+                    file.write(plan.shard_header(number))
+                    file.truncate(plan.shard_bytes(number))
+
+    @property
+    def num_done(self) -> int:
+        """How many rows have an outcome."""
+        return len(self._outcomes)
+
+    def rows_to_do(self) -> list[int]:
+        """Return the rows without an outcome, in order."""
+        done = {outcome.row for outcome in self._outcomes}
+        return [row for row in self.rows if row not in done]
 
     def add(self, outcome: Outcome) -> None:
         """Add the outcome of a row."""
@@ -218,7 +235,33 @@ class ShardDraft:
     @property
     def is_complete(self) -> bool:
         """Whether every row has an outcome."""
-        return len(self._outcomes) == len(self.rows)
+        return self.num_done == len(self.rows)
+
+    def keep(self) -> None:
+        """Keep an unfinished draft for the next call, once no worker writes to it.
+
+        Raises:
+            DataError: The draft or its record cannot be written.
+        """
+        if not self._outcomes:
+            return
+        with disk_errors(self._final.parent):
+            self.path.rename(self._kept)
+            self._write_record(self._kept)
+
+    def _take_kept(self) -> list[Outcome]:
+        """Move the draft of an earlier call here and return its outcomes; none if it is not as it was kept."""
+        record = _record_path(self._kept)
+        try:
+            kept = load_section(ShardRecord, record)
+            is_same = sha256_of_file(self._kept) == kept.shard.sha256
+        except (DataError, OSError):
+            return []
+        record.unlink()  # from here on the draft changes
+        if not is_same:
+            return []
+        self._kept.rename(self.path)
+        return list(kept.outcomes)
 
     def finish(self) -> None:
         """Give the shard its final name, then write its record; a shard without a record does not count.
@@ -229,24 +272,25 @@ class ShardDraft:
         with disk_errors(self._final.parent):
             with atomic_write(self._final) as temporary:
                 self.path.rename(temporary)
-            self._write_record(Shard(rows=len(self.rows), sha256=sha256_of_file(self._final)))
+            self._write_record(self._final)
 
-    def _write_record(self, shard: Shard) -> None:
+    def _write_record(self, pixels: Path) -> None:
         # Row by row: serialized at once, the record of 4,096 rows takes 5 MB.
         self._outcomes.sort(key=lambda outcome: outcome.row)
+        shard = Shard(rows=len(self.rows), sha256=sha256_of_file(pixels))
         with (
-            atomic_write(_record_path(self._final)) as temporary,
+            atomic_write(_record_path(pixels)) as temporary,
             temporary.open("w", encoding="utf-8") as file,
         ):
             file.write(f'{{"shard": {shard.model_dump_json()}, "outcomes": [')
-            for outcome in self._outcomes:
-                comma = "," if outcome.row > self.rows.start else ""
-                file.write(f"{comma}\n{json.dumps(asdict(outcome))}")
+            for number, outcome in enumerate(self._outcomes):
+                file.write(f"{',' if number else ''}\n{json.dumps(asdict(outcome))}")
             file.write("\n]}\n")
 
 
-def _record_path(shard: Path) -> Path:
-    return shard.with_suffix(".json")
+def _record_path(pixels: Path) -> Path:
+    """Return where the record of a shard is, pixels-00000.json, or that of a draft, pixels-00000.draft.json."""
+    return pixels.with_suffix(".draft.json" if pixels.suffix == ".draft" else ".json")
 
 
 def load_shard_record(out: Path, number: int) -> ShardRecord:
