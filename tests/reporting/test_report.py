@@ -393,6 +393,16 @@ def test_published_results_of_the_same_kind_stand_beside():
     assert "None: published means are over NIH's 14 findings" in render_markdown(fewer, context)
 
 
+def test_the_range_of_published_means_is_named_beside_some_images_of_their_part():
+    context = dataclasses.replace(CONTEXT, dataset="nih-chestxray14", whole_part=False)
+    text = render_markdown(assessment_of(NIH14, resamples=5, context=context), context)
+    assert "these are only some of its images. For orientation only: on all of its images, they go" in text
+    assert "from .745 (Wang 2017) to .8" in text
+    elsewhere = dataclasses.replace(context, dataset="another")
+    text = render_markdown(assessment_of(NIH14, resamples=5, context=elsewhere), elsewhere)
+    assert "For orientation" not in text
+
+
 def test_predictive_values_carry_their_prevalence():
     stated = {EDEMA: StatedPrevalence(0.03, "training part of nih-official")}
     assessment = assessment_of((EDEMA, HERNIA), prevalence=stated)

@@ -8,7 +8,7 @@ from thorax.evaluation.classification import REPORT_RATES, Classification, Measu
 from thorax.evaluation.decision_curves import cost_ratio
 from thorax.evaluation.discrimination import Discrimination
 from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation
-from thorax.evaluation.published_results import covers_nih14
+from thorax.evaluation.published_results import comparable_results, covers_nih14
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.quoting import visible
 
@@ -233,10 +233,25 @@ def why_none_published(ranking: Discrimination, context: Context) -> str:
     if not context.split:
         return "the split is not stated, and the same model scores about 3 points more on a random one."
     if not context.whole_part:
-        return "published results cover the whole part, and these are only some of its images."
+        return (
+            "published results cover the whole part, and these are only some of its images."
+            f"{_published_range(context)}"
+        )
     if not covers_nih14(tuple(result.finding for result in ranking.findings)):
         return "published means are over NIH's 14 findings, and these are others or only some of them."
     return "we know of no published results on this part."
+
+
+def _published_range(context: Context) -> str:
+    """Return the range of the published means on the whole part, for orientation, or ""."""
+    results = comparable_results(context.split, dataset=context.dataset, part=context.part).results
+    if not results:
+        return ""
+    lowest, highest = results[0], results[-1]
+    return (
+        f" For orientation only: on all of its images, they go from {value_text(lowest.auc)} ({lowest.name}) "
+        f"to {value_text(highest.auc)} ({highest.name})."
+    )
 
 
 def summary_rows(ranking: Discrimination) -> list[tuple[str, ...]]:
