@@ -237,6 +237,16 @@ def test_where_all_images_are_common_nothing_is_said(report):
     assert "ONLY" not in result._repr_html_()
 
 
+def test_a_comparison_of_few_patients_says_so_above_everything(report, tmp_path):
+    files = on_golden(GOLDEN / "run", report).write(tmp_path / "out")
+    text = files.markdown.read_text()
+    assert text.startswith("# Comparison\n\n**TOO FEW PATIENTS TO SAY ANYTHING: no finding has at least 10")
+    assert "patients, TOO FEW PATIENTS TO SAY ANYTHING; p after Holm" in text
+    page = files.html.read_text()
+    assert page.index("TOO FEW PATIENTS") < page.index("</header>")
+    assert json.loads(files.json.read_text())["too_few_patients"].startswith("TOO FEW PATIENTS")
+
+
 # ---- decisions side by side, and stores of several sizes: on the golden run, which needs no training -------
 
 

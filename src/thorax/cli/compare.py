@@ -58,10 +58,10 @@ def compare(
     from thorax.reporting.comparison import (
         RUNS_HEADER,
         SEEDS_NOTE,
-        common_warning,
         comparison_header,
         comparison_rows,
         comparison_title,
+        comparison_warnings,
         has_seeds,
         runs_rows,
         side_by_side_header,
@@ -100,6 +100,6 @@ def compare(
     for name, context in result.contexts.items():
         for warning in context.notes:
             say(f"note: {name}: {warning}", err=True)
-    if warning := common_warning(result.comparison):
+    for warning in comparison_warnings(result.comparison):
         say(warning)
     say(f"comparison: {written.html}")

@@ -8,7 +8,7 @@ below .05 by chance; values adjusted by Holm's method account for all difference
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int64
 
 from thorax.errors import DataError
 from thorax.evaluation.common_images import CommonImages
+from thorax.evaluation.discrimination import too_few_patients
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, ScoredRuns, aligned_scores
 from thorax.evaluation.statistics.auc_intervals import MeasuredAucs, mean_auc_interval, measure_aucs
 from thorax.evaluation.statistics.delong import auc_interval
@@ -138,6 +139,7 @@ class Comparison:
         resamples: The number of resamples of the patients.
         seed: The seed of the resamples.
         common: The images that all models have, if these were asked for; otherwise None.
+        too_few_patients: That there are too few patients to say anything, as a sentence; otherwise "".
     """
 
     models: tuple[ModelRuns, ...]
@@ -148,6 +150,7 @@ class Comparison:
     resamples: int
     seed: int
     common: CommonImages | None = None
+    too_few_patients: str = ""
 
 
 def compare(
@@ -197,7 +200,16 @@ def compare(
         num_patients=measured.num_patients,
         resamples=resamples,
         seed=seed,
+        too_few_patients=too_few_patients(_patients_of_findings(labeled)),
     )
+
+
+def _patients_of_findings(labeled: LabeledImages) -> Iterator[tuple[int, int]]:
+    """Yield how many patients have each finding in an image, and how many lack it in one."""
+    patients = np.asarray(labeled.patients)
+    for finding, labels in zip(labeled.findings, labeled.targets.T, strict=True):
+        if finding != NO_FINDING:
+            yield len(np.unique(patients[labels == 1])), len(np.unique(patients[labels == 0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

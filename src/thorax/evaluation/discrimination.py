@@ -1,7 +1,7 @@
 """How well a model's probabilities rank the images of one part: AUC and average precision, with intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +29,13 @@ from thorax.evaluation.statistics.presorted import Ranked
 from thorax.evaluation.statistics.ranking import rank, rank_pooled, weighted_scores
 from thorax.findings import NO_FINDING, Finding, Findings
 
-__all__ = ["FEWEST_PATIENTS", "Discrimination", "FindingDiscrimination", "evaluate_discrimination"]
+__all__ = [
+    "FEWEST_PATIENTS",
+    "Discrimination",
+    "FindingDiscrimination",
+    "evaluate_discrimination",
+    "too_few_patients",
+]
 
 FEWEST_PATIENTS: Final = 10
 """How many patients with a finding, and how many without it, a number needs. With fewer, an interval rests on
@@ -113,18 +119,26 @@ class Discrimination:
 
     @property
     def too_few_patients(self) -> str:
-        """That no finding has `FEWEST_PATIENTS` with and as many without it, as a sentence; "" if one has."""
-        enough = (
-            min(result.patients_with, result.patients_without) >= FEWEST_PATIENTS
+        """What `too_few_patients` says of these findings."""
+        return too_few_patients(
+            (result.patients_with, result.patients_without)
             for result in self.findings
             if result.finding != NO_FINDING
         )
-        if any(enough):
-            return ""
-        return (
-            f"TOO FEW PATIENTS TO SAY ANYTHING: no finding has at least {FEWEST_PATIENTS} patients with it "
-            f"and {FEWEST_PATIENTS} without it."
-        )
+
+
+def too_few_patients(counts: Iterable[tuple[float, float]]) -> str:
+    """Say that no finding has `FEWEST_PATIENTS` with it and as many without it; "" if one has.
+
+    Args:
+        counts: The patients with and without each finding, without No Finding.
+    """
+    if any(min(both) >= FEWEST_PATIENTS for both in counts):
+        return ""
+    return (
+        f"TOO FEW PATIENTS TO SAY ANYTHING: no finding has at least {FEWEST_PATIENTS} patients with it "
+        f"and {FEWEST_PATIENTS} without it."
+    )
 
 
 def evaluate_discrimination(

@@ -45,13 +45,13 @@ __all__ = [
     "RUNS_HEADER",
     "SEEDS_NOTE",
     "ComparisonFiles",
-    "common_remark",
-    "common_warning",
     "comparison_header",
     "comparison_json",
     "comparison_rows",
     "comparison_title",
+    "comparison_warnings",
     "has_seeds",
+    "headline_remarks",
     "render_comparison",
     "render_comparison_html",
     "runs_rows",
@@ -138,21 +138,28 @@ def comparison_title(pair: PairComparison, comparison: Comparison, context: Cont
     """Return a title: the models, the images, and the correction of the p values."""
     return (
         f"{pair.model} less {pair.baseline}: {context.where}, {comparison.num_images:,} images of "
-        f"{comparison.num_patients:,} patients{common_remark(comparison)}; p after {comparison.correction}"
+        f"{comparison.num_patients:,} patients{headline_remarks(comparison)}; p after {comparison.correction}"
     )
 
 
-def common_remark(comparison: Comparison) -> str:
-    """Return what a headline says if images were left out because a model lacks them; otherwise ""."""
+def headline_remarks(comparison: Comparison) -> str:
+    """Return what a headline says if images were left out or patients are too few; otherwise ""."""
     common = comparison.common
-    if common is None or not common.is_partial:
-        return ""
-    return f", ONLY THE IMAGES THAT ALL MODELS HAVE ({common.counts})"
+    remarks = [
+        *(["TOO FEW PATIENTS TO SAY ANYTHING"] if comparison.too_few_patients else []),
+        *(
+            [f"ONLY THE IMAGES THAT ALL MODELS HAVE ({common.counts})"]
+            if common and common.is_partial
+            else []
+        ),
+    ]
+    return "".join(f", {remark}" for remark in remarks)
 
 
-def common_warning(comparison: Comparison) -> str:
-    """Return what a reader must know of such images, as a sentence; "" if none were left out."""
-    return "" if comparison.common is None else comparison.common.warning
+def comparison_warnings(comparison: Comparison) -> tuple[str, ...]:
+    """Return what a reader must know of images left out and of too few patients, in sentences."""
+    common = "" if comparison.common is None else comparison.common.warning
+    return tuple(filter(None, (comparison.too_few_patients, common)))
 
 
 def comparison_header(pair: PairComparison) -> tuple[str, ...]:
@@ -226,6 +233,7 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
         },
         "runs": {model.model: _runs(model) for model in comparison.models},
         "correction": comparison.correction,
+        "too_few_patients": comparison.too_few_patients or None,
         "pairs": [_pair(pair) for pair in comparison.pairs],
     }
 
@@ -241,8 +249,7 @@ def render_comparison(
     """Return the comparison as Markdown."""
     context = next(iter(contexts.values()))
     sections = ["# Comparison\n"]
-    if common_warning(comparison):
-        sections.append(f"**{markdown_cell(common_warning(comparison))}**\n")
+    sections += [f"**{markdown_cell(warning)}**\n" for warning in comparison_warnings(comparison)]
     if decisions:
         sections.append("## Decisions at each model's own thresholds\n")
         sections.append("".join(f"- {markdown_cell(text)}.\n" for text in thresholds_text(decisions)))
@@ -309,11 +316,11 @@ def render_comparison_html(
             pictures=pictures,
             context=context,
             models=list(contexts),
-            warnings=_warnings(contexts),
+            warnings=[*filter(None, (comparison.too_few_patients,)), *_warnings(contexts)],
             thresholds=thresholds_text(decisions),
             rate_names=RATE_NAMES,
             rows=rows,
-            common=common_remark(comparison),
+            remarks=headline_remarks(comparison),
             difference_note=DIFFERENCE_NOTE,
             runs_header=RUNS_HEADER,
             runs=runs_rows(comparison) if has_seeds(comparison) else [],

@@ -1,9 +1,9 @@
 """Making the shards of a store: which files go to which worker, and what is done when a shard is full."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -95,20 +95,26 @@ def make_shards(
     done = plan.num_rows - num_todo
     finishing: Future[None] | None = None
     outcomes = _outcomes(works(), workers=_num_workers(workers, num_todo), num_rows=num_todo)
+    with _kept_when_stopped(drafts), closing(outcomes), ThreadPoolExecutor(1) as thread:
+        for outcome in outcomes:
+            number = outcome.row // plan.shard_rows
+            drafts[number].add(outcome)
+            done += 1
+            if progress:
+                progress(done, plan.num_rows)
+            if drafts[number].is_complete:
+                if finishing:
+                    finishing.result()
+                finishing = thread.submit(drafts.pop(number).finish)
+        if finishing:
+            finishing.result()
+
+
+@contextmanager
+def _kept_when_stopped(drafts: Mapping[int, ShardDraft]) -> Iterator[None]:
+    """Keep the unfinished drafts when anything stops their making, after the workers have ended."""
     try:
-        with closing(outcomes), ThreadPoolExecutor(1) as thread:
-            for outcome in outcomes:
-                number = outcome.row // plan.shard_rows
-                drafts[number].add(outcome)
-                done += 1
-                if progress:
-                    progress(done, plan.num_rows)
-                if drafts[number].is_complete:
-                    if finishing:
-                        finishing.result()
-                    finishing = thread.submit(drafts.pop(number).finish)
-            if finishing:
-                finishing.result()
+        yield
     except BaseException:
         with suppress(DataError):  # such as that of a full disk, which is what stopped it
             for draft in drafts.values():

@@ -250,7 +250,7 @@ class ShardDraft:
             self._write_record(self._kept)
 
     def _take_kept(self) -> list[Outcome]:
-        """Move the draft of an earlier call here and return its outcomes; none if it is not as it was kept."""
+        """Move the draft of an earlier call here and return its outcomes; none unless it is as it was."""
         record = _record_path(self._kept)
         try:
             kept = load_section(ShardRecord, record)
@@ -289,7 +289,7 @@ class ShardDraft:
 
 
 def _record_path(pixels: Path) -> Path:
-    """Return where the record of a shard is, pixels-00000.json, or that of a draft, pixels-00000.draft.json."""
+    """Return where the record of a shard, pixels-00000.json, or draft is, pixels-00000.draft.json."""
     return pixels.with_suffix(".draft.json" if pixels.suffix == ".draft" else ".json")
 
 
