@@ -79,6 +79,8 @@ def make_shards(
         DataError: A file has changed since it was listed, or the disk failed.
     """
     plan, drafts = job.plan, dict[int, ShardDraft]()
+    num_todo = sum(len(plan.rows_of(number)) for number in todo)
+    done = plan.num_rows - num_todo
 
     def works() -> Iterator[Work[DraftTask, FileEntry]]:
         nonlocal done
@@ -91,8 +93,6 @@ def make_shards(
                 drafts[number] = draft
                 yield from job.works(draft)
 
-    num_todo = sum(len(plan.rows_of(number)) for number in todo)
-    done = plan.num_rows - num_todo
     finishing: Future[None] | None = None
     outcomes = _outcomes(works(), workers=_num_workers(workers, num_todo), num_rows=num_todo)
     with _kept_when_stopped(drafts), closing(outcomes), ThreadPoolExecutor(1) as thread:
