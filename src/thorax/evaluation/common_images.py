@@ -36,14 +36,16 @@ class CommonImages:
         return f"{len(self.images):,} of {self.num_all:,}{f': {names}' if names else ''}"
 
     @property
+    def remark(self) -> str:
+        """What a headline says if images were left out; otherwise ""."""
+        return f"ONLY THE IMAGES THAT ALL MODELS HAVE ({self.counts})" if self.is_partial else ""
+
+    @property
     def warning(self) -> str:
         """What a reader must know, as a sentence; "" if nothing was left out."""
         if not self.is_partial:
             return ""
-        return (
-            f"ONLY THE IMAGES THAT ALL MODELS HAVE ({self.counts}). They were not drawn at random: these "
-            "numbers do not hold for the whole part."
-        )
+        return f"{self.remark}. They were not drawn at random: these numbers do not hold for the whole part."
 
     def or_refuse(self, *, allow: bool) -> "CommonImages":
         """Return itself if there are common images, and all are common or `allow` is set.

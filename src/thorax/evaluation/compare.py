@@ -8,7 +8,7 @@ below .05 by chance; values adjusted by Holm's method account for all difference
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -200,16 +200,8 @@ def compare(
         num_patients=measured.num_patients,
         resamples=resamples,
         seed=seed,
-        too_few_patients=too_few_patients(_patients_of_findings(labeled)),
+        too_few_patients=too_few_patients(labeled.patients_of_findings()),
     )
-
-
-def _patients_of_findings(labeled: LabeledImages) -> Iterator[tuple[int, int]]:
-    """Yield how many patients have each finding in an image, and how many lack it in one."""
-    patients = np.asarray(labeled.patients)
-    for finding, labels in zip(labeled.findings, labeled.targets.T, strict=True):
-        if finding != NO_FINDING:
-            yield len(np.unique(patients[labels == 1])), len(np.unique(patients[labels == 0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -354,12 +346,8 @@ def _difference(measured: _Measured, models: tuple[str, str], findings: Sequence
     resampled = resampled_interval(
         tested.interval.value, _defined_mean(samples), patients=patients, difference=True
     )
-    return _unadjusted(
-        (float(means.auc[0]), float(means.auc[1])),
-        tested,
-        resampled,
-        int(np.sum(np.any(np.isnan(samples), axis=1))),
-    )
+    aucs, undefined = (float(means.auc[0]), float(means.auc[1])), np.any(np.isnan(samples), axis=1)
+    return _unadjusted(aucs, tested, resampled, int(np.sum(undefined)))
 
 
 def _unadjusted(

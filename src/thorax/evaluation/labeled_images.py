@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from thorax.arrays import Rows, Scores, Targets
 from thorax.errors import DataError
-from thorax.findings import Findings
+from thorax.findings import NO_FINDING, Findings
 
 __all__ = ["LabeledImages", "ScoredImages", "ScoredRuns", "aligned_scores", "check_shapes"]
 
@@ -52,6 +52,15 @@ class LabeledImages:
                 "one row per image"
             )
         _check_unique("the labels", self.images)
+
+    def patients_of_findings(self) -> list[tuple[int, int]]:
+        """Return how many patients have each finding in an image, and how many lack it in one."""
+        patients = np.asarray(self.patients)
+        return [
+            (len(np.unique(patients[labels == 1])), len(np.unique(patients[labels == 0])))
+            for finding, labels in zip(self.findings, self.targets.T, strict=True)
+            if finding != NO_FINDING
+        ]
 
     def take(self, rows: Rows) -> "LabeledImages":
         """Return the images of these rows, in their order."""

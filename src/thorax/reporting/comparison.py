@@ -144,16 +144,9 @@ def comparison_title(pair: PairComparison, comparison: Comparison, context: Cont
 
 def headline_remarks(comparison: Comparison) -> str:
     """Return what a headline says if images were left out or patients are too few; otherwise ""."""
-    common = comparison.common
-    remarks = [
-        *(["TOO FEW PATIENTS TO SAY ANYTHING"] if comparison.too_few_patients else []),
-        *(
-            [f"ONLY THE IMAGES THAT ALL MODELS HAVE ({common.counts})"]
-            if common and common.is_partial
-            else []
-        ),
-    ]
-    return "".join(f", {remark}" for remark in remarks)
+    few = comparison.too_few_patients.partition(":")[0]
+    common = comparison.common.remark if comparison.common else ""
+    return "".join(f", {remark}" for remark in (few, common) if remark)
 
 
 def comparison_warnings(comparison: Comparison) -> tuple[str, ...]:
