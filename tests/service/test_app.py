@@ -41,6 +41,16 @@ def test_a_fault_is_logged_by_its_place_alone(images, caplog):
     assert client.get("/health/live").status_code == 200
 
 
+def test_a_service_that_is_ending_lives_but_is_not_ready(model):
+    app = create_app(model)
+    client = TestClient(app, base_url="http://localhost")
+    assert client.get("/health/ready").status_code == 200
+    app.state.ending = True
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["error"]) == (503, "Ending")
+    assert client.get("/health/live").status_code == 200
+
+
 def request_of(chunks):
     """A request whose body arrives in these chunks, and then not any more."""
     waiting = list(chunks)

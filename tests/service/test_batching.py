@@ -74,7 +74,9 @@ def logit(image):
 def test_what_waits_is_computed_together_and_each_gets_its_own(engine, predictor):
     watched = []
     grays = list(range(20, 220, 5))
-    answers = asyncio.run(ask(Batches(at_once=64, watch=watched.append), predictor, engine, grays))
+    answers = asyncio.run(
+        ask(Batches(at_once=64, max_pixels=64 * 64, watch=watched.append), predictor, engine, grays)
+    )
     assert watched == engine.batches
     assert sum(watched) == len(grays) == 40
     assert max(watched) == 32
@@ -85,13 +87,23 @@ def test_what_waits_is_computed_together_and_each_gets_its_own(engine, predictor
 
 
 def test_no_more_are_on_their_way_than_allowed(engine, predictor):
-    asyncio.run(ask(Batches(at_once=2, watch=lambda _: None), predictor, engine, range(20, 60, 5), at_once=2))
+    asyncio.run(
+        ask(
+            Batches(at_once=2, max_pixels=64 * 64, watch=lambda _: None),
+            predictor,
+            engine,
+            range(20, 60, 5),
+            at_once=2,
+        )
+    )
     assert max(engine.batches) <= 2
 
 
 def test_an_image_that_fails_in_the_engine_fails_alone(engine, predictor):
     grays = [50, 250, 100, 251, 150]
-    answers = asyncio.run(ask(Batches(at_once=64, watch=lambda _: None), predictor, engine, grays))
+    answers = asyncio.run(
+        ask(Batches(at_once=64, max_pixels=64 * 64, watch=lambda _: None), predictor, engine, grays)
+    )
     assert [isinstance(answer, RuntimeError) for answer in answers] == [False, True, False, True, False]
     assert [image.kept for image in answers[::2]] == [50, 100, 150]
 
@@ -99,7 +111,7 @@ def test_an_image_that_fails_in_the_engine_fails_alone(engine, predictor):
 def test_a_file_that_is_not_an_image_is_refused_with_its_name_and_the_next_is_predicted(engine, predictor):
     async def both():
         engine.allowed.set()
-        batches = Batches(at_once=1, watch=lambda _: None)
+        batches = Batches(at_once=1, max_pixels=64 * 64, watch=lambda _: None)
         with pytest.raises(ImageError, match=r"^name: "):
             await batches.predict(predictor, b"hello", "name", lambda _: None)
         return await batches.predict(predictor, png(100), "name", lambda _: None)
@@ -113,7 +125,7 @@ def test_models_have_batches_of_their_own(engine, predictor):
     other_engine.allowed.set()
 
     async def both():
-        batches = Batches(at_once=64, watch=lambda _: None)
+        batches = Batches(at_once=64, max_pixels=64 * 64, watch=lambda _: None)
         one = asyncio.create_task(ask(batches, predictor, engine, [30, 60, 90]))
         return [await ask(batches, other, other_engine, [40, 80]), await one]
 

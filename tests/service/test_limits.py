@@ -1,5 +1,6 @@
 """Who is answered, how much is taken, and what is left behind: nothing."""
 
+import io
 import json
 import signal
 import socket
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.command import command
 from tests.helpers.dicom_writing import written
@@ -140,6 +142,19 @@ def test_the_limit_is_the_files_not_the_forms(public):
 
 def test_a_machine_of_ones_own_takes_more(local):
     assert local.post("/v1/predict", b"\x00" * 20_000_001).status == 400
+
+
+def test_an_image_of_too_many_pixels_is_refused_by_a_demonstration(public, local):
+    """It is a small file, and would be a large answer."""
+    pixels = np.tile(np.arange(5001, dtype=np.uint8), (5000, 1))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    assert len(file.getvalue()) < 1_000_000
+    for call in ("predict", "explain?finding=Mass", "pixels"):
+        answer = public.post(f"/v1/{call}", file.getvalue())
+        assert (answer.status, answer.json["error"]) == (413, "TooManyPixels")
+        assert "has 25.0 million pixels" in answer.json["message"]
+    assert local.post("/v1/predict", file.getvalue()).status == 200
 
 
 def wait_until_full(service, content):

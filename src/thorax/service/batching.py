@@ -12,6 +12,7 @@ from thorax.imaging import read_guarded
 from thorax.imaging.read import decodes_safely
 from thorax.inference.predictor import PredictedImage, Predictor, PreparedImage
 from thorax.radiograph import Radiograph
+from thorax.service.refusals import check_pixels
 
 __all__ = ["Batches", "Keep"]
 
@@ -42,10 +43,12 @@ class Batches:
 
     Args:
         at_once: How many images may be on their way.
+        max_pixels: The most pixels of an image that is answered.
         watch: Called with the number of images of each batch.
     """
 
-    def __init__(self, *, at_once: int, watch: Callable[[int], None]) -> None:
+    def __init__(self, *, at_once: int, max_pixels: int, watch: Callable[[int], None]) -> None:
+        self._max_pixels = max_pixels
         self._watch = watch
         self._readers = ThreadPoolExecutor(num_threads(), thread_name_prefix="read")
         # For what is decoded in another process: a file that hangs its decoder does not hold up the others.
@@ -62,11 +65,12 @@ class Batches:
 
         Raises:
             ImageError: It cannot be read as a radiograph.
+            Refused: It has too many pixels.
             BundleError: The model fails.
         """
 
         def read() -> PreparedImage[_Kept]:
-            return predictor.prepare(read_guarded(content, name=name), name, lambda _, image: keep(image))
+            return predictor.prepare(self._radiograph(content, name), name, lambda _, image: keep(image))
 
         async with self._turn:
             loop = asyncio.get_running_loop()
@@ -82,10 +86,11 @@ class Batches:
 
         Raises:
             ImageError: It cannot be read as a radiograph.
+            Refused: It has too many pixels.
         """
 
         def read() -> Radiograph:
-            return read_guarded(content, name=name)
+            return self._radiograph(content, name)
 
         async with self._turn:
             loop = asyncio.get_running_loop()
@@ -101,6 +106,11 @@ class Batches:
         async with self._turn:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads(content), function, content)
+
+    def _radiograph(self, content: bytes, name: str) -> Radiograph:
+        radiograph = read_guarded(content, name=name)
+        check_pixels(radiograph.pixels.size, most=self._max_pixels)
+        return radiograph
 
     def _threads(self, content: bytes) -> ThreadPoolExecutor:
         return self._readers if decodes_safely(content[:_HEAD]) else self._waiters

@@ -39,7 +39,7 @@ class Calls:
         self.models = models
         self.settings = settings
         self.metrics = metrics
-        self._batches = Batches(at_once=settings.at_once, watch=metrics.batch)
+        self._batches = Batches(at_once=settings.at_once, max_pixels=settings.max_pixels, watch=metrics.batch)
         self._audit = AuditLog(settings.audit_log)
 
     @property
@@ -119,7 +119,10 @@ class Calls:
     async def pixels(self, request: Request, *, packed: bool) -> bytes:
         """Return the stored values of one upload, which no model has computed anything of."""
         content = await self._only_file(request, "the pixels are those of one")
-        return await self._batches.read(content, lambda content: pixels_of_upload(content, packed=packed))
+        most = self.settings.max_pixels
+        return await self._batches.read(
+            content, lambda content: pixels_of_upload(content, packed=packed, max_pixels=most)
+        )
 
     async def _only_file(self, request: Request, why: str) -> bytes:
         contents = await read_uploads(request, self.settings)

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from thorax.arrays import GrayPixels
 from thorax.imaging.guarded import read_stored_guarded
 from thorax.imaging.stored import StoredImage
-from thorax.service.refusals import UPLOAD
+from thorax.radiograph import MAX_PIXELS
+from thorax.service.refusals import UPLOAD, check_pixels
 
 __all__ = ["pixels_of_upload"]
 
@@ -20,7 +21,7 @@ _UINT16_PER_UINT8: Final = 257
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
-def pixels_of_upload(content: bytes, *, packed: bool) -> bytes:
+def pixels_of_upload(content: bytes, *, packed: bool, max_pixels: int = MAX_PIXELS) -> bytes:
     """Return the stored values of an image, and the gray that each becomes for the model.
 
     The answer is a line of JSON, ending in a newline; one byte for each possible value, its gray; and the
@@ -31,11 +32,14 @@ def pixels_of_upload(content: bytes, *, packed: bool) -> bytes:
     Args:
         content: The bytes of a PNG, JPEG or DICOM file.
         packed: Whether to make the answer small, for networks.
+        max_pixels: The most pixels of an image that is answered.
 
     Raises:
         ImageError: It cannot be read as a radiograph.
+        Refused: It has more pixels.
     """
     image = read_stored_guarded(content, name=UPLOAD)
+    check_pixels(image.values.size, most=max_pixels)
     said = json.dumps(_described(image) | {"coding": "delta" if packed else "raw"}).encode()
     parts = (said, b"\n", _eight_bit(image.table).tobytes())
     if not packed:

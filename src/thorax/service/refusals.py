@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 
 from thorax.errors import BundleError, ImageError, MissingExtra, RecipeError, ServiceError, ThoraxError
 
-__all__ = ["UPLOAD", "Refused", "as_refusal", "busy"]
+__all__ = ["UPLOAD", "Refused", "as_refusal", "busy", "check_pixels"]
 
 UPLOAD: Final = "<upload>"
 """What the library calls an uploaded image: the service does not learn the file's name."""
@@ -48,6 +48,21 @@ _UNAUTHORIZED: Final = 401
 def busy() -> Refused:
     """Return the refusal of a request that found no place."""
     return Refused(503, "Busy", "the service is busy; try again in a moment", retry_after=2)
+
+
+def check_pixels(pixels: int, *, most: int) -> None:
+    """Refuse an image with more pixels than the service answers.
+
+    Raises:
+        Refused: There are more.
+    """
+    if pixels > most:
+        raise Refused(
+            413,
+            "TooManyPixels",
+            f"the image has {pixels / 1e6:,.1f} million pixels, and this service takes "
+            f"{most / 1e6:,.0f} million; run Thorax on your own machine for larger ones",
+        )
 
 
 def as_refusal(error: ThoraxError, name: str = UPLOAD) -> Refused:

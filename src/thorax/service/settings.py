@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from thorax.errors import ServiceError
+from thorax.radiograph import MAX_PIXELS
 
 __all__ = ["ServiceSettings"]
 
@@ -121,6 +122,11 @@ class ServiceSettings:
     def max_bytes(self) -> int:
         """The largest file that is taken."""
         return 20 * _MB if self.public else 200 * _MB
+
+    @property
+    def max_pixels(self) -> int:
+        """The most pixels of an image that is answered."""
+        return 25 * _MB if self.public else MAX_PIXELS
 
     @property
     def max_files(self) -> int:
