@@ -290,6 +290,15 @@ def other_level(manifest):
     manifest["bands"]["level"] = 0.5
 
 
+def flattered(manifest):
+    sensitivity = manifest["operating_points"]["measured"]["findings"]["Infiltration"]["sensitivity"]
+    sensitivity.update(value=0.99, high=1.0)
+
+
+def more_images(manifest):
+    manifest["operating_points"]["measured"]["findings"]["Infiltration"]["specificity"]["images"] = 4000
+
+
 def by_score(manifest):
     manifest["members"][0]["provenance"]["selected_by"] = "best macro-auc on val"
 
@@ -304,10 +313,15 @@ def by_score(manifest):
         (counted, "(40 patients with it, 7 without), and the images give"),
         (removed, "Infiltration none, and the images give"),
         (other_level, "3 bands of the bundle are not those of 50 %"),
+        (
+            flattered,
+            "1 of the bundle's sensitivities and specificities are not those on the images that they",
+        ),
+        (more_images, "of 4,000, and the images give"),
         (by_score, "did not choose the checkpoint, and the bundle that it did"),
     ],
 )
-def test_attack_29_edited_bands_show(banded, store, tmp_path, change, text):
+def test_attack_29_edited_bands_and_rates_show(banded, store, tmp_path, change, text):
     assert not [one for one in measured(banded, store).context.warnings if "edited" in one]
     edited(banded, change)
     assert_shown(banded, measured(banded, store), text, tmp_path / "out")

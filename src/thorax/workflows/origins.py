@@ -14,9 +14,11 @@ from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import fit_platt, fit_temperature
 from thorax.evaluation.inputs.join import Labels
 from thorax.evaluation.operating_points import Fixed, ThresholdRule, choose_thresholds, parse_rule
+from thorax.evaluation.rates import measure_rates
 from thorax.evaluation.thresholds import ThresholdSet, refuse_tuned
 from thorax.findings import Findings
 from thorax.image_set import ImageSet
+from thorax.rates import FindingRates, Share
 from thorax.workflows.predictions import PartPredictions, ValidationPredictions
 from thorax.workflows.thresholds import Choosers
 
@@ -26,6 +28,9 @@ _ONE_HALF: Final = 0.5
 
 _SAME_THRESHOLD: Final = 1e-3
 """Difference up to which two thresholds are the same: engines differ by some 1e-6, tensor cores by more."""
+
+_SAME_SHARE: Final = 0.02
+"""Difference up to which two shares, or the ends of their intervals, are the same."""
 
 _SAME_CALIBRATION: Final = 0.01
 """Relative difference up to which two temperatures, slopes or intercepts are the same."""
@@ -131,6 +136,8 @@ def choice_warnings(
     if choice.bundle is not None and bands is not None:
         warnings.append(_other_bands(bands, validation) if _is_on(bands.chosen_on, validation) else "")
         warnings.append(_hidden_choice(choice.bundle, bands))
+    if choice.bundle is not None:
+        warnings.append(_other_rates(choice.bundle, validation))
     return tuple(warning for warning in warnings if warning)
 
 
@@ -199,6 +206,57 @@ def _other_bands(bands: Bands, validation: ValidationPredictions) -> str:
         f"{len(differing):,} bands of the bundle are not those of {100 * bands.level:.3g} % on the images "
         f"that they name ({'; '.join(differing[:3])}{more}): they were edited, or set in another way."
     )
+
+
+def _other_rates(bundle: Bundle, validation: ValidationPredictions) -> str:
+    """Say that the sensitivity and specificity that the page shows are not those on the images they name."""
+    points = bundle.manifest.operating_points
+    if points is None or points.measured is None or not _is_on(points.measured.measured_on, validation):
+        return ""
+    again = measure_rates(
+        validation.cohort,
+        validation.probabilities,
+        points.thresholds,
+        measured_on=points.measured.measured_on,
+    )
+    differing = [
+        f"{name} {_share(stated)}, and the images give {_share(measured)}"
+        for name, rates in again.findings.items()
+        if name in points.measured.findings
+        for stated, measured in _pairs(points.measured.findings[name], rates)
+        if _differs(stated, measured)
+    ]
+    if not differing:
+        return ""
+    more = "; ..." if differing[3:] else ""
+    return (
+        f"{len(differing):,} rates at the thresholds of the bundle are not those on the images that they name "
+        f"({'; '.join(differing[:3])}{more}): they were edited, or measured in another way."
+    )
+
+
+def _pairs(stated: FindingRates, measured: FindingRates) -> tuple[tuple[Share | None, Share | None], ...]:
+    return (stated.sensitivity, measured.sensitivity), (stated.specificity, measured.specificity)
+
+
+def _differs(stated: Share | None, measured: Share | None) -> bool:
+    """Return whether two shares are not the same; engines may differ on an image in a hundred."""
+    if stated is None or measured is None:
+        return stated is not measured
+    return stated.images != measured.images or any(
+        abs(one - other) > _SAME_SHARE
+        for one, other in (
+            (stated.value, measured.value),
+            (stated.low, measured.low),
+            (stated.high, measured.high),
+        )
+    )
+
+
+def _share(share: Share | None) -> str:
+    if share is None:
+        return "none"
+    return f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f}) of {share.images:,}"
 
 
 def _hidden_choice(bundle: Bundle, bands: Bands) -> str:
