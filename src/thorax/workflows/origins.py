@@ -230,8 +230,8 @@ def _other_rates(bundle: Bundle, validation: ValidationPredictions) -> str:
         return ""
     more = "; ..." if differing[3:] else ""
     return (
-        f"{len(differing):,} rates at the thresholds of the bundle are not those on the images that they name "
-        f"({'; '.join(differing[:3])}{more}): they were edited, or measured in another way."
+        f"{len(differing):,} rates at the thresholds of the bundle are not those on the images that they "
+        f"name ({'; '.join(differing[:3])}{more}): they were edited, or measured in another way."
     )
 
 
