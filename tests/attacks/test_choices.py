@@ -315,7 +315,7 @@ def by_score(manifest):
         (other_level, "3 bands of the bundle are not those of 50 %"),
         (
             flattered,
-            "1 of the bundle's sensitivities and specificities are not those on the images that they",
+            "1 rates at the thresholds of the bundle are not those on the images that they name",
         ),
         (more_images, "of 4,000, and the images give"),
         (by_score, "did not choose the checkpoint, and the bundle that it did"),
