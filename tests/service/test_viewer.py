@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import thorax
 from tests.helpers.dicom_writing import lut, written
 from tests.helpers.page import settled, shown, upload
-from tests.helpers.service import GOLDEN
+from tests.helpers.service import GOLDEN, running
 from thorax.imaging import read_radiograph
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
@@ -296,6 +297,29 @@ def test_the_findings_are_those_of_the_pane_in_use(opened, local):
     assert tab.locator("#finding-list").inner_text() != second
     tab.get_by_role("button", name="01.png").click()  # into the pane in use
     assert tab.locator(".pane-title:visible").all_inner_texts() == ["01.png", "01.png"]
+
+
+def test_two_models_read_one_image(opened, model):
+    starter = thorax.load()
+    path = SOURCE / "00.png"
+    with running(str(starter.bundle.folder)) as service:
+        tab = opened(service)
+        upload(tab, path)
+        first = shown(tab)
+        tab.get_by_role("button", name="Side by side").click()
+        titles = tab.locator(".pane-title:visible")
+        assert titles.all_inner_texts() == ["00.png, small-cpu", "00.png, starter"]
+        sync_api.expect(tab.locator(".finding")).to_have_count(len(starter.findings))
+        assert tab.get_by_role("button", name="About starter").is_visible()
+        assert np.array_equal(shown(tab, 0), shown(tab, 1))
+        tab.locator(".radiograph").nth(0).focus()
+        sync_api.expect(tab.locator(".finding")).to_have_count(len(model.findings))
+        assert tab.get_by_role("button", name="About small-cpu").is_visible()
+        tab.get_by_role("button", name="Side by side").click()
+        tab.get_by_role("combobox", name="Model").select_option("starter")
+        sync_api.expect(tab.locator(".finding")).to_have_count(len(starter.findings))
+        assert np.array_equal(shown(tab), first)
+        assert len(settled(tab)) == 1
 
 
 # ---- keys, fingers, memory ---------------------------------------------------------------------

@@ -3,18 +3,31 @@
 import { byId, element, sentence } from "./dom.js";
 import { card } from "./service.js";
 
-/** Fill the notices and the dialog about the model. */
+let shown = null; // the model that the dialog is about
+
+/** Fill the notices and the dialog about the first model. */
 export function showFacts(facts) {
-  const [model] = facts.models;
-  document.title = `Thorax: ${model.name}`;
-  byId("model-name").textContent = model.name;
-  byId("statement").textContent = model.statement && sentence(model.statement);
-  byId("statement").hidden = !model.statement;
   byId("about-open").hidden = false;
   byId("public-banner").hidden = !facts.public;
   byId("drop-hint").textContent =
     `PNG, JPEG or DICOM, several at once, up to ${facts.max_bytes / 1e6} MB each. ` +
     "Images are read in memory and not kept.";
+  for (const id of ["about-open", "limits-open"]) {
+    byId(id).addEventListener("click", () => byId("about").showModal());
+  }
+  byId("card-open").addEventListener("click", () => showCard(shown.name));
+  showModel(facts.models[0]);
+}
+
+/** Fill the notice and the dialog about a model. */
+export function showModel(model) {
+  if (model === shown) return;
+  shown = model;
+  document.title = `Thorax: ${model.name}`;
+  byId("model-name").textContent = model.name;
+  byId("statement").textContent = model.statement && sentence(model.statement);
+  byId("statement").hidden = !model.statement;
+  byId("card-text").hidden = true;
   byId("about-title").textContent = `The model ${model.name}`;
   byId("about-text").replaceChildren(...model.origin.map((text) => element("p", { textContent: text })));
   const values = [
@@ -32,10 +45,6 @@ export function showFacts(facts) {
       element("dd", { textContent: value }),
     ])
   );
-  for (const id of ["about-open", "limits-open"]) {
-    byId(id).addEventListener("click", () => byId("about").showModal());
-  }
-  byId("card-open").addEventListener("click", () => showCard(model.name));
 }
 
 async function showCard(name) {

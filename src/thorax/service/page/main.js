@@ -1,15 +1,16 @@
 // The page's state and what happens to it: files become cases, cases are predicted, findings are explained.
 
-import { showFacts } from "./about.js";
+import { showFacts, showModel } from "./about.js";
 import { addCase, countCases, markCases, showState } from "./cases.js";
-import { announce, byId, pictureUrl, sentence } from "./dom.js";
+import { announce, byId, element, pictureUrl, sentence } from "./dom.js";
 import { originText, save, saveCsv, saveJson, savePng } from "./downloads.js";
 import { showExamples } from "./examples.js";
 import { chosenFiles, droppedFiles } from "./files.js";
 import { markFinding, showFindings, summary } from "./findings.js";
 import { mapLayers, readMap, showMapText, wireMapTools } from "./maps.js";
-import { rememberModels } from "./models.js";
+import { findingOf, modelOf, rememberModels } from "./models.js";
 import { readPixels, sizeOf } from "./pixels.js";
+import { allReadings, newCase, readingBy, rootOf } from "./readings.js";
 import { isHidden, showKeeping, showOwnReading, wireReader, wordPanel, wordsOf } from "./reader.js";
 import { wireReaders } from "./readers.js";
 import { describe, explain, Failure, pixels, predict, testImage } from "./service.js";
@@ -24,34 +25,15 @@ let shown = [null, null]; // the case in each pane of the viewer
 let active = 0; // the pane in use, whose case has its findings shown
 let picked = false; // whether the reader chose what is shown
 let running = 0;
-let number = 0; // of the next case
 let maxBytes = Infinity;
-let labels = new Map();
+let models = []; // names, the first one computes every file
 
 const inUse = () => shown[active];
 
 // ---- files ----
 
 function take(named) {
-  const added = named.map(({ name, file, reason }) => ({
-    id: String((number += 1)),
-    file,
-    name,
-    progress: reason ? "failed" : "waiting",
-    answer: null,
-    picture: "", // a small one, for the list
-    failure: reason ? new Failure(reason) : null,
-    pixels: null,
-    pixelFailure: null,
-    finding: null,
-    maps: new Map(), // by finding
-    mapFailures: new Map(), // by finding
-    computing: new Set(), // findings
-    heat: true,
-    at: "", // when it was predicted
-    revealed: false, // whether the reader asked for what the model says
-    words: [], // what the reader said of its findings
-  }));
+  const added = named.map((file) => newCase(file, models[0]));
   for (const one of added) addCase(one, pick);
   cases.push(...added);
   shown[0] ??= added.find((one) => one.progress === "waiting") ?? added[0] ?? null;
@@ -96,7 +78,7 @@ function showReload() {
 // ---- predictions ----
 
 function work() {
-  for (const one of cases) {
+  for (const one of allReadings(cases)) {
     if (running === AT_ONCE) return;
     if (one.progress === "waiting") run(one);
   }
@@ -105,7 +87,7 @@ function work() {
 async function run(one) {
   running += 1;
   one.progress = "reading";
-  showState(one);
+  showInList(one);
   try {
     if (one.file.size > maxBytes) {
       throw new Failure(
@@ -113,7 +95,7 @@ async function run(one) {
           "run Thorax on your own machine for larger ones"
       );
     }
-    one.answer = await predict(one.file);
+    one.answer = await predict(one.file, one.model);
     one.at = new Date().toISOString();
     one.picture = pictureUrl(one.answer.image.picture);
     one.answer.image.picture = ""; // the address above holds it
@@ -123,13 +105,17 @@ async function run(one) {
     one.progress = "failed";
   }
   running -= 1;
-  if (!cases.includes(one)) URL.revokeObjectURL(one.picture); // removed meanwhile
+  if (!cases.includes(rootOf(one))) URL.revokeObjectURL(one.picture); // removed meanwhile
   else finished(one);
   work();
 }
 
+function showInList(one) {
+  if (one.root === null) showState(one);
+}
+
 function finished(one) {
-  showState(one);
+  showInList(one);
   announce(`${one.name}: ${one.progress === "done" ? said(one) : `not read, ${one.failure.message}`}`);
   const done = cases.find((other) => other.progress === "done");
   if (!picked && inUse().progress === "failed" && done) show(done);
@@ -144,7 +130,8 @@ const said = (one) => (isHidden(one) ? "read; what the model says is hidden" : s
 const loading = new Set();
 let recent = []; // cases with pixels, those read last first
 
-async function load(one) {
+async function load(reading) {
+  const one = rootOf(reading);
   if (one.pixels || one.pixelFailure || loading.has(one) || one.progress === "failed" || one.file.size > maxBytes) return;
   loading.add(one);
   try {
@@ -155,8 +142,11 @@ async function load(one) {
   } finally {
     loading.delete(one);
   }
-  if (shown.includes(one)) render();
+  if (isShown(one)) render();
 }
+
+/** Return whether a case of the list is shown, read by whichever model. */
+const isShown = (one) => shown.some((other) => other !== null && rootOf(other) === one);
 
 /** Give up the pixels of images that are not shown, those that were read first. */
 function makeRoom(one) {
@@ -164,7 +154,7 @@ function makeRoom(one) {
   let bytes = 0;
   recent = recent.filter((other, at) => {
     bytes += sizeOf(other.pixels);
-    const kept = other === one || shown.includes(other) || (at < MOST_KEPT && bytes <= MOST_BYTES);
+    const kept = other === one || isShown(other) || (at < MOST_KEPT && bytes <= MOST_BYTES);
     if (!kept) other.pixels = null;
     return kept;
   });
@@ -174,7 +164,8 @@ function makeRoom(one) {
 
 function pick(one) {
   picked = true;
-  show(one);
+  show(readingBy(one, inUse()?.model ?? models[0]));
+  work();
 }
 
 function show(one) {
@@ -186,7 +177,7 @@ function show(one) {
 
 /** Show the next or the previous image. */
 function step(by) {
-  const at = cases.indexOf(inUse()) + by;
+  const at = inUse() === null ? -1 : cases.indexOf(rootOf(inUse())) + by;
   if (at < 0 || at >= cases.length) return;
   pick(cases[at]);
   announce(`${cases[at].name}.`);
@@ -194,15 +185,30 @@ function step(by) {
 
 function besideChanged(on) {
   if (on) {
-    const at = cases.indexOf(shown[0]);
-    shown[1] = cases[at + 1] ?? cases[at - 1] ?? cases[at];
+    const at = cases.indexOf(shown[0] && rootOf(shown[0]));
+    shown[1] = cases[at + 1] ?? cases[at - 1] ?? secondReading(shown[0]);
     use(1);
+    work();
     if (cases.length > 1) announce("Two images side by side. Choose the second one in the list.");
   } else {
     shown = [shown[active], null];
     active = 0;
   }
   render();
+}
+
+/** Return the same image by another model, if there is one. */
+const secondReading = (one) => one && readingBy(one, models.find((name) => name !== one.model) ?? one.model);
+
+/** Offer the models where there are several; the one that is chosen reads the image in use. */
+function offerModels() {
+  byId("model-label").hidden = models.length < 2;
+  byId("model").append(...models.map((name) => element("option", { value: name, textContent: name })));
+  byId("model").addEventListener("change", (event) => {
+    if (inUse() === null) return;
+    show(readingBy(inUse(), event.target.value));
+    work();
+  });
 }
 
 function forgetMaps(one) {
@@ -228,6 +234,7 @@ function render() {
   markCases(shown, active);
   countCases(cases);
   showPanes();
+  if (one !== null) byId("model").value = one.model;
   if (one?.progress === "done") {
     showResults(one);
   }
@@ -251,11 +258,12 @@ function showResults(one) {
   showFindings(one.answer, toggleFinding, (name) => wordPanel(one, name));
   markFinding(one.finding);
   byId("origin-text").textContent = originText(one);
+  if (modelOf(one.answer)) showModel(modelOf(one.answer));
 }
 
 function reveal(one) {
   one.revealed = true;
-  showState(one);
+  showInList(one);
   render();
   announce(said(one));
   byId("summary").focus();
@@ -265,7 +273,8 @@ function showPanes() {
   shown.forEach((one, at) => {
     if (at === 1 && !isBeside()) return;
     if (visible(one)) load(one);
-    showImage(at, one, one?.pixels ?? null, notice(one), description(one));
+    const title = one && models.length > 1 ? `${one.name}, ${one.model}` : (one?.name ?? "");
+    showImage(at, one, { image: one?.pixels ?? null, notice: notice(one), label: description(one), title });
     if (one) drawOver(one, mapLayers(one, shown));
   });
   byId("viewer-title").textContent = inUse()?.name ?? "Radiograph";
@@ -280,15 +289,16 @@ function notice(one) {
 
 function description(one) {
   if (one === null) return "No radiograph";
-  const label = labels.get(one.finding) ?? one.finding;
-  return one.heat && one.maps.has(one.finding) ? `${one.name} with the heat map of ${label}` : `Radiograph ${one.name}`;
+  return one.heat && one.maps.has(one.finding)
+    ? `${one.name} with the heat map of ${findingOf(one.answer, one.finding).label}`
+    : `Radiograph ${one.name}`;
 }
 
 function again() {
   const one = inUse();
   one.progress = "waiting";
   one.pixelFailure = null;
-  showState(one);
+  showInList(one);
   render();
   work();
 }
@@ -314,7 +324,7 @@ async function compute(one, name) {
   one.computing.add(name);
   one.mapFailures.delete(name);
   try {
-    const answer = await explain(one.file, name);
+    const answer = await explain(one.file, name, one.model);
     if (!shown.includes(one)) return;
     one.maps.set(name, readMap(answer, one.answer.model.bundle_sha256));
   } catch (failure) {
@@ -386,7 +396,7 @@ function wire() {
 }
 
 function wireDownloads() {
-  const open = () => cases.filter((one) => one.progress === "done" && !isHidden(one));
+  const open = () => allReadings(cases).filter((one) => one.progress === "done" && !isHidden(one));
   byId("save-json").addEventListener("click", () => saveJson(open(), wordsOf));
   byId("save-csv").addEventListener("click", () => saveCsv(open()));
   byId("save-png").addEventListener("click", () => savePng(current().canvas, inUse(), drawnText(inUse())));
@@ -395,7 +405,7 @@ function wireDownloads() {
 /** Return what is drawn over the radiograph, in words; "" if nothing is. */
 function drawnText(one) {
   if (!one.maps.has(one.finding)) return "";
-  return `Map of ${labels.get(one.finding) ?? one.finding}. ${byId("legend").hidden ? "" : byId("legend-text").textContent}. ${byId("map-text").textContent}`;
+  return `Map of ${findingOf(one.answer, one.finding).label}. ${byId("legend").hidden ? "" : byId("legend-text").textContent}. ${byId("map-text").textContent}`;
 }
 
 async function start() {
@@ -405,10 +415,11 @@ async function start() {
   try {
     const facts = await describe();
     maxBytes = facts.max_bytes;
-    labels = new Map(facts.models[0].findings.map((finding) => [finding.name, finding.label]));
+    models = facts.models.map((model) => model.name);
     rememberModels(facts.models);
     showKeeping(facts.assessments);
     showFacts(facts);
+    offerModels();
     showExamples(facts.test_images, async (name) => take(chosenFiles([await testImage(name)])));
   } catch (failure) {
     byId("drop-hint").textContent = `This page does not work now: ${failure.message}.`;

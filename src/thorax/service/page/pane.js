@@ -4,6 +4,7 @@ import { element } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { listen } from "./gestures.js";
 import { extent, firstWindow, grays, withWindow } from "./lookup.js";
+import { rootOf } from "./readings.js";
 import { corresponding, fitted, moved, placed, resized, zoomed } from "./view.js";
 
 const MOST = 4e6; // pixels of a canvas; finer screens are drawn coarser
@@ -14,7 +15,7 @@ const OPPOSITE = { L: "R", R: "L", A: "P", P: "A", H: "F", F: "H" };
  * with "press" when a pointer is put on it; `tool()` says what dragging does.
  */
 export class Pane {
-  #states = new WeakMap(); // by case: view and window
+  #states = new WeakMap(); // by case of the list: view and window
   #layers = [];
   #frame = 0;
   #drawing;
@@ -56,9 +57,8 @@ export class Pane {
     this.image = image;
     this.#layers = [];
     this.notice.textContent = notice;
-    this.title.textContent = one?.name ?? "";
-    if (image && !this.#states.has(one)) {
-      this.#states.set(one, { view: fitted(image, this.canvas), window: firstWindow(image) });
+    if (image && !this.#states.has(rootOf(one))) {
+      this.#states.set(rootOf(one), { view: fitted(image, this.canvas), window: firstWindow(image) });
     }
     if (image) this.view = resized(image, this.canvas, this.view);
     this.#showEdges();
@@ -71,21 +71,25 @@ export class Pane {
     this.redraw();
   }
 
+  get #state() {
+    return this.one && this.#states.get(rootOf(this.one));
+  }
+
   get view() {
-    return this.#states.get(this.one)?.view;
+    return this.#state?.view;
   }
 
   set view(view) {
-    this.#states.get(this.one).view = view;
+    this.#state.view = view;
     this.redraw();
   }
 
   get window() {
-    return this.#states.get(this.one)?.window;
+    return this.#state?.window;
   }
 
   set window(window) {
-    this.#states.get(this.one).window = window;
+    this.#state.window = window;
     this.redraw();
   }
 

@@ -35,10 +35,11 @@ export const current = () => panes[active];
 
 export const isBeside = () => beside;
 
-/** Show a case in a pane: the image, or a notice while there is none. */
-export function showImage(at, one, image, notice, label) {
+/** Show a case in a pane under a title: the image, or a notice while there is none. */
+export function showImage(at, one, { image, notice, label, title }) {
   const pane = panes[at];
   pane.show(one, image, notice);
+  pane.title.textContent = title;
   pane.canvas.ariaLabel = label;
   if (at === active) showTools();
 }
