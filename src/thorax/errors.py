@@ -6,6 +6,7 @@
     - LeakError             images to evaluate were used in training or selection -> exit 3
   + ImageError              a file cannot be used as a chest radiograph         -> exit 4
     - UnsupportedImage      readable, but not a single frontal or lateral chest radiograph
+    - NotARadiograph        readable, but the input gate of the model holds it back
   + BundleError             weights, manifest and code do not fit together      -> exit 5
   + ServiceError            the network service cannot start or respond         -> exit 6
   + MissingExtra            a package of an extra is not installed              -> exit 7
@@ -24,6 +25,7 @@ __all__ = [
     "ImageError",
     "LeakError",
     "MissingExtra",
+    "NotARadiograph",
     "RecipeError",
     "ServiceError",
     "ThoraxError",
@@ -57,13 +59,35 @@ class LeakError(DataError):
 
 
 class ImageError(ThoraxError):
-    """A file cannot be read as a radiograph."""
+    """A file cannot be read as a radiograph.
+
+    Attributes:
+        code: What went wrong, for programs.
+    """
 
     exit_code = 4
+    code: ClassVar[str] = "unreadable"
 
 
 class UnsupportedImage(ImageError):  # noqa: N818  (reads as the sentence it stands for)
     """The file is readable, but it is not a single projection radiograph of a chest."""
+
+    code = "unsupported"
+
+
+class NotARadiograph(ImageError):  # noqa: N818  (as above)
+    """The image is readable, but it is not a frontal chest radiograph as the model needs one.
+
+    Args:
+        message: What the input gate found, and what would pass.
+        reasons: The codes of what it found, such as "inverted".
+    """
+
+    code = "not-a-radiograph"
+
+    def __init__(self, message: str = "", *, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class BundleError(ThoraxError):

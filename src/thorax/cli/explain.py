@@ -54,10 +54,14 @@ def explain(
     seed: Annotated[int, typer.Option(help="Seed of the random methods smooth-grad and rise.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing pictures.")] = False,
+    no_gate: Annotated[
+        bool, typer.Option("--no-gate", help="Explain also what the model's input gate would hold back.")
+    ] = False,
 ) -> None:
     """Locate findings: the maximum and a box of each map, in pixels, and optionally pictures.
 
-    Of several images, those that cannot be read are reported and skipped; the exit code is then 4.
+    Of several images, those that cannot be read, or are held back by the model's input gate, are reported
+    and skipped; the exit code is then 4.
     """
     from thorax.cli.console import progress_bars
     from thorax.cli.explanations import print_all, print_one
@@ -67,6 +71,7 @@ def explain(
     asked: dict[str, Any] = {
         "findings": finding or (), "methods": method or (), "level": level, "seed": seed, "device": device,
         "out": out, "opacity": opacity, "contour": contour, "box": box, "overwrite": overwrite,
+        "gate": not no_gate,
     }  # fmt: skip
     if len(images) == 1 and not images[0].is_dir():
         print_one(explain_image(bundle, images[0], **asked), as_json=as_json)

@@ -73,6 +73,9 @@ def predict(
     site: Annotated[
         str, typer.Option(help="Calibrate for this site, which `thorax site --save` added to the bundle.")
     ] = "",
+    no_gate: Annotated[
+        bool, typer.Option("--no-gate", help="Predict also what the model's input gate would hold back.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     engine: Annotated[
         EngineName, typer.Option(help="What computes the logits; auto: the fastest exact engine.")
@@ -80,7 +83,8 @@ def predict(
 ) -> None:
     """Predict radiographs with a bundle, or without one with the starter, a small model to try Thorax with.
 
-    Unreadable files are reported and skipped; the exit code is then 4. With --watch it ends with Ctrl-C.
+    Unreadable files, and images that the model's input gate holds back, are reported and skipped; the exit
+    code is then 4. With --watch it ends with Ctrl-C.
     """
     if (as_json, as_csv or wide, out is not None).count(True) > 1:
         raise typer.BadParameter("choose one of --json, --csv and --out")
@@ -97,7 +101,7 @@ def predict(
         refuse_unusable(out, overwrite=overwrite)
     with gc_frozen():
         bundle, images = model_and_images(given, model=model)
-        predictor = _open(bundle, images, site=site, device=device, engine=engine)
+        predictor = _open(bundle, images, site=site, device=device, engine=engine, gate=not no_gate)
     for said in filter(None, (predictor.identity.statement, predictor.promise)):
         say(said, err=as_json or as_csv or wide)
     raise_again()
@@ -112,13 +116,16 @@ def predict(
         form = "json" if as_json else "wide" if wide else "csv" if as_csv else "text"
         tally = print_predictions(predictor, images, form, findings=names, ids=ids)
     shown = not (as_json or as_csv or wide or out)
-    for line in tally.lines(warnings=not shown):
+    advice = ["--no-gate predicts also what is held back"] if tally.held_back else []
+    for line in (*tally.lines(warnings=not shown), *advice):
         say(line, err=True)
     if tally.failed:
         raise typer.Exit(ImageError.exit_code)
 
 
-def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: EngineName) -> "Predictor":
+def _open(
+    bundle: Path, paths: list[Path], *, site: str, device: str, engine: EngineName, gate: bool
+) -> "Predictor":
     from thorax.inference.onnx_session import prefetch
 
     prefetch(bundle, paths, device=device, engine=engine)
@@ -134,4 +141,5 @@ def _open(bundle: Path, paths: list[Path], *, site: str, device: str, engine: En
         from thorax.bundle.sites import at_site
 
         opened = at_site(opened, site)
-    return open_predictor(opened, device=device, engine=engine)
+    predictor = open_predictor(opened, device=device, engine=engine)
+    return predictor if gate else predictor.without_gate()

@@ -12,9 +12,9 @@ from thorax.prediction import Prediction
 from thorax.quoting import visible
 
 if TYPE_CHECKING:
-    from thorax.workflows.predicting import FilePrediction
+    from thorax.workflows.predicting import FilePrediction, LeftOut
 
-__all__ = ["print_csv", "print_json", "print_row", "print_text", "print_wide"]
+__all__ = ["print_csv", "print_held_back", "print_json", "print_row", "print_text", "print_wide"]
 
 
 def print_json(predictions: "Iterable[FilePrediction[Any]]") -> None:
@@ -22,6 +22,11 @@ def print_json(predictions: "Iterable[FilePrediction[Any]]") -> None:
     for image in predictions:
         ids = {} if image.identity is None else {"ids": image.identity.as_json()}
         say_json(image.prediction.as_json() | ids)
+
+
+def print_held_back(image: "LeftOut") -> None:
+    """Print an object for an image that the input gate holds back: its error, and no probabilities."""
+    say_json(image.as_json())
 
 
 def print_csv(predictions: "Iterable[FilePrediction[Any]]", *, ids: bool) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thorax.cli.output import say
-from thorax.cli.prediction_formats import print_csv, print_json, print_row, print_text, print_wide
+from thorax.cli.prediction_formats import (
+    print_csv,
+    print_held_back,
+    print_json,
+    print_row,
+    print_text,
+    print_wide,
+)
 
 if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
@@ -67,6 +74,7 @@ def print_predictions(
             by_study=form == "text",
             progress=progress,
             failed=_say_failure,
+            held_back=print_held_back if form == "json" else None,
         )
         match form:
             case "json":

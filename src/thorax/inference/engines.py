@@ -7,6 +7,7 @@ from thorax.bundle.folder import Bundle
 from thorax.bundle.manifest import EngineKind, Exported, Precision
 from thorax.errors import BundleError, MissingExtra, RecipeError
 from thorax.hardware import has_cuda_driver, refuse_unknown_device
+from thorax.inference.gate import open_gate
 from thorax.inference.predictor import Engine, Predictor
 from thorax.packages import install_line, versions
 from thorax.recipe.literals import EngineName
@@ -46,7 +47,8 @@ def open_predictor(
     if exported is not None and exported.operating_points is not None:
         own = {"operating_points": exported.operating_points, "bands": exported.bands}
         bundle = replace(bundle, manifest=bundle.manifest.model_copy(update=own))
-    return Predictor(bundle, _open(bundle, exported, device=device, threads=threads))
+    opened = _open(bundle, exported, device=device, threads=threads)
+    return Predictor(bundle, opened, gate=open_gate(bundle))
 
 
 def open_engine(

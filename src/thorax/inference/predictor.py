@@ -7,7 +7,7 @@ left to the engine.
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -17,14 +17,15 @@ from jaxtyping import Float64
 from thorax.arrays import Pixels, PixelsBatch, Probabilities, Rows
 from thorax.bundle import Bundle
 from thorax.calibration import sigmoid
-from thorax.errors import BundleError, ImageError
+from thorax.errors import BundleError, ImageError, NotARadiograph
 from thorax.findings import Finding
 from thorax.hardware import num_threads
 from thorax.imaging import ImageSource, ValueRange, prepare, read_guarded, source_name
+from thorax.inference.gate import Gate, check
 from thorax.inference.pooling import ViewLogits, member_logits, pooled_logits
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.progress import CountCallback
-from thorax.radiograph import Radiograph, ViewPosition
+from thorax.radiograph import Radiograph
 
 __all__ = [
     "Engine",
@@ -57,10 +58,22 @@ class Failure:
     Attributes:
         source: Its path, or the name and position of an image in memory, such as "<array 3>".
         reason: Why, without that name.
+        code: What went wrong, for programs: "unreadable", "unsupported", or "not-a-radiograph" for an image
+            that the input gate holds back.
+        gate_reasons: The codes of what the gate found, such as "inverted"; empty for other failures.
     """
 
     source: str
     reason: str
+    code: str = ImageError.code
+    gate_reasons: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: str, error: ImageError) -> "Failure":
+        """Return the failure that an error means; its message begins with the source's name or not."""
+        name = os.path.basename(source)  # noqa: PTH119  (pathlib interns every part of every path)
+        reasons = error.reasons if isinstance(error, NotARadiograph) else ()
+        return cls(source, str(error).removeprefix(f"{name}: "), error.code, reasons)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,11 +114,21 @@ class Predictor:
     Args:
         bundle: The bundle.
         engine: Computes the bundle's logits.
+        gate: The input gate, which holds back what is not a radiograph; None: one of rules alone.
+        holds_back: Whether it does. Otherwise, what it finds is a warning of the prediction.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, *, gate: Gate | None = None, holds_back: bool = True
+    ) -> None:
         self.bundle = bundle
+        self.gate = Gate() if gate is None else gate
+        self.holds_back = holds_back
         self._engine = engine
+
+    def without_gate(self) -> "Predictor":
+        """Return a predictor that holds nothing back, with the same engine."""
+        return Predictor(self.bundle, self._engine, gate=self.gate, holds_back=False)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -167,7 +190,11 @@ class Predictor:
         return np.concatenate(list(_over_rows(compute, read, rows, progress)), axis=1)
 
     def predict(self, radiographs: Iterable[Radiograph], sources: Iterable[str]) -> list[Prediction]:
-        """Predict radiographs; `sources` are their names in the predictions."""
+        """Predict radiographs; `sources` are their names in the predictions.
+
+        Raises:
+            NotARadiograph: The input gate holds one of them back.
+        """
         pairs = zip(radiographs, sources, strict=True)
         prepared = [self.prepare(radiograph, source, _nothing) for radiograph, source in pairs]
         return [image.prediction for image in self.predict_prepared(prepared)]
@@ -175,7 +202,7 @@ class Predictor:
     def predict_files(
         self, sources: Iterable[ImageSource], *, value_range: ValueRange | None = None
     ) -> Iterator[Prediction | Failure]:
-        """Predict files or images in memory, in order; one that cannot be read yields a `Failure`.
+        """Predict files or images in memory, in order; one that cannot be predicted yields a `Failure`.
 
         The name of an image in memory has its position, such as "<array 3>", counted from 0. Threads read
         the next files while the engine computes, since decoding releases the GIL.
@@ -222,7 +249,7 @@ class Predictor:
         try:
             return self.prepare(read_guarded(source, value_range=value_range), name, keep)
         except ImageError as error:
-            return Failure(name, str(error).removeprefix(f"{os.path.basename(own)}: "))  # noqa: PTH119
+            return replace(Failure.of(own, error), source=name)
 
     def prepare(
         self, radiograph: Radiograph, source: str, keep: Callable[[str, Radiograph], _Kept]
@@ -235,11 +262,27 @@ class Predictor:
             keep: Called with the name and the radiograph; what it returns stays with the image.
         """
         manifest = self.bundle.manifest
-        warnings = _warnings(radiograph)
+        warnings = (*self._checked(radiograph), *radiograph.origin.doubts)
         if manifest.statement and radiograph.pixels_sha256() in manifest.statement.images_seen:
             warnings += (f"the {manifest.name} was trained on this image: an example, not a measurement",)
         pixels = prepare(radiograph, manifest.preparation)
         return PreparedImage(source, pixels, warnings, keep(source, radiograph))
+
+    def _checked(self, radiograph: Radiograph) -> tuple[str, ...]:
+        """Return what the gate warns about.
+
+        Raises:
+            NotARadiograph: It holds the image back.
+        """
+        answer = check(self.gate, radiograph)
+        if not answer.refused:
+            return answer.warnings
+        if self.holds_back:
+            codes = tuple(reason.code for reason in answer.reasons if reason.level == "refuse")
+            raise NotARadiograph(
+                f"{radiograph.origin.name}: held back by the input gate: {answer.text}", reasons=codes
+            )
+        return (f"the input gate, which is off, would hold this image back: {answer.text}", *answer.warnings)
 
     def predict_prepared(self, images: Sequence[PreparedImage[_Kept]]) -> list[PredictedImage[_Kept]]:
         """Predict prepared images in one call of the engine, in order."""
@@ -304,12 +347,6 @@ def _over_rows(
 
 def _nothing(source: str, radiograph: Radiograph) -> None:
     """Keep nothing of an image."""
-
-
-def _warnings(radiograph: Radiograph) -> tuple[str, ...]:
-    is_lateral = radiograph.view is ViewPosition.LATERAL
-    lateral = ("this is a lateral view; the model was trained on frontal views only",) if is_lateral else ()
-    return (*lateral, *radiograph.origin.doubts)
 
 
 def _one_ahead(items: Iterable[_Result]) -> Iterator[_Result]:

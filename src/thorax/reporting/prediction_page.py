@@ -17,7 +17,7 @@ from thorax.packages import versions
 from thorax.prediction import Prediction
 from thorax.quoting import json_visible, visible
 
-__all__ = ["PageImage", "file_name", "write_page"]
+__all__ = ["PageHead", "PageImage", "file_name", "write_page"]
 
 _MARKS: Final = {"yes": "y", "no": "n", "not decided": "u", None: "-"}
 _DIGITS: Final = 3
@@ -46,6 +46,23 @@ class PageImage:
     identity: Identity | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageHead:
+    """What the page says above its images.
+
+    Attributes:
+        lead: The sentence under the title.
+        notes: What a reader must know, as sentences without their periods.
+        held_back: Names of images that the input gate holds back, and why; perhaps only the first ones.
+        num_held_back: Their number.
+    """
+
+    lead: str
+    notes: Sequence[str]
+    held_back: Sequence[tuple[str, str]] = ()
+    num_held_back: int = 0
+
+
 def file_name(column: int, finding: str) -> str:
     """Return the end of the names of a finding's maps: its column, since names may differ in signs alone."""
     return f"{column:02}-{re.sub(r'[^A-Za-z0-9_-]', '-', finding)}"
@@ -56,8 +73,7 @@ def write_page(
     images: Iterable[PageImage],
     *,
     example: Prediction,
-    lead: str,
-    notes: Sequence[str],
+    head: PageHead,
     ids: bool,
 ) -> None:
     """Write the page, image by image; it needs the thumbnails and overlays beside it, and nothing else.
@@ -66,8 +82,7 @@ def write_page(
         path: The file; written in place, so give a temporary name.
         images: The images, in order.
         example: A prediction, for what is the same in all of them: the model, findings, thresholds, promise.
-        lead: The sentence under the title.
-        notes: What a reader must know, as sentences without their periods.
+        head: What it says above them.
         ids: Whether the images have their identifiers.
     """
     script = files(__package__).joinpath("templates", "predictions.js").read_text(encoding="utf-8")
@@ -92,8 +107,10 @@ def write_page(
         promise=example.promise,
         point=example.operating_point,
         version=versions("thorax")["thorax"],
-        lead=lead,
-        notes=notes,
+        lead=head.lead,
+        notes=head.notes,
+        held_back=[(visible(name), visible(reason)) for name, reason in head.held_back],
+        num_held_back=head.num_held_back,
         ids=ids,
         findings=_json(findings),
         id_names=_json(IDENTIFIERS),

@@ -138,6 +138,7 @@ def explain(
     contour: bool = False,
     box: bool = False,
     overwrite: bool = False,
+    gate: bool = True,
 ) -> ExplainedRadiograph:
     """Locate findings in a radiograph: the maximum and a box of each map, and optionally a picture.
 
@@ -154,17 +155,20 @@ def explain(
         contour: Draw the contour at that level.
         box: Draw the box at that level.
         overwrite: Replace the file `out`.
+        gate: Whether the model's input gate holds back what is not a frontal chest radiograph.
 
     Raises:
         BundleError: There is no bundle.
         DataError: The bundle does not predict a finding; or `out` has another extension or already exists.
-        ImageError: The image cannot be read as a radiograph.
+        ImageError: The image cannot be read as a radiograph, or the input gate holds it back.
         RecipeError: There is no such method, or the network does not support it.
     """
     if out is not None:  # checked before minutes of computing
         picture_kind(Path(out))
         check_output(Path(out), overwrite=overwrite)
-    opened = _opened(bundle, findings=findings, methods=methods, level=level, seed=seed, device=device)
+    opened = _opened(
+        bundle, findings=findings, methods=methods, level=level, seed=seed, device=device, gate=gate
+    )
     result = opened.explained(image)
     if out is None:
         return result
@@ -187,11 +191,12 @@ def explain_files(
     contour: bool = False,
     box: bool = False,
     overwrite: bool = False,
+    gate: bool = True,
     progress: ProgressCallback | None = None,
 ) -> Iterator[ExplainedRadiograph | Failure]:
     """Locate findings in several radiographs, one after the other; see `explain`.
 
-    A file that cannot be read yields a `Failure`, and the others go on.
+    A file that cannot be read, or is held back, yields a `Failure`, and the others go on.
 
     Args:
         bundle: A bundle, or the run that made it.
@@ -208,6 +213,7 @@ def explain_files(
         contour: See `explain`.
         box: See `explain`.
         overwrite: Replace the file `out`, or pictures in the folder `out`.
+        gate: See `explain`.
         progress: Receives the number of images.
 
     Raises:
@@ -223,7 +229,9 @@ def explain_files(
         )
     if out is not None:
         check_output(Path(out), overwrite=overwrite, folder=not pages)
-    opened = _opened(bundle, findings=findings, methods=methods, level=level, seed=seed, device=device)
+    opened = _opened(
+        bundle, findings=findings, methods=methods, level=level, seed=seed, device=device, gate=gate
+    )
     results = _each(opened, images, stage_progress(progress, "explaining"))
     style = _Style(opacity, level if contour else None, box)
     if out is None:
@@ -247,7 +255,7 @@ class _Opened:
         """Explain an image.
 
         Raises:
-            ImageError: It cannot be read as a radiograph.
+            ImageError: It cannot be read as a radiograph, or the input gate holds it back.
         """
         radiograph = read_guarded(image)
         (prediction,) = self.predictor.predict([radiograph], [str(image)])
@@ -276,15 +284,17 @@ def _opened(
     level: float,
     seed: int,
     device: str,
+    gate: bool,
 ) -> _Opened:
     opened = load_bundle(bundle)
     names = methods_named(methods, opened)
     if findings:
         refuse_unknown(opened, tuple(finding_or_new(name) for name in findings))
+    predictor = open_predictor(opened, device=device)
     return _Opened(
         bundle=opened,
         explainer=open_explainer(opened, methods=names, device=device),
-        predictor=open_predictor(opened, device=device),
+        predictor=predictor if gate else predictor.without_gate(),
         findings=findings,
         methods=names,
         level=level,
@@ -306,7 +316,7 @@ def _each(
         try:
             result: ExplainedRadiograph | Failure = opened.explained(file)
         except ImageError as error:
-            result = Failure(str(file), str(error).removeprefix(f"{file.name}: "))
+            result = Failure.of(str(file), error)
         if counted is not None:
             counted(number, len(files))
         yield result

@@ -77,7 +77,9 @@ class Model:
         """Whether its probabilities are calibrated."""
         return self.bundle.manifest.calibration is not None
 
-    def predict(self, image: ImageSource, *, value_range: ValueRange | None = None) -> Prediction:
+    def predict(
+        self, image: ImageSource, *, value_range: ValueRange | None = None, gate: bool = True
+    ) -> Prediction:
         """Predict one image.
 
         JPEG and compressed DICOM files, and their bytes, are decoded in a process of their own, which the
@@ -90,30 +92,38 @@ class Model:
                 (H, W) or (H, W, 3), larger is brighter; a PIL image; or a pydicom `Dataset`.
             value_range: The values of black and white in an array whose type does not define them, such as
                 floats.
+            gate: Whether the model's input gate holds back what is not a frontal chest radiograph. Otherwise
+                it is predicted, and what the gate found is among the warnings.
 
         Raises:
+            NotARadiograph: The input gate holds it back; the message says why, and what would pass.
             ImageError: It cannot be read as a radiograph, its decoder crashed or took too long, or
                 `value_range` is needed.
 
         Example:
             prediction = model.predict("chest.png")
             prediction = model.predict(Path("chest.dcm").read_bytes())
-            prediction = model.predict(numpy.zeros((1024, 1024), dtype=numpy.uint16))
-            prediction = model.predict(numpy.random.rand(1024, 1024), value_range=(0, 1))
+            prediction = model.predict(numpy.zeros((1024, 1024), dtype=numpy.uint16), gate=False)
+            prediction = model.predict(numpy.random.rand(1024, 1024), value_range=(0, 1), gate=False)
         """
         radiograph = read_guarded(image, value_range=value_range)
-        (prediction,) = self._predictor.predict([radiograph], [source_name(image)])
+        (prediction,) = self._with(gate=gate).predict([radiograph], [source_name(image)])
         return prediction
 
+    def _with(self, *, gate: bool) -> Predictor:
+        """Return the predictor, with its input gate or without."""
+        return self._predictor if gate else self._predictor.without_gate()
+
     def predict_many(
-        self, images: Iterable[ImageSource], *, value_range: ValueRange | None = None
+        self, images: Iterable[ImageSource], *, value_range: ValueRange | None = None, gate: bool = True
     ) -> Iterator[Prediction | Failure]:
-        """Predict images in order, each as `predict` does; one that cannot be read gives a `Failure`.
+        """Predict images in order, each as `predict` does; one that cannot be predicted gives a `Failure`.
 
         Args:
             images: Such as `Path("folder").glob("*.dcm")`. They are read as they are needed. One in memory is
                 named by its position, such as "<array 3>", counted from 0.
             value_range: See `predict`; it applies to all images, which must then be arrays.
+            gate: See `predict`.
 
         Raises:
             DataError: `images` is a single image.
@@ -132,7 +142,7 @@ class Model:
                 f"predict_many takes several images, and got {source_name(images)} alone; call predict, or "
                 'give a list of images, or the files of a folder with Path("folder").iterdir()'
             )
-        return self._predictor.predict_files(images, value_range=value_range)
+        return self._with(gate=gate).predict_files(images, value_range=value_range)
 
     def predict_folder(
         self,
@@ -143,6 +153,7 @@ class Model:
         ids: bool = False,
         overlays: Overlays = "positive",
         overwrite: bool = False,
+        gate: bool = True,
         progress: ProgressCallback | None = None,
     ) -> "FolderPredictions":
         """Predict files and whole folders into a folder with a table, a page of all images, and pictures.
@@ -157,6 +168,7 @@ class Model:
             ids: Whether to write the patient ids, accession numbers, study dates and UIDs of DICOM files.
             overlays: Findings that get a heat map: "positive", "all" or "none".
             overwrite: Whether to begin again in a folder with other predictions.
+            gate: See `predict`.
             progress: Called while files are predicted.
 
         Raises:
@@ -170,7 +182,7 @@ class Model:
         from thorax.workflows.predict_folder import predict_folder
 
         return predict_folder(
-            self._predictor,
+            self._with(gate=gate),
             [images] if isinstance(images, str | os.PathLike) else list(images),
             out,
             findings=findings,
@@ -190,6 +202,7 @@ class Model:
         level: float = 0.5,
         seed: int = 0,
         value_range: ValueRange | None = None,
+        gate: bool = True,
     ) -> Explanation:
         """Map how much each location of an image contributes to a finding.
 
@@ -201,6 +214,7 @@ class Model:
             level: Fraction of the map's maximum at which the box around it is drawn.
             seed: Seed of random methods.
             value_range: See `predict`.
+            gate: See `predict`.
 
         Raises:
             ImageError: See `predict`.
@@ -213,7 +227,7 @@ class Model:
         """
         chosen = best_method(self.bundle) if method is None else _method(method)
         source, radiograph = source_name(image), read_guarded(image, value_range=value_range)
-        (prediction,) = self._predictor.predict([radiograph], [source])
+        (prediction,) = self._with(gate=gate).predict([radiograph], [source])
         predicted = prediction.ranked()[0] if finding is None else prediction[finding]
         if chosen not in self._explainers:
             self._explainers[chosen] = open_explainer(self.bundle, methods=(chosen,), device=self._device)

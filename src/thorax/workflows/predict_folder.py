@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from thorax.atomic_io import StrPath, atomic_write, exclusive_lock, refuse_existing
-from thorax.errors import DataError
+from thorax.errors import DataError, NotARadiograph
 from thorax.findings import Findings, select_findings
 from thorax.imaging.identity import Identity
 from thorax.inference.predictor import Predictor
@@ -22,7 +23,7 @@ from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback
 from thorax.quoting import path_cell, visible
 from thorax.recipe.literals import Overlays
-from thorax.reporting.prediction_page import PageImage, write_page
+from thorax.reporting.prediction_page import PageHead, PageImage, write_page
 from thorax.reporting.prediction_tables import wide_header, wide_row
 from thorax.workflows.predicting import Tally, counting, refuse_nothing
 from thorax.workflows.prediction_journal import JOURNAL, Journal, Row, open_journal
@@ -36,6 +37,9 @@ REJECTED: Final = "rejected.csv"
 PAGE: Final = "index.html"
 _OURS: Final = (JOURNAL, PAGE, PREDICTIONS, REJECTED, THUMBNAILS, OVERLAYS)
 """What a folder of predictions holds, and what is removed when it is begun again."""
+
+_LISTED: Final = 100
+"""Images held back that the page lists; the table of rejected files has all."""
 
 _ENDINGS: Final = (".csv", ".tsv", ".json", ".jsonl", ".html", ".xlsx", ".txt")
 
@@ -178,6 +182,7 @@ class Folder:
             "thresholds": [thresholds.get(finding.name) for finding in self._findings],
             "ids": self.ids,
             "overlays": self._overlays,
+            "gate": self._predictor.holds_back,
         }
 
     def pictures(self) -> Pictures:
@@ -203,7 +208,7 @@ class Folder:
             predicted = csv.writer(rows, lineterminator="\n")
             rejected = csv.writer(lines, lineterminator="\n")
             predicted.writerow(wide_header(self._findings, ids=self.ids))
-            rejected.writerow(("path", "reason"))
+            rejected.writerow(("path", "reason", "error"))
             for row in journal.rows():
                 if "probabilities" in row:
                     prediction = self._prediction(row)
@@ -212,8 +217,10 @@ class Folder:
                     tally.add_warnings(prediction.warnings)
                 else:
                     tally.failed += "reason" in row
+                    tally.held_back += row.get("error") == NotARadiograph.code
                     tally.others.update([] if "reason" in row else [Path(row["path"]).name])
-                    rejected.writerow((path_cell(row["path"]), visible(row.get("reason", "not an image"))))
+                    reason, error = row.get("reason", "not an image"), row.get("error", "")
+                    rejected.writerow((path_cell(row["path"]), visible(reason), visible(error)))
         return tally
 
     def _write_page(self, journal: Journal, tally: Tally) -> None:
@@ -234,13 +241,18 @@ class Folder:
                     )
 
         failed = f" {tally.failed:,} of {tally.total:,} files could not be predicted; {REJECTED} says why."
+        gated = (row for row in journal.rows() if row.get("error") == NotARadiograph.code)
         with atomic_write(self.path / PAGE) as page:
             write_page(
                 page,
                 pictured(),
                 example=next(self._prediction(row) for row in journal.rows() if "probabilities" in row),
-                lead=f"{tally.predicted:,} images.{failed if tally.failed else ''}",
-                notes=list(filter(None, (self._predictor.identity.statement, self.without_maps))),
+                head=PageHead(
+                    lead=f"{tally.predicted:,} images.{failed if tally.failed else ''}",
+                    notes=list(filter(None, (self._predictor.identity.statement, self.without_maps))),
+                    held_back=[(row["name"], row["reason"]) for row in islice(gated, _LISTED)],
+                    num_held_back=tally.held_back,
+                ),
                 ids=self.ids,
             )
 

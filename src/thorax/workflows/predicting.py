@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from threading import Thread
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from thorax.arrays import Pixels
+from thorax.errors import NotARadiograph
 from thorax.findings import Findings
 from thorax.imaging import image_files
 from thorax.imaging.identity import Identity, read_identity
@@ -95,10 +96,28 @@ class LeftOut:
     Attributes:
         file: The file.
         reason: Why it could not be predicted; "" for a file in a folder that is not an image.
+        code: What went wrong, for programs; see `Failure`.
+        gate_reasons: What the input gate found, for an image that it holds back.
     """
 
     file: ImageFile
     reason: str
+    code: str = ""
+    gate_reasons: tuple[str, ...] = ()
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it is an image that the input gate holds back."""
+        return self.code == NotARadiograph.code
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON: there are no probabilities."""
+        return {
+            "source": self.file.path,
+            "error": self.code,
+            "reasons": list(self.gate_reasons),
+            "message": self.reason,
+        }
 
 
 @dataclass(slots=True)
@@ -108,6 +127,7 @@ class Tally:
     Attributes:
         predicted: Images that were predicted.
         failed: Files that could not be predicted.
+        held_back: Those among them that the input gate holds back.
         others: Names of the files in folders that are not images, with their numbers.
         warned: Images with a warning.
         warnings: The warnings, with the number of images that have each.
@@ -115,6 +135,7 @@ class Tally:
 
     predicted: int = 0
     failed: int = 0
+    held_back: int = 0
     others: Counter[str] = field(default_factory=Counter)
     warned: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
@@ -149,7 +170,8 @@ class Tally:
             what = "file is not an image and was" if count == 1 else "files are not images and were"
             lines.append(f"{count:,} {what} left out: {', '.join([*names[:_NAMED], *more])}")
         if self.failed:
-            lines.append(f"{self.failed:,} of {self.total:,} files could not be predicted")
+            gated = f", {self.held_back:,} of them held back by the input gate" if self.held_back else ""
+            lines.append(f"{self.failed:,} of {self.total:,} files could not be predicted{gated}")
         return lines
 
 
@@ -220,11 +242,16 @@ def predict_listed(
     for outcome in predictor.predict_images(sources(), look):
         file = waiting.popleft()
         if isinstance(outcome, Failure):
-            other = not file.given and is_not_an_image(Path(file.path))
-            yield LeftOut(file, "" if other else outcome.reason)
+            unread = outcome.code != NotARadiograph.code
+            other = unread and not file.given and is_not_an_image(Path(file.path))
+            yield LeftOut(file, "") if other else _left_out(file, outcome)
         else:
             kept, identity = outcome.kept
             yield FilePrediction(file, outcome.prediction, outcome.pixels, kept, identity)
+
+
+def _left_out(file: ImageFile, failure: Failure) -> LeftOut:
+    return LeftOut(file, failure.reason, failure.code, failure.gate_reasons)
 
 
 def predictions_of(
@@ -237,6 +264,7 @@ def predictions_of(
     by_study: bool = False,
     progress: ProgressCallback | None = None,
     failed: Callable[[str, str], None],
+    held_back: Callable[[LeftOut], None] | None = None,
 ) -> Iterator[FilePrediction[None]]:
     """Predict files and folders, and yield the predictions in order.
 
@@ -249,6 +277,7 @@ def predictions_of(
         by_study: Whether to put the images of one study together, if there are at most a thousand files.
         progress: Called while files are predicted, unless they are few.
         failed: Receives each file that could not be predicted, and the reason.
+        held_back: Also receives each image that the input gate holds back.
     """
 
     def lose(place: str, reason: str) -> None:
@@ -265,6 +294,9 @@ def predictions_of(
             tally.add_warnings(outcome.prediction.warnings)
             yield replace(outcome, prediction=outcome.prediction.only(findings))
         elif outcome.reason:
+            tally.held_back += outcome.held_back
+            if outcome.held_back and held_back is not None:
+                held_back(outcome)
             lose(outcome.file.path, outcome.reason)
         else:
             tally.others[Path(outcome.file.path).name] += 1

@@ -152,7 +152,9 @@ def _row(outcome: Outcome, number: int, state: State) -> Row:
         "time": time,
     }
     if isinstance(outcome, LeftOut):
-        return row | ({"reason": outcome.reason} if outcome.reason else {"other": True})
+        return row | (
+            {"reason": outcome.reason, "error": outcome.code} if outcome.reason else {"other": True}
+        )
     return row
 
 
