@@ -16,6 +16,7 @@ from thorax.evaluation.classification import Classification, classify
 from thorax.evaluation.decision_curves import DecisionCurve, decision_curves
 from thorax.evaluation.decisions import LabeledPredictions, binarize
 from thorax.evaluation.discrimination import Discrimination, evaluate_discrimination
+from thorax.evaluation.held_back import HeldBack
 from thorax.evaluation.inputs.radiologists import (
     RadiologistLabels,
     RadiologistReference,
@@ -187,6 +188,7 @@ class Evaluation:
         radiologists: The comparison with radiologists' labels, if there are any.
         published: Published results that compare; none unless the whole part was evaluated.
         published_f1: Published F1 of pneumonia, which does not compare with ours.
+        held_back: What the model's input gate would hold back; None if that was not measured.
     """
 
     ranking: Discrimination
@@ -204,6 +206,7 @@ class Evaluation:
     radiologists: RadiologistEvaluation | None
     published: ComparableResults
     published_f1: tuple[PublishedF1, ...]
+    held_back: HeldBack | None = None
 
     @property
     def primary(self) -> AtOperatingPoint:

@@ -14,6 +14,7 @@ from thorax.reporting.abstention import (
     abstention_rows,
     abstention_title,
 )
+from thorax.reporting.held_back import held_back_headline
 from thorax.reporting.net_benefit import (
     NET_BENEFIT_NOTE,
     UNCALIBRATED_NOTE,
@@ -54,6 +55,7 @@ def render_markdown(evaluation: Evaluation, context: Context, *, audit: AuditLin
         markdown_cell(headline(evaluation.ranking, context)) + ".\n",
         markdown_cell(f1_headline(evaluation.primary)) + ".\n",
         "" if audit is None else f"**{markdown_cell(audit_headline(audit))}**.\n",
+        f"{markdown_cell(gate)}.\n" if (gate := held_back_headline(evaluation)) else "",
         tuned,
         _list(context.notes),
         _audit(audit),

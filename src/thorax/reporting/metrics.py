@@ -26,6 +26,7 @@ from thorax.evaluation.subgroups import Subgroup, SubgroupFinding
 from thorax.findings import Finding
 from thorax.image_set import ImageSet
 from thorax.reporting.abstention import abstention_json
+from thorax.reporting.held_back import held_back_json
 from thorax.reporting.net_benefit import net_benefit_json
 from thorax.reporting.summary import (
     AuditLines,
@@ -57,6 +58,7 @@ def metrics(evaluation: Evaluation, context: Context, *, audit: AuditLines | Non
         "num_nih_official_test": context.num_official_test,
         "test_tuned": evaluation.test_tuned,
         "audit": None if audit is None else audit_json(audit),
+        "input_gate": held_back_json(evaluation),
         "model": model_json(context),
         "intervals": {
             "method": "bias-corrected percentile bootstrap, widened for few patients",

@@ -22,6 +22,7 @@ from thorax.image_set import ImageSet
 from thorax.outputs import check_output
 from thorax.recipe.literals import Checklist
 from thorax.reporting.abstention import card_abstention, card_bands
+from thorax.reporting.held_back import held_back_text
 from thorax.reporting.summary import audit_headline, markdown_cell, markdown_table, short, threshold_text
 from thorax.reporting.tripod_ai import render_tripod_ai
 
@@ -222,7 +223,12 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
     )
     labels = metrics.get("labels")  # absent in files of earlier versions
     stated = f"{labels['published']['stated']}, " if labels and labels["published"] else ""
-    notes = [*([f"Labels: {stated}sha256 {labels['sha256']}"] if labels else []), *metrics["warnings"]]
+    gate = held_back_text(metrics.get("input_gate"))
+    notes = [
+        *([gate] if gate else []),
+        *([f"Labels: {stated}sha256 {labels['sha256']}"] if labels else []),
+        *metrics["warnings"],
+    ]
     return f"{tuned}{markdown_cell(summary)}\n\n{audit}{markdown_table(header, rows)}\n{_bullets(notes)}"
 
 

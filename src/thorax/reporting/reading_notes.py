@@ -7,6 +7,7 @@ from typing import Final
 
 from thorax.evaluation.evaluate import Evaluation
 from thorax.findings import Finding
+from thorax.reporting.held_back import held_back_headline
 from thorax.reporting.summary import AuditLines, audit_headline
 
 __all__ = ["reading_notes"]
@@ -21,7 +22,7 @@ _RULES: Final = {
 def reading_notes(evaluation: Evaluation, audit: AuditLines) -> Iterator[str]:
     """Yield sentences without their periods: how to read the summary's tables, and what the audit found."""
     if evaluation.ranking.too_few_patients:  # only the ranking is shown
-        yield audit_headline(audit)
+        yield from _about_all(evaluation, audit)
         return
     points = evaluation.primary.points
     if meaning := _rule_meaning(points.rule):
@@ -41,6 +42,13 @@ def reading_notes(evaluation: Evaluation, audit: AuditLines) -> Iterator[str]:
     ]
     if without:
         yield f"threshold n/a: {_listed(without)}, for which none could be chosen"
+    yield from _about_all(evaluation, audit)
+
+
+def _about_all(evaluation: Evaluation, audit: AuditLines) -> Iterator[str]:
+    """Yield what concerns every number: what the input gate would hold back, and the audit."""
+    if gate := held_back_headline(evaluation):
+        yield gate
     yield audit_headline(audit)
 
 

@@ -33,6 +33,7 @@ from thorax.reporting.figures import (
     roc_svg,
 )
 from thorax.reporting.gallery import Gallery
+from thorax.reporting.held_back import held_back_headline
 from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.net_benefit import (
@@ -113,6 +114,7 @@ def render_html(
             context=context,
             audit=audit,
             audit_headline=None if audit is None else audit_headline(audit),
+            input_gate=held_back_headline(evaluation).removeprefix("Input gate: "),
             audit_errors=[text for severity, text in audit or () if severity == "error"],
             gallery=gallery,
             training=training,

@@ -28,6 +28,7 @@ from thorax.store import Store
 from thorax.workflows.audit import audit_bundle, audit_file
 from thorax.workflows.caveats import noted, ranking_warnings, with_warnings
 from thorax.workflows.examples import draw_examples
+from thorax.workflows.held_back import held_back_of
 from thorax.workflows.origins import checked_origin, choice_warnings
 from thorax.workflows.prediction_files import has_predictions, read_part
 from thorax.workflows.predictions import (
@@ -242,6 +243,12 @@ def _evaluate_bundle(
         fitted=calibration,
         trained=predicted.prevalence if part.split.name == bundle.split else {},
         absent=absent,
+    )
+    evaluation = replace(
+        evaluation,
+        held_back=held_back_of(
+            bundle, part, predicted, resamples=settings.resamples, seed=settings.seed, progress=progress
+        ),
     )
     examples = draw_examples(part, predicted, evaluation, device=device) if gallery else None
     repeated = choice_warnings(
