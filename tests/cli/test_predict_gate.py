@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -64,3 +65,14 @@ def test_a_map_of_a_held_back_image_is_refused_unless_the_gate_is_off(images):
     done = command("explain", bundle, images[0], expect=4)
     assert "held back by the input gate" in done.stderr
     assert "Effusion" in command("explain", bundle, images[0], "--finding", "Effusion", "--no-gate").stdout
+
+
+def test_a_bundle_without_a_fitted_gate_says_so_once(images, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(starter.folder(), bundle)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest.pop("gate", None)
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    done = command("predict", bundle, *images, expect=4)
+    assert done.stderr.count("this bundle has no fitted input gate") == 1
+    assert f"thorax gate {bundle} --store STORE fits one" in done.stderr

@@ -102,8 +102,7 @@ def predict(
     with gc_frozen():
         bundle, images = model_and_images(given, model=model)
         predictor = _open(bundle, images, site=site, device=device, engine=engine, gate=not no_gate)
-    for said in filter(None, (predictor.identity.statement, predictor.promise)):
-        say(said, err=as_json or as_csv or wide)
+    _introduce(predictor, bundle, err=as_json or as_csv or wide)
     raise_again()
     names = tuple(name.strip() for name in findings.split(",")) if findings else ()
     if out is not None:
@@ -121,6 +120,14 @@ def predict(
         say(line, err=True)
     if tally.failed:
         raise typer.Exit(ImageError.exit_code)
+
+
+def _introduce(predictor: "Predictor", bundle: Path, *, err: bool) -> None:
+    """Say once what the model says of itself, and whether it has an input gate."""
+    for said in filter(None, (predictor.identity.statement, predictor.promise)):
+        say(said, err=err)
+    if predictor.gate_note:
+        say(f"{predictor.gate_note} (thorax gate {bundle} --store STORE fits one)", err=True)
 
 
 def _open(

@@ -126,6 +126,16 @@ class Predictor:
         self.holds_back = holds_back
         self._engine = engine
 
+    @property
+    def gate_note(self) -> str:
+        """What to know of its input gate, a sentence without its period; "" if the bundle has one."""
+        if self.gate.is_fitted:
+            return ""
+        return (
+            "this bundle has no fitted input gate: images without contrast, in color, or of another part of "
+            "the body by their header are held back, and any other picture is predicted"
+        )
+
     def without_gate(self) -> "Predictor":
         """Return a predictor that holds nothing back, with the same engine."""
         return Predictor(self.bundle, self._engine, gate=self.gate, holds_back=False)

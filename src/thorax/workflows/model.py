@@ -281,6 +281,7 @@ class Model:
                     ("Probabilities", "calibrated" if self.calibrated else "not calibrated"),
                     ("Thresholds", points.rule if points else "none"),
                     ("Computed by", self.engine),
+                    ("Input gate", "fitted" if not self._predictor.gate_note else "rules alone"),
                     ("Images", f"{manifest.preparation.size} pixels a side, {manifest.preparation.fit}"),
                     ("Bundle", str(self.bundle.folder)),
                 ]
