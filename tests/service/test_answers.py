@@ -312,3 +312,20 @@ def test_a_request_has_as_many_files_as_it_may_and_a_map_is_of_one(local, public
     assert (two.status, two.json["error"]) == (400, "TooManyFiles")
     maps = local.post("/v1/explain?finding=Mass", form_of(content, content), **FORM)
     assert (maps.status, maps.json["error"]) == (400, "TooManyFiles")
+
+
+def test_what_the_input_gate_holds_back_has_its_code_and_reasons_and_no_probabilities(local, images):
+    gray = np.asarray(Image.open(io.BytesIO(images["00.png"])).convert("L"))
+    for pixels, code in (
+        (np.full_like(gray, 99), "no-contrast"),
+        (np.stack([gray] * 2 + [gray // 3], -1), "color"),
+    ):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        for call in ("/v1/predict", "/v1/explain?finding=Effusion"):
+            answer = local.post(call, stream.getvalue())
+            assert answer.status == 400
+            assert answer.json["error"] == "not-a-radiograph"
+            assert answer.json["reasons"] == [code]
+            assert answer.json["message"].startswith("held back by the input gate: ")
+            assert answer.json.keys() == {"error", "message", "reasons"}

@@ -4,7 +4,15 @@ from typing import Final
 
 from starlette.responses import JSONResponse
 
-from thorax.errors import BundleError, ImageError, MissingExtra, RecipeError, ServiceError, ThoraxError
+from thorax.errors import (
+    BundleError,
+    ImageError,
+    MissingExtra,
+    NotARadiograph,
+    RecipeError,
+    ServiceError,
+    ThoraxError,
+)
 
 __all__ = ["UPLOAD", "Refused", "as_refusal", "busy", "check_pixels"]
 
@@ -20,17 +28,28 @@ class Refused(ServiceError):  # noqa: N818  (reads as the sentence it stands for
         kind: One word for programs, such as "TooLarge".
         message: What is wrong and what to do next, for people.
         retry_after: Seconds after which to try again; None: trying again is of no use.
+        reasons: Codes of what the input gate found, if it holds the image back.
     """
 
-    def __init__(self, status: int, kind: str, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        reasons: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.retry_after = retry_after
+        self.reasons = reasons
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, str | list[str]]:
         """Return the content of the answer."""
-        return {"error": self.kind, "message": str(self)}
+        reasons = {"reasons": list(self.reasons)} if self.reasons else {}
+        return {"error": self.kind, "message": str(self), **reasons}
 
     def answer(self) -> JSONResponse:
         """Return the answer."""
@@ -75,6 +94,8 @@ def as_refusal(error: ThoraxError, name: str = UPLOAD) -> Refused:
     if isinstance(error, Refused):
         return error
     message = str(error).removeprefix(f"{name}: ")
+    if isinstance(error, NotARadiograph):
+        return Refused(_status_of(error), error.code, message, reasons=error.reasons)
     return Refused(_status_of(error), type(error).__name__, message)
 
 
