@@ -15,9 +15,9 @@ def cohort(number, seed=0):
     random = np.random.default_rng(seed)
     targets = (random.random((number, 2)) < 0.4).astype(np.int8)
     probabilities = np.clip(0.3 * targets + 0.7 * random.random((number, 2)), 0, 1)
-    images = [f"{image}.png" for image in range(number)]
+    names = [f"{image}.png" for image in range(number)]
     patients = [f"p{image // 2}" for image in range(number)]
-    images = LabeledImages(images=images, patients=patients, targets=targets, findings=FINDINGS)
+    images = LabeledImages(images=names, patients=patients, targets=targets, findings=FINDINGS)
     return images, probabilities
 
 

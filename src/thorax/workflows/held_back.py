@@ -51,7 +51,8 @@ def held_back_of(
 
 def _reasons(gate: Gate, part: StorePart, progress: ProgressCallback | None) -> list[Sequence[str]]:
     done = stage_progress(progress, "checking with the gate")
-    cohort, reasons = part.cohort, []
+    cohort = part.cohort
+    reasons: list[Sequence[str]] = []
     views = cohort.views or [""] * len(part.rows)
     ages = np.full(len(part.rows), np.nan) if cohort.ages is None else cohort.ages
     for start in range(0, len(part.rows), _TOGETHER):
