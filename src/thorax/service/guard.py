@@ -137,10 +137,10 @@ def _digest(text: str) -> bytes:
 
 def _call(path: str) -> str:
     """Return the name under which an answer is counted, one of a few."""
-    for start in ("/v1/predict", "/v1/explain", "/v1/models", "/health/", "/metrics"):
-        if path.startswith(start):
-            return start.strip("/").removeprefix("v1/")
-    return "other"
+    for name in ("predict", "explain", "pixels", "models", "assessments"):
+        if path.startswith(f"/v1/{name}"):
+            return name
+    return next((name for name in ("health", "metrics") if path.startswith(f"/{name}")), "other")
 
 
 def _name_in(address: str) -> str:
