@@ -5,7 +5,8 @@ import re
 import pytest
 
 from tests.helpers.assessments import CONTEXT, assessment_of, shown_text
-from thorax.bundle import Manifest, Member, write_bundle
+from thorax import starter
+from thorax.bundle import Manifest, Member, load_bundle, write_bundle
 from thorax.findings import find_finding
 from thorax.image_set import ImageSet
 from thorax.recipe.sections import Network, Preparation
@@ -77,3 +78,16 @@ def test_reports_and_terminal_tables_have_labels():
             bare = re.sub(re.escape(finding.label), "", text)
             assert finding.label in text
             assert not re.search(rf"\b{finding.name}\b", bare), finding.name
+
+
+def test_a_card_has_the_rates_at_the_thresholds():
+    bundle = load_bundle(starter.folder())
+    points = bundle.manifest.operating_points
+    card = render_card(bundle)
+    rates = points.measured.findings["Effusion"]
+    cells = [
+        f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f}), {share.matching} of {share.images}"
+        for share in (rates.sensitivity, rates.specificity)
+    ]
+    assert f"| Effusion | {points.thresholds['Effusion']:.3f} | {cells[0]} | {cells[1]} |" in card
+    assert "| Hernia | none | n/a | n/a |" in card

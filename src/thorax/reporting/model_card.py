@@ -20,6 +20,7 @@ from thorax.evaluation.thresholds import TUNED_MARK
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
 from thorax.outputs import check_output
+from thorax.rates import FindingRates
 from thorax.recipe.literals import Checklist
 from thorax.reporting.abstention import card_abstention, card_bands
 from thorax.reporting.held_back import held_back_text
@@ -175,7 +176,27 @@ def _operating(bundle: Bundle) -> str:
     chosen = f", chosen on the {_part(points.chosen_on)}" if points.chosen_on else "; not chosen on any image"
     lines.append(f"Thresholds by the rule {points.rule}{chosen}")
     rows = [(_label(name), threshold_text(threshold)) for name, threshold in points.thresholds.items()]
-    return f"{_bullets(lines)}\n{markdown_table(('Finding', 'Threshold'), rows)}"
+    if points.measured is None:
+        return f"{_bullets(lines)}\n{markdown_table(('Finding', 'Threshold'), rows)}"
+    lines.append(f"Sensitivity and specificity at them: on the {_part(points.measured.measured_on)}")
+    header = ("Finding", "Threshold", "Sensitivity (95 %)", "Specificity (95 %)")
+    rated = [
+        (*row, *_rates(points.measured.findings.get(name)))
+        for name, row in zip(points.thresholds, rows, strict=True)
+    ]
+    return f"{_bullets(lines)}\n{markdown_table(header, rated)}"
+
+
+def _rates(rates: FindingRates | None) -> tuple[str, str]:
+    """Return sensitivity and specificity as text, each with interval and count; "n/a" without one."""
+    shares = (rates.sensitivity, rates.specificity) if rates else (None, None)
+    first, second = (
+        "n/a"
+        if share is None
+        else f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f}), {share.matching} of {share.images}"
+        for share in shares
+    )
+    return first, second
 
 
 def _not_decided(bundle: Bundle, metrics: Mapping[str, Any] | None) -> dict[str, str]:

@@ -50,7 +50,7 @@ export function summary(answer) {
   const are = (count) => (count === 1 ? "is" : "are");
   const undecided = open > 0 ? ` and ${open} ${are(open)} not decided` : "";
   if (positive > 0) return `Of ${those}, ${positive} ${are(positive)} called${undecided}.`;
-  const nothing = open > 0 ? `Of ${those}, none is called${undecided}.` : `Nothing of ${those} is above its threshold.`;
+  const nothing = open > 0 ? `Of ${those}, none is called${undecided}.` : `Nothing is above its threshold, of ${those}.`;
   return `${nothing} ${misses(answer)}`;
 }
 
