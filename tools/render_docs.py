@@ -124,8 +124,9 @@ def photograph_page(picture: Path | None = None) -> str:
             )
             tab.goto(address)
             tab.get_by_role("button", name=_TRIED).click()
-            tab.get_by_role("button", name=re.compile(f"^{_EXPLAINED} probability")).click()
+            tab.get_by_role("button", name=re.compile(f"^{_EXPLAINED} ")).click()
             tab.locator("#legend").wait_for()
+            tab.evaluate("document.querySelector('#origin-text').textContent = ''")  # it has the time
             if picture is not None:
                 tab.screenshot(path=picture)
             text = " ".join(tab.locator("body").inner_text().split())
