@@ -41,7 +41,7 @@ def settled(tab):
 
 def press_until(tab, key, control):
     """Press a key until a control has the focus."""
-    for _ in range(30):
+    for _ in range(60):
         tab.keyboard.press(key)
         if control.evaluate("(node) => node === document.activeElement"):
             return

@@ -6,7 +6,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from tests.helpers.page import settled, shown, upload
+from tests.helpers.page import press_until, settled, shown, upload
 from tests.helpers.service import GOLDEN
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
@@ -70,6 +70,34 @@ def test_two_tabs_know_nothing_of_each_other(opened, local):
     assert settled(other) == []
     assert [words[0] for words in settled(one)] == ["00.png"]
     assert one.locator(".finding").first.is_visible()
+
+
+def test_from_upload_to_download_without_a_pointer(opened, local):
+    tab = opened(local)
+    # From here on, since choosers are caught only some time after they are asked for.
+    tab.on("filechooser", lambda chooser: chooser.set_files(SOURCE / "03.png"))
+    press_until(tab, "Tab", tab.get_by_role("button", name="Choose files"))
+    tab.keyboard.press("Enter")
+    tab.locator(".finding").first.wait_for()
+    first = shown(tab)
+    press_until(tab, "Tab", tab.locator(".radiograph").first)
+    tab.keyboard.press("+")
+    tab.keyboard.press("Shift+ArrowRight")
+    assert not np.array_equal(shown(tab), first)
+    tab.keyboard.press("r")
+    assert np.array_equal(shown(tab), first)
+    press_until(tab, "Tab", tab.get_by_role("spinbutton", name="Width"))
+    for _ in range(10):
+        tab.keyboard.press("ArrowUp")
+    assert float(tab.get_by_role("spinbutton", name="Width").input_value()) > 256
+    assert not np.array_equal(shown(tab), first)
+    press_until(tab, "Tab", tab.locator(".finding").first)
+    tab.keyboard.press("Enter")
+    sync_api.expect(tab.get_by_role("switch", name="Heat map")).to_be_checked()
+    press_until(tab, "Tab", tab.get_by_role("button", name="Findings as CSV"))
+    with tab.expect_download() as download:
+        tab.keyboard.press("Enter")
+    assert download.value.suggested_filename == "findings.csv"
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
