@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.page import press_until, settled, shown, upload
 from tests.helpers.service import GOLDEN
@@ -59,6 +60,25 @@ def test_pixels_of_the_last_images_are_kept_and_others_are_asked_for_again(opene
     tab.get_by_role("button", name=names[0]).click()
     assert np.array_equal(shown(tab), first)
     assert len(asked) == 11
+
+
+def test_what_the_input_gate_holds_back_is_shown_with_its_reason_and_without_findings(
+    opened, local, tmp_path
+):
+    flat = tmp_path / "flat.png"
+    Image.new("L", (200, 160), 90).save(flat)
+    tab = opened(local)
+    words = upload(tab, SOURCE / "00.png", flat)
+    assert words[1][-1] == "held back"
+    assert tab.locator("#case-count").inner_text() == "1 of 2 read, 1 held back"
+    tab.get_by_role("button", name="flat.png").click()
+    assert tab.get_by_role("heading", name="This image was held back").is_visible()
+    assert tab.locator("#failure-text").inner_text().startswith("Held back by the input gate: ")
+    assert not tab.get_by_role("heading", name="Findings").is_visible()
+    screen = shown(tab)
+    assert set(np.unique(screen[screen[:, :, 3] == 255][:, 0])) == {90}
+    tab.get_by_role("button", name="00.png").click()
+    assert tab.get_by_role("heading", name="Findings").is_visible()
 
 
 def test_two_tabs_know_nothing_of_each_other(opened, local):

@@ -19,7 +19,8 @@ export function addCase(one, chosen) {
 /** Show how far a case is. */
 export function showState(one) {
   one.button.dataset.state = one.progress;
-  one.state.textContent = one.progress === "done" ? result(one) : WORDS[one.progress];
+  const words = one.failure?.held ? "held back" : WORDS[one.progress];
+  one.state.textContent = one.progress === "done" ? result(one) : words;
   if (one.progress === "done" && !one.thumbnail.firstChild) {
     one.thumbnail.append(element("img", { src: one.picture, alt: "" }));
   }
@@ -38,10 +39,11 @@ export function markCases(shown, active) {
 /** Say how many images there are, how many of them were read, and how many were not. */
 export function countCases(cases) {
   const count = (progress) => cases.filter((one) => one.progress === progress).length;
-  const failed = count("failed");
+  const held = cases.filter((one) => one.progress === "failed" && one.failure.held).length;
+  const failed = count("failed") - held;
   byId("case-count").hidden = cases.length < 2;
   byId("case-count").textContent =
-    `${count("done")} of ${cases.length} read${failed > 0 ? `, ${failed} could not be read` : ""}`;
+    `${count("done")} of ${cases.length} read${held > 0 ? `, ${held} held back` : ""}${failed > 0 ? `, ${failed} could not be read` : ""}`;
 }
 
 /** Return how many findings are called and how many are not decided, in words: "3 called". */

@@ -116,7 +116,7 @@ function showInList(one) {
 
 function finished(one) {
   showInList(one);
-  announce(`${one.name}: ${one.progress === "done" ? said(one) : `not read, ${one.failure.message}`}`);
+  announce(`${one.name}: ${one.progress === "done" ? said(one) : `${one.failure.held ? "held back" : "not read"}, ${one.failure.message}`}`);
   const done = cases.find((other) => other.progress === "done");
   if (!picked && inUse().progress === "failed" && done) show(done);
   else if (shown.includes(one)) render();
@@ -132,7 +132,7 @@ let recent = []; // cases with pixels, those read last first
 
 async function load(reading) {
   const one = rootOf(reading);
-  if (one.pixels || one.pixelFailure || loading.has(one) || one.progress === "failed" || one.file.size > maxBytes) return;
+  if (one.pixels || one.pixelFailure || loading.has(one) || !visible(one) || one.file.size > maxBytes) return;
   loading.add(one);
   try {
     one.pixels = readPixels(await pixels(one.file));
@@ -217,7 +217,8 @@ function forgetMaps(one) {
   one.finding = null;
 }
 
-const visible = (one) => one !== null && one.progress !== "failed";
+/** Return whether the image of a case can be looked at: also if the input gate held it back. */
+const visible = (one) => one !== null && (one.progress !== "failed" || one.failure.held);
 
 function render() {
   const empty = cases.length === 0;
@@ -239,8 +240,12 @@ function render() {
     showResults(one);
   }
   if (one?.progress === "failed") {
+    const held = one.failure.held;
+    byId("failure-title").textContent = held ? "This image was held back" : "This file was not read";
+    byId("failure").classList.toggle("held", held);
     byId("failure-name").textContent = one.name;
     byId("failure-text").textContent = sentence(one.failure.message);
+    byId("failure-note").hidden = !held;
     byId("again").hidden = !one.failure.again;
   }
 }
@@ -283,7 +288,7 @@ function showPanes() {
 
 function notice(one) {
   if (one === null || one.pixels) return "";
-  if (one.progress === "failed") return "This file was not read.";
+  if (!visible(one)) return "This file was not read.";
   return one.pixelFailure ? sentence(`the image cannot be shown: ${one.pixelFailure.message}`) : "Reading the image …";
 }
 

@@ -6,11 +6,15 @@ const TRIES = 30; // of a busy service, about a minute
 const UNAUTHORIZED = 401;
 const LATER = [429, 503]; // this client asks too often, or the service is busy
 
-/** A failure with a message for people; `again` says whether trying again may help. */
+/**
+ * A failure with a message for people; `again` says whether trying again may help, and `held` that the input
+ * gate took the image for something else than a chest radiograph.
+ */
 export class Failure extends Error {
-  constructor(message, again = false) {
+  constructor(message, again = false, held = false) {
     super(message);
     this.again = again;
+    this.held = held;
   }
 }
 
@@ -88,7 +92,8 @@ async function answer(address, request = {}) {
     } else {
       const content = await response.json().catch(() => ({}));
       const message = content.message ?? `the service answered with status ${response.status}`;
-      throw new Failure(message, response.status >= 500 || [408, 429].includes(response.status));
+      const again = response.status >= 500 || [408, 429].includes(response.status);
+      throw new Failure(message, again, content.error === "not-a-radiograph");
     }
   }
 }
