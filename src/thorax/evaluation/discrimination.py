@@ -127,7 +127,7 @@ class Discrimination:
         )
 
 
-def too_few_patients(counts: Iterable[tuple[float, float]]) -> str:
+def too_few_patients(counts: Iterable[tuple[int, int]]) -> str:
     """Say that no finding has `FEWEST_PATIENTS` with it and as many without it; "" if one has.
 
     Args:
