@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import thorax
-from tests.helpers.page import expect, settled, shown, upload
+from tests.helpers.page import expect, press_until, settled, shown, upload
 from tests.helpers.service import GOLDEN, running
 from thorax.evaluation.inputs.assessments import read_assessments
 from thorax.service.assessments import Assessments
@@ -200,6 +200,35 @@ def test_downloads_say_where_they_come_from(opened, local, model, tmp_path):
     left = (picture.shape[1] - width) // 2
     inside = canvas[..., 3] == 255
     assert np.array_equal(picture[:height, left : left + width][inside], canvas[..., :3][inside])
+
+
+@pytest.mark.slow
+def test_marks_are_there_again_after_another_image(opened, local):
+    tab = opened(local)
+    tab.get_by_role("switch", name=re.compile("^Read first")).click()
+    upload(tab, SOURCE / "03.png", SOURCE / "01.png")
+    tab.get_by_role("button", name="03.png").click()
+    tab.get_by_label("Mass").select_option("present")
+    tab.get_by_role("button", name="01.png").click()
+    assert tab.get_by_label("Mass").input_value() == "unmarked"
+    tab.get_by_role("button", name="03.png").click()
+    assert tab.get_by_label("Mass").input_value() == "1"
+
+
+@pytest.mark.slow
+def test_from_the_file_to_the_download_without_a_pointer(opened, local, model, tmp_path):
+    tab = opened(local)
+    tab.on("filechooser", lambda chooser: chooser.set_files([SOURCE / "03.png"]))
+    press_until(tab, "Tab", tab.get_by_role("button", name="Choose files"))
+    tab.keyboard.press("Enter")
+    settled(tab)
+    tab.locator(".finding").first.wait_for()
+    press_until(tab, "Shift+Tab", tab.get_by_role("button", name="Findings as CSV"))
+    with tab.expect_download() as download:
+        tab.keyboard.press("Enter")
+    download.value.save_as(tmp_path / "findings.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "findings.csv").read_text())))
+    assert [row["finding"] for row in rows] == [finding.name for finding in model.findings]
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ export function showOwnReading(one, reveal) {
   fields.replaceChildren(...rows.map(({ node }) => node));
   const all = byId("own-absent");
   all.onclick = () => {
-    for (const { field } of rows) if (field.value === "unmarked") field.value = "0";
+    for (const { name, field } of rows) if (field.value === "unmarked") field.value = one.marks[name] = "0";
   };
   byId("reveal").onclick = async () => {
     const marked = rows.filter(({ field }) => field.value !== "unmarked");
@@ -64,6 +64,9 @@ function ownRow(one, name) {
     element("option", { value: "unmarked", textContent: "not marked" }),
     ...SAID.map(([value, textContent]) => element("option", { value, textContent }))
   );
+  one.marks ??= {};
+  field.value = one.marks[name] ?? "unmarked";
+  field.addEventListener("change", () => (one.marks[name] = field.value)); // another image may be shown meanwhile
   const { label } = findingOf(one.answer, name);
   return { name, field, node: element("li", {}, element("label", {}, element("span", { textContent: label }), field)) };
 }
@@ -118,7 +121,11 @@ export function wordPanel(one, name) {
 
 const presentOf = (value) => (value === "" ? null : value === "1");
 
-const lastOf = (one, name) => wordsOf(one).findLast((entry) => entry.finding === name && entry.ai_shown === "after");
+/** Return the last answer to the model on a finding by the reader whose name is there now. */
+const lastOf = (one, name) =>
+  wordsOf(one).findLast(
+    (entry) => entry.finding === name && entry.ai_shown === "after" && entry.reader === byId("reader").value.trim()
+  );
 
 function word(one, name, said) {
   const predicted = one.answer.findings[name];
