@@ -21,6 +21,7 @@ def test_the_names_are_these():
         "errors",
         "evaluate",
         "export",
+        "gate",
         "info",
         "load",
         "localize",

@@ -58,6 +58,7 @@ CONTENT = {
         "calibrate": "thorax.workflows.bundles",
         "ensemble": "thorax.workflows.bundles",
         "export": "thorax.workflows.bundles",
+        "gate": "thorax.workflows.gate",
         "WrittenBundle": "thorax.workflows.bundles",
     },
     "Progress": {"Progress": "thorax.progress", "tqdm": "thorax.progress"},

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from thorax.workflows.bundles import calibrate, ensemble, export
     from thorax.workflows.compare import compare
     from thorax.workflows.evaluate import evaluate
+    from thorax.workflows.gate import gate
     from thorax.workflows.localize import localize
     from thorax.workflows.model import Failure, Model, load
     from thorax.workflows.phantom import phantom
@@ -41,6 +42,7 @@ __all__ = [
     "errors",
     "evaluate",
     "export",
+    "gate",
     "info",
     "load",
     "localize",
@@ -66,6 +68,7 @@ __getattr__ = lazy_names(
         "errors": "thorax.errors",
         "evaluate": "thorax.workflows.evaluate",
         "export": "thorax.workflows.bundles",
+        "gate": "thorax.workflows.gate",
         "info": "thorax.inspection.recognize",
         "load": "thorax.workflows.model",
         "localize": "thorax.workflows.localize",

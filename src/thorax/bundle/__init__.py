@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from thorax.bundle.statement import MeanAuc, Statement
     from thorax.bundle.writing import (
         attach_engine,
+        attach_gate,
         copy_bundle,
         new_bundle_folder,
         refuse_used_folder,
@@ -55,6 +56,7 @@ __all__ = [
     "Statement",
     "Trained",
     "attach_engine",
+    "attach_gate",
     "copy_bundle",
     "hashed_patients",
     "load_bundle",
@@ -75,6 +77,7 @@ __getattr__ = lazy_names(
     {
         "Bundle": "thorax.bundle.folder",
         "attach_engine": "thorax.bundle.writing",
+        "attach_gate": "thorax.bundle.writing",
         "copy_bundle": "thorax.bundle.writing",
         "hashed_patients": "thorax.bundle.seen",
         "load_bundle": "thorax.bundle.folder",

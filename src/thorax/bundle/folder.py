@@ -1,9 +1,10 @@
 """Bundles on disk, loaded with verification of their files.
 
 A bundle is a folder with `bundle.json` (the manifest), the members' weights as safetensors, their exported
-graphs, `patients.json` (hashed ids of the patients that training and selection saw) and `images-seen.bin`
-(fingerprints of their images, which no prediction reads); never a bare weight file, never a pickle. A bundle
-that has graphs may do without weights. The manifest is written last: a folder without it is not a bundle.
+graphs, `patients.json` (hashed ids of the patients that training and selection saw), `images-seen.bin`
+(fingerprints of their images, which no prediction reads) and the numbers of its input gate; never a bare
+weight file, never a pickle. A bundle that has graphs may do without weights. The manifest is written last: a
+folder without it is not a bundle.
 """
 
 import hashlib
@@ -131,6 +132,12 @@ class Bundle:
             )
 
     @property
+    def gate_file(self) -> Path | None:
+        """The file of the input gate's numbers; None without a gate."""
+        gate = self.manifest.gate
+        return self.folder / gate.name if gate else None
+
+    @property
     def run(self) -> Path | None:
         """The folder of the run that made it, or its own outside of a run; None for the starter.
 
@@ -166,6 +173,7 @@ def checksums(manifest: Manifest) -> dict[str, str]:
         **{file.name: file.sha256 for file in exported},
         PATIENTS: manifest.patients_sha256,
         **({manifest.seen.name: manifest.seen.sha256} if manifest.seen else {}),
+        **({manifest.gate.name: manifest.gate.sha256} if manifest.gate else {}),
     }
 
 

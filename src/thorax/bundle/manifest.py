@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from thorax.bands import Bands
+from thorax.bundle.input_gate import InputGate
 from thorax.bundle.points import OperatingPoints
 from thorax.bundle.statement import Statement
 from thorax.calibration import Calibration, Platt
@@ -289,6 +290,8 @@ class Manifest(Section):
     """Where findings are not decided; None if every finding with a threshold always is."""
     hit_rates: tuple[HitRates, ...] = ()
     """How often its maps point at boxes, by method; empty if that was not measured."""
+    gate: InputGate | None = None
+    """What is not predicted at all; None for a bundle without a gate."""
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -382,7 +385,7 @@ class Manifest(Section):
         return self
 
 
-_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites", "bands", "hit_rates")
+_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites", "bands", "hit_rates", "gate")
 
 
 def _without_absent(written: dict[str, Any], *names: str) -> dict[str, Any]:

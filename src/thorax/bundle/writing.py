@@ -4,6 +4,7 @@ The manifest is written last, so that a folder in which something was interrupte
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,12 +24,20 @@ from thorax.atomic_io import (
 from thorax.bundle.files import MANIFEST, SIGNATURE
 from thorax.bundle.folder import PATIENTS, Bundle, checksums, load_own
 from thorax.bundle.image_prints import ImagePrints, sorted_prints
+from thorax.bundle.input_gate import InputGate
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Member, SeenFile
 from thorax.bundle.signature import is_signed
 from thorax.errors import BundleError, DataError
 from thorax.outputs import refuse_unwritable
 
-__all__ = ["attach_engine", "copy_bundle", "new_bundle_folder", "refuse_used_folder", "write_bundle"]
+__all__ = [
+    "attach_engine",
+    "attach_gate",
+    "copy_bundle",
+    "new_bundle_folder",
+    "refuse_used_folder",
+    "write_bundle",
+]
 
 _SEEN: Final = "images-seen.bin"
 
@@ -40,6 +49,7 @@ def write_bundle(
     weights: Mapping[str, bytes | Path],
     patients: Mapping[str, Iterable[str]],
     seen: Mapping[str, ImagePrints] | None = None,
+    gate: Path | None = None,
 ) -> Bundle:
     """Write a bundle; the manifest's checksums are filled in here.
 
@@ -52,6 +62,7 @@ def write_bundle(
         weights: Content of each member's weights file, or a file to copy, by file name.
         patients: Patients seen, by what saw them, as `seen.hashed_patients` returns them.
         seen: Fingerprints of the images seen, by what saw them; None or empty keeps none.
+        gate: File of the input gate that the manifest describes, to copy; None writes no gate.
     """
     folder.mkdir(parents=True, exist_ok=True)
     old = _begin_replacing(folder)
@@ -67,8 +78,11 @@ def write_bundle(
         "patients_sha256": sha256_of_file(folder / PATIENTS),
         "engines": (),
         "seen": _write_seen(folder, seen) if seen else None,
+        "gate": manifest.gate if gate else None,
     }
-    if seen or manifest.from_files:
+    if gate and manifest.gate:
+        _copied(gate, folder / manifest.gate.name)
+    if seen or gate or manifest.from_files:
         changes["format"] = 2
     write_json(folder / MANIFEST, manifest.model_copy(update=changes).model_dump(mode="json"))
     return _without(old, load_own(folder))
@@ -117,13 +131,37 @@ def _attached(bundle: Bundle, exported: Exported, files: Sequence[Sequence[Path]
         if (engine.kind, engine.precision) != (exported.kind, exported.precision)
     ]
     engines = (*others, exported.model_copy(update={"nets": tuple(nets)}))
+    return _replaced(bundle, {"engines": engines})
+
+
+def _replaced(bundle: Bundle, changes: Mapping[str, object]) -> Bundle:
+    """Replace the manifest of a bundle by a changed one, and remove the files that only the old one names."""
     # Validated again, because `model_copy` does not validate.
-    manifest = Manifest.model_validate(bundle.manifest.model_dump() | {"engines": engines})
+    manifest = Manifest.model_validate({**bundle.manifest.model_dump(), **changes})
     write_json(bundle.folder / MANIFEST, manifest.model_dump(mode="json"))
     (bundle.folder / SIGNATURE).unlink(missing_ok=True)  # of the manifest before
     for name in set(checksums(bundle.manifest)) - set(checksums(manifest)):
         (bundle.folder / name).unlink(missing_ok=True)
     return load_own(bundle.folder)
+
+
+def attach_gate(bundle: Bundle, section: InputGate, numbers: bytes) -> Bundle:
+    """Give a bundle on disk an input gate, in place of an earlier one; as safe as `attach_engine`.
+
+    Args:
+        bundle: As `load_bundle` returned it.
+        section: What the manifest says of it; name and checksum are filled in here.
+        numbers: Content of its file, of `gate_bytes`.
+
+    Raises:
+        BundleError: Another process changed more than the engines, or removed the bundle.
+    """
+    with _manifest_locked(bundle.folder):
+        now = _as_it_is_now(bundle)
+        content = hashlib.sha256(numbers).hexdigest()
+        named = section.model_copy(update={"name": f"gate-{content[:8]}.safetensors", "sha256": content})
+        write_bytes(bundle.folder / named.name, numbers)
+        return _replaced(now, {"gate": named, "format": 2})
 
 
 @contextmanager

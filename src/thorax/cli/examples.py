@@ -62,6 +62,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
             "thorax ensemble run-1 run-2 --store store --weights validation --out best",
         ),
     ),
+    "gate": (
+        ("Give an older run an input gate", "thorax gate run --store store"),
+        ("Put the gate into a copy", "thorax gate run --store store --out gated"),
+    ),
     "evaluate": (
         ("Evaluate a run on the test part", "thorax evaluate run --store store --out report"),
         (

@@ -27,7 +27,7 @@ __all__ = ["VERBS", "command_line", "flags_of", "main", "show_help", "with_flags
 _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
     "Use a model": ("predict", "explain", "serve"),
     "Data": ("download", "prepare", "sheet", "phantom"),
-    "Training": ("recipes", "train", "runs", "tune", "calibrate", "ensemble"),
+    "Training": ("recipes", "train", "runs", "tune", "calibrate", "ensemble", "gate"),
     "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
     "Sharing": ("card", "export", "import", "sign", "verify"),
     "Help": ("info", "doctor", "help", "completion"),

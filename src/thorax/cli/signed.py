@@ -12,8 +12,8 @@ __all__ = ["OPENING", "with_signatures"]
 
 OPENING: Final = frozenset(
     {
-        "audit", "calibrate", "card", "compare", "ensemble", "evaluate", "explain", "export", "localize",
-        "info", "predict", "robustness", "serve", "site",
+        "audit", "calibrate", "card", "compare", "ensemble", "evaluate", "explain", "export", "gate",
+        "info", "localize", "predict", "robustness", "serve", "site",
     }
 )  # fmt: skip
 """The commands that open bundles of others."""

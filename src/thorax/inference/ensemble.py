@@ -374,6 +374,7 @@ def write_calibrated(
         weights=bundle.weights,
         patients=patients,
         seen=merged_images([saw, fitted]),
+        gate=bundle.gate_file,
     )
 
 

@@ -1,7 +1,8 @@
 """The input gate: whether an image is a radiograph like those that the model learned from, and why not.
 
 Rules look at contrast, color and what the file says of itself. They need no fitting, so they hold for every
-bundle.
+bundle. Whether the picture is an upright frontal chest radiograph, and like those of training, is decided by
+what was fitted on the training images, on a thumbnail.
 """
 
 from collections.abc import Iterator
@@ -12,11 +13,15 @@ import numpy as np
 
 from thorax.arrays import GrayPixels
 from thorax.bundle import Bundle
+from thorax.bundle.input_gate import GateNumbers, InputGate, read_gate
 from thorax.imaging.gray_range import NEARLY_ALL, sampled
+from thorax.inference.gate_features import features, thumbnail
+from thorax.inference.gate_scores import INVERTED, LATERAL, OTHER, GateScores, gate_scores
 from thorax.radiograph import Radiograph, ViewPosition
+from thorax.recipe.literals import Fit
 from thorax.wording import percent
 
-__all__ = ["Gate", "GateAnswer", "Reason", "ReasonCode", "check", "open_gate"]
+__all__ = ["Gate", "GateAnswer", "Reason", "ReasonCode", "check", "check_pixels", "open_gate"]
 
 ReasonCode = Literal[
     "no-contrast",
@@ -38,6 +43,13 @@ _NARROW: Final = 1 / 16
 
 _MOST_COLORED: Final = 0.01
 """Share of colored pixels up to which an image counts as gray: a colored mark, or a few letters."""
+
+_CHILD: Final = 16
+"""Age in years below which a patient is a child."""
+
+_FEW_CHILDREN: Final = 0.05
+_FEW: Final = 0.01
+"""Shares of the training images below which ages were hardly covered: of children, of others as old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +102,102 @@ class Gate:
     """The gate of one bundle.
 
     Attributes:
-        is_fitted: Whether the bundle brought what was fitted on its training images. Without it, only the
-            rules are checked.
+        fit: How the bundle fits an image that is not square.
+        section: What the manifest says of the gate; None for a bundle without one, of which only the rules
+            are checked.
+        numbers: What it computes with; None as above.
     """
 
-    is_fitted: bool = False
+    fit: Fit = "pad"
+    section: InputGate | None = None
+    numbers: GateNumbers | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the bundle brought what was fitted on its training images."""
+        return self.numbers is not None
 
 
-def open_gate(bundle: Bundle) -> Gate:  # noqa: ARG001
-    """Return the gate of a bundle; one of rules alone if the bundle has none."""
-    return Gate()
+def open_gate(bundle: Bundle) -> Gate:
+    """Return the gate of a bundle; one of rules alone if the bundle has none.
+
+    Raises:
+        BundleError: The file of its numbers is missing, changed, or does not hold those of a gate.
+    """
+    section, fit = bundle.manifest.gate, bundle.manifest.preparation.fit
+    return Gate(fit, section, read_gate(bundle.folder, section) if section else None)
 
 
-def check(gate: Gate, radiograph: Radiograph) -> GateAnswer:  # noqa: ARG001
+def check(gate: Gate, radiograph: Radiograph) -> GateAnswer:
     """Say whether a radiograph may be predicted, and what a reader must know of it.
 
     Args:
         gate: The gate of the bundle that predicts.
         radiograph: The image, as `read_radiograph` returns it.
     """
-    found = (*_contrast(radiograph.pixels), *_color(radiograph.colored), *_header(radiograph))
+    header = (*_color(radiograph.colored), *_header(radiograph), *_age(gate, radiograph.age_years))
+    return _answer([*check_pixels(gate, radiograph.pixels).reasons, *header])
+
+
+def check_pixels(gate: Gate, pixels: GrayPixels) -> GateAnswer:
+    """Say what the gate says of the pixels alone, which may be those of a store."""
+    nothing = tuple(_contrast(pixels))
+    if nothing or gate.numbers is None or gate.section is None:
+        return GateAnswer(nothing)
+    scores = gate_scores(gate.numbers, features(thumbnail(pixels, gate.fit)[None]))
+    return _answer(list(_picture(gate.section, scores)))
+
+
+def _answer(found: list[Reason]) -> GateAnswer:
     return GateAnswer(tuple(sorted(found, key=lambda reason: reason.level)))
+
+
+def _picture(section: InputGate, scores: GateScores) -> Iterator[Reason]:
+    """Yield what a net of the gate finds in an image."""
+    upright, unlike, mirror = (float(score[0]) for score in (scores.upright, scores.unlike, scores.mirrored))
+    if not upright >= section.least_upright:
+        for code, text in _looks_like(int(scores.looks_like[0])):
+            yield Reason(code, "refuse", text, upright, section.least_upright)
+    elif not unlike <= section.too_unlike:
+        text = (
+            "it is far from all images that the model learned from; give a frontal chest radiograph without "
+            "anything around it"
+        )
+        yield Reason("unlike-training", "refuse", text, unlike, section.too_unlike)
+    else:
+        if unlike > section.most_unlike:
+            text = (
+                f"it is unlike the images that the model learned from (distance {unlike:.3f}, and "
+                f"{section.most_unlike:.3f} is usual); the probabilities may not hold for it"
+            )
+            yield Reason("unlike-training", "warn", text, unlike, section.most_unlike)
+        if mirror > section.most_mirrored:
+            text = (
+                f"it is perhaps mirrored: found in {section.mirrored_caught} mirrored copies of validation "
+                f"images, and in {section.mirrored_called} as they are; compare it with the side marker"
+            )
+            yield Reason("mirrored", "warn", text, mirror, section.most_mirrored)
+
+
+_TURNED_CODES: Final[tuple[ReasonCode, ...]] = ("turned-270", "turned-180", "turned-90")
+"""For images turned counterclockwise by one, two and three quarters."""
+
+
+def _looks_like(kind: int) -> Iterator[tuple[ReasonCode, str]]:
+    """Yield what an image is that is not an upright frontal chest radiograph, and what would pass."""
+    if kind == OTHER:
+        yield "not-a-chest-radiograph", "it is not a chest radiograph; give a frontal one, PA or AP"
+        return
+    if kind == LATERAL:
+        yield "lateral", "it looks like a lateral view; give the frontal view, PA or AP"
+        return
+    quarters = kind % INVERTED
+    if quarters:
+        degrees = 360 - 90 * quarters
+        back = "turn it back" if quarters == 2 else f"turn it back, {degrees} degrees counterclockwise"  # noqa: PLR2004
+        yield _TURNED_CODES[quarters - 1], f"it is turned by {degrees} degrees clockwise; {back}"
+    if kind >= INVERTED:
+        yield "inverted", "it is inverted, bone is dark; exchange black and white"
 
 
 def _contrast(pixels: GrayPixels) -> Iterator[Reason]:
@@ -137,6 +224,29 @@ def _color(colored: float) -> Iterator[Reason]:
         yield Reason("color", "refuse", text, colored, _MOST_COLORED)
 
 
+def _age(gate: Gate, age: int | None) -> Iterator[Reason]:
+    """Yield how few of the training images were of patients as young, or as old."""
+    if gate.numbers is None or age is None:
+        return
+    ages = gate.numbers.ages
+    total = int(ages.sum())
+    young, old = int(ages[: max(age, _CHILD - 1) + 1].sum()), int(ages[min(age, len(ages) - 1) :].sum())
+    if age < _CHILD and young < _FEW_CHILDREN * total:
+        text = f"were under {_CHILD}"
+        few = young
+    elif old < _FEW * total:
+        text = f"were {age} or older"
+        few = old
+    else:
+        return
+    yield Reason(
+        "age",
+        "warn",
+        f"the patient is {age} years old, and of the images that the model learned from {few:,} of {total:,} "
+        f"{text}; the probabilities may not hold",
+    )
+
+
 def _header(radiograph: Radiograph) -> Iterator[Reason]:
     """Yield what the file says of itself that does not fit a frontal chest radiograph."""
     part = radiograph.other_part.lower()
@@ -150,7 +260,7 @@ def _header(radiograph: Radiograph) -> Iterator[Reason]:
         )
         yield Reason("body-part", "refuse", text)
     if radiograph.view is ViewPosition.LATERAL:
-        yield Reason("lateral", "warn", LATERAL_TEXT)
+        yield Reason("lateral", "warn", _LATERAL_TEXT)
 
 
-LATERAL_TEXT: Final = "this is a lateral view; the model was trained on frontal views only"
+_LATERAL_TEXT: Final = "this is a lateral view; the model was trained on frontal views only"

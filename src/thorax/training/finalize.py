@@ -13,20 +13,24 @@ from torch import Tensor
 import thorax
 from thorax.bundle import (
     LAST_EPOCH,
+    Bundle,
     Manifest,
     Member,
     Trained,
+    attach_gate,
     hashed_patients,
     seen_images,
     write_bundle,
 )
 from thorax.bundle.image_prints import ImagePrints, image_prints, merged_prints
+from thorax.bundle.input_gate import gate_bytes
 from thorax.calibration import Temperature
 from thorax.evaluation.abstention import choose_bands
 from thorax.evaluation.calibration.fit import fit_temperature
 from thorax.evaluation.inputs.join import labeled_images
 from thorax.evaluation.rates import measure_rates
 from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
+from thorax.gating import GateImages, fit_gate, known_ages, too_few
 from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.backbones import timm
@@ -113,8 +117,21 @@ def write_final_bundle(
         patients=_seen_patients(store, plan),
         seen=_seen_images(store, plan),
     )
+    bundle = _with_gate(bundle, store, plan)
     pixels = store.pixels(evenly_spaced(plan.val.rows, CHECKED_IMAGES))
     return calibration.temperature, export_if_possible(bundle, pixels, compared_on=plan.selected_on)[1]
+
+
+def _with_gate(bundle: Bundle, store: Store, plan: TrainingPlan) -> Bundle:
+    """Return the bundle with an input gate, unless there are too few images for one."""
+    if too_few(len(plan.train.rows), len(plan.val.rows)):
+        return bundle
+    train, val = (
+        GateImages(store.pixels, part.rows, reference)
+        for part, reference in ((plan.train, plan.trained_on), (plan.val, plan.selected_on))
+    )
+    fitted = fit_gate(train, val, fit=store.preparation.fit, ages=known_ages(store, plan.train.rows))
+    return attach_gate(bundle, fitted.section, gate_bytes(fitted.numbers))
 
 
 def _chosen_by_score(recipe: Recipe) -> bool:

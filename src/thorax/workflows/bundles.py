@@ -6,15 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from thorax.atomic_io import StrPath
-from thorax.bundle import (
-    Bundle,
-    load_bundle,
-    merged_images,
-    new_bundle_folder,
-    seen_images,
-    write_bundle,
-)
+from thorax.atomic_io import StrPath, write_bytes
+from thorax.bundle import Bundle, load_bundle, merged_images, new_bundle_folder, seen_images, write_bundle
 from thorax.bundle.manifest import EngineKind
 from thorax.bundle.writing import copy_bundle
 from thorax.errors import BundleError, RecipeError
@@ -213,9 +206,19 @@ def ensemble(
     with new_bundle_folder(folder, overwrite=overwrite, sources=members):
         combined = build_ensemble(members, folder, name=name, mean_of=mean_of)
         seen = merged_images([seen_images(member) for member in members])
+        gate = members[0].manifest.gate
+        if gate and all(member.manifest.gate for member in members):  # each of much the same images
+            write_bytes(folder / gate.name, (members[0].folder / gate.name).read_bytes())
+            changes = {"gate": gate, "format": 2}
+            combined = replace(combined, manifest=combined.manifest.model_copy(update=changes))
         if store is None:
             written = write_bundle(
-                folder, combined.manifest, weights=combined.weights, patients=combined.patients, seen=seen
+                folder,
+                combined.manifest,
+                weights=combined.weights,
+                patients=combined.patients,
+                seen=seen,
+                gate=combined.gate_file,
             )
             return WrittenBundle(written)
         images = open_store(store)

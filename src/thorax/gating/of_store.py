@@ -1,0 +1,52 @@
+"""The input gate of a store's images."""
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int64
+
+from thorax.arrays import Rows
+from thorax.datasets.splits import Split
+from thorax.gating.fit import FittedGate, GateImages, fit_gate
+from thorax.progress import ProgressCallback
+from thorax.store import Store
+
+__all__ = ["fit_store_gate", "known_ages", "too_few"]
+
+_FEWEST_TRAIN: Final = 200
+_FEWEST_VAL: Final = 30
+
+
+def too_few(train: int, val: int) -> str:
+    """Say that there are too few images for a gate, whose limits would be chance; "" if there are enough."""
+    if train >= _FEWEST_TRAIN and val >= _FEWEST_VAL:
+        return ""
+    return (
+        f"an input gate is fitted on at least {_FEWEST_TRAIN} training and {_FEWEST_VAL} validation images, "
+        f"and there are {train:,} and {val:,}"
+    )
+
+
+def known_ages(store: Store, rows: Rows) -> Int64[np.ndarray, " n"]:
+    """Return the ages in whole years of rows of a store, of those for which they are known."""
+    ages = store.table.frame["age"].iloc[rows].dropna()
+    return np.asarray(ages.to_numpy(dtype=np.int64))
+
+
+def fit_store_gate(
+    store: Store, split: Split, *, train: Rows, val: Rows, progress: ProgressCallback | None = None
+) -> FittedGate:
+    """Fit an input gate on rows of a store; see `fit_gate`.
+
+    Args:
+        store: The store.
+        split: The split that the rows belong to.
+        train: Rows of its training part.
+        val: Rows of its validation part.
+        progress: Receives the number of steps.
+    """
+    parts = [
+        GateImages(store.pixels, rows, split.image_set(name, rows, dataset=store.dataset))
+        for name, rows in (("train", train), ("val", val))
+    ]
+    return fit_gate(*parts, fit=store.preparation.fit, ages=known_ages(store, train), progress=progress)
