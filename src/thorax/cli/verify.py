@@ -49,6 +49,9 @@ def _verify_bundle(path: Path, key: Path | None) -> None:
     opened = verified.bundle
     manifest = opened.folder / "bundle.json"
     say(f"{opened.manifest.name}: {verified.num_files} files are as {manifest} describes them")
+    gate = opened.manifest.gate
+    if gate is not None:
+        say(f"its input gate was fitted on the {gate.fitted_on}")
     _list_others(verified.others)
     match verified.signature:
         case "right":

@@ -68,6 +68,7 @@ def _bundle_facts(bundle: Bundle) -> list[Fact]:
             "none" if points is None else _thresholds(bundle, points),
         ),
         Fact("bands", manifest.bands is not None, label="bands of not decided"),
+        _gate(manifest),
         Fact(
             "engines",
             [*(["torch"] if manifest.has_weights else []), *_engines(manifest)],
@@ -76,6 +77,15 @@ def _bundle_facts(bundle: Bundle) -> list[Fact]:
         Fact("signed", is_signed(bundle.folder), _signature(bundle), "signature"),
         Fact("bytes", sum(sizes), text_size(sum(sizes)), "on disk"),
     ]
+
+
+def _gate(manifest: Manifest) -> Fact:
+    gate = manifest.gate
+    if gate is None:
+        return Fact("gate", None, "not fitted (thorax gate), so only rules hold images back", "input gate")
+    value = gate.model_dump(mode="json", exclude={"name", "sha256"})
+    text = f"holds back {gate.held_back} validation images, and {gate.pictures_caught} drawn pictures"
+    return Fact("gate", value, text, "input gate")
 
 
 def _engines(manifest: Manifest) -> list[str]:

@@ -115,6 +115,7 @@ def render_card(bundle: Bundle, metrics: Mapping[str, Any] | None = None) -> str
         "Training data": _bullets(_data(bundle)),
         "Calibration and operating points": _operating(bundle),
         **_not_decided(bundle, metrics),
+        "Input gate": _bullets(_gate(bundle)),
         "Results": _results(metrics),
         "Looks at test parts": _bullets(_looks(bundle)),
         "Limits": _bullets(_LIMITS),
@@ -162,6 +163,25 @@ def _data(bundle: Bundle) -> Iterator[str]:
             case Trained() as origin:
                 yield f"Trained on the {_part(origin.trained_on)}, store {origin.store_fingerprint}"
                 yield f"Weights chosen on the {_part(origin.selected_on)}"
+
+
+def _gate(bundle: Bundle) -> Iterator[str]:
+    """Yield what the bundle's input gate holds back, and how often it does so on validation."""
+    gate = bundle.manifest.gate
+    if gate is None:
+        yield (
+            "Not fitted: images without contrast, in color, or of another part of the body by their header "
+            "are held back, and any other picture is predicted. `thorax gate` fits one."
+        )
+        return
+    yield "Holds back what is not an upright frontal chest radiograph like those of training"
+    yield f"Fitted on the {_part(gate.fitted_on)}"
+    yield (
+        f"Limits set on the {_part(gate.chosen_on)}, of which it holds back {gate.held_back}; of their "
+        f"copies {gate.turned_caught} turned and {gate.inverted_caught} inverted ones"
+    )
+    yield f"Of drawn pictures of kinds that it was not fitted on it holds back {gate.pictures_caught}"
+    yield f"Warns of {gate.mirrored_caught} mirrored copies, and of {gate.mirrored_called} images as they are"
 
 
 def _operating(bundle: Bundle) -> str:

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from thorax.bundle import Bundle
 from thorax.evaluation.held_back import HeldBack, measure_held_back
-from thorax.inference.gate import Gate, check, open_gate
+from thorax.inference.gate import Gate, check_pixels, open_gate
 from thorax.progress import ProgressCallback, stage_progress
-from thorax.radiograph import Origin, Radiograph, ViewPosition
 from thorax.workflows.predictions import PartPredictions, StorePart
 
 __all__ = ["held_back_of"]
@@ -51,20 +48,10 @@ def held_back_of(
 
 def _reasons(gate: Gate, part: StorePart, progress: ProgressCallback | None) -> list[Sequence[str]]:
     done = stage_progress(progress, "checking with the gate")
-    cohort = part.cohort
     reasons: list[Sequence[str]] = []
-    views = cohort.views or [""] * len(part.rows)
-    ages = np.full(len(part.rows), np.nan) if cohort.ages is None else cohort.ages
     for start in range(0, len(part.rows), _TOGETHER):
-        for offset, pixels in enumerate(part.store.pixels(part.rows[start : start + _TOGETHER])):
-            number = start + offset
-            radiograph = Radiograph(
-                pixels=pixels,
-                origin=Origin(name=cohort.images[number], format="store", intensity="as prepared", bits=8),
-                view=ViewPosition(views[number]),
-                age_years=None if np.isnan(ages[number]) else int(ages[number]),
-            )
-            answer = check(gate, radiograph)
+        for pixels in part.store.pixels(part.rows[start : start + _TOGETHER]):
+            answer = check_pixels(gate, pixels)
             reasons.append([reason.code for reason in answer.reasons if reason.level == "refuse"])
         if done is not None:
             done(min(start + _TOGETHER, len(part.rows)), len(part.rows))

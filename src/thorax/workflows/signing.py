@@ -9,6 +9,7 @@ from thorax.atomic_io import StrPath, read_regular
 from thorax.bundle import Bundle, load_bundle
 from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, SIGNATURE, bundle_folder
 from thorax.bundle.folder import checksums
+from thorax.bundle.input_gate import read_gate
 from thorax.bundle.signature import is_signed, sign_manifest
 from thorax.errors import BundleError, DataError
 from thorax.outputs import check_output
@@ -92,11 +93,14 @@ def verify(bundle: StrPath, key: StrPath | None = None) -> Verified:
         key: PEM file of the ed25519 public key that it must be signed with.
 
     Raises:
-        BundleError: There is no bundle, a file is missing or changed, or it is not signed with the key.
+        BundleError: There is no bundle, a file is missing or changed, that of its input gate does not hold
+            one, or it is not signed with the key.
         DataError: The file is not such a key.
         MissingExtra: A key is given, and the package cryptography is not installed.
     """
     opened = load_bundle(bundle, require_signature=key)
+    if opened.manifest.gate is not None:
+        read_gate(opened.folder, opened.manifest.gate)
     names = {MANIFEST, *checksums(opened.manifest)}
     others = {path.name for path in opened.folder.iterdir()} - names - {SIGNATURE}
     signature = "absent"
