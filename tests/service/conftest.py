@@ -38,8 +38,9 @@ def images():
     return {path.name: path.read_bytes() for path in sorted((GOLDEN / "source").glob("*.*g"))}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """A browser for one module; playwright starts once at a time, and other tests start it as well."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed, so the page cannot be opened")
