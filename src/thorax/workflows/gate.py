@@ -50,9 +50,6 @@ def gate(
         DataError: The store is prepared otherwise or has too few images, the bundle has a gate and neither
             `out` nor `overwrite` is given, or `out` holds something else.
         LeakError: Training saw patients of the validation part; see `calibrate`.
-
-    Example:
-        gated = thorax.gate("run", store, out="gated")
     """
     opened, images = load_bundle(bundle), open_store(store)
     copy = None if out is None else Path(out)
