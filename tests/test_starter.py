@@ -72,7 +72,7 @@ def test_the_bundle_is_a_graph_that_says_what_it_is():
     bundle = load_bundle("starter")
     names = {path.name for path in bundle.folder.iterdir()} - {"__init__.py", "__pycache__", "images"}
     graphs = {file.name for net in bundle.manifest.engines[0].nets for file in net.files}
-    assert names == {"bundle.json", "patients.json", "images-seen.bin", *graphs}
+    assert names == {"bundle.json", "patients.json", "images-seen.bin", bundle.manifest.gate.name, *graphs}
     assert sum((bundle.folder / name).stat().st_size for name in names) <= 16e6
     statement, said = bundle.manifest.statement, bundle.manifest.stated
     assert said.startswith(
