@@ -3,19 +3,18 @@
 import io
 import random
 
-import numpy as np
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
+from tests.helpers.chest import chest
 from tests.helpers.command import thorax
 from tests.helpers.dicom_writing import dataset, to_bytes
 from thorax.datasets.phantom import write_phantoms
 from thorax.quoting import visible_lines
 
-PIXELS = np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)
-PIXELS = PIXELS + np.random.default_rng(0).integers(0, 30, PIXELS.shape, np.uint8)
+PIXELS = chest(96)
 SEED = 20261129
 LONGEST = 300
 

@@ -1,10 +1,10 @@
 """DICOM files with a mark in every element that may identify a patient, and a search for these marks."""
 
-import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian
 
+from tests.helpers.chest import chest_12_bits
 from tests.helpers.dicom_writing import dataset, to_bytes
 
 ROOT = "1.2.826.0.1.3680043.8.498."
@@ -58,10 +58,7 @@ PIECES = sorted({mark[at : at + _PIECE] for mark in MARKS for at in range(len(ma
 
 def marked_dataset(side=64, **elements):
     """A radiograph with all marks, also in private elements and in a sequence."""
-    pixels = (
-        (np.arange(side * side, dtype=np.uint32) * 2654435761 >> 20).astype(np.uint16).reshape(side, side)
-    )
-    ds = dataset(pixels, bits=12, **MARKED, WindowCenter="2048", WindowWidth="4096")
+    ds = dataset(chest_12_bits(side), bits=12, **MARKED, WindowCenter="2048", WindowWidth="4096")
     ds.PatientSex, ds.PatientAge, ds.ViewPosition, ds.RescaleSlope = "F", "058Y", "PA", "1"
     ds.SpecificCharacterSet, ds.PatientOrientation, ds.VOILUTFunction = "ISO_IR 100", ["L", "F"], "LINEAR"
     ds.private_block(0x0011, "Thorax test", create=True).add_new(0x01, "LO", PRIVATE)

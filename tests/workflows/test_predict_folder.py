@@ -6,10 +6,10 @@ import os
 import shutil
 import threading
 
-import numpy as np
 import pytest
 
 import thorax
+from tests.helpers.chest import chest_12_bits
 from tests.helpers.dicom_writing import dataset, to_bytes
 from thorax import starter
 from thorax.bundle import load_bundle
@@ -50,8 +50,7 @@ def test_the_same_relative_path_in_another_folder_is_another_image(model, tmp_pa
 
 
 def study(path, uid):
-    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 4096
-    path.write_bytes(to_bytes(dataset(pixels, bits=12, StudyInstanceUID=uid)))
+    path.write_bytes(to_bytes(dataset(chest_12_bits(), bits=12, StudyInstanceUID=uid)))
 
 
 @pytest.mark.parametrize("change", ["replaced", "removed"])
