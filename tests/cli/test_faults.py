@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.chest import chest
 from tests.helpers.command import command as thorax
 
 FULL = Path("/dev/full")
@@ -23,8 +24,7 @@ needs_dev_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full, 
 def folder(tmp_path_factory):
     """A folder with one image and a CSV that describes it."""
     path = tmp_path_factory.mktemp("faults")
-    pixels = np.add.outer(np.arange(96), np.arange(80)).astype(np.uint8)
-    Image.fromarray(pixels).save(path / "a.png")
+    Image.fromarray(chest(96)).save(path / "a.png")
     (path / "labels.csv").write_text("path,patient,Mass\na.png,p1,1\n")
     return path
 

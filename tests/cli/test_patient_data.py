@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 import thorax
 from tests.helpers.command import command
 from tests.helpers.dicom_writing import to_bytes
 from tests.helpers.marked import MARKS, marked_dataset, marks_in, pieces_in
 from thorax import starter
+from thorax.datasets.phantom import write_phantoms
 from thorax.service.app import create_app
 
 SOUND = 16
@@ -33,10 +35,11 @@ def work(tmp_path_factory):
     """A folder of marked radiographs, three of them damaged, with a CSV of labels."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "in").mkdir()
-    draw = np.random.default_rng(7)
+    phantoms = write_phantoms(folder / "phantoms", patients=SOUND, size=64).folder / "images"
     rows = []
-    for number in range(SOUND):
-        pixels = draw.integers(0, 4096, (64, 64), np.uint16)
+    for number, phantom in enumerate(sorted(phantoms.glob("*_000.png"))):
+        with Image.open(phantom) as image:
+            pixels = np.asarray(image).astype(np.uint16) * 16
         data = to_bytes(marked_dataset(PixelData=pixels.tobytes()))
         rows.append(f"in/{number}.dcm,p{number},{number % 2}")
         (folder / "in" / f"{number}.dcm").write_bytes(data)

@@ -183,6 +183,14 @@ _TURNED_CODES: Final[tuple[ReasonCode, ...]] = ("turned-270", "turned-180", "tur
 """For images turned counterclockwise by one, two and three quarters."""
 
 
+_TURNED: Final = (
+    "it is turned by 90 degrees counterclockwise; turn it back, 90 degrees clockwise",
+    "it is turned by 180 degrees; turn it back",
+    "it is turned by 90 degrees clockwise; turn it back, 90 degrees counterclockwise",
+)
+"""In the order of `_TURNED_CODES`."""
+
+
 def _looks_like(kind: int) -> Iterator[tuple[ReasonCode, str]]:
     """Yield what an image is that is not an upright frontal chest radiograph, and what would pass."""
     if kind == OTHER:
@@ -193,9 +201,7 @@ def _looks_like(kind: int) -> Iterator[tuple[ReasonCode, str]]:
         return
     quarters = kind % INVERTED
     if quarters:
-        degrees = 360 - 90 * quarters
-        back = "turn it back" if quarters == 2 else f"turn it back, {degrees} degrees counterclockwise"  # noqa: PLR2004
-        yield _TURNED_CODES[quarters - 1], f"it is turned by {degrees} degrees clockwise; {back}"
+        yield _TURNED_CODES[quarters - 1], _TURNED[quarters - 1]
     if kind >= INVERTED:
         yield "inverted", "it is inverted, bone is dark; exchange black and white"
 

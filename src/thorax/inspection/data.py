@@ -181,7 +181,7 @@ def image_info(path: Path) -> Info:
     return Info(
         path,
         "image",
-        f"a {origin.format} image that is read as a chest radiograph",
+        f"a {origin.format} image",
         (
             Fact("width", width, f"{width:,} pixels"),
             Fact("height", height, f"{height:,} pixels"),

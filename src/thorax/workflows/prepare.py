@@ -8,7 +8,7 @@ from typing import Literal
 from thorax.atomic_io import StrPath
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
-from thorax.progress import ProgressCallback, stage_progress
+from thorax.progress import ProgressCallback
 from thorax.recipe.literals import Fit
 from thorax.recipe.load import load_preparation
 from thorax.store import Store, build_store, open_store
@@ -56,15 +56,8 @@ def prepare(
     """
     preparation = load_preparation(None if recipe is None else os.fspath(recipe), size=size, fit=fit)
     refuse_used_folder(Path(out))
-    reading = stage_progress(progress, "reading labels", unit="steps")
-    if reading:
-        reading(0, 2)
     images = open_source(Path(source), view=view, dataset=dataset)
-    if reading:
-        reading(1, 2)
     splits = registered_sha256(images.whole, images.dataset)
-    if reading:
-        reading(2, 2)
     summary = build_store(
         images, Path(out), preparation, split_sha256=splits, workers=workers, progress=progress
     )
