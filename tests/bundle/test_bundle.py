@@ -158,7 +158,10 @@ def test_a_changed_file_is_refused(bundle, name):
     ("change", "message"),
     [
         ({"format": 3}, "not a manifest that Thorax 0.1.0 understands"),
-        ({"gate": {}}, "has the section gate, which this version of Thorax does not know; update Thorax"),
+        (
+            {"monitor": {}},
+            "has the section monitor, which this version of Thorax does not know; update Thorax",
+        ),
         ({"members": []}, "not a manifest that Thorax 0.1.0 understands"),
     ],
 )

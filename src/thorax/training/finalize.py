@@ -35,6 +35,7 @@ from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.backbones import timm
 from thorax.models.weights import weights_as_bytes
+from thorax.progress import ProgressCallback
 from thorax.recipe.load import recipe_sha256
 from thorax.recipe.schema import Recipe
 from thorax.store import Store
@@ -62,9 +63,23 @@ class Finalization:
 
 
 def write_final_bundle(
-    folder: Path, recipe: Recipe, store: Store, plan: TrainingPlan, *, final: Finalization
+    folder: Path,
+    recipe: Recipe,
+    store: Store,
+    plan: TrainingPlan,
+    *,
+    final: Finalization,
+    progress: ProgressCallback | None = None,
 ) -> tuple[float, tuple[str, ...]]:
     """Write the bundle, and export it for an engine that does not need torch.
+
+    Args:
+        folder: The bundle's folder.
+        recipe: The run's recipe.
+        store: The store that it was trained on.
+        plan: Its parts and findings.
+        final: The chosen weights.
+        progress: Receives the steps of fitting the input gate, which takes a minute.
 
     Returns:
         The fitted temperature, and notices to the user, one sentence each.
@@ -117,12 +132,12 @@ def write_final_bundle(
         patients=_seen_patients(store, plan),
         seen=_seen_images(store, plan),
     )
-    bundle = _with_gate(bundle, store, plan)
+    bundle = _with_gate(bundle, store, plan, progress)
     pixels = store.pixels(evenly_spaced(plan.val.rows, CHECKED_IMAGES))
     return calibration.temperature, export_if_possible(bundle, pixels, compared_on=plan.selected_on)[1]
 
 
-def _with_gate(bundle: Bundle, store: Store, plan: TrainingPlan) -> Bundle:
+def _with_gate(bundle: Bundle, store: Store, plan: TrainingPlan, progress: ProgressCallback | None) -> Bundle:
     """Return the bundle with an input gate, unless there are too few images for one."""
     if too_few(len(plan.train.rows), len(plan.val.rows)):
         return bundle
@@ -130,7 +145,8 @@ def _with_gate(bundle: Bundle, store: Store, plan: TrainingPlan) -> Bundle:
         GateImages(store.pixels, part.rows, reference)
         for part, reference in ((plan.train, plan.trained_on), (plan.val, plan.selected_on))
     )
-    fitted = fit_gate(train, val, fit=store.preparation.fit, ages=known_ages(store, plan.train.rows))
+    ages = known_ages(store, plan.train.rows)
+    fitted = fit_gate(train, val, fit=store.preparation.fit, ages=ages, progress=progress)
     return attach_gate(bundle, fitted.section, gate_bytes(fitted.numbers))
 
 

@@ -105,8 +105,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
         record_test_curve: Also measure each epoch on the test part, only for the log; it never affects a
             choice.
         report: Whether the folder gets `report.html` and `curves.svg`.
-        progress: Called after each step; each epoch is a stage. It may raise KeyboardInterrupt to stop the
-            run.
+        progress: Called after each step; each epoch is a stage, and so is fitting the input gate. It may
+            raise KeyboardInterrupt to stop the run.
         watch: Called with each event of the log, among them one per epoch with its validation metrics, and
             before these with one named "run": the fields of the log's start, the folder, and the epochs and
             steps that are done already. It cannot change the run; what it raises ends the run there and
@@ -189,7 +189,9 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
             epoch, weights = run.select()
             logits = run.pipeline_logits()
             final = Finalization(weights, epoch=epoch, logits=logits)
-            temperature, refused = write_final_bundle(out / "bundle", recipe, store, plan, final=final)
+            temperature, refused = write_final_bundle(
+                out / "bundle", recipe, store, plan, final=final, progress=progress
+            )
             validation = run.measure(logits)
             summary = RunSummary(
                 folder=out,
