@@ -149,5 +149,5 @@ def test_where_torch_is_needed_the_message_says_so(
 def test_a_bundle_that_was_never_exported_says_what_to_do(explain_without_torch, bundle_of, png, tmp_path):
     done = explain_without_torch(bundle_of(tmp_path / "plain", "densenet121").folder, png)
     assert done.returncode == MissingExtra.exit_code
-    assert "by cam needs torch" in done.stderr
+    assert "needs torch here, but torch is not installed" in done.stderr
     assert "or export the bundle where torch is installed" in done.stderr
