@@ -21,6 +21,7 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
 import thorax
+from tests.helpers.chest import chest
 from tests.helpers.dicom_writing import dataset, to_bytes
 from thorax.imaging import image_files
 
@@ -41,7 +42,10 @@ def write_images(folder: Path, *, seed: int) -> None:
     """Write radiographs of several formats, and files that are refused."""
     draws = np.random.default_rng(seed)
     for number in range(4):
-        pixels = (draws.random((600 + 40 * number, 512)) * 4096).astype(np.uint16)
+        taller = Image.fromarray(chest(512)).resize((512, 600 + 40 * number))
+        pixels = np.asarray(taller).astype(np.uint16) * 16 + draws.integers(
+            0, 16, taller.size[::-1], np.uint16
+        )
         eight = (pixels >> 4).astype(np.uint8)
         Image.fromarray(eight).save(folder / f"{number}-8-bit.png")
         Image.fromarray(pixels * 16).save(folder / f"{number}-16-bit.png")

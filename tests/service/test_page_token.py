@@ -65,7 +65,7 @@ def test_it_asks_for_the_token_until_it_is_right_and_sends_it_with_every_call(se
     assert any("/v1/predict" in url for url, _ in calls)
     assert not [header for url, header in sent if header and "/v1/" not in url]
     about(tab).click()
-    tab.get_by_role("button", name=re.compile("Model card")).click()
+    tab.get_by_role("button", name=re.compile("Model card: intended use")).click()
     sync_api.expect(tab.locator("#card-text")).to_contain_text("## Intended use")
 
 
