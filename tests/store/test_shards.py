@@ -166,7 +166,7 @@ def test_progress_counts_what_was_there(images, settings, tmp_path):
         build(source, tmp_path / "store", settings, workers=1, progress=interrupt)
     seen = []
     build(source, tmp_path / "store", settings, workers=1, progress=lambda *counts: seen.append(counts))
-    assert seen == [(done, 36) for done in range(21, 37)]
+    assert seen == [(done, 36) for done in range(25, 37)]
 
 
 def test_workers_import_no_tables_and_no_torch():
