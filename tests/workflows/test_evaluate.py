@@ -82,7 +82,10 @@ def test_a_bundle_and_a_store_may_be_open_and_progress_is_told(study, result):
     assert again.gallery is None
     ends = [(call.stage, call.done) for call in calls if call.done == call.total]
     on = again.evaluation.primary.points.chosen_on
-    assert ends == [("predicting", len(result.images)), ("predicting validation", on.num_images)]
+    images = len(result.images)
+    assert ends == [
+        ("predicting", images), ("predicting validation", on.num_images), ("checking with the gate", images),
+    ]  # fmt: skip
 
 
 def test_calibration_is_tried_on_validation_and_shown_before_and_after(study, report):
