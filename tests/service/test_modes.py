@@ -306,6 +306,18 @@ def test_what_was_taken_is_answered_before_the_end(images):
     assert (service.process.returncode, output, errors) == (0, "", "")
 
 
+def test_a_second_signal_cuts_what_is_under_way_without_a_traceback(images):
+    with running() as service:
+        waiting = begin(service, images["00.png"])
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert service.process.poll() is None
+        code, output, errors = service.end()
+        waiting.close()
+    assert (code, output, errors) == (0, "", "")
+
+
 def is_closed(connection):
     """Whether the other side ends the connection, within the time that the socket waits."""
     try:

@@ -77,8 +77,9 @@ class _Server(uvicorn.Server):
     """A server that says it is not ready any more as soon as it is asked to end."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End, and let /health/ready say so."""
+        """End, and let /health/ready say so; uvicorn reports requests that it then cuts as errors of ours."""
         self.config.app.state.ending = True  # type: ignore[union-attr]
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         super().handle_exit(sig, frame)
 
 
