@@ -72,6 +72,16 @@ def test_every_call_needs_the_token_and_the_page_does_not(hospital, images):
     assert hospital.post("/v1/predict", images["00.png"], **bearer(scheme="bearer")).status == 200
 
 
+def test_its_description_says_which_calls_need_the_token(hospital):
+    described = hospital.get("/openapi.json").json
+    assert described["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    for path, calls in described["paths"].items():
+        for call in calls.values():
+            is_open = path.startswith("/health/")
+            assert call["security"] == ([] if is_open else [{"token": []}])
+            assert ("401" in call["responses"]) is not is_open
+
+
 def test_a_service_for_other_machines_answers_to_every_address_and_to_no_foreign_name(hospital):
     assert hospital.get("/health/live", Host="192.0.2.7:8000").status == 200
     assert hospital.get("/health/live", Host="evil.example.org").status == 421

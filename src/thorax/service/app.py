@@ -59,7 +59,20 @@ def create_app(models: Model | Sequence[Model], settings: ServiceSettings | None
     add_calls(app, Calls(served, chosen, metrics))
     if chosen.assessments is not None:
         add_assessment_calls(app, Assessments(chosen.assessments), served)
+    if chosen.token:
+        _describe_token(app)
     return app
+
+
+def _describe_token(app: FastAPI) -> None:
+    """Let /openapi.json say which calls need the token, once all of them are there."""
+    described = app.openapi()
+    described.setdefault("components", {})["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer"}
+    }
+    for path, calls in described["paths"].items():
+        for call in calls.values():
+            call["security"] = [] if path.startswith("/health/") else [{"token": []}]
 
 
 def _answer_failures(app: FastAPI) -> None:

@@ -13,6 +13,10 @@ _FINDING: Final = {
         "threshold": {"type": ["number", "null"]},
         "positive": {"type": ["boolean", "null"]},
         "decision": {"type": ["string", "null"]},
+        "prevalence": {
+            "type": "number",
+            "description": "In the training images, where the bundle states it.",
+        },
     },
     "required": ["probability", "threshold", "positive", "decision"],
 }
@@ -22,6 +26,11 @@ _FAILURE: Final = {
     "properties": {
         "error": {"type": "string", "description": "One word for programs."},
         "message": {"type": "string", "description": "What is wrong and what to do, for people."},
+        "reasons": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "Of not-a-radiograph: what the input gate found, with code and text.",
+        },
     },
     "required": ["error", "message"],
 }
@@ -168,7 +177,15 @@ METRICS: Final = _call(
     {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}},
 )
 
+
+def _open_call(summary: str, answer: dict[str, Any], *statuses: int) -> dict[str, Any]:
+    """Describe a call that needs no token."""
+    call = _call(summary, answer, *statuses)
+    del call["responses"][401]
+    return call
+
+
 HEALTH: Final = {
-    "live": _call("Whether the service lives.", _json("It lives.", _OK)),
-    "ready": _call("Whether the service takes requests.", _json("It does.", _OK), 503),
+    "live": _open_call("Whether the service lives.", _json("It lives.", _OK)),
+    "ready": _open_call("Whether the service takes requests.", _json("It does.", _OK), 503),
 }
