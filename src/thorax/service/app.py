@@ -65,7 +65,7 @@ def create_app(models: Model | Sequence[Model], settings: ServiceSettings | None
 
 
 def _describe_token(app: FastAPI) -> None:
-    """Let /openapi.json say which calls need the token, once all of them are there."""
+    """Let /openapi.json say which calls need the token; called after the last call was added."""
     described = app.openapi()
     described.setdefault("components", {})["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer"}
