@@ -12,7 +12,7 @@ from thorax.imaging import read_guarded
 from thorax.imaging.read import decodes_safely
 from thorax.inference.predictor import PredictedImage, Predictor, PreparedImage
 from thorax.radiograph import Radiograph
-from thorax.service.refusals import check_pixels
+from thorax.service.refusals import refuse_many_pixels
 
 __all__ = ["Batches", "Keep"]
 
@@ -109,7 +109,7 @@ class Batches:
 
     def _radiograph(self, content: bytes, name: str) -> Radiograph:
         radiograph = read_guarded(content, name=name)
-        check_pixels(radiograph.pixels.size, most=self._max_pixels)
+        refuse_many_pixels(radiograph.pixels.size, most=self._max_pixels)
         return radiograph
 
     def _threads(self, content: bytes) -> ThreadPoolExecutor:

@@ -13,7 +13,7 @@ from thorax.arrays import GrayPixels
 from thorax.imaging.guarded import read_stored_guarded
 from thorax.imaging.stored import StoredImage
 from thorax.radiograph import MAX_PIXELS
-from thorax.service.refusals import UPLOAD, check_pixels
+from thorax.service.refusals import UPLOAD, refuse_many_pixels
 
 __all__ = ["pixels_of_upload"]
 
@@ -39,7 +39,7 @@ def pixels_of_upload(content: bytes, *, packed: bool, max_pixels: int = MAX_PIXE
         Refused: It has more pixels.
     """
     image = read_stored_guarded(content, name=UPLOAD)
-    check_pixels(image.values.size, most=max_pixels)
+    refuse_many_pixels(image.values.size, most=max_pixels)
     said = json.dumps(_described(image) | {"coding": "delta" if packed else "raw"}).encode()
     parts = (said, b"\n", _eight_bit(image.table).tobytes())
     if not packed:

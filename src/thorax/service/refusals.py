@@ -14,7 +14,7 @@ from thorax.errors import (
     ThoraxError,
 )
 
-__all__ = ["UPLOAD", "Refused", "as_refusal", "busy", "check_pixels"]
+__all__ = ["UPLOAD", "Refused", "as_refusal", "busy", "refuse_many_pixels"]
 
 UPLOAD: Final = "<upload>"
 """What the library calls an uploaded image: the service does not learn the file's name."""
@@ -69,7 +69,7 @@ def busy() -> Refused:
     return Refused(503, "Busy", "the service is busy; try again in a moment", retry_after=2)
 
 
-def check_pixels(pixels: int, *, most: int) -> None:
+def refuse_many_pixels(pixels: int, *, most: int) -> None:
     """Refuse an image with more pixels than the service answers.
 
     Raises:
