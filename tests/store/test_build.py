@@ -259,6 +259,16 @@ def test_images_that_do_not_exist_are_listed(images, settings, tmp_path):
     assert again.notices == ("The store was complete already.",)
 
 
+def test_images_of_another_view_are_not_missed(images):
+    labels = images(4)
+    frame = pd.read_csv(labels).assign(view=["PA", "AP", "PA", "AP"])
+    frame.to_csv(labels, index=False)
+    for name in ("00001.png", "00002.png"):
+        (labels.parent / "images" / name).unlink()
+    assert read_folder(labels).missing == ("images/00001.png", "images/00002.png")
+    assert read_folder(labels, view="PA").missing == ("images/00002.png",)
+
+
 @pytest.mark.parametrize("limit", [200, 5_000])
 def test_a_disk_that_takes_no_more_is_an_error_and_resumable(
     source, settings, tmp_path, contents, monkeypatch, limit

@@ -31,6 +31,7 @@ def prepare(
 ) -> None:
     """Decode every image once into a store. If interrupted, the same command resumes."""
     from thorax.cli.console import progress_bars
+    from thorax.inspection.info import counted
     from thorax.workflows.prepare import prepare as prepare_store
 
     with progress_bars() as progress:
@@ -48,7 +49,11 @@ def prepare(
     for notice in store.notices:
         say(notice, err=True)
     side = store.preparation.size
-    say(f"{len(store):,} images of {side} x {side} pixels are in {out}")
+    are = "is" if len(store) == 1 else "are"
+    say(f"{counted(len(store), 'image')} of {side} x {side} pixels {are} in {out}")
     if store.num_rejected:
-        say(f"{store.num_rejected:,} files could not be used; {out / 'rejected.csv'} says why", err=True)
+        say(
+            f"{counted(store.num_rejected, 'file')} could not be used; {out / 'rejected.csv'} says why",
+            err=True,
+        )
         raise typer.Exit(4)

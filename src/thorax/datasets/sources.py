@@ -45,11 +45,12 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
     if "patient" not in rows:
         notices.append("no column 'patient': each image counts as a separate patient")
     usable = np.array([os.path.isfile(path.parent / name) for name in table["path"]])  # noqa: PTH113  (no error for a name too long)
-    missing = tuple(table["path"][~usable])
-    first = f" (first missing: {missing[0]})" if missing else ""
+    absent = ~usable
+    first = f" (first missing: {table['path'][absent].iloc[0]})" if absent.any() else ""
     notices.append(f"{int(usable.sum()):,} of {len(table):,} described images exist{first}")
     if view is not None:
-        usable &= (table["view"] == view).to_numpy()
+        has_view = (table["view"] == view).to_numpy()
+        usable, absent = usable & has_view, absent & has_view
         notices.append(f"{int(usable.sum()):,} of them have view {view}")
     if not usable.any():
         raise DataError(f"{path} describes {len(table)} images, but none exists{first}; correct the paths")
@@ -61,7 +62,7 @@ def read_folder(path: Path, *, view: str | None = None, dataset: str = "") -> So
         label_files=((path.name, sha256_of_file(path)),),
         box_side=None,
         notices=tuple(notices),
-        missing=missing,
+        missing=tuple(table["path"][absent]),
     )
 
 

@@ -267,8 +267,8 @@ class Source:
         box_side: Side of the square that the boxes' coordinates refer to, whatever the image's size;
             None if they are in the image's own pixels.
         notices: Notices for the user, one sentence per entry.
-        missing: Paths of images that a CSV describes and that do not exist. Images of a part of NIH's data
-            are not listed here, though its label file has the others' labels.
+        missing: Paths of images that a CSV describes, of the wanted view, and that do not exist. Absent
+            images of NIH's label file are not listed, since most sources are a part of its data.
     """
 
     root: Path
