@@ -1,0 +1,41 @@
+"""A training run of enough images fits an input gate, shows it, and its bundle uses it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import thorax
+from tests.helpers.command import TINY
+from thorax.errors import DataError, NotARadiograph
+
+FEWER = {"_STEPS": 400, "_MIRROR_STEPS": 100, "_PICTURES": 800, "_NOT_CHESTS": 300, "_LATERALS": 100}
+"""Steps and drawn pictures for a gate in seconds, which is as good as phantoms need."""
+
+
+@pytest.mark.slow
+def test_train_fits_a_gate_that_its_bundle_applies(tmp_path, monkeypatch):
+    for name, value in FEWER.items():
+        monkeypatch.setattr(f"thorax.gating.fit.{name}", value)
+    thorax.phantom(tmp_path / "nih", patients=140, size=64)
+    store = thorax.prepare(tmp_path / "nih", tmp_path / "store", size=64)
+    stages, settings = [], [*TINY, "training.epochs=1", "data.split=patient-70-15-15"]
+    run = thorax.train(
+        "small-cpu", store, tmp_path / "run", settings=settings,
+        progress=lambda now: stages.append((now.stage, now.done, now.total)),
+    )  # fmt: skip
+    stage, done, total = stages[-1]
+    assert stage == "fitting the input gate"
+    assert done == total > 1
+    model = thorax.load(run)
+    gate = model.bundle.manifest.gate
+    assert gate.fitted_on.num_images >= 200
+    assert gate.turned_caught.count >= 0.9 * gate.turned_caught.of
+    path = min((tmp_path / "nih" / "images").iterdir())
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    assert model.predict(pixels).findings
+    with pytest.raises(NotARadiograph, match="it is turned by 90 degrees clockwise; turn it back"):
+        model.predict(np.rot90(pixels, -1).copy())
+    assert model.predict(np.rot90(pixels, -1).copy(), gate=False).warnings
+    with pytest.raises(DataError, match="has an input gate already"):
+        thorax.gate(run, store)
