@@ -59,7 +59,7 @@ def _raising(error: MissingExtra, package: str, name: str) -> Callable[..., NoRe
     return unavailable
 
 
-Extra = Literal["evaluate", "openvino", "serve", "sign", "track", "train", "tune"]
+Extra = Literal["evaluate", "openvino", "pacs", "serve", "sign", "track", "train", "tune"]
 
 _EXTRA_OF: Final[dict[str, Extra]] = {
     "matplotlib": "evaluate",
@@ -79,6 +79,9 @@ _EXTRA_OF: Final[dict[str, Extra]] = {
     "uvicorn": "serve",
     "mlflow": "track",
     "optuna": "tune",
+    "dicomweb_client": "pacs",
+    "highdicom": "pacs",
+    "pynetdicom": "pacs",
 }
 """The extra of each package, by import name."""
 

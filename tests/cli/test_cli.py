@@ -171,7 +171,7 @@ def test_prepare_reports_what_it_could_not_use(tmp_path):
     images = sorted((tmp_path / "phantoms" / "images").iterdir())
     images[1].write_bytes(b"no image at all")
     done = command("prepare", tmp_path / "phantoms", "--out", tmp_path / "store", "--size", "64", expect=4)
-    assert "1 files could not be used" in done.stderr
+    assert "1 file could not be used" in done.stderr
     assert images[1].name in (tmp_path / "store" / "rejected.csv").read_text()
     assert f"{len(images) - 1} images of 64 x 64 pixels" in done.stdout
 

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,22 @@ def test_pixels_are_those_of_the_rows_in_their_order(source, settings, path):
             file = source.root / store.table.frame["path"][row]
             expected[place] = prepare(read_radiograph(file), settings.preparation)
         np.testing.assert_array_equal(store.pixels(rows), expected)
+
+
+def test_opening_a_store_starts_no_thread(path):
+    """A thread of Arrow that lets go of a file after the interpreter's end aborts the process."""
+    lines = (
+        "import os, sys; from pathlib import Path; from thorax.store import open_store",
+        "before = set(os.listdir('/proc/self/task'))",
+        "store = open_store(Path(sys.argv[1])); store.image_sizes()",
+        "new = set(os.listdir('/proc/self/task')) - before",
+        "names = [Path(f'/proc/self/task/{task}/comm').read_text().strip() for task in new]",
+        "print([name for name in names if not name.startswith('jemalloc')])",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_saying_what_will_be_read_changes_nothing(path):

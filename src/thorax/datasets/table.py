@@ -17,9 +17,11 @@ Columns, in this order:
 """
 
 import csv
+import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ __all__ = [
     "parse_counts",
     "parse_patients",
     "patient_codes",
+    "read_columns",
     "read_csv",
     "read_sample_table",
     "refuse_acting",
@@ -318,6 +321,32 @@ def write_table(table: SampleTable, path: Path, *, extra: dict[str, pa.Array] | 
         pq.write_table(pa.table(arrays), file, compression="zstd")
 
 
+def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Read these columns of a Parquet file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a Parquet file, or lacks one of the columns.
+    """
+    with _open_parquet(path) as file:
+        table = file.read(list(names), use_threads=False)
+    for name in names:
+        if name not in table.column_names:
+            raise ValueError(f"{path} has no column {quoted(name)}")
+    return table
+
+
+@contextmanager
+def _open_parquet(path: Path) -> Generator[pq.ParquetFile]:
+    """Open a Parquet file so that Arrow reads it in this thread, by a file of its own.
+
+    With a file of Python's, a thread of Arrow lets go of it last, and aborts the process ("terminate called
+    without an active exception") where the interpreter is ending by then: apache/arrow issue 45017.
+    """
+    with pa.OSFile(os.fsencode(path)) as file:
+        yield pq.ParquetFile(file, pre_buffer=False)
+
+
 def _box_struct(boxed: FindingBox) -> dict[str, Any]:
     return {"finding": boxed.finding.name, **boxed.box._asdict()}
 
@@ -329,8 +358,8 @@ def read_sample_table(path: Path) -> SampleTable:
         DataError: The file is not a sample table.
     """
     try:
-        with path.open("rb") as file:
-            schema = pq.read_schema(file)
+        with _open_parquet(path) as file:
+            schema = file.schema_arrow
             missing = [name for name in DESCRIPTION if name not in schema.names]
             if missing:
                 raise DataError(
@@ -340,13 +369,13 @@ def read_sample_table(path: Path) -> SampleTable:
             names = [
                 field.name for field in schema if field.type == pa.int8() and field.name not in DESCRIPTION
             ]
-            table = pq.read_table(file, columns=[*DESCRIPTION, *names])
+            table = file.read([*DESCRIPTION, *names], use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as a sample table ({error}); prepare the store again"
         ) from error
     mapping = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype()}
-    frame = table.drop_columns("boxes").to_pandas(types_mapper=mapping.get)
+    frame = table.drop_columns("boxes").to_pandas(types_mapper=mapping.get, use_threads=False)
     boxes = [_boxes_of(entry) for entry in table.column("boxes").to_pylist()]
     frame.insert(DESCRIPTION.index("boxes"), "boxes", pd.Series(boxes, dtype=object))
     return SampleTable(frame, tuple(finding_or_new(name) for name in names))

@@ -139,6 +139,7 @@ _GIVES: Final[Mapping[Extra, str]] = {
     "tune": "tune",
     "track": "--track mlflow",
     "serve": "serve, the page",
+    "pacs": "results as DICOM objects, and the node",
     "sign": "sign, verify --key and --require-signature",
     "openvino": "models on OpenVINO",
 }

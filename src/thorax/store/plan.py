@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from thorax.atomic_io import atomic_write
 from thorax.datasets import id_space
 from thorax.datasets.splits import registered_images
-from thorax.datasets.table import Source
+from thorax.datasets.table import Source, read_columns
 from thorax.errors import DataError
 from thorax.packages import versions
 from thorax.recipe.schema import Preparation
@@ -123,8 +122,7 @@ def _read_listing(path: Path) -> Iterator[tuple[int, str, int, int]]:
         OSError: It cannot be read.
     """
     if path.name == TABLE:
-        with path.open("rb") as file:
-            table = pq.read_table(file, columns=["row", *_LISTED])
+        table = read_columns(path, ["row", *_LISTED])
         yield from zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
         return
     with path.open(encoding="utf-8", newline="") as text:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Int32, UInt8
 
 from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import StrPath, sha256_of_file
 from thorax.datasets.splits import build_split
-from thorax.datasets.table import SampleTable, read_sample_table
+from thorax.datasets.table import SampleTable, read_columns, read_sample_table
 from thorax.errors import DataError
 from thorax.notebook import facts, notes, page, shortened, table
 from thorax.progress import CountCallback
@@ -169,7 +168,7 @@ class Store:
 
     def image_sizes(self) -> Int32[np.ndarray, "n 2"]:
         """Return rows and columns of each image of the table, as it was read and before it was prepared."""
-        columns = pq.read_table(self.path / TABLE, columns=["height", "width"])
+        columns = read_columns(self.path / TABLE, ["height", "width"])
         return np.stack([columns.column(name).to_numpy() for name in ("height", "width")], axis=1)
 
     def expect(self, rows: Rows) -> None:
@@ -251,8 +250,7 @@ def open_store(path: StrPath) -> Store:
     manifest = load_section(StoreManifest, path / MANIFEST)
     _refuse_changed(path / TABLE, manifest.table_sha256)
     table = read_sample_table(path / TABLE)
-    with (path / TABLE).open("rb") as table_file:
-        rows = pq.read_table(table_file, columns=["row"])["row"].to_numpy()
+    rows = read_columns(path / TABLE, ["row"])["row"].to_numpy()
     files = tuple(_open_shard(path, manifest, number) for number in range(manifest.num_shards))
     shards = tuple(
         np.frombuffer(file, np.uint8, offset=HEADER_BYTES).reshape(manifest.shard_shape(number))
