@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count, cycle
 from pathlib import Path
@@ -73,8 +73,8 @@ def write_images(folder: Path) -> list[bytes]:
     originals = [np.asarray(Image.open(image.path).convert("L")) for image in starter.test_images()]
     contents = []
     for number, original in zip(range(IMAGES), cycle(originals), strict=False):
-        moved = np.roll(original, tuple(draws.integers(-60, 60, 2)), (0, 1)).astype(float)
-        moved = np.clip(moved + draws.normal(0, 1 + number % 7, moved.shape), 0, 255).astype(np.uint8)
+        moved = np.roll(original, tuple(draws.integers(-12, 13, 2)), (0, 1)).astype(float)
+        moved = np.clip(moved + draws.normal(0, 1 + number % 3, moved.shape), 0, 255).astype(np.uint8)
         file = io.BytesIO()
         Image.fromarray(moved).resize((SIDE, SIDE)).save(file, "PNG")
         contents.append(file.getvalue())
@@ -185,16 +185,14 @@ def serving(bundle: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 def memory(pid: int) -> int:
     """Return the anonymous memory of a process and its children, in bytes."""
-    children = [
-        child
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    children: list[str] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            children += (task / "children").read_text().split()
     total = 0
     for one in (str(pid), *children):
-        status = Path(f"/proc/{one}/status")
-        if status.exists():
-            lines = status.read_text().splitlines()
+        with suppress(FileNotFoundError, ProcessLookupError):  # a decoder that has just ended
+            lines = Path(f"/proc/{one}/status").read_text().splitlines()
             total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
     return total
 

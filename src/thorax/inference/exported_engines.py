@@ -13,6 +13,7 @@ from thorax.arrays import PixelsBatch
 from thorax.errors import BundleError, MissingExtra
 from thorax.hardware import num_threads
 from thorax.inference.onnx_session import CAM, LOGITS, PIXELS, open_session, shortened_reason
+from thorax.inference.openvino_check import check_openvino_graph
 from thorax.inference.pooling import ViewLogits
 from thorax.packages import install_line
 from thorax.telemetry import import_unreported
@@ -120,12 +121,14 @@ class OpenVinoEngine:
 
     Raises:
         MissingExtra: OpenVINO is not installed.
-        BundleError: OpenVINO cannot run one of the files.
+        BundleError: OpenVINO cannot run one of the files, or one has an operator that is not allowed.
     """
 
     def __init__(self, graphs: Sequence[Path], *, threads: int | None = None) -> None:
         openvino = import_openvino()
         self._folder = graphs[0].parent
+        for graph in graphs:
+            check_openvino_graph(graph)
         settings = {
             # Without this, OpenVINO computes in half precision on CPUs that support it.
             "INFERENCE_PRECISION_HINT": "f32",
