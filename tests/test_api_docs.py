@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.dicom_writing import written
+from tests.helpers.studies import PATIENT
 from thorax.datasets.phantom import write_phantoms
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -34,7 +35,7 @@ def test_every_example_runs(tmp_path, monkeypatch):
     image = min((tmp_path / "nih/images").glob("*.png"))
     shutil.copy(image, "chest.png")
     with Image.open(image) as opened:
-        Path("chest.dcm").write_bytes(written(np.asarray(opened), bits=8))
+        Path("chest.dcm").write_bytes(written(np.asarray(opened), bits=8, **PATIENT))
     shutil.copytree("nih/images", "folder", ignore=lambda _, names: sorted(names)[4:])
     Path("folder/notes.txt").write_text("not an image")
     names: dict[str, object] = {}

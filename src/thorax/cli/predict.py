@@ -12,7 +12,9 @@ from thorax.cli.prediction_output import (
     predict_into_folder,
     print_predictions,
     watch_into_folder,
+    write_dicom,
 )
+from thorax.cli.prediction_settings import refuse_contradictions
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
 from thorax.recipe.literals import EngineName, Overlays
@@ -53,6 +55,20 @@ def predict(
         Overlays,
         typer.Option(help="With --out: the findings that get a heat map over the thumbnail."),
     ] = "positive",
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results as DICOM objects of the image's study: structured report, color "
+            "image and presentation state (needs the extra pacs; docs/pacs.md)."
+        ),
+    ] = None,
+    no_refusals: Annotated[
+        bool,
+        typer.Option(
+            "--no-refusals",
+            help="With --dicom-out: no structured report for an image that the input gate holds back.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per image and line.")
     ] = False,
@@ -86,15 +102,12 @@ def predict(
     Unreadable files, and images that the model's input gate holds back, are reported and skipped; the exit
     code is then 4. With --watch it ends with Ctrl-C.
     """
-    if (as_json, as_csv or wide, out is not None).count(True) > 1:
-        raise typer.BadParameter("choose one of --json, --csv and --out")
     given = [*(paths or ()), *([watch] if watch else ())]
-    if not given:
-        raise typer.BadParameter("give images or folders, or a folder to --watch")
-    if watch is not None and out is None:
-        raise typer.BadParameter("--watch needs --out, the folder that keeps what was predicted")
-    if out is None and (overwrite or overlays != "positive"):
-        raise typer.BadParameter("--overwrite and --overlays concern the folder that --out names; add it")
+    refuse_contradictions(
+        images=given, printed=(as_json, as_csv or wide), out=out, dicom_out=dicom_out, watch=watch,
+        only_out=overwrite or overlays != "positive", selecting=bool(findings) or ids,
+        no_refusals=no_refusals,
+    )  # fmt: skip
     if out is not None:
         from thorax.workflows.predict_folder import refuse_unusable
 
@@ -111,6 +124,8 @@ def predict(
             predictor, images, out,
             findings=names, ids=ids, overlays=overlays, device=device, overwrite=overwrite,
         )  # fmt: skip
+    elif dicom_out is not None:
+        tally = write_dicom(predictor, images, dicom_out, refusals=not no_refusals, device=device)
     else:
         form = "json" if as_json else "wide" if wide else "csv" if as_csv else "text"
         tally = print_predictions(predictor, images, form, findings=names, ids=ids)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from thorax.workflows.predict_folder import FolderPredictions
     from thorax.workflows.predicting import FilePrediction, Tally
 
-__all__ = ["predict_into_folder", "print_predictions", "watch_into_folder"]
+__all__ = ["predict_into_folder", "print_predictions", "watch_into_folder", "write_dicom"]
 
 
 def predict_into_folder(predictor: "Predictor", images: list[Path], out: Path, **settings: Any) -> "Tally":
@@ -85,6 +85,29 @@ def print_predictions(
                 print_wide(predictions, chosen, ids=ids)
             case _:
                 print_text(predictions, few=FEW)
+    return tally
+
+
+def write_dicom(
+    predictor: "Predictor", images: list[Path], folder: Path, *, refusals: bool, device: str
+) -> "Tally":
+    """Write results as DICOM files, print a line for each image, and return the tally."""
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.pacs.maker import open_maker
+    from thorax.workflows.dicom_results import write_dicom_results
+    from thorax.workflows.predicting import Tally
+
+    maker, tally = open_maker(predictor, device=device), Tally()
+    if maker.note:
+        say(maker.note, err=True)
+    with bars_or_lines() as progress:
+        for image in write_dicom_results(
+            maker, images, folder, tally=tally, refusals=refusals, progress=progress, failed=_say_failure
+        ):
+            if image.line:
+                say(image.line)
+            for repair in image.repairs:
+                say(f"{image.file.path}: {repair}", err=True)
     return tally
 
 

@@ -21,6 +21,7 @@ from thorax.quoting import visible
 __all__ = ["Canvas", "Tile", "Words", "as_jpeg", "as_png", "as_svg"]
 
 _TEXT: Final = "#222222"
+_TEXT_ON_BLACK: Final = "#dddddd"
 _LINE: Final = "#00e5ff"
 """A color that is neither gray nor in the color map."""
 
@@ -75,7 +76,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Canvas:
-    """A white picture with tiles and text."""
+    """A picture with tiles and text, on white unless it is drawn otherwise."""
 
     width: int
     height: int
@@ -90,10 +91,18 @@ def as_png(canvas: Canvas) -> bytes:
     return content.getvalue()
 
 
-def as_jpeg(canvas: Canvas) -> bytes:
-    """Return a canvas as a JPEG file, in which gray values are approximate."""
+def as_jpeg(canvas: Canvas, *, dark: bool = False, halved_colors: bool = False) -> bytes:
+    """Return a canvas as a JPEG file, in which gray values are approximate.
+
+    Args:
+        canvas: The picture.
+        dark: Whether its background is black, as in a reading room, and not white.
+        halved_colors: Whether colors have half the resolution across (4:2:2), as DICOM has it.
+    """
     content = io.BytesIO()
-    _rendered(canvas).save(content, format="JPEG", quality=_QUALITY, subsampling=0)
+    _rendered(canvas, dark=dark).save(
+        content, format="JPEG", quality=_QUALITY, subsampling=1 if halved_colors else 0
+    )
     return content.getvalue()
 
 
@@ -118,8 +127,8 @@ def as_svg(canvas: Canvas) -> str:
     )
 
 
-def _rendered(canvas: Canvas) -> Image.Image:
-    pixels = np.full((canvas.height, canvas.width, 3), 255, dtype=np.uint8)
+def _rendered(canvas: Canvas, *, dark: bool = False) -> Image.Image:
+    pixels = np.full((canvas.height, canvas.width, 3), 0 if dark else 255, dtype=np.uint8)
     for tile in canvas.tiles:
         height, width = tile.gray.shape
         pixels[tile.top : tile.top + height, tile.left : tile.left + width] = _with_lines(tile)
@@ -127,7 +136,8 @@ def _rendered(canvas: Canvas) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for words in canvas.words:
         font, text = font_of(words.text, _fitting_size(words))
-        pen.text((words.left, words.baseline), text, fill=_TEXT, font=font, anchor="ls")
+        fill = _TEXT_ON_BLACK if dark else _TEXT
+        pen.text((words.left, words.baseline), text, fill=fill, font=font, anchor="ls")
     return image
 
 

@@ -70,10 +70,11 @@ def describe_test_images(models: Sequence[Model]) -> list[dict[str, str]]:
 
 
 def shown_image(radiograph: Radiograph) -> dict[str, Any]:
-    """Return what the page's list shows of a radiograph: size, view, and a small PNG in base64."""
+    """Return what the page's list shows of a radiograph: size, view, format, and a small PNG in base64."""
     return {
         **_size(radiograph),
         "view": str(radiograph.view),
+        "format": radiograph.origin.format,
         "sha256": radiograph.pixels_sha256(),
         "picture": _png(Image.fromarray(drawn(radiograph.pixels, largest=_SMALL)).convert("L")),
     }

@@ -7,16 +7,18 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from thorax.errors import ThoraxError
+from thorax.packages import missing_packages
 from thorax.service.answers import describe_model, describe_test_images, explain_upload, shown_image
 from thorax.service.audit_log import AuditLog
 from thorax.service.batching import Batches
 from thorax.service.clients import client_address
-from thorax.service.descriptions import CARD, EXPLAIN, HEALTH, METRICS, MODELS, PIXELS, PREDICT
+from thorax.service.descriptions import CARD, DICOM, EXPLAIN, HEALTH, METRICS, MODELS, PIXELS, PREDICT
 from thorax.service.metrics import MEDIA_TYPE, Metrics
 from thorax.service.pixels import pixels_of_upload
 from thorax.service.refusals import UPLOAD, Refused, as_refusal
 from thorax.service.served import ServedModels
 from thorax.service.settings import ServiceSettings
+from thorax.service.study_objects import objects_of_upload
 from thorax.service.uploads import read_uploads
 from thorax.workflows.model import Model
 
@@ -58,6 +60,7 @@ class Calls:
             "models": [describe_model(model, name) for name, model in self.models],
             "public": self.settings.public,
             "assessments": self.settings.assessments is not None,
+            "dicom": not missing_packages()["pacs"],
             "max_bytes": self.settings.max_bytes,
             "max_files": self.settings.max_files,
             "test_images": describe_test_images([model for _, model in self.models]),
@@ -123,6 +126,24 @@ class Calls:
         return await self._batches.read(
             content, lambda content: pixels_of_upload(content, packed=packed, max_pixels=most)
         )
+
+    async def dicom(self, request: Request, name: str) -> bytes:
+        """Return the results of one upload as DICOM objects, in a ZIP archive."""
+        name, model = self.models.choose(name)
+        content = await self._only_file(request, "the objects belong to the study of one")
+        most, outcome = self.settings.max_pixels, "failed"
+        try:
+            answer = await self._batches.read(
+                content, lambda content: objects_of_upload(model, content, max_pixels=most)
+            )
+            outcome = "dicom"
+        except ThoraxError as error:
+            refusal = as_refusal(error)
+            outcome = refusal.kind
+            raise refusal from error
+        finally:
+            self._note(request, "dicom", name, model, content, outcome)
+        return answer
 
     async def _only_file(self, request: Request, why: str) -> bytes:
         contents = await read_uploads(request, self.settings)
@@ -191,6 +212,11 @@ def _add_uploads(app: FastAPI, calls: Calls) -> None:
         content = await calls.pixels(request, packed=packed)
         headers = {"Content-Encoding": "gzip"} if packed else None
         return Response(content, media_type="application/octet-stream", headers=headers)
+
+    @app.post("/v1/dicom", response_class=Response, **DICOM)
+    async def dicom(request: Request, model: Annotated[str, name] = "") -> Response:
+        headers = {"Content-Disposition": 'attachment; filename="results.zip"'}
+        return Response(await calls.dicom(request, model), media_type="application/zip", headers=headers)
 
     @app.post("/v1/explain", **EXPLAIN)
     async def explain(

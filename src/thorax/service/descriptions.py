@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-__all__ = ["CARD", "EXPLAIN", "HEALTH", "METRICS", "MODELS", "PIXELS", "PREDICT"]
+__all__ = ["CARD", "DICOM", "EXPLAIN", "HEALTH", "METRICS", "MODELS", "PIXELS", "PREDICT"]
 
 _FILE: Final = {"type": "string", "format": "binary"}
 
@@ -157,6 +157,16 @@ PIXELS: Final = _call(
 EXPLAIN: Final = _call(
     "Map a finding in one radiograph.",
     _json("The map.", _MAP),
+    *_UPLOAD_FAILURES,
+    openapi_extra=_ONE_FILE,
+)
+
+DICOM: Final = _call(
+    "The results of one DICOM radiograph as DICOM objects of its study.",
+    {
+        "description": "report.dcm, and picture.dcm and contours.dcm if there is a map.",
+        "content": {"application/zip": {"schema": _FILE}},
+    },
     *_UPLOAD_FAILURES,
     openapi_extra=_ONE_FILE,
 )

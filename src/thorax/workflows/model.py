@@ -22,6 +22,7 @@ from thorax.imaging import ImageSource, ValueRange, read_guarded, source_name
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.inference.predictor import Failure, Predictor
 from thorax.notebook import Markdown, facts, notes, page, shortened
+from thorax.packages import require
 from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback
 from thorax.radiograph import Radiograph
@@ -30,6 +31,8 @@ from thorax.reporting.model_card import render_card
 from thorax.workflows.explanation import Explanation
 
 if TYPE_CHECKING:
+    from thorax.pacs.maker import ResultMaker
+    from thorax.pacs.results import Results
     from thorax.workflows.predict_folder import FolderPredictions
 
 __all__ = ["Explanation", "Failure", "Model", "load"]
@@ -51,6 +54,7 @@ class Model:
         self._predictor = predictor
         self._device = device
         self._explainers: dict[Method, Explainer] = {}
+        self._makers: dict[bool, ResultMaker] = {}
 
     @property
     def predictor(self) -> Predictor:
@@ -192,6 +196,35 @@ class Model:
             overwrite=overwrite,
             progress=progress,
         )
+
+    def dicom(self, image: StrPath | bytes, *, name: str = "", gate: bool = True) -> "Results":
+        """Return the results of a DICOM image as DICOM objects of its study.
+
+        They are a structured report and, if a finding is present or not decided, a color image of the maps
+        and a presentation state with their contours. An image that the input gate holds back gets a report
+        that says so.
+
+        Args:
+            image: Path or content of a DICOM file.
+            name: What messages call it; "" derives it from a path.
+            gate: See `predict`.
+
+        Raises:
+            ImageError: It cannot be read as a radiograph, or no result can refer to it, because its study or
+                its patient is not stated validly.
+            UnsupportedImage: It is not a DICOM file.
+            MissingExtra: The extra `pacs` is not installed.
+
+        Example:
+            results = model.dicom("chest.dcm")
+            results.sr.save_as("report.dcm", enforce_file_format=True)
+        """
+        require("highdicom", "results as DICOM objects")
+        from thorax.pacs.maker import open_maker
+
+        if gate not in self._makers:
+            self._makers[gate] = open_maker(self._with(gate=gate), device=self._device)
+        return self._makers[gate].results(image, name)
 
     def explain(
         self,

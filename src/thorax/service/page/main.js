@@ -14,6 +14,7 @@ import { allReadings, newCase, readingBy, rootOf } from "./readings.js";
 import { isHidden, showKeeping, showOwnReading, wireReader, wordPanel, wordsOf } from "./reader.js";
 import { wireReaders } from "./readers.js";
 import { describe, explain, Failure, pixels, predict, testImage } from "./service.js";
+import { offerStudy, showStudy, wireStudy } from "./study.js";
 import { current, drawOver, isBeside, makeViewer, setBeside, showImage, use } from "./viewer.js";
 
 const AT_ONCE = 2;
@@ -263,6 +264,7 @@ function showResults(one) {
   showFindings(one.answer, toggleFinding, (name) => wordPanel(one, name));
   markFinding(one.finding);
   byId("origin-text").textContent = originText(one);
+  showStudy(one);
   if (modelOf(one.answer)) showModel(modelOf(one.answer));
 }
 
@@ -402,6 +404,7 @@ function wire() {
 
 function wireDownloads() {
   const open = () => allReadings(cases).filter((one) => one.progress === "done" && !isHidden(one));
+  wireStudy(inUse);
   byId("save-json").addEventListener("click", () => saveJson(open(), wordsOf));
   byId("save-csv").addEventListener("click", () => saveCsv(open()));
   byId("save-png").addEventListener("click", () => savePng(current().canvas, inUse(), drawnText(inUse())));
@@ -423,6 +426,7 @@ async function start() {
     models = facts.models.map((model) => model.name);
     rememberModels(facts.models);
     showKeeping(facts.assessments);
+    offerStudy(facts);
     showFacts(facts);
     offerModels();
     showExamples(facts.test_images, async (name) => take(chosenFiles([await testImage(name)])));

@@ -41,6 +41,11 @@ export async function explain(file, finding, model = "") {
   return (await send(file, `v1/explain?picture=false&${names}`)).json();
 }
 
+/** Return the results of a DICOM file as DICOM objects of its study, in a ZIP archive. */
+export async function dicomObjects(file, model = "") {
+  return (await send(file, `v1/dicom?model=${encodeURIComponent(model)}`)).blob();
+}
+
 /** Keep what a reader says of a finding. */
 export async function addAssessment(entry) {
   const headers = { "Content-Type": "application/json" };

@@ -1,0 +1,1 @@
+"""Results as DICOM objects for the study of a radiograph. Torch-free; needs the extra `pacs`."""

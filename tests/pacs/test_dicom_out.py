@@ -1,0 +1,85 @@
+"""`thorax predict --dicom-out`: files in folders of studies, once however often it runs."""
+
+import sys
+
+import pydicom
+import pytest
+from PIL import Image
+
+from tests.helpers.chest import chest
+from tests.helpers.command import command
+from tests.helpers.dicom_writing import to_bytes
+from tests.helpers.studies import STUDY, study_dataset, study_file
+
+
+@pytest.fixture
+def images(tmp_path, shapes_unchecked):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "chest.dcm").write_bytes(study_file())
+    blank = study_dataset(SOPInstanceUID="1.2.3.4")
+    blank.PixelData = bytes(len(blank.PixelData))
+    (folder / "blank.dcm").write_bytes(to_bytes(blank))
+    return folder
+
+
+def test_results_lie_in_the_folder_of_their_study(images, tmp_path):
+    out = tmp_path / "results"
+    done = command("predict", images / "chest.dcm", "--dicom-out", out)
+    (study,) = out.iterdir()
+    assert study.name == STUDY
+    files = sorted(study.iterdir())
+    assert [path.name[:3] for path in files] == ["OT-", "PR-", "SR-"]
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        assert path.name == f"{dataset.Modality}-{dataset.SOPInstanceUID}.dcm"
+    assert f"OT, PR, SR in {study}" in done.stdout
+
+
+def test_a_second_run_writes_nothing(images, tmp_path):
+    out = tmp_path / "results"
+    command("predict", images, "--dicom-out", out, expect=4)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*.dcm")}
+    assert len(before) == 4
+    done = command("predict", images, "--dicom-out", out, expect=4)
+    assert done.stdout.count("was done before") == 1
+    assert "blank.dcm: held back by the input gate before" in done.stderr
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*.dcm")} == before
+
+
+def test_an_interrupted_run_is_continued(images, tmp_path):
+    out = tmp_path / "results"
+    command("predict", images / "chest.dcm", "--dicom-out", out)
+    (report,) = out.rglob("SR-*")
+    report.unlink()  # it is written last
+    command("predict", images / "chest.dcm", "--dicom-out", out)
+    assert len(list(out.rglob("*.dcm"))) == 3
+
+
+def test_what_the_gate_holds_back_gets_a_report_or_nothing(images, tmp_path):
+    done = command("predict", images / "blank.dcm", "--dicom-out", tmp_path / "a", expect=4)
+    assert "held back by the input gate" in done.stderr
+    (report,) = (tmp_path / "a").rglob("*.dcm")
+    assert pydicom.dcmread(report).Modality == "SR"
+    command("predict", images / "blank.dcm", "--dicom-out", tmp_path / "b", "--no-refusals", expect=4)
+    assert not list((tmp_path / "b").rglob("*.dcm"))
+
+
+def test_other_files_are_refused_by_name(images, tmp_path):
+    Image.fromarray(chest()).save(images / "photo.png")
+    done = command("predict", images, "--dicom-out", tmp_path / "results", expect=4)
+    assert "photo.png: results as DICOM objects belong to a study" in done.stderr
+    assert len(list((tmp_path / "results").rglob("*.dcm"))) == 4
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--ids"])
+def test_contradictions_are_refused(images, tmp_path, option):
+    done = command("predict", images, "--dicom-out", tmp_path / "results", option, expect=2)
+    assert "--dicom-out" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_extra_is_named_before_any_work(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    done = command("predict", images, "--dicom-out", tmp_path / "results", expect=7)
+    assert "pip install '.[pacs]'" in done.stderr
