@@ -104,8 +104,7 @@ def write_dicom(
         for image in write_dicom_results(
             maker, images, folder, tally=tally, refusals=refusals, progress=progress, failed=_say_failure
         ):
-            if image.line:
-                say(image.line)
+            say(image.line)
             for repair in image.repairs:
                 say(f"{image.file.path}: {repair}", err=True)
     return tally

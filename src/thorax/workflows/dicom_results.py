@@ -41,13 +41,14 @@ class WrittenResults:
 
     @property
     def line(self) -> str:
-        """What to say of it in a line; "" for an image that is held back, which is reported as a failure."""
+        """What to say of it in a line."""
         path = visible(self.file.path)
         if self.results is None:
-            return "" if self.held_back else f"{path}  was done before: {self.written[0]}"
-        objects = f"{', '.join(file.name[:2] for file in self.written)} in {self.folder}"
+            held = "held back" if self.held_back else "done"
+            return f"{path}  was {held} before: {self.written[0]}"
+        objects = f"{', '.join(file.name[:2] for file in self.written) or 'nothing'} in {self.folder}"
         if self.results.prediction is None:
-            return f"{path}  held back: {objects}" if self.written else ""
+            return f"{path}  held back: {objects}"
         return f"{path}  {self.results.prediction.as_line()}: {objects}"
 
     @property
