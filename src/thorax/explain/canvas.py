@@ -97,7 +97,7 @@ def as_jpeg(canvas: Canvas, *, dark: bool = False, halved_colors: bool = False) 
     Args:
         canvas: The picture.
         dark: Whether its background is black, as in a reading room, and not white.
-        halved_colors: Whether colors have half the resolution across (4:2:2), as DICOM has it.
+        halved_colors: Whether colors have half the resolution across (4:2:2), as in DICOM.
     """
     content = io.BytesIO()
     _rendered(canvas, dark=dark).save(
