@@ -12,11 +12,13 @@
 #   make kills              kill -9 at 1,000 random moments; other numbers by COUNT=, other moments by SEED=
 #   make line-coverage      line and branch coverage
 #   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
+#   make space              fills space/ with the page as static files, of BUNDLE= or the starter; needs npm
 #   make containers         builds and tries the container images in Debian roots; needs root and debootstrap
 #   ... TORCH=cpu           installs the CPU builds of PyTorch where pip would download CUDA builds
 
 PYTHON ?= python3
 DATA ?=
+BUNDLE ?= starter
 ROW ?=
 COUNT ?=
 MINUTES ?=
@@ -44,7 +46,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all source-projects fuzz fuzz-service soak kills line-coverage docs containers format clean
+.PHONY: install demo starter check test test-all source-projects fuzz fuzz-service soak kills line-coverage docs space containers format clean
 
 install: $(INSTALLED)
 
@@ -110,6 +112,13 @@ docs: $(INSTALLED)
 	$(BIN)/python tools/generate_api.py
 	$(BIN)/python tools/source_projects.py
 	$(BIN)/python tools/render_docs.py
+
+.npm/onnxruntime-web-1.30.0.tgz:
+	@mkdir -p .npm
+	npm pack --silent --pack-destination .npm onnxruntime-web@1.30.0
+
+space: $(INSTALLED) .npm/onnxruntime-web-1.30.0.tgz
+	$(BIN)/thorax export "$(BUNDLE)" --to web --out space/site --runtime .npm/onnxruntime-web-1.30.0.tgz --overwrite
 
 containers:
 	$(PYTHON) tools/containers.py

@@ -92,7 +92,7 @@ def test_no_torch_below_the_models_nor_where_exported_nets_serve():
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     torch_free = next(contract for contract in contracts if contract["name"].startswith("Torch is imported"))
     rooms = " | ".join(
-        [*layers[layers.index("models") + 1 :], "gating", "pacs", "reporting", "service"]
+        [*layers[layers.index("models") + 1 :], "gating", "pacs", "reporting", "service", "web"]
     ).split(" | ")
     modules = {
         f"thorax.{room}.{path.stem}"

@@ -14,7 +14,7 @@ from thorax.errors import ServiceError
 from tools.containers import context_files, instructions
 
 ROOT = Path(__file__).parents[1]
-DOCKERFILES = ("Dockerfile", "Dockerfile.train", "space/Dockerfile")
+DOCKERFILES = ("Dockerfile", "Dockerfile.train")
 
 
 def lines_of(name):

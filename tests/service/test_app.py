@@ -15,7 +15,7 @@ from thorax.bundle import load_bundle
 from thorax.inference.predictor import Predictor
 from thorax.service import ServiceSettings, create_app
 from thorax.service.admission import Admission, Places
-from thorax.service.app import page_files
+from thorax.service.page_files import page_files
 from thorax.service.refusals import Refused
 from thorax.service.uploads import discard_upload, read_uploads
 from thorax.workflows.model import Model

@@ -313,7 +313,7 @@ def test_a_file_that_is_too_large_is_not_sent(opened, public, tmp_path):
     sent = []
     tab.on("request", lambda request: sent.append(request.url))
     assert upload(tab, large)[0][-1] == "not read"
-    assert "The file has 21 MB, and this service takes 20 MB" in tab.locator("#failure-text").inner_text()
+    assert "The file has 21 MB, and this page takes 20 MB" in tab.locator("#failure-text").inner_text()
     assert sent == []
 
 

@@ -124,6 +124,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "export": (
         ("Add an ONNX engine to the run's bundle", "thorax export run --store store"),
         ("Add a quantized one to a copy", "thorax export run --store store --int8 --out exported"),
+        (
+            "Write a page that computes in the browser",
+            "thorax export run --to web --out site --runtime onnxruntime-web-1.30.0.tgz",
+        ),
     ),
     "import": (
         (

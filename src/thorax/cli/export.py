@@ -1,4 +1,4 @@
-"""`thorax export`: export a bundle to onnxruntime or OpenVINO, behind a parity gate."""
+"""`thorax export`: export a bundle to onnxruntime or OpenVINO behind a parity gate, or as a web site."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,7 +18,10 @@ def export(
     store: Annotated[
         Path | None, typer.Option(help="A store prepared as the bundle requires, for the comparison.")
     ] = None,
-    to: Annotated[Literal["onnx", "openvino"], typer.Option(help="The engine to add.")] = "onnx",
+    to: Annotated[
+        Literal["onnx", "openvino", "web"],
+        typer.Option(help="The engine to add; or web: a folder of files that predicts in any browser."),
+    ] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Also add a quantized engine.")] = False,
     gated: Annotated[
         list[str] | None,
@@ -30,17 +33,36 @@ def export(
         typer.Option("--on-phantoms", help="Compare on drawn radiographs alone, without a store."),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write a copy of the bundle to this folder instead of changing it.")
+        Path | None,
+        typer.Option(
+            help="Write a copy of the bundle to this folder instead of changing it; with --to web, the site."
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing bundle in the folder of the copy.")
+        bool, typer.Option("--overwrite", help="Replace what an earlier export wrote to --out.")
     ] = False,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --to web: onnxruntime-web as npm packs it; without it, the command is shown."
+        ),
+    ] = None,
 ) -> None:
     """Add an exported engine to a bundle, if it agrees with torch on validation images.
 
     A quantized engine is added only if it agrees well enough with the exact one (exit code 5 if not). It is
     used only if --engine names it.
+
+    With --to web, write a site instead: the page of `thorax serve` as static files. The browser computes with
+    the bundle's ONNX graphs, and no image leaves it.
     """
+    if to == "web":
+        if store or int8 or gated or split or on_phantoms:
+            raise typer.BadParameter("--to web takes --out, --runtime and --overwrite alone")
+        _write_site(bundle, out, runtime, overwrite=overwrite)
+        return
+    if runtime is not None:
+        raise typer.BadParameter("--runtime belongs to --to web")
     from thorax.cli.console import progress_bars
     from thorax.workflows.bundles import export as export_bundle
 
@@ -60,6 +82,17 @@ def export(
     for engine in written.bundle.manifest.engines[-2 if int8 else -1 :]:
         say(_describe_engine(engine))
     say(f"bundle: {written.bundle.folder}")
+
+
+def _write_site(bundle: Path, out: Path | None, runtime: Path | None, *, overwrite: bool) -> None:
+    """Write a site, and say how large it is."""
+    if out is None:
+        raise typer.BadParameter("--to web needs --out, the folder of the site")
+    from thorax.web import write_site
+
+    site = write_site(bundle, out, runtime=runtime, overwrite=overwrite)
+    say(f"site: {site.folder}, {site}")
+    say(f"try it: python3 -m http.server --bind 127.0.0.1 --directory {site.folder}")
 
 
 def _describe_engine(exported: "Exported") -> str:

@@ -1,8 +1,6 @@
 """The application: one page, and the calls behind it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from importlib.resources import files
-from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,13 +16,13 @@ from thorax.service.assessments import Assessments
 from thorax.service.calls import Calls, add_calls
 from thorax.service.guard import Guard
 from thorax.service.metrics import Metrics
+from thorax.service.page_files import page_files
 from thorax.service.refusals import Refused, as_refusal
 from thorax.service.served import ServedModels
 from thorax.service.settings import ServiceSettings
-from thorax.starter import test_images
 from thorax.workflows.model import Model
 
-__all__ = ["create_app", "page_files"]
+__all__ = ["create_app"]
 
 
 def create_app(models: Model | Sequence[Model], settings: ServiceSettings | None = None) -> FastAPI:
@@ -114,23 +112,3 @@ def _serve_page(app: FastAPI) -> None:
     for name in contents:
         app.add_api_route(f"/{name}", answer(name), methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/", answer("index.html"), methods=["GET", "HEAD"], include_in_schema=False)
-
-
-_MEDIA_TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".txt": "text/plain; charset=utf-8",
-}
-
-
-def page_files() -> dict[str, tuple[str, bytes]]:
-    """Return the media type and content of each file, by its address relative to the page."""
-    page = files(__package__).joinpath("page")
-    contents = {file.name: file.read_bytes() for file in page.iterdir()}
-    images = [image.path for image in test_images()]
-    for path in (*images, images[0].with_name("README.txt")):
-        contents[f"test-images/{path.name}"] = path.read_bytes()
-    return {name: (_MEDIA_TYPES[name[name.rindex(".") :]], content) for name, content in contents.items()}

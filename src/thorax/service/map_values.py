@@ -12,7 +12,7 @@ from thorax.explain.contours import contour_lines
 from thorax.explain.overlay import Scale, color_table
 from thorax.explain.radiograph import Explained
 
-__all__ = ["CONTOUR", "map_values", "scale_of"]
+__all__ = ["CONTOUR", "color_bytes", "map_values", "scale_of"]
 
 CONTOUR: Final = 0.5
 """The contour is where a map falls to this share of its scale; the box is around the region within."""
@@ -54,8 +54,13 @@ def map_values(explained: Explained) -> dict[str, Any]:
         "most": most,
         "values": b64encode(numbers.tobytes()).decode("ascii"),
         "contour": _contour(np.where(seen, grid, least), scale, explained.attribution.shape),
-        "colors": b64encode(np.round(color_table() * 255).astype(np.uint8).tobytes()).decode("ascii"),
+        "colors": color_bytes(),
     }
+
+
+def color_bytes() -> str:
+    """Return 256 times red, green and blue, from the low to the high end of a scale, in base64."""
+    return b64encode(np.round(color_table() * 255).astype(np.uint8).tobytes()).decode("ascii")
 
 
 def _reduced(attribution: Attribution) -> Float32[np.ndarray, "rows columns"]:

@@ -14,6 +14,19 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 
 from thorax.errors import ImageError, UnsupportedImage
+from thorax.imaging.dicom.accepted import (
+    CHEST,
+    CHEST_AND_VIEW,
+    CONVERTED_MODALITIES,
+    DESCRIPTIONS,
+    FOR_PROCESSING,
+    RADIOGRAPHIC_MODALITIES,
+    RADIOGRAPHY,
+    SAYS_NOTHING,
+    SECONDARY_CAPTURE,
+    VIEW_CODES,
+    VIEWS,
+)
 from thorax.imaging.dicom.known import BODY_PARTS, MODALITIES, OTHER_PARTS, length_of, stated, uid_name
 from thorax.radiograph import Sex, ViewPosition
 
@@ -34,64 +47,11 @@ __all__ = [
     "whole_number_of",
 ]
 
-_SECONDARY_CAPTURE = {
-    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture Image Storage
-    "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte (one frame is an image)
-    "1.2.840.10008.5.1.4.1.1.7.3",  # Multi-frame Grayscale Word
-}
-_RADIOGRAPHY = {
-    "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image Storage
-    "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image Storage - For Presentation
-}
-_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
-
-# CR, DX and RG are DICOM's terms; some archives write DR and XR instead.
-_MODALITIES = {"CR", "DX", "RG", "DR", "XR"}
-# A converted image (secondary capture) often names no modality, or "other".
-_CONVERTED_MODALITIES = _MODALITIES | {"", "OT", "SC"}
-
-# Words for the chest in Body Part Examined, in the languages that archives use.
-_CHEST = {
-    *("CHEST", "THORAX", "LUNG", "LUNGS", "CXR", "TORAX", "TORACE", "POITRINE", "BRUST", "BRUSTKORB"),
-    *("PULMON", "PULMONES", "PULMAO", "POUMON", "POUMONS", "LUNGE", "LUNGEN"),
-    *("ГРУДЬ", "ГРУДНАЯ", "ЛЕГКИЕ", "胸", "胸部", "胸廓", "肺"),
-}
-_CHEST_AND_VIEW = re.compile(r"CHEST(PA|AP|LAT|LATERAL|LL|RL|\d\w*)")
-# Words that say nothing about the body part.
-_UNKNOWN = {"", "UNKNOWN", "N", "A", "NA", "NONE", "ANONYMIZED", "ANON", "OTHER", "UNDEFINED", "UNSPECIFIED"}
-
-_DESCRIPTIONS = (
-    *("SeriesDescription", "StudyDescription", "ProtocolName", "PerformedProcedureStepDescription"),
-    *("RequestedProcedureDescription", "AcquisitionDeviceProcessingDescription"),
-)
-"""Elements in which people or devices write what was imaged."""
-
 _LONGEST = 4096
 """Bytes of an element that are looked at; the elements read here have one to three short values."""
 
 _LARGEST_SEQUENCE = 1 << 20
 """Bytes of a sequence that is read; a lookup table has at most 128 KiB."""
-
-_VIEWS = {
-    "PA": ViewPosition.PA,
-    "AP": ViewPosition.AP,
-    "LL": ViewPosition.LATERAL,
-    "RL": ViewPosition.LATERAL,
-    "LAT": ViewPosition.LATERAL,
-    "LATERAL": ViewPosition.LATERAL,
-}
-# View Code Sequence: CID 4010, in SNOMED CT and in the older SNOMED-RT.
-_VIEW_CODES = {
-    "272479007": ViewPosition.PA,
-    "R-10214": ViewPosition.PA,
-    "399348003": ViewPosition.AP,
-    "R-10206": ViewPosition.AP,
-    "399067008": ViewPosition.LATERAL,
-    "399173006": ViewPosition.LATERAL,
-    "R-10236": ViewPosition.LATERAL,
-    "399198007": ViewPosition.LATERAL,
-    "R-10232": ViewPosition.LATERAL,
-}
 
 _YEARS_PER_UNIT = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 _OLDEST = 150
@@ -186,14 +146,14 @@ def refuse_other_images(dataset: FileDataset, name: str) -> None:
     # Some archives remove it from the data set, and leave it in the meta information.
     sop_class = _first(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     modality = _first(dataset, "Modality")
-    if sop_class == _FOR_PROCESSING or _first(dataset, "PresentationIntentType") == "FOR PROCESSING":
+    if sop_class == FOR_PROCESSING or _first(dataset, "PresentationIntentType") == "FOR PROCESSING":
         raise UnsupportedImage(
             f"{name}: the image is FOR PROCESSING, raw detector values; give the FOR PRESENTATION image "
             "of the same series"
         )
-    converted = sop_class in _SECONDARY_CAPTURE or (not sop_class and bool(modality))
-    fits = sop_class in _RADIOGRAPHY and modality in _MODALITIES | {""}
-    if not fits and not (converted and modality in _CONVERTED_MODALITIES):
+    converted = sop_class in SECONDARY_CAPTURE or (not sop_class and bool(modality))
+    fits = sop_class in RADIOGRAPHY and modality in RADIOGRAPHIC_MODALITIES | {""}
+    if not fits and not (converted and modality in CONVERTED_MODALITIES):
         raise UnsupportedImage(
             f"{name}: modality {stated(modality, MODALITIES)}, SOP class {uid_name(sop_class)}: not a "
             "projection radiograph; give a CR or DX image, or a secondary capture of one"
@@ -227,7 +187,7 @@ def _body_part(dataset: Dataset) -> str:
 def _may_be_chest(body_part: str) -> bool:
     """Return whether a body part is the chest, or says nothing."""
     words = _words_of(body_part)
-    return set(words) <= _UNKNOWN or _names_chest(words)
+    return set(words) <= SAYS_NOTHING or _names_chest(words)
 
 
 def states_chest(dataset: Dataset) -> bool:
@@ -238,7 +198,7 @@ def states_chest(dataset: Dataset) -> bool:
 def other_part(dataset: Dataset) -> str:
     """Return the first part of the body that a description names, if none names the chest; "" otherwise."""
     words = [
-        word for keyword in _DESCRIPTIONS for text in texts_of(dataset, keyword) for word in _words_of(text)
+        word for keyword in DESCRIPTIONS for text in texts_of(dataset, keyword) for word in _words_of(text)
     ]
     if _names_chest(words):
         return ""
@@ -250,7 +210,7 @@ def _words_of(text: str) -> list[str]:
 
 
 def _names_chest(words: Iterable[str]) -> bool:
-    return any(word in _CHEST or _CHEST_AND_VIEW.fullmatch(word) for word in words)
+    return any(word in CHEST or CHEST_AND_VIEW.fullmatch(word) for word in words)
 
 
 # ---- metadata ----------------------------------------------------------------------------------
@@ -258,12 +218,12 @@ def _names_chest(words: Iterable[str]) -> bool:
 
 def view_position(dataset: Dataset, name: str) -> ViewPosition:
     """Return the view from View Position, else from the view code, else lateral from the row direction."""
-    view = _VIEWS.get(_first(dataset, "ViewPosition"))
+    view = VIEWS.get(_first(dataset, "ViewPosition"))
     if view is not None:
         return view
     codes = items_of(dataset, "ViewCodeSequence", name)
     if codes:
-        coded = _VIEW_CODES.get(_first(codes[0], "CodeValue"))
+        coded = VIEW_CODES.get(_first(codes[0], "CodeValue"))
         if coded is not None:
             return coded
     # Rows that run between front and back show the chest from the side (PS3.3 C.7.6.1.1.1).

@@ -11,7 +11,7 @@ export function showFacts(facts) {
   byId("public-banner").hidden = !facts.public;
   byId("drop-hint").textContent =
     `PNG, JPEG or DICOM, several at once, up to ${facts.max_bytes / 1e6} MB each. ` +
-    "Images are read in memory and not kept.";
+    (facts.in_browser ? "Images stay in this browser: nothing is sent." : "Images are read in memory and not kept.");
   for (const id of ["about-open", "limits-open"]) {
     byId(id).addEventListener("click", () => byId("about").showModal());
   }

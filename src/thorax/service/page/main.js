@@ -72,7 +72,7 @@ function showReload() {
   byId("reload-note").hidden = false;
   byId("reload-note").textContent =
     `${before === 1 ? "The image" : `The ${before} images`} of before the reload ${before === 1 ? "is" : "are"} ` +
-    `no longer here: nothing is kept, neither in this browser nor by the service. Choose ${before === 1 ? "it" : "them"} again.`;
+    `no longer here: nothing is kept, neither in this browser nor elsewhere. Choose ${before === 1 ? "it" : "them"} again.`;
   remember();
 }
 
@@ -92,7 +92,7 @@ async function run(one) {
   try {
     if (one.file.size > maxBytes) {
       throw new Failure(
-        `the file has ${Math.ceil(one.file.size / 1e6)} MB, and this service takes ${maxBytes / 1e6} MB; ` +
+        `the file has ${Math.ceil(one.file.size / 1e6)} MB, and this page takes ${maxBytes / 1e6} MB; ` +
           "run Thorax on your own machine for larger ones"
       );
     }
