@@ -116,9 +116,9 @@ function scores(numbers, values) {
   const classes = layer(hidden, numbers.out, numbers.out_bias);
   const others = classes.slice(1);
   const most = Math.max(...others);
-  const anyOther = most + Math.log(others.reduce((sum, value) => sum + Math.exp(value - most), 0));
+  const otherClasses = most + Math.log(others.reduce((sum, value) => sum + Math.exp(value - most), 0));
   return {
-    upright: classes[0] - anyOther,
+    upright: classes[0] - otherClasses,
     looksLike: 1 + others.indexOf(most),
     unlike: distance(numbers, values),
     mirror: (mirrorScore(numbers, values) - mirrorScore(numbers, mirrored(values))) / 2,

@@ -175,7 +175,7 @@ function unfilter(kind, line, above, apart) {
   }
 }
 
-/** Return the neighbor closest to their linear prediction (Paeth). */
+/** Return the neighbor closest to their linear prediction. */
 function nearest(left, up, corner) {
   const [a, b, c] = [Math.abs(up - corner), Math.abs(left - corner), Math.abs(left + up - 2 * corner)];
   return a <= b && a <= c ? left : b <= c ? up : corner;
