@@ -27,6 +27,16 @@ def test_the_file_is_what_the_docstrings_say():
     )
 
 
+STUDY = """
+name = "mine"
+summary = "One recipe, for its example"
+recipes = ["small-cpu"]
+seeds = [0]
+data.phantoms.splits = ["folder-official"]
+settings.training.epochs = 1
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("shapes_unchecked")
 def test_every_example_runs(tmp_path, monkeypatch):
@@ -38,6 +48,7 @@ def test_every_example_runs(tmp_path, monkeypatch):
         Path("chest.dcm").write_bytes(written(np.asarray(opened), bits=8, **PATIENT))
     shutil.copytree("nih/images", "folder", ignore=lambda _, names: sorted(names)[4:])
     Path("folder/notes.txt").write_text("not an image")
+    Path("mine.toml").write_text(STUDY)
     names: dict[str, object] = {}
     assert any('"training.epochs=5"' in example for example in EXAMPLES)
     for example in EXAMPLES:

@@ -30,6 +30,7 @@ def test_the_names_are_these():
         "progress",
         "robustness",
         "site",
+        "study",
         "train",
         "tune",
     ]

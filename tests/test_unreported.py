@@ -48,9 +48,23 @@ COMMANDS = {
         "Mass,,Nodule", "--input-size", "64", "--out", "imported",
     ),
     "tune": ("tune", "small-cpu", "--store", "store", "--out", "study", "--trials", "1", *ONE_EPOCH),
+    "study": ("study", "mine.toml", "--out", "leaderboards"),
     "serve": ("serve", "run", "--port", "0"),
 }  # fmt: skip
 """In an order in which each finds what it needs."""
+
+STUDY = """
+name = "mine"
+summary = "One recipe on few phantoms"
+recipes = ["small-cpu"]
+seeds = [0]
+data.phantoms = { phantoms = 40, splits = ["folder-official"] }
+[settings]
+store.size = 64
+model.input_size = 64
+model.arguments.channels = [8, 8, 16, 16]
+training.epochs = 1
+"""
 
 REFUSED = ("gate",)
 """It reads the store, and has too few images to fit on."""
@@ -68,6 +82,7 @@ def places(tmp_path_factory):
     root = tmp_path_factory.mktemp("traced")
     for name in ("work", "home", "temporary"):
         (root / name).mkdir()
+    (root / "work" / "mine.toml").write_text(STUDY)
     theirs = timm.create_model("test_efficientnet", num_classes=3)
     save_file(theirs.state_dict(), root / "work" / "theirs.safetensors")
     return root

@@ -23,11 +23,13 @@ CONTENT = {
         "prepare": "thorax.workflows.prepare",
         "train": "thorax.workflows.train",
         "tune": "thorax.tuning.tune",
+        "study": "thorax.studies.study",
         "Store": "thorax.store.store",
         "PhantomSet": "thorax.datasets.phantom",
         "RunSummary": "thorax.training.run_folder",
         "StudyResult": "thorax.tuning.trials",
         "Trial": "thorax.tuning.trials",
+        "Leaderboards": "thorax.studies.results",
     },
     "A model at work": {
         "load": "thorax.workflows.model",

@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # as in `typing`, which takes 20 ms to import
 if TYPE_CHECKING:
     from thorax import errors, progress
     from thorax.inspection.recognize import info
+    from thorax.studies.study import study
     from thorax.tuning.tune import tune
     from thorax.workflows.audit import audit
     from thorax.workflows.bundles import calibrate, ensemble, export
@@ -51,6 +52,7 @@ __all__ = [
     "progress",
     "robustness",
     "site",
+    "study",
     "train",
     "tune",
 ]
@@ -77,6 +79,7 @@ __getattr__ = lazy_names(
         "progress": "thorax.progress",
         "robustness": "thorax.workflows.robustness",
         "site": "thorax.workflows.site",
+        "study": "thorax.studies.study",
         "train": "thorax.workflows.train",
         "tune": "thorax.tuning.tune",
     },

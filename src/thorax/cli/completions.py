@@ -33,13 +33,13 @@ _SOURCES: Final = ("nih", "nih-sample", "nih-kaggle")
 _FINDINGS: Final = tuple(finding.name for finding in VOCABULARY)
 
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
-    "device": _DEVICES, "finding": _FINDINGS, "findings": _FINDINGS, "gated": _FINDINGS,
+    "device": _DEVICES, "devices": _DEVICES, "finding": _FINDINGS, "findings": _FINDINGS, "gated": _FINDINGS,
     "method": MAP_METHODS, "part": _PARTS, "perturbations": PERTURBATION_NAMES, "rule": _RULES,
     "split": SPLIT_NAMES,
 }  # fmt: skip
 """The values of parameters whose type is text, by the parameter's name."""
 
-_WITH_FILES: Final = ("model", "recipe")
+_WITH_FILES: Final = ("model", "recipe", "stores", "study")
 _WITH_COMMAS: Final = ("findings", "perturbations")
 
 _BASH: Final = r"""# Completion for bash: eval "$(thorax completion bash)"
@@ -197,6 +197,9 @@ def _values(command: Any, parameter: Any, begun: str) -> Iterator[Offer]:
     named = choices_of(annotation) or _VALUES.get(parameter.name, ())
     if parameter.name == "recipe":
         library = files("thorax.recipe") / "library"
+        named = tuple(sorted(file.name.removesuffix(".toml") for file in library.iterdir()))
+    if parameter.name == "study":
+        library = files("thorax.studies") / "library"
         named = tuple(sorted(file.name.removesuffix(".toml") for file in library.iterdir()))
     if parameter.name == "source" and value_type(annotation) is str:
         named = _SOURCES

@@ -49,6 +49,11 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "tune": (
         ("Search settings in 20 trials", "thorax tune small-cpu --store store --trials 20 --out study"),
     ),
+    "study": (
+        ("List the shipped studies", "thorax study --list"),
+        ("Compare three recipes on phantoms and a store", "thorax study small --store store --out study"),
+        ("Use two GPUs", "thorax study mine.toml --out study --device cuda:0 --device cuda:1"),
+    ),
     "calibrate": (
         (
             "Choose thresholds with a sensitivity of 90 %",

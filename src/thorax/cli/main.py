@@ -27,7 +27,7 @@ __all__ = ["VERBS", "command_line", "flags_of", "main", "show_help", "with_flags
 _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
     "Use a model": ("predict", "explain", "serve"),
     "Data": ("download", "prepare", "sheet", "phantom"),
-    "Training": ("recipes", "train", "runs", "tune", "calibrate", "ensemble", "gate"),
+    "Training": ("recipes", "train", "runs", "tune", "study", "calibrate", "ensemble", "gate"),
     "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
     "Sharing": ("card", "export", "import", "sign", "verify"),
     "Help": ("info", "doctor", "help", "completion"),
@@ -40,7 +40,7 @@ _NAMES_OF_PYTHON: Final = ("help", "import")
 """Verbs whose module and function end in an underscore."""
 
 _EXTRA_OF: Final[Mapping[str, Extra]] = {
-    **dict.fromkeys(("train", "import", "export", "calibrate", "ensemble"), "train"),
+    **dict.fromkeys(("train", "study", "import", "export", "calibrate", "ensemble"), "train"),
     "tune": "tune",
 }
 """Verbs that run a network in torch: whichever package is missing, this extra has them all."""

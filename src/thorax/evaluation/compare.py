@@ -8,29 +8,20 @@ below .05 by chance; values adjusted by Holm's method account for all difference
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
 from thorax.errors import DataError
 from thorax.evaluation.common_images import CommonImages
 from thorax.evaluation.discrimination import too_few_patients
-from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, ScoredRuns, aligned_scores
-from thorax.evaluation.statistics.auc_intervals import MeasuredAucs, mean_auc_interval, measure_aucs
-from thorax.evaluation.statistics.delong import auc_interval
+from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, ScoredRuns
+from thorax.evaluation.measured_runs import MeasuredRuns, measure_runs
 from thorax.evaluation.statistics.differences import AucDifference, auc_difference
 from thorax.evaluation.statistics.holm import holm
-from thorax.evaluation.statistics.intervals import (
-    Interval,
-    mean_patients,
-    over_resamples,
-    resampled_interval,
-)
-from thorax.evaluation.statistics.presorted import Ranked
-from thorax.evaluation.statistics.ranking import rank, weighted_auroc
-from thorax.evaluation.statistics.seeds import RunMeans, run_means
+from thorax.evaluation.statistics.intervals import Interval, resampled_interval
 from thorax.findings import NO_FINDING, Finding
 
 __all__ = [
@@ -40,6 +31,7 @@ __all__ = [
     "ModelRuns",
     "PairComparison",
     "compare",
+    "compare_measured",
 ]
 
 
@@ -180,8 +172,27 @@ def compare(
         model if isinstance(model, ScoredRuns) else ScoredRuns(model=model.model, runs=(model,))
         for model in models
     ]
-    measured = _measure(labeled, groups, resamples=resamples, seed=seed)
-    names = [model.model for model in groups]
+    return compare_measured(
+        labeled, groups, measure_runs(labeled, groups, resamples=resamples, seed=seed), baseline=baseline
+    )
+
+
+def compare_measured(
+    labeled: LabeledImages,
+    models: Sequence[ScoredRuns],
+    measured: MeasuredRuns,
+    *,
+    baseline: str | None = None,
+) -> Comparison:
+    """Compare models that are measured already.
+
+    Args:
+        labeled: The images.
+        models: At least two, under different names.
+        measured: What `measure_runs` returned for both.
+        baseline: One of the models, with which the others are compared; None compares all pairs.
+    """
+    names = [model.model for model in models]
     compared = (
         list(itertools.combinations(names, 2))
         if baseline is None
@@ -189,7 +200,7 @@ def compare(
     )
     pairs = [_pair(labeled, measured, baseline=first, model=second) for first, second in compared]
     return Comparison(
-        models=_runs(measured, groups, labeled.findings),
+        models=_runs(measured, models, labeled.findings),
         pairs=_adjusted(pairs),
         correction=(
             f"Holm, over the findings of all {len(pairs)} pairs together, and over their means"
@@ -198,111 +209,28 @@ def compare(
         ),
         num_images=len(labeled.images),
         num_patients=measured.num_patients,
-        resamples=resamples,
-        seed=seed,
+        resamples=measured.resamples,
+        seed=measured.seed,
         too_few_patients=too_few_patients(labeled.patients_of_findings()),
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Measured:
-    """All AUCs, with one column for each run of each model and each of its findings."""
-
-    ranked: Sequence[Ranked]
-    columns: Mapping[tuple[str, Finding], tuple[int, ...]]
-    aucs: MeasuredAucs
-    samples: Float64[np.ndarray, "resample column"]
-    num_patients: int
-
-    def is_defined(self, model: str, finding: Finding) -> bool:
-        """Whether the model has the finding, and the finding both classes."""
-        columns = self.columns.get((model, finding), ())
-        return bool(columns) and not math.isnan(self.aucs.auc[columns[0]])
-
-
-def _measure(labeled: LabeledImages, models: Sequence[ScoredRuns], *, resamples: int, seed: int) -> _Measured:
-    patient_names, patient = np.unique(np.asarray(labeled.patients), return_inverse=True)
-    known = (labeled.targets == 0) | (labeled.targets == 1)  # the others are uncertain or not labeled
-    ranked: list[Ranked] = []
-    columns: dict[tuple[str, Finding], tuple[int, ...]] = {}
-    for model in models:
-        for run in model.runs:
-            scores = aligned_scores(labeled, run)
-            for k, finding in enumerate(labeled.findings):
-                if finding in model.findings:
-                    row, score = known[:, k], scores[known[:, k], run.findings.index(finding)]
-                    columns[model.model, finding] = (*columns.get((model.model, finding), ()), len(ranked))
-                    ranked.append(rank(labeled.targets[row, k] == 1, score, patient[row]))
-    samples = over_resamples(
-        lambda counts: np.stack([weighted_auroc(ranking, counts) for ranking in ranked], axis=1),
-        num_patients=len(patient_names),
-        resamples=resamples,
-        seed=seed,
-    )
-    return _Measured(
-        ranked=ranked,
-        columns=columns,
-        aucs=measure_aucs(ranked, num_units=len(patient_names)),
-        samples=samples,
-        num_patients=len(patient_names),
-    )
-
-
-def _means(measured: _Measured, models: Sequence[str], findings: Sequence[Finding]) -> RunMeans:
-    """Return the mean AUC of each model over its runs and these findings, of which there is at least one."""
-    columns = [np.array([measured.columns[model, finding] for finding in findings]).T for model in models]
-    runs = np.concatenate(columns)
-    weights = np.zeros((len(runs), len(measured.ranked)))
-    np.put_along_axis(weights, runs, 1 / len(findings), axis=1)
-    used = np.unique(runs)
-    covariance = measured.aucs.covariance[np.ix_(used, used)]
-    return run_means(
-        np.mean(measured.aucs.auc[runs], axis=1),
-        weights[:, used] @ covariance @ weights[:, used].T,
-        [len(of_model) for of_model in columns],
-    )
-
-
 def _runs(
-    measured: _Measured, models: Sequence[ScoredRuns], findings: Sequence[Finding]
+    measured: MeasuredRuns, models: Sequence[ScoredRuns], findings: Sequence[Finding]
 ) -> tuple[ModelRuns, ...]:
     """Return the mean AUC of each run of each model, over the findings that all models have."""
-    common = [
-        finding
-        for finding in findings
-        if finding != NO_FINDING and all(measured.is_defined(model.model, finding) for model in models)
-    ]
-    return tuple(_runs_of(measured, model, common) for model in models)
+    common = measured.common_findings([model.model for model in models], findings)
+    listed = []
+    for model in models:
+        names, of_model = tuple(run.model for run in model.runs), measured.of_model(model.model, common)
+        aucs = of_model.aucs or (math.nan,) * len(names)
+        listed.append(
+            ModelRuns(model=model.model, runs=names, aucs=aucs, mean=of_model.mean, spread=of_model.spread)
+        )
+    return tuple(listed)
 
 
-def _runs_of(measured: _Measured, model: ScoredRuns, findings: Sequence[Finding]) -> ModelRuns:
-    names = tuple(run.model for run in model.runs)
-    if not findings:
-        undefined = Interval(math.nan, math.nan, math.nan)
-        aucs = (math.nan,) * len(names)
-        return ModelRuns(model=model.model, runs=names, aucs=aucs, mean=undefined, spread=math.nan)
-    columns = np.array([measured.columns[model.model, finding] for finding in findings])
-    means = _means(measured, [model.model], findings)
-    if len(names) == 1:
-        used = np.isin(np.arange(len(measured.ranked)), columns)
-        mean = mean_auc_interval(measured.aucs, used)
-    else:
-        degrees = means.degrees(np.ones(1), patients=_patients(measured, columns[:, 0]))
-        mean = auc_interval(float(means.auc[0]), float(means.covariance[0, 0]), patients=degrees + 1)
-    return ModelRuns(
-        model=model.model,
-        runs=names,
-        aucs=tuple(np.mean(measured.aucs.auc[columns], axis=0).tolist()),
-        mean=mean,
-        spread=float(means.spread[0]),
-    )
-
-
-def _patients(measured: _Measured, columns: Sequence[int] | Int64[np.ndarray, " k"]) -> float:
-    return mean_patients([measured.ranked[column] for column in columns])
-
-
-def _pair(labeled: LabeledImages, measured: _Measured, *, baseline: str, model: str) -> PairComparison:
+def _pair(labeled: LabeledImages, measured: MeasuredRuns, *, baseline: str, model: str) -> PairComparison:
     both = [
         finding
         for finding in labeled.findings
@@ -328,14 +256,14 @@ def _pair(labeled: LabeledImages, measured: _Measured, *, baseline: str, model: 
     )
 
 
-def _difference(measured: _Measured, models: tuple[str, str], findings: Sequence[Finding]) -> Difference:
+def _difference(measured: MeasuredRuns, models: tuple[str, str], findings: Sequence[Finding]) -> Difference:
     """Return the difference of the means over these findings: the baseline's, the model's."""
     if not findings:
         undefined = Interval(math.nan, math.nan, math.nan)
         return _unadjusted((math.nan, math.nan), AucDifference(undefined, math.nan), undefined, 0)
     baseline, model = (np.array([measured.columns[name, finding] for finding in findings]) for name in models)
-    patients = _patients(measured, baseline[:, 0])
-    means = _means(measured, models, findings)
+    patients = measured.patients(baseline[:, 0])
+    means = measured.means(models, findings)
     tested = auc_difference(
         means.auc,
         means.covariance,

@@ -17,6 +17,7 @@ RESULTS: Final[Mapping[str, tuple[str, str]]] = {
     "site.json": ("site", "a measurement at a site"),
     "localization.json": ("localization", "a measurement of maps against boxes"),
     "audit.json": ("audit", "an audit"),
+    "leaderboard.json": ("leaderboard", "the leaderboards of a study"),
 }
 """Kind and description of each result, by the name of its file."""
 

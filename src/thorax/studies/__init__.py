@@ -1,0 +1,1 @@
+"""Studies: recipes x seeds x splits x settings under one protocol, and one leaderboard."""
