@@ -177,8 +177,8 @@ def test_one_failing_run_does_not_stop_the_others(recipes, store, tmp_path):
     again = command(
         "study", recipes / "failing.toml", "--store", store, "--out", out, "--device", "cpu", expect=4
     )
-    assert "trained" not in again.stdout
-    assert "evaluated" not in again.stdout
+    assert ": trained " not in again.stdout
+    assert ": evaluated " not in again.stdout
     assert "looked at the test part once" in again.stdout
 
 
