@@ -111,12 +111,12 @@ def test_a_worker_that_dies_costs_its_run_and_the_workers_of_a_dead_study_end(re
     }
     (recipes / "again.toml").write_text(MINE.replace("[0, 1]", "[0, 1, 2, 3]"))
     words[4] = str(recipes / "again.toml")
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    extended = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     later = [out / "runs" / "toy" / "folder-official" / "fast" / f"seed-{seed}" for seed in (2, 3)]
-    wait_for(lambda: any(epochs_of(run) >= 1 for run in later), process)
-    workers = workers_of(process.pid)
-    process.kill()
-    process.wait()
+    wait_for(lambda: any(epochs_of(run) >= 1 for run in later), extended)
+    workers = workers_of(extended.pid)
+    extended.kill()
+    extended.wait()
     deadline = time.monotonic() + 30
     while any(is_alive(worker) for worker in workers):
         assert time.monotonic() < deadline

@@ -99,7 +99,7 @@ def looks_text(looks: LookCount) -> str:
 
 def premium_rows(board: Board) -> list[tuple[str, ...]]:
     """Return what selecting on the test part would have added, in the columns of `PREMIUM_HEADER`."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for entry in board.entries:
         several = len(entry.cells) > 1
         rows.append(
