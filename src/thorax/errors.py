@@ -34,9 +34,15 @@ __all__ = [
 
 
 class ThoraxError(Exception):
-    """Base class of all exceptions that Thorax raises deliberately."""
+    """Base class of all exceptions that Thorax raises deliberately.
+
+    Attributes:
+        exit_code: That of the command line.
+        said_elsewhere: Whether another process of the same training run reports it.
+    """
 
     exit_code: ClassVar[int] = 1
+    said_elsewhere: bool = False
 
     def __init__(self, message: str = "") -> None:
         super().__init__(cut(visible(cut(message, MAX_MESSAGE)), MAX_MESSAGE))

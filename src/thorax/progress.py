@@ -175,6 +175,8 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
     """Return what a run trains, on what and where: one fact per line."""
     epochs, steps, done = run["epochs"], run["steps_per_epoch"], run["done_steps"]
     threads = f", {_plural(run['threads'], 'thread')}" if run["device"] == "cpu" else ""
+    several = run.get("processes", 1)
+    processes = f", in each of {several} processes" if several > 1 else ""
     settings = [
         f"{key} = {_setting(new)} (instead of {_setting(old)})" for key, (old, new) in run["changed"].items()
     ]
@@ -184,7 +186,7 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
         ("split", run["split"]),
         ("training", _counted(run["train_images"], run["train_patients"])),
         ("validation", _counted(run["val_images"], run["val_patients"])),
-        ("device", f"{run['device']}{threads}, {run['precision']}"),
+        ("device", f"{run['device']}{threads}, {run['precision']}{processes}"),
         ("epochs", f"{epochs}, each of {_plural(steps, 'step')} of {run['batch_size']} images"),
         ("folder", f"{run['folder']} (watch report.html in it)"),
     ]

@@ -163,8 +163,9 @@ def _run(verbs: Iterable[str]) -> int:
             _say_failure("stopped; the same command continues where it stopped")
         return done.code or 0
     except ThoraxError as error:
-        message = with_flags(str(error), flags_of(app, sys.argv[1:]))
-        _say_failure(f"{type(error).__name__}: {message}")
+        if not error.said_elsewhere:
+            message = with_flags(str(error), flags_of(app, sys.argv[1:]))
+            _say_failure(f"{type(error).__name__}: {message}")
         return error.exit_code
     except (OSError, MemoryError, ImportError) as error:
         lack = _what_lacks(error)

@@ -1,5 +1,7 @@
 """`thorax train`: train a recipe on a store."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,39 +42,58 @@ def train(
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes of this machine that share each batch: one per GPU.")
+    ] = 1,
     track: Annotated[
         str | None, typer.Option(help="mlflow:URI, or mlflow, whose address is then MLFLOW_TRACKING_URI.")
     ] = None,
 ) -> None:
     """Train a recipe on the training part of its split; only validation selects the checkpoint."""
-    from thorax.cli.progress_lines import bars_or_lines
     from thorax.hardware import keep_freed_memory
-    from thorax.progress import epoch_lines
     from thorax.reporting.next_commands import ensemble_command, evaluate_command
+    from thorax.training.launched import launched
     from thorax.workflows.train import train as train_run
     from thorax.workflows.train import train_seeds
 
-    keep_freed_memory()
     options: dict[str, Any] = {
         "settings": settings or (),
         "resume": resume,
         "device": device,
         "record_test_curve": record_test_curve,
         "track": track,
-        "watch": epoch_lines(say),
     }
-    with bars_or_lines(every=60, latest_only=True) as progress:
+    if processes > 1:
+        from thorax.workflows.train_processes import train_processes
+
+        raise typer.Exit(train_processes(recipe, store, out, processes=processes, seeds=seeds, **options))
+    keep_freed_memory()
+    started = launched()
+    with _progress(silent=started is not None and not started.is_first) as shown:
         if seeds == 1:
-            run = train_run(recipe, store, out, **options, progress=progress)
+            run = train_run(recipe, store, out, **options, **shown)
         else:
-            runs = train_seeds(
-                recipe, store, out, seeds=seeds, **options, progress=progress, finished=_print_run
-            )
+            runs = train_seeds(recipe, store, out, seeds=seeds, **options, **shown, finished=_print_run)
+    if started is not None and not started.is_first:
+        return
     if seeds == 1:
         _print_run(run)
         say(f"next: {evaluate_command(run.folder, store)}")
     else:
         say(f"\n{_describe_seeds(runs)}\nnext: {ensemble_command(runs.folders, store, out)}")
+
+
+@contextmanager
+def _progress(*, silent: bool) -> Iterator[dict[str, Any]]:
+    """Yield the callbacks that show how training goes; none in a process beside the one that shows it."""
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.progress import epoch_lines
+
+    if silent:
+        yield {}
+        return
+    with bars_or_lines(every=60, latest_only=True) as progress:
+        yield {"progress": progress, "watch": epoch_lines(say)}
 
 
 def _print_run(run: "RunSummary") -> None:

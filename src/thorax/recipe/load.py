@@ -120,7 +120,10 @@ def recipe_as_toml(recipe: Recipe) -> str:
 
 def recipe_sha256(recipe: Recipe) -> str:
     """Return the SHA-256 of a recipe's values, independent of the file's formatting."""
-    return hashlib.sha256(canonical_json(recipe.model_dump(mode="json"))).hexdigest()
+    values = recipe.model_dump(mode="json")
+    if not recipe.training.sync_batch_norm:
+        del values["training"]["sync_batch_norm"]  # runs that began without the setting remain the same
+    return hashlib.sha256(canonical_json(values)).hexdigest()
 
 
 def _recipe_text(name: str) -> tuple[str, str]:

@@ -198,6 +198,9 @@ class Training(Section):
     """Largest norm of the gradient; a larger one is scaled down to it."""
     ema: float | None = Field(None, gt=0, lt=1)
     """Decay per step of the exponential moving average of the weights, which is validated and kept."""
+    sync_batch_norm: bool = False
+    """Whether batch norm takes its statistics over the images of all processes, as one process does;
+    otherwise each process normalizes with those of its own images. Nothing changes with one process."""
     checkpoint_minutes: float = Field(5.0, ge=0)
     """Longest time between checkpoints inside an epoch."""
 

@@ -36,10 +36,17 @@ def ensemble_command(runs: Sequence[Path], store: StrPath, out: Path) -> str:
 
 
 def resume_command(
-    store: StrPath, out: Path, *, seeds: int = 1, device: str = "auto", track: str | None = None
+    store: StrPath,
+    out: Path,
+    *,
+    seeds: int = 1,
+    device: str = "auto",
+    track: str | None = None,
+    processes: int = 1,
 ) -> str:
     """Return the command that resumes a run, or several, with the recipe that they were started with."""
     words = ["thorax train --resume --store", shell_word(store), "--out", shell_word(out)]
+    words += [f"--processes {processes}"] if processes > 1 else []
     words += [f"--seeds {seeds}"] if seeds > 1 else []
     words += [f"--device {shell_word(device)}"] if device != "auto" else []
     words += [f"--track {shell_word(track)}"] if track else []

@@ -100,7 +100,10 @@ def render_run(log: RunLog, recipe: Recipe, state: RunState, *, folder: Path, st
             versions=[(name, log.start[name]) for name in ("thorax", "torch", "timm") if log.start.get(name)],
             # "cpu" may have been asked for where there is a GPU, and the device must stay the same.
             resume=resume_command(
-                store, folder, device="cpu" if log.start.get("device") == "cpu" else "auto"
+                store,
+                folder,
+                device="cpu" if log.start.get("device") == "cpu" else "auto",
+                processes=log.start.get("processes", 1),
             ),
             evaluate=evaluate_command(folder, store),
         )

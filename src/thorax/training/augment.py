@@ -154,26 +154,30 @@ def draw_mixup(alpha: float, *, seed: int, epoch: int, positions: Rows) -> Float
     return _tensor(np.exp(np.take_along_axis(log_x - log_sum, first, axis=1))[:, 0])
 
 
-def mix_images(images: Images, share: Float[Tensor, " batch"]) -> Images:
+def mix_images(
+    images: Float[Tensor, "images 1 height width"], share: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch 1 height width"]:
     """Return each image mixed with the one before it in the batch (the first with the last).
 
     Args:
-        images: A batch in random order.
+        images: A batch in random order; or a part of one, behind the image before it.
         share: The share of each image in its own mixture.
     """
-    return _mixed(images, share)
+    if len(images) > len(share):
+        return _mixed(images[1:], images[:-1], share)
+    return _mixed(images, images.roll(1, dims=0), share)
 
 
 def mix_targets(
     targets: TargetsTensor, known: KnownTensor, share: Float[Tensor, " batch"]
 ) -> tuple[TargetsTensor, KnownTensor]:
     """Return the targets of `mix_images`; a mixed target is known if both are."""
-    return _mixed(targets, share), known & known.roll(1, dims=0)
+    return _mixed(targets, targets.roll(1, dims=0), share), known & known.roll(1, dims=0)
 
 
-def _mixed(values: Tensor, share: Float[Tensor, " batch"]) -> Tensor:
+def _mixed(values: Tensor, before: Tensor, share: Float[Tensor, " batch"]) -> Tensor:
     own = share.reshape(-1, *[1] * (values.ndim - 1))
-    return own * values + (1 - own) * values.roll(1, dims=0)
+    return own * values + (1 - own) * before
 
 
 def _affine(spec: Augment, drawn: Float64[np.ndarray, "5 n"]) -> Float64[np.ndarray, "n 2 3"]:

@@ -7,7 +7,7 @@ about a hundredth of a step on a CPU, and on a GPU, whose work is queued, it hap
 computes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,18 @@ from thorax.models.tensors import KnownTensor, PixelsTensor, TargetsTensor
 from thorax.randomness import permutation
 from thorax.recipe.schema import Data
 from thorax.store import Store
+from thorax.training.ranks import ALONE, Ranks
 
-__all__ = ["Batch", "Part", "PartPixels", "known_labels", "steps_per_epoch", "to_device", "training_batches"]
+__all__ = [
+    "Batch",
+    "Part",
+    "PartPixels",
+    "fits",
+    "known_labels",
+    "steps_per_epoch",
+    "to_device",
+    "training_batches",
+]
 
 _RESIDENT = 0.4
 """Fraction of a GPU's free memory that the pixels of a part may take; the rest is for the net."""
@@ -54,16 +64,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one step.
+    """Images of one step, of which this process has a share.
 
     Attributes:
         positions: Their positions in the epoch.
-        pixels: Prepared images as in the store, on the device.
-        targets: 1 or 0, with 0 for unknown labels; on the device.
+        own: Those of the share, with one more in front for mixup: the image before it.
+        pixels: Prepared images of the share as in the store, on the device.
+        targets: 1 or 0, with 0 for unknown labels, of the whole batch; on the device.
         known: Whether each target is known; on the device.
     """
 
     positions: Rows
+    own: Rows
     pixels: PixelsTensor
     targets: TargetsTensor
     known: KnownTensor
@@ -77,25 +89,40 @@ class PartPixels:
         device: Where the net computes.
         resident: Whether all pixels are kept on the device; None keeps them on a GPU if they take no more
             than two fifths of its free memory.
+        held: The images that will be fetched; None for all.
 
     Attributes:
         device: Where the net computes.
     """
 
-    def __init__(self, part: Part, device: torch.device, *, resident: bool | None = None) -> None:
+    def __init__(
+        self,
+        part: Part,
+        device: torch.device,
+        *,
+        resident: bool | None = None,
+        held: slice | None = None,
+    ) -> None:
         self._part, self.device = part, device
         side = part.store.preparation.size
+        kept = part.rows if held is None else part.rows[held]
+        self._first = 0 if held is None else held.start
         if resident is None:
-            resident = device.type == "cuda" and len(part) * side**2 <= _RESIDENT * _free_bytes(device)
+            resident = device.type == "cuda" and fits(part, len(kept), device)
         self._resident: PixelsTensor | None = None
         if resident:
-            self._resident = torch.empty((len(part), side, side), dtype=torch.uint8, device=device)
-            for first in range(0, len(part), _CHUNK):
-                rows = part.rows[first : first + _CHUNK]
+            self._resident = torch.empty((len(kept), side, side), dtype=torch.uint8, device=device)
+            for first in range(0, len(kept), _CHUNK):
+                rows = kept[first : first + _CHUNK]
                 self._resident[first : first + _CHUNK] = torch.from_numpy(part.store.pixels(rows))
 
     def __len__(self) -> int:
         return len(self._part)
+
+    @property
+    def num_findings(self) -> int:
+        """Number of findings that the part is labeled with."""
+        return int(self._part.targets.shape[1])
 
     @property
     def resident(self) -> bool:
@@ -105,8 +132,18 @@ class PartPixels:
     def fetch(self, members: Rows) -> PixelsTensor:
         """Return the images at these indices of the part, on the device."""
         if self._resident is not None:
-            return self._resident[to_device(torch.from_numpy(members), self.device)]
+            return self._resident[to_device(torch.from_numpy(members - self._first), self.device)]
         return to_device(torch.from_numpy(self._part.store.pixels(self._part.rows[members])), self.device)
+
+    def fetch_share(self, batch: Rows, places: Sequence[Rows], rank: int) -> PixelsTensor:
+        """Return the images of a batch that a process needs; every process calls this for its own.
+
+        Args:
+            batch: Indices of the part.
+            places: The places in the batch of the images that each process needs.
+            rank: The process.
+        """
+        return self.fetch(batch[places[rank]])
 
     def expect(self, members: Rows) -> None:
         """Announce that these indices of the part will be fetched soon."""
@@ -114,9 +151,10 @@ class PartPixels:
             self._part.store.expect(self._part.rows[members])
 
 
-def _free_bytes(device: torch.device) -> int:
+def fits(part: Part, images: int, device: torch.device) -> bool:
+    """Return whether so many images of a part take no more than two fifths of a GPU's free memory."""
     free: int = torch.cuda.mem_get_info(device)[0]
-    return free
+    return images * part.store.preparation.size**2 <= _RESIDENT * free
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -173,6 +211,8 @@ def training_batches(  # noqa: PLR0913  (images, order, and first step)
     epoch: int,
     batch_size: int,
     first_step: int = 0,
+    ranks: Ranks = ALONE,
+    mixed: bool = False,
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch from `first_step` on; a last, smaller batch is skipped.
 
@@ -184,21 +224,35 @@ def training_batches(  # noqa: PLR0913  (images, order, and first step)
         epoch: Number of the pass over the data, from 0; each has its own order.
         batch_size: Images per batch.
         first_step: How many batches to skip at the start, for a resumed run.
+        ranks: The processes that share each batch.
+        mixed: Whether each image is mixed with the one before it in the batch.
     """
     order = permutation(seed, "order", epoch=epoch, length=len(part))
     steps = len(part) // batch_size
     members = order[: steps * batch_size].reshape(steps, batch_size)
+    places = [
+        _places(batch_size, share, before=mixed and ranks.size > 1) for share in ranks.shares(batch_size)
+    ]
+    own = places[ranks.rank]
     targets = torch.from_numpy(part.targets)
     for soon in members[first_step : first_step + _STEPS_AHEAD]:
-        pixels.expect(soon)
+        pixels.expect(soon[own])
     for step in range(first_step, steps):
         for soon in members[step + _STEPS_AHEAD : step + _STEPS_AHEAD + 1]:
-            pixels.expect(soon)
+            pixels.expect(soon[own])
         labels = to_device(targets[torch.from_numpy(members[step])], pixels.device)
         present, known = known_labels(labels, data.uncertain)
+        positions = np.arange(step * batch_size, (step + 1) * batch_size)
         yield Batch(
-            positions=np.arange(step * batch_size, (step + 1) * batch_size),
-            pixels=pixels.fetch(members[step]),
+            positions=positions,
+            own=positions[own],
+            pixels=pixels.fetch_share(members[step], places, ranks.rank),
             targets=present.float(),
             known=known,
         )
+
+
+def _places(batch_size: int, share: slice, *, before: bool) -> Rows:
+    """Return the places in a batch of the images of a share, with the image before them if need be."""
+    places = np.arange(batch_size)[share]
+    return np.concatenate([places[:1] - 1, places]) if before else places  # -1 is the last of the batch

@@ -20,7 +20,7 @@ from thorax.atomic_io import atomic_write
 from thorax.errors import DataError
 from thorax.training.learner import PlateauState
 
-__all__ = ["Best", "Checkpoint", "Checkpointer", "RunState", "load_checkpoint"]
+__all__ = ["Best", "Checkpoint", "Checkpointer", "RunState", "load_checkpoint", "run_state"]
 
 _MAX_TIME_FRACTION: Final = 0.01
 """A checkpoint that is due waits until writing takes at most this fraction of the time since the last one."""
@@ -122,6 +122,15 @@ class Checkpointer:
         self._cost = self._written_at - start
 
 
+def run_state(plain: Mapping[str, Any]) -> RunState:
+    """Return a state from its fields as plain values.
+
+    Raises:
+        KeyError, TypeError: A field is missing, or unknown.
+    """
+    return RunState(**{**plain, "plateau": PlateauState(**plain["plateau"])})
+
+
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """Read the checkpoint of a run; None if it has not written one yet.
 
@@ -133,8 +142,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     tensors, values = _load(last)
     try:
-        plain = values["state"]
-        state = RunState(**plain | {"plateau": PlateauState(**plain["plateau"])})
+        state = run_state(values["state"])
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{last} is not a checkpoint of this version ({error}); start again in a new folder"

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from thorax.datasets.splits import build_split
-from thorax.errors import DataError
+from thorax.errors import DataError, RecipeError
 from thorax.hardware import refuse_unknown_device
 from thorax.outputs import refuse_unwritable
 from thorax.recipe.schema import Recipe
 from thorax.run_files import LOG, RECIPE
 from thorax.store import Store
 
-__all__ = ["check_store", "refuse_mistakes", "refuse_used_run"]
+__all__ = ["check_store", "refuse_mistakes", "refuse_small_batches", "refuse_used_run"]
 
 _OURS: Final = (RECIPE, LOG, "checkpoints", ".*.partial")
 """What the folder of a run may have before its first event."""
@@ -77,4 +77,17 @@ def refuse_used_run(path: Path, *, resume: bool) -> None:
         raise DataError(
             f"{path} is not empty and does not hold a run, but {foreign[0]}; give an empty folder, or the "
             "folder of a run with `resume`"
+        )
+
+
+def refuse_small_batches(batch_size: int, processes: int) -> None:
+    """Refuse a batch that gives a process fewer than two images.
+
+    Raises:
+        RecipeError: The batch is too small.
+    """
+    if processes > 1 and batch_size < 2 * processes:
+        raise RecipeError(
+            f"training.batch_size = {batch_size} gives some of {processes} processes fewer than two images a "
+            f"step; set training.batch_size={2 * processes} or higher, or start fewer processes"
         )

@@ -9,9 +9,11 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from thorax.errors import RecipeError
+from thorax.hardware import cores
 from thorax.models.tensors import full_float32, pick_device
+from thorax.training.launched import Launched
 
-__all__ = ["ComputeConfig", "compiled", "deterministic", "pick_compute"]
+__all__ = ["ComputeConfig", "compiled", "deterministic", "own_device", "pick_compute"]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -44,7 +46,12 @@ class ComputeConfig:
 
 
 def pick_compute(
-    device: str, precision: Precision, *, compiling: Literal["auto", "on", "off"] = "off", images: int = 0
+    device: str,
+    precision: Precision,
+    *,
+    compiling: Literal["auto", "on", "off"] = "off",
+    images: int = 0,
+    launched: Launched | None = None,
 ) -> ComputeConfig:
     """Return device and arithmetic for a recipe's settings.
 
@@ -53,11 +60,18 @@ def pick_compute(
         precision: "auto" is float32 on a CPU, bfloat16 or float16 on a GPU.
         compiling: "auto" compiles on a GPU, for long runs.
         images: Images of the whole run, counted once per epoch.
+        launched: Which of several processes this is: each takes a GPU of its own, and they share the cores.
 
     Raises:
-        RecipeError: The device does not exist, or it does not support this precision.
+        RecipeError: The device does not exist, there are fewer GPUs than processes, or the device does not
+            support this precision.
     """
     torch_device = pick_device(device)
+    threads = torch.get_num_threads()
+    if launched is not None and launched.size > 1:
+        torch_device = own_device(device, launched)
+        if "OMP_NUM_THREADS" not in os.environ:
+            threads = max(1, cores() // launched.local_size)
     if precision != "auto":
         dtype: torch.dtype = getattr(torch, precision)
     elif torch_device.type == "cuda":
@@ -73,9 +87,36 @@ def pick_compute(
     return ComputeConfig(
         torch_device,
         dtype,
-        torch.get_num_threads(),
+        threads,
         compiled=pays_off if compiling == "auto" else compiling == "on",
     )
+
+
+def own_device(name: str, launched: Launched) -> torch.device:
+    """Return the device of one of several processes: the CPU, or a GPU of its own.
+
+    Args:
+        name: "auto", "cpu" or "cuda".
+        launched: Which process it is.
+
+    Raises:
+        RecipeError: This machine does not have such a device, or has fewer GPUs than processes.
+    """
+    picked = pick_device(name)
+    if picked.type != "cuda":
+        return picked
+    if picked.index is not None:
+        raise RecipeError(
+            f"{launched.size} processes cannot all compute on the one device {name!r}; set `device` to cuda, "
+            "so that each takes a GPU of its own"
+        )
+    gpus = torch.cuda.device_count()
+    if gpus < launched.local_size:
+        raise RecipeError(
+            f"there are {gpus} GPUs for {launched.local_size} processes on this machine; start {gpus}, or "
+            "set `device=cpu`"
+        )
+    return torch.device("cuda", launched.local_rank)
 
 
 F = TypeVar("F", bound=Callable[..., Any])

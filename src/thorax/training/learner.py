@@ -7,12 +7,18 @@ from typing import Any, assert_never
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from thorax.errors import ThoraxError
-from thorax.models.classifier import Classifier, build_classifier, layer_distances, trained_stages
-from thorax.models.tensors import Images, KnownTensor, TargetsTensor
+from thorax.models.classifier import (
+    Classifier,
+    build_classifier,
+    is_running_statistic,
+    layer_distances,
+    trained_stages,
+)
+from thorax.models.tensors import KnownTensor, TargetsTensor
 from thorax.randomness import integer_seed
 from thorax.recipe.schema import (
     Adam,
@@ -29,6 +35,7 @@ from thorax.recipe.schema import (
 from thorax.training.compute import ComputeConfig, compiled
 from thorax.training.ema import MovingAverage
 from thorax.training.losses import loss_function
+from thorax.training.ranks import ALONE, Ranks
 
 __all__ = ["Learner", "NonFiniteLoss", "PlateauState", "build_optimizer", "learning_rate"]
 
@@ -175,12 +182,13 @@ class Learner:
         steps: Steps of an epoch.
         compute: Device and arithmetic.
         pretrained: False if a checkpoint will replace the weights, so that none are loaded.
+        ranks: The processes that share each batch; all get the weights of the first.
 
     Raises:
         RecipeError: The backbone, its weights or its stages do not fit the recipe.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (a recipe, counts, and where it computes)
         self,
         recipe: Recipe,
         *,
@@ -189,18 +197,29 @@ class Learner:
         steps: int,
         compute: ComputeConfig,
         pretrained: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
+        self._batch_size, self._input_size = recipe.training.batch_size, recipe.model.input_size
         self._seed = recipe.training.seed
         self._clip = recipe.training.gradient_clip
         self._compute = compute
-        model = recipe.model if pretrained else recipe.model.model_copy(update={"weights": "none"})
+        loads = pretrained and ranks.is_first
+        model = recipe.model if loads else recipe.model.model_copy(update={"weights": "none"})
         torch.manual_seed(integer_seed(self._seed, "weights", step=0))
         # torch does not annotate `to` with a memory format.
         net: Any = build_classifier(model, len(positives))
         self.classifier: Classifier = net.to(compute.device, memory_format=torch.channels_last)
         self.classifier.train()
+        self._norms_over_processes = recipe.training.sync_batch_norm and ranks.size > 1
+        if ranks.size > 1:
+            self._share_batches()
         graphs = compute.device.type == "cuda"
-        self._net = compiled(self.classifier, graphs=graphs) if compute.compiled else self.classifier
+        self._alone: nn.Module = (
+            compiled(self.classifier, graphs=graphs) if compute.compiled else self.classifier
+        )
+        self._net, self._joined_for = self._alone, frozenset[str]()
+        self._own_statistics: list[Tensor] = []
         # It has every parameter from the start, and skips frozen ones because they have no gradient.
         self.optimizer = build_optimizer(
             recipe.optim, self.classifier, distances=_distances(recipe.optim, self.classifier)
@@ -225,10 +244,12 @@ class Learner:
         trained = trained_stages(self.classifier.backbone, self._freeze, epoch=epoch)
         if trained is not None:
             self.classifier.learn_only(trained)
+        if self._ranks.size > 1:
+            self._join()
 
     def step(
         self,
-        images: Images,
+        images: Float[Tensor, "share 1 height width"],
         targets: TargetsTensor,
         known: KnownTensor,
         *,
@@ -239,8 +260,8 @@ class Learner:
         """Take one step, and write its loss to `losses[epoch_step]` without waiting for the device.
 
         Args:
-            images: The batch, at the net's input size.
-            targets: Their targets.
+            images: The batch, or this process's share of it, at the net's input size.
+            targets: The targets of the whole batch.
             known: Whether each target is known.
             lr: Learning rate of the head; other layers scale it.
             epoch_step: Step of the epoch, from 0.
@@ -256,8 +277,10 @@ class Learner:
         device, dtype = self._compute.device.type, self._compute.dtype
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             logits = self._net(images)
-        loss = self._loss(logits, targets, known)
-        torch.autograd.backward(self._scaler.scale(loss))
+        loss = self._loss(self._ranks.whole_batch(logits, count=len(targets)), targets, known)
+        with self._ranks.watched():
+            torch.autograd.backward(self._scaler.scale(loss))
+        self._ranks.average(self._own_statistics)
         if self._clip is not None:
             self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.classifier.parameters(), self._clip)
@@ -266,6 +289,35 @@ class Learner:
         if self.average is not None:
             self.average.update(step=step)
         self.losses[epoch_step] = loss.detach()
+
+    def _share_batches(self) -> None:
+        """Prepare the net for its share of each batch."""
+        # Only now: one process does not need torch.distributed.
+        from thorax.training.shared_draws import draw_for_whole_batch  # noqa: PLC0415
+        from thorax.training.sync_norm import norms_over_processes  # noqa: PLC0415
+
+        if self._norms_over_processes:
+            norms_over_processes(self.classifier)
+        share = self._ranks.share(self._batch_size)
+        draw_for_whole_batch(self.classifier, share, count=self._batch_size)
+
+    def _join(self) -> None:
+        """Exchange the gradients of the parameters that learn now, and average the statistics of norms."""
+        learning = frozenset(name for name, p in self.classifier.named_parameters() if p.requires_grad)
+        if learning == self._joined_for:
+            return
+        size = self._input_size
+        like = (
+            None if self._compute.compiled else torch.zeros((2, 1, size, size), device=self._compute.device)
+        )
+        self._net, self._joined_for = self._ranks.wrapped(self._alone, like=like), learning
+        self._own_statistics = [
+            buffer
+            for module in self.classifier.modules()
+            if module.training and not self._norms_over_processes
+            for name, buffer in module.named_buffers(recurse=False)
+            if is_running_statistic(name)
+        ]
 
     def weights(self) -> Mapping[str, Tensor]:
         """Return the weights that are validated and kept: the moving average if there is one."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from thorax.errors import DataError
 from thorax.reporting.run_log import read_log
@@ -62,7 +62,7 @@ class Logbook:
     """An open log, to which events are appended.
 
     Args:
-        path: The file.
+        path: The file; None writes nothing, in a process that does not write the run.
         keep: Number of events to keep. Later ones are cut off, because a run resumed from a checkpoint writes
             them again. 0 starts a new log.
         watch: Receives each new event. Whatever it raises ends the run.
@@ -71,23 +71,29 @@ class Logbook:
         DataError: The file has fewer events than `keep`.
     """
 
-    def __init__(self, path: Path, *, keep: int = 0, watch: EventCallback | None = None) -> None:
+    def __init__(self, path: Path | None, *, keep: int = 0, watch: EventCallback | None = None) -> None:
+        self._events, self._watch = keep, watch
+        self._file: IO[bytes] | None = None
+        if path is None:
+            return
         lines = path.read_bytes().split(b"\n")[:-1] if keep else []
         if len(lines) < keep:
             raise DataError(
                 f"{path} has {len(lines)} events, but the checkpoint beside it was written after {keep}; "
                 "restore the log, or start again in a new folder"
             )
-        self._events, self._watch = keep, watch
         self._file = path.open("ab")
         self._file.truncate(sum(len(line) + 1 for line in lines[:keep]))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def write(self, event: str, **fields: Any) -> None:
         """Append an event; a number that is not finite becomes null."""
+        if self._file is None:
+            return
         entry = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
         plain = _plain(entry)
         self._file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False).encode() + b"\n")
@@ -98,7 +104,8 @@ class Logbook:
 
     def secure(self) -> int:
         """Flush the log to disk, so that it survives a power failure, and return the number of events."""
-        os.fsync(self._file.fileno())
+        if self._file is not None:
+            os.fsync(self._file.fileno())
         return self._events
 
 

@@ -3,11 +3,12 @@
 import math
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.progress import ProgressCallback
@@ -15,18 +16,24 @@ from thorax.recipe.schema import Recipe
 from thorax.run_files import LOG
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
+from thorax.training.checks import refuse_small_batches
 from thorax.training.compute import deterministic, pick_compute
 from thorax.training.finalize import Finalization, write_final_bundle
+from thorax.training.launched import Launched
 from thorax.training.logbook import EventCallback, Logbook, read_log
 from thorax.training.plan import plan_run
+from thorax.training.ranks import ALONE, Ranks
 from thorax.training.run import Run
 from thorax.training.run_folder import (
     CHECKPOINTS,
+    PROCESSES,
+    RunFolder,
     RunSummary,
     describe_start,
     identity,
     lock_run,
-    open_run,
+    open_shared_run,
+    shared_summary,
 )
 from thorax.training.run_report import run_report
 from thorax.training.selection_bias import read_selection_bias
@@ -40,11 +47,24 @@ class TrainingInterrupted(ThoraxError):  # noqa: N818  (named after the event)
     exit_code = 130
 
 
-class StopSignal:
-    """Whether the run was asked to stop."""
+def _log_start(log: Logbook, folder: RunFolder, start: Mapping[str, Any], run: Run) -> None:
+    """Write what the run is, or that it is resumed with another number of processes."""
+    processes = start.get("processes", 1)
+    if folder.checkpoint is None:
+        log.write("start", **start)
+    elif folder.processes != processes:
+        log.write(PROCESSES, processes=processes, threads=start["threads"], step=run.steps_done)
 
-    def __init__(self) -> None:
-        self._asked = False
+
+class StopSignal:
+    """Whether the run was asked to stop.
+
+    Args:
+        ranks: The processes of the run, which stop together.
+    """
+
+    def __init__(self, ranks: Ranks = ALONE) -> None:
+        self._asked, self._ranks = False, ranks
 
     def ask(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal: the first one is noted, the second ends the process at once."""
@@ -52,8 +72,25 @@ class StopSignal:
             raise SystemExit(128 + number)
         self._asked = True
 
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note a KeyboardInterrupt as a signal."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._asked = True
+
     def check(self) -> None:
-        """Stop if asked to; called where the state of the run is consistent.
+        """Stop if any process was asked to; called where the state of the run is consistent.
+
+        Raises:
+            KeyboardInterrupt: A signal arrived.
+        """
+        if self._ranks.any(self._asked):
+            raise KeyboardInterrupt
+
+    def check_here(self) -> None:
+        """Stop if this process was asked to; called where each is at another point.
 
         Raises:
             KeyboardInterrupt: A signal arrived.
@@ -63,9 +100,9 @@ class StopSignal:
 
 
 @contextmanager
-def stop_signal() -> Iterator[StopSignal]:
+def stop_signal(ranks: Ranks = ALONE) -> Iterator[StopSignal]:
     """Catch SIGINT and SIGTERM until the end; in other threads than the main one, catch nothing."""
-    stop = StopSignal()
+    stop = StopSignal(ranks)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -77,7 +114,7 @@ def stop_signal() -> Iterator[StopSignal]:
             signal.signal(number, handler)
 
 
-def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
+def train(  # noqa: PLR0913  (a recipe, a store, a folder, and eight options)
     recipe: Recipe,
     store: Store,
     out: Path,
@@ -88,6 +125,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
     report: bool = True,
     progress: ProgressCallback | None = None,
     watch: EventCallback | None = None,
+    ranks: Ranks = ALONE,
+    launched: Launched | None = None,
 ) -> RunSummary:
     """Train a recipe on the training part of its split; only validation chooses.
 
@@ -111,14 +150,19 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
             before these with one named "run": the fields of the log's start, the folder, and the epochs and
             steps that are done already. It cannot change the run; what it raises ends the run there and
             reaches the caller.
+        ranks: The processes that train together. Each calls this function; the first one writes the folder
+            and calls `progress` and `watch`.
+        launched: Which of them this is; None for one process.
 
     Raises:
         RecipeError: The recipe does not fit the data, the backbone or the device.
         DataError: The store does not fit the recipe, or `out` holds something else.
         NonFiniteLoss: The loss became infinite or not a number.
         TrainingInterrupted: Ctrl-C, SIGTERM or `progress` stopped the run; it can be resumed.
+        ProcessLost: Another process has ended or does not answer; the run can be resumed.
     """
     # ---- data, device, folder -----------------------------------------------------------------------
+    progress, watch = (progress, watch) if ranks.is_first else (None, None)
     plan = plan_run(recipe, store, record_test_curve=record_test_curve)
     training = recipe.training
     compute = pick_compute(
@@ -126,29 +170,32 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
         training.precision,
         compiling=training.compile,
         images=training.epochs * plan.steps * training.batch_size,
+        launched=launched,
     )
+    refuse_small_batches(training.batch_size, ranks.size)
     same = identity(recipe, store, plan, compute)
-    with lock_run(out):
-        folder = open_run(out, recipe, same, resume=resume)
+    with lock_run(out) if ranks.is_first else nullcontext():
+        folder = open_shared_run(out, recipe, same, resume=resume, ranks=ranks)
         if folder.finished is not None:
             return folder.finished
         # A resumed run keeps its number of threads, because sums are split among them.
-        compute = replace(compute, threads=folder.threads or compute.threads)
+        compute = replace(compute, threads=folder.threads_of(ranks.size) or compute.threads)
 
         with (
             deterministic(training.determinism, threads=compute.threads),
             closing(
                 Logbook(
-                    out / LOG,
+                    out / LOG if ranks.is_first else None,
                     keep=folder.checkpoint.state.events if folder.checkpoint else 0,
                     watch=watch,
                 )
             ) as log,
-            stop_signal() as stop,
-            run_report(out, recipe, store, wanted=report) as page,
+            stop_signal(ranks) as stop,
+            run_report(out, recipe, store, wanted=report and ranks.is_first) as page,
         ):
             # ---- net and optimizer, new or from the checkpoint ---------------------------------------
-            checkpointer = Checkpointer(out / CHECKPOINTS, minutes=training.checkpoint_minutes)
+            minutes = training.checkpoint_minutes
+            checkpointer = Checkpointer(out / CHECKPOINTS, minutes=minutes) if ranks.is_first else None
             run = Run(
                 recipe,
                 plan,
@@ -156,13 +203,13 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
                 log=log,
                 checkpointer=checkpointer,
                 checkpoint=folder.checkpoint,
+                ranks=ranks,
             )
-            start = describe_start(recipe, plan, compute, same)
+            start = describe_start(recipe, plan, compute, same, launched=launched)
             if watch is not None:
                 done = {"done_epochs": run.state.epoch, "done_steps": run.steps_done}
                 watch({"event": "run", "folder": str(out), **done, **start})
-            if folder.checkpoint is None:
-                log.write("start", **start)
+            _log_start(log, folder, start, run)
             page.update()
 
             # ---- loop --------------------------------------------------------------------------------
@@ -171,10 +218,11 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
                     for batch in run.batches():
                         run.step(batch)
                         if progress is not None:
-                            progress(run.progress())
+                            with stop.noted():
+                                progress(run.progress())
                         stop.check()
                         run.save_if_due()
-                    run.end_epoch(stop.check)
+                    run.end_epoch(stop.check_here)
                     page.update()
                     run.save_if_due(epoch_ended=True)
             except KeyboardInterrupt:
@@ -188,6 +236,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
             # ---- selection, calibration, operating points, bundle ------------------------------------
             epoch, weights = run.select()
             logits = run.pipeline_logits()
+            if not ranks.is_first:
+                return shared_summary(None, out, ranks=ranks)
             final = Finalization(weights, epoch=epoch, logits=logits)
             temperature, refused = write_final_bundle(
                 out / "bundle", recipe, store, plan, final=final, progress=progress
@@ -208,4 +258,4 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and six options)
             page.finish(**summary.as_fields())
             log.write("end", **summary.as_fields())
             log.secure()
-        return summary
+        return shared_summary(summary, out, ranks=ranks)

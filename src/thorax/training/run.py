@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,13 +24,15 @@ from thorax.training.augment import (
     mix_images,
     mix_targets,
 )
-from thorax.training.batches import Batch, PartPixels, known_labels, to_device, training_batches
+from thorax.training.batches import Batch, known_labels, to_device, training_batches
 from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
 from thorax.training.compute import ComputeConfig, compiled
 from thorax.training.learner import Learner, NonFiniteLoss, learning_rate
 from thorax.training.logbook import Logbook, Throughput
 from thorax.training.losses import loss_function
+from thorax.training.pixel_shares import evaluated_pixels, training_pixels
 from thorax.training.plan import TrainingPlan
+from thorax.training.ranks import ALONE, Ranks
 from thorax.training.selection_bias import TEST_CURVE
 from thorax.training.validation import PLAIN, ValidationMetrics, measure, predict_logits
 
@@ -48,33 +50,37 @@ class Run:
         plan: The images.
         compute: Device and arithmetic.
         log: The open log, cut to where `checkpoint` was written.
-        checkpointer: Writes checkpoints.
+        checkpointer: Writes checkpoints; None in a process that does not.
         checkpoint: The checkpoint to resume from; None starts a new run.
+        ranks: The processes that share the run; the first one writes it.
 
     Attributes:
         learner: Net, optimizer and moving average.
         state: Progress of the run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (a recipe, its images, and where it computes and writes)
         self,
         recipe: Recipe,
         plan: TrainingPlan,
         *,
         compute: ComputeConfig,
         log: Logbook,
-        checkpointer: Checkpointer,
+        checkpointer: Checkpointer | None,
         checkpoint: Checkpoint | None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
         self._recipe = recipe
         self._plan = plan
         self._compute = compute
         self._log = log
         self._checkpointer = checkpointer
         # Before the net takes memory, so that a resumed run decides alike whether they fit.
-        self._pixels = {
-            name: PartPixels(part, compute.device)
-            for name, part in (("train", plan.train), ("val", plan.val), ("test", plan.test))
+        size = recipe.training.batch_size
+        self._pixels = {"train": training_pixels(plan.train, compute.device, ranks)} | {
+            name: evaluated_pixels(part, compute.device, ranks, batch_size=size)
+            for name, part in (("val", plan.val), ("test", plan.test))
             if part is not None
         }
         present, known = known_labels(torch.from_numpy(plan.train.targets), recipe.data.uncertain)
@@ -88,6 +94,7 @@ class Run:
             steps=plan.steps,
             compute=compute,
             pretrained=checkpoint is None,
+            ranks=ranks,
         )
         self.state = RunState()
         self._best: Best | None = None
@@ -132,6 +139,8 @@ class Run:
             epoch=self.state.epoch,
             batch_size=training.batch_size,
             first_step=self.state.step,
+            ranks=self._ranks,
+            mixed=self._recipe.augment.mixup > 0,
         )
 
     def step(self, batch: Batch) -> None:
@@ -184,7 +193,7 @@ class Run:
         self._refuse_bad_loss()
         trained = time.monotonic() - self._epoch_start
         logits = self._logits("val", self.learner.weights(), check)
-        validation = self.measure(logits)
+        validation = self._agreed_metrics(logits)
         lr = self._learning_rate(self.steps_done - 1)
         # Before the epoch is closed, so that a run stopped here measures it again.
         test_macro_auc = self._test_macro_auc(check)
@@ -209,6 +218,11 @@ class Run:
         if test_macro_auc is not None:
             self._log.write(TEST_CURVE, epoch=self.state.epoch, macro_auc=test_macro_auc)
 
+    def _agreed_metrics(self, logits: Float64[np.ndarray, "n k"]) -> ValidationMetrics:
+        """Return the metrics as the first process computes them, so that all processes decide alike."""
+        fields = self._ranks.from_first(lambda: asdict(self.measure(logits)))
+        return ValidationMetrics(**fields | {"auc": (*fields["auc"],), "accuracy": (*fields["accuracy"],)})
+
     def _best_value(self) -> float | None:
         """Return the selection metric of the best epoch so far."""
         score = self.state.leading_score
@@ -229,11 +243,13 @@ class Run:
         if test is None:
             return None
         logits = self._logits("test", self.learner.weights(), check)
+        if not self._ranks.is_first:
+            return None
         return measure(logits, test.targets, self._plan.findings, loss=self._loss).macro_auc
 
     def save_if_due(self, *, epoch_ended: bool = False) -> None:
         """Write a checkpoint if one is due."""
-        if self._checkpointer.is_due(epoch_ended=epoch_ended):
+        if self._checkpointer is not None and self._checkpointer.is_due(epoch_ended=epoch_ended):
             self.save()
 
     def save(self) -> None:
@@ -243,6 +259,8 @@ class Run:
             NonFiniteLoss: The weights have diverged; the previous checkpoint is kept.
         """
         self._refuse_bad_loss()
+        if self._checkpointer is None:
+            return
         self.state = replace(self.state, events=self._log.secure())
         self._checkpointer.write(self.state, self.learner.extra(), self.learner.tensors(), self._best)
 
@@ -250,6 +268,8 @@ class Run:
         """Load the chosen weights into the net; return their epoch, counted from 1, and the weights."""
         best = self._best if self._recipe.selection.checkpoint == "best" else None
         weights = self.learner.weights() if best is None else best.weights
+        # Only the first process has the weights of an epoch before the one with which a run is resumed.
+        weights = self._ranks.tensors_from_first(weights if self._ranks.is_first else None)
         self.learner.classifier.load_state_dict(weights)
         return self.selected_epoch, self.learner.classifier.state_dict()
 
@@ -279,18 +299,20 @@ class Run:
             batch_size=self._recipe.training.batch_size,
             check=check,
             test_time=test_time,
+            ranks=self._ranks,
         )
 
-    def _augmented(self, batch: Batch) -> tuple[Images, TargetsTensor, KnownTensor]:
-        """Augment a batch on the device."""
+    def _augmented(self, batch: Batch) -> tuple[Tensor, TargetsTensor, KnownTensor]:
+        """Augment this process's share of a batch on the device; return it with the targets of the batch."""
         spec, seed, epoch = self._recipe.augment, self._recipe.training.seed, self.state.epoch
-        params = draw_augment(spec, seed=seed, epoch=epoch, positions=batch.positions)
+        params = draw_augment(spec, seed=seed, epoch=epoch, positions=batch.own)
         share = None
         targets, known = batch.targets, batch.known
         if spec.mixup:
             shares = draw_mixup(spec.mixup, seed=seed, epoch=epoch, positions=batch.positions)
             share = to_device(shares, self._compute.device)
             targets, known = mix_targets(targets, known, share)
+            share = share[self._ranks.share(len(share))]
         return self._augment(batch.pixels, params.to(self._compute.device), share), targets, known
 
     def _augment_batch(self, pixels: PixelsTensor, params: AugmentParams, share: Tensor | None) -> Images:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -21,23 +21,31 @@ from thorax.reporting.run_log import RunLog, read_log
 from thorax.run_files import LOG, RECIPE
 from thorax.store import Store
 from thorax.training.batches import Part
-from thorax.training.checkpoint import Checkpoint, load_checkpoint
+from thorax.training.checkpoint import Checkpoint, load_checkpoint, run_state
 from thorax.training.checks import refuse_used_run
 from thorax.training.compute import ComputeConfig
+from thorax.training.launched import Launched
 from thorax.training.plan import TrainingPlan
+from thorax.training.ranks import Ranks
 from thorax.training.selection_bias import SelectionBias
 
 __all__ = [
     "CHECKPOINTS",
+    "PROCESSES",
     "RunFolder",
     "RunSummary",
     "describe_start",
     "identity",
     "lock_run",
     "open_run",
+    "open_shared_run",
+    "shared_summary",
 ]
 
 CHECKPOINTS = "checkpoints"
+
+PROCESSES = "processes"
+"""The log event of a run that is resumed with another number of processes."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -114,14 +122,20 @@ class RunFolder:
     Attributes:
         path: The folder.
         checkpoint: The checkpoint to resume from, or None.
-        threads: Threads of the run to resume; None for a new run.
+        threads: Threads of each process of the run to resume; None for a new run.
+        processes: Its number of processes.
         finished: The summary of a run that has finished, or None.
     """
 
     path: Path
     checkpoint: Checkpoint | None = None
     threads: int | None = None
+    processes: int = 1
     finished: RunSummary | None = None
+
+    def threads_of(self, processes: int) -> int | None:
+        """Return the threads of each process of the run to resume, if it had so many processes."""
+        return self.threads if self.processes == processes else None
 
 
 def identity(recipe: Recipe, store: Store, plan: TrainingPlan, compute: ComputeConfig) -> dict[str, Any]:
@@ -146,9 +160,15 @@ def identity(recipe: Recipe, store: Store, plan: TrainingPlan, compute: ComputeC
 
 
 def describe_start(
-    recipe: Recipe, plan: TrainingPlan, compute: ComputeConfig, same: Mapping[str, Any]
+    recipe: Recipe,
+    plan: TrainingPlan,
+    compute: ComputeConfig,
+    same: Mapping[str, Any],
+    *,
+    launched: Launched | None = None,
 ) -> dict[str, Any]:
     """Return the fields of the log's first event."""
+    several = {"processes": launched.size, "job": launched.job} if launched else {}
     return {
         "recipe": recipe.name,
         "changed": {key: list(values) for key, values in changes_from_shipped(recipe).items()},
@@ -171,6 +191,7 @@ def describe_start(
         "val_positives": _positives(plan, plan.val),
         "device": compute.name,
         "threads": compute.threads,
+        **several,
         "precision": str(compute.dtype).removeprefix("torch."),
         "notices": list(plan.notices),
     }
@@ -224,7 +245,68 @@ def open_run(path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: boo
     _remove_partial(path)
     if events[-1].get("event") == "end" and (path / "bundle" / "bundle.json").is_file():
         return RunFolder(path, finished=_summary(path, events[-1]))
-    return RunFolder(path, load_checkpoint(path / CHECKPOINTS), int(start["threads"]))
+    latest = [event for event in events if event.get("event") in {"start", PROCESSES}][-1]
+    return RunFolder(
+        path,
+        load_checkpoint(path / CHECKPOINTS),
+        threads=int(latest["threads"]),
+        processes=int(latest.get("processes", 1)),
+    )
+
+
+def open_shared_run(
+    path: Path, recipe: Recipe, same: Mapping[str, Any], *, resume: bool, ranks: Ranks
+) -> RunFolder:
+    """Open the folder of a run in the first of its processes; the others receive what it has.
+
+    Args:
+        path: The folder; the other processes may be on machines without it.
+        recipe: Written into it.
+        same: The run's `identity`.
+        resume: Whether a run in the folder may be resumed.
+        ranks: The processes.
+
+    Raises:
+        DataError: As `open_run`, or a process has another store, split, version or kind of device.
+    """
+    folder = open_run(path, recipe, same, resume=resume) if ranks.is_first else RunFolder(path)
+    if ranks.size == 1:
+        return folder
+    checkpoint = folder.checkpoint
+    first = ranks.from_first(
+        lambda: {
+            "same": dict(same),
+            "threads": folder.threads,
+            "processes": folder.processes,
+            "finished": folder.finished and folder.finished.as_fields(),
+            "state": checkpoint and asdict(checkpoint.state),
+            "extra": checkpoint and dict(checkpoint.extra),
+        }
+    )
+    for key, value in first["same"].items():
+        if same.get(key) != value:
+            raise DataError(
+                f"process {ranks.rank} (from 0) of {ranks.size} does not train the same run: {_NAMES[key]} "
+                f"is {_short(same.get(key))} there and {_short(value)} in process 0; give all machines the "
+                "same store, files and versions"
+            )
+    if first["state"] is not None:
+        tensors = ranks.tensors_from_first(checkpoint.tensors if checkpoint else None)
+        checkpoint = checkpoint or Checkpoint(run_state(first["state"]), first["extra"], tensors, best=None)
+    finished = first["finished"]
+    return RunFolder(
+        path,
+        checkpoint,
+        threads=first["threads"],
+        processes=first["processes"],
+        finished=_summary(path, finished) if finished else None,
+    )
+
+
+def shared_summary(summary: RunSummary | None, path: Path, *, ranks: Ranks) -> RunSummary:
+    """Return the summary of a run in each of its processes, when the first one has it."""
+    fields = ranks.from_first(lambda: summary and summary.as_fields())
+    return summary or _summary(path, fields)
 
 
 def _remove_partial(path: Path) -> None:
@@ -234,28 +316,31 @@ def _remove_partial(path: Path) -> None:
             partial.unlink()
 
 
+_NAMES: Final = {
+    "recipe_sha256": "the recipe",
+    "store_fingerprint": "the store",
+    "split_sha256": "the split",
+    "train_images_sha256": "the list of training images",
+    "val_images_sha256": "the list of validation images",
+    "started_from": "the bundle with the first weights",
+    "initial_weights_sha256": "the file with the first weights",
+    "val_loss": "the loss on validation that the run follows",
+    "test_curve": "whether the test curve is recorded (`record_test_curve`)",
+    "device": "the kind of device",
+    "torch": "the version of torch",
+    "timm": "the version of timm",
+    "thorax": "the version of Thorax",
+}
+"""What must be the same, in words, by its key in `identity`."""
+
+
 def _refuse_other(path: Path, start: Mapping[str, Any], same: Mapping[str, Any], recipe: Recipe) -> None:
-    names = {
-        "recipe_sha256": "the recipe",
-        "store_fingerprint": "the store",
-        "split_sha256": "the split",
-        "train_images_sha256": "the list of training images",
-        "val_images_sha256": "the list of validation images",
-        "started_from": "the bundle with the first weights",
-        "initial_weights_sha256": "the file with the first weights",
-        "val_loss": "the loss on validation that the run follows",
-        "test_curve": "whether the test curve is recorded (`record_test_curve`)",
-        "device": "the kind of device",
-        "torch": "the version of torch",
-        "timm": "the version of timm",
-        "thorax": "the version of Thorax",
-    }
     for key, value in same.items():
         if start.get(key) != value:
             change = _changed(path, recipe) if key == "recipe_sha256" else ""
             change = change or f"{_short(start.get(key))} when it started, now {_short(value)}"
             raise DataError(
-                f"{path} cannot be resumed: {names[key]} has changed ({change}); "
+                f"{path} cannot be resumed: {_NAMES[key]} has changed ({change}); "
                 "use the original one, or start again in another folder"
             )
 

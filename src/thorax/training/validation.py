@@ -18,6 +18,7 @@ from thorax.models.tensors import Images
 from thorax.recipe.schema import TestTime
 from thorax.training.batches import PartPixels
 from thorax.training.losses import LossFunction
+from thorax.training.ranks import ALONE, Ranks
 
 __all__ = ["PLAIN", "ValidationMetrics", "macro_findings", "measure", "predict_logits"]
 
@@ -49,7 +50,7 @@ class ValidationMetrics:
         return self.macro_auc if metric == "macro-auc" else -self.loss
 
 
-def predict_logits(
+def predict_logits(  # noqa: PLR0913  (a net, images, and how they are shared and shown)
     net: Callable[[Images], Tensor],
     pixels: PartPixels,
     *,
@@ -57,6 +58,7 @@ def predict_logits(
     batch_size: int,
     check: Callable[[], None],
     test_time: TestTime = PLAIN,
+    ranks: Ranks = ALONE,
 ) -> Float64[np.ndarray, "n k"]:
     """Return the logits of all images of a part, in order; with several views, the logit of their mean.
 
@@ -65,15 +67,25 @@ def predict_logits(
         pixels: Images of the part, on the net's device.
         input_size: Side of the net's input.
         batch_size: Most images per forward pass.
-        check: Called after each batch; may raise.
+        check: Called after each batch; may raise KeyboardInterrupt, which is then raised in every process.
         test_time: The views of each image.
+        ranks: The processes that share the batches. Each batch is computed whole, by one of them, so that the
+            logits are those of one process.
     """
-    batches = []
-    for members in np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size)):
-        logits = view_logits(net, pixels.fetch(members), input_size=input_size, test_time=test_time)
-        batches.append(mean_logit(logits, mean_of=test_time.mean_of))
-        check()
-    return np.concatenate(batches)
+    batches = np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size))
+    counts = [sum(map(len, batches[share])) for share in ranks.shares(len(batches))]
+    own = [np.empty((0, pixels.num_findings))]
+    stopped = False
+    try:
+        for members in batches[ranks.share(len(batches))]:
+            logits = view_logits(net, pixels.fetch(members), input_size=input_size, test_time=test_time)
+            own.append(mean_logit(logits, mean_of=test_time.mean_of))
+            check()
+    except KeyboardInterrupt:
+        stopped = True
+    if ranks.any(stopped):
+        raise KeyboardInterrupt
+    return ranks.all_rows(np.concatenate(own), counts=counts)
 
 
 def macro_findings(targets: Targets, findings: Findings) -> list[bool]:

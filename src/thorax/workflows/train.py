@@ -14,12 +14,14 @@ from thorax.progress import ProgressCallback, throttled
 from thorax.recipe.load import Settings, load_recipe
 from thorax.recipe.schema import Recipe
 from thorax.reporting.next_commands import resume_command
+from thorax.reporting.run_log import read_start
 from thorax.store import Store, open_store
 from thorax.store.manifest import MANIFEST
 from thorax.tracking.contents import RunContents
 from thorax.tracking.follow import Follower, follow
 from thorax.tracking.service import Target, parse_target
 from thorax.training.checks import refuse_mistakes, refuse_used_run
+from thorax.training.launched import Launched, launched
 from thorax.workflows.resume import (
     first_seed,
     missing_recipe,
@@ -31,8 +33,9 @@ from thorax.workflows.resume import (
 if TYPE_CHECKING:
     from thorax.training import RunSummary
     from thorax.training.logbook import EventCallback
+    from thorax.training.ranks import Ranks
 
-__all__ = ["SeedsSummary", "train", "train_seeds"]
+__all__ = ["SeedsSummary", "continued_by", "opened", "train", "train_seeds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +103,29 @@ def train(
         DataError: The store is not what the recipe requires, or `out` holds something else.
         NonFiniteLoss: The loss became infinite or not a number.
         TrainingInterrupted: Ctrl-C or SIGTERM stopped the run; it can be resumed.
+        ProcessLost: Another of the processes that torchrun started has ended; the run can be resumed.
 
     Example:
         settings = {"data.split": "folder-official", "training.epochs": 5}
         run = thorax.train("small-cpu", store, "run", settings=settings)
     """
     target = parse_target(track) if track else None
-    folder = Path(out)
-    loaded, images = _opened(recipe, store, settings, resumed=folder if resume else None)
-    refuse_mistakes(loaded, images, folder, device=device)
-    refuse_used_run(folder, resume=resume)
+    folder, started = Path(out), launched()
+    if started is not None and not started.is_first:
+        return _follow(store, launched=started, device=device)
+    resume = resume or _was_restarted(folder, started)
+    loaded, images = opened(recipe, store, folder, settings=settings, resume=resume, device=device)
     images.verify()
     return _run(
         loaded,
         images,
         folder,
+        launched=started,
         resume=resume,
         device=device,
         record_test_curve=record_test_curve,
         target=target,
-        again=resume_command(store, folder, device=device, track=track),
+        again=_again(started, store, folder, device=device, track=track),
         progress=progress,
         watch=watch,
     )
@@ -161,14 +167,18 @@ def train_seeds(
         See `train`.
     """
     target = parse_target(track) if track else None
-    begun = first_seed(Path(out)) if resume else None
-    loaded, images = _opened(recipe, store, settings, resumed=begun)
+    folder, started = Path(out), launched()
+    if started is not None and not started.is_first:
+        runs = [_follow(store, launched=started, device=device) for _ in range(seeds)]
+        return SeedsSummary(tuple(runs))
+    resume = resume or _was_restarted(first_seed(folder), started)
+    loaded, images = opened(
+        recipe, store, folder, settings=settings, resume=resume, seeds=seeds, device=device
+    )
+    begun = first_seed(folder) if resume else None
     # Runs that have not begun know nothing of it yet.
     record_test_curve = record_test_curve or (begun is not None and records_test_curve(begun))
     first = loaded.training.seed
-    refuse_mistakes(loaded, images, Path(out), device=device)
-    for seed in range(first, first + seeds):
-        refuse_used_run(Path(out) / f"seed-{seed}", resume=resume)
     images.verify()
     runs = []
     for seed in range(first, first + seeds):
@@ -176,12 +186,13 @@ def train_seeds(
         run = _run(
             loaded.model_copy(update={"training": training}),
             images,
-            Path(out) / f"seed-{seed}",
+            folder / f"seed-{seed}",
+            launched=started,
             resume=resume,
             device=device,
             record_test_curve=record_test_curve,
             target=target,
-            again=resume_command(store, Path(out), seeds=seeds, device=device, track=track),
+            again=_again(started, store, folder, seeds=seeds, device=device, track=track),
             progress=progress,
             watch=watch,
         )
@@ -191,7 +202,41 @@ def train_seeds(
     return SeedsSummary(tuple(runs))
 
 
-def _opened(
+def opened(
+    recipe: StrPath | None,
+    store: StrPath,
+    out: Path,
+    *,
+    settings: Settings,
+    resume: bool,
+    device: str,
+    seeds: int | None = None,
+) -> tuple[Recipe, Store]:
+    """Open recipe and store, and refuse what cannot be trained, before torch is imported.
+
+    Args:
+        recipe: As in `train`.
+        store: The store.
+        out: The folder of the run, or of the runs.
+        settings: Settings of the recipe to change.
+        resume: Whether runs may be resumed.
+        device: The device.
+        seeds: Number of runs, in subfolders; None for a single one, in `out` itself.
+
+    Raises:
+        RecipeError: The recipe or the device is wrong.
+        DataError: The store is not what the recipe requires, or `out` holds something else.
+    """
+    begun = (out if seeds is None else first_seed(out)) if resume else None
+    loaded, images = _loaded(recipe, store, settings, resumed=begun)
+    refuse_mistakes(loaded, images, out, device=device)
+    first = loaded.training.seed
+    for folder in [out] if seeds is None else [out / f"seed-{first + n}" for n in range(seeds)]:
+        refuse_used_run(folder, resume=resume)
+    return loaded, images
+
+
+def _loaded(
     recipe: StrPath | None, store: StrPath, settings: Settings, *, resumed: Path | None
 ) -> tuple[Recipe, Store]:
     """Open recipe and store; `resumed` is the folder of a run that may be resumed."""
@@ -210,8 +255,25 @@ def _opened(
     return loaded, open_store(store)
 
 
+def _was_restarted(folder: Path, launched: Launched | None) -> bool:
+    """Return whether torchrun has started this process again, for a run that it had begun in the folder."""
+    if launched is None or not launched.restarts:
+        return False
+    return read_start(folder).get("job") == launched.job
+
+
+def _again(
+    launched: Launched | None, store: StrPath, out: Path, *, device: str, track: str | None, seeds: int = 1
+) -> str:
+    """Return how a run is resumed with as many processes."""
+    if launched is not None and not launched.by_thorax:
+        return "start it again as before, with --resume"
+    processes = launched.size if launched else 1
+    return resume_command(store, out, seeds=seeds, device=device, track=track, processes=processes)
+
+
 @contextmanager
-def _continued_by(command: str, stopped: type[ThoraxError]) -> Iterator[None]:
+def continued_by(command: str, *stopped: type[ThoraxError]) -> Iterator[None]:
     """Say how a stopped run is continued; the command is known only where all runs are."""
     try:
         yield
@@ -224,6 +286,7 @@ def _run(
     store: Store,
     out: Path,
     *,
+    launched: Launched | None,
     resume: bool,
     device: str,
     record_test_curve: bool,
@@ -233,19 +296,69 @@ def _run(
     watch: "EventCallback | None",
 ) -> "RunSummary":
     # Only now: torch takes two seconds to import, and an invalid setting is reported at once.
-    from thorax.training import TrainingInterrupted
+    from thorax.training import ProcessLost, TrainingInterrupted
     from thorax.training import train as train_run
 
     out.parent.mkdir(parents=True, exist_ok=True)
+    record_test_curve = record_test_curve or (resume and records_test_curve(out))
     follower = Follower(target, RunContents(out, recipe.name, recipe)) if target else None
-    with _continued_by(again, TrainingInterrupted), follow(follower, stopped_by=(TrainingInterrupted,)):
+    with (
+        _joined(launched, device) as ranks,
+        continued_by(again, TrainingInterrupted, ProcessLost),
+        follow(follower, stopped_by=(TrainingInterrupted,)),
+    ):
+        ranks.from_first(lambda: [recipe.model_dump(mode="json"), os.fspath(out), record_test_curve])
         return train_run(
             recipe,
             store,
             out,
+            ranks=ranks,
+            launched=launched,
             resume=resume,
             device=device,
-            record_test_curve=record_test_curve or (resume and records_test_curve(out)),
+            record_test_curve=record_test_curve,
             progress=None if progress is None else throttled(progress),
             watch=follower.watching(watch) if follower else watch,
         )
+
+
+def _follow(store: StrPath, *, launched: Launched, device: str) -> "RunSummary":
+    """Take part in a run that the first process begins, checks and writes."""
+    from thorax.training import train as train_run
+
+    with _joined(launched, device) as ranks:
+        images = open_store(store)
+        if launched.local_rank == 0:  # on a machine of its own
+            images.verify()
+        values, out, record_test_curve = ranks.from_first(lambda: None)
+        return train_run(
+            Recipe.model_validate(values),
+            images,
+            Path(out),
+            ranks=ranks,
+            launched=launched,
+            device=device,
+            record_test_curve=record_test_curve,
+        )
+
+
+@contextmanager
+def _joined(launched: Launched | None, device: str) -> "Iterator[Ranks]":
+    """Join the other processes of a run, if there are any; one of them reports an error that all have."""
+    if launched is None or launched.size == 1:
+        from thorax.training.ranks import ALONE
+
+        yield ALONE
+        return
+    from thorax.training.process_group import join
+
+    try:
+        group = join(launched, device)
+    except ThoraxError as error:  # of this machine
+        error.said_elsewhere = launched.local_rank > 0
+        raise
+    try:
+        yield group
+    except ThoraxError as error:
+        error.said_elsewhere = not group.speaks(error)
+        raise

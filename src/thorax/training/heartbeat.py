@@ -1,0 +1,111 @@
+"""Whether the other processes of a run are alive.
+
+A process that ends closes its connections, and the others notice at once. One that is frozen, or whose
+machine has lost power, does not: hence the heartbeat.
+"""
+
+import logging
+import os
+import threading
+import time
+from typing import Final, Protocol
+
+__all__ = ["Heartbeat", "Notes"]
+
+_SECONDS: Final = 2.0
+"""Between two beats."""
+
+_SILENCE: Final = 18.0
+"""Seconds without a beat after which a process counts as lost."""
+
+_GRACE: Final = 4.0
+"""Seconds in which the training itself can notice the loss and say so."""
+
+_logger = logging.getLogger("thorax")
+
+
+class Notes(Protocol):
+    """Where processes leave each other notes, such as a store of torch.distributed."""
+
+    def set(self, key: str, value: str, /) -> None:
+        """Write a note."""
+
+    def check(self, keys: list[str], /) -> bool:
+        """Return whether these notes exist."""
+
+    def get(self, key: str, /) -> bytes:
+        """Return a note."""
+
+    def add(self, key: str, number: int, /) -> int:
+        """Add a number to that of a note, which is 0 at first, and return the sum."""
+
+
+class Heartbeat:
+    """Beats for this process in a thread, and watches the others.
+
+    Args:
+        notes: Where the beats are.
+        rank: Number of this process.
+        size: Number of processes.
+
+    Attributes:
+        named: The process that is silent; None if there is none.
+    """
+
+    def __init__(self, notes: Notes, *, rank: int, size: int) -> None:
+        self._notes, self._rank, self._size = notes, rank, size
+        self._ended = threading.Event()
+        self.named: int | None = None
+        self._thread = threading.Thread(target=self._work, name="thorax-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ended.set()
+
+    def claims(self) -> bool:
+        """Return whether this process is the first that reports a failure."""
+        try:
+            return self._notes.add("failed", 1) == 1
+        except RuntimeError:  # the process with the notes has ended
+            return True
+
+    def describe_loss(self) -> str:
+        """Return what is known of a process that was lost."""
+        if self.named is None:
+            lost = f"another of the {self._size} processes has ended or cannot be reached"
+        else:
+            lost = f"process {self.named} (from 0) of {self._size} has not answered for {_SILENCE:.0f} s"
+        return f"{lost}, so all of them stop; resume the run, which continues from its last checkpoint"
+
+    def _work(self) -> None:
+        others = [rank for rank in range(self._size) if rank != self._rank]
+        heard = dict.fromkeys(others, (b"", time.monotonic()))
+        beat = 0
+        while not self._ended.wait(_SECONDS):
+            beat += 1
+            try:
+                self._notes.set(f"beat-{self._rank}", str(beat))
+                for rank in others:
+                    if not self._notes.check([f"beat-{rank}"]):
+                        continue
+                    latest = self._notes.get(f"beat-{rank}")
+                    if latest != heard[rank][0]:
+                        heard[rank] = latest, time.monotonic()
+            except RuntimeError:  # the process with the notes has ended, or is silent itself
+                pass
+            silent = [rank for rank, (_, when) in heard.items() if time.monotonic() - when > _SILENCE]
+            if silent and not self._ended.is_set():
+                self.named = silent[0]
+                self._end()
+                return
+
+    def _end(self) -> None:
+        """End this process, whose training waits for a process that does not answer."""
+        self._ended.wait(_GRACE)
+        if self.claims():
+            _logger.critical("ProcessLost: %s", self.describe_loss())
+        os._exit(1)

@@ -1,0 +1,102 @@
+"""Starts the processes of a run on this machine, with torchrun's agent."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from thorax.hardware import cores
+from thorax.training.launched import LAUNCHER
+from thorax.training.ranks import ProcessLost
+
+__all__ = ["start_processes"]
+
+_SHUTDOWN: Final = 25
+"""Seconds in which the other processes must end when one has failed or the run is stopped."""
+
+_INTERRUPTED: Final = 130
+
+
+def start_processes(arguments: Sequence[str], *, processes: int) -> int:
+    """Run this Python in several processes that know of each other, and wait until all have ended.
+
+    Ctrl-C and SIGTERM reach all of them. When one fails, the others are ended.
+
+    Args:
+        arguments: What follows the name of the interpreter.
+        processes: How many there are.
+
+    Returns:
+        The exit code: 0, that of the first process that failed and said why, or 130 if it was interrupted.
+
+    Raises:
+        ProcessLost: A signal ended a process, such as SIGKILL where memory was short.
+    """
+    # The agent reports each process and each signal; here one message says what happened.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)
+    with tempfile.TemporaryDirectory(prefix="thorax-") as folder, _environment(_settings(processes)):
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=Path(folder).name,
+            rdzv_backend="c10d",
+            rdzv_endpoint=str(Path(folder) / "rendezvous"),
+            rdzv_configs={"store_type": "file"},
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+            shutdown_timeout=_SHUTDOWN,
+        )
+        try:
+            elastic_launch(config, sys.executable)(*arguments)
+        except SignalException:
+            return _INTERRUPTED
+        except ChildFailedError as error:
+            return _code_of(*error.get_first_failure(), processes)
+    return 0
+
+
+def _settings(processes: int) -> dict[str, str]:
+    """Return what the processes find in their environment."""
+    return {
+        LAUNCHER: str(processes),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // processes)),
+        # The processes meet at a port of their own rather than through the agent's.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
+
+
+def _code_of(rank: int, failure: ProcessFailure, processes: int) -> int:
+    """Return the exit code of a process that ended by itself."""
+    if failure.exitcode >= 0:
+        return failure.exitcode
+    name = signal.Signals(-failure.exitcode).name
+    raise ProcessLost(
+        f"process {rank} (from 0) of {processes} was ended by {name}, and the others with it; resume the "
+        "run, which continues from its last checkpoint"
+    )
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

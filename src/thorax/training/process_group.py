@@ -1,0 +1,214 @@
+"""The processes of a run that torchrun started, joined by torch.distributed."""
+
+import atexit
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from jaxtyping import Float64
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from thorax.errors import ThoraxError
+from thorax.training.compute import own_device
+from thorax.training.heartbeat import Heartbeat
+from thorax.training.launched import Launched
+from thorax.training.ranks import ProcessLost, Ranks
+
+__all__ = ["ProcessGroup", "join"]
+
+_TIMEOUT: Final = timedelta(days=7)
+"""Of one exchange: whether the other processes are alive, the heartbeat says."""
+
+
+class ProcessGroup(Ranks):
+    """Several processes; `join` returns that of this program.
+
+    Args:
+        launched: Which of them this one is.
+        heartbeat: Watches whether the others are alive.
+    """
+
+    def __init__(self, launched: Launched, heartbeat: Heartbeat) -> None:
+        self.rank, self.size = launched.rank, launched.size
+        self._launched, self._heartbeat = launched, heartbeat
+
+    def any(self, here: bool) -> bool:  # noqa: FBT001  (as in Ranks)
+        """Return whether it is true in any process."""
+        flag = torch.tensor([int(here)])
+        with self.watched():
+            dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag.item())
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        """Return what the first process makes, a value that JSON can hold."""
+        content = json.dumps(make()).encode() if self.is_first else b""
+        size = torch.tensor([len(content)])
+        with self.watched():
+            dist.broadcast(size, 0)
+            text = torch.empty(int(size.item()), dtype=torch.uint8)
+            if self.is_first:
+                text.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+            dist.broadcast(text, 0)
+        return json.loads(text.numpy().tobytes())
+
+    def tensors_from_first(self, tensors: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """Return the tensors of the first process."""
+
+        def shapes() -> list[tuple[str, list[int], str]]:
+            assert tensors is not None
+            return [(name, list(t.shape), str(t.dtype).removeprefix("torch.")) for name, t in tensors.items()]
+
+        received = {}
+        for name, shape, dtype in self.from_first(shapes):
+            if tensors is not None and self.is_first:
+                tensor = tensors[name].detach().cpu().contiguous()
+            else:
+                tensor = torch.empty(shape, dtype=getattr(torch, dtype))
+            with self.watched():
+                dist.broadcast(tensor, 0)
+            received[name] = tensor
+        return received if tensors is None else tensors
+
+    def whole_batch(self, logits: Tensor, *, count: int) -> Tensor:
+        """Return the logits of the whole batch, in order, of which only the own ones have a gradient."""
+        shares = [share.stop - share.start for share in self.shares(count)]
+        # Losses are computed in float32 anyway, and gloo does not exchange every type.
+        own = logits.float()
+        padded = own.new_zeros((max(shares), *own.shape[1:]))
+        padded[: len(own)] = own.detach()
+        parts = [torch.empty_like(padded) for _ in shares]
+        with self.watched():
+            dist.all_gather(parts, padded)
+        parts = [part[:share] for part, share in zip(parts, shares, strict=True)]
+        parts[self.rank] = own
+        return torch.cat(parts)
+
+    def all_rows(
+        self, own: Float64[np.ndarray, "share k"], *, counts: Sequence[int]
+    ) -> Float64[np.ndarray, "n k"]:
+        """Return the rows of all processes in order."""
+        padded = torch.zeros((max(counts), own.shape[1]), dtype=torch.float64)
+        padded[: len(own)] = torch.from_numpy(own)
+        parts = [torch.empty_like(padded) for _ in counts]
+        with self.watched():
+            dist.all_gather(parts, padded)
+        return np.concatenate([part[:count].numpy() for part, count in zip(parts, counts, strict=True)])
+
+    def exchange(
+        self, incoming: Tensor, outgoing: Tensor, *, received: Sequence[int], given: Sequence[int]
+    ) -> None:
+        """Give each process its part of `outgoing`, and fill `incoming` with what they give, by rank."""
+        with self.watched():
+            dist.all_to_all_single(incoming, outgoing, list(received), list(given))
+
+    def wrapped(self, net: nn.Module, *, like: Tensor | None) -> nn.Module:
+        """Return a net whose backward pass adds up the gradients of all processes."""
+        unused = like is not None and _has_unused(net, like)
+        with self.watched():
+            joined = DistributedDataParallel(net, broadcast_buffers=False, find_unused_parameters=unused)
+            joined.register_comm_hook(None, _sum)
+            if like is not None and not unused:
+                # Gradients are exchanged in buckets, which are laid out anew after the first step, and the
+                # layout decides in which order three or more processes are added up: a resumed run must
+                # begin with the layout that it was stopped with.
+                joined.eval()
+                joined(like).sum().backward()
+                joined.zero_grad()
+                joined.train()
+        return joined
+
+    def average(self, tensors: Collection[Tensor]) -> None:
+        """Replace the tensors by their means over the processes."""
+        if not tensors:
+            return
+        with torch.no_grad(), self.watched():
+            flat = torch.cat([tensor.flatten() for tensor in tensors])
+            dist.all_reduce(flat)
+            flat /= self.size
+            for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+                tensor.copy_(mean.view_as(tensor))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Name the loss of another process what it is."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not _is_of_connections(error):
+                raise
+            raise ProcessLost(self._heartbeat.describe_loss()) from error
+
+    def speaks(self, error: ThoraxError) -> bool:
+        """Return whether this process is the one that reports an error, which others may have as well."""
+        if isinstance(error, ProcessLost):
+            time.sleep(1)  # a process that knows the reason comes first
+            if self._launched.by_thorax and not self._heartbeat.named:
+                return False  # the process that started them knows how the other one ended
+        return self._heartbeat.claims()
+
+
+@cache
+def join(launched: Launched, device: str) -> ProcessGroup:
+    """Join the processes of this program; once, until it ends.
+
+    Args:
+        launched: Which process this is.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        RecipeError: There is no such device, or there are fewer GPUs than processes.
+    """
+    own = own_device(device, launched)
+    if launched.by_thorax:
+        # Only this machine takes part, so nothing listens elsewhere.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    notes = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=6))
+    store = dist.PrefixStore(f"thorax-{launched.restarts}", notes)
+    heartbeat = Heartbeat(store, rank=launched.rank, size=launched.size)
+    heartbeat.start()
+    atexit.register(_leave, heartbeat)
+    return ProcessGroup(launched, heartbeat)
+
+
+def _leave(heartbeat: Heartbeat) -> None:
+    heartbeat.stop()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _is_of_connections(error: RuntimeError) -> bool:
+    """Return whether an error says that another process cannot be reached."""
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or "gloo" in text or "nccl" in text or "connection" in text
+
+
+def _sum(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """Add up a bucket of gradients over the processes; DDP's own way divides by their number."""
+    exchange = dist.all_reduce(bucket.buffer(), async_op=True)
+    future: torch.futures.Future[Tensor] = exchange.get_future().then(lambda done: done.value()[0])
+    return future
+
+
+def _has_unused(net: nn.Module, like: Tensor) -> bool:
+    """Return whether a parameter that learns gets no gradient, as the second norm of some backbones."""
+    net.eval()
+    net(like).sum().backward()
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    unused = any(parameter.grad is None for parameter in learning)
+    net.zero_grad()
+    net.train()
+    return unused
