@@ -93,7 +93,7 @@ def seconds_of(pair: list[Connection]) -> float:
     """Let a pair train an epoch; return the seconds of the slower one."""
     for pipe in pair:
         pipe.send(True)
-    return max(pipe.recv() for pipe in pair)
+    return max(float(pipe.recv()) for pipe in pair)
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def steps_of(
     ranks: Ranks, launched: Launched | None, store: Path, recipes: Mapping[str, Recipe]
 ) -> dict[str, Mapping[str, Any]]:
     """Train each recipe without files; return losses, weights, and logits of validation before and after."""
-    outcome = {}
+    outcome: dict[str, Mapping[str, Any]] = {}
     for name, recipe in recipes.items():
         plan = plan_run(recipe, open_store(store))
         compute = pick_compute("cpu", "auto", launched=launched)

@@ -82,7 +82,7 @@ def test_the_command_prints_what_one_process_prints(recipe, toy_store_path, tmp_
     lines = output.splitlines()
     assert sum(line.startswith("recipe ") for line in lines) == 1
     assert "cpu, 1 thread, float32, in each of 2 processes" in output
-    assert [line.split()[1] for line in lines if re.match(r"epoch  \d/", line)] == ["1/3", "2/3", "3/3"]
+    assert [line.split()[1] for line in lines if re.match(r"epoch +\d/", line)] == ["1/3", "2/3", "3/3"]
     assert lines[-1].startswith(f"next: thorax evaluate {run} ")
     assert (run / "bundle/bundle.json").is_file()
 

@@ -105,7 +105,7 @@ def own_device(name: str, launched: Launched) -> torch.device:
     picked = pick_device(name)
     if picked.type != "cuda":
         return picked
-    if picked.index is not None:
+    if name.startswith("cuda:"):
         raise RecipeError(
             f"{launched.size} processes cannot all compute on the one device {name!r}; set `device` to cuda, "
             "so that each takes a GPU of its own"

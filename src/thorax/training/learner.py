@@ -294,10 +294,10 @@ class Learner:
         """Prepare the net for its share of each batch."""
         # Only now: one process does not need torch.distributed.
         from thorax.training.shared_draws import draw_for_whole_batch  # noqa: PLC0415
-        from thorax.training.sync_norm import norms_over_processes  # noqa: PLC0415
+        from thorax.training.sync_norm import take_norms_over_processes  # noqa: PLC0415
 
         if self._norms_over_processes:
-            norms_over_processes(self.classifier)
+            take_norms_over_processes(self.classifier)
         share = self._ranks.share(self._batch_size)
         draw_for_whole_batch(self.classifier, share, count=self._batch_size)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from inspect import signature
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,13 @@ from thorax.training.launched import Launched
 from thorax.training.ranks import ProcessLost, Ranks
 
 __all__ = ["ProcessGroup", "join"]
+
+_OWN_BUFFERS: Final[dict[str, Any]] = (
+    {"forward_sync_buffers": False}
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else {"broadcast_buffers": False}  # before torch 2.13
+)
+"""DDP would give the buffers of the first process to all at each step; `Ranks.average` keeps those of all."""
 
 _TIMEOUT: Final = timedelta(days=7)
 """Of one exchange: whether the other processes are alive, the heartbeat says."""
@@ -114,7 +122,9 @@ class ProcessGroup(Ranks):
         """Return a net whose backward pass adds up the gradients of all processes."""
         unused = like is not None and _has_unused(net, like)
         with self.watched():
-            joined = DistributedDataParallel(net, broadcast_buffers=False, find_unused_parameters=unused)
+            for buffer in net.buffers():
+                dist.broadcast(buffer, 0)
+            joined = DistributedDataParallel(net, find_unused_parameters=unused, **_OWN_BUFFERS)
             joined.register_comm_hook(None, _sum)
             if like is not None and not unused:
                 # Gradients are exchanged in buckets, which are laid out anew after the first step, and the
@@ -123,7 +133,7 @@ class ProcessGroup(Ranks):
                 joined.eval()
                 joined(like).sum().backward()
                 joined.zero_grad()
-                joined.train()
+                joined.train()  # type: ignore[no-untyped-call]
         return joined
 
     def average(self, tensors: Collection[Tensor]) -> None:
@@ -134,7 +144,8 @@ class ProcessGroup(Ranks):
             flat = torch.cat([tensor.flatten() for tensor in tensors])
             dist.all_reduce(flat)
             flat /= self.size
-            for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            means = torch.split(flat, [tensor.numel() for tensor in tensors])
+            for tensor, mean in zip(tensors, means, strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
     @contextmanager
@@ -176,8 +187,9 @@ def join(launched: Launched, device: str) -> ProcessGroup:
         torch.cuda.set_device(own)
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=_TIMEOUT)
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    notes = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=6))
-    store = dist.PrefixStore(f"thorax-{launched.restarts}", notes)
+    # They come from a compiled module, of which torch.distributed does not say that it has them.
+    notes = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=6))  # type: ignore[attr-defined]
+    store = dist.PrefixStore(f"thorax-{launched.restarts}", notes)  # type: ignore[attr-defined]
     heartbeat = Heartbeat(store, rank=launched.rank, size=launched.size)
     heartbeat.start()
     atexit.register(_leave, heartbeat)
@@ -196,7 +208,7 @@ def _is_of_connections(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in text or "nccl" in text or "connection" in text
 
 
-def _sum(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _sum(_state: None, bucket: Any) -> torch.futures.Future[Tensor]:
     """Add up a bucket of gradients over the processes; DDP's own way divides by their number."""
     exchange = dist.all_reduce(bucket.buffer(), async_op=True)
     future: torch.futures.Future[Tensor] = exchange.get_future().then(lambda done: done.value()[0])

@@ -4,6 +4,7 @@ On a GPU, PyTorch's SyncBatchNorm does it. That does not compute on a CPU, where
 exchanged here.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 
 from thorax.models.backbones import timm
 
-__all__ = ["norms_over_processes"]
+__all__ = ["take_norms_over_processes"]
+
+
+_BatchNormAct2d: Any = timm.layers.BatchNormAct2d
 
 
 class _Normalize(torch.autograd.Function):
@@ -54,44 +58,58 @@ class _Normalize(torch.autograd.Function):
         return of_values, product_sum, gradient_sum, None
 
 
-class _OnCpu(nn.SyncBatchNorm):
-    """The layer with an exchange that works on a CPU."""
+def _normalized(layer: nn.modules.batchnorm._BatchNorm, values: Tensor) -> Tensor:
+    """Normalize a share of a batch with the statistics of the batch, and renew the running ones."""
+    normalize: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = _Normalize.apply
+    result, mean, variance, count = normalize(values, layer.weight, layer.bias, layer.eps)
+    if layer.running_mean is not None and layer.running_var is not None:
+        assert layer.num_batches_tracked is not None
+        with torch.no_grad():
+            layer.num_batches_tracked.add_(1)
+            # Without a momentum, they are the means of all steps.
+            share = 1 / int(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
+            layer.running_mean.lerp_(mean.float(), share)
+            layer.running_var.lerp_((variance * count / (count - 1)).float(), share)
+    return result
 
+
+class _Norm1d(nn.BatchNorm1d):
     def forward(self, values: Tensor) -> Tensor:
-        if not self.training or self.momentum is None or not self.affine:
-            return super().forward(values)
-        result, mean, variance, count = _Normalize.apply(values, self.weight, self.bias, self.eps)
-        if self.running_mean is not None and self.running_var is not None:
-            assert self.num_batches_tracked is not None
-            with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_(mean.float(), self.momentum)
-                self.running_var.lerp_((variance * count / (count - 1)).float(), self.momentum)
+        return _normalized(self, values) if self.training else super().forward(values)
+
+
+class _Norm2d(nn.BatchNorm2d):
+    def forward(self, values: Tensor) -> Tensor:
+        return _normalized(self, values) if self.training else super().forward(values)
+
+
+class _NormAct2d(_BatchNormAct2d):  # type: ignore[misc]
+    def forward(self, values: Tensor) -> Tensor:
+        result: Tensor = (
+            self.act(self.drop(_normalized(self, values))) if self.training else super().forward(values)
+        )
         return result
 
 
-class _ActOnCpu(timm.layers.SyncBatchNormAct, _OnCpu):  # type: ignore[misc]
-    """The same with timm's activation."""
-
-
 _ON_CPU: Final[dict[type[nn.Module], type[nn.Module]]] = {
-    nn.SyncBatchNorm: _OnCpu,
-    timm.layers.SyncBatchNormAct: _ActOnCpu,
+    nn.BatchNorm1d: _Norm1d,
+    nn.BatchNorm2d: _Norm2d,
+    _BatchNormAct2d: _NormAct2d,
 }
 
 
-def norms_over_processes(net: nn.Module) -> nn.Module:
-    """Return a net whose batch norms take their statistics over all processes; its names stay the same.
+def take_norms_over_processes(net: nn.Module) -> None:
+    """Let the batch norms of a net take their statistics over all processes; its names stay the same.
 
     Args:
         net: The net, on its device.
     """
-    synchronized: nn.Module = timm.layers.convert_sync_batchnorm(net)
-    if next(net.parameters()).device.type == "cpu":
-        for module in synchronized.modules():
-            if type(module) in _ON_CPU:
-                module.__class__ = _ON_CPU[type(module)]
-    return synchronized
+    if next(net.parameters()).device.type != "cpu":
+        timm.layers.convert_sync_batchnorm(net)
+        return
+    for module in net.modules():
+        if type(module) in _ON_CPU:
+            module.__class__ = _ON_CPU[type(module)]
 
 
 def _along(values: Tensor, like: Tensor) -> Tensor:
