@@ -208,7 +208,10 @@ def _is_of_connections(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in text or "nccl" in text or "connection" in text
 
 
-def _sum(_state: None, bucket: Any) -> torch.futures.Future[Tensor]:
+def _sum(
+    _state: None,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
     """Add up a bucket of gradients over the processes; DDP's own way divides by their number."""
     exchange = dist.all_reduce(bucket.buffer(), async_op=True)
     future: torch.futures.Future[Tensor] = exchange.get_future().then(lambda done: done.value()[0])
