@@ -304,7 +304,7 @@ def open_shared_run(
 
 
 def shared_summary(summary: RunSummary | None, path: Path, *, ranks: Ranks) -> RunSummary:
-    """Return the summary of a run in each of its processes, when the first one has it."""
+    """Return the summary of a run in each process, as soon as the first one knows it."""
     fields = ranks.from_first(lambda: summary and summary.as_fields())
     return summary or _summary(path, fields)
 

@@ -53,7 +53,7 @@ class _Normalize(torch.autograd.Function):
         dist.all_reduce(sums)
         mean, product = (sums / ctx.count).float().chunk(2)
         own = gradient.float() - _along(mean, gradient) - normalized * _along(product, gradient)
-        # Those of the weights are of the own images: DDP adds them up.
+        # Gradients of the weights come from the images of this process: DDP adds them up.
         of_values = (own * _along(weight * scale, gradient)).to(gradient.dtype)
         return of_values, product_sum, gradient_sum, None
 
