@@ -8,8 +8,9 @@
 #   make source-projects    the rows of docs/source-projects.md, which test-all runs too; one by ROW=its-name
 #   make fuzz               reads a million mutated inputs; other numbers of each kind by COUNT=
 #   make fuzz-service       sends 20,000 mutated files to the service; another number by COUNT=
+#   make fuzz-node          sends 10,000 mutated PDUs and objects to a node; another number by COUNT=
 #   make soak               predicts a folder for half an hour, or for MINUTES=
-#   make kills              kill -9 at 1,000 random moments; other numbers by COUNT=, other moments by SEED=
+#   make kills              kill -9 at 1,050 random moments; other numbers by COUNT=, other moments by SEED=
 #   make line-coverage      line and branch coverage
 #   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
 #   make space              fills space/ with the page as static files, of BUNDLE= or the starter; needs npm
@@ -46,7 +47,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all source-projects fuzz fuzz-service soak kills line-coverage docs space containers format clean
+.PHONY: install demo starter check test test-all source-projects fuzz fuzz-service fuzz-node soak kills line-coverage docs space containers format clean
 
 install: $(INSTALLED)
 
@@ -102,8 +103,12 @@ soak: $(INSTALLED)
 fuzz-service: $(INSTALLED)
 	$(BIN)/python -m tests.long.service $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
+fuzz-node: $(INSTALLED)
+	$(BIN)/python -m tests.long.pdus $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
 kills: $(INSTALLED)
 	$(BIN)/python -m tests.long.kills $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.long.node_kills $(if $(SEED),--seed $(SEED))
 
 line-coverage: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) --cov

@@ -10,11 +10,11 @@ import yaml
 
 from tests.helpers.command import command
 from tests.helpers.service import started
-from thorax.errors import ServiceError
+from thorax.errors import BundleError, ServiceError
 from tools.containers import context_files, instructions
 
 ROOT = Path(__file__).parents[1]
-DOCKERFILES = ("Dockerfile", "Dockerfile.train")
+DOCKERFILES = ("Dockerfile", "Dockerfile.node", "Dockerfile.train")
 
 
 def lines_of(name):
@@ -50,13 +50,31 @@ def test_the_build_context_is_the_package_alone():
 
 def test_compose_builds_files_that_exist():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    assert set(services) == {"page", "own-model", "train"}
-    for service in services.values():
+    assert set(services) == {"page", "own-model", "train", "node", "orthanc"}
+    for name, service in services.items():
         build = service["build"]
-        file = "Dockerfile" if build == "." else build["dockerfile"]
-        assert (ROOT / file).is_file()
+        if name == "orthanc":
+            assert (
+                "install --yes --no-install-recommends orthanc orthanc-dicomweb" in build["dockerfile_inline"]
+            )
+        else:
+            assert (ROOT / ("Dockerfile" if build == "." else build["dockerfile"])).is_file()
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:")
+
+
+def test_the_node_of_compose_and_of_systemd_takes_its_options(tmp_path):
+    """Each command is parsed and checked as it is written; the model that it names is missing here."""
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    unit = (ROOT / "deploy" / "thorax-node.service").read_text().replace("\\\n", " ")
+    (line,) = re.findall(r"^ExecStart=/opt/thorax/bin/thorax node (.*)$", unit, re.MULTILINE)
+    for words in (services["node"]["command"], line.split()):
+        with_queue = [
+            word.replace("/var/lib/thorax", str(tmp_path)).replace("=/queue", f"={tmp_path}")
+            for word in words
+        ]
+        done = command("node", *with_queue, expect=BundleError.exit_code)
+        assert "holds no bundle" in done.stderr
 
 
 def test_the_development_container_runs_commands_that_exist():

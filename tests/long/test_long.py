@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.node import isolated, needs
 from tests.long.targets.case import Place, bad_message, input_of, tried
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,22 @@ def test_fuzz():
 def test_uploads():
     said = long_run("service", "--count", "300", "--seed", "3")
     assert re.match(r"service: 300 uploads \(seed 3\) in \d+ s: .* 30 good; at most \d+ MB", said)
+
+
+@pytest.mark.slow
+def test_pdus():
+    needs("storescu")
+    said = long_run("pdus", "--count", "200", "--seed", "3")
+    assert re.match(r"pdus: 200 connections \(seed 3\) in \d+ s: .* 20 good", said)
+
+
+@pytest.mark.slow
+def test_kills_of_a_node():
+    needs("Orthanc", "storescu")
+    if not isolated():
+        pytest.skip("this machine does not permit a network of its own")
+    said = long_run("node_kills", "--count", "4", "--objects", "12", "--seed", "3")
+    assert re.match(r"node: \d nodes and \d senders killed \(seed 3\), Orthanc away", said)
 
 
 def test_a_case_of_the_fuzzer_is_the_same_every_time(tmp_path):

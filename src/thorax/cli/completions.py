@@ -140,6 +140,8 @@ def _offers(before: Sequence[str], begun: str) -> Iterator[Offer]:
     command = command_line([verb]).commands[verb]
     while rest and rest[0] in getattr(command, "commands", ()):
         command, rest = command.commands[rest[0]], rest[1:]
+    if rest and (implied := getattr(command, "implied", "")):
+        command = command.commands[implied]
     parameter = _awaited(command, rest)
     if hasattr(command, "commands"):
         yield from _commands(command)

@@ -126,6 +126,15 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Open your own", "thorax serve run --open"),
         ("Serve other machines, with a token", "thorax serve run --listen 0.0.0.0 --token-file token"),
     ),
+    "node": (
+        ("Send the results to Orthanc", "thorax node starter --forward ORTHANC@127.0.0.1:4242"),
+        ("See what waits and what failed", "thorax node status thorax-queue"),
+    ),
+    "node run": (
+        ("Results go to a DICOMweb service", "thorax node run run --stow http://127.0.0.1:8042/dicom-web"),
+    ),
+    "node status": (("See what waits and what failed", "thorax node status thorax-queue"),),
+    "node retry": (("Try one dead letter again", "thorax node retry thorax-queue --number 7"),),
     "export": (
         ("Add an ONNX engine to the run's bundle", "thorax export run --store store"),
         ("Add a quantized one to a copy", "thorax export run --store store --int8 --out exported"),

@@ -68,8 +68,13 @@ class Verbs(TyperGroup):
     headings: Mapping[str, Sequence[str]] = {}
     """The commands under each heading; without headings, all are under one."""
 
+    implied: str = ""
+    """The command that is meant where none of them is named; "": one must be named."""
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments; a usage error says what was probably meant."""
+        if self.implied and args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = [self.implied, *args]
         return _read(self, lambda: super(Verbs, self).parse_args(ctx, args))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  (typer passes it)

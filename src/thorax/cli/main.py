@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["VERBS", "command_line", "flags_of", "main", "show_help", "with_flags"]
 
 _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
-    "Use a model": ("predict", "explain", "serve"),
+    "Use a model": ("predict", "explain", "serve", "node"),
     "Data": ("download", "prepare", "sheet", "phantom"),
     "Training": ("recipes", "train", "runs", "tune", "study", "calibrate", "ensemble", "gate"),
     "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
@@ -36,14 +36,18 @@ _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
 
 VERBS: Final = tuple(verb for verbs in _HEADINGS.values() for verb in verbs)
 
+_GROUPS: Final = ("node", "recipes")
+"""Verbs that are groups of commands; the module has the group as VERB_app."""
+
 _NAMES_OF_PYTHON: Final = ("help", "import")
 """Verbs whose module and function end in an underscore."""
 
 _EXTRA_OF: Final[Mapping[str, Extra]] = {
     **dict.fromkeys(("train", "study", "import", "export", "calibrate", "ensemble"), "train"),
     "tune": "tune",
+    "node": "pacs",
 }
-"""Verbs that run a network in torch: whichever package is missing, this extra has them all."""
+"""Verbs that need several packages of an extra: whichever is missing, this extra has them all."""
 
 _RESUMED: Final = ("prepare", "download", "robustness")
 """Verbs that continue where Ctrl-C has stopped them when the same command is run again."""
@@ -221,6 +225,7 @@ def flags_of(app: "typer.Typer", arguments: Sequence[str]) -> dict[str, str]:
     command = typer.main.get_command(app)
     for word in arguments:
         command = getattr(command, "commands", {}).get(word, command)
+    command = getattr(command, "commands", {}).get(getattr(command, "implied", ""), command)
     return {str(option.name): option.opts[0] for option in command.params if option.opts[0].startswith("-")}
 
 
@@ -264,8 +269,8 @@ def _app(verbs: Iterable[str]) -> "typer.Typer":
         """Define the options that belong to no verb."""
 
     for verb in verbs:
-        if verb == "recipes":
-            app.add_typer(import_module("thorax.cli.recipes").recipes_app, name=verb)
+        if verb in _GROUPS:
+            app.add_typer(getattr(import_module(f"thorax.cli.{verb}"), f"{verb}_app"), name=verb)
             continue
         function = f"{verb}_" if verb in _NAMES_OF_PYTHON else verb
         command = getattr(import_module(f"thorax.cli.{function}"), function)

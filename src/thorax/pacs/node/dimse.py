@@ -1,0 +1,175 @@
+"""Results to a PACS by C-STORE, with storage commitment where it is offered."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    Comprehensive3DSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    SecondaryCaptureImageStorage,
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+)
+
+from thorax.pacs.node.peers import Destination
+from thorax.pacs.node.records import Delivery
+from thorax.pacs.node.sender import NotReached, Refused, refuse_missing
+
+__all__ = ["DimseOutlet"]
+
+_PLAIN: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_REQUEST_COMMITMENT: Final = 1
+_OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
+_WARNINGS: Final = {0xB000, 0xB006, 0xB007}
+"""Stored, with a change or a doubt of the destination's (PS3.4 B.2.3)."""
+
+_SECONDS: Final = 30.0
+
+
+class DimseOutlet:
+    """Sends to an application entity; an `Outlet`.
+
+    Args:
+        destination: The destination.
+        ae_title: The node's AE title.
+        encryption: TLS, for a destination with it.
+        asking: Called with results and the transaction UID under which commitment will be asked.
+        committed: Called with a transaction UID and whether the destination keeps everything.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        ae_title: str,
+        encryption: ssl.SSLContext | None,
+        *,
+        asking: Callable[[Delivery, str], None],
+        committed: Callable[[str, bool], bool],
+    ) -> None:
+        self._destination = destination
+        self._encryption = encryption
+        self._asking = asking
+        self._committed = committed
+        self._association: Association | None = None
+        self._entity = AE(ae_title)
+        self._entity.connection_timeout = _SECONDS / 3
+        self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = _SECONDS
+        self._entity.add_requested_context(Comprehensive3DSRStorage, _PLAIN)
+        self._entity.add_requested_context(GrayscaleSoftcopyPresentationStateStorage, _PLAIN)
+        self._entity.add_requested_context(SecondaryCaptureImageStorage, JPEGBaseline8Bit)
+        self._entity.add_requested_context(SecondaryCaptureImageStorage, _PLAIN)
+        self._entity.add_requested_context(StorageCommitmentPushModel, _PLAIN)
+
+    def __enter__(self) -> Self:
+        """Begin an association.
+
+        Raises:
+            NotReached: It cannot be begun.
+        """
+        destination = self._destination
+        tls = (self._encryption, destination.host) if destination.encrypted and self._encryption else None
+        try:
+            association = self._entity.associate(
+                destination.host,
+                destination.port,
+                ae_title=destination.ae_title,
+                max_pdu=0,
+                tls_args=tls,
+                evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._reported)],
+            )
+        except (OSError, RuntimeError) as error:  # a name that cannot be resolved
+            raise NotReached(f"no connection ({type(error).__name__})") from None
+        if not association.is_established:
+            why = "the association is rejected" if association.is_rejected else "no connection"
+            raise NotReached(why)
+        self._association = association
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End the association."""
+        association, self._association = self._association, None
+        if association is not None and association.is_established:
+            association.release()
+
+    def send(self, delivery: Delivery) -> None:
+        """Send the results of an object, and ask for commitment where it is offered; see `Outlet`."""
+        assert self._association is not None
+        refuse_missing(delivery)
+        datasets = [_read(path) for path in delivery.files]
+        for dataset in datasets:
+            _store(self._association, dataset)
+        offered = {context.abstract_syntax for context in self._association.accepted_contexts}
+        if StorageCommitmentPushModel in offered:
+            self._ask(delivery, datasets)
+
+    def _ask(self, delivery: Delivery, datasets: list[FileDataset]) -> None:
+        """Ask the destination to commit itself; without an answer, its acceptance of the results counts."""
+        assert self._association is not None
+        request = Dataset()
+        request.TransactionUID = generate_uid(prefix=None)
+        request.ReferencedSOPSequence = [_reference(dataset) for dataset in datasets]
+        self._asking(delivery, str(request.TransactionUID))
+        status, _ = self._association.send_n_action(
+            request, _REQUEST_COMMITMENT, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+        if status.get("Status") != 0:
+            self._asking(delivery, "")
+
+    def _reported(self, event: evt.Event) -> int:
+        information = event.event_information
+        whole = event.event_type == 1 and not information.get("FailedSOPSequence")
+        self._committed(str(information.get("TransactionUID", "")), whole)
+        return 0x0000
+
+
+def _read(path: Path) -> FileDataset:
+    try:
+        return dcmread(path)
+    except FileNotFoundError:
+        raise Refused("its results are kept no longer", is_final=True) from None
+
+
+def _store(association: Association, dataset: FileDataset) -> None:
+    """Store a result.
+
+    Raises:
+        NotReached: The destination went away, or has no room.
+        Refused: It refuses it.
+    """
+    if not association.is_established:
+        raise NotReached("the association has ended")
+    accepted = {
+        syntax
+        for context in association.accepted_contexts
+        if context.abstract_syntax == dataset.SOPClassUID
+        for syntax in context.transfer_syntax
+    }
+    if not accepted:
+        raise Refused(f"it does not take {dataset.SOPClassUID.name}")
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated and JPEGBaseline8Bit not in accepted:
+        dataset.decompress(generate_instance_uid=False)
+    try:
+        status = association.send_c_store(dataset)
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise NotReached(f"nothing was sent ({type(error).__name__})") from None
+    code = status.get("Status")
+    if code is None:
+        raise NotReached("no answer")
+    if code in _OUT_OF_RESOURCES:
+        raise NotReached(f"it is out of resources (status 0x{code:04X})")
+    if code and code not in _WARNINGS:
+        raise Refused(f"status 0x{code:04X}")
+
+
+def _reference(dataset: FileDataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = dataset.SOPClassUID
+    reference.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
+    return reference

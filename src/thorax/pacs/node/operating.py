@@ -1,0 +1,104 @@
+"""What an operator sees of a node's queue, and does with its dead letters; the node may run meanwhile."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from thorax.errors import DataError
+from thorax.pacs.node.queue import DATABASE, Queue
+from thorax.pacs.node.records import Failure
+
+__all__ = ["QueueStatus", "queue_status", "retry_failed"]
+
+_STATES: Final = ("received", "predicted", "sent", "skipped", "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """What a queue holds.
+
+    Attributes:
+        objects: How many objects are in each state.
+        deliveries: How many results are in each state, by destination and state.
+        failures: The dead letters.
+        oldest: Seconds for which the oldest unfinished object has waited; 0 if none waits.
+    """
+
+    objects: dict[str, int]
+    deliveries: dict[tuple[str, str], int]
+    failures: tuple[Failure, ...]
+    oldest: float
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people, a line each."""
+        yield ", ".join(f"{count:,} {state}" for state, count in self.objects.items())
+        if self.oldest:
+            yield f"the oldest that waits came {self.oldest:,.0f} s ago"
+        for (destination, state), count in sorted(self.deliveries.items()):
+            yield f"{destination}: {count:,} {state}"
+        for failure in self.failures:
+            where = f" to {failure.destination}" if failure.destination else ""
+            yield f"dead letter {failure.number} (image {failure.sop_uid}){where}: {failure.reason}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "objects": self.objects,
+            "destinations": [
+                {"destination": destination, "state": state, "count": count}
+                for (destination, state), count in sorted(self.deliveries.items())
+            ],
+            "oldest_seconds": self.oldest,
+            "dead_letters": [asdict(failure) for failure in self.failures],
+        }
+
+
+def queue_status(folder: Path) -> QueueStatus:
+    """Return what a queue holds.
+
+    Args:
+        folder: Its folder.
+
+    Raises:
+        DataError: There is no queue.
+        ServiceError: It cannot be opened.
+    """
+    with closing(_opened(folder)) as queue:
+        counts = queue.counts()
+        return QueueStatus(
+            objects={state: counts[state] for state in _STATES},
+            deliveries=queue.delivery_counts(),
+            failures=tuple(queue.failures()),
+            oldest=queue.oldest_waiting(),
+        )
+
+
+def retry_failed(folder: Path, numbers: Sequence[int] = ()) -> int:
+    """Let dead letters be tried again, and return how many objects they are.
+
+    Args:
+        folder: The folder of the queue.
+        numbers: Numbers of objects; empty: all.
+
+    Raises:
+        DataError: There is no queue, or an object is not a dead letter.
+        ServiceError: The queue cannot be opened.
+    """
+    with closing(_opened(folder)) as queue:
+        failed = {failure.number for failure in queue.failures()}
+        others = sorted(set(numbers) - failed)
+        if others:
+            raise DataError(
+                f"object {others[0]} of {folder} is not a dead letter; thorax node status lists those"
+            )
+        return queue.retry(numbers)
+
+
+def _opened(folder: Path) -> Queue:
+    if not (folder / DATABASE).is_file():
+        raise DataError(
+            f"{folder} is not the folder of a node's queue; give the one that the node has as `queue`"
+        )
+    return Queue(folder, create=False)

@@ -1,0 +1,114 @@
+"""The database of a node's queue: its tables, and how it is opened so that nothing committed is ever lost."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from thorax.errors import ServiceError
+
+__all__ = ["open_database"]
+
+_APPLICATION: Final = 0x5468786E
+_VERSION: Final = 1
+_BUSY_SECONDS: Final = 30.0
+
+_SCHEMA: Final = """
+CREATE TABLE objects (
+    id INTEGER PRIMARY KEY,
+    sop_uid TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    study_uid TEXT NOT NULL,
+    calling TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    received_at REAL NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('received', 'predicted', 'sent', 'skipped', 'failed')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_try REAL NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    done_at REAL NOT NULL DEFAULT 0,
+    outcome TEXT NOT NULL DEFAULT '',
+    result_bytes INTEGER NOT NULL DEFAULT 0,
+    kept INTEGER NOT NULL DEFAULT 1 CHECK (kept IN (0, 1)),
+    UNIQUE (sop_uid, sha256)
+) STRICT;
+CREATE INDEX objects_by_state ON objects (state, next_try);
+CREATE TABLE deliveries (
+    object INTEGER NOT NULL REFERENCES objects (id),
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'failed')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_try REAL NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    commitment TEXT NOT NULL DEFAULT '',
+    committed INTEGER CHECK (committed IN (0, 1)),
+    PRIMARY KEY (object, destination)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_by_state ON deliveries (destination, state, next_try);
+CREATE INDEX deliveries_by_commitment ON deliveries (commitment) WHERE commitment != '';
+"""
+
+
+def open_database(path: Path, *, create: bool = True) -> sqlite3.Connection:
+    """Open the database of a queue, readable by this user alone; every commit is flushed to disk.
+
+    Args:
+        path: The file.
+        create: Whether to make it if it does not exist.
+
+    Raises:
+        ServiceError: It cannot be used, or is something else.
+    """
+    try:
+        flags = os.O_RDWR | (os.O_CREAT if create else 0)
+        os.close(os.open(path, flags | os.O_CLOEXEC, 0o600))
+        # Threads share the connection, under a lock of the queue.
+        database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except OSError as error:
+        raise ServiceError(
+            f"{path} cannot be opened ({error.strerror}); set `queue` to the folder of a node's queue"
+        ) from error
+    try:
+        _prepare(database, path)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise ServiceError(
+            f"{path} is not the database of a node's queue ({error}); set `queue` to a new folder, or to one "
+            "that a node has made"
+        ) from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        _make(database, path)
+        database.execute("COMMIT")
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+
+
+def _make(database: sqlite3.Connection, path: Path) -> None:
+    """Make the tables of a new database; refuse one of something else."""
+    ((application,),) = database.execute("PRAGMA application_id")
+    ((version,),) = database.execute("PRAGMA user_version")
+    ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
+    if application == _APPLICATION and version == _VERSION:
+        return
+    if application == _APPLICATION:
+        raise ServiceError(
+            f"{path} is of format {version}, and this version of Thorax uses format {_VERSION}; let the "
+            "version that made it send what waits, and set `queue` to a new folder"
+        )
+    if tables:
+        raise sqlite3.DatabaseError("it holds other tables")
+    for statement in _SCHEMA.split(";")[:-1]:
+        database.execute(statement)
+    database.execute(f"PRAGMA application_id = {_APPLICATION}")
+    database.execute(f"PRAGMA user_version = {_VERSION}")
