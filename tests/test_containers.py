@@ -74,7 +74,7 @@ def test_the_node_of_compose_and_of_systemd_takes_its_options(tmp_path):
             for word in words
         ]
         done = command("node", *with_queue, expect=BundleError.exit_code)
-        assert "holds no bundle" in done.stderr
+        assert "model does not exist" in done.stderr
 
 
 def test_the_development_container_runs_commands_that_exist():

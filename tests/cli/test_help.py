@@ -74,6 +74,8 @@ def test_every_verb_has_an_example_and_each_is_what_the_verb_takes():
             command_of_words = group.commands[words[0]]
             rest = words[1:]
             while hasattr(command_of_words, "commands") and rest:
+                if rest[0] not in command_of_words.commands:
+                    rest = [command_of_words.implied, *rest]
                 command_of_words, rest = command_of_words.commands[rest[0]], rest[1:]
             command_of_words.make_context(words[0], rest, parent=context)  # refuses what it does not take
 

@@ -1,8 +1,8 @@
 """`kill -9` of a node and of what sends to it, at random moments: every image ends with exactly one result.
 
 `make kills`, or `python -m tests.long.node_kills --count 50 --objects 200 --seed 7`. Images are sent with
-DCMTK's storescu, which is run again until the node has answered success for each. Results go to Orthanc, which
-is stopped for a while in between. All of it runs in a network of its own: Orthanc listens everywhere.
+DCMTK's storescu, which is run again until the node has answered success for each. Results go to Orthanc, away
+for a while in between. All of it runs in a network of its own, since Orthanc listens everywhere.
 """
 
 import argparse

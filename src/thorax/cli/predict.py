@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thorax.bundle.files import model_and_images
+from thorax.cli.archive_output import archives_among, predict_archives
 from thorax.cli.interrupts import raise_again
 from thorax.cli.output import say
 from thorax.cli.prediction_output import (
@@ -30,7 +31,7 @@ def predict(
         list[Path] | None,
         typer.Argument(
             help="A bundle or the run that made it, if it is not the starter; then PNG, JPEG or DICOM files, "
-            "or folders of them.",
+            "or folders of them; or dicomweb://HOST/.../studies?QUERY.",
             show_default=False,
         ),
     ] = None,
@@ -117,8 +118,11 @@ def predict(
         predictor = _open(bundle, images, site=site, device=device, engine=engine, gate=not no_gate)
     _introduce(predictor, bundle, err=as_json or as_csv or wide)
     raise_again()
+    addresses = archives_among(images)
     names = tuple(name.strip() for name in findings.split(",")) if findings else ()
-    if out is not None:
+    if addresses:
+        tally = predict_archives(predictor, addresses, device=device)
+    elif out is not None:
         into = predict_into_folder if watch is None else watch_into_folder
         tally = into(
             predictor, images, out,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from thorax.cli.archive_output import archives_among
 from thorax.packages import require
 
 __all__ = ["refuse_contradictions"]
@@ -37,13 +38,18 @@ def refuse_contradictions(
         typer.BadParameter: Two of them contradict each other.
         MissingExtra: DICOM objects need a package that is not installed.
     """
+    images = list(images)
     forms = [*printed, out is not None, dicom_out is not None]
     for wrong, advice in (
         (forms.count(True) > 1, "choose one of --json, --csv, --out and --dicom-out"),
-        (not list(images), "give images or folders, or a folder to --watch"),
+        (not images, "give images or folders, or a folder to --watch"),
         (watch and not out, "--watch needs --out, the folder that keeps what was predicted"),
         (only_out and not out, "--overwrite and --overlays concern the folder that --out names; add it"),
         (selecting and dicom_out, "--dicom-out has all findings and ids; leave --findings and --ids out"),
+        (
+            (any(forms) or only_out or selecting) and archives_among(images),
+            "an archive gets the results itself; leave the other options for output out",
+        ),
         (no_refusals and not dicom_out, "--no-refusals concerns the folder that --dicom-out names; add it"),
     ):
         if wrong:

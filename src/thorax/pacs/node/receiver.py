@@ -120,7 +120,7 @@ class Receiver:
                 ssl_context=self._encryption,
                 evt_handlers=handlers,
                 server_class=BoundedServer,
-                request_handler=BoundedHandler,  # type: ignore[arg-type]
+                request_handler=BoundedHandler,
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
