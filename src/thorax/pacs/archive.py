@@ -153,7 +153,7 @@ def _pages(service: DicomWeb, what: str, query: Mapping[str, str]) -> Iterator[d
 def _wanted(
     instances: list[dict[str, Any]], place: ArchivePlace, maker: ResultMaker
 ) -> Iterator[tuple[str, str, bool]]:
-    """Yield series, instance, and whether its results are there, of the radiographs among instances."""
+    """Yield series, instance, and whether it has its results, of the radiographs among instances."""
     bundle = maker.predictor.bundle
     key, there = model_key(bundle, bundle.findings), {_text(one, _INSTANCE) for one in instances}
     own = {object_uid(key, uid, kind) for uid in there for kind in _PICTURES}

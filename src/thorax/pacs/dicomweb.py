@@ -103,7 +103,7 @@ class DicomWeb:
         return found
 
     def retrieve(self, study: str, series: str, instance: str) -> bytes:
-        """Return an instance as the bytes of a DICOM file, in its own transfer syntax if it can be had.
+        """Return an instance as the bytes of a DICOM file, in its own transfer syntax if the service agrees.
 
         Raises:
             NoAnswer: The service cannot be reached.

@@ -26,7 +26,7 @@ class NotWanted:
 
     Attributes:
         reason: Why, without patient data.
-        is_failure: Whether somebody should look at it.
+        is_failure: Whether an operator should look at it.
     """
 
     reason: str

@@ -21,7 +21,7 @@ from thorax.pacs.node.settings import NodeSettings
 __all__ = ["MAX_PDU", "BoundedHandler", "BoundedServer", "Flow", "Flows"]
 
 MAX_PDU: Final = 1 << 18
-"""Bytes of a PDU that peers are told to send at most."""
+"""The most bytes of a PDU that peers are asked to send."""
 
 _MOST: Final = 1 << 20
 """Bytes of a PDU that is read at all: requests for an association have no stated limit."""

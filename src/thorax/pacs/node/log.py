@@ -23,7 +23,7 @@ class NodeLog:
     """Writes events as lines of JSON.
 
     A UID leads to a patient in the archive of its site, so that logs, which travel, have its HMAC-SHA256 with
-    the site's salt instead: whoever has salt and UID finds the lines of an object, and nobody else.
+    the site's salt instead: whoever has salt and UID finds the lines of an object, and others do not.
 
     Args:
         salt: The site's salt.
@@ -46,7 +46,7 @@ class NodeLog:
             event: What happened, such as "received".
             uid: SOP Instance UID of the object; it is hashed.
             study: Study Instance UID; it is hashed.
-            values: What else is known, as JSON has it; none of it may be of a patient.
+            values: What else is known, as JSON has it; none of it may say anything about a patient.
         """
         line: dict[str, object] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -33,7 +33,7 @@ class Sender:
 
     Attributes:
         ae_title: Its AE title.
-        network: Its address, or the network that has it.
+        network: Its address, or the network with it.
     """
 
     ae_title: str

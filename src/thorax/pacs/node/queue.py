@@ -330,13 +330,13 @@ class Queue:
             )
 
     def hashes(self) -> set[str]:
-        """Return the hashes of the objects whose files should be there."""
+        """Return the hashes of the objects whose files are kept."""
         return {sha256 for (sha256,) in self._rows("SELECT sha256 FROM objects WHERE kept = 1")}
 
     def remove_unknown_files(self) -> int:
         """Remove what a process left that ended between writing a file and adding its object.
 
-        Nobody was told that these objects were stored, so their senders send them again.
+        Their senders got no answer, and send them again.
         """
         known, removed = self.hashes(), 0
         for path in (self.folder / "received").glob("*/*"):

@@ -31,7 +31,7 @@ from thorax.pacs.node.worker import Worker
 __all__ = ["NodeAddress", "run_node"]
 
 _ENDING: Final = 60.0
-"""Seconds for the objects and the results that are at hand when the node ends."""
+"""Seconds for the objects and the results in progress when the node ends."""
 
 _SOME: Final = 1_000_000
 """Bytes that an object takes at least."""
@@ -69,7 +69,7 @@ def run_node(
 ) -> None:
     """Receive images, predict them and send the results, until `stop` is set.
 
-    It then takes no more associations, finishes what is at hand, and leaves the rest in the queue, from which
+    It then takes no more associations, finishes what is in progress, and leaves the rest in the queue, from which
     the next start goes on. Killed at any moment, it loses nothing and sends nothing twice under another UID.
 
     Args:
@@ -179,7 +179,7 @@ class _Node:
                     self._ledger.log.write("files removed", objects=removed)
 
     def end(self) -> None:
-        """Take nothing more, finish what is at hand, and end."""
+        """Take nothing more, finish what is in progress, and end."""
         self._ending = True
         self._ledger.log.write("ending")
         self._receiver.stop()

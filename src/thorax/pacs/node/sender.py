@@ -1,4 +1,4 @@
-"""The sending side of a node: a thread for each destination, which takes results until all are there."""
+"""The sending side of a node: a thread for each destination, which sends results until it has all of them."""
 
 import threading
 import time

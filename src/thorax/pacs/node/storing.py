@@ -74,7 +74,7 @@ class Arrival:
 
 
 def store(queue: Queue, settings: NodeSettings, arrival: Arrival) -> Answer:
-    """Store an object and add it to the queue, unless it is there; return what its sender hears.
+    """Store an object and add it to the queue, unless it is known; return what its sender hears.
 
     Success means that file and row are flushed to disk. The file is written under a temporary name first, so
     that a process that ends at any moment leaves either an object or nothing: its sender was not answered,

@@ -72,7 +72,7 @@ class Worker:
         self._wake.set()
 
     def stop(self, seconds: float) -> None:
-        """Finish the objects at hand and end; wait for so long."""
+        """Finish the objects in progress and end; wait for so long."""
         self._stop.set()
         self._wake.set()
         self._thread.join(seconds)
