@@ -97,8 +97,8 @@ def _run(
 ) -> None:
     """Receive radiographs by C-STORE, predict them, and send the results to one or several places.
 
-    Without --listen, only this machine reaches it. Ctrl-C or SIGTERM ends it when what is in progress is done;
-    the rest waits in the queue.
+    Without --listen, only this machine reaches it. Ctrl-C or SIGTERM ends it when what is in progress is
+    done; the rest waits in the queue.
     """
     chosen: dict[str, Any] = dict(locals())
     bundle, site, device = (chosen.pop(name) for name in ("bundle", "site", "device"))

@@ -69,8 +69,8 @@ def run_node(
 ) -> None:
     """Receive images, predict them and send the results, until `stop` is set.
 
-    It then takes no more associations, finishes what is in progress, and leaves the rest in the queue, from which
-    the next start goes on. Killed at any moment, it loses nothing and sends nothing twice under another UID.
+    It then takes no more associations, finishes what is in progress, and leaves the rest in the queue, from
+    which the next start goes on. Killed at any moment, it loses nothing, and sends nothing under two UIDs.
 
     Args:
         predictor: The model.
