@@ -143,6 +143,15 @@ def test_a_run_says_what_it_is_and_each_epoch_has_a_line():
     ]
 
 
+def test_a_split_under_another_name_says_which_was_asked_for():
+    asked = {"data.split": ["nih-official", "folder-official"]}
+    assert "split       nih-official, which folder-official means for this data set" in lines_of(
+        RUN | {"changed": asked}
+    )
+    own = {"changed": {"data.split": ["nih-official", "patient-1"]}, "split": "patient-1"}
+    assert "split       patient-1" in lines_of(RUN | own)
+
+
 def test_several_runs_are_set_apart():
     one = lines_of(RUN, EPOCH)
     assert lines_of(RUN, EPOCH, RUN, EPOCH) == [*one, "", *one]

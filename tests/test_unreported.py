@@ -27,7 +27,7 @@ COMMANDS = {
     "card": ("card", "run", "--out", "card.md"),
     "audit": ("audit", "store", "--split", "folder-official"),
     "predict": ("predict", "run", "phantoms/images"),
-    "explain": ("explain", "run", "image.png", "--finding", "Effusion", "--out", "map.svg"),
+    "explain": ("explain", "run", "image.png", "--findings", "Effusion", "--out", "map.svg"),
     "localize": ("localize", "run", "--store", "store", "--out", "localization"),
     "robustness": ("robustness", "run", "--store", "store", "--out", "robustness"),
     "site": (

@@ -154,9 +154,10 @@ def parse_finding(spelling: str, *, where: str) -> Finding:
     finding = find_finding(spelling)
     if finding is None:
         names = [known.name for known in VOCABULARY]
-        near = difflib.get_close_matches(spelling, names, n=3, cutoff=0.4) or names[:15]
+        near = difflib.get_close_matches(spelling, names, n=3)
+        known = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(names)}."
         raise DataError(
-            f"unknown finding {quoted(spelling)} in {where}; did you mean {', '.join(near)}? "
+            f"unknown finding {quoted(spelling)} in {where}; {known} "
             "Declare a finding of your own with a column named 'finding:NAME' in a folder's CSV"
         )
     return finding

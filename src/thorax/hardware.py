@@ -14,6 +14,7 @@ from typing import TypeVar
 from thorax.errors import RecipeError
 
 __all__ = [
+    "blas_on_one_thread",
     "cores",
     "gc_frozen",
     "has_cuda_driver",
@@ -143,11 +144,60 @@ def gc_frozen() -> Iterator[None]:
             gc.enable()
 
 
+_USERS_CHOICE = frozenset({"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"})
+"""Variables with which a user says how many threads there are."""
+
+
 def one_blas_thread() -> None:
     """Let NumPy multiply matrices on one thread, unless the user's environment says otherwise.
 
     The products of a bootstrap are small, so a second thread spends more time spinning than working. On two
     busy cores a whole report took 34 s of CPU time with two threads and 17 s with one (`bench/report.py`).
     """
-    if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
+    if not _USERS_CHOICE & os.environ.keys():
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+_BLAS_THREADS = tuple(
+    (f"{prefix}get_num_threads{suffix}", f"{prefix}set_num_threads{suffix}")
+    for prefix in ("openblas_", "scipy_openblas_")
+    for suffix in ("", "64_")
+)
+"""What reads and sets the number of threads, in the builds of OpenBLAS that NumPy comes with."""
+
+
+@contextmanager
+def blas_on_one_thread() -> Iterator[None]:
+    """Let NumPy, which is loaded already, multiply on one thread meanwhile; see `one_blas_thread`.
+
+    Nothing changes if the user's environment says how many, or where another library multiplies.
+    """
+    chosen = _USERS_CHOICE & os.environ.keys()
+    found = [] if chosen else [pair for path in _loaded_blas() if (pair := _thread_calls(path)) is not None]
+    before = [get() for get, _ in found]
+    for _, put in found:
+        put(1)
+    try:
+        yield
+    finally:
+        for (_, put), number in zip(found, before, strict=True):
+            put(number)
+
+
+def _loaded_blas() -> list[str]:
+    """Return the files of OpenBLAS that this process has loaded."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:  # not Linux
+        return []
+    return sorted({line.split(maxsplit=5)[-1] for line in lines if "openblas" in line})
+
+
+def _thread_calls(path: str) -> tuple[Callable[[], int], Callable[[int], object]] | None:
+    """Return the calls of a library that read and set its number of threads; None if it has none."""
+    with suppress(OSError):
+        library = ctypes.CDLL(path)
+        for read, put in _BLAS_THREADS:
+            if hasattr(library, read) and hasattr(library, put):
+                return getattr(library, read), getattr(library, put)
+    return None

@@ -9,12 +9,15 @@ from typing import Final
 from thorax.atomic_io import refuse_existing
 from thorax.errors import DataError
 
-__all__ = ["check_output", "refuse_full", "refuse_unwritable", "text_size"]
+__all__ = ["check_output", "refuse_full", "refuse_unwritable", "report_size", "text_size"]
 
 _MARGIN: Final = 1.05
 """Times an estimate: a file system needs some space of its own for many files."""
 
 _KILO: Final = 1000
+
+_PAGE: Final = 5_000_000
+"""Bytes of a report's page with examples, its figures and its numbers."""
 
 
 def check_output(path: Path, *, overwrite: bool, folder: bool = False, needed: int = 0) -> None:
@@ -71,6 +74,17 @@ def refuse_full(path: Path, *, needed: int) -> None:
             f"{path} will take about {text_size(wanted)}, and {place} has {text_size(free)} free; free some "
             "space, or give a path on another disk"
         )
+
+
+def report_size(data: Path, *, times: int = 10) -> int:
+    """Return about how many bytes a report on a store, or on a table of labels or predictions, takes.
+
+    Args:
+        data: The store or the table.
+        times: Bytes of what has a line for each image, for each byte of the table.
+    """
+    table = data / "table.parquet" if data.is_dir() else data
+    return _PAGE + times * (table.stat().st_size if table.is_file() else 0)
 
 
 def text_size(number: float) -> str:

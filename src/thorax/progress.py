@@ -183,7 +183,7 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
     facts = [
         ("recipe", run["recipe"]),
         *zip(("settings", *[""] * len(settings)), settings, strict=False),
-        ("split", run["split"]),
+        ("split", _split(run)),
         ("training", _counted(run["train_images"], run["train_patients"])),
         ("validation", _counted(run["val_images"], run["val_patients"])),
         ("device", f"{run['device']}{threads}, {run['precision']}{processes}"),
@@ -194,6 +194,13 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
         last = f"epoch {run['done_epochs']}, " if run["done_epochs"] else ""
         facts.append(("resumed", f"after {last}step {done:,} of {epochs * steps:,}"))
     return [line for name, fact in facts for line in _fact_lines(name, fact)]
+
+
+def _split(run: Mapping[str, Any]) -> str:
+    """Return the split, and why its name is not the one that a setting gave."""
+    _, asked = run["changed"].get("data.split", (None, None))
+    same = asked is None or asked == run["split"]
+    return str(run["split"] if same else f"{run['split']}, which {asked} means for this data set")
 
 
 def _fact_lines(name: str, fact: str) -> list[str]:

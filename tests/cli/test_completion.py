@@ -69,7 +69,7 @@ def test_what_may_follow(words, expected):
 def test_all_verbs_findings_and_recipes_are_offered():
     assert sorted(offered("")) == sorted(VERBS)
     assert {"--help", "--version"} <= set(offered("-"))
-    assert {finding.name for finding in NIH14} < set(offered("explain", "run", "a.png", "--finding", ""))
+    assert {finding.name for finding in NIH14} < set(offered("explain", "run", "a.png", "--findings", ""))
     assert set(offered("train", "")) == {*shipped_recipes(), FILES}
 
 
@@ -100,7 +100,7 @@ def test_bash_runs_the_script(program, tmp_path):
     try thorax tra
     try thorax train small
     try thorax train small-cpu --store st
-    try thorax explain run a.png --finding 'enlarged'
+    try thorax explain run a.png --findings 'enlarged'
     try thorax predict 'scan['
     shopt -s nullglob
     try thorax predict 'scan['
@@ -130,7 +130,7 @@ def test_the_tab_key_of_a_terminal(program, tmp_path):
     typed = (
         b'eval "$(thorax completion bash)"\n',
         b"thorax expl\t",
-        b"run --finding=Pneumot\t",
+        b"run --findings=Pneumot\t",
         b"--out st\t",
     )
     shown = b""

@@ -10,6 +10,8 @@ from PIL import Image
 from PIL.PdfParser import PdfParser
 from typer.testing import CliRunner
 
+import thorax
+from thorax import starter
 from thorax.bundle import Manifest, Member, hashed_patients, load_bundle, write_bundle
 from thorax.cli.evaluate import evaluate
 from thorax.cli.explain import explain
@@ -177,7 +179,7 @@ def test_positive_findings_are_explained(work, tmp_path):
 
 def test_a_map_with_nothing_above_0_is_told_with_a_way_out(work, tmp_path):
     bundle = bundle_at(tmp_path / "bundle", against="Effusion")
-    both = ("--finding", "Effusion", "--finding", "Mass")
+    both = ("--findings", "Effusion,Mass")
     done = run("explain", bundle, work / "wide.png", *both, "--json")
     maps = json.loads(done.stdout)["maps"]
     assert [each["place"] is None for each in maps] == [True, False]
@@ -191,7 +193,7 @@ def test_a_map_with_nothing_above_0_is_told_with_a_way_out(work, tmp_path):
 @pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf"])
 def test_a_picture_is_drawn(work, tmp_path, name):
     done = run(
-        "explain", work / "bundle", work / "wide.png", "--finding", "Pleural Effusion", "--finding", "Mass",
+        "explain", work / "bundle", work / "wide.png", "--findings", "Pleural Effusion,Mass",
         "--method", "grad-cam", "--method", "eigen-cam", "--out", tmp_path / name, "--contour", "--box",
     )  # fmt: skip
     assert (tmp_path / name).stat().st_size > 1000
@@ -214,7 +216,7 @@ def folder(work, tmp_path):
 
 def test_a_folder_gets_a_picture_of_each_image_and_a_bad_file_stops_nothing(work, folder, tmp_path):
     out = tmp_path / "maps"
-    arguments = ("explain", work / "bundle", folder, "--finding", "Mass", "--out", out)
+    arguments = ("explain", work / "bundle", folder, "--findings", "Mass", "--out", out)
     done = run(*arguments, "--format", "jpeg", expect=4)
     assert sorted(path.name for path in out.iterdir()) == ["Wide.jpeg", "wide-2.jpeg"]
     for path in out.iterdir():
@@ -230,9 +232,35 @@ def test_a_folder_gets_a_picture_of_each_image_and_a_bad_file_stops_nothing(work
     lines = run(*arguments[:-2], "--json", expect=4).stdout.splitlines()
     results = [json.loads(line) for line in lines]
     alone = json.loads(
-        run("explain", work / "bundle", folder / "wide.png", "--finding", "Mass", "--json").stdout
+        run("explain", work / "bundle", folder / "wide.png", "--findings", "Mass", "--json").stdout
     )
     assert [result["maps"] for result in results] == [alone["maps"]] * 2
+
+
+def test_other_files_in_a_folder_are_left_out_as_predict_does(work, folder, tmp_path):
+    (folder / "bad.png").unlink()
+    (folder / "notes.txt").write_text("bed 4, repeat")
+    done = run("explain", work / "bundle", folder, "--findings", "Mass", "--json")
+    assert len(done.stdout.splitlines()) == 2
+    assert "1 file is not an image and was left out: notes.txt" in done.stderr
+    given = run("explain", work / "bundle", folder, folder / "notes.txt", "--json", expect=4)
+    assert "1 of 3 files could not be explained" in given.stderr  # named itself, so it should be one
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "notes.txt").write_text("bed 4")
+    assert "no image among the files" in run("explain", work / "bundle", texts, expect=4).stderr
+
+
+def test_without_a_bundle_the_starter_explains():
+    image = starter.test_images()[0].path
+    own = json.loads(run("explain", image, "--json").stdout)
+    named = json.loads(
+        run("explain", image, "--model", "starter", "--findings", "Infiltration", "--json").stdout
+    )
+    assert own["model"]["statement"] == named["model"]["statement"] == thorax.load().statement
+    assert [entry["finding"] for entry in named["maps"]] == ["Infiltration"]
+    with pytest.raises(DataError, match=r"there are only .*did you mean Infiltration"):
+        run("explain", image, "--findings", "Infiltrtion")
 
 
 def test_several_images_are_pages_of_one_pdf_or_refused_as_one_picture(work, folder, tmp_path):
@@ -301,7 +329,11 @@ def test_localize_blurs_what_the_maps_name(work, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("explain", "BUNDLE", "IMAGE", "--finding", "Hernia"), DataError, "Hernia cannot be explained"),
+        (
+            ("explain", "BUNDLE", "IMAGE", "--findings", "Hernia"),
+            DataError,
+            "`findings` has Hernia, and there are only",
+        ),
         (("explain", "BUNDLE", "IMAGE", "--out", "a.gif"), DataError, "ends in .png, .jpg, .svg or .pdf"),
         (
             ("explain", "BUNDLE", "IMAGE", "--method", "rollout"),

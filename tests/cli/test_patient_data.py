@@ -91,9 +91,9 @@ def test_predict(work, everything, form):
 
 def test_explain(work, tmp_path, everything):
     for picture in ("map.svg", "map.png"):
-        asked = ("--finding", "Effusion", "--out", tmp_path / picture)
+        asked = ("--findings", "Effusion", "--out", tmp_path / picture)
         everything("explain", starter.folder(), work / "in" / "0.dcm", *asked)
-    asked = ("--finding", "Effusion", "--out", tmp_path / "none.png")
+    asked = ("--findings", "Effusion", "--out", tmp_path / "none.png")
     everything("explain", starter.folder(), work / "in" / "modality.dcm", *asked, expect=4)
 
 

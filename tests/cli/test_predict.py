@@ -106,6 +106,8 @@ def test_a_folder_of_predictions(disc, tmp_path):
     rejected = {row["path"]: row["reason"] for row in rows_of(out / "rejected.csv")}
     assert rejected.pop(str(disc / "broken.png")).startswith("the PNG file is")
     assert list(rejected.values()) == ["not an image"] * 5
+    errors = sorted(row["error"] for row in rows_of(out / "rejected.csv"))
+    assert errors == ["not-an-image"] * 5 + ["unreadable"]
     again = command("predict", disc, "--out", out, expect=4)
     assert "7 images predicted (12 files were done earlier)" in again.stdout
     assert "1 of 8 files could not be predicted" in again.stderr
@@ -246,10 +248,18 @@ def test_progress_is_a_line_now_and_then(capsys):
 def test_each_epoch_begins_its_progress_anew(capsys):
     """One that is shorter than the time between two lines has its own line, and no more."""
     times = iter([0.0, 50.0, 61.0, 61.0, 100.0, 130.0, 130.0])
-    show = line_now_and_then(every=60, clock=lambda: next(times))
+    show = line_now_and_then(every=60, anew=True, clock=lambda: next(times))
     for epoch, done in ((1, 10), (1, 20), (2, 10), (2, 20)):
         show(Progress(f"epoch {epoch} of 9", done, 1000, 2.5, None, detail="loss 0.25"))
     assert capsys.readouterr().err == "epoch 1 of 9: 20 of 1,000 images (2 %), 2/s, loss 0.25\n"
+
+
+def test_stages_that_are_short_each_are_not_silent_together(capsys):
+    times = iter([0.0, 6.0, 12.0, 12.0, 18.0])
+    show = line_now_and_then(every=10, clock=lambda: next(times))
+    for stage in ("predicting", "measuring", "drawing"):
+        show(Progress(stage, 0, 4, 0.0, None, "steps", "intervals"))
+    assert capsys.readouterr().err == "measuring: 0 of 4 steps (0 %), intervals\n"
 
 
 def test_a_notebook_s_terminal_gets_lines(monkeypatch, capsys):
@@ -258,7 +268,7 @@ def test_a_notebook_s_terminal_gets_lines(monkeypatch, capsys):
     monkeypatch.setenv("JPY_PARENT_PID", "1")
     with bars_or_lines(every=-1) as show:
         show(Progress("predicting", 1, 4, 0.0, None, "files"))
-    assert capsys.readouterr().err == "predicting: 1 of 4 files (25 %), 0/s\n"
+    assert capsys.readouterr().err == "predicting: 1 of 4 files (25 %)\n"
 
 
 def test_a_terminal_sees_a_bar(disc):

@@ -64,7 +64,7 @@ def test_a_map_of_a_held_back_image_is_refused_unless_the_gate_is_off(images):
     bundle = str(starter.folder())
     done = command("explain", bundle, images[0], expect=4)
     assert "held back by the input gate" in done.stderr
-    assert "Effusion" in command("explain", bundle, images[0], "--finding", "Effusion", "--no-gate").stdout
+    assert "Effusion" in command("explain", bundle, images[0], "--findings", "Effusion", "--no-gate").stdout
 
 
 def test_a_bundle_without_a_fitted_gate_says_so_once(images, tmp_path):

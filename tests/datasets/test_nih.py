@@ -309,3 +309,19 @@ def test_the_folder_of_the_images_alone_leads_to_the_one_above(tmp_path):
     (tmp_path / "Data_Entry_2017_v2020.csv").touch()
     with pytest.raises(DataError, match=rf"is in the folder above it, so give that one: {tmp_path}$"):
         open_source(tmp_path / "images")
+
+
+def test_a_folder_one_level_too_high_leads_to_the_one_below(tmp_path):
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(DataError, match=r"and no other CSV file; give the CSV itself, or download"):
+        open_source(tmp_path)
+    for name in ("nih", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Data_Entry_2017_v2020.csv").touch()
+        if name == "nih":
+            with pytest.raises(DataError, match=rf"folder below it, so give that one: {tmp_path / 'nih'}$"):
+                open_source(tmp_path)
+    with pytest.raises(
+        DataError, match=r"data sets in folders below it, so give one of those: .*nih, .*other$"
+    ):
+        open_source(tmp_path)

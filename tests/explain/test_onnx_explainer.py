@@ -119,9 +119,7 @@ def png(tmp_path_factory):
 
 def test_a_radiograph_is_explained_without_torch(explain_without_torch, single, png, tmp_path):
     picture = tmp_path / "cam.png"
-    done = explain_without_torch(
-        single.folder, png, "--finding", "Nodule", "--finding", "Mass", "--json", "--out", picture
-    )
+    done = explain_without_torch(single.folder, png, "--findings", "Nodule,Mass", "--json", "--out", picture)
     assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 1000
     told = json.loads(done.stdout)["maps"]

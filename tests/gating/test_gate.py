@@ -90,6 +90,34 @@ def test_drawn_pictures_that_it_never_saw_are_refused(gate):
     assert sum(refused) >= 95
 
 
+RIGHTED = {
+    "turned-90": lambda image: np.rot90(image, 1),
+    "turned-180": lambda image: np.rot90(image, 2),
+    "turned-270": lambda image: np.rot90(image, 3),
+    "inverted": lambda image: 255 - image,
+}
+
+
+def test_turning_is_advised_only_where_it_helps(gate, fitted, images):
+    pictures = [picture.pixels for picture in draw_pictures(150, seed=79)]
+    turned = [np.rot90(image, quarters) for image in images[TEST][:10] for quarters in (1, 2, 3)]
+    advised = 0
+    for picture in (*pictures, *turned):
+        found = codes(gate, picture)
+        if set(found) <= RIGHTED.keys():
+            righted = picture
+            for code in found:
+                righted = RIGHTED[code](righted)
+            assert not check_pixels(gate, np.ascontiguousarray(righted)).refused
+            advised += bool(found)
+    assert advised >= 25
+    strict = fitted.section.model_copy(update={"least_upright": 1e3})  # nothing passes, turned or not
+    for picture in turned:
+        (reason,) = check_pixels(Gate("pad", strict, fitted.numbers), np.ascontiguousarray(picture)).reasons
+        assert reason.code == "not-a-chest-radiograph"
+        assert reason.text.startswith("it may not be a chest radiograph: turning it")
+
+
 def test_what_is_refused_is_not_moreover_perhaps_mirrored(gate):
     for picture in draw_pictures(60, seed=78):
         reasons = check_pixels(gate, picture.pixels).reasons

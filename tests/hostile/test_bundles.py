@@ -60,7 +60,7 @@ def test_deep_json(folder, png, thorax, content):
     done = thorax("predict", folder, png)
     assert done.returncode == BundleError.exit_code
     assert done.stderr.startswith("BundleError: ")
-    assert "is not a manifest that Thorax 0.1.0 understands" in done.stderr
+    assert "bundle.json is damaged: it is not JSON" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import thorax
 from tests.helpers.command import command
 from tests.test_packages import EXTRAS, thorax_without
 from thorax import starter
@@ -19,6 +20,10 @@ from thorax.errors import BundleError, DataError, ImageError
 from thorax.inspection import info
 from thorax.inspection.info import counted
 from thorax.outputs import text_size
+from thorax.recipe.load import load_recipe
+from thorax.reporting.run_log import RunLog, read_log
+from thorax.reporting.run_page import RunState, render_run
+from thorax.workflows.runs import list_runs
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -39,7 +44,9 @@ def test_a_finished_run_has_the_facts_of_its_log_and_of_its_bundle():
     assert known["thresholds"]["rule"] == "f1-optimal"
     assert known["signed"] is False
     assert known["warnings"] == []
-    printed = "\n".join(info(GOLDEN / "run").lines())
+    lines = list(info(GOLDEN / "run").lines())
+    assert max(map(len, lines[1:])) <= 80 or max(len(line.split()[-1]) for line in lines[1:]) > 60
+    printed = " ".join(" ".join(lines).split())
     assert "0.598 on validation, which also chose the weights: not a result" in printed
 
 
@@ -72,8 +79,28 @@ def test_a_run_that_is_not_finished_says_how_it_goes_on(tmp_path):
     assert (known["epochs"], known["epochs_planned"]) == (2, 6)
     with exclusive_lock(run, doing="training"):
         known = facts(run)
-    assert known["summary"] == "a run that is going on (2 epochs trained)"
+    assert known["summary"] == "a run that is running (2 epochs trained)"
     assert known["next"] is None
+
+
+def test_a_run_that_is_fitting_its_gate_is_called_so_everywhere(tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(GOLDEN / "run", run)  # its bundle is written before the gate is fitted
+    *lines, _ = (GOLDEN / "run" / "log.jsonl").read_text().splitlines(keepends=True)
+    (run / "log.jsonl").write_text("".join(lines) + '{"event": "finishing"}\n')
+    with exclusive_lock(run, doing="training"):
+        known = facts(run)
+        assert [entry.state for entry in list_runs(run)] == ["fitting the gate"]
+    assert known["summary"] == "a run that is fitting the gate (6 epochs trained)"
+    assert known["next"] is None
+    page = render_run(
+        RunLog(read_log(run / "log.jsonl")), load_recipe(str(run / "recipe.toml")), RunState("running"),
+        folder=run, store=tmp_path / "store",
+    )  # fmt: skip
+    assert "the run is fitting the gate, which takes a minute or two" in page
+    # Once its process is gone:
+    assert facts(run)["summary"] == "a run that is not finished (6 epochs trained)"
+    assert [entry.state for entry in list_runs(run)] == ["unfinished"]
 
 
 def test_an_event_without_its_epoch_is_left_out(tmp_path):
@@ -210,6 +237,23 @@ def test_a_bundle_of_another_version_names_the_version_that_wrote_it(tmp_path):
     manifest["members"][0]["provenance"]["versions"]["thorax"] = "3.1.4"
     file.write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"use the version of Thorax that wrote it, '3\.1\.4', or train"):
+        info(tmp_path / "bundle")
+
+
+def test_a_damaged_manifest_is_called_so(tmp_path):
+    shutil.copytree(GOLDEN / "run" / "bundle", tmp_path / "bundle")
+    file = tmp_path / "bundle" / "bundle.json"
+    text = file.read_text()
+    file.write_text(text[:-100])
+    with pytest.raises(
+        BundleError, match=r"bundle\.json is damaged: it is not JSON .*; copy the whole bundle"
+    ):
+        info(tmp_path / "bundle")
+    manifest = json.loads(text)
+    del manifest["findings"]
+    manifest["members"][0]["provenance"]["versions"]["thorax"] = thorax.__version__
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"\(findings: Field required\); it is damaged: copy the whole"):
         info(tmp_path / "bundle")
 
 

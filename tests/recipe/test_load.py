@@ -3,7 +3,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from thorax.errors import RecipeError
+from thorax.errors import DataError, RecipeError
 from thorax.findings import NIH14, NIH15
 from thorax.recipe.hints import ALIASES, all_keys, hint_for_key
 from thorax.recipe.load import (
@@ -104,7 +104,6 @@ def test_a_short_trial_shortens_its_warm_up():
             "data.findings=Efusion",
             r"^recipe small-cpu: data\.findings = 'Efusion': there are NIH14, NIH15; or give a list, such as",
         ),
-        ("data.findings=[Mass, Pneumona]", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
         (
             "optim.kind=adamww",
             r"optim\.kind = 'adamww': there are adam, adamw, sgd \(did you mean adamw\?\)$",
@@ -113,7 +112,6 @@ def test_a_short_trial_shortens_its_warm_up():
             "store.fit=stretchy",
             r"store\.fit = 'stretchy': there are pad, crop, stretch \(did you mean stretch\?\)$",
         ),
-        ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
         ("model.head.pol=lse", r"there is no setting model.head.pol; did you mean model.head.pool\?"),
         (
             "loss.kind=foca",
@@ -121,7 +119,6 @@ def test_a_short_trial_shortens_its_warm_up():
         ),
         ("freeze.unfreeze_epochs=[3]", r"needs freeze.trained"),
         ("augment.crop_area=[0.5, 1.5]", r"exceeds the whole image"),
-        ("data.findings=['Mass','Mass']", r"Mass is repeated"),
         ("optim.lr=inf", r"optim.lr = inf: Input should be a finite number"),
         ("optim.betas=[0.9, 1.0]", r"optim.betas"),
         ("nonsense", r"not of the form section.key=value"),
@@ -130,6 +127,19 @@ def test_a_short_trial_shortens_its_warm_up():
 )
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(RecipeError, match=message):
+        load_recipe("small-cpu", [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.findings=[Mass, Pneumona]", r"^recipe small-cpu: unknown finding 'Pneumona'.*mean Pneumonia"),
+        ("data.findings=['Pneumona']", r"unknown finding 'Pneumona'.*did you mean Pneumonia"),
+        ("data.findings=['Mass','Mass']", r"Mass is repeated"),
+    ],
+)
+def test_wrong_findings_are_the_error_that_they_are_everywhere(override, message):
+    with pytest.raises(DataError, match=message):
         load_recipe("small-cpu", [override])
 
 

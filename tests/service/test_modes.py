@@ -14,6 +14,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -313,10 +315,13 @@ def test_what_was_taken_is_answered_before_the_end(images):
         answer = finished(waiting)
         assert (answer.status, len(answer.json["findings"])) == (200, 3)
         output, errors = service.process.communicate(timeout=20)
-    assert (service.process.returncode, output, errors) == (0, "", "")
+    assert (service.process.returncode, output, errors) == (0, "", UNDER_WAY)
 
 
-def test_a_second_signal_cuts_what_is_under_way_without_a_traceback(images):
+UNDER_WAY = "finishing 1 request; Ctrl-C again ends at once\n"
+
+
+def test_a_second_signal_cuts_what_is_under_way_and_says_so_without_a_traceback(images):
     with running() as service:
         waiting = begin(service, images["00.png"])
         time.sleep(0.2)
@@ -324,8 +329,59 @@ def test_a_second_signal_cuts_what_is_under_way_without_a_traceback(images):
         time.sleep(0.5)
         assert service.process.poll() is None
         code, output, errors = service.end()
-        waiting.close()
-    assert (code, output, errors) == (0, "", "")
+        answer = finished(waiting)
+    assert (code, output, errors) == (0, "", UNDER_WAY)
+    assert (answer.status, answer.json["error"]) == (503, "Ending")
+
+
+def sent(service, request, *, cut):
+    """Send bytes, end the sending side if it is cut, and return status and body of what comes back."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(request)
+        if cut:
+            connection.shutdown(socket.SHUT_WR)
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_a_request_that_is_cut_off_gets_the_services_own_failure(images):
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n"
+    whole = images["00.png"]
+    length = f"Content-Length: {len(whole)}\r\n\r\n".encode()
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    with running() as service:
+        for request in (
+            head + length + whole[:-1],
+            head + length,
+            head + chunked + b"a0\r\n" + whole[:100],
+        ):
+            status, body = sent(service, request, cut=True)
+            assert (status, body["error"]) == (400, "CutOff")
+        for request in (head + chunked + b"not a length\r\n", b"not HTTP at all\r\n\r\n"):
+            status, body = sent(service, request, cut=False)
+            assert (status, body["error"]) == (400, "CutOff")
+        # A client may end its side once it has sent everything.
+        status, body = sent(service, head + length + whole, cut=True)
+        assert (status, len(body["findings"])) == (200, 3)
+        assert b'status="500"' not in service.get("/metrics").body
+        assert service.end() == (0, "", "")
+
+
+# ---- what it says at the start -----------------------------------------------------------------
+
+
+def test_for_other_machines_the_addresses_are_theirs_and_missing_encryption_is_said(certificate):
+    files = ("--certificate", certificate / "certificate.pem", "--key", certificate / "key.pem")
+    options = ("--listen", "0.0.0.0", *files)
+    with running("--public") as service:
+        host = urlsplit(service.address).hostname
+        said = [service.process.stdout.readline() for _ in range(1 if host == "localhost" else 2)]
+        assert host == "localhost" or not ip_address(host).is_loopback
+        assert host == "localhost" or said[0] == f"also at http://localhost:{service.port}/\n"
+        assert said[-1].startswith("Not encrypted: whoever is on the way can read images and results. Use")
+    with running(*options, environment={"THORAX_TOKEN": TOKEN}) as service:
+        assert service.address.startswith("https://")
+        assert "Not encrypted" not in service.end()[1]
 
 
 def is_closed(connection):

@@ -179,13 +179,23 @@ def test_a_map_without_evidence_says_so(opened, local, model):
     silent = next(
         finding for finding in model.findings if model.explain(SOURCE / "02.png", finding).map.place is None
     )
+    plain, switch = shown(tab), tab.get_by_role("switch", name="Heat map")
     tab.get_by_role("button", name=re.compile(f"^{silent.label}")).click()
-    sync_api.expect(tab.locator("#map-text")).to_contain_text(
-        f"No location in this image supports {silent.label}: no value of the map is above 0."
+    words = tab.locator("#map-text")
+    sync_api.expect(words).to_contain_text(
+        f"No location in this image supports {silent.label}: no value of the map is above 0, so nothing is "
+        "drawn."
     )
-    sync_api.expect(tab.locator("#legend")).to_contain_text(
-        "relative to this map’s own mean, at the left end"
-    )
+    assert not switch.is_checked()
+    assert np.array_equal(shown(tab), plain)
+    assert not tab.locator("#legend").is_visible()
+    # Only on request, and then named as what it is; half of such a scale has no contour.
+    switch.click()
+    sync_api.expect(tab.locator("#legend")).to_contain_text(f"Not evidence for {silent.label}")
+    sync_api.expect(words).to_contain_text("the colors show only where it speaks less against it")
+    assert not np.array_equal(shown(tab), plain)
+    for name in ("Contour", "Box"):
+        assert not tab.get_by_role("switch", name=name).is_visible()
 
 
 def test_maps_are_those_of_the_image_that_is_shown(opened, local):
@@ -242,22 +252,35 @@ def test_everything_works_from_the_keyboard(opened, local):
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (820, "light"), (2560, "dark")])
 def test_it_fits_every_window(opened, local, width, scheme, tmp_path):
-    long = tmp_path / f"{'a-very-long-name-' * 10}.png"
-    shutil.copy(SOURCE / "00.png", long)
+    long = [tmp_path / f"{'a-very-long-name-' * 10}{number}.png" for number in range(4)]
+    for path in long:
+        shutil.copy(SOURCE / "00.png", path)
     bad = tmp_path / f"{'bad' * 60}.txt"
     bad.write_bytes(b"x" * 100)
     tab = opened(local, viewport={"width": width, "height": 844}, color_scheme=scheme)
     steps = (
         lambda: None,
-        lambda: upload(tab, long, bad),
+        lambda: upload(tab, *long, bad),
         tab.locator(".finding").first.click,
-        tab.locator(".case").nth(1).click,
+        tab.locator(".case").last.click,
     )
     for step in steps:
         step()
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
     for control in tab.locator("button:visible, [role=switch]:visible").all():
         assert min(control.evaluate(BOX)) >= 24
+
+
+def test_a_long_name_keeps_its_end_in_the_list_and_its_whole_for_who_hears_it(opened, local, tmp_path):
+    names = [f"patient-0012345-image-PA-{number}.png" for number in (1, 2)]
+    for name in names:
+        shutil.copy(SOURCE / "00.png", tmp_path / name)
+    tab = opened(local, viewport={"width": 390, "height": 844})
+    upload(tab, *(tmp_path / name for name in names))
+    for name, label in zip(names, tab.locator(".case .name").all(), strict=True):
+        assert label.inner_text() == f"patient-00…{name[-11:]}"
+        assert label.evaluate("(node) => node.scrollWidth <= node.clientWidth")  # nothing more is cut
+        assert tab.get_by_role("button", name=name).get_attribute("title") == name
 
 
 def test_text_has_contrast_in_both_schemes(opened, local):

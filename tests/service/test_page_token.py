@@ -66,7 +66,7 @@ def test_it_asks_for_the_token_until_it_is_right_and_sends_it_with_every_call(se
     assert not [header for url, header in sent if header and "/v1/" not in url]
     about(tab).click()
     tab.get_by_role("button", name=re.compile("Model card: intended use")).click()
-    sync_api.expect(tab.locator("#card-text")).to_contain_text("## Intended use")
+    sync_api.expect(tab.locator("#card-text")).to_contain_text("Intended use")
 
 
 def test_the_token_is_kept_in_its_tab_over_a_reload_and_nowhere_else(service, context):

@@ -82,6 +82,17 @@ def test_what_is_kept_is_in_the_csv_and_bad_words_are_refused(keeping, model):
     assert (rows[-1]["reader"], rows[-1]["model"]) == ("ben", "small-cpu")
 
 
+def test_several_are_kept_together_or_not_at_all(keeping, model, file):
+    several = [json.loads(entry(model, reader="dora", finding=name)) for name in ("Effusion", "Mass")]
+    assert post(keeping, json.dumps(several).encode(), **BEARER).status == 201
+    assert [kept.finding for kept in Assessments(file).all() if kept.reader == "dora"] == ["Effusion", "Mass"]
+    for change, status in (({"finding": "Edema"}, 400), ({"verdict": "agree"}, 422)):
+        bad = [several[0] | {"reader": "eve"}, several[1] | {"reader": "eve"} | change]
+        assert post(keeping, json.dumps(bad).encode(), **BEARER).status == status
+    assert post(keeping, b"[]", **BEARER).status == 422
+    assert not [kept for kept in Assessments(file).all() if kept.reader == "eve"]
+
+
 def test_without_a_token_of_yours_the_address_has_one(tmp_path, model):
     with running("--assessments", tmp_path / "a.sqlite", may_write=True) as service:
         _, _, fragment = service.address.partition("#token=")
@@ -115,7 +126,8 @@ def test_read_first_then_say_and_export(opened, keeping, file, model, tmp_path):
     tab.get_by_role("button", name="Mark the others as absent").click()
     tab.get_by_role("button", name="Show what the model says").click()
     expect(tab.locator("#own-state")).to_have_text(re.compile("^Enter your name or a code first"))
-    tab.get_by_label("Reader", exact=True).fill("cleo")
+    assert tab.locator("#reader").get_attribute("required") is not None
+    tab.get_by_label("Reader (required)", exact=True).fill("cleo")
     tab.get_by_role("button", name="Show what the model says").click()
     tab.locator(".finding").first.wait_for()
     predicted = model.predict(SOURCE / "03.png")

@@ -1,5 +1,6 @@
 """The page as a whole in a real browser: many files, two tabs, and what axe finds."""
 
+import re
 import shutil
 from importlib.resources import files
 
@@ -68,12 +69,21 @@ def test_what_the_input_gate_holds_back_is_shown_with_its_reason_and_without_fin
     flat = tmp_path / "flat.png"
     Image.new("L", (200, 160), 90).save(flat)
     tab = opened(local)
+    tab.evaluate(
+        """() => {
+          window.said = [];
+          const status = document.getElementById("status");
+          new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true });
+        }"""
+    )
     words = upload(tab, SOURCE / "00.png", flat)
     assert words[1][-1] == "held back"
     assert tab.locator("#case-count").inner_text() == "1 of 2 read, 1 held back"
     tab.get_by_role("button", name="flat.png").click()
     assert tab.get_by_role("heading", name="This image was held back").is_visible()
-    assert tab.locator("#failure-text").inner_text().startswith("Held back by the input gate: ")
+    reason = tab.locator("#failure-text").inner_text()
+    assert reason.startswith("Held back by the input gate: ")
+    assert tab.evaluate("said").count(f"flat.png: {reason}") == 1
     assert not tab.get_by_role("heading", name="Findings").is_visible()
     screen = shown(tab)
     assert set(np.unique(screen[screen[:, :, 3] == 255][:, 0])) == {90}
@@ -118,6 +128,43 @@ def test_from_upload_to_download_without_a_pointer(opened, local):
     with tab.expect_download() as download:
         tab.keyboard.press("Enter")
     assert download.value.suggested_filename == "findings.csv"
+
+
+def test_the_model_card_is_shown_as_headings_lists_and_tables(opened, of_starter):
+    tab = opened(of_starter, model="starter")
+    tab.get_by_role("button", name="About starter").click()
+    tab.get_by_role("button", name=re.compile("^Model card: ")).click()
+    card = tab.locator("#card-text")
+    sync_api.expect(card.get_by_role("heading", name="Intended use")).to_be_visible()
+    text = of_starter.get("/v1/models/starter/card").body.decode()
+    headings = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    assert card.locator("h3, h4, h5").all_text_contents() == headings
+    assert card.locator("li").count() == sum(line.startswith("- ") for line in text.splitlines())
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row.locator("th, td").all_text_contents() for row in card.locator("tr").all()] == cells
+    shown = card.inner_text()
+    assert not any(mark in shown for mark in ("**", "## ", "| ", "&lt;", "`"))
+
+
+RENDERED = """async (text) => {
+  const { rendered } = await import("./markdown.js");
+  const whole = document.createElement("div");
+  whole.append(...rendered(text));
+  return whole.innerHTML;
+}"""
+
+
+def test_what_a_card_says_never_becomes_html(opened, local):
+    tab = opened(local)
+    text = (
+        "# A &lt;b> <img src=x onerror=alert(1)>\n\n- **bold \\| `code`** &lt;i&gt;\nnot *this*\n| x | y |\n"
+    )
+    assert tab.evaluate(RENDERED, text) == (
+        "<h3>A &lt;b&gt; &lt;img src=x onerror=alert(1)&gt;</h3>"
+        "<ul><li><strong>bold | <code>code</code></strong> &lt;i&gt;</li></ul>"
+        "<p>not *this* | x | y |</p>"
+    )
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])

@@ -122,8 +122,12 @@ def test_a_call_is_shown_with_what_it_rests_on(read, starter):
         if turned:  # of those without it, how many are called
             value, low, high = 1 - value, 1 - high, 1 - low
         hundred = [int(100 * part + 0.5) for part in (value, low, high)]
+        counted = (
+            f"{value * share.images:.0f} of {share.images}" if share.images < 20 else f"{hundred[0]} of 100"
+        )
+        unit = " %" if share.images < 20 else ""
         assert line == (
-            f"{whose.capitalize()} it, called: {hundred[0]} of 100 ({hundred[1]} to {hundred[2]}; "
+            f"{whose.capitalize()} it, called: {counted} ({hundred[1]} to {hundred[2]}{unit}; "
             f"{share.patients} validation patients {whose} it)"
         )
     text = read.locator(".panel").inner_text()
@@ -186,8 +190,69 @@ def test_a_map_has_the_colors_of_its_values_and_the_bundles_own_hit_rate(read, s
     rate = starter.bundle.manifest.hit_rates[0].findings[one.finding.name]
     assert (
         f"in test images with {rate.boxes} boxes of this finding ({rate.patients} patients), the highest "
-        f"place lay inside in {100 * rate.value:.0f} of 100 ({100 * rate.low:.0f} to {100 * rate.high:.0f})."
+        f"place lay inside in {hits_of(rate)}."
     ) in read.locator("#map-text").inner_text()
+
+
+def hits_of(rate):
+    """The share as the page has it: as counted where there are few boxes."""
+    ends = f"{100 * rate.low:.0f} to {100 * rate.high:.0f}"
+    few = rate.boxes < 20
+    return (
+        f"{rate.value * rate.boxes:g} of {rate.boxes} ({ends} %)"
+        if few
+        else f"{100 * rate.value:.0f} of 100 ({ends})"
+    )
+
+
+def test_a_share_of_few_is_given_as_it_was_counted(opened, of_starter):
+    tab = opened(of_starter, model="starter")
+    cases = [
+        ({"value": 0, "low": None, "high": None}, 1, "0 of 1"),
+        ({"value": 0.5, "low": 0.3, "high": 0.8}, 19, "9.5 of 19 (30 to 80 %)"),
+        ({"value": 2 / 3, "low": 0.1, "high": 0.9}, 3, "2 of 3 (10 to 90 %)"),
+        ({"value": 0.25, "low": 0.1, "high": 0.5}, 20, "25 of 100 (10 to 50)"),
+    ]
+    shown = """async (cases) => {
+      const { shareOf } = await import("./frequencies.js");
+      return cases.map(([share, number]) => shareOf(share, number));
+    }"""
+    assert tab.evaluate(shown, [case[:2] for case in cases]) == [case[2] for case in cases]
+
+
+def test_each_count_says_how_many_patients_it_rests_on(read, starter):
+    rates = starter.bundle.manifest.operating_points.measured.findings
+    for predicted in starter.predict(starter_images()[0].path).ranked():
+        row = read.locator(f".finding[data-finding={predicted.finding.name}]")
+        own = rates[predicted.finding.name]
+        if predicted.decision is None or own.sensitivity is None or own.specificity is None:
+            assert row.locator(".rests").text_content() == ""
+            continue
+        with_it, without = own.sensitivity.patients, own.specificity.patients
+        assert row.locator(".rests").text_content().strip() == (
+            f"From {with_it:,} validation patients with it and {without:,} without."
+        )
+        assert " prevalence in training " in row.locator(".prevalence").text_content()
+    assert "95 % intervals" in read.locator("#how").inner_text()
+
+
+def test_a_prevalence_out_of_range_is_not_changed_without_a_word(read):
+    read.locator(".finding").first.click()
+    field, note = read.locator("#prevalence"), read.locator(".prevalence-control .hint")
+    before = field.input_value()
+    assert note.text_content() == ""
+    for typed, used in (("95", "90"), ("0.01", "0.1")):
+        field.fill(typed)
+        read.keyboard.press("Tab")
+        expect(field).to_have_value(used)
+        expect(note).to_have_text(f"{typed} % is not between 0.1 and 90 %, so {float(used):.1f} % is used.")
+    field.fill("")
+    read.keyboard.press("Tab")
+    expect(field).to_have_value("0.1")
+    expect(note).to_have_text("A prevalence is a number of percent, so 0.1 % stays.")
+    read.get_by_role("button", name=re.compile("^As in training")).click()
+    expect(field).to_have_value(before)
+    expect(note).to_have_text("")
 
 
 def test_two_maps_side_by_side_share_a_scale(opened, local, model):

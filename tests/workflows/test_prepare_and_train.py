@@ -146,7 +146,7 @@ def test_settings_may_be_a_dictionary(store, tmp_path):
 
 def test_recipe_and_store_in_the_wrong_order_are_noticed(store, tmp_path):
     for given in (store, open_store(store)):
-        with pytest.raises(RecipeError, match=r"the recipe is the store .*; give the recipe first"):
+        with pytest.raises(RecipeError, match=r"is a store and not a recipe; give the recipe first"):
             train(given, "small-cpu", tmp_path / "run")
 
 

@@ -105,7 +105,7 @@ def model_and_images(paths: Sequence[Path], *, model: StrPath | None = None) -> 
     first, *others = paths
     if _is_file(bundle_folder(first) / MANIFEST) or any(_is_file(first / name) for name in _OF_A_RUN):
         if not others:
-            raise DataError(f"{first} is a model, and no image was given to predict with it; name an image")
+            raise DataError(f"{first} is a model, and no image was given; name an image")
         return first, others
     if others and any(_is_file(first / name) for name in _OF_A_STORE):
         raise BundleError(

@@ -243,15 +243,18 @@ def _not_understood(file: Path, content: bytes, error: ValidationError) -> str:
             f"{file} has the section {where}, which this version of Thorax does not know; update Thorax: "
             "without that section the bundle would be another model"
         )
+    if first["type"] == "json_invalid":
+        return f"{file} is damaged: it is not JSON ({first['msg']}); copy the whole bundle again"
     return (
         f"{file} is not a manifest that Thorax {thorax.__version__} understands ({where}: {first['msg']}); "
-        f"{_written_by(content)}, or train again"
+        f"{_remedy(content)}, or train again"
     )
 
 
-def _written_by(content: bytes) -> str:
-    """Name the version of Thorax that wrote a manifest, as its first member says it."""
+def _remedy(content: bytes) -> str:
+    """Name the version of Thorax that wrote a manifest, as its first member says it, if it is another one."""
     with suppress(ValueError, KeyError, IndexError, TypeError):
         version = parse_json(content)["members"][0]["provenance"]["versions"]["thorax"]
-        return f"use the version of Thorax that wrote it, {quoted(version)}"
-    return "use the version of Thorax that wrote it"
+        if version != thorax.__version__:
+            return f"use the version of Thorax that wrote it, {quoted(version)}"
+    return "it is damaged: copy the whole bundle again"

@@ -30,12 +30,12 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Check for every error that can be detected; exit code 1 if results would be wrong."""
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.audit import audit as run_audit
 
     files = {"train": train_list, "val": val_list, "test": test_list}
     lists = {name: file for name, file in files.items() if file is not None}
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         report = run_audit(
             store, split=split, lists=lists, part=part, predictions=predictions, bundle=bundle,
             metrics=metrics, boxes=boxes, pixels=pixels, progress=progress,

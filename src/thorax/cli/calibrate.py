@@ -36,10 +36,10 @@ def calibrate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Set calibration, thresholds and bands on validation. Patients used for training are refused."""
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.bundles import calibrate as calibrate_bundle
 
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         written = calibrate_bundle(
             bundle,
             store,

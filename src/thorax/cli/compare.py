@@ -22,7 +22,7 @@ def compare(
         list[Path] | None,
         typer.Option(help="A store prepared as the bundles require; repeat it for several preparations."),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="NIH's label file, if none is a bundle.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A label file, if none is a bundle.")] = None,
     logits: Annotated[bool, typer.Option("--logits", help="The CSVs contain logits.")] = False,
     common: Annotated[
         bool, typer.Option("--common", help="Compare on the images that all models have, and say so.")
@@ -53,8 +53,9 @@ def compare(
 ) -> None:
     """Compare models with paired intervals and p values. All must be evaluated on the same images."""
     one_blas_thread()
-    from thorax.cli.console import print_table, progress_bars
-    from thorax.outputs import check_output
+    from thorax.cli.console import print_table
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.outputs import check_output, report_size
     from thorax.reporting.comparison import (
         RUNS_HEADER,
         SEEDS_NOTE,
@@ -69,7 +70,6 @@ def compare(
     from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
     from thorax.workflows.compare import compare as measure
 
-    check_output(out, overwrite=overwrite, folder=True)
     if len(set(models)) <= 1:
         raise typer.BadParameter("give at least two different models")
     data = store or labels
@@ -77,7 +77,9 @@ def compare(
         raise typer.BadParameter(
             "give --store, which also has the labels, or --labels if all models are CSVs"
         )
-    with progress_bars() as progress:
+    needed = sum(report_size(one) for one in (data if isinstance(data, list) else [data]))
+    check_output(out, overwrite=overwrite, folder=True, needed=needed)
+    with bars_or_lines() as progress:
         result = measure(
             models, data, logits=logits, split=split, part=part, view=view,
             findings=[name.strip() for name in findings.split(",") if name], rule=rule, common=common,

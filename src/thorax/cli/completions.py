@@ -86,7 +86,12 @@ function __thorax_complete
     set -l words (commandline -opc) (commandline -ct)
     for reply in (_THORAX_COMPLETE=fish command $words[1] $words[2..-1] 2>/dev/null)
         if test "$reply" = :files
-            __fish_complete_path (commandline -ct)
+            set -l parts (string match -r -- '^(--[^=]+=)(.*)$' (commandline -ct))
+            if set -q parts[2]
+                __fish_complete_path "$parts[3]" | string replace -r -- '^' $parts[2]
+            else
+                __fish_complete_path (commandline -ct)
+            end
         else
             echo $reply
         end

@@ -26,8 +26,8 @@ def download(
     ] = None,
 ) -> None:
     """Download a public data set and unpack it. If interrupted, the same command resumes."""
-    from thorax.cli.console import progress_bars
     from thorax.cli.main import with_flags
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.datasets.download import download_data_set, load_source, terms_of
     from thorax.outputs import refuse_unwritable
 
@@ -35,7 +35,7 @@ def download(
     flags = {"addresses": "--addresses", "only": "--only"}
     refuse_unwritable(dest)
     say(with_flags(terms_of(chosen), flags), err=True)
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         summary = download_data_set(
             chosen, dest, only=only or (), workers=workers, keep_archives=keep_archives, progress=progress
         )

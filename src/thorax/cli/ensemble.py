@@ -29,10 +29,10 @@ def ensemble(
 ) -> None:
     """Average the outputs of several bundles; weights and calibration are fitted on validation."""
     from thorax.cli.calibrate import print_calibrated
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.bundles import ensemble as average_bundles
 
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         written = average_bundles(
             bundles,
             out,

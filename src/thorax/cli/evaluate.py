@@ -26,7 +26,10 @@ def evaluate(
         Path | None, typer.Option(help="CSV of any model's predictions, or a report, instead of a bundle.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="NIH's label file, or readers' assessments, for --predictions.")
+        Path | None,
+        typer.Option(
+            help="NIH's label file, a CSV as prepare takes it, or readers' assessments, for --predictions."
+        ),
     ] = None,
     validation: Annotated[
         Path | None,
@@ -78,17 +81,17 @@ def evaluate(
     Exit code 1 if the audit finds an error; everything is written before.
     """
     one_blas_thread()
-    from thorax.cli.console import progress_bars
-    from thorax.outputs import check_output
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.outputs import check_output, report_size
     from thorax.reporting.plotting import figure_kinds
     from thorax.tracking.report import tracked_report
     from thorax.workflows.evaluate import evaluate as measure
 
     kinds = figure_kinds(figures)
-    check_output(out, overwrite=overwrite, folder=True)
     model, data = model_and_data(bundle, store, predictions, labels)
+    check_output(out, overwrite=overwrite, folder=True, needed=report_size(data))
     tracked = tracked_report(track, bundle) if track else None
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         result = measure(
             model, data, validation=validation, logits=logits, split=split, part=part, view=view,
             findings=[name.strip() for name in findings.split(",") if name], rules=rule or (),

@@ -114,10 +114,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Predict a folder with your own model", "thorax predict run images --out predicted"),
     ),
     "explain": (
-        ("Locate every positive finding", "thorax explain run chest.png --out map.png"),
+        ("Locate every positive finding of the small model", "thorax explain chest.png --out map.png"),
         (
             "Locate one finding with two methods",
-            "thorax explain run chest.png --finding Mass --method cam --method layer-cam",
+            "thorax explain run chest.png --findings Mass --method cam --method layer-cam",
         ),
         ("Draw every image of a folder on a page", "thorax explain run images --out maps.pdf"),
     ),

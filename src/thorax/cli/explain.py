@@ -5,21 +5,31 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from thorax.bundle.files import model_and_images
 from thorax.cli.output import say
 from thorax.errors import ImageError
+from thorax.hardware import one_blas_thread
 
 __all__ = ["explain"]
 
 
 def explain(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, or the run that made it.")],
-    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")],
-    finding: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Finding to explain; default: all positive, or the most probable. May be repeated."
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A bundle or the run that made it, if it is not the starter; then PNG, JPEG or DICOM files, "
+            "or folders of them."
         ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="The bundle or run; starter: the small model in the package.")
     ] = None,
+    findings: Annotated[
+        str,
+        typer.Option(
+            help="Only these findings, separated by commas; default: all positive, or the most probable."
+        ),
+    ] = "",
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,27 +70,36 @@ def explain(
 ) -> None:
     """Locate findings: the maximum and a box of each map, in pixels, and optionally pictures.
 
-    Of several images, those that cannot be read, or are held back by the model's input gate, are reported
-    and skipped; the exit code is then 4.
+    Without a bundle it is the starter, a small model to try Thorax with. Of several images, those that cannot
+    be read, or are held back by the model's input gate, are reported and skipped; the exit code is then 4.
     """
-    from thorax.cli.console import progress_bars
+    one_blas_thread()
     from thorax.cli.explanations import print_all, print_one
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.explain import explain as explain_image
     from thorax.workflows.explain import explain_files
+    from thorax.workflows.predicting import Tally
 
+    bundle, images = model_and_images(paths, model=model)
+    named = tuple(name.strip() for name in findings.split(",")) if findings else ()
     asked: dict[str, Any] = {
-        "findings": finding or (), "methods": method or (), "level": level, "seed": seed, "device": device,
+        "findings": named, "methods": method or (), "level": level, "seed": seed, "device": device,
         "out": out, "opacity": opacity, "contour": contour, "box": box, "overwrite": overwrite,
         "gate": not no_gate,
     }  # fmt: skip
     if len(images) == 1 and not images[0].is_dir():
         print_one(explain_image(bundle, images[0], **asked), as_json=as_json)
         return
-    with progress_bars() as progress:
-        results = explain_files(bundle, images, **asked, kind=kind, progress=progress)
+    others = Tally()
+    with bars_or_lines() as progress:
+        results = explain_files(
+            bundle, images, **asked, kind=kind, progress=progress, left_out=others.add_other
+        )
         num_failed, num_images = print_all(results, as_json=as_json)
     if out is not None and num_failed < num_images:
         say(f"pictures: {out}", err=as_json)
+    for line in others.lines():
+        say(line, err=True)
     if num_failed:
         say(f"{num_failed:,} of {num_images:,} files could not be explained", err=True)
         raise typer.Exit(ImageError.exit_code)

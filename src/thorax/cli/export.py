@@ -63,10 +63,10 @@ def export(
         return
     if runtime is not None:
         raise typer.BadParameter("--runtime belongs to --to web")
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.bundles import export as export_bundle
 
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         written = export_bundle(
             bundle,
             store,

@@ -22,10 +22,10 @@ def gate(
     ] = False,
 ) -> None:
     """Fit the gate that refuses what is not a chest radiograph like those of training."""
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.gate import gate as fit_gate
 
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         written = fit_gate(
             bundle, store, split=split or None, out=out, overwrite=overwrite, progress=progress
         )

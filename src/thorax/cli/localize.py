@@ -43,7 +43,8 @@ def localize(
 ) -> None:
     """Measure maps against boxes. Patients used for training or selection are refused."""
     from thorax.bundle import refuse_used_folder
-    from thorax.cli.console import print_table, progress_bars
+    from thorax.cli.console import print_table
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.outputs import check_output
     from thorax.reporting.localization import CURVES_HEADER, TABLE_HEADER, curves_rows, table_rows
     from thorax.workflows.localize import localize as measure
@@ -51,7 +52,7 @@ def localize(
     check_output(out, overwrite=overwrite, folder=True)
     if save is not None:
         refuse_used_folder(save, overwrite=overwrite)
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         result = measure(
             bundle, store, methods=method or (), split=split, part=part, view=view, faithfulness=faithfulness,
             resamples=resamples, seed=seed, device=device, progress=progress,

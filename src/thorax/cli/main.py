@@ -163,8 +163,8 @@ def _run(verbs: Iterable[str]) -> int:
     except SystemExit as done:
         if isinstance(done.code, str):  # a message that Python prints
             raise
-        if done.code == INTERRUPTED and (verb in _RESUMED or (verb == "predict" and "--out" in sys.argv)):
-            _say_failure("stopped; the same command continues where it stopped")
+        if done.code == INTERRUPTED:
+            _say_failure(_stopped(verb))
         return done.code or 0
     except ThoraxError as error:
         if not error.said_elsewhere:
@@ -178,6 +178,15 @@ def _run(verbs: Iterable[str]) -> int:
         _say_failure(lack)
         return ThoraxError.exit_code
     return 0
+
+
+def _stopped(verb: str) -> str:
+    """Return what to say after Ctrl-C."""
+    if verb in _RESUMED or (verb == "predict" and "--out" in sys.argv):
+        return "stopped; the same command continues where it stopped"
+    if verb == "train" and "--resume" not in sys.argv:
+        return "stopped; the same command begins again, or continues with --resume if a step was taken"
+    return "stopped"
 
 
 def _say_failure(message: str) -> None:

@@ -30,11 +30,11 @@ def prepare(
     ] = None,
 ) -> None:
     """Decode every image once into a store. If interrupted, the same command resumes."""
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.inspection.info import counted
     from thorax.workflows.prepare import prepare as prepare_store
 
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         store = prepare_store(
             source,
             out,

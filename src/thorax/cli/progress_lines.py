@@ -18,7 +18,7 @@ _IN_NOTEBOOK: Final = "JPY_PARENT_PID"
 """Set by the kernel of a notebook, for what runs in it."""
 
 _SECONDS: Final = 10.0
-"""Between two lines of a stage, and before its first one."""
+"""Between two lines."""
 
 
 @contextmanager
@@ -36,29 +36,32 @@ def bars_or_lines(*, every: float = _SECONDS, latest_only: bool = False) -> Iter
         with progress_bars(latest_only=latest_only) as update:
             yield update
     else:
-        yield line_now_and_then(every=every)
+        yield line_now_and_then(every=every, anew=latest_only)
 
 
 def line_now_and_then(
-    *, every: float = _SECONDS, clock: Callable[[], float] = time.monotonic
+    *, every: float = _SECONDS, anew: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> ProgressCallback:
-    """Return a callback that prints a line at most every so many seconds of a stage.
+    """Return a callback that prints a line at most every so many seconds.
 
     Args:
-        every: Seconds between two lines, and before the first one of each stage.
+        every: Seconds between two lines, and before the first one.
+        anew: Whether that time begins anew with each stage, as where each ends with a line of its own.
         clock: Returns the time in seconds.
     """
     last, stage = clock(), ""
 
     def update(now: Progress) -> None:
         nonlocal last, stage
-        if stage != now.stage:
-            last, stage = clock() if stage else last, now.stage
+        if anew and stage and stage != now.stage:
+            last = clock()
+        stage = now.stage
         if clock() - last >= every and now.done < now.total:
             last = clock()
             left = "" if now.remaining is None else f", {timedelta(seconds=round(now.remaining))} left"
             done = f"{now.done:,} of {now.total:,} {now.unit} ({percent(now.done / now.total, 0)})"
+            rate = f", {now.rate:,.0f}/s" if now.rate else ""
             detail = f", {now.detail}" if now.detail else ""
-            say(f"{now.stage}: {done}, {now.rate:,.0f}/s{left}{detail}", err=True)
+            say(f"{now.stage}: {done}{rate}{left}{detail}", err=True)
 
     return update

@@ -37,15 +37,16 @@ def robustness(
 ) -> None:
     """Perturb images and measure AUC, calibration and flipped decisions; resumes if interrupted."""
     one_blas_thread()
-    from thorax.cli.console import print_table, progress_bars
-    from thorax.outputs import check_output
+    from thorax.cli.console import print_table
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.outputs import check_output, report_size
     from thorax.reporting.robustness import ROBUSTNESS_HEADER, robustness_rows, robustness_title
     from thorax.workflows.robustness import discard_levels
     from thorax.workflows.robustness import robustness as measure
 
-    check_output(out, overwrite=overwrite, folder=True)
-    unfinished = out.with_name(f"{out.name}.unfinished")
-    with progress_bars() as progress:
+    unfinished = out.with_name(f"{out.name}.unfinished")  # with the probabilities of every level
+    check_output(out, overwrite=overwrite, folder=True, needed=report_size(store, times=40))
+    with bars_or_lines() as progress:
         result = measure(
             bundle, store, split=split, part=part, view=view,
             findings=[name.strip() for name in findings.split(",") if name],

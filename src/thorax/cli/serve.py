@@ -9,6 +9,7 @@ import typer
 from thorax.cli.output import say
 
 if TYPE_CHECKING:
+    from thorax.service.settings import ServiceSettings
     from thorax.workflows.model import Model
 
 __all__ = ["serve"]
@@ -84,17 +85,6 @@ def serve(
     given = read_token(token_file)
     made = new_token() if assessments and not given else ""
 
-    def ready(opened: "Sequence[Model]", address: str) -> None:
-        address += f"#token={made}" if made else ""
-        say(f"{'; '.join(f'{one.name}, {len(one.findings)} findings' for one in opened)}: {address}")
-        for statement in dict.fromkeys(one.statement for one in opened if one.statement):
-            say(statement)
-        say("For research only, not a medical device. Press Ctrl-C to stop.")
-        if open_:
-            import webbrowser
-
-            webbrowser.open(address)
-
     settings = ServiceSettings(
         port=port,
         listen=listen,
@@ -108,4 +98,37 @@ def serve(
         audit_log=audit_log,
         assessments=assessments,
     )
-    serve_bundles(bundles or model or [], settings, ready=ready)
+
+    def ready(opened: "Sequence[Model]", addresses: Sequence[str]) -> None:
+        links = [f"{address}#token={made}" if made else address for address in addresses]
+        _introduce(opened, links, settings)
+        if open_:
+            import webbrowser
+
+            webbrowser.open(links[-1])
+
+    serve_bundles(bundles or model or [], settings, ready=ready, ending=_say_what_is_under_way)
+
+
+def _introduce(opened: "Sequence[Model]", addresses: Sequence[str], settings: "ServiceSettings") -> None:
+    """Say what is served, where, and what to know of it."""
+    first, *others = addresses
+    say(f"{'; '.join(f'{one.name}, {len(one.findings)} findings' for one in opened)}: {first}")
+    for statement in dict.fromkeys(one.statement for one in opened if one.statement):
+        say(statement)
+    say("For research only, not a medical device. Press Ctrl-C to stop.")
+    if others:
+        say(f"also at {', '.join(others)}")
+    if settings.unencrypted:
+        read = "images and results" if settings.public else "images, results and the token"
+        say(
+            f"Not encrypted: whoever is on the way can read {read}. Use --certificate and --key, or a proxy "
+            "that encrypts."
+        )
+
+
+def _say_what_is_under_way(requests: int) -> None:
+    say(
+        f"finishing {requests} {'request' if requests == 1 else 'requests'}; Ctrl-C again ends at once",
+        err=True,
+    )

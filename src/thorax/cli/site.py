@@ -24,7 +24,7 @@ def site(
     predictions: Annotated[
         Path | None, typer.Option(help="CSV of any model's predictions, instead of a bundle.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="NIH's label file, for --predictions.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A label file, for --predictions.")] = None,
     logits: Annotated[bool, typer.Option("--logits", help="The CSV contains logits.")] = False,
     split: Annotated[str, typer.Option(help="Use one part of this split; default: all images.")] = "",
     part: Annotated[str, typer.Option(help="Part of the split: train, val or test.")] = "test",
@@ -51,15 +51,15 @@ def site(
     """
     one_blas_thread()
     from thorax.bundle import refuse_used_folder
-    from thorax.cli.console import progress_bars
-    from thorax.outputs import check_output
+    from thorax.cli.progress_lines import bars_or_lines
+    from thorax.outputs import check_output, report_size
     from thorax.workflows.site import site as measure
 
-    check_output(out, overwrite=overwrite, folder=True)
+    model, data = model_and_data(bundle, store, predictions, labels)
+    check_output(out, overwrite=overwrite, folder=True, needed=report_size(data))
     if save is not None:
         refuse_used_folder(save, overwrite=overwrite)
-    model, data = model_and_data(bundle, store, predictions, labels)
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         result = measure(
             model, data, name=name, split=split, part=part, view=view,
             findings=[one.strip() for one in findings.split(",") if one], adjust=adjust,

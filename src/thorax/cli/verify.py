@@ -29,10 +29,10 @@ def verify(
 
 
 def _verify_store(path: Path, key: Path | None) -> None:
-    from thorax.cli.console import progress_bars
+    from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.signing import verify_store
 
-    with progress_bars() as progress:
+    with bars_or_lines() as progress:
         verified = verify_store(path, key, progress=progress)
     store = verified.store
     say(

@@ -93,14 +93,32 @@ def open_source(path: Path, *, view: str | None = None, dataset: str = "") -> So
         return _read_nih(path, labels, view=view, dataset=dataset)
     tables = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
     if len(tables) != 1:
-        above = find_label_file(path.absolute().parent)
-        advice = "give the CSV itself, or download NIH's label file into the folder"
-        if above is not None:
-            advice = f"{above.name} is in the folder above it, so give that one: {path.parent}"
-        raise DataError(
-            f"{path} has none of {', '.join(LABEL_FILES)} and {len(tables)} other CSV files; {advice}"
-        )
+        others = f"{len(tables)} other CSV files" if tables else "no other CSV file"
+        raise DataError(f"{path} has none of {', '.join(LABEL_FILES)} and {others}; {_elsewhere(path)}")
     return read_folder(tables[0], view=view, dataset=dataset)
+
+
+def _elsewhere(path: Path) -> str:
+    """Return what to give instead of a folder without a data set, which may be above it or below."""
+    above = find_label_file(path.absolute().parent)
+    if above is not None:
+        return f"{above.name} is in the folder above it, so give that one: {path.parent}"
+    below = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _has_data_set(folder)]
+    if len(below) == 1:
+        return f"there is a data set in the folder below it, so give that one: {below[0]}"
+    if below:
+        return (
+            f"there are data sets in folders below it, so give one of those: {', '.join(map(str, below[:3]))}"
+        )
+    return "give the CSV itself, or download NIH's label file into the folder"
+
+
+def _has_data_set(folder: Path) -> bool:
+    """Return whether a folder looks like one that can be prepared."""
+    try:
+        return find_label_file(folder) is not None or bool(find_part_folders(folder))
+    except (OSError, DataError):  # it cannot be listed, or something in it is wrong
+        return False
 
 
 def _read_nih(root: Path, labels: Path, *, view: str | None, dataset: str) -> Source:

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from thorax.arrays import Rows
-from thorax.datasets.splits import Split
 from thorax.gating.fit import FittedGate, GateImages, fit_gate
+from thorax.image_set import ImageSet
 from thorax.progress import ProgressCallback
 from thorax.store import Store
 
@@ -34,19 +34,19 @@ def known_ages(store: Store, rows: Rows) -> Int64[np.ndarray, " n"]:
 
 
 def fit_store_gate(
-    store: Store, split: Split, *, train: Rows, val: Rows, progress: ProgressCallback | None = None
+    store: Store,
+    *,
+    train: tuple[Rows, ImageSet],
+    val: tuple[Rows, ImageSet],
+    progress: ProgressCallback | None = None,
 ) -> FittedGate:
     """Fit an input gate on rows of a store; see `fit_gate`.
 
     Args:
         store: The store.
-        split: The split that the rows belong to.
-        train: Rows of its training part.
-        val: Rows of its validation part.
+        train: Rows of the training part, and what the bundle says of them.
+        val: The same of the validation part.
         progress: Receives the number of steps.
     """
-    parts = [
-        GateImages(store.pixels, rows, split.image_set(name, rows, dataset=store.dataset))
-        for name, rows in (("train", train), ("val", val))
-    ]
-    return fit_gate(*parts, fit=store.preparation.fit, ages=known_ages(store, train), progress=progress)
+    parts = [GateImages(store.pixels, *part) for part in (train, val)]
+    return fit_gate(*parts, fit=store.preparation.fit, ages=known_ages(store, train[0]), progress=progress)

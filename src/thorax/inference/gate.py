@@ -15,8 +15,8 @@ from thorax.arrays import GrayPixels
 from thorax.bundle import Bundle
 from thorax.bundle.input_gate import GateNumbers, InputGate, read_gate
 from thorax.imaging.gray_range import NEARLY_ALL, sampled
-from thorax.inference.gate_features import features, thumbnail
-from thorax.inference.gate_scores import INVERTED, LATERAL, OTHER, GateScores, gate_scores
+from thorax.inference.gate_features import Features, features, inverted, thumbnail, turned
+from thorax.inference.gate_scores import INVERTED, LATERAL, OTHER, gate_scores
 from thorax.radiograph import Radiograph, ViewPosition
 from thorax.recipe.literals import Fit
 from thorax.wording import percent
@@ -144,19 +144,23 @@ def check_pixels(gate: Gate, pixels: GrayPixels) -> GateAnswer:
     nothing = tuple(_contrast(pixels))
     if nothing or gate.numbers is None or gate.section is None:
         return GateAnswer(nothing)
-    scores = gate_scores(gate.numbers, features(thumbnail(pixels, gate.fit)[None]))
-    return _answer(list(_picture(gate.section, scores)))
+    values = features(thumbnail(pixels, gate.fit)[None])
+    return _answer(list(_picture(gate.section, gate.numbers, values)))
 
 
 def _answer(found: list[Reason]) -> GateAnswer:
     return GateAnswer(tuple(sorted(found, key=lambda reason: reason.level)))
 
 
-def _picture(section: InputGate, scores: GateScores) -> Iterator[Reason]:
-    """Yield what a net of the gate finds in an image."""
+def _picture(section: InputGate, numbers: GateNumbers, values: Features) -> Iterator[Reason]:
+    """Yield what a net of the gate finds in an image, of which it gets the features."""
+    scores = gate_scores(numbers, values)
     upright, unlike, mirror = (float(score[0]) for score in (scores.upright, scores.unlike, scores.mirrored))
     if not upright >= section.least_upright:
-        for code, text in _looks_like(int(scores.looks_like[0])):
+        kind = int(scores.looks_like[0])
+        righted = gate_scores(numbers, _righted(values, kind))
+        passes = righted.upright[0] >= section.least_upright and righted.unlike[0] <= section.too_unlike
+        for code, text in _looks_like(kind, righted_passes=bool(passes)):
             yield Reason(code, "refuse", text, upright, section.least_upright)
     elif not unlike <= section.too_unlike:
         text = (
@@ -191,7 +195,15 @@ _TURNED: Final = (
 """In the order of `_TURNED_CODES`."""
 
 
-def _looks_like(kind: int) -> Iterator[tuple[ReasonCode, str]]:
+def _righted(values: Features, kind: int) -> Features:
+    """Return the features of an image upright and not inverted, if it is what it looks like."""
+    if kind in {LATERAL, OTHER}:
+        return values
+    upright = turned(values, -(kind % INVERTED))
+    return inverted(upright) if kind >= INVERTED else upright
+
+
+def _looks_like(kind: int, *, righted_passes: bool) -> Iterator[tuple[ReasonCode, str]]:
     """Yield what an image is that is not an upright frontal chest radiograph, and what would pass."""
     if kind == OTHER:
         yield "not-a-chest-radiograph", "it is not a chest radiograph; give a frontal one, PA or AP"
@@ -199,11 +211,20 @@ def _looks_like(kind: int) -> Iterator[tuple[ReasonCode, str]]:
     if kind == LATERAL:
         yield "lateral", "it looks like a lateral view; give the frontal view, PA or AP"
         return
+    if not righted_passes:  # other parts of the body look like something, and nothing helps them
+        yield "not-a-chest-radiograph", _NO_REMEDY
+        return
     quarters = kind % INVERTED
     if quarters:
         yield _TURNED_CODES[quarters - 1], _TURNED[quarters - 1]
     if kind >= INVERTED:
         yield "inverted", "it is inverted, bone is dark; exchange black and white"
+
+
+_NO_REMEDY: Final = (
+    "it may not be a chest radiograph: turning it or exchanging black and white would not make it pass; give "
+    "a frontal one, PA or AP"
+)
 
 
 def _contrast(pixels: GrayPixels) -> Iterator[Reason]:

@@ -1,13 +1,19 @@
 """What is known about a path, as values that are printed or written as JSON."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from thorax.notebook import facts, notes, page
 
 __all__ = ["Fact", "Info", "counted"]
+
+
+_COLUMNS: Final = 80
+_AROUND: Final = 4
+"""Columns of the spaces before and after a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +70,18 @@ class Info:
         }
 
     def lines(self) -> Iterator[str]:
-        """Yield lines for people: the summary, and one for each fact."""
+        """Yield lines of at most 80 columns for people: the summary, and the facts; no word is broken."""
         yield f"{self.path}: {self.summary}"
-        width = max((len(fact.line()[0]) for fact in self.facts), default=0)
+        width = max((len(fact.line()[0]) for fact in self.facts), default=0) + _AROUND
         for label, text in (fact.line() for fact in self.facts):
-            yield f"  {label.ljust(width)}  {text}"
+            yield from textwrap.wrap(
+                text,
+                _COLUMNS,
+                initial_indent=f"  {label}".ljust(width),
+                subsequent_indent=" " * width,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
 
     def _repr_html_(self) -> str:
         return page(

@@ -19,7 +19,7 @@ from thorax.inspection.info import Fact, Info, counted
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
-from thorax.run_files import LOG, RECIPE, STUDY
+from thorax.run_files import FITTING_THE_GATE, LOG, RECIPE, STUDY, is_finishing
 
 __all__ = ["bundle_info", "run_info", "seeds_info", "study_info"]
 
@@ -154,7 +154,8 @@ def run_info(path: Path) -> Info:
     """Describe the folder of a training run, whether it has finished or not."""
     events = _events(path)
     facts = _run_facts(path, events)
-    if (path / "bundle" / MANIFEST).is_file():
+    finishing, running = is_finishing(events), is_locked(path)
+    if (path / "bundle" / MANIFEST).is_file() and not finishing:
         inner = bundle_info(path)
         same = {fact.name for fact in facts}
         more = [fact for fact in inner.facts if fact.name not in same]
@@ -163,11 +164,11 @@ def run_info(path: Path) -> Info:
         )
     epochs = _epochs(events)
     state = f"{counted(len(epochs), 'epoch')} trained" if epochs else "no epoch trained"
-    running = is_locked(path)
+    doing = f"is {FITTING_THE_GATE}" if finishing else "is running"
     return Info(
         path,
         "run",
-        f"a run that {'is going on' if running else 'is not finished'} ({state})",
+        f"a run that {doing if running else 'is not finished'} ({state})",
         tuple(facts),
         next_step="" if running else f"thorax train --resume --store STORE --out {shell_word(path)}",
     )

@@ -59,6 +59,7 @@ def load_recipe(name: str, overrides: Settings = ()) -> Recipe:
     Raises:
         RecipeError: There is no such recipe, the file is not TOML, a key is unknown (the message suggests the
             nearest one), or a value is invalid.
+        DataError: A finding is not in the vocabulary, or is named twice.
     """
     if isinstance(overrides, str):
         raise RecipeError(
@@ -85,7 +86,7 @@ def load_recipe(name: str, overrides: Settings = ()) -> Recipe:
     except ValidationError as error:
         raise RecipeError(f"{where}: {_explain(error)}") from None
     except DataError as error:
-        raise RecipeError(f"{where}: {error}") from None
+        raise DataError(f"{where}: {error}") from None
     return recipe
 
 

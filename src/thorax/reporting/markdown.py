@@ -32,6 +32,7 @@ from thorax.reporting.summary import (
     headline,
     markdown_cell,
     markdown_table,
+    markdown_tables,
     percent,
     pneumonia_f1,
     short,
@@ -173,8 +174,17 @@ def _at_point(point: AtOperatingPoint) -> str:
     zeros = markdown_table(ZERO_AVERAGES_HEADER, zero_average_rows(measured))
     return (
         f"## At {markdown_cell(point.points.name)}\n\n{markdown_cell(point.points.describe())}.\n\n"
-        f"{markdown_table(header, rows)}\n{shares}\n{ZERO_AVERAGES_NOTE}\n\n{zeros}"
+        f"{markdown_tables(header, rows, _AT_POINT)}\n{shares}\n{ZERO_AVERAGES_NOTE}\n\n{zeros}"
     )
+
+
+_AT_POINT = (
+    ("Sensitivity", "Specificity", "F1"),
+    ("PPV", "NPV", "PPV at a stated prevalence"),
+    ("Threshold", "FP worth a TP", "TP/FP/FN/TN"),
+    ("Accuracy", "Accuracy, all negative"),
+)
+"""The columns of the tables at an operating point, of which one table would be too wide."""
 
 
 def _calibration(evaluation: Evaluation) -> str:
@@ -313,7 +323,8 @@ def _radiologists(radiologists: RadiologistEvaluation | None) -> str:
         (result.finding.label, result.reason, *["n/a"] * 5) for result in radiologists.reference.unscored
     ]
     header = ("Finding", "Scored by", "Positives", "AUC", "Sensitivity", "Specificity", "F1")
-    return heading + markdown_table(header, rows)
+    parts = (("Scored by", "Positives", "AUC"), ("Sensitivity", "Specificity", "F1"))
+    return heading + markdown_tables(header, rows, parts)
 
 
 def _subgroups(evaluation: Evaluation) -> str:

@@ -24,7 +24,14 @@ from thorax.rates import FindingRates
 from thorax.recipe.literals import Checklist
 from thorax.reporting.abstention import card_abstention, card_bands
 from thorax.reporting.held_back import held_back_text
-from thorax.reporting.summary import audit_headline, markdown_cell, markdown_table, short, threshold_text
+from thorax.reporting.summary import (
+    audit_headline,
+    markdown_cell,
+    markdown_table,
+    markdown_tables,
+    short,
+    threshold_text,
+)
 from thorax.reporting.tripod_ai import render_tripod_ai
 
 __all__ = ["model_card", "read_card_metrics", "render_card"]
@@ -270,7 +277,9 @@ def _results(metrics: Mapping[str, Any] | None) -> str:
         *([f"Labels: {stated}sha256 {labels['sha256']}"] if labels else []),
         *metrics["warnings"],
     ]
-    return f"{tuned}{markdown_cell(summary)}\n\n{audit}{markdown_table(header, rows)}\n{_bullets(notes)}"
+    parts = (("Positives", "AUC", "Average precision"), ("Sensitivity", "Specificity", "F1"))
+    tables = markdown_tables(header, rows, parts)
+    return f"{tuned}{markdown_cell(summary)}\n\n{audit}{tables}\n{_bullets(notes)}"
 
 
 def _looks(bundle: Bundle) -> Iterator[str]:

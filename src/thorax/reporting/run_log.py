@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import DataError
-from thorax.run_files import LOG
+from thorax.run_files import LOG, is_finishing
 
 __all__ = ["Event", "RunLog", "read_log", "read_start"]
 
@@ -71,6 +71,11 @@ class RunLog:
     def end(self) -> Event | None:
         """The last event of a run that has finished."""
         return next(iter(self._named("end")), None)
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether all epochs are over and the bundle is being made, or was when the process was killed."""
+        return is_finishing(self.events)
 
     @property
     def findings(self) -> list[str]:

@@ -14,6 +14,7 @@ from thorax.reporting.epoch_curves import EpochFigure, epoch_figure_svg, finding
 from thorax.reporting.next_commands import evaluate_command, resume_command
 from thorax.reporting.report import page_templates
 from thorax.reporting.run_log import Event, RunLog
+from thorax.run_files import FITTING_THE_GATE
 
 __all__ = ["RunState", "render_run"]
 
@@ -122,6 +123,11 @@ def _title(log: RunLog, state: RunState) -> str:
             return f"Stopped after {_epochs(done)}{of}; it can be continued."
         case "failed":
             return f"Failed after {_epochs(done)}{of}."
+        case "running" if log.is_finishing:
+            return (
+                f"{_epochs(done).capitalize()}{of} {'is' if done == 1 else 'are'} done, and the run is "
+                f"{FITTING_THE_GATE}, which takes a minute or two."
+            )
         case "running":
             return (
                 f"{_epochs(done).capitalize()}{of} {'is' if done == 1 else 'are'} done, and training goes on."

@@ -31,6 +31,7 @@ __all__ = [
     "interval_json",
     "markdown_cell",
     "markdown_table",
+    "markdown_tables",
     "measure_json",
     "model_json",
     "number_json",
@@ -157,6 +158,24 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ruler = ["---", *["---:"] * (len(header) - 1)]
     lines = [[markdown_cell(cell) for cell in row] for row in (header, *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ruler, *lines[1:])) + "\n"
+
+
+def markdown_tables(
+    header: Sequence[str], rows: Sequence[Sequence[str]], parts: Sequence[Sequence[str]]
+) -> str:
+    """Return a wide table as several Markdown tables that can be read, each with the first column.
+
+    Args:
+        header: Names of the columns.
+        rows: The rows; one that is empty in all columns of a part is left out of it.
+        parts: The columns of each table by name, after the first one.
+    """
+    tables = []
+    for part in parts:
+        places = [header.index(name) for name in part]
+        kept = [(row[0], *(row[place] for place in places)) for row in rows]
+        tables.append(markdown_table((header[0], *part), [row for row in kept if any(row[1:])]))
+    return "\n".join(tables)
 
 
 def markdown_cell(text: str) -> str:

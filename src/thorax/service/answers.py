@@ -2,6 +2,7 @@
 
 import io
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 import thorax
 from thorax import starter
-from thorax.bundle.manifest import Imported, Trained
+from thorax.bundle.manifest import Imported, Member, Trained
 from thorax.explain import best_method
 from thorax.explain.overlay import drawn
 from thorax.imaging import read_radiograph
@@ -130,16 +131,21 @@ def _png(image: Image.Image) -> str:
     return b64encode(content.getvalue()).decode("ascii")
 
 
+def _origin_of(member: Member) -> str:
+    """Return where one network comes from, as the end of a sentence."""
+    match member.provenance:
+        case Trained() as origin:
+            return f"trained by the recipe {origin.recipe} on {origin.dataset}, {origin.trained_on}."
+        case Imported() as origin:
+            return f"imported from {origin.source}; the patients that it was trained on are not known."
+
+
 def _origin(model: Model) -> Iterator[str]:
     """Yield sentences on where the model comes from, how good it is, and what its numbers mean."""
     manifest = model.bundle.manifest
     yield from manifest.stated_in_full
-    for member in manifest.members:
-        match member.provenance:
-            case Trained() as origin:
-                yield f"Trained by the recipe {origin.recipe} on {origin.dataset}, {origin.trained_on}."
-            case Imported() as origin:
-                yield f"Imported from {origin.source}; the patients that it was trained on are not known."
+    for origin, networks in Counter(map(_origin_of, manifest.members)).items():
+        yield f"{networks} networks, each {origin}" if networks > 1 else f"{origin[0].upper()}{origin[1:]}"
     if manifest.calibration is None:
         yield "Its probabilities are not calibrated: 20 % need not mean that a fifth of such images have it."
     else:

@@ -17,7 +17,7 @@ from thorax.service.calls import Calls, add_calls
 from thorax.service.guard import Guard
 from thorax.service.metrics import Metrics
 from thorax.service.page_files import page_files
-from thorax.service.refusals import Refused, as_refusal
+from thorax.service.refusals import Refused, as_refusal, cut_off
 from thorax.service.served import ServedModels
 from thorax.service.settings import ServiceSettings
 from thorax.workflows.model import Model
@@ -93,7 +93,7 @@ def _answer_failures(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # the client does not wait for it
+        return cut_off().answer()
 
 
 def _serve_page(app: FastAPI) -> None:

@@ -1,10 +1,11 @@
 """The calls that keep readers' assessments, export them, and compare readers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import Body, FastAPI
 from fastapi.responses import JSONResponse, Response
+from pydantic import Discriminator, Field, Tag
 from starlette.concurrency import run_in_threadpool
 
 from thorax.service.assessments import Assessment, Assessments
@@ -13,6 +14,15 @@ from thorax.service.refusals import Refused
 from thorax.service.served import ServedModels
 
 __all__ = ["add_assessment_calls"]
+
+_MOST: Final = 500
+
+_Given = Annotated[
+    Annotated[Assessment, Tag("one")]
+    | Annotated[list[Assessment], Field(min_length=1, max_length=_MOST), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
+]
+"""One or several; told apart first, so that a fault is named by its field alone."""
 
 _CSV: Final[Mapping[str, str]] = {"Content-Disposition": 'attachment; filename="assessments.csv"'}
 
@@ -27,17 +37,26 @@ def add_assessment_calls(app: FastAPI, assessments: Assessments, models: ServedM
     """
     by_hash = {model.bundle.sha256: (name, model) for name, model in models}
 
-    def keep(assessment: Assessment) -> dict[str, Any]:
+    def model_of(assessment: Assessment) -> str:
         if assessment.bundle_sha256 not in by_hash:
             raise Refused(404, "NoSuchModel", "no model with this bundle_sha256 is served here")
         name, model = by_hash[assessment.bundle_sha256]
         if assessment.finding not in {finding.name for finding in model.findings}:
             raise Refused(400, "NoSuchFinding", f"the model {name} does not predict this finding")
-        return {"assessed_at": assessments.add(assessment, model=name).assessed_at}
+        return name
 
-    @app.post("/v1/assessments", summary="Keep what a reader says of a finding.", status_code=201)
-    async def add(assessment: Annotated[Assessment, Body()]) -> JSONResponse:
-        return JSONResponse(await run_in_threadpool(keep, assessment), status_code=201)
+    def keep(given: Sequence[Assessment]) -> dict[str, Any]:
+        kept = assessments.add_all([(assessment, model_of(assessment)) for assessment in given])
+        return {"assessed_at": kept[0].assessed_at}
+
+    @app.post(
+        "/v1/assessments",
+        summary="Keep what a reader says of a finding, or of several: all of them or none.",
+        status_code=201,
+    )
+    async def add(given: Annotated[_Given, Body()]) -> JSONResponse:
+        several = given if isinstance(given, list) else [given]
+        return JSONResponse(await run_in_threadpool(keep, several), status_code=201)
 
     @app.get(
         "/v1/assessments.csv",

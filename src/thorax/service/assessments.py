@@ -142,22 +142,33 @@ class Assessments:
             ) from error
 
     def add(self, assessment: Assessment, *, model: str) -> Kept:
-        """Keep an assessment, and return it as kept; when this returns, it is on the disk.
+        """Keep an assessment, and return it as kept; see `add_all`."""
+        (kept,) = self.add_all([(assessment, model)])
+        return kept
+
+    def add_all(self, assessments: Sequence[tuple[Assessment, str]]) -> list[Kept]:
+        """Keep assessments, all or none, and return them as kept; when this returns, they are on the disk.
 
         Args:
-            assessment: The assessment.
-            model: Name of the model.
+            assessments: The assessments, each with the name of its model.
         """
-        kept = Kept(
-            **assessment.model_dump(exclude={"present"}),
-            present=None if assessment.present is None else int(assessment.present),
-            model=model,
-            assessed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        kept = [
+            Kept(
+                **assessment.model_dump(exclude={"present"}),
+                present=None if assessment.present is None else int(assessment.present),
+                model=model,
+                assessed_at=now,
+            )
+            for assessment, model in assessments
+        ]
         names = ", ".join(_COLUMNS)
         places = ", ".join(f":{name}" for name in _COLUMNS)
         with self._opened() as database:
-            database.execute(f"INSERT INTO assessments ({names}) VALUES ({places})", asdict(kept))  # noqa: S608  (names of columns)
+            database.executemany(
+                f"INSERT INTO assessments ({names}) VALUES ({places})",  # noqa: S608  (names of columns)
+                map(asdict, kept),
+            )
         return kept
 
     def all(self) -> list[Kept]:

@@ -15,7 +15,7 @@ from thorax.service.clients import client_address
 from thorax.service.descriptions import CARD, DICOM, EXPLAIN, HEALTH, METRICS, MODELS, PIXELS, PREDICT
 from thorax.service.metrics import MEDIA_TYPE, Metrics
 from thorax.service.pixels import pixels_of_upload
-from thorax.service.refusals import UPLOAD, Refused, as_refusal
+from thorax.service.refusals import UPLOAD, Refused, as_refusal, ending
 from thorax.service.served import ServedModels
 from thorax.service.settings import ServiceSettings
 from thorax.service.study_objects import objects_of_upload
@@ -248,5 +248,5 @@ def _add_facts(app: FastAPI, calls: Calls) -> None:
     @app.get("/health/ready", **HEALTH["ready"])
     async def ready() -> JSONResponse:
         if app.state.ending:
-            raise Refused(503, "Ending", "the service is ending; ask another one", retry_after=5)
+            raise ending()
         return JSONResponse({"status": "ok"})

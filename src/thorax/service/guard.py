@@ -1,5 +1,6 @@
 """What applies to every request: hosts, token, rate, security headers, counting, and unexpected errors."""
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thorax.service.clients import RateLimit, client_address
 from thorax.service.metrics import Metrics
-from thorax.service.refusals import Refused
+from thorax.service.refusals import Refused, ending
 from thorax.service.settings import ServiceSettings
 from thorax.service.uploads import discard_upload
 
@@ -85,6 +86,11 @@ class Guard:
             if refusal and scope["method"] == "POST":
                 await discard_upload(receive, max_bytes=self._settings.max_bytes)
             await (refusal.answer() if refusal else self._app)(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # At the end of the service: after some time, or at once if it was asked twice.
+            if status:
+                raise
+            await ending().answer()(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001  (whatever it is, its text may name a patient)
             _LOG.error("%s at %s", type(error).__name__, _place(error))
             if not status:

@@ -14,7 +14,7 @@ from thorax.errors import (
     ThoraxError,
 )
 
-__all__ = ["UPLOAD", "Refused", "as_refusal", "busy", "refuse_many_pixels"]
+__all__ = ["UPLOAD", "Refused", "as_refusal", "busy", "cut_off", "ending", "refuse_many_pixels"]
 
 UPLOAD: Final = "<upload>"
 """What the library calls an uploaded image: the service does not learn the file's name."""
@@ -67,6 +67,16 @@ _UNAUTHORIZED: Final = 401
 def busy() -> Refused:
     """Return the refusal of a request that found no place."""
     return Refused(503, "Busy", "the service is busy; try again in a moment", retry_after=2)
+
+
+def cut_off() -> Refused:
+    """Return the refusal of a request that ended before it was complete, or that is not HTTP."""
+    return Refused(400, "CutOff", "the request was cut off, or it is not HTTP; send it again")
+
+
+def ending() -> Refused:
+    """Return the refusal of a request that the end of the service cut short."""
+    return Refused(503, "Ending", "the service is ending; ask another one", retry_after=5)
 
 
 def refuse_many_pixels(pixels: int, *, most: int) -> None:

@@ -30,7 +30,8 @@ def serve(
     bundles: Sequence[StrPath],
     settings: ServiceSettings,
     *,
-    ready: Callable[[Sequence[Model], str], None],
+    ready: Callable[[Sequence[Model], Sequence[str]], None],
+    ending: Callable[[int], None] | None = None,
 ) -> None:
     """Serve bundles until the process is interrupted (Ctrl-C) or asked to end (SIGTERM).
 
@@ -39,7 +40,10 @@ def serve(
     Args:
         bundles: Bundles, or the runs that made them; none: the starter.
         settings: How it is reached, and how much it takes.
-        ready: Called once with the models and the page's address, as soon as browsers can open it.
+        ready: Called once with the models and the page's addresses, as soon as browsers can open them: those
+            for other machines first, and one for this machine last.
+        ending: Called with the number of requests that are under way when the service is asked to end, if
+            there are some.
 
     Raises:
         ServiceError: The port, the certificate or the audit log cannot be used.
@@ -60,7 +64,7 @@ def serve(
             loop="asyncio",
             ws="none",
             lifespan="off",
-            log_level="warning",
+            log_level="error",  # what clients send is not worth a warning
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -68,13 +72,22 @@ def serve(
         )
         config.load()
         config.ssl = encryption
-        ready(models, _address(settings, listener.getsockname()[1]))
+        ready(models, _addresses(settings, listener.getsockname()[1]))
         with _signals_end_quietly():
-            _Server(config).run(sockets=[listener])
+            _Server(config, ending).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """A server that says it is not ready any more as soon as it is asked to end."""
+    """A server that says it is not ready any more as soon as it is asked to end.
+
+    Args:
+        config: The settings of uvicorn.
+        ending: Called with the number of requests under way at the end, if there are some.
+    """
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[int], None] | None) -> None:
+        super().__init__(config)
+        self._ending = ending
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End, and let /health/ready say so; uvicorn reports requests that it then cuts as errors of ours."""
@@ -82,13 +95,47 @@ class _Server(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say what is under way, and finish it."""
+        requests = sum(
+            connection.has_request
+            for connection in self.server_state.connections
+            if isinstance(connection, BoundedConnection)
+        )
+        if requests and self._ending is not None:
+            self._ending(requests)
+        await super().shutdown(sockets)
 
-def _address(settings: ServiceSettings, port: int) -> str:
-    """Return the page's address, as a browser on this machine opens it."""
-    everywhere = settings.address in {"0.0.0.0", "::"}  # noqa: S104  (compared, not listened on)
-    host = "localhost" if everywhere else settings.address
+
+def _addresses(settings: ServiceSettings, port: int) -> list[str]:
+    """Return the page's addresses: those for other machines first, and one for this machine last."""
+    families = _EVERYWHERE.get(settings.address)
+    hosts = [settings.address] if families is None else [*_own_addresses(families), "localhost"]
     scheme = "https" if settings.certificate else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/" for host in hosts]
+
+
+_EVERYWHERE: Final = {
+    "0.0.0.0": (socket.AF_INET,),  # noqa: S104  (compared, not listened on)
+    "::": (socket.AF_INET, socket.AF_INET6),
+}
+"""The addresses that stand for all of a machine, with the families of those."""
+
+_ELSEWHERE: Final = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses that are in use nowhere (RFC 5737 and 3849)."""
+
+
+def _own_addresses(families: Sequence[socket.AddressFamily]) -> list[str]:
+    """Return the addresses under which other machines reach this one; none without a network."""
+    own = []
+    for family in families:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((_ELSEWHERE[family], 9))  # looks up the route, and sends nothing
+                own.append(str(probe.getsockname()[0]))
+        except OSError:
+            continue
+    return own
 
 
 def _encryption(settings: ServiceSettings) -> ssl.SSLContext | None:

@@ -119,6 +119,15 @@ class ServiceSettings:
         return self.listen or ("0.0.0.0" if self.public else "127.0.0.1")  # noqa: S104  (on request only)
 
     @property
+    def unencrypted(self) -> bool:
+        """Whether other machines reach it without encryption, as far as is known here.
+
+        A trusted proxy is expected to encrypt.
+        """
+        elsewhere = self.public or bool(self.listen and not ip_address(self.listen).is_loopback)
+        return elsewhere and self.certificate is None and not self.trusted_proxies
+
+    @property
     def max_bytes(self) -> int:
         """The largest file that is taken."""
         return 20 * _MB if self.public else 200 * _MB

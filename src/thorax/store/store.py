@@ -238,7 +238,7 @@ def open_store(path: StrPath) -> Store:
     if not (path / MANIFEST).is_file():
         if (path / PLAN).is_file():
             raise DataError(
-                f"the store {path} is unfinished; run the same `thorax prepare` again: "
+                f"{path} is a store that is not finished; run the same `thorax prepare` again: "
                 "it resumes where it stopped"
             )
         if not path.exists():

@@ -30,7 +30,7 @@ from thorax.evaluation.calibration.fit import fit_temperature
 from thorax.evaluation.inputs.join import labeled_images
 from thorax.evaluation.rates import measure_rates
 from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
-from thorax.gating import GateImages, fit_gate, known_ages, too_few
+from thorax.gating import fit_store_gate, too_few
 from thorax.inference.ensemble import fit_operating_points
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.backbones import timm
@@ -141,12 +141,12 @@ def _with_gate(bundle: Bundle, store: Store, plan: TrainingPlan, progress: Progr
     """Return the bundle with an input gate, unless there are too few images for one."""
     if too_few(len(plan.train.rows), len(plan.val.rows)):
         return bundle
-    train, val = (
-        GateImages(store.pixels, part.rows, reference)
-        for part, reference in ((plan.train, plan.trained_on), (plan.val, plan.selected_on))
+    fitted = fit_store_gate(
+        store,
+        train=(plan.train.rows, plan.trained_on),
+        val=(plan.val.rows, plan.selected_on),
+        progress=progress,
     )
-    ages = known_ages(store, plan.train.rows)
-    fitted = fit_gate(train, val, fit=store.preparation.fit, ages=ages, progress=progress)
     return attach_gate(bundle, fitted.section, gate_bytes(fitted.numbers))
 
 

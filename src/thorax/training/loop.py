@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.outputs import refuse_full
 from thorax.progress import ProgressCallback
 from thorax.recipe.schema import Recipe
-from thorax.run_files import LOG
+from thorax.run_files import FINISHING, LOG
 from thorax.store import Store
 from thorax.training.checkpoint import Checkpointer
 from thorax.training.checks import refuse_small_batches
@@ -205,6 +206,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and eight options)
                 checkpoint=folder.checkpoint,
                 ranks=ranks,
             )
+            if ranks.is_first and folder.checkpoint is None:
+                refuse_full(out, needed=run.bytes_to_write)
             start = describe_start(recipe, plan, compute, same, launched=launched)
             if watch is not None:
                 done = {"done_epochs": run.state.epoch, "done_steps": run.steps_done}
@@ -232,6 +235,8 @@ def train(  # noqa: PLR0913  (a recipe, a store, a folder, and eight options)
                     f"{training.epochs * plan.steps:,}; nothing is lost: set `resume` to continue in {out}"
                 ) from None
             run.save()
+            log.write(FINISHING)
+            page.update(ending=True)
 
             # ---- selection, calibration, operating points, bundle ------------------------------------
             epoch, weights = run.select()

@@ -42,6 +42,11 @@ _SUMMARY_STEPS = 20
 """Steps between summaries in the log. The CPU waits for a GPU only for these and for checkpoints."""
 
 
+_TIMES_WEIGHTS = 12
+"""A checkpoint has four times the bytes of the weights, and is there twice while it is written; the best
+epoch once; the bundle has weights and graph, each twice while they are written."""
+
+
 class Run:
     """A training run: its learner, progress, log and checkpoints.
 
@@ -124,6 +129,11 @@ class Run:
     def steps_done(self) -> int:
         """Finished steps of the run."""
         return self.state.epoch * self._plan.steps + self.state.step
+
+    @property
+    def bytes_to_write(self) -> int:
+        """About how many bytes the run's folder takes: checkpoints, with the newest twice, and the bundle."""
+        return _TIMES_WEIGHTS * sum(tensor.nbytes for tensor in self.learner.weights().values())
 
     def batches(self) -> Iterator[Batch]:
         """Yield the remaining batches of the current epoch."""

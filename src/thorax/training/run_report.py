@@ -47,9 +47,9 @@ class RunReport:
         self._wanted = wanted
         self._began, self._cost = time.monotonic(), 0.0
 
-    def update(self) -> None:
-        """Write both files, unless that would take too much of the run's time."""
-        if self._cost <= _FREE_SECONDS + _SHARE * (time.monotonic() - self._began):
+    def update(self, *, ending: bool = False) -> None:
+        """Write both files, unless that would take too much of the run's time and the run is not ending."""
+        if ending or self._cost <= _FREE_SECONDS + _SHARE * (time.monotonic() - self._began):
             self._write(RunState("running"), end={})
 
     def finish(self, **end: Any) -> None:

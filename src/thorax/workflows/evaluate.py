@@ -1,6 +1,6 @@
 """`evaluate`: evaluate a model on one part of a split, with everything that its report shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from thorax.evaluation.thresholds import ThresholdSet, read_threshold_set
 from thorax.findings import Finding, Findings, select_findings
 from thorax.inference.cross_check import cross_check
 from thorax.inference.engines import check_engine, describe_engine, open_predictor
-from thorax.progress import ProgressCallback
+from thorax.progress import Progress, ProgressCallback
 from thorax.recipe.literals import EngineName
 from thorax.reporting.epoch_curves import curves_of_run
 from thorax.reporting.gallery import Gallery
@@ -236,6 +236,7 @@ def _evaluate_bundle(
         predicted, validation, own=own, allow=settings.allow_test_tuning, bundle=predictor.bundle
     )
     calibration = bundle.manifest.calibration
+    stage = _measuring(progress)
     evaluation = _measure(
         choice,
         settings,
@@ -244,13 +245,16 @@ def _evaluate_bundle(
         trained=predicted.prevalence if part.split.name == bundle.split else {},
         absent=absent,
     )
+    stage("gate")
     evaluation = replace(
         evaluation,
         held_back=held_back_of(
             bundle, part, predicted, resamples=settings.resamples, seed=settings.seed, progress=progress
         ),
     )
+    stage("examples")
     examples = draw_examples(part, predicted, evaluation, device=device) if gallery else None
+    stage("audit")
     repeated = choice_warnings(
         choice,
         (*own, *((given,) if given else ())),
@@ -260,7 +264,24 @@ def _evaluate_bundle(
     warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
     context = _noted(choice, evaluation, settings, warnings, run=bundle.run)
     result = _result(choice, evaluation, context, audit_bundle(part), examples)
+    stage("")
     return replace(result, training=curves_of_run(bundle.run))
+
+
+_STEPS: Final = ("intervals", "gate", "examples", "audit", "")
+"""What follows the predictions, in this order; then nothing."""
+
+
+def _measuring(progress: ProgressCallback | None) -> Callable[[str], None]:
+    """Return a function to call when one of these steps begins; the first has begun."""
+
+    def begin(step: str) -> None:
+        if progress is not None:
+            number, steps = _STEPS.index(step), len(_STEPS) - 1
+            progress(Progress("measuring", number, steps, 0.0, None, "steps", step))
+
+    begin(_STEPS[0])
+    return begin
 
 
 def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Settings) -> EvaluationResult:

@@ -1,6 +1,6 @@
 """Where in radiographs findings come from, by one method or several, as values and as pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
@@ -9,9 +9,9 @@ from typing import Any
 
 from thorax.atomic_io import StrPath, atomic_write
 from thorax.bundle import Bundle, load_bundle
-from thorax.errors import DataError, ImageError
+from thorax.errors import DataError, ImageError, NotARadiograph
 from thorax.explain import Explainer, Method, open_explainer, reading_notes
-from thorax.explain.explainers import methods_named, refuse_unknown
+from thorax.explain.explainers import methods_named
 from thorax.explain.pdf import PdfPages
 from thorax.explain.picture import (
     PICTURE_ENDINGS,
@@ -28,14 +28,17 @@ from thorax.explain.radiograph import (
     side_by_side,
     silent_notes,
 )
-from thorax.findings import Findings, finding_or_new
-from thorax.imaging import image_files, read_guarded
+from thorax.findings import Findings, select_findings
+from thorax.hardware import blas_on_one_thread
+from thorax.imaging import read_guarded
+from thorax.imaging.not_images import is_not_an_image
 from thorax.inference.engines import open_predictor
 from thorax.inference.predictor import Failure, Predictor
 from thorax.outputs import check_output
 from thorax.prediction import Prediction
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.radiograph import Radiograph
+from thorax.workflows.predicting import ImageFile, list_files
 
 __all__ = ["ExplainedRadiograph", "explain", "explain_files"]
 
@@ -193,10 +196,12 @@ def explain_files(
     overwrite: bool = False,
     gate: bool = True,
     progress: ProgressCallback | None = None,
+    left_out: Callable[[str], None] | None = None,
 ) -> Iterator[ExplainedRadiograph | Failure]:
     """Locate findings in several radiographs, one after the other; see `explain`.
 
-    A file that cannot be read, or is held back, yields a `Failure`, and the others go on.
+    A file that cannot be read, or is held back, yields a `Failure`, and the others go on. Files in a folder
+    that are not images are left out, as `predict_folder` does.
 
     Args:
         bundle: A bundle, or the run that made it.
@@ -215,6 +220,7 @@ def explain_files(
         overwrite: Replace the file `out`, or pictures in the folder `out`.
         gate: See `explain`.
         progress: Receives the number of images.
+        left_out: Receives the path of each file in a folder that is not an image.
 
     Raises:
         BundleError: There is no bundle.
@@ -232,7 +238,7 @@ def explain_files(
     opened = _opened(
         bundle, findings=findings, methods=methods, level=level, seed=seed, device=device, gate=gate
     )
-    results = _each(opened, images, stage_progress(progress, "explaining"))
+    results = _each(opened, images, stage_progress(progress, "explaining"), left_out)
     style = _Style(opacity, level if contour else None, box)
     if out is None:
         return results
@@ -246,7 +252,7 @@ class _Opened:
     bundle: Bundle
     explainer: Explainer
     predictor: Predictor
-    findings: Sequence[str]
+    findings: Findings
     methods: Sequence[Method]
     level: float
     seed: int
@@ -258,15 +264,16 @@ class _Opened:
             ImageError: It cannot be read as a radiograph, or the input gate holds it back.
         """
         radiograph = read_guarded(image)
-        (prediction,) = self.predictor.predict([radiograph], [str(image)])
-        maps = explain_radiograph(
-            self.explainer,
-            radiograph,
-            _chosen(self.findings, prediction),
-            methods=self.methods,
-            level=self.level,
-            seed=self.seed,
-        )
+        with blas_on_one_thread():
+            (prediction,) = self.predictor.predict([radiograph], [str(image)])
+            maps = explain_radiograph(
+                self.explainer,
+                radiograph,
+                _chosen(self.findings, prediction),
+                methods=self.methods,
+                level=self.level,
+                seed=self.seed,
+            )
         return ExplainedRadiograph(
             radiograph=radiograph,
             prediction=prediction,
@@ -288,14 +295,13 @@ def _opened(
 ) -> _Opened:
     opened = load_bundle(bundle)
     names = methods_named(methods, opened)
-    if findings:
-        refuse_unknown(opened, tuple(finding_or_new(name) for name in findings))
+    chosen = select_findings(findings, opened.findings) if findings else ()
     predictor = open_predictor(opened, device=device)
     return _Opened(
         bundle=opened,
         explainer=open_explainer(opened, methods=names, device=device),
         predictor=predictor if gate else predictor.without_gate(),
-        findings=findings,
+        findings=chosen,
         methods=names,
         level=level,
         seed=seed,
@@ -303,23 +309,41 @@ def _opened(
 
 
 def _each(
-    opened: _Opened, images: Sequence[StrPath], counted: CountCallback | None
+    opened: _Opened,
+    images: Sequence[StrPath],
+    counted: CountCallback | None,
+    left_out: Callable[[str], None] | None,
 ) -> Iterator[ExplainedRadiograph | Failure]:
     failures: list[Failure] = []
 
-    def failed(path: Path, reason: str) -> None:
-        failures.append(Failure(str(path), reason))
+    def failed(path: str, reason: str) -> None:
+        failures.append(Failure(path, reason))
 
-    files = list(image_files(map(Path, images), failed=failed))
+    files = list(list_files(list(map(Path, images)), failed=failed))
     yield from failures
+    num_images = len(failures)
     for number, file in enumerate(files, 1):
-        try:
-            result: ExplainedRadiograph | Failure = opened.explained(file)
-        except ImageError as error:
-            result = Failure.of(str(file), error)
+        result = _result(opened, file)
         if counted is not None:
             counted(number, len(files))
-        yield result
+        if result is not None:
+            num_images += 1
+            yield result
+        elif left_out is not None:
+            left_out(file.path)
+    if files and not num_images:
+        yield Failure(", ".join(map(str, images)), "no image among the files in this folder")
+
+
+def _result(opened: _Opened, file: ImageFile) -> ExplainedRadiograph | Failure | None:
+    """Explain a file; return None for one in a folder that is not an image."""
+    try:
+        return opened.explained(file.path)
+    except NotARadiograph as error:
+        return Failure.of(file.path, error)
+    except ImageError as error:
+        other = not file.given and is_not_an_image(Path(file.path))
+        return None if other else Failure.of(file.path, error)
 
 
 def _as_files(
@@ -360,8 +384,8 @@ def _as_pages(
             pages.finish()
 
 
-def _chosen(names: Sequence[str], prediction: Prediction) -> Findings:
-    if names:
-        return tuple(dict.fromkeys(finding_or_new(name) for name in names))
+def _chosen(asked: Findings, prediction: Prediction) -> Findings:
+    if asked:
+        return asked
     positive = tuple(entry.finding for entry in prediction.findings if entry.positive)
     return positive or (max(prediction.findings, key=lambda entry: entry.probability).finding,)

@@ -63,7 +63,12 @@ def gate(
     refuse_full(copy or opened.folder, needed=_SPARE)
     with nullcontext() if copy is None else new_bundle_folder(copy, overwrite=overwrite, sources=[opened]):
         images.verify()
-        fitted = fit_store_gate(images, part.split, train=train, val=part.rows, progress=progress)
+        fitted = fit_store_gate(
+            images,
+            train=(train, part.split.image_set("train", train, dataset=images.dataset)),
+            val=(part.rows, part.split.image_set("val", part.rows, dataset=images.dataset)),
+            progress=progress,
+        )
         if copy is not None:
             opened = copy_bundle(opened, copy)
         return WrittenBundle(attach_gate(opened, fitted.section, gate_bytes(fitted.numbers)))

@@ -18,6 +18,7 @@ from thorax.explain.radiograph import (
     silent_notes,
 )
 from thorax.findings import Finding, Findings
+from thorax.hardware import blas_on_one_thread
 from thorax.imaging import ImageSource, ValueRange, read_guarded, source_name
 from thorax.inference.engines import describe_engine, open_predictor
 from thorax.inference.predictor import Failure, Predictor
@@ -264,14 +265,15 @@ class Model:
         predicted = prediction.ranked()[0] if finding is None else prediction[finding]
         if chosen not in self._explainers:
             self._explainers[chosen] = open_explainer(self.bundle, methods=(chosen,), device=self._device)
-        (explained,) = explain_radiograph(
-            self._explainers[chosen],
-            radiograph,
-            (predicted.finding,),
-            methods=(chosen,),
-            level=level,
-            seed=seed,
-        )
+        with blas_on_one_thread():
+            (explained,) = explain_radiograph(
+                self._explainers[chosen],
+                radiograph,
+                (predicted.finding,),
+                methods=(chosen,),
+                level=level,
+                seed=seed,
+            )
         return Explanation(
             source=source,
             radiograph=radiograph,

@@ -17,6 +17,7 @@ from typing import Any, Final, get_args
 from thorax.atomic_io import StrPath, atomic_write, exclusive_lock, refuse_existing
 from thorax.errors import DataError, NotARadiograph
 from thorax.findings import Findings, select_findings
+from thorax.hardware import blas_on_one_thread
 from thorax.imaging.identity import Identity
 from thorax.inference.predictor import Predictor
 from thorax.prediction import Prediction
@@ -34,6 +35,9 @@ __all__ = ["Folder", "FolderPredictions", "predict_folder", "refuse_unusable"]
 
 PREDICTIONS: Final = "predictions.csv"
 REJECTED: Final = "rejected.csv"
+
+_NOT_AN_IMAGE: Final = "not-an-image"
+"""The error of a file in a folder that is left out without being a failure."""
 PAGE: Final = "index.html"
 _OURS: Final = (JOURNAL, PAGE, PREDICTIONS, REJECTED, THUMBNAILS, OVERLAYS)
 """What a folder of predictions holds, and what is removed when it is begun again."""
@@ -99,7 +103,7 @@ def predict_folder(
     """
     paths = [Path(image) for image in images]
     folder = Folder(predictor, Path(out), findings=findings, ids=ids, overlays=overlays, device=device)
-    with folder.opened(overwrite=overwrite) as journal:
+    with blas_on_one_thread(), folder.opened(overwrite=overwrite) as journal:
         recorder = Recorder(predictor, journal, folder.pictures(), out=folder.path, ids=ids, failed=failed)
         done = counting(paths, progress, without=folder.path)
         for number in recorder.predict(recorder.new_files(paths)):
@@ -219,7 +223,7 @@ class Folder:
                     tally.failed += "reason" in row
                     tally.held_back += row.get("error") == NotARadiograph.code
                     tally.others.update([] if "reason" in row else [Path(row["path"]).name])
-                    reason, error = row.get("reason", "not an image"), row.get("error", "")
+                    reason, error = row.get("reason", "not an image"), row.get("error", _NOT_AN_IMAGE)
                     rejected.writerow((path_cell(row["path"]), visible(reason), visible(error)))
         return tally
 

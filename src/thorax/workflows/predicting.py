@@ -145,6 +145,10 @@ class Tally:
         self.warned += bool(warnings)
         self.warnings.update(warnings)
 
+    def add_other(self, path: str) -> None:
+        """Count a file in a folder that is not an image."""
+        self.others[Path(path).name] += 1
+
     @property
     def total(self) -> int:
         """The files that are images by name or content."""
@@ -159,7 +163,11 @@ class Tally:
         lines = []
         if self.warned and warnings:
             said = "; ".join(f"{count:,}: {visible(text)}" for text, count in self.warnings.most_common())
-            lines.append(f"{self.warned:,} of {self.predicted:,} images have warnings ({said})")
+            if self.predicted == 1:
+                lines.append(f"the image has warnings: {'; '.join(map(visible, self.warnings))}")
+            else:
+                have = "image has" if self.warned == 1 else "images have"
+                lines.append(f"{self.warned:,} of {self.predicted:,} {have} warnings ({said})")
         if self.others:
             names = [
                 visible(name) + (f" ({count:,})" if count > 1 else "")
@@ -299,7 +307,7 @@ def predictions_of(
                 held_back(outcome)
             lose(outcome.file.path, outcome.reason)
         else:
-            tally.others[Path(outcome.file.path).name] += 1
+            tally.add_other(outcome.file.path)
         done(number)
     refuse_nothing(tally, paths, lose)
 

@@ -308,12 +308,12 @@ def predict_validation(
 
 
 def labels_of(data: Store | Path) -> Labels:
-    """Return the labels of a store, of a label file in NIH's layout, or of readers' assessments.
+    """Return the labels of a store, of a label file, or of readers' assessments.
 
     Raises:
         DataError: The file cannot be read.
     """
     if isinstance(data, Path):
         return read_assessments(data) if is_assessments(data) else read_labels(data)
-    origin = f"those of the store {data.path.name}"
+    origin = f"those of the store in {data.path.name}/"
     return Labels(data.table, data.dataset, data.split_sha256, data.split_images, origin)

@@ -11,14 +11,14 @@ from thorax.atomic_io import StrPath, is_locked
 from thorax.errors import DataError, RecipeError
 from thorax.recipe.load import load_recipe
 from thorax.reporting.run_log import RunLog, read_log
-from thorax.run_files import LOG, RECIPE
+from thorax.run_files import FITTING_THE_GATE, LOG, RECIPE
 
 __all__ = ["RunEntry", "list_runs", "run_json", "runs_lines"]
 
 _DEEPEST: Final = 6
 """Levels of folders below the given one in which runs are looked for."""
 
-RunStateName = Literal["finished", "stopped early", "running", "unfinished", "unreadable"]
+RunStateName = Literal["finished", "stopped early", "running", "fitting the gate", "unfinished", "unreadable"]
 
 _HEADER: Final = ("Recipe", "Split", "Epochs", "Best AUC", "State", "Folder")
 
@@ -37,8 +37,8 @@ class RunEntry:
         best_auc: The highest mean AUC on validation so far; None if there is none. It is not a result.
         best_epoch: The epoch that reached it, counted from 1; None if there is none.
         kept_auc: The mean AUC on validation of the weights that are kept so far; None if there is none.
-        state: "finished", "stopped early" (finished too), "running" (in some process now), "unfinished"
-            (`resume` continues it) or "unreadable".
+        state: "finished", "stopped early" (finished too), "running" (in some process now), "fitting the gate"
+            (likewise, after the last epoch), "unfinished" (`resume` continues it) or "unreadable".
         started: When it was started; None if it is not known.
         problem: Why it is unreadable; "" otherwise.
     """
@@ -158,7 +158,9 @@ def _state(folder: Path, log: RunLog, problem: str) -> RunStateName:
         return "unreadable"
     if log.end is not None:
         return "stopped early" if log.end.get("stopped_early") else "finished"
-    return "running" if is_locked(folder) else "unfinished"
+    if not is_locked(folder):
+        return "unfinished"
+    return FITTING_THE_GATE if log.is_finishing else "running"
 
 
 def _seed(folder: Path) -> int | None:

@@ -242,7 +242,7 @@ def _loaded(
     """Open recipe and store; `resumed` is the folder of a run that may be resumed."""
     if recipe is not None and (isinstance(recipe, Store) or (Path(recipe) / MANIFEST).is_file()):
         raise RecipeError(
-            f"the recipe is the store {os.fspath(recipe)}; give the recipe first and the store second"
+            f"{os.fspath(recipe)} is a store and not a recipe; give the recipe first and the store second"
         )
     name = None if recipe is None else os.fspath(recipe)
     own = None if resumed is None else own_recipe(resumed)

@@ -194,6 +194,21 @@ def test_labels_are_read_without_any_image(labels):
     np.testing.assert_array_equal(labels.table.targets((EDEMA, MASS)), [[1, 1], [0, 0], [1, 0], [0, 0]])
 
 
+def test_labels_may_be_a_csv_as_prepare_takes_it(tmp_path):
+    text = "filename,patient,Edema,Mass,view\na.png,p1,1,0,PA\nb.png,p2,-1,,AP\n"
+    labels = read_labels(written(tmp_path, text, "mine.csv"))
+    assert (labels.table.findings, labels.warnings) == ((EDEMA, MASS), ())
+    found = join_predictions(sound(tmp_path, "Image Index,Edema\nb.png,.5\na.png,.25\n"), labels)
+    assert (found.cohort.images, found.cohort.views) == (["b.png", "a.png"], ["AP", "PA"])
+    np.testing.assert_array_equal(found.cohort.targets, [[-1], [1]])
+    alone = read_labels(written(tmp_path, "path,Edema\na.png,1\n", "alone.csv"))
+    assert alone.warnings == (
+        "the labels have no column 'patient', so each image counts as a separate patient",
+    )
+    with pytest.raises(DataError, match=r"other.csv has no column with the images' paths"):
+        read_labels(written(tmp_path, "name,Edema\na.png,1\n", "other.csv"))
+
+
 def test_rows_meet_their_labels_whatever_their_order(tmp_path, labels):
     rows = ("00000003_000.png,.1,.9,0", "x.png,0,0,0", "00000001_000.png,.7,.8,0")
     text = "\n".join(("Image Index,Mass,Edema,Tuberculosis", *rows))

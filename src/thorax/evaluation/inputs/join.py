@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 from thorax.arrays import Probabilities
 from thorax.datasets import NIH_LAYOUT
+from thorax.datasets.columns import described_images, with_known_names
 from thorax.datasets.nih import is_nih, label_table, official_parts
 from thorax.datasets.splits import (
     NIH_DATASET,
@@ -21,7 +22,7 @@ from thorax.datasets.splits import (
     nih_official_test_patients,
     registered_sha256,
 )
-from thorax.datasets.table import Patients, SampleTable, read_csv
+from thorax.datasets.table import Patients, SampleTable, read_csv, refuse_duplicates
 from thorax.errors import DataError
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages
 from thorax.evaluation.prevalence import StatedPrevalence
@@ -99,12 +100,14 @@ class JoinedPredictions:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read a label file in NIH's layout, gzipped or not; the images are not needed.
+    """Read a label file in NIH's layout, or a CSV as `prepare` takes it; the images are not needed.
 
     Raises:
         DataError: The file cannot be read, or a row is malformed; the message gives the line.
     """
-    rows = read_csv(path, ("Image Index", "Finding Labels", "Patient ID"))
+    rows = read_csv(path, ())
+    if not {"Image Index", "Finding Labels", "Patient ID"} <= set(rows.columns):
+        return _described_labels(rows, path)
     frame, _ = label_table(rows, path)
     frame["official"] = official_parts(path.parent, frame["image"])
     frame["path"] = ""
@@ -113,6 +116,24 @@ def read_labels(path: Path) -> Labels:
     dataset = NIH_DATASET if is_nih(whole) else NIH_LAYOUT
     table = SampleTable(frame.reset_index(drop=True), NIH15)
     return Labels(table, dataset, registered_sha256(whole, dataset), origin=path.name)
+
+
+def _described_labels(rows: pd.DataFrame, path: Path) -> Labels:
+    """Return the labels of a CSV with a column "path" and one for each finding."""
+    named, _ = with_known_names(rows, path)
+    frame, findings = described_images(named, path)
+    refuse_duplicates(frame["image"], path)
+    frame["boxes"] = pd.Series([()] * len(frame), frame.index, dtype=object)
+    whole = Patients(*(tuple(map(str, frame[name])) for name in ("image", "patient", "official")))
+    dataset = whole.default_name()
+    alone = "patient" not in named
+    return Labels(
+        SampleTable(frame.reset_index(drop=True), findings),
+        dataset,
+        registered_sha256(whole, dataset),
+        origin=path.name,
+        warnings=("the labels have no column 'patient', so each image counts as a separate patient",) * alone,
+    )
 
 
 def join_predictions(

@@ -1,6 +1,7 @@
 // What the model is, and what the service allows.
 
 import { byId, element, sentence } from "./dom.js";
+import { rendered } from "./markdown.js";
 import { card } from "./service.js";
 
 let shown = null; // the model that the dialog is about
@@ -49,7 +50,7 @@ export function showModel(model) {
 
 async function showCard(name) {
   const text = byId("card-text");
-  text.textContent = await card(name).catch((failure) => sentence(failure.message));
+  text.replaceChildren(...rendered(await card(name).catch((failure) => sentence(failure.message))));
   text.hidden = false;
   text.focus();
 }

@@ -3,17 +3,29 @@
 import { byId, element } from "./dom.js";
 import { isHidden } from "./reader.js";
 
+const LONGEST = 22; // letters of a name that the list shows
 const WORDS = { waiting: "waiting", reading: "reading …", failed: "not read" };
 
 /** Add a case to the list; `chosen` is called with it when it is clicked. */
 export function addCase(one, chosen) {
   one.thumbnail = element("span", { className: "thumbnail" });
   one.state = element("span", { className: "state" });
-  const words = element("span", {}, element("span", { className: "name", textContent: one.name }), one.state);
+  const words = element("span", {}, ...named(one.name), one.state);
   one.button = element("button", { type: "button", className: "case", title: one.name }, one.thumbnail, words);
   one.button.addEventListener("click", () => chosen(one));
   byId("cases").append(element("li", {}, one.button));
   showState(one);
+}
+
+/** Return a name; the middle of a long one is left out, since names of a series differ at their ends. */
+function named(name) {
+  const letters = [...name];
+  if (letters.length <= LONGEST) return [element("span", { className: "name", textContent: name })];
+  const short = `${letters.slice(0, LONGEST / 2 - 1).join("")}…${letters.slice(-LONGEST / 2).join("")}`;
+  return [
+    element("span", { className: "name", textContent: short, ariaHidden: "true" }),
+    element("span", { className: "hidden", textContent: `${name} ` }),
+  ];
 }
 
 /** Show how far a case is. */

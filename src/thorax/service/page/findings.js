@@ -1,7 +1,7 @@
 // The findings of one image in words first: called or not, what that means, and then the number.
 
 import { announce, byId, element, length, percent } from "./dom.js";
-import { inWords, oneIn } from "./frequencies.js";
+import { count, inWords, oneIn } from "./frequencies.js";
 import { meaningPanel, prevalenceOf } from "./meaning.js";
 import { findingOf, modelOf } from "./models.js";
 
@@ -82,6 +82,7 @@ function row(answer, name, predicted, chosen) {
     element("span", { className: "label", textContent: finding.label }),
     element("span", { className: "decision", textContent: ` ${WORDS[predicted.decision]} ` }),
     element("span", { className: "frequency", textContent: sentenceOf(finding, predicted) }),
+    element("span", { className: "rests", textContent: restsOn(finding, predicted) }),
     numbers(predicted, finding),
     bar(predicted)
   );
@@ -94,6 +95,12 @@ function row(answer, name, predicted, chosen) {
 const sentenceOf = (finding, predicted) =>
   predicted.decision === null ? "" : inWords(finding, predicted.decision, prevalenceOf(finding));
 
+/** Return how many patients the counts rest on; the intervals are in the panel. */
+function restsOn({ sensitivity, specificity }, predicted) {
+  if (predicted.decision === null || !sensitivity || !specificity) return "";
+  return ` From ${count(sensitivity.patients)} validation patients with it and ${count(specificity.patients)} without. `;
+}
+
 /** Return the line of numbers: probability, threshold, and the prevalence at which the probability holds. */
 function numbers(predicted, finding) {
   const parts = [
@@ -101,14 +108,15 @@ function numbers(predicted, finding) {
     number("threshold", predicted.threshold === null ? "none" : percent(predicted.threshold)),
   ];
   const known = predicted.prevalence ?? finding.prevalence?.value;
-  if (known !== undefined) parts.push(number("prevalence", percent(known)));
+  const images = finding.prevalence?.images ?? "training";
+  if (known !== undefined) parts.push(number(`prevalence in ${images}`, percent(known)));
   return element("span", { className: "numbers" }, ...parts);
 }
 
 /** Return a number with its name; that of the probability, the first one, is for people who do not see the line. */
 function number(name, value) {
   const words = element("span", { className: name === "probability" ? "hidden" : "", textContent: ` ${name} ` });
-  return element("span", { className: name }, words, `${value} `);
+  return element("span", { className: name.split(" ")[0] }, words, `${value} `);
 }
 
 function bar(predicted) {

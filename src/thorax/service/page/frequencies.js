@@ -1,6 +1,7 @@
 // What a call means, in counts of patients: natural frequencies, which readers understand better than rates.
 
 const ENOUGH = 5; // patients with the finding, so that they can be divided
+const FEW = 20; // cases of which a share is given as it was counted, since "of 100" would claim more
 
 /** Return counts among 1,000 patients, or more where the finding is rare, at a prevalence. */
 export function frequencies(sensitivity, specificity, prevalence) {
@@ -28,9 +29,22 @@ export function oneIn(share) {
 }
 
 /** Return a measured share as "64 of 100 (36 to 85; 14 validation patients with it)". */
-export function ofHundred(share, whose) {
-  const [value, low, high] = [share.value, share.low, share.high].map((part) => Math.round(100 * part));
-  return `${value} of 100 (${low} to ${high}; ${count(share.patients)} validation ${share.patients === 1 ? "patient" : "patients"} ${whose} it)`;
+export function measured(share, whose) {
+  const patients = `${count(share.patients)} validation ${share.patients === 1 ? "patient" : "patients"} ${whose} it`;
+  return shareOf(share, share.images).replace(/\)?$/, `; ${patients})`);
+}
+
+/**
+ * Return a share of `number` cases as "64 of 100 (36 to 85)", or as it was counted where they are few: "0 of 1",
+ * with the interval in percent. Without an interval there is none.
+ */
+export function shareOf({ value, low, high }, number) {
+  const [share, ...ends] = [value, low, high].filter((part) => part !== null).map((part) => Math.round(100 * part));
+  if (number < FEW) {
+    const counted = Number((value * number).toFixed(1)); // of several highest places, each counts as a part
+    return `${counted} of ${number}${ends.length === 2 ? ` (${ends.join(" to ")} %)` : ""}`;
+  }
+  return `${share} of 100${ends.length === 2 ? ` (${ends.join(" to ")})` : ""}`;
 }
 
 /** Return the opposite of a share: what did not match. */

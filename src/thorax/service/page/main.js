@@ -7,7 +7,7 @@ import { originText, save, saveCsv, saveJson, savePng } from "./downloads.js";
 import { showExamples } from "./examples.js";
 import { chosenFiles, droppedFiles } from "./files.js";
 import { markFinding, showFindings, summary } from "./findings.js";
-import { mapLayers, readMap, showMapText, wireMapTools } from "./maps.js";
+import { isSilent, mapLayers, readMap, showMapText, wireMapTools } from "./maps.js";
 import { findingOf, modelOf, rememberModels } from "./models.js";
 import { readPixels, sizeOf } from "./pixels.js";
 import { allReadings, newCase, readingBy, rootOf } from "./readings.js";
@@ -117,12 +117,14 @@ function showInList(one) {
 
 function finished(one) {
   showInList(one);
-  announce(`${one.name}: ${one.progress === "done" ? said(one) : `${one.failure.held ? "held back" : "not read"}, ${one.failure.message}`}`);
+  announce(`${one.name}: ${one.progress === "done" ? said(one) : notRead(one.failure)}`);
   const done = cases.find((other) => other.progress === "done");
   if (!picked && inUse().progress === "failed" && done) show(done);
   else if (shown.includes(one)) render();
   else countCases(cases);
 }
+
+const notRead = ({ held, message }) => (held ? sentence(message) : `not read, ${message}`); // which says that it is held back
 
 const said = (one) => (isHidden(one) ? "read; what the model says is hidden" : summary(one.answer));
 
@@ -320,7 +322,7 @@ function showMap() {
 function toggleFinding(name) {
   const one = inUse();
   one.finding = one.finding === name ? null : name;
-  one.heat = true;
+  one.heat = !(one.maps.has(name) && isSilent(one.maps.get(name)));
   if (one.finding !== null && !one.maps.has(name) && !one.computing.has(name)) compute(one, name);
   showMap();
   if (one.finding === null) announce("Heat map off.");
@@ -334,6 +336,7 @@ async function compute(one, name) {
     const answer = await explain(one.file, name, one.model);
     if (!shown.includes(one)) return;
     one.maps.set(name, readMap(answer, one.answer.model.bundle_sha256));
+    if (one.finding === name) one.heat = !isSilent(one.maps.get(name));
   } catch (failure) {
     one.mapFailures.set(name, failure.message);
   } finally {

@@ -1,6 +1,7 @@
 // The map of the chosen finding: what is drawn over the radiograph, and what is said of it.
 
 import { bytesOf, byId, element, sentence } from "./dom.js";
+import { shareOf } from "./frequencies.js";
 import { findingOf, modelOf } from "./models.js";
 
 const FAINT = 0.25; // of the scale: below it the color fades, so that places without evidence stay gray
@@ -23,12 +24,16 @@ export function readMap(answer, bundle) {
   return { answer, bundle, values, rows: map.rows, columns: map.columns, colors: bytesOf(map.colors), painted: null };
 }
 
+/** Return whether no value of a map speaks for its finding; it is then drawn only if the reader asks. */
+export const isSilent = (map) => map.answer.place === null;
+
 /** Return the layers that show the map of a case's chosen finding, on the scale that `shown` cases share. */
 export function mapLayers(one, shown) {
   const map = one.maps.get(one.finding);
   if (!map || !one.pixels) return [];
   const layers = [];
   if (one.heat) layers.push((context, place) => drawHeat(context, place, map, scaleFor(map, shown), one.pixels));
+  if (isSilent(map)) return layers; // half of a scale without evidence, and a box there, mean nothing
   if (display.contour) layers.push((context, place) => drawContour(context, place, map));
   if (display.box && map.answer.box) layers.push((context, place) => drawBox(context, place, map));
   return layers;
@@ -114,7 +119,8 @@ export function showMapText(one, shown) {
   const { label } = findingOf(one.answer ?? { model: {} }, one.finding);
   byId("heat").checked = map !== undefined && one.heat;
   byId("heat").disabled = map === undefined;
-  byId("map-tools").hidden = map === undefined;
+  byId("map-tools").hidden = map === undefined || (isSilent(map) && !one.heat);
+  for (const name of ["contour", "box"]) byId(name).parentElement.hidden = map !== undefined && isSilent(map);
   byId("panes").ariaBusy = String(one.computing.has(one.finding));
   byId("legend").hidden = !(map && one.heat);
   byId("map-text").textContent = text(one, map, label);
@@ -126,12 +132,13 @@ function showLegend(map, label, ends) {
   drawLegend(byId("scale"), map.colors);
   byId("scale-start").textContent = scale.relative ? ends.low.toPrecision(3) : "0";
   byId("scale-end").textContent = `${ends.high.toPrecision(3)}${unit ? ` ${unit}` : ""}`;
-  const share = scale.relative
-    ? "relative to this map’s own mean, at the left end"
-    : ends.shared
-      ? "one scale for both images: the same color is the same value"
-      : "scaled to the highest value in this image, so its colors cannot be compared with another image’s";
-  byId("legend-text").textContent = `Evidence for ${label} (${map.answer.method}), ${share}`;
+  const share = ends.shared
+    ? "one scale for both images: the same color is the same value"
+    : "scaled to the highest value in this image, so its colors cannot be compared with another image’s";
+  byId("legend-text").textContent = scale.relative
+    ? `Not evidence for ${label} (${map.answer.method}): all values are 0 or below. Colored is what lies above their ` +
+      "average, the left end, up to the highest, the right end"
+    : `Evidence for ${label} (${map.answer.method}), ${share}`;
 }
 
 function drawLegend(canvas, colors) {
@@ -154,8 +161,13 @@ function text(one, map, label) {
   if (!map) return "";
   const { place, box, notes, method } = map.answer;
   const sentences = [];
-  if (place === null) sentences.push(`No location in this image supports ${label}: no value of the map is above 0`);
-  else {
+  if (place === null) {
+    sentences.push(
+      `No location in this image supports ${label}: no value of the map is above 0, so ` +
+        (one.heat ? "the colors show only where it speaks less against it" : "nothing is drawn"),
+      one.heat ? "" : "“Heat map” shows where the map speaks less against it than elsewhere"
+    );
+  } else {
     const [x, y] = place.map(Math.round);
     const [left, top, width, height] = box.map(Math.round);
     sentences.push(`Highest at x ${x}, y ${y}, in a box of ${width} × ${height} pixels at x ${left}, y ${top}`);
@@ -167,7 +179,7 @@ function text(one, map, label) {
   const elsewhere = [...one.answer.warnings, one.answer.model.statement]; // the page says these anyway
   // The page offers no other method, which the library's note on a map without evidence advises.
   const others = notes.filter((note) => !elsewhere.includes(note) && !note.startsWith("no location in the image"));
-  return [...sentences, ...others].map(sentence).join(" ");
+  return [...sentences, ...others].filter(Boolean).map(sentence).join(" ");
 }
 
 /** Return how often the maps of this model point at what they are of, as measured on images with boxes. */
@@ -175,13 +187,11 @@ function hitRate(one, method) {
   const measured = modelOf(one.answer)?.hit_rates.find((rates) => rates.method === method);
   if (!measured) return "how often the maps of this bundle point at what they are of was not measured";
   const own = measured.findings[one.finding];
-  const { value, low, high, boxes, patients } = own ?? measured.pooled;
-  const [share, ...ends] = [value, low, high].filter((part) => part !== null).map((part) => Math.round(100 * part));
-  const interval = ends.length === 2 ? ` (${ends.join(" to ")})` : "";
+  const { boxes, patients, ...share } = own ?? measured.pooled;
   const whose = own ? "of this finding" : "of any finding, none of them of this one";
   return (
     `in test images with ${boxes} ${boxes === 1 ? "box" : "boxes"} ${whose} (${patients} ` +
-    `${patients === 1 ? "patient" : "patients"}), the highest place lay inside in ${share} of 100${interval}`
+    `${patients === 1 ? "patient" : "patients"}), the highest place lay inside in ${shareOf(share, boxes)}`
   );
 }
 

@@ -1,10 +1,11 @@
 // The panel of the chosen finding: what a call means where the finding is as frequent as the reader says.
 
 import { element, percent } from "./dom.js";
-import { atPrevalence, ofHundred, others } from "./frequencies.js";
+import { atPrevalence, measured, others } from "./frequencies.js";
 import { modelOf } from "./models.js";
 
 const [LEAST, MOST] = [0.001, 0.9];
+const RANGE = "0.1 and 90 %";
 const STEPS = 200; // of the slider, which is logarithmic: rare findings need finer steps
 const COMMON = 0.05; // where the model does not say how frequent the finding was
 
@@ -42,11 +43,13 @@ function control(finding, changed) {
   const own = finding.prevalence;
   reset.textContent = own ? `As in ${own.images}: ${percent(own.value)}` : "";
   reset.hidden = !own;
+  const note = element("p", { className: "hint", role: "status" });
   const show = () => {
     const value = prevalenceOf(finding);
     if (document.activeElement !== field) field.value = String(Number((100 * value).toPrecision(3)));
     slider.value = String(Math.round((STEPS * Math.log(value / LEAST)) / Math.log(MOST / LEAST)));
     slider.ariaValueText = percent(value);
+    note.textContent = usedInstead(finding);
   };
   const set = (value) => {
     if (value === null) chosen.delete(finding.name);
@@ -55,12 +58,34 @@ function control(finding, changed) {
     changed();
   };
   field.addEventListener("input", () => field.checkValidity() && field.value && set(field.valueAsNumber / 100));
-  field.addEventListener("change", show);
+  field.addEventListener("change", () => {
+    const wanted = field.valueAsNumber / 100;
+    if (Number.isNaN(wanted)) return refill(`A prevalence is a number of percent, so ${percent(prevalenceOf(finding))} stays.`);
+    if (within(wanted) !== wanted) {
+      set(wanted);
+      refill(`${Number((100 * wanted).toPrecision(6))} % is not between ${RANGE}, so ${percent(within(wanted))} is used.`);
+    } else refill("");
+  });
   slider.addEventListener("input", () => set(LEAST * (MOST / LEAST) ** (slider.valueAsNumber / STEPS)));
   reset.addEventListener("click", () => set(null));
   show();
-  const label = element("label", { htmlFor: id, textContent: `How many of such patients have ${finding.label}` });
-  return element("div", { className: "prevalence-control" }, label, element("span", {}, field, " %"), slider, reset);
+  const label = element("label", { htmlFor: id, textContent: `Your prevalence: how many of such patients have ${finding.label}` });
+  return element("div", { className: "prevalence-control" }, label, element("span", {}, field, " %"), slider, reset, note);
+
+  /** Show in the field what is used, and say why it is not what was typed. */
+  function refill(why) {
+    field.value = String(Number((100 * prevalenceOf(finding)).toPrecision(3)));
+    note.textContent = why || usedInstead(finding);
+  }
+}
+
+/** Return why the counts begin with another prevalence than the model's own; "" if they do not. */
+function usedInstead(finding) {
+  if (chosen.has(finding.name)) return "";
+  const own = finding.prevalence;
+  if (!own) return `How frequent it was for the model is not known; ${percent(COMMON)} is used until you set it.`;
+  if (within(own.value) === own.value) return "";
+  return `In ${own.images} it was ${(100 * own.value).toPrecision(2)} %; ${percent(within(own.value))} is the closest that can be set here.`;
 }
 
 /** Return the sentences on what the counts rest on: both rates with n and interval, and where they hold. */
@@ -72,8 +97,8 @@ function basis(answer, finding) {
     element(
       "ul",
       { className: "rates" },
-      element("li", { textContent: `With it, called: ${ofHundred(sensitivity, "with")}` }),
-      element("li", { textContent: `Without it, called: ${ofHundred(others(specificity), "without")}` })
+      element("li", { textContent: `With it, called: ${measured(sensitivity, "with")}` }),
+      element("li", { textContent: `Without it, called: ${measured(others(specificity), "without")}` })
     ),
     element("p", {
       className: "hint",

@@ -2,7 +2,7 @@
 
 import { announce, byId, element } from "./dom.js";
 import { findingOf } from "./models.js";
-import { addAssessment } from "./service.js";
+import { addAssessments } from "./service.js";
 
 const SAID = [["1", "present"], ["0", "absent"], ["", "uncertain"]];
 const VERDICTS = [["agree", "Agree"], ["disagree", "Disagree"], ["amended", "Amend"]];
@@ -152,7 +152,7 @@ async function keep(one, words, state = byId("own-state")) {
     return false;
   }
   try {
-    if (kept) for (const entry of words) await addAssessment(entry);
+    if (kept && words.length > 0) await addAssessments(words);
   } catch (failure) {
     state.textContent = `Not kept: ${failure.message}.`;
     announce(state.textContent);

@@ -46,10 +46,10 @@ export async function dicomObjects(file, model = "") {
   return (await send(file, `v1/dicom?model=${encodeURIComponent(model)}`)).blob();
 }
 
-/** Keep what a reader says of a finding. */
-export async function addAssessment(entry) {
+/** Keep what a reader says of findings, all of it or nothing. */
+export async function addAssessments(entries) {
   const headers = { "Content-Type": "application/json" };
-  await answer("v1/assessments", { method: "POST", body: JSON.stringify(entry), headers });
+  await answer("v1/assessments", { method: "POST", body: JSON.stringify(entries), headers });
 }
 
 /** Return how readers agree with each other and with the models. */

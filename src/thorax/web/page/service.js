@@ -108,7 +108,7 @@ export async function testImage(name) {
 const nowhere = async () => {
   throw new ImageError("this page keeps nothing; `thorax serve --assessments` keeps what readers say");
 };
-export { nowhere as addAssessment, nowhere as agreement, nowhere as assessmentsCsv };
+export { nowhere as addAssessments, nowhere as agreement, nowhere as assessmentsCsv };
 
 /** Return the radiograph in a file; the last ones are kept, since page, pixels and maps ask for the same. */
 function readOnce(file) {

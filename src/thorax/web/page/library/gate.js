@@ -1,7 +1,7 @@
 // The input gate: whether an image is a radiograph like those that the model learned from, and why not. The twin
 // of thorax.inference.gate and .gate_scores.
 
-import { features, mirrored, thumbnail } from "./gate_features.js";
+import { features, inverted, mirrored, thumbnail, turned } from "./gate_features.js";
 import { commonest, counted, NEARLY_ALL, percent, sampled, whiteOf } from "./grays.js";
 
 const NARROW = 1 / 16;
@@ -16,6 +16,9 @@ const TURNED = [
   ["turned-180", "it is turned by 180 degrees; turn it back"],
   ["turned-90", "it is turned by 90 degrees clockwise; turn it back, 90 degrees counterclockwise"],
 ];
+const NO_REMEDY =
+  "it may not be a chest radiograph: turning it or exchanging black and white would not make it pass; give a frontal " +
+  "one, PA or AP";
 const REMEDY = "give the radiograph with the full range of its values";
 
 /** What the gate says of one image: reasons `{code, level, text, score, limit}`, refusals first. */
@@ -48,7 +51,7 @@ const reason = (code, level, text, score = null, limit = null) => ({ code, level
 function ofPixels(gate, radiograph) {
   const nothing = ofContrast(radiograph);
   if (nothing.length > 0 || gate.numbers === null) return nothing;
-  return ofPicture(gate.section, scores(gate.numbers, features(thumbnail(radiograph, gate.fit))));
+  return ofPicture(gate.section, gate.numbers, features(thumbnail(radiograph, gate.fit)));
 }
 
 /** Return the reason for which there is nothing to see in an image, if there is one. */
@@ -74,10 +77,13 @@ function quantile(sorted, share) {
   return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
 }
 
-/** Return what the nets of the gate find in an image. */
-function ofPicture(section, { upright, looksLike, unlike, mirror }) {
+/** Return what the nets of the gate find in an image with these features. */
+function ofPicture(section, numbers, values) {
+  const { upright, looksLike, unlike, mirror } = scores(numbers, values);
   if (!(upright >= section.least_upright)) {
-    return lookingLike(looksLike).map(([code, text]) => reason(code, "refuse", text, upright, section.least_upright));
+    const right = scores(numbers, righted(values, looksLike));
+    const passes = right.upright >= section.least_upright && right.unlike <= section.too_unlike;
+    return lookingLike(looksLike, passes).map(([code, text]) => reason(code, "refuse", text, upright, section.least_upright));
   }
   if (!(unlike <= section.too_unlike)) {
     const text =
@@ -101,10 +107,18 @@ function ofPicture(section, { upright, looksLike, unlike, mirror }) {
   return found;
 }
 
+/** Return the features of an image upright and not inverted, if it is what it looks like. */
+function righted(values, kind) {
+  if (kind === LATERAL || kind === OTHER) return values;
+  const upright = turned(values, -(kind % INVERTED));
+  return kind >= INVERTED ? inverted(upright) : upright;
+}
+
 /** Return what an image is that is not an upright frontal chest radiograph, and what would pass. */
-function lookingLike(kind) {
+function lookingLike(kind, rightedPasses) {
   if (kind === OTHER) return [["not-a-chest-radiograph", "it is not a chest radiograph; give a frontal one, PA or AP"]];
   if (kind === LATERAL) return [["lateral", "it looks like a lateral view; give the frontal view, PA or AP"]];
+  if (!rightedPasses) return [["not-a-chest-radiograph", NO_REMEDY]];
   const found = kind % INVERTED > 0 ? [TURNED[(kind % INVERTED) - 1]] : [];
   if (kind >= INVERTED) found.push(["inverted", "it is inverted, bone is dark; exchange black and white"]);
   return found;

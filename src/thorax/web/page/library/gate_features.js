@@ -136,3 +136,38 @@ function mirrorSquare(numbers, result, from, to, side) {
     }
   }
 }
+
+/** Return the numbers of the image turned counterclockwise by quarters of a full turn. */
+export function turned(numbers, quarters) {
+  let result = numbers;
+  for (let turn = 0; turn < (quarters + 4) % 4; turn += 1) result = turnedOnce(result);
+  return result;
+}
+
+function turnedOnce(numbers) {
+  const result = new Float32Array(numbers.length);
+  for (let direction = 0; direction < DIRECTIONS; direction += 1) {
+    const from = (direction + DIRECTIONS / 4) % DIRECTIONS;
+    turnSquare(numbers, result, from * CELLS * CELLS, direction * CELLS * CELLS, CELLS);
+  }
+  turnSquare(numbers, result, EDGES, EDGES, BLOCKS);
+  return result;
+}
+
+function turnSquare(numbers, result, from, to, side) {
+  for (let row = 0; row < side; row += 1) {
+    for (let column = 0; column < side; column += 1) {
+      result[to + row * side + column] = numbers[from + column * side + side - 1 - row];
+    }
+  }
+}
+
+/** Return the numbers of the image whose black and white are exchanged. */
+export function inverted(numbers) {
+  const half = EDGES / 2;
+  const result = new Float32Array(numbers.length);
+  result.set(numbers.subarray(half, EDGES), 0);
+  result.set(numbers.subarray(0, half), half);
+  for (let at = EDGES; at < numbers.length; at += 1) result[at] = -numbers[at];
+  return result;
+}
