@@ -65,6 +65,15 @@ def test_what_the_gate_holds_back_gets_a_report_or_nothing(images, tmp_path):
     assert not list((tmp_path / "b").rglob("*.dcm"))
 
 
+def test_two_images_with_one_uid_are_not_mixed_up(images, tmp_path):
+    (images / "copy.dcm").write_bytes((images / "chest.dcm").read_bytes())
+    (images / "other.dcm").write_bytes(study_file(side=300))
+    given = [images / name for name in ("chest.dcm", "copy.dcm", "other.dcm")]
+    done = command("predict", *given, "--dicom-out", tmp_path / "results", expect=4)
+    assert "copy.dcm  was done before" in done.stdout
+    assert "other.dcm: another file with the same SOP Instance UID was given before" in done.stderr
+
+
 def test_other_files_are_refused_by_name(images, tmp_path):
     Image.fromarray(chest()).save(images / "photo.png")
     done = command("predict", images, "--dicom-out", tmp_path / "results", expect=4)

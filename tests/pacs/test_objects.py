@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from tests.helpers.dicom_writing import to_bytes
+from tests.helpers.dicom_writing import lut, to_bytes
 from tests.helpers.studies import (
     IMAGE,
     PATIENT,
@@ -60,6 +60,13 @@ COPIED = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate", "StudyTime",
     "AccessionNumber", "StudyID", "ReferringPhysicianName", "StudyDescription",
 )  # fmt: skip
+
+
+def modality_lut():
+    """A modality LUT whose values have 10 bits."""
+    item = lut(np.arange(4096) // 4, first=0, bits=16)
+    item.ModalityLUTType = "US"
+    return item
 
 
 def written(results, folder):
@@ -137,7 +144,7 @@ def test_dsrdump_prints_what_a_reader_needs(results, tmp_path):
     first = next(iter(results.prediction))
     assert 'Probability that the finding is present")="' in text
     assert f"bundle_sha256={results.prediction.model.bundle_sha256}" in text
-    assert f"threshold_percent={100 * first.threshold}" in text
+    assert f"threshold_percent={100 * first.threshold:.15g}" in text
     assert "operating_point=" in text
     assert "Research use only, not for diagnosis" in text
     assert "out-of-fold mean AUC" in text
@@ -206,12 +213,23 @@ def test_the_picture_says_what_it_is_and_not_whose(results, tmp_path):
     assert len(path.read_bytes()) < 1_000_000
 
 
-@pytest.mark.parametrize("inverted", [False, True])
-def test_dcmtk_renders_the_radiograph_as_the_model_saw_it(maker, tmp_path, inverted):
-    """The presentation state is applied by DCMTK; away from its lines, its grays are ours."""
-    source = study_file(inverted=inverted)
+SHOWN = {
+    "window": {},
+    "monochrome1": {"inverted": True},
+    "rescaled": VARIANTS["rescaled"],
+    "modality lut": {"ModalityLUTSequence": [modality_lut()], "WindowCenter": "500", "WindowWidth": "1000"},
+    "voi lut": {"VOILUTSequence": [lut(np.arange(4096) ** 2 // 4096, first=0, bits=12)]},
+    "voi lut of fewer bits": {"VOILUTSequence": [lut(np.arange(4096) // 4, first=0, bits=16)]},
+}
+
+
+@pytest.mark.parametrize("variant", SHOWN)
+def test_dcmtk_renders_the_radiograph_as_the_model_saw_it(maker, tmp_path, variant):
+    """The presentation state is applied by DCMTK, which does not draw its lines here; its grays are ours."""
+    source = study_file(**SHOWN[variant])
     (tmp_path / "image.dcm").write_bytes(source)
-    written(maker.results(source, "image.dcm", created=WHEN), tmp_path)
+    paths = written(maker.results(source, "image.dcm", created=WHEN), tmp_path)
+    assert [errors_of(path) for path in paths] == [[]] * 3
     shown = render(tmp_path / "image.dcm", tmp_path / "PR.dcm", tmp_path / "shown.pgm")
     ours = read_radiograph(source, name="image.dcm").pixels / 257
     assert np.abs(shown - ours).max() <= 1.5

@@ -20,24 +20,28 @@ def algorithm_version(bundle: Bundle) -> str:
 
 
 def finding_parameters(bundle: Bundle, prediction: Prediction, predicted: FindingPrediction) -> list[str]:
-    """Return how one finding was decided, as parameters of the algorithm: "name=value", values in full."""
+    """Return how one finding was decided, as parameters of the algorithm: "name=value"."""
     calibration = bundle.manifest.calibration
     return [
-        f"bundle_sha256={bundle.sha256}",
-        f"calibration={calibration or 'none'}",
+        f"threshold_percent={'none' if predicted.threshold is None else _percent(predicted.threshold)}",
         f"operating_point={prediction.operating_point or 'none'}",
-        f"threshold_percent={'none' if predicted.threshold is None else 100 * predicted.threshold}",
         *_band(predicted),
-        *([] if predicted.prevalence is None else [f"prevalence_percent={100 * predicted.prevalence}"]),
         *_rates(bundle, predicted),
+        *([] if predicted.prevalence is None else [f"prevalence_percent={_percent(predicted.prevalence)}"]),
+        f"calibration={calibration or 'none'}",
+        f"bundle_sha256={bundle.sha256}",
     ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.15g}"
 
 
 def _band(predicted: FindingPrediction) -> Iterator[str]:
     if predicted.undecided is not None:
         low, high = predicted.undecided
         if low < high:
-            yield f"not_decided_percent={100 * low} to {100 * high}"
+            yield f"not_decided_percent={_percent(low)} to {_percent(high)}"
 
 
 def _rates(bundle: Bundle, predicted: FindingPrediction) -> Iterator[str]:

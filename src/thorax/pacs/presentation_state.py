@@ -1,12 +1,12 @@
 """Contours of maps, with texts, as a presentation state that viewers draw over the radiograph itself."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from highdicom import (
     VOILUT,
-    ModalityLUT,
     ModalityLUTTransformation,
     PresentationLUTTransformation,
 )
@@ -27,7 +27,7 @@ from pydicom.dataset import Dataset
 from thorax.explain.contours import contour_lines
 from thorax.explain.overlay import own_scale, resized
 from thorax.explain.radiograph import Explained
-from thorax.imaging.dicom.windowing import GrayRule, LookupTable, Rescale
+from thorax.imaging.dicom.windowing import GrayRule, LookupTable, Rescale, convert
 from thorax.imaging.stored import Window
 from thorax.pacs.facts import PURPOSE
 from thorax.pacs.finishing import Issue, finish
@@ -44,8 +44,10 @@ _FINEST: Final = 512
 _CYAN: Final = (88.0, -50.0, -20.0)
 _LONGEST_TEXT: Final = 1024
 _WHITE: Final = 65535
+_UINT16_PER_UINT8: Final = 257
 
 Points = Float64[np.ndarray, "n 2"]
+Entries = UInt16[np.ndarray, " entry"]
 
 
 def presentation_state(issue: Issue, prediction: Prediction, maps: Sequence[Explained]) -> Dataset | None:
@@ -146,15 +148,16 @@ def _contours(mapped: Explained) -> Iterator[Points]:
 
 def _modality(rule: GrayRule) -> ModalityLUTTransformation | None:
     match rule.modality:
-        case Rescale(1.0, 0.0):
-            return None
-        case Rescale(slope, intercept):
+        case Rescale(slope, intercept) if (slope, intercept) != (1, 0):
             return ModalityLUTTransformation(intercept, slope, "US")
-        case LookupTable() as table:
-            return ModalityLUTTransformation(modality_lut=ModalityLUT("US", table.first, _entries(table)))
+        case _:
+            return None
 
 
 def _voi(rule: GrayRule) -> list[SoftcopyVOILUTTransformation] | None:
+    """Return what is shown from black to white; a modality LUT is part of it."""
+    if isinstance(rule.modality, LookupTable):
+        return [SoftcopyVOILUTTransformation(voi_luts=[_of_stored_values(rule)])]
     match rule.voi:
         case None:
             return None
@@ -164,12 +167,18 @@ def _voi(rule: GrayRule) -> list[SoftcopyVOILUTTransformation] | None:
             return [SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first, _grays(table))])]
 
 
-def _entries(table: LookupTable) -> UInt16[np.ndarray, " entry"]:
-    """Return the entries of a table as they are: windows are in their unit."""
-    return np.asarray(np.clip(table.entries, 0, _WHITE), dtype=np.uint16)
-
-
-def _grays(table: LookupTable) -> UInt16[np.ndarray, " entry"]:
+def _grays(table: LookupTable) -> Entries:
     """Return the entries of a table of grays over the whole range of 16 bits, as highdicom describes it."""
-    white = max(2**table.bits - 1, int(table.entries.max()))
+    largest = int(table.entries.max())
+    # As `windowing` reads it: entries that use fewer bits than the table states have their own white.
+    white = 2**table.bits - 1 if largest.bit_length() == table.bits else max(largest, 1)
     return np.asarray(np.round(table.entries * (_WHITE / white)), dtype=np.uint16)
+
+
+def _of_stored_values(rule: GrayRule) -> VOILUT:
+    """Return the gray of each stored value, before the inversion, as a table."""
+    patterns = np.arange(2**rule.bits).astype(np.uint16)[None]
+    table = convert(replace(rule, inverted=False, padding=None), patterns).table
+    grays = table.astype(np.uint16) * (_UINT16_PER_UINT8 if table.dtype == np.uint8 else 1)
+    negative = 2 ** (rule.bits - 1) if rule.signed else 0
+    return VOILUT(-negative, np.roll(grays, negative))

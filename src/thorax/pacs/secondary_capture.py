@@ -42,17 +42,21 @@ def secondary_capture(
     """
     panels, columns = side_by_side(maps, radiograph, [prediction[mapped.finding] for mapped in maps])
     drawing = Drawing(columns=min(columns, 2), largest=_LARGEST, contour=0.5)
-    heading = _heading(prediction)
+    heading = _heading(prediction, len(maps))
     canvas = draw_picture(radiograph.pixels, panels, drawing=drawing, heading=heading)
     jpeg = as_jpeg(canvas, dark=True, halved_colors=True)
     return finish(_image(issue, jpeg), issue)
 
 
-def _heading(prediction: Prediction) -> tuple[str, ...]:
+def _heading(prediction: Prediction, num_maps: int) -> tuple[str, ...]:
+    """Return what the picture says of the model, and of the findings that have no map in it."""
     model = prediction.model
+    others = sum(predicted.decision in {"yes", "not decided"} for predicted in prediction) - num_maps
+    are = "finding is" if others == 1 else "findings are"
+    more = (f"{others} more {are} present or not decided: see the report.",) if others > 0 else ()
     identity = f"Thorax, model {model.name}, bundle {model.bundle_sha256[:8]}. {PURPOSE}."
     stated = (f"{model.statement[0].upper()}{model.statement[1:]}.",) if model.statement else ()
-    return (identity, *stated)
+    return (identity, *stated, *more)
 
 
 def _image(issue: Issue, jpeg: bytes) -> Dataset:

@@ -1,5 +1,6 @@
 """Results of DICOM images as DICOM files, one folder per study; what is there is not made again."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -90,12 +91,13 @@ def write_dicom_results(
         tally.failed += 1
         failed(place, reason)
 
+    contents: dict[str, str] = {}  # the hash of each image's file, by its UID
     folder.mkdir(parents=True, exist_ok=True)
     done = counting(paths, progress, without=folder)
     with exclusive_lock(folder, doing="writing results into"):
         for number, file in zip(count(1), list_files(paths, failed=lose, without=folder), strict=False):
             try:
-                outcome = _outcome(maker, file, folder, refusals=refusals)
+                outcome = _outcome(maker, file, folder, contents, refusals=refusals)
             except ImageError as error:
                 if not file.given and is_not_an_image(Path(file.path)):
                     tally.others[Path(file.path).name] += 1
@@ -108,10 +110,18 @@ def write_dicom_results(
     refuse_nothing(tally, paths, lose)
 
 
-def _outcome(maker: ResultMaker, file: ImageFile, folder: Path, *, refusals: bool) -> WrittenResults:
+def _outcome(
+    maker: ResultMaker, file: ImageFile, folder: Path, contents: dict[str, str], *, refusals: bool
+) -> WrittenResults:
     content = file_content(file.path)
     assert content is not None
     image = read_source(content, Path(file.path).name)
+    digest = hashlib.sha256(content).hexdigest()
+    if contents.setdefault(image.uid, digest) != digest:
+        raise ImageError(
+            f"{image.name}: another file with the same SOP Instance UID was given before, and results would "
+            "belong to both; give each image a UID of its own"
+        )
     study = folder / str(image.header.StudyInstanceUID)
     predicted, refused = (study / _name("SR", uid) for uid in report_uids(image, maker.predictor.bundle))
     if predicted.is_file():
