@@ -130,8 +130,8 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Send the results to Orthanc", "thorax node starter --forward ORTHANC@127.0.0.1:4242"),
         ("See what waits and what failed", "thorax node status thorax-queue"),
     ),
-    "node run": (
-        ("Results go to a DICOMweb service", "thorax node run run --stow http://127.0.0.1:8042/dicom-web"),
+    "node start": (
+        ("Results go to a DICOMweb service", "thorax node start run --stow http://127.0.0.1:8042/dicom-web"),
     ),
     "node status": (("See what waits and what failed", "thorax node status thorax-queue"),),
     "node retry": (("Try one dead letter again", "thorax node retry thorax-queue --number 7"),),

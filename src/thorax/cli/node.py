@@ -18,21 +18,21 @@ _QUEUE = Path("thorax-queue")
 
 
 class _Node(Verbs):
-    """The group: `thorax node BUNDLE` is `thorax node run BUNDLE`."""
+    """The group: `thorax node BUNDLE` is `thorax node start BUNDLE`."""
 
-    implied = "run"
+    implied = "start"
 
 
 node_app = typer.Typer(
     cls=_Node,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Receive radiographs from a PACS, predict them, and send the results back. The word run may be left "
+    help="Receive radiographs from a PACS, predict them, and send the results back. The word start may be left "
     "out, as in thorax node BUNDLE --forward PACS@127.0.0.1:4242.",
 )
 
 
-def _run(
+def _start(
     bundle: Annotated[str, typer.Argument(help="The bundle, or the run that made it; or starter.")],
     forward: Annotated[
         list[str] | None,
@@ -127,7 +127,7 @@ def _ready(statement: str) -> Any:
     return say_so
 
 
-node_app.command("run", cls=Verb)(with_signatures(_run))
+node_app.command("start", cls=Verb)(with_signatures(_start))
 
 
 @node_app.command("status", cls=Verb)
