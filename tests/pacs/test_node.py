@@ -1,14 +1,21 @@
 """The node as a program: images come in by C-STORE, results go out, and nothing is lost or doubled."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 import thorax
 from tests.helpers.command import command
+from tests.helpers.dicom_writing import to_bytes
 from tests.helpers.node import (
+    free_port,
+    image,
     images,
     needs,
+    program,
     received,
     reports,
     running_node,
@@ -16,6 +23,8 @@ from tests.helpers.node import (
     storescu,
     wait_for,
 )
+from tests.helpers.studies import study_dataset
+from thorax.errors import DataError, ServiceError
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +75,145 @@ def test_what_storescu_sends_comes_back_to_storescp_with_the_same_numbers(tmp_pa
         assert secret not in log + health[1] + metrics[1]
     shown = json.loads(command("node", "status", tmp_path / "queue", "--json").stdout)
     assert shown["objects"] == {"received": 0, "predicted": 0, "sent": 3, "skipped": 0, "failed": 0}
+
+
+def forwarding(tmp_path, pacs, *options):
+    """Run a node that sends to an archive of the test."""
+    return running_node(tmp_path / "queue", "--forward", f"PACS@127.0.0.1:{pacs}", *options)
+
+
+def test_each_image_gets_what_the_rules_the_gate_and_its_own_state_call_for(tmp_path):
+    """A lateral is left out by a rule, a blank one held back, a hand skipped, a damaged one a dead letter."""
+    (tmp_path / "rules.toml").write_text('[[rule]]\naction = "skip"\nview = ["LL"]\n')
+    blank = study_dataset(SOPInstanceUID="1.2.826.0.1.3680043.8.498.7.4", side=128)
+    blank.PixelData = bytes(len(blank.PixelData))
+    damaged = study_dataset(SOPInstanceUID="1.2.826.0.1.3680043.8.498.7.5", side=128)
+    damaged.PixelData = damaged.PixelData[:100]
+    contents = {
+        "predicted": image(1)[1],
+        "lateral": image(2, ViewPosition="LL")[1],
+        "hand": image(3, BodyPartExamined="HAND")[1],
+        "blank": to_bytes(blank),
+        "damaged": to_bytes(damaged),
+    }
+    paths = {name: tmp_path / f"{name}.dcm" for name in contents}
+    for name, content in contents.items():
+        paths[name].write_bytes(content)
+    with storescp(tmp_path / "pacs") as pacs, forwarding(tmp_path, pacs, "--rules", "rules.toml") as node:
+        storescu(node.port, *paths.values())
+        wait_for(lambda: len(reports(received(tmp_path / "pacs"))) == 2)
+        wait_for(lambda: len(node.lines("skipped")) == 2 and node.lines("failed"))
+        assert node.end() == 0
+    made = reports(received(tmp_path / "pacs"))
+    assert percents(made["1.2.826.0.1.3680043.8.498.7.1"])
+    assert percents(made["1.2.826.0.1.3680043.8.498.7.4"]) == []
+    reasons = {line["reason"] for line in node.lines("skipped")}
+    assert "a rule leaves it out" in reasons
+    assert any("Body Part Examined is HAND" in reason for reason in reasons)
+    shown = command("node", "status", tmp_path / "queue").stdout
+    assert "2 sent, 2 skipped, 1 failed" in shown
+    assert "Pixel Data holds 100 bytes" in shown
+
+
+def test_results_wait_for_an_archive_that_is_away(tmp_path):
+    """A second destination gets its results meanwhile."""
+    sent = images(tmp_path / "images", 2)
+    away = free_port()
+    with (
+        storescp(tmp_path / "pacs") as pacs,
+        forwarding(tmp_path, pacs, "--forward", f"AWAY@127.0.0.1:{away}") as node,
+    ):
+        storescu(node.port, *sent.values())
+        wait_for(lambda: len(reports(received(tmp_path / "pacs"))) == 2)
+        wait_for(lambda: node.lines("not reached"))
+        assert json.loads(node.get("/health")[1])["destinations"][f"AWAY@127.0.0.1:{away}"] is False
+        with storescp(tmp_path / "away", port=away, title="AWAY"):
+            wait_for(lambda: len(reports(received(tmp_path / "away"))) == 2)
+        assert node.end() == 0
+    assert received(tmp_path / "away").keys() == received(tmp_path / "pacs").keys()
+
+
+@pytest.mark.slow
+def test_a_node_that_is_ended_finishes_what_it_has_and_the_next_one_the_rest(tmp_path):
+    sent = images(tmp_path / "images", 12)
+    with storescp(tmp_path / "pacs") as pacs:
+        with forwarding(tmp_path, pacs) as node:
+            storescu(node.port, *sent.values())
+            wait_for(lambda: received(tmp_path / "pacs"))
+            assert node.end() == 0
+        counts = json.loads(command("node", "status", tmp_path / "queue", "--json").stdout)["objects"]
+        assert sum(counts.values()) == 12
+        assert not list((tmp_path / "queue").rglob("*.partial"))
+        with forwarding(tmp_path, pacs) as node:
+            wait_for(lambda: len(reports(received(tmp_path / "pacs"))) == 12)
+            assert node.end() == 0
+    assert set(reports(received(tmp_path / "pacs"))) == set(sent)
+
+
+@pytest.mark.slow
+def test_a_killed_node_loses_nothing_and_doubles_nothing(tmp_path):
+    """Killed three times: after the first object, after the first result, and after the first one sent."""
+    sent = images(tmp_path / "images", 6)
+    with storescp(tmp_path / "pacs") as pacs:
+        for moment in ("received", "predicted", "sent"):
+            with forwarding(tmp_path, pacs) as node:
+                before = len(node.lines(moment))
+                if moment == "received":
+                    sender = subprocess.Popen(
+                        [program("storescu"), "-aec", "THORAX", "127.0.0.1", str(node.port)]
+                        + [str(path) for path in sent.values()],
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                    )
+                wait_for(lambda node=node, moment=moment, before=before: len(node.lines(moment)) > before)
+                node.process.kill()
+                node.process.wait()
+                sender.wait()
+        with forwarding(tmp_path, pacs) as node:
+            storescu(node.port, *sent.values())
+            wait_for(lambda: len(reports(received(tmp_path / "pacs"))) == 6)
+            assert node.end() == 0
+    assert set(reports(received(tmp_path / "pacs"))) == set(sent)
+
+
+def test_a_second_node_may_not_use_the_queue_and_the_first_one_goes_on(tmp_path):
+    with forwarding(tmp_path, 1) as node:
+        words = ["node", "starter", "--queue", tmp_path / "queue", "--port", "0", "--health-port", "0"]
+        done = command(*words, "--forward", "PACS@127.0.0.1:1", expect=DataError.exit_code)
+        assert "another process is running a node with" in done.stderr
+        taken = command(
+            "node", "starter", "--queue", tmp_path / "other", "--port", node.port, "--health-port", "0",
+            "--forward", "PACS@127.0.0.1:1", expect=ServiceError.exit_code,
+        )  # fmt: skip
+        assert "is in use by another program" in taken.stderr
+        assert node.get("/health")[0] == 200
+        assert node.get("/other")[0] == 404
+        assert node.end() == 0
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "timm", "torchvision"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Block())
+"""
+
+
+def test_a_node_runs_where_torch_cannot_be_imported(tmp_path):
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "sitecustomize.py").write_text(WITHOUT_TORCH)
+    path = os.pathsep.join([str(tmp_path / "without"), *sys.path])
+    uid, content = image(1)
+    (tmp_path / "one.dcm").write_bytes(content)
+    with storescp(tmp_path / "pacs") as pacs:
+        options = ("--forward", f"PACS@127.0.0.1:{pacs}")
+        with running_node(tmp_path / "queue", *options, environment={"PYTHONPATH": path}) as node:
+            storescu(node.port, tmp_path / "one.dcm")
+            wait_for(lambda: set(reports(received(tmp_path / "pacs"))) == {uid})
+            assert node.end() == 0
+    modalities = {dataset.Modality for dataset in received(tmp_path / "pacs").values()}
+    assert "SR" in modalities

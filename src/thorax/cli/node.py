@@ -27,8 +27,8 @@ node_app = typer.Typer(
     cls=_Node,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Receive radiographs from a PACS, predict them, and send the results back. The word start may be left "
-    "out, as in thorax node BUNDLE --forward PACS@127.0.0.1:4242.",
+    help="Receive radiographs from a PACS, predict them, and send the results back. The word start may be "
+    "left out, as in thorax node BUNDLE --forward PACS@127.0.0.1:4242.",
 )
 
 

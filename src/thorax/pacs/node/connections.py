@@ -78,9 +78,9 @@ class Flows:
         ]
 
     def take(self, association: Association) -> str:
-        """Return why the message that is handled next was cut; "" if it is whole."""
+        """Return why the message that is handled next was cut; "" if it is whole, "gone" if its peer is."""
         done = self._of(association).done
-        return done.popleft() if done else "too large"
+        return done.popleft() if done else "gone"
 
     def handled(self, association: Association) -> None:
         """Note that a message was handled."""
@@ -97,6 +97,10 @@ class Flows:
     def _closed(self, event: evt.Event) -> None:
         with self._lock:
             self._flows.pop(event.assoc, None)
+        if event.assoc.requestor.primitive is None:
+            # Its thread waits for the request of a peer that is gone: let it end at once, as after the time.
+            queue: Any = event.assoc.dul.to_user_queue
+            queue.put(None)
 
     def _arrived(self, event: evt.Event) -> None:
         """Count the bytes of a PDU, and drop those that are too many."""

@@ -18,7 +18,7 @@ from thorax.pacs.node.connections import MAX_PDU, BoundedHandler, BoundedServer,
 from thorax.pacs.node.ledger import Ledger
 from thorax.pacs.node.peers import is_loopback
 from thorax.pacs.node.settings import NodeSettings
-from thorax.pacs.node.storing import BUSY, STORED, TOO_LARGE, Answer, Arrival, store
+from thorax.pacs.node.storing import BUSY, FAILED, STORED, TOO_LARGE, Answer, Arrival, store
 from thorax.pacs.node.tls import for_senders
 from thorax.pacs.radiography import SOP_CLASSES, TRANSFER_SYNTAXES
 
@@ -184,7 +184,7 @@ class Receiver:
         began = time.monotonic()
         cut = self._flows.take(event.assoc)
         try:
-            answer = {"too large": TOO_LARGE, "busy": BUSY}.get(cut) or self._taken(event)
+            answer = {"too large": TOO_LARGE, "busy": BUSY, "gone": FAILED}.get(cut) or self._taken(event)
         finally:
             self._flows.handled(event.assoc)
         if answer is STORED:

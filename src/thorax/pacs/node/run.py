@@ -3,8 +3,9 @@
 import ssl
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -84,6 +85,7 @@ def run_node(
         RecipeError: The rules cannot be read.
         DataError: Another node uses the queue.
     """
+    warnings.simplefilter("ignore")  # a library's warning may quote a data set, and the log must not
     rules = load_rules(settings.rules)
     queue = Queue(settings.queue)
     with ExitStack() as stack:
@@ -93,10 +95,28 @@ def run_node(
         queue.refuse_other_destinations([destination.name for destination in settings.destinations])
         maker = open_maker(predictor, device=device)
         node = _Node(settings, queue, maker, rules)
+        stack.enter_context(_errors_of_threads_in(node.log))
         node.begin()
         stack.callback(node.end)
         ready(node.address)
         node.stand_by(stop)
+
+
+@contextmanager
+def _errors_of_threads_in(log: NodeLog) -> Iterator[None]:
+    """Write the errors that end threads into the log, by kind alone: their texts may quote a data set.
+
+    A thread of pynetdicom may end so where a peer goes away in the middle of an answer.
+    """
+
+    def write(ended: threading.ExceptHookArgs) -> None:
+        log.write("thread ended", error=ended.exc_type.__name__)
+
+    before, threading.excepthook = threading.excepthook, write
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class _Node:
@@ -106,7 +126,8 @@ class _Node:
         self._settings = settings
         self._queue = queue
         self._maker = maker
-        self._ledger = Ledger(queue, NodeLog(read_salt(settings.queue)), Counters())
+        self.log = NodeLog(read_salt(settings.queue))
+        self._ledger = Ledger(queue, self.log, Counters())
         self._ending = False
         encryption = for_destinations(settings)
         self._senders = [
@@ -176,12 +197,12 @@ class _Node:
                 cleaned = time.monotonic()
                 removed = remove_old_files(self._queue, self._settings)
                 if removed:
-                    self._ledger.log.write("files removed", objects=removed)
+                    self.log.write("files removed", objects=removed)
 
     def end(self) -> None:
         """Take nothing more, finish what is in progress, and end."""
         self._ending = True
-        self._ledger.log.write("ending")
+        self.log.write("ending")
         self._receiver.stop()
         until = time.monotonic() + _ENDING
         self._worker.stop(_ENDING)
@@ -189,7 +210,7 @@ class _Node:
             sender.stop(max(0.0, until - time.monotonic()))
         if self._health:
             self._health.stop()
-        self._ledger.log.write("ended")
+        self.log.write("ended")
 
     def _how_it_is(self) -> tuple[bool, dict[str, Any]]:
         """Return whether all is well, and what /health says."""

@@ -20,7 +20,7 @@ from thorax.pacs.node.queue import Queue
 from thorax.pacs.node.records import Received
 from thorax.pacs.node.settings import NodeSettings
 
-__all__ = ["BUSY", "STORED", "TOO_LARGE", "Answer", "Arrival", "store"]
+__all__ = ["BUSY", "FAILED", "STORED", "TOO_LARGE", "Answer", "Arrival", "store"]
 
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
