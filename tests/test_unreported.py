@@ -50,6 +50,7 @@ COMMANDS = {
     "tune": ("tune", "small-cpu", "--store", "store", "--out", "study", "--trials", "1", *ONE_EPOCH),
     "study": ("study", "mine.toml", "--out", "leaderboards"),
     "serve": ("serve", "run", "--port", "0"),
+    "node": ("node", "run", "--port", "0", "--health-port", "0", "--forward", "PACS@127.0.0.1:104"),
 }  # fmt: skip
 """In an order in which each finds what it needs."""
 
@@ -112,7 +113,7 @@ def test_a_command_connects_to_nothing_and_writes_where_it_should(places, verb):
         *COMMANDS[verb],
         folder=places / "work",
         environment=environment,
-        stop_when="http" if verb == "serve" else None,
+        stop_when="http" if verb in {"serve", "node"} else None,
     )
     assert done.code == (3 if verb in REFUSED else 0), done.output
     # The C library asks a name service on this machine, if there is one, for the user's name.
