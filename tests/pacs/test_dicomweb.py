@@ -224,8 +224,8 @@ def test_an_archive_is_predicted_page_by_page_once_and_a_bad_image_does_not_stop
             server.answers["GET", f"/dicom-web/studies/{study}/instances"] = (204, "", b"")
         for uid, study in zip(archive, uids, strict=True):
             server.answers["GET", f"/dicom-web/studies/{study}/instances"] = instances(uid)
-            place = f"/dicom-web/studies/{study}/series/1.5/instances/{uid}"
-            server.answers["GET", place] = (200, "application/dicom", archive[uid])
+            path = f"/dicom-web/studies/{study}/series/1.5/instances/{uid}"
+            server.answers["GET", path] = (200, "application/dicom", archive[uid])
             server.answers["POST", f"/dicom-web/studies/{study}"] = stored
         place = read_place(f"{url.replace('http:', 'dicomweb+http:')}/studies")
         first = list(predict_archive(maker, place))
