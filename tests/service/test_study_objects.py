@@ -5,6 +5,7 @@ import zipfile
 
 import pydicom
 
+from tests.helpers.page import upload
 from tests.helpers.studies import STUDY, study_file
 
 
@@ -28,3 +29,20 @@ def test_a_png_has_no_study(of_starter, images):
 
 def test_the_service_says_that_it_can(of_starter):
     assert of_starter.get("/v1/models").json["dicom"] is True
+
+
+def test_the_page_saves_them_for_dicom_alone(opened, of_starter, images, tmp_path):
+    (tmp_path / "chest.dcm").write_bytes(study_file())
+    (tmp_path / "chest.png").write_bytes(images["00.png"])
+    tab = opened(of_starter, model="starter")
+    button = tab.get_by_role("button", name="Results as DICOM")
+    upload(tab, tmp_path / "chest.dcm")
+    with tab.expect_download() as download:
+        button.click()
+    assert download.value.suggested_filename == "chest-thorax-dicom.zip"
+    download.value.save_as(tmp_path / "objects.zip")
+    with zipfile.ZipFile(tmp_path / "objects.zip") as archive:
+        assert archive.namelist() == ["picture.dcm", "contours.dcm", "report.dcm"]
+    upload(tab, tmp_path / "chest.png")
+    tab.get_by_role("button", name="chest.png").first.click()
+    button.wait_for(state="hidden")

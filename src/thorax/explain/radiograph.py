@@ -46,7 +46,7 @@ class Explained:
     Attributes:
         finding: The finding.
         method: The method.
-        attribution: The map at the radiograph's resolution; NaN where the network saw nothing.
+        attribution: The map at the radiograph's resolution, or reduced; NaN where the network saw nothing.
         highest: The map's maximum within the radiograph, in the method's unit.
         mean: Its mean within the radiograph.
         place: x and y of the maximum, in pixels of the radiograph; of several, the one closest to their mean.
@@ -68,7 +68,7 @@ class Explained:
         return _UNITS.get(self.method, "")
 
 
-def explain_radiograph(
+def explain_radiograph(  # noqa: PLR0913  (what is explained, how, and four options)
     explainer: Explainer,
     radiograph: Radiograph,
     findings: Findings,
@@ -76,6 +76,7 @@ def explain_radiograph(
     methods: Sequence[Method],
     level: float = 0.5,
     seed: int = 0,
+    largest: int | None = None,
 ) -> list[Explained]:
     """Explain findings in one radiograph: for each finding, each method.
 
@@ -86,6 +87,8 @@ def explain_radiograph(
         methods: The methods.
         level: Fraction of the map's maximum at which its region begins.
         seed: Seed of the random methods.
+        largest: Longest side of the maps, which are reduced with the radiograph by `overlay.resized`; None:
+            those of the radiograph. Places and boxes are in its own pixels in either case.
 
     Raises:
         DataError: The bundle does not predict one of the findings.
@@ -95,7 +98,9 @@ def explain_radiograph(
     pixels = prepare(radiograph, preparation)[None]
     maps = {method: explainer.maps(pixels, findings, method=method, seed=seed)[0] for method in methods}
     return [
-        _explained(finding, method, maps[method][column], radiograph, preparation, level=level)
+        _explained(
+            finding, method, maps[method][column], radiograph, preparation, level=level, largest=largest
+        )
         for column, finding in enumerate(findings)
         for method in methods
     ]
@@ -114,7 +119,7 @@ def inside(height: int, width: int, preparation: Preparation) -> tuple[slice, sl
     return slice(round(y), round(y + down)), slice(round(x), round(x + across))
 
 
-def _explained(
+def _explained(  # noqa: PLR0913  (a map, its image, and two options)
     finding: Finding,
     method: Method,
     attribution: Attribution,
@@ -122,8 +127,10 @@ def _explained(
     preparation: Preparation,
     *,
     level: float,
+    largest: int | None,
 ) -> Explained:
     height, width = radiograph.pixels.shape
+    factor = 1.0 if largest is None else min(1.0, largest / max(height, width))
     rows, columns = inside(height, width, preparation)
     seen = attribution[rows, columns]
 
@@ -136,7 +143,12 @@ def _explained(
     return Explained(
         finding=finding,
         method=method,
-        attribution=map_on_radiograph(attribution, height=height, width=width, preparation=preparation),
+        attribution=map_on_radiograph(
+            attribution,
+            height=max(1, round(factor * height)),
+            width=max(1, round(factor * width)),
+            preparation=preparation,
+        ),
         highest=float(np.max(seen)),
         mean=float(np.mean(seen)),
         place=None if box is None else (x, y),

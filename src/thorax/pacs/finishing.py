@@ -96,7 +96,8 @@ def finish(dataset: Dataset, issue: Issue) -> Dataset:
     dataset.CodingSchemeIdentificationSequence = [scheme]
     dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
     dataset.file_meta.ImplementationVersionName = f"THORAX_{thorax.__version__}"[:16]
-    own = [text for text in _own_texts(dataset) if text not in _source_texts(issue.source)]
+    copied = set(_texts_of(issue.source.header))
+    own = [text for text in _texts_of(dataset) if text not in copied]
     _state_character_set(dataset, issue.source.texts.for_texts(own))
     return dataset
 
@@ -123,14 +124,10 @@ def _equipment(issue: Issue) -> list[ContributingEquipment]:
     ]
 
 
-def _own_texts(dataset: Dataset) -> Iterator[str]:
+def _texts_of(dataset: Dataset) -> Iterator[str]:
     for element in dataset.iterall():
         if element.VR in _TEXTS:
             yield from map(str, element.value if element.VM > 1 else [element.value or ""])
-
-
-def _source_texts(source: SourceImage) -> set[str]:
-    return set(_own_texts(source.header))
 
 
 def _state_character_set(dataset: Dataset, names: list[str]) -> None:

@@ -12,7 +12,7 @@ from thorax.findings import Findings
 from thorax.imaging import read_guarded
 from thorax.imaging.read import file_content, source_name
 from thorax.inference.predictor import Predictor
-from thorax.pacs.results import Overlay, Results, build_results, results_of_refusal
+from thorax.pacs.results import LARGEST_MAP, Overlay, Results, build_results, results_of_refusal
 from thorax.pacs.source import SourceImage, read_source
 from thorax.prediction import Prediction
 from thorax.radiograph import Radiograph
@@ -85,7 +85,7 @@ class ResultMaker:
         if self.explainer is None or not findings:
             return None
         methods = (best_method(self.predictor.bundle),)
-        maps = explain_radiograph(self.explainer, radiograph, findings, methods=methods)
+        maps = explain_radiograph(self.explainer, radiograph, findings, methods=methods, largest=LARGEST_MAP)
         return Overlay(radiograph, tuple(maps))
 
 

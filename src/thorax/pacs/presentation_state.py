@@ -56,7 +56,7 @@ def presentation_state(issue: Issue, prediction: Prediction, maps: Sequence[Expl
     Args:
         issue: The image and the model.
         prediction: The prediction.
-        maps: Maps of some findings at the image's resolution, at least one.
+        maps: Maps of some findings at the image's resolution or reduced, at least one.
 
     Returns:
         None for an image in color, to which a grayscale state cannot apply.
@@ -93,7 +93,7 @@ def _annotation(
     graphics: list[GraphicObject] = []
     texts = [_summary(prediction, maps)]
     for mapped in maps:
-        lines = list(_contours(mapped))
+        lines = list(_contours(mapped, rows=reference.Rows, columns=reference.Columns))
         graphics += [
             GraphicObject(GraphicTypeValues.POLYLINE, line, AnnotationUnitsValues.PIXEL) for line in lines
         ]
@@ -132,7 +132,7 @@ def _label(predicted: FindingPrediction) -> str:
     return f"{label} {probability} {word}".strip().replace("\\", "/")
 
 
-def _contours(mapped: Explained) -> Iterator[Points]:
+def _contours(mapped: Explained, *, rows: int, columns: int) -> Iterator[Points]:
     """Yield the contours of a map in pixels of the image, whose upper left corner is (0, 0)."""
     if mapped.place is None:
         return
@@ -141,9 +141,9 @@ def _contours(mapped: Explained) -> Iterator[Points]:
     heat = resized(own_scale(mapped.attribution).heat(mapped.attribution), factor)
     # Values are at the centers of cells; repeating the edge lets contours reach the border.
     padded = np.pad(heat, 1, mode="edge")
-    scale = np.array([width / heat.shape[1], height / heat.shape[0]])
+    scale = np.array([columns / heat.shape[1], rows / heat.shape[0]])
     for line in contour_lines(padded, CONTOUR):
-        yield np.clip((line - 0.5) * scale, 0, [width, height])
+        yield np.clip((line - 0.5) * scale, 0, [columns, rows])
 
 
 def _modality(rule: GrayRule) -> ModalityLUTTransformation | None:

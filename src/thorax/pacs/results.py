@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from pydicom.dataset import Dataset
 
@@ -17,7 +18,11 @@ from thorax.pacs.structured_report import GateWord, refusal_report, structured_r
 from thorax.prediction import Prediction
 from thorax.radiograph import Radiograph
 
-__all__ = ["Overlay", "Results", "build_results", "report_uids", "results_of_refusal"]
+__all__ = ["LARGEST_MAP", "Overlay", "Results", "build_results", "report_uids", "results_of_refusal"]
+
+
+LARGEST_MAP: Final = 768
+"""Longest side at which maps are drawn for results: at full resolution they would take seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +31,7 @@ class Overlay:
 
     Attributes:
         radiograph: The image as it was predicted.
-        maps: Maps at its resolution, at least one.
+        maps: Maps at its resolution or reduced to `LARGEST_MAP`, at least one.
     """
 
     radiograph: Radiograph

@@ -10,11 +10,13 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from thorax.explain.canvas import as_jpeg
+from thorax.explain.overlay import eight_bit, resized
 from thorax.explain.picture import Drawing, draw_picture
 from thorax.explain.radiograph import Explained, side_by_side
 from thorax.pacs.codes import public_code
 from thorax.pacs.facts import PURPOSE
 from thorax.pacs.finishing import Issue, finish
+from thorax.pacs.presentation_state import CONTOUR
 from thorax.prediction import Prediction
 from thorax.radiograph import Radiograph
 
@@ -38,12 +40,15 @@ def secondary_capture(
         issue: The image and the model.
         prediction: The prediction.
         radiograph: The image.
-        maps: Maps of some findings at its resolution, at least one.
+        maps: Maps of some findings at its resolution or reduced, at least one.
     """
     panels, columns = side_by_side(maps, radiograph, [prediction[mapped.finding] for mapped in maps])
-    drawing = Drawing(columns=min(columns, 2), largest=_LARGEST, contour=0.5)
+    height, width = radiograph.pixels.shape
+    factor = max(maps[0].attribution.shape) / max(height, width)
+    pixels = resized(eight_bit(radiograph.pixels), factor)
+    drawing = Drawing(columns=min(columns, 2), largest=_LARGEST, contour=CONTOUR)
     heading = _heading(prediction, len(maps))
-    canvas = draw_picture(radiograph.pixels, panels, drawing=drawing, heading=heading)
+    canvas = draw_picture(pixels, panels, drawing=drawing, heading=heading)
     jpeg = as_jpeg(canvas, dark=True, halved_colors=True)
     return finish(_image(issue, jpeg), issue)
 

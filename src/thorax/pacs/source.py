@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset, FileDataset
 from thorax.atomic_io import StrPath
 from thorax.errors import ImageError, UnsupportedImage
 from thorax.imaging.dicom.gray_rules import read_gray_rule
+from thorax.imaging.dicom.header import refuse_other_images
 from thorax.imaging.dicom.parsing import parse
 from thorax.imaging.dicom.pixel_data import read_layout
 from thorax.imaging.dicom.windowing import GrayRule
@@ -80,7 +81,7 @@ def read_source(source: StrPath | bytes, name: str = "") -> SourceImage:
     Raises:
         ImageError: A UID of study, series or instance is absent or invalid, or the patient's id or name
             cannot be taken over unchanged.
-        UnsupportedImage: It is not a DICOM file.
+        UnsupportedImage: It is not a DICOM image of a chest radiograph.
     """
     name = name or source_name(source)
     content = file_content(source)
@@ -103,6 +104,7 @@ def read_source(source: StrPath | bytes, name: str = "") -> SourceImage:
 
 
 def _read(dataset: FileDataset, name: str) -> SourceImage:
+    refuse_other_images(dataset, name)
     texts, header = Texts(dataset), Dataset()
     repairs: list[str] = []
     _copy_uids(dataset, texts, header, name=name, repairs=repairs)

@@ -118,7 +118,8 @@ def _report(
     said = ContainerContentItem(public_code(*_EVALUATIONS), relationship_type=_CONTAINS)
     said.ContentSequence = ContentSequence(remarks)
     content.append(said)
-    root.ContentSequence = content
+    # Without the groups: highdicom would copy everything twice, which takes most of the time.
+    root.ContentSequence = ContentSequence(content[:1])
     report = Comprehensive3DSR(
         evidence=[issue.reference()],
         content=root,
@@ -129,6 +130,7 @@ def _report(
         content_time=issue.created.time().replace(microsecond=0),
         **issue.identification(kind),
     )
+    report.ContentSequence = content
     return finish(report, issue)
 
 

@@ -13,7 +13,7 @@ export function offerStudy(facts) {
 
 /** Show the button for a case whose image has a study. */
 export function showStudy(one) {
-  byId("save-dicom").hidden = !offered || one.answer.image.format !== "DICOM";
+  byId("save-dicom").hidden = byId("dicom-hint").hidden = !offered || one.answer.image.format !== "DICOM";
   byId("dicom-failure").hidden = true;
 }
 
