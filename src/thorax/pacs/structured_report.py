@@ -99,8 +99,9 @@ def _report(
     remarks: Sequence[ContentItem],
 ) -> Dataset:
     root = ContainerContentItem(codes.DCM.ImagingMeasurementReport, template_id="1500")
+    language = LanguageOfContentItemAndDescendants(public_code(*_ENGLISH))
     content = ContentSequence()
-    content.extend(LanguageOfContentItemAndDescendants(public_code(*_ENGLISH)))
+    content.extend(language)
     content.extend(_observer(issue))
     content.append(
         CodeContentItem(
@@ -119,7 +120,7 @@ def _report(
     said.ContentSequence = ContentSequence(remarks)
     content.append(said)
     # Without the groups: highdicom would copy everything twice, which takes most of the time.
-    root.ContentSequence = ContentSequence(content[:1])
+    root.ContentSequence = ContentSequence(language)
     report = Comprehensive3DSR(
         evidence=[issue.reference()],
         content=root,
