@@ -12,19 +12,24 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import command
+from tests.training.processes import results, whole_run
 from tests.training.test_train import log_of
 from thorax.recipe.load import write_recipe
 
 SBATCH = Path(__file__).parents[2] / "examples/slurm/train.sbatch"
-OTHERS = ("--nproc-per-node", "2", "-m", "thorax", "train")
+
+
+@pytest.fixture(scope="module")
+def toy(make_recipe):
+    """A recipe with many checkpoints."""
+    return make_recipe(training={"epochs": 3, "checkpoint_minutes": 0})
 
 
 @pytest.fixture
-def recipe(make_recipe, tmp_path):
-    """The file of a recipe with many checkpoints."""
-    path = tmp_path / "toy.toml"
-    write_recipe(make_recipe(training={"epochs": 3, "checkpoint_minutes": 0}), path)
-    return path
+def recipe(toy, tmp_path):
+    """The file of that recipe."""
+    write_recipe(toy, tmp_path / "toy.toml")
+    return tmp_path / "toy.toml"
 
 
 @pytest.fixture
@@ -51,7 +56,9 @@ def wait_for_epochs(run, count, process):
     """Wait until a run has ended so many epochs."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if (run / "log.jsonl").exists() and (run / "log.jsonl").read_text().count('"epoch"') >= count:
+        if (run / "log.jsonl").exists() and (run / "log.jsonl").read_text().count(
+            '"event": "epoch"'
+        ) >= count:
             return
         time.sleep(0.05)
     raise AssertionError(process.communicate())
@@ -137,27 +144,23 @@ def test_a_frozen_process_ends_all_within_half_a_minute(long_recipe, toy_store_p
 
 
 @pytest.mark.slow
-def test_torchrun_starts_a_killed_run_again_to_the_same_end(recipe, toy_store_path, tmp_path):
-    ends = []
-    for name in ("whole", "killed"):
-        run = tmp_path / name
-        arguments = ("--standalone", "--max-restarts", "2", *OTHERS, recipe, "--store", toy_store_path)
-        process = begin(
-            *arguments, "--out", run, "--device", "cpu", launcher=["torch.distributed.run"],
-            OMP_NUM_THREADS="1",
-        )  # fmt: skip
-        wait_for_epochs(run, 1, process)
-        if name == "killed":
-            os.kill(ranks_of(process)[1], signal.SIGKILL)
-        output, errors = process.communicate(timeout=90)
-        assert process.returncode == 0, errors
-        ends.append(output)
-    assert "resumed" in ends[1]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    assert {event["event"] for event in log_of(killed)} == {"start", "steps", "epoch", "end"}
-    assert [e.get("val_loss") for e in log_of(killed)] == [e.get("val_loss") for e in log_of(whole)]
+def test_torchrun_starts_a_killed_run_again_to_the_same_end(toy, recipe, toy_store_path, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    process = begin(
+        "--standalone", "--max-restarts", "2", "--nproc-per-node", "2", "-m", "thorax", "train", recipe,
+        "--store", toy_store_path, "--out", run, "--device", "cpu", launcher=["torch.distributed.run"],
+        OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    wait_for_epochs(run, 1, process)
+    os.kill(ranks_of(process)[1], signal.SIGKILL)
+    output, errors = process.communicate(timeout=90)
+    assert process.returncode == 0, errors
+    assert "resumed" in output
+    results(whole_run, tmp_path / "ended", toy_store_path, toy, [other, tmp_path / "second"], 0)
     weights = "bundle/weights.safetensors"
-    assert (killed / weights).read_bytes() == (whole / weights).read_bytes()
+    assert (run / weights).read_bytes() == (other / weights).read_bytes()
+    events = [[event["event"] for event in log_of(folder)] for folder in (run, other)]
+    assert events[0] == events[1]
 
 
 class TestRefusals:

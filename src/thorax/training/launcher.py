@@ -41,8 +41,7 @@ def start_processes(arguments: Sequence[str], *, processes: int) -> int:
     Raises:
         ProcessLost: A signal ended a process, such as SIGKILL where memory was short.
     """
-    # The agent reports each process and each signal; here one message says what happened.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)
+    _silence_agent()
     with tempfile.TemporaryDirectory(prefix="thorax-") as folder, _environment(_settings(processes)):
         config = LaunchConfig(
             min_nodes=1,
@@ -64,6 +63,13 @@ def start_processes(arguments: Sequence[str], *, processes: int) -> int:
         except ChildFailedError as error:
             return _code_of(*error.get_first_failure(), processes)
     return 0
+
+
+def _silence_agent() -> None:
+    """Keep the agent from reporting each process and each signal: one message says what happened."""
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # each has a level of its own
 
 
 def _settings(processes: int) -> dict[str, str]:

@@ -158,8 +158,15 @@ class ProcessGroup(Ranks):
                 raise
             raise ProcessLost(self._heartbeat.describe_loss()) from error
 
-    def speaks(self, error: ThoraxError) -> bool:
-        """Return whether this process is the one that reports an error, which others may have as well."""
+    def speaks(self, error: ThoraxError, *, shared: tuple[type[ThoraxError], ...]) -> bool:
+        """Return whether this process is the one that reports an error.
+
+        Args:
+            error: The error of this process.
+            shared: Errors that all processes have at the same step; the first one reports them.
+        """
+        if isinstance(error, shared):
+            return self.is_first
         if isinstance(error, ProcessLost):
             time.sleep(1)  # a process that knows the reason comes first
             if self._launched.by_thorax and not self._heartbeat.named:

@@ -350,6 +350,7 @@ def _joined(launched: Launched | None, device: str) -> "Iterator[Ranks]":
 
         yield ALONE
         return
+    from thorax.training import NonFiniteLoss, TrainingInterrupted
     from thorax.training.process_group import join
 
     try:
@@ -360,5 +361,5 @@ def _joined(launched: Launched | None, device: str) -> "Iterator[Ranks]":
     try:
         yield group
     except ThoraxError as error:
-        error.said_elsewhere = not group.speaks(error)
+        error.said_elsewhere = not group.speaks(error, shared=(TrainingInterrupted, NonFiniteLoss))
         raise
