@@ -6,8 +6,11 @@ machine has lost power, does not: hence the heartbeat.
 
 import logging
 import os
+import signal
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 __all__ = ["Heartbeat", "Notes"]
@@ -85,18 +88,17 @@ class Heartbeat:
         others = [rank for rank in range(self._size) if rank != self._rank]
         heard = dict.fromkeys(others, (b"", time.monotonic()))
         beat = 0
+        self._note(f"pid-{self._rank}", str(os.getpid()))
         while not self._ended.wait(_SECONDS):
             beat += 1
-            try:
-                self._notes.set(f"beat-{self._rank}", str(beat))
+            self._note(f"beat-{self._rank}", str(beat))
+            with suppress(RuntimeError):
                 for rank in others:
                     if not self._notes.check([f"beat-{rank}"]):
                         continue
                     latest = self._notes.get(f"beat-{rank}")
                     if latest != heard[rank][0]:
                         heard[rank] = latest, time.monotonic()
-            except RuntimeError:  # the process with the notes has ended, or is silent itself
-                pass
             silent = [rank for rank, (_, when) in heard.items() if time.monotonic() - when > _SILENCE]
             if silent and not self._ended.is_set():
                 self.named = silent[0]
@@ -108,4 +110,18 @@ class Heartbeat:
         self._ended.wait(_GRACE)
         if self.claims():
             _logger.critical("ProcessLost: %s", self.describe_loss())
+        self._kill_silent()
         os._exit(1)
+
+    def _kill_silent(self) -> None:
+        """Kill the silent process if it is one of this machine, which its agent would wait for."""
+        with suppress(RuntimeError, OSError, ValueError):
+            pid = int(self._notes.get(f"pid-{self.named}"))
+            # The same agent has started both: the number is not that of some other process.
+            status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+            if int(status.rpartition(")")[2].split()[1]) == os.getppid():
+                os.kill(pid, signal.SIGKILL)
+
+    def _note(self, key: str, value: str) -> None:
+        with suppress(RuntimeError):  # the process with the notes has ended, or is silent itself
+            self._notes.set(key, value)

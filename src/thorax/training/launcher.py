@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from thorax.hardware import cores
@@ -61,7 +61,7 @@ def start_processes(arguments: Sequence[str], *, processes: int) -> int:
         except SignalException:
             return _INTERRUPTED
         except ChildFailedError as error:
-            return _code_of(*error.get_first_failure(), processes)
+            return _code_of(error, processes)
     return 0
 
 
@@ -82,10 +82,12 @@ def _settings(processes: int) -> dict[str, str]:
     }
 
 
-def _code_of(rank: int, failure: ProcessFailure, processes: int) -> int:
-    """Return the exit code of a process that ended by itself."""
-    if failure.exitcode >= 0:
-        return failure.exitcode
+def _code_of(error: ChildFailedError, processes: int) -> int:
+    """Return the exit code of the first process that ended by itself, having said why."""
+    ended = [failure.exitcode for failure in error.failures.values() if failure.exitcode >= 0]
+    if ended:
+        return ended[0]
+    rank, failure = error.get_first_failure()
     name = signal.Signals(-failure.exitcode).name
     raise ProcessLost(
         f"process {rank} (from 0) of {processes} was ended by {name}, and the others with it; resume the "

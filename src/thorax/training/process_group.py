@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from thorax.training.launched import Launched
 from thorax.training.ranks import ProcessLost, Ranks
 
 __all__ = ["ProcessGroup", "join"]
+
+_TCPStore: Final[Any] = dist.TCPStore  # type: ignore[attr-defined]
+_PrefixStore: Final[Any] = dist.PrefixStore  # type: ignore[attr-defined]
 
 _OWN_BUFFERS: Final[dict[str, Any]] = (
     {"forward_sync_buffers": False}
@@ -192,15 +196,37 @@ def join(launched: Launched, device: str) -> ProcessGroup:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     if own.type == "cuda":
         torch.cuda.set_device(own)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=_TIMEOUT)
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    # They come from a compiled module, of which torch.distributed does not say that it has them.
-    notes = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=6))  # type: ignore[attr-defined]
-    store = dist.PrefixStore(f"thorax-{launched.restarts}", notes)  # type: ignore[attr-defined]
-    heartbeat = Heartbeat(store, rank=launched.rank, size=launched.size)
+    backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
+    size, rank = launched.size, launched.rank
+    store = _PrefixStore(f"thorax-{launched.restarts}", _store(launched))
+    dist.init_process_group(backend, store=store, world_size=size, rank=rank, timeout=_TIMEOUT)
+    # For the heartbeat, which must not wait behind the training.
+    notes = _PrefixStore(f"notes-{launched.restarts}", _client(launched, seconds=6))
+    heartbeat = Heartbeat(notes, rank=rank, size=size)
     heartbeat.start()
     atexit.register(_leave, heartbeat)
     return ProcessGroup(launched, heartbeat)
+
+
+def _store(launched: Launched) -> Any:
+    """Return the store through which the processes find each other."""
+    host, port = _address()
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" or not launched.is_first:
+        return _client(launched, seconds=900)
+    here = {}
+    if launched.by_thorax:  # only processes of this machine can reach the port
+        here["master_listen_fd"] = socket.create_server((host, port)).detach()
+    return _TCPStore(host, port, launched.size, is_master=True, wait_for_workers=False, **here)
+
+
+def _client(launched: Launched, *, seconds: int) -> Any:
+    """Return a connection to the store of the first process or of its agent."""
+    timeout = timedelta(seconds=seconds)
+    return _TCPStore(*_address(), launched.size, is_master=False, wait_for_workers=False, timeout=timeout)
+
+
+def _address() -> tuple[str, int]:
+    return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
 
 
 def _leave(heartbeat: Heartbeat) -> None:
