@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import thorax
+from tests.helpers.certificates import certificate
 from tests.helpers.command import command
 from tests.helpers.dicom_writing import to_bytes
 from tests.helpers.node import (
@@ -131,6 +132,25 @@ def test_results_wait_for_an_archive_that_is_away(tmp_path):
             wait_for(lambda: len(reports(received(tmp_path / "away"))) == 2)
         assert node.end() == 0
     assert received(tmp_path / "away").keys() == received(tmp_path / "pacs").keys()
+
+
+def test_results_go_to_an_archive_with_tls_and_not_to_one_of_another_authority(tmp_path):
+    (ours, our_key), (theirs, their_key) = certificate(tmp_path, "node"), certificate(tmp_path, "pacs")
+    uid, content = image(1)
+    (tmp_path / "one.dcm").write_bytes(content)
+    options = ("--certificate", ours, "--key", our_key, "--authority")
+    with storescp(tmp_path / "pacs", options=("+tls", str(their_key), str(theirs), "+cf", str(ours))) as pacs:
+        target = ("--forward-tls", f"PACS@localhost:{pacs}")
+        with running_node(tmp_path / "queue", *target, *options, ours) as node:
+            storescu(
+                node.port, tmp_path / "one.dcm", options=("+tls", str(our_key), str(ours), "+cf", str(ours))
+            )
+            wait_for(lambda: node.lines("not reached"))
+            assert node.end() == 0
+        assert received(tmp_path / "pacs") == {}
+        with running_node(tmp_path / "queue", *target, *options, theirs) as node:
+            wait_for(lambda: set(reports(received(tmp_path / "pacs"))) == {uid})
+            assert node.end() == 0
 
 
 @pytest.mark.slow

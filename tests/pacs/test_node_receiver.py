@@ -1,6 +1,5 @@
 """The receiving side: what each peer hears, whatever it sends; nothing is taken that was not stored."""
 
-import datetime as dt
 import io
 import logging
 import socket
@@ -11,12 +10,10 @@ from contextlib import contextmanager
 
 import pydicom
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 
+from tests.helpers.certificates import certificate
 from tests.helpers.dicom_writing import DX
 from tests.helpers.dimse import (
     RELEASE,
@@ -249,33 +246,6 @@ def test_echo_and_compressed_images_of_other_programs(tmp_path):
         (path,) = files_of(queue)
         assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.70"
         assert queue.knows(uid, path.stem)
-
-
-def certificate(folder, name):
-    """Write a self-signed certificate for 127.0.0.1 and its key; return their paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return paths
 
 
 def test_with_tls_only_peers_of_the_authority_are_heard_and_a_silent_one_blocks_nobody(tmp_path):
