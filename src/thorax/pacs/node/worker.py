@@ -22,6 +22,10 @@ from thorax.pacs.node.rules import Rules
 __all__ = ["Worker"]
 
 _POLL: Final = 0.2
+
+_FOR_EACH: Final = 2
+"""Objects that are taken at once for each thread, so that none waits long for the slowest one."""
+
 _MOST_ERRORS: Final = 5
 _MOST_DEATHS: Final = 20
 """Times that an object may be begun: the process has ended before it was done, as often."""
@@ -82,7 +86,7 @@ class Worker:
         with ThreadPoolExecutor(threads, thread_name_prefix="worker") as pool:
             while not self._stop.is_set():
                 try:
-                    objects = self._queue.begin(threads)
+                    objects = self._queue.begin(_FOR_EACH * threads)
                     list(pool.map(self._work, objects))
                 except Exception as error:  # noqa: BLE001  (a full disk, or a database that is held)
                     self._log.write("worker failed", error=type(error).__name__)
