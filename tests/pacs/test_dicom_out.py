@@ -6,10 +6,12 @@ import pydicom
 import pytest
 from PIL import Image
 
+import thorax
 from tests.helpers.chest import chest
 from tests.helpers.command import command
 from tests.helpers.dicom_writing import to_bytes
 from tests.helpers.studies import STUDY, study_dataset, study_file
+from thorax.errors import MissingExtra
 
 
 @pytest.fixture
@@ -92,3 +94,18 @@ def test_a_missing_extra_is_named_before_any_work(images, tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "highdicom", None)
     done = command("predict", images, "--dicom-out", tmp_path / "results", expect=7)
     assert "pip install '.[pacs]'" in done.stderr
+
+
+def test_a_model_makes_the_same_objects(images, tmp_path):
+    command("predict", images / "chest.dcm", "--dicom-out", tmp_path / "results")
+    results = thorax.load().dicom(images / "chest.dcm")
+    names = {f"{dataset.Modality}-{dataset.SOPInstanceUID}.dcm" for dataset in results.objects}
+    assert {path.name for path in (tmp_path / "results").rglob("*.dcm")} == names
+    predicted = thorax.load().predict(images / "chest.dcm")
+    assert [entry.probability for entry in results.prediction] == [entry.probability for entry in predicted]
+
+
+def test_a_model_names_the_missing_extra(images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(MissingExtra, match=r"results as DICOM objects needs highdicom.*pacs"):
+        thorax.load().dicom(images / "chest.dcm")
