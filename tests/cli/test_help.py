@@ -95,7 +95,7 @@ def test_the_exit_codes_are_those_of_the_errors_and_of_the_docs():
     [
         (("train", "small-cpu", "--stroe", "s"), "there is no option --stroe; did you mean --store?"),
         (("export", "run", "--store", "s", "--to", "onx"), "'web'; did you mean onnx?"),
-        (("explain", "run"), "Missing argument 'IMAGES...'"),
+        (("explain",), "Missing argument 'PATHS...'"),
         (("compare", "a", "b"), "Missing option '--out'"),
         (("predict", "--colour"), "there is no option --colour\n"),
         (("recipes", "shw"), "Did you mean 'show'?"),

@@ -136,7 +136,6 @@ MISTAKES = (
     ("explain run nowhere.png", 4, "nowhere.png does not exist"),
     ("explain run image.png --device gpu", *DEVICE),
     ("explain run image.png --findings Effuson", *FINDING),
-    ("predict run image.png --findings Effuson", *FINDING),
     ("explain run image.png --method cma", 2, "there is no method 'cma' for maps.*choose from cam"),
     ("explain run image.png --out image.png", 3, "image.png already exists; .* set --overwrite"),
     ("explain run image.png --out file/x.png", *BELOW_FILE),
