@@ -109,6 +109,17 @@ def test_every_import_is_there_and_every_module_is_used(pages):
     assert set().union(*imports.values()) | begin == set(imports)
 
 
+def test_the_browser_offers_all_that_the_page_asks_of_the_service(pages):
+    asked = set()
+    for path in pages.folder.glob("*.js"):
+        for names in re.findall(r'import \{([^}]+)\} from "\./service\.js"', path.read_text()):
+            asked |= {name.strip() for name in names.split(",") if name.strip()}
+    script = (pages.folder / "service.js").read_text()
+    offered = set(re.findall(r"^export (?:async )?function (\w+)", script, re.MULTILINE))
+    offered |= set(re.findall(r" as (\w+)", script))
+    assert {"predict", "pixels", "Failure"} <= asked <= offered
+
+
 def test_the_site_keeps_all_its_files_offline(pages):
     script = (pages.folder / "offline.js").read_text()
     (listed,) = re.findall(r"^const FILES = (\{.*\});$", script, re.MULTILINE)

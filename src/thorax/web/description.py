@@ -30,6 +30,7 @@ def facts(model: Model) -> dict[str, Any]:
         "models": [described],
         "public": False,
         "assessments": False,
+        "dicom": False,
         "in_browser": True,
         "max_bytes": _MOST_BYTES,
         "max_files": None,

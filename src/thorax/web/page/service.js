@@ -60,10 +60,10 @@ export async function predict(file) {
   const warnings = await checked(model, radiograph, sha256);
   const result = await compute(model, prepare(radiograph, model.preparation));
   computed.set(file, { cams: result.cams, warnings });
-  const { rows, columns, view = "" } = radiograph;
+  const { rows, columns, format, view = "" } = radiograph;
   return {
     ...predictionOf(model, result.probabilities, warnings),
-    image: { rows, columns, view, sha256, picture: await smallPicture(radiograph) },
+    image: { rows, columns, format, view, sha256, picture: await smallPicture(radiograph) },
   };
 }
 
@@ -104,11 +104,11 @@ export async function testImage(name) {
   return new File([await response.blob()], name, { type: "image/png" });
 }
 
-/** Readers' assessments need a service, and the page offers them only where there is one. */
+/** Readers' assessments and DICOM objects need a service, and the page offers them only where there is one. */
 const nowhere = async () => {
-  throw new ImageError("this page keeps nothing; `thorax serve --assessments` keeps what readers say");
+  throw new ImageError("this page keeps nothing and writes no DICOM; thorax serve does");
 };
-export { nowhere as addAssessments, nowhere as agreement, nowhere as assessmentsCsv };
+export { nowhere as addAssessments, nowhere as agreement, nowhere as assessmentsCsv, nowhere as dicomObjects };
 
 /** Return the radiograph in a file; the last ones are kept, since page, pixels and maps ask for the same. */
 function readOnce(file) {
