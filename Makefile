@@ -14,6 +14,7 @@
 #   make line-coverage      line and branch coverage
 #   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
 #   make space              fills space/ with the page as static files, of BUNDLE= or the starter; needs npm
+#   make npm                fetches the programs that run in browsers, for tests and the Space; needs npm
 #   make containers         builds and tries the container images in Debian roots; needs root and debootstrap
 #   ... TORCH=cpu           installs the CPU builds of PyTorch where pip would download CUDA builds
 
@@ -47,7 +48,7 @@ SPLIT := nih-official
 SOURCE := $(DATA)
 endif
 
-.PHONY: install demo starter check test test-all source-projects fuzz fuzz-service fuzz-node soak kills line-coverage docs space containers format clean
+.PHONY: install demo starter check test test-all source-projects fuzz fuzz-service fuzz-node soak kills line-coverage docs npm space containers format clean
 
 install: $(INSTALLED)
 
@@ -118,12 +119,16 @@ docs: $(INSTALLED)
 	$(BIN)/python tools/source_projects.py
 	$(BIN)/python tools/render_docs.py
 
+npm: .npm/onnxruntime-web-1.30.0.tgz
+
 .npm/onnxruntime-web-1.30.0.tgz:
 	@mkdir -p .npm
-	npm pack --silent --pack-destination .npm onnxruntime-web@1.30.0
+	npm pack --silent --pack-destination .npm @cornerstonejs/codec-openjpeg@1.3.6 @cornerstonejs/codec-charls@1.2.7 \
+		jpeg-lossless-decoder-js@2.1.2 onnxruntime-web@1.30.0
 
-space: $(INSTALLED) .npm/onnxruntime-web-1.30.0.tgz
-	$(BIN)/thorax export "$(BUNDLE)" --to web --out space/site --runtime .npm/onnxruntime-web-1.30.0.tgz --overwrite
+space: $(INSTALLED) npm
+	$(BIN)/thorax export "$(BUNDLE)" --to web --out space/site --runtime .npm/onnxruntime-web-1.30.0.tgz \
+		--decoders .npm --overwrite
 
 containers:
 	$(PYTHON) tools/containers.py

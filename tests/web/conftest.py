@@ -13,13 +13,13 @@ import pytest
 import thorax
 from tests.service.conftest import browser, model, opened  # noqa: F401  (fixtures)
 from thorax.web import write_site
-from thorax.web.packages import RUNTIME
+from thorax.web.packages import DECODERS, RUNTIME, unpack
 from thorax.web.site import site_files, write_files
 
 FETCHED = Path(__file__).parents[2] / ".npm"
 """Where .ci/run puts the archives of npm."""
 
-_READ = """async ([content, preparation]) => {
+_READ = """async ([content, preparation, changed]) => {
   const [{ readRadiograph }, { prepare }, { thumbnail, features }, { packed }] = await Promise.all(
     ["reading", "resize", "gate_features", "pixels"].map((name) => import(`/library/${name}.js`)));
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
@@ -31,7 +31,7 @@ _READ = """async ([content, preparation]) => {
     }
     return btoa(text);
   };
-  const rules = async () => (await fetch("/model/rules.json")).json();
+  const rules = async () => ({ ...(await (await fetch("/model/rules.json")).json()), ...changed });
   try {
     const { stored, pixels, ...image } = await readRadiograph(bytes, rules);
     const whole = { ...image, stored, pixels };
@@ -93,10 +93,21 @@ def archive():
 
 
 @pytest.fixture(scope="session")
-def pages(starter, tmp_path_factory):
-    """A site without the runtime: everything but probabilities works."""
+def decoders():
+    """The folder with the archives of all decoders; None without them."""
+    folder = Path(os.environ.get("THORAX_ONNXRUNTIME_WEB") or FETCHED / RUNTIME.archive).parent
+    there = all((folder / package.archive).is_file() for package in DECODERS.values())
+    return folder if there else None
+
+
+@pytest.fixture(scope="session")
+def pages(starter, decoders, tmp_path_factory):
+    """A site without the runtime, with decoders if they are there: everything but probabilities works."""
     folder = tmp_path_factory.mktemp("pages") / "site"
-    write_files(folder, site_files(starter, {}))
+    programs = {}
+    for package in DECODERS.values() if decoders else ():
+        programs |= unpack(decoders / package.archive, package)
+    write_files(folder, site_files(starter, programs))
     static = Static(folder)
     yield static
     static.close()
@@ -117,8 +128,9 @@ def read(browser, pages):  # noqa: F811
     tab = browser.new_page()
     tab.goto(pages.address)
 
-    def in_browser(content, *, size=112, fit="pad"):
-        answer = tab.evaluate(_READ, [base64.b64encode(content).decode(), {"size": size, "fit": fit}])
+    def in_browser(content, *, size=112, fit="pad", **changed):
+        preparation = {"size": size, "fit": fit}
+        answer = tab.evaluate(_READ, [base64.b64encode(content).decode(), preparation, changed])
         if "refused" in answer:
             return answer
         shape = answer["rows"], answer["columns"]

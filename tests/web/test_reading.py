@@ -351,6 +351,46 @@ def test_gray_in_color(read):
 
 
 def test_a_codec_that_is_not_read_is_named(read):
-    refused = read(jpeg_lossless(written(DEEP, bits=12)))["refused"]
+    refused = read(jpeg_lossless(written(DEEP, bits=12)), decoders={})["refused"]
     assert "JPEG Lossless" in refused
     assert "gdcmconv --raw" in refused
+
+
+CODECS = {
+    "JPEG 2000 lossless": "1.2.840.10008.1.2.4.90",
+    "JPEG 2000": "1.2.840.10008.1.2.4.91",
+    "JPEG-LS lossless": "1.2.840.10008.1.2.4.80",
+    "JPEG-LS": "1.2.840.10008.1.2.4.81",
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("kind", ["8", "12", "signed"])
+def test_codecs_with_the_decoders_of_others(read, decoders, codec, kind):
+    skip_without(decoders)
+    pixels = {"8": GRAYS, "12": DEEP, "signed": (DEEP.astype(np.int32) - 2000).astype(np.int16)}[kind]
+    image = dataset(pixels, bits={"8": 8, "12": 12, "signed": 13}[kind])
+    options = {"JPEG 2000": {"j2k_cr": [8]}, "JPEG-LS": {"jls_error": 2}}.get(codec, {})
+    image.compress(CODECS[codec], **options)
+    agree(read, to_bytes(image))
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_lossless_jpeg_with_the_decoder_of_others(read, decoders, bits):
+    skip_without(decoders)
+    agree(read, jpeg_lossless(written(DEEP if bits == 12 else GRAYS, bits=bits)))
+
+
+def test_damaged_codestreams_are_refused(read, decoders):
+    skip_without(decoders)
+    image = dataset(DEEP, bits=12)
+    image.compress(CODECS["JPEG-LS lossless"])
+    content = to_bytes(image)
+    assert "refused" in read(content[: len(content) // 2])
+    image.Rows = 65
+    assert "compressed image 64 x 64" in read(to_bytes(image))["refused"]
+
+
+def skip_without(decoders):
+    if decoders is None:
+        pytest.skip("needs the archives of the decoders in .npm: make npm")

@@ -47,6 +47,12 @@ def export(
             help="With --to web: onnxruntime-web as npm packs it; without it, the command is shown."
         ),
     ] = None,
+    decoders: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --to web: folder with the decoders that docs/web.md names, as npm packs them."
+        ),
+    ] = None,
 ) -> None:
     """Add an exported engine to a bundle, if it agrees with torch on validation images.
 
@@ -58,11 +64,11 @@ def export(
     """
     if to == "web":
         if store or int8 or gated or split or on_phantoms:
-            raise typer.BadParameter("--to web takes --out, --runtime and --overwrite alone")
-        _write_site(bundle, out, runtime, overwrite=overwrite)
+            raise typer.BadParameter("--to web takes --out, --runtime, --decoders and --overwrite alone")
+        _write_site(bundle, out, runtime, decoders, overwrite=overwrite)
         return
-    if runtime is not None:
-        raise typer.BadParameter("--runtime belongs to --to web")
+    if runtime is not None or decoders is not None:
+        raise typer.BadParameter("--runtime and --decoders belong to --to web")
     from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.bundles import export as export_bundle
 
@@ -84,13 +90,15 @@ def export(
     say(f"bundle: {written.bundle.folder}")
 
 
-def _write_site(bundle: Path, out: Path | None, runtime: Path | None, *, overwrite: bool) -> None:
+def _write_site(
+    bundle: Path, out: Path | None, runtime: Path | None, decoders: Path | None, *, overwrite: bool
+) -> None:
     """Write a site, and say how large it is."""
     if out is None:
         raise typer.BadParameter("--to web needs --out, the folder of the site")
     from thorax.web import write_site
 
-    site = write_site(bundle, out, runtime=runtime, overwrite=overwrite)
+    site = write_site(bundle, out, runtime=runtime, decoders=decoders, overwrite=overwrite)
     say(f"site: {site.folder}, {site}")
     say(f"try it: python3 -m http.server --bind 127.0.0.1 --directory {site.folder}")
 

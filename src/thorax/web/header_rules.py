@@ -1,6 +1,7 @@
 """The words and numbers by which DICOM headers are judged, for the browser: the library's own."""
 
 import codecs
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydicom._uid_dict import UID_dictionary
@@ -28,8 +29,12 @@ _LABELS: Final = {"iso2022_jp_2": "iso-2022-jp", "euc_kr": "euc-kr", "iso2022_jp
 _NAMED: Final = {"SOP Class", "Transfer Syntax"}
 
 
-def header_rules() -> dict[str, Any]:
-    """Return the tags of elements by keyword, and the values that are accepted, named or ignored."""
+def header_rules(decoders: Mapping[str, str]) -> dict[str, Any]:
+    """Return the tags of elements by keyword, and the values that are accepted, named or ignored.
+
+    Args:
+        decoders: Scripts of decoders in the site, by the kind of compression.
+    """
     return {
         "tags": {keyword: tag_for_keyword(keyword) for keyword in _ELEMENTS},
         "charsets": {name: _label(codec) for name, codec in python_encoding.items()},
@@ -49,6 +54,7 @@ def header_rules() -> dict[str, Any]:
         "descriptions": list(accepted.DESCRIPTIONS),
         "views": accepted.VIEWS,
         "view_codes": accepted.VIEW_CODES,
+        "decoders": dict(decoders),
     }
 
 

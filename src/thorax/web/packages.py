@@ -18,7 +18,7 @@ from typing import Final
 from thorax.atomic_io import read_regular
 from thorax.errors import DataError
 
-__all__ = ["RUNTIME", "NpmPackage", "unpack"]
+__all__ = ["DECODERS", "RUNTIME", "NpmPackage", "unpack"]
 
 _LARGEST: Final = 64 * 2**20
 _LARGEST_FILE: Final = 32 * 2**20
@@ -34,6 +34,8 @@ class NpmPackage:
         integrity: SHA-512 of its archive in base64, as npm prints it.
         files: The files of it that are used: name in the archive, and name in a site.
         license: File of the text of its license in this package.
+        exported: Name in its script that a line added at its end exports, which makes it a module; "" for one
+            that is a module.
     """
 
     name: str
@@ -41,6 +43,7 @@ class NpmPackage:
     integrity: str
     files: Mapping[str, str]
     license: str
+    exported: str = ""
 
     @property
     def archive(self) -> str:
@@ -64,6 +67,39 @@ RUNTIME: Final = NpmPackage(
     license="onnxruntime-web.txt",
 )
 """Runs the networks."""
+
+DECODERS: Final = {
+    "jpeg2000": NpmPackage(
+        name="@cornerstonejs/codec-openjpeg",
+        version="1.3.6",
+        integrity="bSdZXF+2GxfBkWHUr7yGLQtIwbAm9wOl3e4ARee/9Z9lfKyVqhUCixI6+ZjIn9YKTIuDcn/NZNK94XEUg1SBtw==",
+        files={
+            "package/dist/openjpegwasm_decode.js": "decoders/openjpeg.js",
+            "package/dist/openjpegwasm_decode.wasm": "decoders/openjpeg.wasm",
+        },
+        license="openjpeg.txt",
+        exported="OpenJPEGWASM",
+    ),
+    "jpegls": NpmPackage(
+        name="@cornerstonejs/codec-charls",
+        version="1.2.7",
+        integrity="kNfQ7J8LIrfQUbt56fPJ0SEvevLlAAbsLHjqPS4DUDWVSuAHb5Fn0cMIV/U0SYkJRJqKvzyLJYF1hl7/xQGqLQ==",
+        files={
+            "package/dist/charlswasm_decode.js": "decoders/charls.js",
+            "package/dist/charlswasm_decode.wasm": "decoders/charls.wasm",
+        },
+        license="charls.txt",
+        exported="CharLSWASM",
+    ),
+    "lossless": NpmPackage(
+        name="jpeg-lossless-decoder-js",
+        version="2.1.2",
+        integrity="fYf/plymnuKwVw+s8gJ8O/BPw8y8OLaN11MBvEcT05kuy3m45o7BEC4J0JbxMNUYyO+MdK/I/jq0q1gkVYZm2Q==",
+        files={"package/release/lossless-min.js": "decoders/lossless.js"},
+        license="jpeg-lossless-decoder.txt",
+    ),
+}
+"""Decode DICOM images that browsers do not, by the kind of compression."""
 
 
 def unpack(archive: Path, package: NpmPackage) -> dict[str, bytes]:
@@ -91,6 +127,9 @@ def unpack(archive: Path, package: NpmPackage) -> dict[str, bytes]:
     unpacked = _members(content, package, archive)
     folder = next(iter(package.files.values())).rpartition("/")[0]
     text = files(__package__).joinpath("licenses", package.license).read_bytes()
+    if package.exported:
+        line = f"\nexport default {package.exported};\n".encode()
+        unpacked = {name: file + line if name.endswith(".js") else file for name, file in unpacked.items()}
     return {**unpacked, f"{folder}/LICENSE-{package.license}": text}
 
 

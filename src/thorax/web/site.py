@@ -18,7 +18,7 @@ from thorax.outputs import refuse_full, refuse_unwritable
 from thorax.service.page_files import page_files
 from thorax.web.description import computing, exact_graphs, facts
 from thorax.web.header_rules import header_rules
-from thorax.web.packages import RUNTIME, unpack
+from thorax.web.packages import DECODERS, RUNTIME, unpack
 from thorax.workflows.model import Model, load
 
 __all__ = ["Site", "byte_planes", "site_files", "write_files", "write_site"]
@@ -73,6 +73,7 @@ def write_site(
     out: StrPath,
     *,
     runtime: StrPath | None = None,
+    decoders: StrPath | None = None,
     overwrite: bool = False,
 ) -> Site:
     """Write a folder of static files in which a browser predicts and explains radiographs with a bundle.
@@ -83,11 +84,13 @@ def write_site(
         bundle: A bundle with exact ONNX graphs, or the run that made it; None: the starter.
         out: Folder of the site.
         runtime: Archive of onnxruntime-web, as `npm pack` writes it.
+        decoders: Folder with the archives of the decoders for JPEG 2000, JPEG-LS and lossless JPEG, as
+            `npm pack` writes them; None: such DICOM images are refused by name.
         overwrite: Replace an existing site in `out`.
 
     Raises:
         BundleError: There is no bundle, it is damaged, or it has no ONNX graph.
-        DataError: The archive is missing or not the expected one, or `out` holds something else.
+        DataError: An archive is missing or not the expected one, or `out` holds something else.
 
     Example:
         site = thorax.web.write_site("run", "site", runtime="onnxruntime-web-1.30.0.tgz")
@@ -102,7 +105,10 @@ def write_site(
             f"it with {RUNTIME.command}, and set `runtime={RUNTIME.archive}`"
         )
     model = load(bundle, device="cpu", engine="onnx")
-    contents = site_files(model, unpack(Path(runtime), RUNTIME))
+    programs = unpack(Path(runtime), RUNTIME)
+    for package in DECODERS.values() if decoders else ():
+        programs |= unpack(Path(decoders or "") / package.archive, package)
+    contents = site_files(model, programs)
     refuse_full(folder, needed=sum(map(len, contents.values())))
     write_files(folder, contents)
     sizes = [(len(content), len(gzip.compress(content, 9))) for content in contents.values()]
@@ -119,6 +125,9 @@ def site_files(model: Model, programs: Mapping[str, bytes]) -> dict[str, bytes]:
     own = dict(_files_below(files(__package__).joinpath("page")))
     served = {name: content for name, (_, content) in page_files().items() if name not in _OF_SERVICE}
     contents = {**served, **own, **programs, **_model_files(model)}
+    scripts = {kind: next(iter(package.files.values())) for kind, package in DECODERS.items()}
+    there = {kind: script for kind, script in scripts.items() if script in programs}
+    contents["model/rules.json"] = _json(header_rules(there))
     contents["index.html"] = _with_policy(contents["index.html"])
     contents[_OFFLINE] = _with_list(contents[_OFFLINE], contents)
     return dict(sorted(contents.items()))
@@ -148,7 +157,6 @@ def _model_files(model: Model) -> dict[str, bytes]:
     return contents | {
         _MODEL: _json(computing(model)),
         "model/facts.json": _json(facts(model)),
-        "model/rules.json": _json(header_rules()),
         "model/card.md": str(model.card()).encode(),
     }
 

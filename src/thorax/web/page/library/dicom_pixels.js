@@ -1,6 +1,8 @@
-// DICOM pixel data to stored values: uncompressed, RLE and 8-bit JPEG; other codecs are named and refused.
+// DICOM pixel data to stored values: uncompressed, RLE, 8-bit JPEG, and what the site has decoders for. Other codecs
+// are named and refused.
 
 import { checkSize, ImageError, UnsupportedImage } from "./errors.js";
+import { decodeFrame, decodes, isLossy } from "./codecs.js";
 import { NATIVE } from "./dicom_parsing.js";
 import { uidName } from "./dicom_header.js";
 import { decodeJpeg, readHeader } from "./jpeg.js";
@@ -64,7 +66,10 @@ export async function decodeCodes(dataset, layout, rules) {
     if (!layout.signed) return clipped(codes, layout);
     return cutBits(codes, layout, 0, overlayBits(dataset, layout));
   }
-  throw notDecoded(dataset, rules);
+  if (!decodes(syntax, rules)) throw notDecoded(dataset, rules);
+  const codes = await decodeFrame(syntax, dataset.pixels.content, layout, rules);
+  if (isLossy(syntax) && !layout.signed) return clipped(codes, layout);
+  return cutBits(codes, layout, 0, overlayBits(dataset, layout));
 }
 
 /** Decode an 8-bit color image to red, green and blue of each pixel. */

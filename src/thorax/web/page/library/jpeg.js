@@ -6,7 +6,7 @@ import { joined } from "./inflate.js";
 import { exifOrientation, turned, xmpOrientation } from "./orientation.js";
 
 const [TABLES, QUANTIZATION, RESTART, SCAN, JFIF, APP1, ADOBE] = [0xc4, 0xdb, 0xdd, 0xda, 0xe0, 0xe1, 0xee];
-const FRAMES = new Set([...Array.from({ length: 16 }, (_, at) => 0xc0 + at)].filter((marker) => ![0xc4, 0xc8, 0xcc].includes(marker)));
+const FRAMES = new Set([...Array.from({ length: 16 }, (_, at) => 0xc0 + at)].filter((marker) => ![0xc4, 0xc8, 0xcc].includes(marker))).add(0xf7);
 const DECODED = new Set([0xc0, 0xc1, 0xc2]); // baseline, extended with Huffman coding, progressive
 const BLOCK_BITS = { 0xc0: 2, 0xc1: 2, 0xc2: 1 };
 const MAX_SEGMENTS = 4096;
@@ -154,7 +154,7 @@ export function readHeader(bytes) {
 
 const isSegment = (marker) =>
   (marker >= 0xc0 && marker <= 0xcf) ||
-  [QUANTIZATION, RESTART, SCAN, 0xfe].includes(marker) ||
+  [QUANTIZATION, RESTART, SCAN, 0xf7, 0xf8, 0xfe].includes(marker) ||
   (marker >= 0xe0 && marker <= 0xef);
 
 function describedBy(bytes, { marker, begin, end }, segments) {
