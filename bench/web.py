@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from shutil import which
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 import thorax.starter
 
@@ -20,11 +20,11 @@ import thorax.starter
 class Quiet(SimpleHTTPRequestHandler):
     """A host of static files that does not print."""
 
-    def log_message(self, *_arguments):
+    def log_message(self, *_arguments: object) -> None:
         """Print nothing."""
 
 
-def first_answer(browser, address, image):
+def first_answer(browser: Browser, address: str, image: Path) -> tuple[float, float]:
     """Return the seconds from opening the page to the findings of an image that is chosen at once."""
     context = browser.new_context()
     tab = context.new_page()
@@ -42,7 +42,7 @@ def first_answer(browser, address, image):
     return first, second
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("site", type=Path)
     parser.add_argument("--runs", type=int, default=5)
