@@ -231,6 +231,14 @@ class Queue:
                 database.execute("UPDATE objects SET state = 'failed' WHERE id = ?", (delivery.number,))
         return dead
 
+    def delay(self, delivery: Delivery, seconds: float) -> None:
+        """Send results later, and others before them."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE deliveries SET next_try = ? WHERE object = ? AND destination = ?",
+                (time.time() + seconds, delivery.number, delivery.destination),
+            )
+
     def committed(self, transaction: str, *, whole: bool) -> bool:
         """Note what a destination has answered to a request for commitment; return whether it is known.
 

@@ -13,6 +13,7 @@ __all__ = ["NotReached", "Outlet", "Refused", "Sender", "refuse_missing"]
 _AT_ONCE: Final = 50
 _POLL: Final = 0.5
 _MOST_REFUSALS: Final = 8
+_DELAY: Final = 60.0
 
 
 class NotReached(Exception):  # noqa: N818  (an event)
@@ -153,6 +154,10 @@ class Sender:
         began = time.monotonic()
         try:
             outlet.send(delivery)
+        except NotReached:
+            # Perhaps it ends the association because of this object: the others must not wait behind it.
+            self._queue.delay(delivery, _DELAY)
+            raise
         except Refused as error:
             most = 1 if error.is_final else _MOST_REFUSALS
             dead = self._queue.refused(delivery, str(error), pause=back_off(delivery.attempts + 3), most=most)
