@@ -60,6 +60,12 @@ def printed_report(path):
     return _run("dsrdump", "+Pl", path)
 
 
+def report_as_html(path, out):
+    """Return a structured report as DCMTK's dsr2html shows it to people."""
+    _run("dsr2html", path, out)
+    return out.read_text()
+
+
 def _run(program, *arguments):
     if shutil.which(program) is None:
         pytest.skip(f"needs {program}, a program of DCMTK or dicom3tools")

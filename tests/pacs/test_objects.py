@@ -19,6 +19,7 @@ from tests.helpers.studies import (
     errors_of,
     printed_report,
     render,
+    report_as_html,
     study_dataset,
     study_file,
 )
@@ -149,6 +150,16 @@ def test_dsrdump_prints_what_a_reader_needs(results, tmp_path):
     assert "operating_point=" in text
     assert "Research use only, not for diagnosis" in text
     assert "out-of-fold mean AUC" in text
+
+
+def test_people_read_each_value_with_its_name(results, tmp_path):
+    *_, path = written(results, tmp_path)
+    page = report_as_html(path, tmp_path / "report.html")
+    assert "CONTINUOUS" not in printed_report(path)
+    for predicted in results.prediction:
+        value = str(100 * predicted.probability)[:8]
+        _, between = page[: page.index(value)].rsplit("Probability that the finding is present", 1)
+        assert len(between) < 40  # nothing but markup between a value and its name
 
 
 def test_a_report_is_preliminary_and_unverified(results):

@@ -98,7 +98,9 @@ def _report(
     groups: Sequence[MeasurementsAndQualitativeEvaluations],
     remarks: Sequence[ContentItem],
 ) -> Dataset:
-    root = ContainerContentItem(codes.DCM.ImagingMeasurementReport, template_id="1500")
+    root = ContainerContentItem(
+        codes.DCM.ImagingMeasurementReport, is_content_continuous=False, template_id="1500"
+    )
     language = LanguageOfContentItemAndDescendants(public_code(*_ENGLISH))
     content = ContentSequence()
     content.extend(language)
@@ -111,12 +113,16 @@ def _report(
         )
     )
     if groups:
-        measured = ContainerContentItem(codes.DCM.ImagingMeasurements, relationship_type=_CONTAINS)
+        measured = ContainerContentItem(
+            codes.DCM.ImagingMeasurements, is_content_continuous=False, relationship_type=_CONTAINS
+        )
         measured.ContentSequence = ContentSequence()
         for group in groups:
             measured.ContentSequence.extend(group)
         content.append(measured)
-    said = ContainerContentItem(public_code(*_EVALUATIONS), relationship_type=_CONTAINS)
+    said = ContainerContentItem(
+        public_code(*_EVALUATIONS), is_content_continuous=False, relationship_type=_CONTAINS
+    )
     said.ContentSequence = ContentSequence(remarks)
     content.append(said)
     # Without the groups: highdicom would copy everything twice, which takes most of the time.
@@ -160,7 +166,7 @@ def _group(
         if decision is None
         else [QualitativeEvaluation(public_code(*_PRESENCE), public_code(*_DECISIONS[decision]))]
     )
-    return MeasurementsAndQualitativeEvaluations(
+    group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=derived_uid("finding", issue.key, source.uid, finding.name),
             identifier=f"Thorax {finding.label}",
@@ -180,6 +186,9 @@ def _group(
             SourceImageForMeasurementGroup(source.header.SOPClassUID, source.header.SOPInstanceUID)
         ],
     )
+    # In continuous text, viewers leave out the names of values: "37.1 % Present".
+    group[0].ContinuityOfContent = "SEPARATE"
+    return group
 
 
 def _about(issue: Issue) -> list[ContentItem]:
