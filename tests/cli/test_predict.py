@@ -305,5 +305,20 @@ def test_ctrl_c_is_clean_while_libraries_are_imported(library, disc):
     assert running.returncode == 130
 
 
+def test_ctrl_c_before_training_begins_is_one_line(tmp_path):
+    golden = Path(__file__).parents[1] / "data" / "golden"
+    words = ["train", golden / "run" / "recipe.toml", "--store", golden / "store", "--out", tmp_path / "run"]
+    command_line = [sys.executable, "-m", "thorax", *map(str, words)]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        while "libtorch" not in Path(f"/proc/{running.pid}/maps").read_text():
+            time.sleep(0.005)
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate()
+    assert output == b""
+    assert errors.startswith(b"stopped; the same command begins again")
+    assert errors.count(b"\n") == 1
+    assert running.returncode in {130, -signal.SIGINT}  # Python itself ends so where a library compiled text
+
+
 def test_the_help_names_what_out_writes():
     assert "predictions.csv" in thorax("predict", "--help").stdout
