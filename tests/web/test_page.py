@@ -61,7 +61,8 @@ def agree(found, model, content):
 def same_map(found, expected):
     assert found["method"] == expected["method"]
     assert found["highest"] == pytest.approx(expected["highest"], abs=1e-4)
-    assert found["notes"] == expected["notes"]
+    # Other methods need weights, which a browser does not have.
+    assert found["notes"] == [note.removesuffix("; try method layer-cam") for note in expected["notes"]]
     for name in ("place", "box"):
         assert found[name] == (None if expected[name] is None else pytest.approx(expected[name], abs=0.1))
     one, other = found["map"], expected["map"]
