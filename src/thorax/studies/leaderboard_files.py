@@ -125,7 +125,7 @@ def costs_rows(board: Board) -> list[tuple[str, ...]]:
         (
             entry.standing.model,
             "n/a" if entry.images_per_second is None else f"{entry.images_per_second:,.0f}",
-            f"{entry.cost.seconds / 3600:.2f}",
+            f"{entry.cost.seconds / 3600:.3g}",
             "n/a" if entry.cost.joules is None else f"{entry.cost.joules / 3.6e6:.3f}",
         )
         for entry in board.entries

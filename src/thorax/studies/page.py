@@ -1,11 +1,13 @@
 """The page of a study: its leaderboards, with figures, differences, published results and costs."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from thorax.evaluation.compare import Comparison
+from thorax.evaluation.statistics.intervals import Interval
 from thorax.findings import Finding
-from thorax.reporting.figures import close_axis
+from thorax.reporting.figures import IntervalAxis, close_axis
 from thorax.reporting.report import page_templates
 from thorax.studies.boards import Board
 from thorax.studies.definition import definition_as_toml
@@ -28,6 +30,8 @@ from thorax.studies.results import (
 )
 
 __all__ = ["render_page"]
+
+_MOST_TICKS: Final = 5
 
 
 def render_page(result: Leaderboards) -> str:
@@ -57,7 +61,7 @@ def _values(board: Board) -> Mapping[str, Any]:
         "board": board,
         "title": board_title(board),
         "rows": board_rows(board),
-        "axis": close_axis([*intervals, *(result.auc for result in published)]),
+        "axis": _axis([*intervals, *(result.auc for result in published)]),
         "published": list(reversed(published)),
         "looks": looks_text(board.looks),
         "findings": [(finding.label, _cells(board, finding)) for finding in _findings(board)],
@@ -71,6 +75,12 @@ def _values(board: Board) -> Mapping[str, Any]:
             for cell, auc in zip(entry.cells, entry.standing.macro.aucs, strict=True)
         ],
     }
+
+
+def _axis(intervals: Sequence[Interval]) -> IntervalAxis:
+    """Return an axis on which so few values are marked that they do not collide on a phone."""
+    axis = close_axis(intervals)
+    return replace(axis, ticks=axis.ticks[:: -(-len(axis.ticks) // _MOST_TICKS)])
 
 
 def _findings(board: Board) -> list[Finding]:
