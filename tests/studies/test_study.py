@@ -267,6 +267,7 @@ def test_the_shipped_studies_are_whole():
     for name in shipped_studies():
         again = parse_study(definition_as_toml(load_study(name)), where=name, folder=None)
         assert again == load_study(name)
+    assert command("study", "field", "--show").stdout == shipped_studies()["field"]
     assert "All recipes on NIH's official split" in command("study", "--list").stdout
 
 

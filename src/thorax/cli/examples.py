@@ -51,6 +51,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     ),
     "study": (
         ("List the shipped studies", "thorax study --list"),
+        ("Copy one, to change it", "thorax study field --show > mine.toml"),
         ("Compare three recipes on phantoms and a store", "thorax study small --store store --out study"),
         ("Use two GPUs", "thorax study mine.toml --out study --device cuda:0 --device cuda:1"),
     ),

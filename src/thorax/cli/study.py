@@ -32,6 +32,9 @@ def study(
         typer.Option("--device", help="cpu, cuda, cuda:N or auto; repeated, there is a process for each."),
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the shipped studies, and exit.")] = False,
+    shown: Annotated[
+        bool, typer.Option("--show", help="Print the study's TOML, to copy it, and exit.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --list, print JSON.")] = False,
 ) -> None:
     """Train, evaluate and compare recipes with several seeds, on one or more splits.
@@ -46,8 +49,11 @@ def study(
     if listed:
         _print_list(as_json=as_json)
         return
+    if shown and study is not None:
+        _print_study(study)
+        return
     if study is None or out is None:
-        raise typer.BadParameter("give a study and --out FOLDER, or --list")
+        raise typer.BadParameter("give a study and --out FOLDER, or --list, or a study and --show")
     keep_freed_memory()
     with bars_or_lines(every=60, latest_only=True) as progress:
         result = run_study(
@@ -95,6 +101,12 @@ def _print_result(result: "Leaderboards") -> None:
         print_table(HEADER[1:], [row[1:] for row in board_rows(board)], title=board_title(board))
         say(looks_text(board.looks))
     say(f"\n{result.headline()}\npage: {result.page}")
+
+
+def _print_study(name: str) -> None:
+    from thorax.studies.definition import definition_as_toml, load_study, shipped_studies
+
+    say(shipped_studies().get(name) or definition_as_toml(load_study(name)), nl=False)
 
 
 def _print_list(*, as_json: bool) -> None:
