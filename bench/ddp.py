@@ -106,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recipe = load_recipe("small-cpu")
-        store = store_of(phantoms(folder, patients=20, size=256), folder, recipe.store).path
+        store = store_of(phantoms(folder, patients=60, size=256), folder, recipe.store).path
         pairs = {kind: started(store, arguments.steps, together=kind == "together") for kind in KINDS}
         for pair in pairs.values():
             seconds_of(pair)
