@@ -18,6 +18,8 @@ from thorax.imaging import read_radiograph
 from thorax.service.answers import explain_upload
 from thorax.web import write_site
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [image.path for image in starter_bundle.test_images()]
 
 _PREDICT = """async (content) => {
