@@ -66,8 +66,6 @@ MISTAKES = (
     ("study field --store store --out full", 3, "full is not empty and does not hold a study, but x"),
     ("study field --store store --out file/x", *BELOW_FILE),
     ("study field --store store --out new --device gpu", *DEVICE),
-    ("study field --store nih=store --store store --out new", 2, "give every --store as NAME=STORE, or none"),
-    ("study field", 2, "give a study and --out FOLDER, or --list, or a study and --show"),
     ("evaluate nowhere --store store --out new", *NOWHERE),
     ("evaluate run --store nowhere --out new", *NO_STORE),
     ("evaluate run --store run --out new", *IS_RUN),

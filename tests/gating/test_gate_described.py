@@ -56,7 +56,7 @@ def bundle(tmp_path):
 def test_info_has_its_figures(bundle, tmp_path):
     (known,) = [fact for fact in info(bundle.folder).facts if fact.name == "gate"]
     assert known.value["held_back"] == {"count": 2, "of": 138}
-    lines = "\n".join(info(bundle.folder).lines())
+    lines = " ".join("\n".join(info(bundle.folder).lines()).split())
     assert "2 of 138 validation images" in lines
     assert "777 of 800 drawn pictures" in lines
     plain = new_bundle(tmp_path / "plain", build_classifier(MODEL, len(NAMES)), MODEL)

@@ -27,7 +27,7 @@ def study(
             "--store", help="A store; or NAME=STORE, for the study's data set NAME. May be repeated."
         ),
     ] = None,
-    devices: Annotated[
+    device: Annotated[
         list[str] | None,
         typer.Option("--device", help="cpu, cuda, cuda:N or auto; repeated, there is a process for each."),
     ] = None,
@@ -60,7 +60,7 @@ def study(
             study,
             out,
             stores=_by_name(stores or []),
-            devices=devices or ("auto",),
+            devices=device or ("auto",),
             progress=progress,
             finished=_print_outcome,
         )
