@@ -148,7 +148,11 @@ def test_a_bad_file_is_reported_and_the_others_are_done(work, tmp_path):
         (("evaluate", "RUN", "--store", "STORE", "--out", "new", "--part", "x"), 3, "has no part 'x'"),
         (("predict", "nowhere", "a.png"), 5, "nowhere does not exist"),
         (("predict", "RUN", "a.png", "--device", "tpu"), 2, "tpu"),
-        (("predict", "RUN", "a.png", "--csv", "--json"), 2, "choose one of --json, --csv and --out"),
+        (
+            ("predict", "RUN", "a.png", "--csv", "--json"),
+            2,
+            "choose one of --json, --csv, --out and --dicom-out",
+        ),
         (
             ("predict", "RUN", "a.png", "--overlays", "all"),
             2,
