@@ -198,7 +198,7 @@ def test_lists_that_are_not_nihs_are_refused_beside_nihs_images(tmp_path):
 def test_a_file_that_is_no_data_set(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         open_source(tmp_path / "missing")
-    with pytest.raises(DataError, match="and 0 other CSV files"):
+    with pytest.raises(DataError, match="and no other CSV file; give the CSV itself"):
         open_source(tmp_path)
     with pytest.raises(
         DataError, match=r"has none of Data_Entry_2017_v2020\.csv, .*give the folder that has"

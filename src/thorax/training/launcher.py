@@ -16,7 +16,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from thorax.hardware import cores
 from thorax.training.launched import LAUNCHER
-from thorax.training.ranks import ProcessLost
+from thorax.training.ranks import LossUnexplained, ProcessLost
 
 __all__ = ["start_processes"]
 
@@ -84,15 +84,18 @@ def _settings(processes: int) -> dict[str, str]:
 
 def _code_of(error: ChildFailedError, processes: int) -> int:
     """Return the exit code of the first process that ended by itself, having said why."""
-    ended = [failure.exitcode for failure in error.failures.values() if failure.exitcode >= 0]
-    if ended:
-        return ended[0]
-    rank, failure = error.get_first_failure()
-    name = signal.Signals(-failure.exitcode).name
-    raise ProcessLost(
-        f"process {rank} (from 0) of {processes} was ended by {name}, and the others with it; resume the "
-        "run, which continues from its last checkpoint"
-    )
+    codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+    said = [code for code in codes.values() if code >= 0 and code != LossUnexplained.exit_code]
+    if said:
+        return said[0]
+    # The agent ends the others with SIGTERM, which they answer within their time, or with SIGKILL after it.
+    killed = [rank for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM]
+    if killed:
+        name = signal.Signals(-codes[killed[0]]).name
+        what = f"process {killed[0]} (from 0) of {processes} was ended by {name}, and the others with it"
+    else:
+        what = f"the {processes} processes have lost each other, and ended"
+    raise ProcessLost(f"{what}; resume the run, which continues from its last checkpoint")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from thorax.errors import ThoraxError
 from thorax.training.compute import own_device
 from thorax.training.heartbeat import Heartbeat
 from thorax.training.launched import Launched
-from thorax.training.ranks import ProcessLost, Ranks
+from thorax.training.ranks import LossUnexplained, ProcessLost, Ranks
 
 __all__ = ["ProcessGroup", "join"]
 
@@ -168,13 +168,16 @@ class ProcessGroup(Ranks):
         Args:
             error: The error of this process.
             shared: Errors that all processes have at the same step; the first one reports them.
+
+        Raises:
+            LossUnexplained: Another process was lost, and the one that started both knows how it ended.
         """
         if isinstance(error, shared):
             return self.is_first
         if isinstance(error, ProcessLost):
             time.sleep(1)  # a process that knows the reason comes first
             if self._launched.by_thorax and not self._heartbeat.named:
-                return False  # the process that started them knows how the other one ended
+                raise LossUnexplained(str(error)) from error
         return self._heartbeat.claims()
 
 

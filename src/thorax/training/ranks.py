@@ -15,11 +15,18 @@ from torch import Tensor, nn
 
 from thorax.errors import ThoraxError
 
-__all__ = ["ALONE", "ProcessLost", "Ranks"]
+__all__ = ["ALONE", "LossUnexplained", "ProcessLost", "Ranks"]
 
 
 class ProcessLost(ThoraxError):  # noqa: N818  (named after the event)
     """Another process of the run has ended or cannot be reached; the run can be resumed."""
+
+
+class LossUnexplained(ProcessLost):
+    """The same, in a process that leaves it to the one that started all to say how the other ended."""
+
+    exit_code = 113
+    said_elsewhere = True
 
 
 class Ranks:

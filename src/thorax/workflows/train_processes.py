@@ -47,6 +47,7 @@ def train_processes(
         The exit code of the command.
 
     Raises:
+        TrainingInterrupted: Ctrl-C or SIGTERM stopped them; they have said so.
         RecipeError: The recipe, the device or the number of processes does not fit.
         DataError: As in `train`.
         ProcessLost: A process was killed; the run can be resumed.
@@ -76,10 +77,16 @@ def train_processes(
     arguments += ["--track", track] if track else []
     again = resume_command(store, Path(out), seeds=seeds, device=device, track=track, processes=processes)
     # Only now: torch takes two seconds to import, and an invalid setting is reported at once.
+    from thorax.training import TrainingInterrupted
     from thorax.training.compute import own_device
     from thorax.training.launcher import start_processes
     from thorax.training.ranks import ProcessLost
 
     own_device(device, Launched(rank=0, size=processes, local_rank=0, local_size=processes))
     with continued_by(again, ProcessLost):
-        return start_processes(["-m", "thorax", *arguments], processes=processes)
+        code = start_processes(["-m", "thorax", *arguments], processes=processes)
+    if code == TrainingInterrupted.exit_code:
+        stopped = TrainingInterrupted("training was stopped")
+        stopped.said_elsewhere = True
+        raise stopped
+    return code
