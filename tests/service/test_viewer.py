@@ -395,7 +395,7 @@ def test_after_a_reload_the_page_says_why_it_is_empty(opened, local):
     note = tab.locator("#reload-note")
     sync_api.expect(note).to_have_text(
         "The 2 images of before the reload are no longer here: nothing is kept, neither in this browser nor "
-        "by the service. Choose them again."
+        "elsewhere. Choose them again."
     )
     assert tab.locator(".case").count() == 0
     tab.reload()
