@@ -150,7 +150,7 @@ def test_no_usable_file_is_an_error(source, settings, tmp_path):
     with pytest.raises(DataError, match=r"none of the 36 images of .*images/00000\.png: .*rejected\.csv"):
         build(source, tmp_path / "store", settings, workers=1)
     assert (tmp_path / "store" / "rejected.csv").read_text().count("\n") == 37
-    with pytest.raises(DataError, match="is unfinished"):
+    with pytest.raises(DataError, match="is a store that is not finished"):
         open_store(tmp_path / "store")
 
 
