@@ -141,7 +141,9 @@ def test_no_store(tmp_path):
 
 def test_unfinished_store(path):
     (path / "store.json").rename(path / "plan.json")
-    with pytest.raises(DataError, match=r"is a store that is not finished; run the same `thorax prepare` again: it resumes"):
+    with pytest.raises(
+        DataError, match=r"is a store that is not finished; run the same `thorax prepare` again: it resumes"
+    ):
         open_store(path)
 
 

@@ -179,7 +179,9 @@ def test_one_failing_run_does_not_stop_the_others(recipes, store, tmp_path):
     )
     assert ": trained " not in again.stdout
     assert ": evaluated " not in again.stdout
-    assert "looked at the test part once" in again.stdout
+    # Not necessarily once: other tests train the same model, whose looks this machine has noted.
+    (looks,) = [line for line in done.stdout.splitlines() if "looked at the test part" in line]
+    assert looks in again.stdout.splitlines()
 
 
 def test_a_study_is_extended_but_nothing_is_taken_away(recipes, store, finished, tmp_path):

@@ -85,6 +85,7 @@ def test_a_bundle_and_a_store_may_be_open_and_progress_is_told(study, result):
     images = len(result.images)
     assert ends == [
         ("predicting", images), ("predicting validation", on.num_images), ("checking with the gate", images),
+        ("measuring", calls[-1].total),
     ]  # fmt: skip
 
 

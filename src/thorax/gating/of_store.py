@@ -36,8 +36,8 @@ def known_ages(store: Store, rows: Rows) -> Int64[np.ndarray, " n"]:
 def fit_store_gate(
     store: Store,
     *,
-    train: tuple[Rows, ImageSet],
-    val: tuple[Rows, ImageSet],
+    train: tuple[Int64[np.ndarray, " train"], ImageSet],
+    val: tuple[Int64[np.ndarray, " val"], ImageSet],
     progress: ProgressCallback | None = None,
 ) -> FittedGate:
     """Fit an input gate on rows of a store; see `fit_gate`.
