@@ -29,6 +29,7 @@ __all__ = [
     "refuse_existing",
     "sha256_of_file",
     "sha256_of_lines",
+    "sync_folder",
     "write_bytes",
     "write_json",
     "write_text",
@@ -54,7 +55,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         # Of a full disk, the system says no more than that it is full.
         if error.filename is None or error.filename == str(temporary):
@@ -64,7 +65,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -96,7 +97,7 @@ def append_line(path: Path, line: str) -> None:
     finally:
         os.close(descriptor)
     if is_new:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def refuse_existing(path: Path, *, overwrite: bool, folder: bool = False) -> None:

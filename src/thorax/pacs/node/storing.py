@@ -12,6 +12,7 @@ from typing import Final
 
 from pydicom.dataset import FileDataset
 
+from thorax.atomic_io import sync_folder
 from thorax.errors import ImageError
 from thorax.imaging.dicom.header import texts_of
 from thorax.imaging.dicom.parsing import parse_header
@@ -153,14 +154,6 @@ def _write(path: Path, arrival: Arrival) -> None:
             os.close(descriptor)
         temporary.rename(path)
         for folder in (path.parent, path.parent.parent):
-            _sync(folder)
+            sync_folder(folder)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
