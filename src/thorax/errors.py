@@ -15,6 +15,7 @@ A message has four parts: what is wrong, which value, where, and what to do next
 2,000 characters, in which control characters are shown as escapes.
 """
 
+import errno
 from typing import ClassVar
 
 from thorax.quoting import MAX_MESSAGE, cut, visible
@@ -106,6 +107,17 @@ class ServiceError(ThoraxError):
     """The service cannot start or respond."""
 
     exit_code = 6
+
+    @classmethod
+    def of_port(cls, address: str, port: int, error: OSError) -> "ServiceError":
+        """Return the error that says why a port cannot be listened on."""
+        if error.errno == errno.EADDRINUSE:
+            reason = "is in use by another program"
+        elif error.errno == errno.EACCES:
+            reason = "needs more rights than this user has"
+        else:
+            reason = f"cannot be used ({error.strerror})"
+        return cls(f"port {port} of {address} {reason}; set `port` to another one, or to 0 for any free one")
 
 
 class MissingExtra(ThoraxError):  # noqa: N818  (reads as the sentence it stands for)

@@ -1,6 +1,5 @@
 """Runs the application: the port is taken first, then the model is opened, and a signal ends it cleanly."""
 
-import errno
 import logging
 import signal
 import socket
@@ -178,16 +177,7 @@ def listen(settings: ServiceSettings) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            reason = "is in use by another program"
-        elif error.errno == errno.EACCES:
-            reason = "needs more rights than this user has"
-        else:
-            reason = f"cannot be used ({error.strerror})"
-        raise ServiceError(
-            f"port {settings.port} of {settings.address} {reason}; set `port` to another one, "
-            "or to 0 for any free one"
-        ) from error
+        raise ServiceError.of_port(settings.address, settings.port, error) from error
     return listener
 
 

@@ -1,6 +1,5 @@
 """The receiving side of a node: a DICOM application entity that answers C-ECHO and C-STORE."""
 
-import errno
 import logging
 import socketserver
 import threading
@@ -123,16 +122,7 @@ class Receiver:
                 request_handler=BoundedHandler,
             )
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                reason = "is in use by another program"
-            elif error.errno == errno.EACCES:
-                reason = "needs more rights than this user has"
-            else:
-                reason = f"cannot be used ({error.strerror})"
-            raise ServiceError(
-                f"port {settings.port} of {settings.address} {reason}; set `port` to another one, or to 0 "
-                "for any free one"
-            ) from error
+            raise ServiceError.of_port(settings.address, settings.port, error) from error
         assert isinstance(server, BoundedServer)
         return server
 
