@@ -99,6 +99,6 @@ def retry_failed(folder: Path, numbers: Sequence[int] = ()) -> int:
 def _opened(folder: Path) -> Queue:
     if not (folder / DATABASE).is_file():
         raise DataError(
-            f"{folder} is not the folder of a node's queue; give the one that the node has as `queue`"
+            f"{folder} is not the folder of a node's queue; give the one that the node was started with"
         )
     return Queue(folder, create=False)
