@@ -96,6 +96,7 @@ def plan_step(folder: Path) -> None:
     from thorax.recipe.load import load_recipe  # noqa: PLC0415
     from thorax.recipe.schema import Preparation  # noqa: PLC0415
     from thorax.store.manifest import StoreManifest  # noqa: PLC0415
+    from thorax.store.mapped import MappedShards  # noqa: PLC0415
     from thorax.store.store import Store  # noqa: PLC0415
     from thorax.training.plan import plan_run  # noqa: PLC0415
 
@@ -107,7 +108,8 @@ def plan_step(folder: Path) -> None:
         software={}, num_images=rows, num_rejected=0, content_sha256="", table_sha256="", rejected_sha256="",
         shards=(),
     )  # fmt: skip
-    store = Store(folder, labels.table, manifest, np.arange(rows), (), ())
+    no_images = MappedShards(folder, manifest.model_copy(update={"num_rows": 0}))
+    store = Store(folder, labels.table, manifest, np.arange(rows), no_images)
     with measured():
         plan = plan_run(load_recipe("small-cpu", {"data.split": SPLIT}), store)
         permutation(0, "order", epoch=0, length=len(plan.train))

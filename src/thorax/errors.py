@@ -18,7 +18,7 @@ A message has four parts: what is wrong, which value, where, and what to do next
 import errno
 from typing import ClassVar
 
-from thorax.quoting import MAX_MESSAGE, cut, visible
+from thorax.quoting import MAX_MESSAGE, cut, visible, with_addresses
 
 __all__ = [
     "BundleError",
@@ -46,7 +46,7 @@ class ThoraxError(Exception):
     said_elsewhere: bool = False
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(cut(visible(cut(message, MAX_MESSAGE)), MAX_MESSAGE))
+        super().__init__(cut(visible(with_addresses(cut(message, MAX_MESSAGE))), MAX_MESSAGE))
 
 
 class RecipeError(ThoraxError):

@@ -20,6 +20,7 @@ __all__ = [
     "shell_word",
     "visible",
     "visible_lines",
+    "with_addresses",
 ]
 
 MAX_MESSAGE: Final = 2000
@@ -35,6 +36,7 @@ _HIDDEN: Final = (
 )
 _ANY: Final = re.compile(f"[{_HIDDEN}]")
 _WITHIN_LINES: Final = re.compile(rf"(?![\n\t])[{_HIDDEN}]")
+_ADDRESS: Final = re.compile(r"\bs3:/(?=[^/])")
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _FORMULA: Final = ("=", "@", "\t", "\r")
 _ACTS: Final = frozenset("(|!")
@@ -53,6 +55,11 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """Return text like `visible`, but keep line breaks and tabs."""
     return _WITHIN_LINES.sub(_escape, text)
+
+
+def with_addresses(text: str) -> str:
+    """Return text in which addresses in object storage have both slashes: as a path they lose one."""
+    return _ADDRESS.sub("s3://", text) if "s3:/" in text else text
 
 
 def json_visible(text: str) -> str:

@@ -10,11 +10,13 @@ from pathlib import Path
 from thorax import starter
 from thorax.atomic_io import StrPath, open_regular, sha256_of_file
 from thorax.errors import BundleError, DataError
+from thorax.objects.place import is_remote, place_of
 from thorax.run_files import RECIPE
 
 __all__ = [
     "LARGEST_MANIFEST",
     "MANIFEST",
+    "MOST_BYTES",
     "SIGNATURE",
     "STARTER",
     "bundle_folder",
@@ -51,9 +53,16 @@ _OF_A_RUN = (RECIPE, "patients.json")
 def bundle_folder(path: StrPath) -> Path:
     """Return the folder of a bundle, given that folder, the run that made the bundle, or "starter".
 
+    A bundle at s3:// is copied to this disk, unless it was copied before.
+
     Raises:
-        BundleError: The starter is named, and this installation has none.
+        BundleError: The starter is named, and this installation has none; or there is no bundle at s3://.
+        DataError: A bundle at s3:// cannot be read.
     """
+    if is_remote(path):
+        from thorax.bundle.fetching import fetched_bundle  # noqa: PLC0415  (only where it is used)
+
+        return fetched_bundle(place_of(path))
     given = Path(path)
     if _is_file(given / "bundle" / MANIFEST):
         return given / "bundle"
@@ -103,6 +112,14 @@ def model_and_images(paths: Sequence[Path], *, model: StrPath | None = None) -> 
     if model is not None:
         return Path(model), list(paths)
     first, *others = paths
+    if is_remote(first):
+        from thorax.bundle.fetching import holds_bundle  # noqa: PLC0415  (only where it is used)
+
+        if not holds_bundle(place_of(first)):
+            return starter.folder(), list(paths)
+        if not others:
+            raise DataError(f"{place_of(first)} is a model, and no image was given; name an image")
+        return first, others
     if _is_file(bundle_folder(first) / MANIFEST) or any(_is_file(first / name) for name in _OF_A_RUN):
         if not others:
             raise DataError(f"{first} is a model, and no image was given; name an image")

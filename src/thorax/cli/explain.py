@@ -78,6 +78,7 @@ def explain(
     from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.explain import explain as explain_image
     from thorax.workflows.explain import explain_files
+    from thorax.workflows.image_list import is_folder
     from thorax.workflows.predicting import Tally
 
     bundle, images = model_and_images(paths, model=model)
@@ -87,7 +88,7 @@ def explain(
         "out": out, "opacity": opacity, "contour": contour, "box": box, "overwrite": overwrite,
         "gate": not no_gate,
     }  # fmt: skip
-    if len(images) == 1 and not images[0].is_dir():
+    if len(images) == 1 and not is_folder(images[0]):
         print_one(explain_image(bundle, images[0], **asked), as_json=as_json)
         return
     others = Tally()

@@ -11,7 +11,7 @@ from typing import Any, Final
 import typer
 
 from thorax.cli.streams import output_has_every_character
-from thorax.quoting import json_visible, visible_lines
+from thorax.quoting import json_visible, visible_lines, with_addresses
 
 __all__ = ["say", "say_json", "say_styled", "styled"]
 
@@ -26,7 +26,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     A terminal breaks long lines anywhere, so that of notes, warnings and findings of the audit, which are
     prose without commands to copy, is broken here between words.
     """
-    shown = visible_lines(text)
+    shown = with_addresses(visible_lines(text))
     if shown.startswith(_PROSE) and (sys.stderr if err else sys.stdout).isatty():
         width = shutil.get_terminal_size().columns
         shown = "\n".join(

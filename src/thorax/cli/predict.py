@@ -31,7 +31,7 @@ def predict(
         list[Path] | None,
         typer.Argument(
             help="A bundle or the run that made it, if it is not the starter; then PNG, JPEG or DICOM files, "
-            "or folders of them; or dicomweb://HOST/.../studies?QUERY.",
+            "or folders of them; all of these also at s3://BUCKET/...; or dicomweb://HOST/.../studies?QUERY.",
             show_default=False,
         ),
     ] = None,

@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from thorax.cli.archive_output import archives_among
+from thorax.objects.place import is_remote
 from thorax.packages import require
 
 __all__ = ["refuse_contradictions"]
@@ -43,6 +44,10 @@ def refuse_contradictions(
     for wrong, advice in (
         (forms.count(True) > 1, "choose one of --json, --csv, --out and --dicom-out"),
         (not images, "give images or folders, or a folder to --watch"),
+        (
+            watch and is_remote(watch),
+            "only folders of this disk can be watched; --out continues with what is new",
+        ),
         (watch and not out, "--watch needs --out, the folder that keeps what was predicted"),
         (only_out and not out, "--overwrite and --overlays concern the folder that --out names; add it"),
         (selecting and dicom_out, "--dicom-out has all findings and ids; leave --findings and --ids out"),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from thorax.cli.output import say
+from thorax.objects.place import is_remote, place_of
 from thorax.recipe.literals import Fit
 
 __all__ = ["prepare"]
@@ -13,9 +14,12 @@ __all__ = ["prepare"]
 
 def prepare(
     source: Annotated[
-        Path, typer.Argument(help="Folder in NIH's layout, or with train/, val/ and test/; or a CSV.")
+        Path,
+        typer.Argument(
+            help="Folder in NIH's layout, or with train/, val/ and test/; or a CSV. Also at s3://."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store, also at s3://.")],
     recipe: Annotated[str | None, typer.Option(help="Prepare images as this recipe requires.")] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of the prepared images in pixels; default: 256.")
@@ -48,12 +52,12 @@ def prepare(
         )
     for notice in store.notices:
         say(notice, err=True)
-    side = store.preparation.size
+    side, where = store.preparation.size, place_of(out) if is_remote(out) else out
     are = "is" if len(store) == 1 else "are"
-    say(f"{counted(len(store), 'image')} of {side} x {side} pixels {are} in {out}")
+    say(f"{counted(len(store), 'image')} of {side} x {side} pixels {are} in {where}")
     if store.num_rejected:
         say(
-            f"{counted(store.num_rejected, 'file')} could not be used; {out / 'rejected.csv'} says why",
+            f"{counted(store.num_rejected, 'file')} could not be used; {where / 'rejected.csv'} says why",
             err=True,
         )
         raise typer.Exit(4)

@@ -18,8 +18,8 @@ __all__ = ["train"]
 
 
 def train(
-    store: Annotated[Path, typer.Option(help="A store prepared as the recipe requires.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    store: Annotated[Path, typer.Option(help="A store prepared as the recipe requires, also at s3://.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run, also at s3://.")],
     recipe: Annotated[
         str | None,
         typer.Argument(help="Name of a shipped recipe, or a TOML file; not needed with --resume."),
@@ -53,8 +53,10 @@ def train(
     from thorax.hardware import keep_freed_memory
     from thorax.reporting.next_commands import ensemble_command, evaluate_command
     from thorax.training.launched import launched
+    from thorax.workflows.run_at import run_at
+    from thorax.workflows.train import moved, train_seeds
     from thorax.workflows.train import train as train_run
-    from thorax.workflows.train import train_seeds
+    from thorax.workflows.train_processes import train_processes
 
     options: dict[str, Any] = {
         "settings": settings or (),
@@ -63,24 +65,25 @@ def train(
         "record_test_curve": record_test_curve,
         "track": track,
     }
-    if processes > 1:
-        from thorax.workflows.train_processes import train_processes
-
-        raise typer.Exit(train_processes(recipe, store, out, processes=processes, seeds=seeds, **options))
-    keep_freed_memory()
-    started = launched()
-    with _progress(silent=started is not None and not started.is_first) as shown:
-        if seeds == 1:
-            run = train_run(recipe, store, out, **options, **shown)
+    first, code = (started := launched()) is None or started.is_first, 0
+    with run_at(out, resume=resume) as folder:
+        if processes > 1:
+            code = train_processes(recipe, store, folder, processes=processes, seeds=seeds, **options)
         else:
-            runs = train_seeds(recipe, store, out, seeds=seeds, **options, **shown, finished=_print_run)
-    if started is not None and not started.is_first:
-        return
+            keep_freed_memory()
+            with _progress(silent=not first) as shown:
+                if seeds == 1:
+                    run = moved(train_run(recipe, store, folder, **options, **shown), out)
+                else:
+                    shown["finished"] = lambda run: _print_run(moved(run, out / run.folder.name))
+                    runs = train_seeds(recipe, store, folder, seeds=seeds, **options, **shown)
+    if processes > 1 or not first:
+        raise typer.Exit(code)
     if seeds == 1:
         _print_run(run)
         say(f"next: {evaluate_command(run.folder, store)}")
     else:
-        say(f"\n{_describe_seeds(runs)}\nnext: {ensemble_command(runs.folders, store, out)}")
+        say(f"\n{_describe_seeds(runs)}\nnext: {ensemble_command(runs.folders_in(out), store, out)}")
 
 
 @contextmanager

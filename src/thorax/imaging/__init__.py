@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from thorax.packages import lazy_names
 
 if TYPE_CHECKING:
+    from thorax.imaging.folders import image_files
     from thorax.imaging.guarded import read_guarded
     from thorax.imaging.in_memory import ValueRange
-    from thorax.imaging.read import ImageSource, image_files, read_radiograph, source_name
+    from thorax.imaging.read import ImageSource, read_radiograph, source_name
     from thorax.imaging.resize import map_box, prepare
 
 __all__ = [
@@ -28,7 +29,7 @@ __getattr__ = lazy_names(
     {
         "ImageSource": "thorax.imaging.read",
         "ValueRange": "thorax.imaging.in_memory",
-        "image_files": "thorax.imaging.read",
+        "image_files": "thorax.imaging.folders",
         "map_box": "thorax.imaging.resize",
         "prepare": "thorax.imaging.resize",
         "read_guarded": "thorax.imaging.guarded",

@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from thorax.errors import ImageError
+from thorax.errors import ThoraxError
 from thorax.imaging.read import image_format
+from thorax.objects.place import is_remote
 from thorax.quoting import visible
 
 __all__ = ["IDENTIFIERS", "Identity", "read_identity"]
@@ -72,12 +73,10 @@ def read_identity(path: str | os.PathLike[str]) -> Identity:
     after it, and with them the patient's name.
     """
     try:
-        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
-            head = file.read(_HEAD)
-            if image_format(head, Path(path).name) != "DICOM":
-                return Identity()
-            data = head + (file.read(_MOST) or b"")
-    except (OSError, ImageError):
+        data = _read_object(path) if is_remote(path) else _read_file(path)
+    except (OSError, ThoraxError):
+        return Identity()
+    if not data:
         return Identity()
     # Imported here: pydicom takes 0.3 s to import, and most images are PNG.
     from thorax.imaging.dicom.identifiers import identifiers_of
@@ -90,6 +89,23 @@ def read_identity(path: str | os.PathLike[str]) -> Identity:
         study_uid=study if _UID.fullmatch(study) else "",
         sop_instance_uid=instance if _UID.fullmatch(instance) else "",
     )
+
+
+def _read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the beginning of a DICOM file; b"" for another one."""
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        head = file.read(_HEAD)
+        if image_format(head, Path(path).name) != "DICOM":
+            return b""
+        return head + (file.read(_MOST) or b"")
+
+
+def _read_object(path: str | os.PathLike[str]) -> bytes:
+    """Return the beginning of a DICOM file at s3://; b"" for another one."""
+    from thorax.objects.ahead import read_object
+
+    data = read_object(path)
+    return data[:_MOST] if image_format(data[:_HEAD], Path(path).name) == "DICOM" else b""
 
 
 def _text(value: str, longest: int) -> str:

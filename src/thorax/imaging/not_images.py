@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from thorax.errors import UnsupportedImage
+from thorax.errors import DataError, UnsupportedImage
 from thorax.imaging.read import image_format
+from thorax.objects.place import is_remote
 
 __all__ = ["is_not_an_image", "why_not_a_file"]
 
@@ -39,9 +40,8 @@ def is_not_an_image(path: Path) -> bool:
     if not suffix or suffix.isdigit() or suffix in _SUFFIXES:
         return False
     try:
-        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
-            head = file.read(_HEAD)
-    except OSError:
+        head = _head_of(path)
+    except (OSError, DataError):
         return False
     if not head:
         return True
@@ -50,6 +50,15 @@ def is_not_an_image(path: Path) -> bool:
     except UnsupportedImage:
         return not head.startswith(_PICTURES)
     return False
+
+
+def _head_of(path: Path) -> bytes:
+    if is_remote(path):
+        from thorax.objects.ahead import read_object
+
+        return read_object(path)[:_HEAD]
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        return file.read(_HEAD) or b""
 
 
 def why_not_a_file(source: str) -> str:

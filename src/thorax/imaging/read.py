@@ -1,21 +1,19 @@
 """Read any image source as a radiograph; a file's format is decided by content, never by suffix."""
 
-import errno
 import os
-import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image
 
-from thorax.errors import ImageError, UnsupportedImage
+from thorax.errors import DataError, ImageError, UnsupportedImage
 from thorax.imaging.in_memory import ValueRange, read_array, read_pil
 from thorax.imaging.jpeg import read_jpeg
 from thorax.imaging.png import read_png
 from thorax.imaging.stored import StoredImage, stored_as_read
+from thorax.objects.place import is_remote
 from thorax.radiograph import Radiograph
 
 if TYPE_CHECKING:
@@ -41,19 +39,12 @@ __all__ = [
     "ImageSource",
     "decodes_safely",
     "file_content",
-    "image_files",
     "image_format",
     "name_of",
     "read_radiograph",
     "read_stored",
     "source_name",
 ]
-
-_TEXTS = {"README", "LICENSE"}
-"""Names, without an extension, of files in a folder of images that are about the images."""
-
-_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-"""Errors of links to nothing, to itself, and of a file that is gone since the folder was listed."""
 
 _HEAD = 144
 """Bytes that identify the format: a DICOM preamble of 128, the word DICM, and the first elements."""
@@ -103,10 +94,10 @@ def read_radiograph(
     """Read one image, in a file or in memory, as a radiograph.
 
     Args:
-        source: The path of a PNG, JPEG or DICOM file, the file's bytes, or the file opened for reading; an
-            uint8 or uint16 array of shape (H, W) or (H, W, 3), larger is brighter; a PIL image; a pydicom
-            `Dataset`; or a radiograph, which is returned unchanged. Only DICOM can say that larger is darker
-            (MONOCHROME1).
+        source: The path of a PNG, JPEG or DICOM file, also at s3://, the file's bytes, or the file opened for
+            reading; an uint8 or uint16 array of shape (H, W) or (H, W, 3), larger is brighter; a PIL image; a
+            pydicom `Dataset`; or a radiograph, which is returned unchanged. Only DICOM can say that larger is
+            darker (MONOCHROME1).
         name: What messages and `Origin.name` call the image; the file's own name if empty. Folders are
             dropped because they may name patients.
         value_range: The values of black and white in an array whose type does not imply them, such as floats.
@@ -204,63 +195,6 @@ def _plain_syntax(head: bytes) -> bytes:
     return syntax if at + _ELEMENT <= len(head) else b""
 
 
-def image_files(paths: Iterable[Path], *, failed: Callable[[Path, str], None]) -> Iterator[Path]:
-    """Yield files, and the files in folders recursively, sorted by name.
-
-    Of a folder, hidden files are left out, and README and LICENSE with any extension, which describe it.
-
-    Args:
-        paths: Files and folders, in order; a path that is not a folder is yielded as it is.
-        failed: Receives a folder that is empty or cannot be listed, or a link that leads to a folder or
-            nowhere, and the reason.
-    """
-    for path in paths:
-        if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a path that is too long)
-            yield path
-            continue
-        empty = True
-        for file in _files_in(path, failed):
-            empty = False
-            yield file
-        if empty:
-            failed(path, "no file in this folder")
-
-
-def _files_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[Path]:
-    # A stack, since folders may be nested deeper than calls. Only names are kept, not 0.6 KiB of a Path for
-    # each file.
-    pending = [(folder, _names_in(folder, failed))]
-    while pending:
-        folder, names = pending[-1]
-        name = next(names, None)
-        if name is None:
-            pending.pop()
-            continue
-        path = folder / name
-        try:
-            kind = path.stat().st_mode
-            if stat.S_ISDIR(kind) and path.is_symlink():
-                failed(path, "a link to a folder is not followed; give the folder itself")
-            elif stat.S_ISDIR(kind):
-                pending.append((path, _names_in(path, failed)))
-            elif stat.S_ISREG(kind) and not name.startswith(".") and path.stem not in _TEXTS:
-                yield path
-        except OSError as error:  # such as a path that is too long
-            # Path.is_symlink raises for a path that is too long.
-            if os.path.islink(path) and not name.startswith("."):  # noqa: PTH114
-                failed(path, "this link leads nowhere; fetch what it points to (git annex get, dvc pull)")
-            elif error.errno not in _NOTHING_THERE:
-                failed(path, f"this cannot be opened ({error.strerror or error})")
-
-
-def _names_in(folder: Path, failed: Callable[[Path, str], None]) -> Iterator[str]:
-    try:
-        return iter(sorted(os.listdir(folder)))  # noqa: PTH208  (names alone)
-    except OSError as error:
-        failed(folder, f"this folder cannot be listed ({error.strerror or error})")
-        return iter(())
-
-
 def source_name(source: ImageSource) -> str:
     """Return the name of an image that was given without one; for a file, the whole path."""
     if isinstance(source, str | os.PathLike):
@@ -289,7 +223,7 @@ def file_content(source: Any) -> bytes | None:
         ImageError: The file does not exist or cannot be read, or its format is not one that is read.
     """
     if isinstance(source, str | os.PathLike):
-        return _load(Path(source))
+        return _load_object(source) if is_remote(source) else _load(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     return _read_open(source) if hasattr(source, "read") and not _is_dataset(source) else None
@@ -355,6 +289,16 @@ def _load(path: Path) -> bytes:
         raise ImageError(
             f"{path} cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from error
+
+
+def _load_object(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of an object at s3://."""
+    from thorax.objects.ahead import read_object
+
+    try:
+        return read_object(path)
+    except DataError as error:
+        raise ImageError(str(error)) from error
 
 
 def _without_waiting(path: str, flags: int) -> int:

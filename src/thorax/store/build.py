@@ -26,6 +26,7 @@ from thorax.boxes import Box, FindingBox
 from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
+from thorax.objects.mirror import Mirror
 from thorax.outputs import refuse_full, refuse_unwritable
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.quoting import path_cell, visible
@@ -40,9 +41,10 @@ from thorax.store.manifest import (
     StoreManifest,
     StorePlan,
     disk_errors,
+    load_section,
 )
 from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
-from thorax.store.shards import ShardJob, make_shards
+from thorax.store.shards import Sent, ShardJob, make_shards
 from thorax.store.store import open_store
 from thorax.store.worker import DRAFTS, RECORDS, is_finished, load_shard_record
 
@@ -177,6 +179,8 @@ def _prepared_boxes(
 _PARTIAL = ".*.partial"
 _ROW_BYTES = 400
 """Bytes of a row: 70 in the table of NIH's images, and two lines of text, in listing and record."""
+_UNSENT = 3
+"""Shards that are here at once where they are sent: one being filled, one begun, one on its way."""
 _WHILE_BUILDING = (RECORDS, DRAFTS, LISTING, PLAN)
 
 
@@ -207,7 +211,7 @@ class StoreSummary:
         return str(self.path)
 
 
-def build_store(
+def build_store(  # noqa: PLR0913  (a source, a folder, and how)
     source: Source,
     out: Path,
     preparation: Preparation,
@@ -215,6 +219,7 @@ def build_store(
     split_sha256: Mapping[str, str] = MappingProxyType({}),
     workers: int | None = None,
     progress: ProgressCallback | None = None,
+    mirror: Mirror | None = None,
 ) -> StoreSummary:
     """Prepare every image of a source into a store, resuming an interrupted call.
 
@@ -229,6 +234,7 @@ def build_store(
         split_sha256: SHA-256 of the whole list of each registered split, by name; kept in `store.json`.
         workers: Number of processes; None: one per core. One worker with up to 64 images is this process.
         progress: Receives the number of finished source rows, including those of an earlier call.
+        mirror: Brings the files of the source, if they are in object storage.
 
     Raises:
         DataError: `out` has other content, is being written by another process, was started with another
@@ -237,19 +243,34 @@ def build_store(
     """
     settings = Settings(preparation=preparation, split_sha256=split_sha256)
     count = stage_progress(progress, "preparing")
-    summary = build(source, out, settings, workers=workers, progress=count)
+    summary = build(source, out, settings, workers=workers, progress=count, mirror=mirror)
     return replace(summary, notices=(*source.notices, *summary.notices))
 
 
-def build(
+def build(  # noqa: PLR0913  (as above)
     source: Source,
     out: Path,
     settings: Settings,
     *,
     workers: int | None = None,
     progress: CountCallback | None = None,
+    mirror: Mirror | None = None,
+    sent: Sent | None = None,
 ) -> StoreSummary:
-    """Build a store like `build_store`, with all settings in one value."""
+    """Build a store like `build_store`, with all settings in one value.
+
+    Args:
+        source: See `build_store`.
+        out: See `build_store`.
+        settings: The settings.
+        workers: See `build_store`.
+        progress: Receives the number of finished source rows.
+        mirror: Brings the files of the source, if they are in object storage.
+        sent: Takes finished shards, if the store will be in object storage; `out` is then the work folder.
+
+    Raises:
+        DataError: See `build_store`.
+    """
     refuse_used_folder(out)
     listing = list_files(source)
     plan = make_plan(source, listing, settings)
@@ -261,13 +282,16 @@ def build(
             with disk_errors(out):
                 _remove(out, _WHILE_BUILDING)
             # Opening checks every file, so a store that lost one does not pass as finished.
-            summary = _summary(out, open_store(out).manifest, resumed=plan.num_shards)
+            manifest = load_section(StoreManifest, out / MANIFEST) if sent else open_store(out).manifest
+            summary = _summary(out, manifest, resumed=plan.num_shards)
             return replace(summary, notices=("The store was complete already.", *summary.notices))
         # ---- shards ------------------------------------------------------------------------------
-        todo = [number for number in range(plan.num_shards) if not is_finished(out, plan, number)]
-        refuse_full(out, needed=sum(map(plan.shard_bytes, todo)) + _ROW_BYTES * plan.num_rows)
+        todo = _unfinished(out, plan, sent)
+        kept = todo if sent is None else todo[:_UNSENT]
+        refuse_full(out, needed=sum(map(plan.shard_bytes, kept)) + _ROW_BYTES * plan.num_rows)
+        job = ShardJob(source.root, out, plan, listing, mirror, sent)
         try:
-            make_shards(ShardJob(source.root, out, plan, listing), todo, workers=workers, progress=progress)
+            make_shards(job, todo, workers=workers, progress=progress)
         finally:
             _remove(out, (_PARTIAL,))
         # ---- table.parquet, rejected.csv and store.json ------------------------------------------
@@ -275,6 +299,22 @@ def build(
             manifest = finalize_store(source, out, plan, listing)
             _remove(out, _WHILE_BUILDING)
         return _summary(out, manifest, resumed=plan.num_shards - len(todo))
+
+
+def _unfinished(out: Path, plan: StorePlan, sent: Sent | None) -> list[int]:
+    """Return the shards that must be made; those that were made and not sent are sent."""
+    if sent is None:
+        return [number for number in range(plan.num_shards) if not is_finished(out, plan, number)]
+    sent.begin()
+    todo = []
+    for number in range(plan.num_shards):
+        if sent.has(plan, number):
+            continue
+        if is_finished(out, plan, number):
+            sent.send(number)
+        else:
+            todo.append(number)
+    return todo
 
 
 def _summary(out: Path, manifest: StoreManifest, *, resumed: int) -> StoreSummary:

@@ -1,26 +1,28 @@
 """Making the shards of a store: which files go to which worker, and what is done when a shard is full."""
 
 import os
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby, repeat
 from math import ceil
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from thorax.errors import DataError
 from thorax.hardware import cores
 from thorax.imaging.decode_pool import DecodePool, Done, Lost, Work
 from thorax.imaging.read import decodes_safely
+from thorax.objects.mirror import Mirror
 from thorax.progress import CountCallback
 from thorax.store.manifest import StorePlan
 from thorax.store.plan import Listing
 from thorax.store.worker import DraftTask, FileEntry, Outcome, ShardDraft, prepare_row
 
-__all__ = ["ShardJob", "make_shards"]
+__all__ = ["Sent", "ShardJob", "make_shards"]
 
 _WORK_ROWS: Final = 8
 """Files that a worker gets at once: few, so that the last ones are distributed evenly."""
@@ -29,7 +31,24 @@ _MAX_ROWS_IN_PROCESS: Final = 64
 """Up to this many rows, a single worker reads files of safe kinds in this process. Another process takes
 0.3 s to start, but has the memory settings that suit decoding."""
 
+_WORKS_AHEAD: Final = 8
+"""Works whose files are being brought from object storage."""
+
 _TASK: Final = "thorax.store.worker:prepare_file"
+
+
+@runtime_checkable
+class Sent(Protocol):
+    """What takes the shards of a store that will be in object storage."""
+
+    def begin(self) -> None:
+        """Write the plan there, so that the store is seen to be unfinished."""
+
+    def has(self, plan: StorePlan, number: int) -> bool:
+        """Return whether a shard was sent, and its record is in the work folder."""
+
+    def send(self, number: int) -> None:
+        """Write a finished shard there, and remove it here."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +60,16 @@ class ShardJob:
         out: The store's folder.
         plan: Its plan.
         listing: The files of the source.
+        mirror: Brings the files, if they are in object storage.
+        sent: Takes finished shards, if the store will be in object storage.
     """
 
     root: Path
     out: Path
     plan: StorePlan
     listing: Listing
+    mirror: Mirror | None = None
+    sent: "Sent | None" = None
 
     def works(self, draft: ShardDraft) -> Iterator[Work[DraftTask, FileEntry]]:
         """Yield the works of a shard."""
@@ -56,6 +79,32 @@ class ShardJob:
         rows = draft.rows_to_do()
         for start in range(0, len(rows), _WORK_ROWS):
             yield Work(task, tuple(map(self._entry, rows[start : start + _WORK_ROWS])))
+
+    def brought(self, works: Iterator[Work[DraftTask, FileEntry]]) -> Iterator[Work[DraftTask, FileEntry]]:
+        """Yield works when their files have arrived, while those of the next ones are being brought."""
+        if self.mirror is None:
+            yield from works
+            return
+        waiting: deque[tuple[Work[DraftTask, FileEntry], list[Future[None]]]] = deque()
+        for work in chain(works, repeat(None, _WORKS_AHEAD)):
+            if work is not None:
+                waiting.append((work, [self.mirror.bring(entry.path) for entry in work.items]))
+            if waiting and (work is None or len(waiting) > _WORKS_AHEAD):
+                first, coming = waiting.popleft()
+                for future in coming:
+                    future.result()
+                yield first
+
+    def let_go(self, row: int) -> None:
+        """Remove the bytes of a file that was brought."""
+        if self.mirror is not None:
+            self.mirror.let_go(self.listing.paths.iloc[row])
+
+    def finish(self, draft: ShardDraft, number: int) -> None:
+        """Finish a shard, and send it if it does not stay here."""
+        draft.finish()
+        if self.sent is not None:
+            self.sent.send(number)
 
     def _entry(self, row: int) -> FileEntry:
         listing = self.listing
@@ -88,24 +137,25 @@ def make_shards(
             draft = ShardDraft(job.out, plan, number)
             done += draft.num_done
             if draft.is_complete:
-                draft.finish()
+                job.finish(draft, number)
             else:
                 drafts[number] = draft
                 yield from job.works(draft)
 
     finishing: Future[None] | None = None
-    outcomes = _outcomes(works(), workers=_num_workers(workers, num_todo), num_rows=num_todo)
+    outcomes = _outcomes(job.brought(works()), workers=_num_workers(workers, num_todo), num_rows=num_todo)
     with _kept_when_stopped(drafts), closing(outcomes), ThreadPoolExecutor(1) as thread:
         for outcome in outcomes:
             number = outcome.row // plan.shard_rows
             drafts[number].add(outcome)
+            job.let_go(outcome.row)
             done += 1
             if progress:
                 progress(done, plan.num_rows)
             if drafts[number].is_complete:
                 if finishing:
                     finishing.result()
-                finishing = thread.submit(drafts.pop(number).finish)
+                finishing = thread.submit(job.finish, drafts.pop(number), number)
         if finishing:
             finishing.result()
 

@@ -1,25 +1,26 @@
 """Reads a store: memory-mapped pixels and the sample table."""
 
-import mmap
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
 from thorax.arrays import PixelsBatch, Rows
-from thorax.atomic_io import StrPath, sha256_of_file
+from thorax.atomic_io import StrPath
 from thorax.datasets.splits import build_split
 from thorax.datasets.table import SampleTable, read_columns, read_sample_table
 from thorax.errors import DataError
 from thorax.notebook import facts, notes, page, shortened, table
+from thorax.objects.place import is_remote, place_of
 from thorax.progress import CountCallback
 from thorax.recipe.schema import Preparation
 from thorax.store.columns import column_sha256
+from thorax.store.fetched import fetched_tables, open_shards
 from thorax.store.manifest import (
-    HEADER_BYTES,
     MANIFEST,
     PLAN,
     REJECTED,
@@ -28,6 +29,7 @@ from thorax.store.manifest import (
     load_section,
     shard_name,
 )
+from thorax.store.mapped import REMEDY, MappedShards, ShardImages, refuse_changed
 from thorax.wording import percent
 
 if TYPE_CHECKING:
@@ -41,30 +43,31 @@ class Store:
     """A finished store.
 
     Attributes:
-        path: Its folder.
+        path: Its folder; of a store at s3://, that of the copy on this disk, which may lack shards.
         table: One row per usable image, in source order; boxes are in prepared pixels.
         manifest: Content of `store.json`.
         notices: What `prepare` noticed about the source, one sentence per entry; empty when opened later.
+        address: Where it is in object storage; "" for a store on this disk.
     """
 
     path: Path
     table: SampleTable
     manifest: StoreManifest
     _source_rows: Rows
-    _shards: tuple[UInt8[np.ndarray, "_ s s"], ...]
-    _files: tuple[mmap.mmap, ...]
+    _images: ShardImages
     notices: tuple[str, ...] = ()
+    address: str = ""
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __fspath__(self) -> str:
-        """Return its folder, so that a store is accepted wherever its path is."""
-        return str(self.path)
+        """Return its folder or address, so that a store is accepted wherever its path is."""
+        return self.address or str(self.path)
 
     def __repr__(self) -> str:
         return (
-            f"Store({shortened(str(self.path))!r}: {len(self):,} images of {self.num_patients:,} patients, "
+            f"Store({shortened(os.fspath(self))!r}: {len(self):,} images of {self.num_patients:,} patients, "
             f"{self.preparation.size} pixels a side, {len(self.table.findings)} findings)"
         )
 
@@ -78,7 +81,7 @@ class Store:
             )
         ]
         return page(
-            f"Store {self.path}",
+            f"Store {os.fspath(self)}",
             facts(
                 [
                     ("Data set", self.dataset),
@@ -159,12 +162,7 @@ class Store:
         uint8 (n, S, S), larger is brighter. Only the pages of these images are read from disk, and they stay
         in the page cache: the store itself takes no memory.
         """
-        numbers, slots = np.divmod(self._source_rows[rows], self.manifest.shard_rows)
-        side = self.preparation.size
-        batch = np.empty((len(rows), side, side), np.uint8)
-        for image, number, slot in zip(batch, numbers.tolist(), slots.tolist(), strict=True):
-            image[:] = self._shards[number][slot]
-        return batch
+        return self._images.read(self._source_rows[rows])
 
     def image_sizes(self) -> Int32[np.ndarray, "n 2"]:
         """Return rows and columns of each image of the table, as it was read and before it was prepared."""
@@ -178,12 +176,15 @@ class Store:
         (`bench/cold_store.py`), without a reader thread or a weaker shuffle within shards. It costs 6
         microseconds per image.
         """
-        numbers, slots = np.divmod(self._source_rows[rows], self.manifest.shard_rows)
-        size = self.preparation.size**2
-        for number, slot in zip(numbers.tolist(), slots.tolist(), strict=True):
-            first = HEADER_BYTES + slot * size
-            page = first - first % mmap.PAGESIZE
-            self._files[number].madvise(mmap.MADV_WILLNEED, page, first + size - page)
+        self._images.expect(self._source_rows[rows])
+
+    def follow(self, passes: Iterator[Rows]) -> None:
+        """Announce all that will be read, pass by pass, so that a store at s3:// is read ahead.
+
+        Args:
+            passes: The rows of each pass, in the order in which they will be read; none is twice in a pass.
+        """
+        self._images.follow(self._source_rows[rows] for rows in passes)
 
     def checksums(self) -> Mapping[str, str]:
         """Return the SHA-256 of each file that `store.json` describes, by name."""
@@ -201,14 +202,17 @@ class Store:
                 `store.json` says; the message names it.
         """
         sums = self.checksums()
-        for number, (name, expected) in enumerate(sums.items(), start=1):
-            _refuse_changed(self.path / name, expected)
+        for number, (name, expected) in enumerate(sums.items()):
+            if number < self.manifest.num_shards:
+                self._images.check(number)
+            else:
+                refuse_changed(self.path / name, expected)
             if progress is not None:
-                progress(number, len(sums))
+                progress(number + 1, len(sums))
         if len(self) != self.manifest.num_images:
             raise DataError(
                 f"{self.path / TABLE} has {len(self):,} images, and {MANIFEST} says "
-                f"{self.manifest.num_images:,}; {_REMEDY}"
+                f"{self.manifest.num_images:,}; {REMEDY}"
             )
         self._refuse_other_columns()
 
@@ -223,18 +227,21 @@ class Store:
             if column_sha256(self.table.frame[name]) != self.manifest.columns.get(name):
                 raise DataError(
                     f"the column {name!r} of {self.path / TABLE} is not that of the source that {MANIFEST} "
-                    f"describes: the table was changed after the store was made; {_REMEDY}"
+                    f"describes: the table was changed after the store was made; {REMEDY}"
                 )
 
 
 def open_store(path: StrPath) -> Store:
     """Open a finished store, checking shards by name, length and header; `Store.verify` reads them whole.
 
+    Of a store at s3://, shards are read when they are needed, and checked then.
+
     Raises:
         DataError: There is no store, it is unfinished or from a newer version, or a file is missing or
             damaged.
     """
-    path = Path(path)
+    place = place_of(path) if is_remote(path) else None
+    path = Path(path) if place is None else fetched_tables(place)
     if not (path / MANIFEST).is_file():
         if (path / PLAN).is_file():
             raise DataError(
@@ -248,44 +255,8 @@ def open_store(path: StrPath) -> Store:
             )
         raise DataError(f"{path} is not a store: it has no {MANIFEST}; make one with `thorax prepare`")
     manifest = load_section(StoreManifest, path / MANIFEST)
-    _refuse_changed(path / TABLE, manifest.table_sha256)
+    refuse_changed(path / TABLE, manifest.table_sha256)
     table = read_sample_table(path / TABLE)
     rows = read_columns(path / TABLE, ["row"])["row"].to_numpy()
-    files = tuple(_open_shard(path, manifest, number) for number in range(manifest.num_shards))
-    shards = tuple(
-        np.frombuffer(file, np.uint8, offset=HEADER_BYTES).reshape(manifest.shard_shape(number))
-        for number, file in enumerate(files)
-    )
-    return Store(path, table, manifest, rows, shards, files)
-
-
-def _open_shard(path: Path, manifest: StoreManifest, number: int) -> mmap.mmap:
-    file = path / shard_name(number)
-    expected = manifest.shard_bytes(number)
-    try:
-        size = file.stat().st_size
-        if size != expected:
-            raise DataError(f"{file} has {size:,} bytes, but {expected:,} were written; {_REMEDY}")
-        with file.open("rb") as opened:
-            header = opened.read(HEADER_BYTES)
-            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror or error}); {_REMEDY}") from error
-    if header != manifest.shard_header(number):
-        raise DataError(f"{file} does not have the header of the shard in {MANIFEST}; {_REMEDY}")
-    return mapped
-
-
-_REMEDY = "copy the whole store again, or prepare it again"
-
-
-def _refuse_changed(file: Path, expected: str) -> None:
-    try:
-        actual = sha256_of_file(file)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror or error}); {_REMEDY}") from error
-    if actual != expected:
-        raise DataError(
-            f"{file} is not the file that {MANIFEST} describes (SHA-256 {actual[:12]}..., "
-            f"expected {expected[:12]}...); {_REMEDY}"
-        )
+    images = MappedShards(path, manifest) if place is None else open_shards(place, path, manifest)
+    return Store(path, table, manifest, rows, images, address="" if place is None else str(place))

@@ -7,7 +7,7 @@ about a hundredth of a step on a CPU, and on a GPU, whose work is queued, it hap
 computes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from thorax.arrays import UNCERTAIN, Rows, Targets
 from thorax.errors import RecipeError
 from thorax.models.tensors import KnownTensor, PixelsTensor, TargetsTensor
 from thorax.randomness import permutation
-from thorax.recipe.schema import Data
+from thorax.recipe.schema import Data, Training
 from thorax.store import Store
 from thorax.training.ranks import ALONE, Ranks
 
@@ -29,6 +29,7 @@ __all__ = [
     "PartPixels",
     "fits",
     "known_labels",
+    "reading_order",
     "steps_per_epoch",
     "to_device",
     "training_batches",
@@ -92,6 +93,7 @@ class PartPixels:
         held: The images that will be fetched; None for all.
 
     Attributes:
+        part: The images.
         device: Where the net computes.
     """
 
@@ -103,7 +105,7 @@ class PartPixels:
         resident: bool | None = None,
         held: slice | None = None,
     ) -> None:
-        self._part, self.device = part, device
+        self.part, self.device = part, device
         side = part.store.preparation.size
         kept = part.rows if held is None else part.rows[held]
         self._first = 0 if held is None else held.start
@@ -117,12 +119,12 @@ class PartPixels:
                 self._resident[first : first + _CHUNK] = torch.from_numpy(part.store.pixels(rows))
 
     def __len__(self) -> int:
-        return len(self._part)
+        return len(self.part)
 
     @property
     def num_findings(self) -> int:
         """Number of findings that the part is labeled with."""
-        return int(self._part.targets.shape[1])
+        return int(self.part.targets.shape[1])
 
     @property
     def resident(self) -> bool:
@@ -133,7 +135,7 @@ class PartPixels:
         """Return the images at these indices of the part, on the device."""
         if self._resident is not None:
             return self._resident[to_device(torch.from_numpy(members - self._first), self.device)]
-        return to_device(torch.from_numpy(self._part.store.pixels(self._part.rows[members])), self.device)
+        return to_device(torch.from_numpy(self.part.store.pixels(self.part.rows[members])), self.device)
 
     def fetch_share(self, batch: Rows, places: Sequence[Rows], rank: int) -> PixelsTensor:
         """Return the images of a batch that a process needs; every process calls this for its own.
@@ -148,7 +150,7 @@ class PartPixels:
     def expect(self, members: Rows) -> None:
         """Announce that these indices of the part will be fetched soon."""
         if self._resident is None:
-            self._part.store.expect(self._part.rows[members])
+            self.part.store.expect(self.part.rows[members])
 
 
 def fits(part: Part, images: int, device: torch.device) -> bool:
@@ -227,9 +229,8 @@ def training_batches(  # noqa: PLR0913  (images, order, and first step)
         ranks: The processes that share each batch.
         mixed: Whether each image is mixed with the one before it in the batch.
     """
-    order = permutation(seed, "order", epoch=epoch, length=len(part))
-    steps = len(part) // batch_size
-    members = order[: steps * batch_size].reshape(steps, batch_size)
+    members = _members(part, seed=seed, epoch=epoch, batch_size=batch_size)
+    steps = len(members)
     places = [
         _places(batch_size, share, before=mixed and ranks.size > 1) for share in ranks.shares(batch_size)
     ]
@@ -250,6 +251,41 @@ def training_batches(  # noqa: PLR0913  (images, order, and first step)
             targets=present.float(),
             known=known,
         )
+
+
+def _members(part: Part, *, seed: int, epoch: int, batch_size: int) -> Rows:
+    """Return the indices of the part in each batch of an epoch, (steps, batch_size)."""
+    order = permutation(seed, "order", epoch=epoch, length=len(part))
+    steps = len(part) // batch_size
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def reading_order(
+    pixels: Mapping[str, PartPixels], training: Training, *, epoch: int, step: int, ranks: Ranks, mixed: bool
+) -> Iterator[Rows]:
+    """Yield the rows of the store that a run reads from an epoch and step on, pass by pass.
+
+    Args:
+        pixels: The training part as "train", and those that are evaluated after each epoch, in order.
+        training: Seed, epochs, batch size.
+        epoch: The first epoch.
+        step: Its first step.
+        ranks: The processes; the rows are those of this one.
+        mixed: See `training_batches`.
+    """
+    size = training.batch_size
+    share = ranks.shares(size)[ranks.rank]
+    own = _places(size, share, before=mixed and ranks.size > 1)
+    for number in range(epoch, training.epochs):
+        for name, each in pixels.items():
+            if each.resident:
+                continue
+            if name == "train":
+                members = _members(each.part, seed=training.seed, epoch=number, batch_size=size)
+                yield each.part.rows[members[step if number == epoch else 0 :, own].ravel()]
+            else:
+                batches = ranks.share(-(-len(each) // size))
+                yield each.part.rows[batches.start * size : batches.stop * size]
 
 
 def _places(batch_size: int, share: slice, *, before: bool) -> Rows:

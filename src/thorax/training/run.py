@@ -24,7 +24,7 @@ from thorax.training.augment import (
     mix_images,
     mix_targets,
 )
-from thorax.training.batches import Batch, known_labels, to_device, training_batches
+from thorax.training.batches import Batch, known_labels, reading_order, to_device, training_batches
 from thorax.training.checkpoint import Best, Checkpoint, Checkpointer, RunState
 from thorax.training.compute import ComputeConfig, compiled
 from thorax.training.learner import Learner, NonFiniteLoss, learning_rate
@@ -106,6 +106,11 @@ class Run:
         if checkpoint is not None:
             self.state, self._best = checkpoint.state, checkpoint.best
             self.learner.restore(checkpoint.tensors, checkpoint.extra)
+        order = reading_order(
+            self._pixels, recipe.training, epoch=self.state.epoch, step=self.state.step, ranks=ranks,
+            mixed=recipe.augment.mixup > 0,
+        )  # fmt: skip
+        plan.train.store.follow(order)
         # A second net for validation, into which weights are copied. It is not compiled, which would take
         # longer than it saves in most runs.
         self._eval_net = copy.deepcopy(self.learner.classifier).eval()

@@ -17,7 +17,8 @@ from thorax.pacs.results import Results, report_uids
 from thorax.pacs.source import read_source
 from thorax.progress import ProgressCallback
 from thorax.quoting import visible
-from thorax.workflows.predicting import ImageFile, Tally, counting, list_files, refuse_nothing
+from thorax.workflows.image_list import ImageFile, list_files
+from thorax.workflows.predicting import Tally, counting, refuse_nothing
 
 __all__ = ["WrittenResults", "write_dicom_results"]
 

@@ -38,7 +38,7 @@ from thorax.outputs import check_output
 from thorax.prediction import Prediction
 from thorax.progress import CountCallback, ProgressCallback, stage_progress
 from thorax.radiograph import Radiograph
-from thorax.workflows.predicting import ImageFile, list_files
+from thorax.workflows.image_list import ImageFile, list_files
 
 __all__ = ["ExplainedRadiograph", "explain", "explain_files"]
 

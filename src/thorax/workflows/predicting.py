@@ -1,6 +1,5 @@
 """Predict files and folders one after the other, with a tally of what became of them."""
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,23 +11,22 @@ from typing import Any, Final, Generic, TypeVar
 from thorax.arrays import Pixels
 from thorax.errors import NotARadiograph
 from thorax.findings import Findings
-from thorax.imaging import image_files
 from thorax.imaging.identity import Identity, read_identity
-from thorax.imaging.not_images import is_not_an_image, why_not_a_file
+from thorax.imaging.not_images import is_not_an_image
 from thorax.inference.predictor import Failure, Predictor
+from thorax.objects.place import is_remote
 from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.quoting import visible
 from thorax.radiograph import Radiograph
+from thorax.workflows.image_list import ImageFile, fetched, list_files, release
 
 __all__ = [
     "FEW",
     "FilePrediction",
-    "ImageFile",
     "LeftOut",
     "Tally",
     "counting",
-    "list_files",
     "one_line",
     "predict_listed",
     "predictions_of",
@@ -45,29 +43,6 @@ _NAMED: Final = 8
 """Kinds of other files that are named; the others are counted."""
 
 _Kept = TypeVar("_Kept")
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """A file to predict.
-
-    Attributes:
-        path: The path, as given or below a folder as given.
-        name: Its path within that folder; the file's own name if it was given itself.
-        given: Whether it was given itself, so that it should be an image.
-        study: In a list by study, the number of its study and of the images that this has; None for an image
-            that is alone, and in other lists.
-    """
-
-    path: str
-    name: str
-    given: bool
-    study: tuple[int, int] | None = None
-
-    @property
-    def place(self) -> str:
-        """The absolute path, which is the same from every working folder."""
-        return os.path.abspath(self.path)  # noqa: PTH100  (without following links)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,37 +166,6 @@ def one_line(source: str, reason: str) -> str:
     return f"{shown}: {visible(reason).removeprefix(f'{name}: ')}"
 
 
-def list_files(
-    paths: Sequence[Path], *, failed: Callable[[str, str], None], without: Path | None = None
-) -> Iterator[ImageFile]:
-    """Yield the files that were given, and those in the folders, in order.
-
-    Args:
-        paths: Files and folders.
-        failed: Receives what has no files: a folder that is empty or cannot be listed, a link that leads
-            nowhere, an address; and the reason.
-        without: A folder whose files are left out.
-    """
-    for path in paths:
-        reason = why_not_a_file(str(path))
-        if reason:
-            failed(str(path), reason)
-        elif os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a path that is too long)
-            left_out = _within(path, without)
-            for file in image_files([path], failed=lambda place, why: failed(str(place), why)):
-                if left_out is None or not str(file).startswith(left_out):
-                    yield ImageFile(str(file), str(file.relative_to(path)), given=False)
-        else:
-            yield ImageFile(str(path), path.name, given=True)
-
-
-def _within(folder: Path, inner: Path | None) -> str | None:
-    """Return the beginning of the paths of the files of `inner` in `folder`; None if it is outside."""
-    if inner is None or not inner.resolve().is_relative_to(folder.resolve()):
-        return None
-    return f"{folder / inner.resolve().relative_to(folder.resolve())}{os.sep}"
-
-
 def predict_listed(
     predictor: Predictor,
     files: Iterable[ImageFile],
@@ -238,9 +182,10 @@ def predict_listed(
         ids: Whether to read the identifiers of DICOM files.
     """
     waiting: deque[ImageFile] = deque()
+    result: FilePrediction[_Kept] | LeftOut
 
     def sources() -> Iterator[str]:
-        for file in files:
+        for file in fetched(files):
             waiting.append(file)
             yield file.path
 
@@ -252,10 +197,12 @@ def predict_listed(
         if isinstance(outcome, Failure):
             unread = outcome.code != NotARadiograph.code
             other = unread and not file.given and is_not_an_image(Path(file.path))
-            yield LeftOut(file, "") if other else _left_out(file, outcome)
+            result = LeftOut(file, "") if other else _left_out(file, outcome)
         else:
             kept, identity = outcome.kept
-            yield FilePrediction(file, outcome.prediction, outcome.pixels, kept, identity)
+            result = FilePrediction(file, outcome.prediction, outcome.pixels, kept, identity)
+        release(file)
+        yield result
 
 
 def _left_out(file: ImageFile, failure: Failure) -> LeftOut:
@@ -315,6 +262,10 @@ def predictions_of(
 def _by_study(files: Iterator[ImageFile]) -> Iterator[ImageFile]:
     """Yield each study with several images as a whole, where its first image is."""
     first = list(islice(files, _MOST_BY_STUDY + 1))
+    if any(file.state is not None for file in first):  # their headers are read with all of the file
+        yield from first
+        yield from files
+        return
     if not 1 < len(first) <= _MOST_BY_STUDY:
         yield from first
         yield from files
@@ -360,7 +311,10 @@ def counting(
         nonlocal total
         total = sum(1 for _ in list_files(paths, failed=lambda _place, _why: None, without=without))
 
-    Thread(target=count, daemon=True).start()
+    if any(map(is_remote, paths)):
+        count()  # no thread may be in Arrow when Python ends
+    else:
+        Thread(target=count, daemon=True).start()
 
     def done(number: int) -> None:
         if total > FEW:

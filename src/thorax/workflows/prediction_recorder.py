@@ -8,7 +8,9 @@ from typing import Final, TypeVar
 
 from thorax.imaging.identity import read_identity
 from thorax.inference.predictor import Predictor
-from thorax.workflows.predicting import FilePrediction, ImageFile, LeftOut, list_files, predict_listed
+from thorax.objects.place import is_remote, place_of
+from thorax.workflows.image_list import ImageFile, list_files
+from thorax.workflows.predicting import FilePrediction, LeftOut, predict_listed
 from thorax.workflows.prediction_journal import Journal, Row
 from thorax.workflows.prediction_pictures import Glance, Pictures, glance_at
 
@@ -94,7 +96,7 @@ class Recorder:
         self.skipped = self.lost = 0
         again: list[ImageFile] = []
         for file in list_files(paths, failed=self.lose, without=self._out):
-            state = state_of(file.path)
+            state = file.state or state_of(file.path)
             if self.has(file, state) or file.place in self._states:
                 self.skipped += 1
             else:
@@ -116,7 +118,8 @@ class Recorder:
         )
         rows = []
         for number, outcome in zip(numbers, chunk, strict=True):
-            state = self._states.pop(outcome.file.place, None) or state_of(outcome.file.path)
+            file = outcome.file
+            state = self._states.pop(file.place, None) or file.state or state_of(file.path)
             rows.append(
                 _row(outcome, number, state)
                 | (self._seen(outcome, maps[number]) if isinstance(outcome, FilePrediction) else {})
@@ -190,6 +193,11 @@ class _Studies:
 
 def state_of(path: str) -> State:
     """Return size and modification time of a file; zeros if it is gone, which is then a failure."""
+    if is_remote(path):
+        from thorax.objects.client import described
+
+        found = described(place_of(path))
+        return (found.size, found.mtime_ns) if found else (0, 0)
     try:
         status = os.stat(path)  # noqa: PTH116  (a path that is too long)
     except (OSError, ValueError):

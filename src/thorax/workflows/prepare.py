@@ -1,18 +1,24 @@
 """`prepare`: convert a data set's files into a store."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from thorax.atomic_io import StrPath
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
+from thorax.datasets.table import Source
+from thorax.objects.mirror import Mirror, mirrored
+from thorax.objects.place import is_remote, place_of
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import Fit
 from thorax.recipe.load import load_preparation
 from thorax.store import Store, build_store, open_store
 from thorax.store.build import refuse_used_folder
+from thorax.store.sending import build_at, refuse_used_place
 
 __all__ = ["prepare"]
 
@@ -36,8 +42,8 @@ def prepare(
 
     Args:
         source: A folder in the layout of NIH ChestX-ray14 or with train/, val/ and test/, or a CSV with a
-            column "path".
-        out: The store's folder; created if it does not exist.
+            column "path"; also at s3://.
+        out: The store's folder, also at s3://; created if it does not exist.
         recipe: Prepare images as this shipped recipe or TOML file requires.
         size: Side of the prepared images in pixels, at least the recipe's; 256 without a recipe.
         fit: How an image becomes square: "pad", "crop" or "stretch"; "pad" without a recipe.
@@ -55,10 +61,28 @@ def prepare(
         store = thorax.prepare("nih", "store", recipe="small-cpu")
     """
     preparation = load_preparation(None if recipe is None else os.fspath(recipe), size=size, fit=fit)
-    refuse_used_folder(Path(out))
-    images = open_source(Path(source), view=view, dataset=dataset)
-    splits = registered_sha256(images.whole, images.dataset)
-    summary = build_store(
-        images, Path(out), preparation, split_sha256=splits, workers=workers, progress=progress
-    )
-    return replace(open_store(summary.path), notices=summary.notices)
+    place = place_of(out) if is_remote(out) else None
+    if place is None:
+        refuse_used_folder(Path(out))
+    else:
+        refuse_used_place(place)
+    with _opened(source, view=view, dataset=dataset) as (images, mirror):
+        splits = registered_sha256(images.whole, images.dataset)
+        options: dict[str, Any] = {"split_sha256": splits, "workers": workers, "progress": progress}
+        if place is None:
+            summary = build_store(images, Path(out), preparation, **options, mirror=mirror)
+        else:
+            summary = build_at(images, place, preparation, **options, mirror=mirror)
+    return replace(open_store(out), notices=summary.notices)
+
+
+@contextmanager
+def _opened(source: StrPath, *, view: str | None, dataset: str) -> Iterator[tuple[Source, Mirror | None]]:
+    """Yield a data set, and what brings its images if it is in object storage."""
+    if not is_remote(source):
+        yield open_source(Path(source), view=view, dataset=dataset), None
+        return
+    place = place_of(source)
+    file = place.name if place.name.endswith((".csv", ".csv.gz")) else ""
+    with mirrored(place.parent if file else place) as mirror:
+        yield open_source(mirror.folder / file, view=view, dataset=dataset), mirror

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thorax.atomic_io import StrPath
 from thorax.errors import RecipeError, ThoraxError
+from thorax.objects.place import is_remote
 from thorax.progress import ProgressCallback, throttled
 from thorax.recipe.load import Settings, load_recipe
 from thorax.recipe.schema import Recipe
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from thorax.training.logbook import EventCallback
     from thorax.training.ranks import Ranks
 
-__all__ = ["SeedsSummary", "continued_by", "opened", "train", "train_seeds"]
+__all__ = ["SeedsSummary", "continued_by", "moved", "opened", "train", "train_seeds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class SeedsSummary:
     def folders(self) -> tuple[Path, ...]:
         """The folders of the runs."""
         return tuple(run.folder for run in self.runs)
+
+    def folders_in(self, out: Path) -> tuple[Path, ...]:
+        """Return the folders of the runs in the folder or place where they were wanted."""
+        return tuple(out / run.folder.name for run in self.runs)
 
     @property
     def macro_auc(self) -> tuple[float, float] | None:
@@ -83,7 +88,7 @@ def train(
     Args:
         recipe: Name of a shipped recipe, or a TOML file. None only with `resume`.
         store: A store prepared as the recipe requires.
-        out: The run's folder: a new or empty one, unless `resume`.
+        out: The run's folder: a new or empty one, unless `resume`; also at s3://.
         settings: Settings of the recipe to change, such as ["optim.lr=3e-4"] or {"optim.lr": 3e-4}.
         resume: Resume the run in `out` if it was interrupted, with the recipe in its `recipe.toml`; a
             finished run is left unchanged. `recipe` and `settings` need not be repeated; a setting or a file
@@ -109,6 +114,14 @@ def train(
         settings = {"data.split": "folder-official", "training.epochs": 5}
         run = thorax.train("small-cpu", store, "run", settings=settings)
     """
+    if is_remote(out):
+        from thorax.workflows.run_at import run_at
+
+        options: dict[str, Any] = {"settings": settings, "resume": resume, "device": device}
+        options |= {"record_test_curve": record_test_curve, "track": track}
+        with run_at(out, resume=resume) as here:
+            run = train(recipe, store, here, **options, progress=progress, watch=watch)
+        return moved(run, out)
     target = parse_target(track) if track else None
     folder, started = Path(out), launched()
     if started is not None and not started.is_first:
@@ -129,6 +142,11 @@ def train(
         progress=progress,
         watch=watch,
     )
+
+
+def moved(run: "RunSummary", out: StrPath) -> "RunSummary":
+    """Return the summary of a run that is at another path than where it was trained."""
+    return replace(run, folder=Path(out), bundle=Path(out) / run.bundle.name)
 
 
 def train_seeds(

@@ -12,8 +12,9 @@ from thorax.atomic_io import StrPath
 from thorax.errors import DataError
 from thorax.inference.predictor import Predictor
 from thorax.prediction import Prediction
+from thorax.workflows.image_list import ImageFile, list_files
 from thorax.workflows.predict_folder import Folder, FolderPredictions
-from thorax.workflows.predicting import ImageFile, Tally, list_files
+from thorax.workflows.predicting import Tally
 from thorax.workflows.prediction_journal import Journal
 from thorax.workflows.prediction_recorder import Recorder, State, state_of
 

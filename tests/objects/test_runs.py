@@ -1,0 +1,65 @@
+"""Training runs at s3://."""
+
+import pytest
+
+import thorax as package
+from tests.helpers.command import SMALL, TINY, command
+from thorax.bundle import load_bundle
+from thorax.errors import DataError
+from thorax.objects.cache import cache_folder
+from thorax.training import TrainingInterrupted
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    package.phantom(folder / "nih", patients=40, size=64)
+    return package.prepare(folder / "nih", folder / "store", size=64, workers=1).path
+
+
+@pytest.fixture(scope="module")
+def near(store, tmp_path_factory):
+    """The same run on this disk."""
+    return package.train("small-cpu", store, tmp_path_factory.mktemp("near") / "run", settings=TINY)
+
+
+def test_a_run_is_written_there_whole_and_used_from_there(server, store, near):
+    done = command("train", "small-cpu", "--store", store, "--out", "s3://data/runs/one", *SMALL)
+    assert "bundle: s3://data/runs/one/bundle" in done.stdout
+    assert "next: thorax evaluate s3://data/runs/one" in done.stdout
+    names = {key.removeprefix("runs/one/") for key in server.keys("data") if not key.endswith("/")}
+    assert names == {str(f.relative_to(near.folder)) for f in near.folder.rglob("*") if f.is_file()}
+    there = server.buckets["data"]["runs/one/bundle/bundle.json"].content
+    assert there == (near.bundle / "bundle.json").read_bytes()
+    assert load_bundle("s3://data/runs/one").sha256 == load_bundle(near.bundle).sha256
+    assert not [file for file in (cache_folder() / "work").rglob("*") if file.is_file()]
+    with pytest.raises(DataError, match=r"s3://data/runs/one is not empty .*; set `resume`"):
+        package.train("small-cpu", store, "s3://data/runs/one", settings=TINY)
+
+
+def test_another_machine_continues_a_run(server, store, near, monkeypatch, tmp_path):
+    def stop(progress):
+        if progress.stage == "epoch 2 of 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingInterrupted, match=r"--out s3://data/run\b"):
+        package.train("small-cpu", store, "s3://data/run", settings=TINY, progress=stop)
+    assert "run/checkpoints/last.safetensors" in server.keys("data")
+    assert "run/bundle/bundle.json" not in server.keys("data")
+    monkeypatch.setenv("THORAX_CACHE", str(tmp_path / "another machine"))
+    run = package.train(None, store, "s3://data/run", resume=True)
+    assert run.epochs == 2
+    there = server.buckets["data"]["run/bundle/bundle.json"].content
+    assert there == (near.bundle / "bundle.json").read_bytes()
+
+
+def test_a_storage_that_fails_at_the_end_leaves_the_run_here(server, store):
+    def fail(progress):
+        if progress.stage == "epoch 2 of 2":
+            server.fault = lambda *_: "error"
+
+    with pytest.raises(DataError, match="until then the run is in"):
+        package.train("small-cpu", store, "s3://data/run", settings=TINY, progress=fail)
+    server.fault = lambda *_: ""
+    package.train(None, store, "s3://data/run", resume=True)
+    assert load_bundle("s3://data/run").manifest.findings
