@@ -16,6 +16,7 @@ A message has four parts: what is wrong, which value, where, and what to do next
 """
 
 import errno
+from collections.abc import Mapping
 from typing import ClassVar
 
 from thorax.quoting import MAX_MESSAGE, cut, visible, with_addresses
@@ -88,13 +89,21 @@ class NotARadiograph(ImageError):  # noqa: N818  (as above)
     Args:
         message: What the input gate found, and what would pass.
         reasons: The codes of what it found, such as "inverted".
+        scores: The gate's scores of the image, by name.
     """
 
     code = "not-a-radiograph"
 
-    def __init__(self, message: str = "", *, reasons: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reasons: tuple[str, ...] = (),
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__(message)
         self.reasons = reasons
+        self.scores = dict(scores or {})
 
 
 class BundleError(ThoraxError):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from thorax.bundle.statement import MeanAuc, Statement
     from thorax.bundle.writing import (
+        attach_distribution,
         attach_engine,
         attach_gate,
         copy_bundle,
@@ -55,6 +56,7 @@ __all__ = [
     "SiteCalibration",
     "Statement",
     "Trained",
+    "attach_distribution",
     "attach_engine",
     "attach_gate",
     "copy_bundle",
@@ -77,6 +79,7 @@ __getattr__ = lazy_names(
     {
         "Bundle": "thorax.bundle.folder",
         "attach_engine": "thorax.bundle.writing",
+        "attach_distribution": "thorax.bundle.writing",
         "attach_gate": "thorax.bundle.writing",
         "copy_bundle": "thorax.bundle.writing",
         "hashed_patients": "thorax.bundle.seen",

@@ -15,6 +15,7 @@ from thorax.bundle.input_gate import InputGate
 from thorax.bundle.points import OperatingPoints
 from thorax.bundle.statement import Statement
 from thorax.calibration import Calibration, Platt
+from thorax.distributions import ValidationDistribution
 from thorax.errors import DataError
 from thorax.findings import finding_or_new
 from thorax.image_set import ImageSet
@@ -292,6 +293,8 @@ class Manifest(Section):
     """How often its maps point at boxes, by method; empty if that was not measured."""
     gate: InputGate | None = None
     """What is not predicted at all; None for a bundle without a gate."""
+    distribution: ValidationDistribution | None = None
+    """How validation images were predicted, for monitoring; None if the bundle does not keep it."""
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -358,6 +361,8 @@ class Manifest(Section):
         for calibration in (self.calibration, *(site.calibration for site in self.sites)):
             if isinstance(calibration, Platt) and set(self.findings) != calibration.slopes.keys():
                 raise ValueError("the calibration needs one slope and intercept for each finding")
+        if self.distribution and self.distribution.findings.keys() != set(self.findings):
+            raise ValueError("the distribution on validation needs each finding")
         names = [site.site for site in self.sites]
         if len(set(names)) != len(names):
             raise ValueError("a site is listed twice")
@@ -385,7 +390,7 @@ class Manifest(Section):
         return self
 
 
-_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites", "bands", "hit_rates", "gate")
+_SECTIONS_OF_FORMAT_2: Final = ("statement", "seen", "sites", "bands", "hit_rates", "gate", "distribution")
 
 
 def _without_absent(written: dict[str, Any], *names: str) -> dict[str, Any]:

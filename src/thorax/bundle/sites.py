@@ -14,6 +14,7 @@ from thorax.bundle.manifest import Manifest, OperatingPoints, SiteCalibration
 from thorax.bundle.seen import hashed_patients
 from thorax.bundle.writing import copy_bundle
 from thorax.calibration import Calibration, Platt, Temperature, logit, sigmoid
+from thorax.distributions import FindingDistribution, ValidationDistribution
 from thorax.errors import BundleError
 from thorax.image_set import ImageSet
 
@@ -46,6 +47,7 @@ def at_site(bundle: Bundle, site: str) -> Bundle:
         "operating_points": named[site].operating_points,
         # A quantized engine's own thresholds belong to the bundle's own calibration.
         "bands": None,  # which hold for the patients of validation
+        "distribution": _distribution_at(manifest, named[site].calibration),
         "engines": tuple(
             each.model_copy(update={"operating_points": None, "bands": None}) for each in manifest.engines
         ),
@@ -123,6 +125,26 @@ def write_with_site(
 def patients_of_site(site: str) -> str:
     """Return the key of `Bundle.patients` under which the patients of a site are."""
     return f"site {site}"
+
+
+def _distribution_at(manifest: Manifest, calibration: Calibration) -> ValidationDistribution | None:
+    """Return the distribution of the validation images with a site's calibration of them."""
+    if manifest.distribution is None:
+        return None
+
+    def moved(name: str, finding: FindingDistribution) -> FindingDistribution:
+        (shift, slope), (to_shift, to_slope) = (
+            _own(each, name) for each in (manifest.calibration, calibration)
+        )
+
+        def move(probability: float) -> float:
+            plain = (logit(np.array([probability])) - shift) / slope
+            return float(sigmoid(to_shift + to_slope * plain)[0])
+
+        return finding.moved(move)
+
+    findings = {name: moved(name, finding) for name, finding in manifest.distribution.findings.items()}
+    return manifest.distribution.model_copy(update={"findings": findings})
 
 
 def _own(calibration: Calibration | None, name: str) -> tuple[float, float]:

@@ -27,10 +27,12 @@ from thorax.bundle.image_prints import ImagePrints, sorted_prints
 from thorax.bundle.input_gate import InputGate
 from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest, Member, SeenFile
 from thorax.bundle.signature import is_signed
+from thorax.distributions import ValidationDistribution
 from thorax.errors import BundleError, DataError
 from thorax.outputs import refuse_unwritable
 
 __all__ = [
+    "attach_distribution",
     "attach_engine",
     "attach_gate",
     "copy_bundle",
@@ -53,8 +55,9 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle; the manifest's checksums are filled in here.
 
-    Exported engines are not written: `attach_engine` adds them to an existing bundle. A bundle in the folder
-    is replaced; other files are kept.
+    Exported engines and the distribution of validation images are not written: `attach_engine` and
+    `attach_distribution` add them to an existing bundle. A bundle in the folder is replaced; other files are
+    kept.
 
     Args:
         folder: Folder to write to; created if missing.
@@ -79,6 +82,7 @@ def write_bundle(
         "engines": (),
         "seen": _write_seen(folder, seen) if seen else None,
         "gate": manifest.gate if gate else None,
+        "distribution": None,  # it belongs to one pipeline with its calibration; see `attach_distribution`
     }
     if gate and manifest.gate:
         _copied(gate, folder / manifest.gate.name)
@@ -161,7 +165,22 @@ def attach_gate(bundle: Bundle, section: InputGate, numbers: bytes) -> Bundle:
         content = hashlib.sha256(numbers).hexdigest()
         named = section.model_copy(update={"name": f"gate-{content[:8]}.safetensors", "sha256": content})
         write_bytes(bundle.folder / named.name, numbers)
-        return _replaced(now, {"gate": named, "format": 2})
+        # The distribution of validation images was measured behind another gate.
+        return _replaced(now, {"gate": named, "distribution": None, "format": 2})
+
+
+def attach_distribution(bundle: Bundle, distribution: ValidationDistribution | None) -> Bundle:
+    """Give a bundle on disk the distribution of its validation images; as safe as `attach_engine`.
+
+    Args:
+        bundle: As `load_bundle` returned it.
+        distribution: In place of an earlier one; None removes that.
+
+    Raises:
+        BundleError: Another process changed more than the engines, or removed the bundle.
+    """
+    with _manifest_locked(bundle.folder):
+        return _replaced(_as_it_is_now(bundle), {"distribution": distribution, "format": 2})
 
 
 @contextmanager

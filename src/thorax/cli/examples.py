@@ -131,6 +131,13 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Send the results to Orthanc", "thorax node starter --forward ORTHANC@127.0.0.1:4242"),
         ("See what waits and what failed", "thorax node status thorax-queue"),
     ),
+    "monitor": (
+        ("Compare this week's images with validation", "thorax monitor thorax-queue --out report"),
+        (
+            "The same beside what readers said",
+            "thorax monitor thorax-queue --assessments assessments.sqlite --out report",
+        ),
+    ),
     "node start": (
         ("Results go to a DICOMweb service", "thorax node start run --stow http://127.0.0.1:8042/dicom-web"),
     ),

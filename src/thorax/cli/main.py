@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["VERBS", "command_line", "flags_of", "main", "show_help", "with_flags"]
 
 _HEADINGS: Final[Mapping[str, Sequence[str]]] = {
-    "Use a model": ("predict", "explain", "serve", "node"),
+    "Use a model": ("predict", "explain", "serve", "node", "monitor"),
     "Data": ("download", "prepare", "sheet", "phantom"),
     "Training": ("recipes", "train", "runs", "tune", "study", "calibrate", "ensemble", "gate"),
     "Evaluation": ("evaluate", "compare", "localize", "robustness", "site", "audit"),
@@ -45,7 +45,7 @@ _NAMES_OF_PYTHON: Final = ("help", "import")
 _EXTRA_OF: Final[Mapping[str, Extra]] = {
     **dict.fromkeys(("train", "study", "import", "export", "calibrate", "ensemble"), "train"),
     "tune": "tune",
-    "node": "pacs",
+    **dict.fromkeys(("node", "monitor"), "pacs"),
 }
 """Verbs that need several packages of an extra: whichever is missing, this extra has them all."""
 

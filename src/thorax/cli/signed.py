@@ -13,7 +13,7 @@ __all__ = ["OPENING", "with_signatures"]
 OPENING: Final = frozenset(
     {
         "audit", "calibrate", "card", "compare", "ensemble", "evaluate", "explain", "export", "gate",
-        "info", "localize", "predict", "robustness", "serve", "site",
+        "info", "localize", "monitor", "predict", "robustness", "serve", "site",
     }
 )  # fmt: skip
 """The commands that open bundles of others."""

@@ -33,6 +33,7 @@ from thorax.findings import Findings
 from thorax.image_set import ImageSet
 from thorax.inference.pooling import mean_logit
 from thorax.inference.predictor import Predictor
+from thorax.inference.validation import with_distribution
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.recipe.literals import STANDARD_LEVEL, CalibrationKind, MeanOf, OperatingPointRule
 from thorax.recipe.schema import TestTime
@@ -254,9 +255,7 @@ def with_test_time(bundle: Bundle, change: Callable[[TestTime], TestTime]) -> Bu
     Nothing is written. The result is meant to be calibrated again.
     """
     old = bundle.manifest
-    members = tuple(
-        member.model_copy(update={"test_time": change(member.test_time)}) for member in old.members
-    )
+    members = tuple(one.model_copy(update={"test_time": change(one.test_time)}) for one in old.members)
     if members == old.members:
         return bundle
     changes = {
@@ -368,7 +367,7 @@ def write_calibrated(
     patients = {**bundle.patients, "val": bundle.patients.get("val", frozenset()) | hashes}
     saw = seen_images(bundle) if seen is None else seen
     fitted = {"val": image_prints(store.pixels, part.rows)} if saw else {}
-    return write_bundle(
+    written = write_bundle(
         out,
         old.model_copy(update=changes),
         weights=bundle.weights,
@@ -376,6 +375,7 @@ def write_calibrated(
         seen=merged_images([saw, fitted]),
         gate=bundle.gate_file,
     )
+    return with_distribution(written, store, part.rows, probabilities, measured_on=reference)
 
 
 def _chose_checkpoint(bundle: Bundle, patients: frozenset[str]) -> bool | None:

@@ -5,8 +5,8 @@ bundle. Whether the picture is an upright frontal chest radiograph, and like tho
 what was fitted on the training images, on a thumbnail.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from thorax.arrays import GrayPixels
 from thorax.bundle import Bundle
 from thorax.bundle.input_gate import GateNumbers, InputGate, read_gate
+from thorax.distributions import GATE_SCORES
 from thorax.imaging.gray_range import NEARLY_ALL, sampled
 from thorax.inference.gate_features import Features, features, inverted, thumbnail, turned
 from thorax.inference.gate_scores import INVERTED, LATERAL, OTHER, gate_scores
@@ -21,7 +22,16 @@ from thorax.radiograph import Radiograph, ViewPosition
 from thorax.recipe.literals import Fit
 from thorax.wording import percent
 
-__all__ = ["Gate", "GateAnswer", "Reason", "ReasonCode", "check", "check_pixels", "open_gate"]
+__all__ = [
+    "PICTURE_REASONS",
+    "Gate",
+    "GateAnswer",
+    "Reason",
+    "ReasonCode",
+    "check",
+    "check_pixels",
+    "open_gate",
+]
 
 ReasonCode = Literal[
     "no-contrast",
@@ -37,6 +47,9 @@ ReasonCode = Literal[
     "age",
     "body-part",
 ]
+
+PICTURE_REASONS: Final[frozenset[ReasonCode]] = frozenset({"unlike-training", "mirrored"})
+"""Warnings about the picture alone; others are about what a file says of itself."""
 
 _NARROW: Final = 1 / 16
 """Part of the range from black to white below which the middle 98 % of the pixels have no contrast."""
@@ -77,14 +90,22 @@ class GateAnswer:
 
     Attributes:
         reasons: Everything that it found, refusals first; empty for an image that passes.
+        scores: Its scores by name, as in `GateScores`; empty where nothing was fitted, and for an image in
+            which there is nothing to see.
     """
 
     reasons: tuple[Reason, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def refused(self) -> bool:
         """Whether nothing may be predicted."""
         return any(reason.level == "refuse" for reason in self.reasons)
+
+    @property
+    def codes(self) -> frozenset[ReasonCode]:
+        """The codes of everything that it found."""
+        return frozenset(reason.code for reason in self.reasons)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -136,7 +157,8 @@ def check(gate: Gate, radiograph: Radiograph) -> GateAnswer:
         radiograph: The image, as `read_radiograph` returns it.
     """
     header = (*_color(radiograph.colored), *_header(radiograph), *_age(gate, radiograph.age_years))
-    return _answer([*check_pixels(gate, radiograph.pixels).reasons, *header])
+    seen = check_pixels(gate, radiograph.pixels)
+    return _answer([*seen.reasons, *header], seen.scores)
 
 
 def check_pixels(gate: Gate, pixels: GrayPixels) -> GateAnswer:
@@ -145,19 +167,26 @@ def check_pixels(gate: Gate, pixels: GrayPixels) -> GateAnswer:
     if nothing or gate.numbers is None or gate.section is None:
         return GateAnswer(nothing)
     values = features(thumbnail(pixels, gate.fit)[None])
-    return _answer(list(_picture(gate.section, gate.numbers, values)))
+    scores = gate_scores(gate.numbers, values)
+    by_name: dict[str, float] = {name: float(getattr(scores, name)[0]) for name in GATE_SCORES}
+    kind = int(scores.looks_like[0])
+    return _answer(list(_picture(gate.section, gate.numbers, values, by_name, kind)), by_name)
 
 
-def _answer(found: list[Reason]) -> GateAnswer:
-    return GateAnswer(tuple(sorted(found, key=lambda reason: reason.level)))
+def _answer(found: list[Reason], scores: Mapping[str, float]) -> GateAnswer:
+    return GateAnswer(tuple(sorted(found, key=lambda reason: reason.level)), scores)
 
 
-def _picture(section: InputGate, numbers: GateNumbers, values: Features) -> Iterator[Reason]:
-    """Yield what a net of the gate finds in an image, of which it gets the features."""
-    scores = gate_scores(numbers, values)
-    upright, unlike, mirror = (float(score[0]) for score in (scores.upright, scores.unlike, scores.mirrored))
+def _picture(
+    section: InputGate,
+    numbers: GateNumbers,
+    values: Features,
+    scores: Mapping[str, float],
+    kind: int,
+) -> Iterator[Reason]:
+    """Yield what a net of the gate finds in an image, of which it gets the features and their scores."""
+    upright, unlike, mirror = (scores[name] for name in GATE_SCORES)
     if not upright >= section.least_upright:
-        kind = int(scores.looks_like[0])
         righted = gate_scores(numbers, _righted(values, kind))
         passes = righted.upright[0] >= section.least_upright and righted.unlike[0] <= section.too_unlike
         for code, text in _looks_like(kind, righted_passes=bool(passes)):

@@ -7,7 +7,7 @@ left to the engine.
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -21,7 +21,7 @@ from thorax.errors import BundleError, ImageError, NotARadiograph
 from thorax.findings import Finding
 from thorax.hardware import num_threads
 from thorax.imaging import ImageSource, ValueRange, prepare, read_guarded, source_name
-from thorax.inference.gate import Gate, check
+from thorax.inference.gate import Gate, GateAnswer, check
 from thorax.inference.pooling import ViewLogits, member_logits, pooled_logits
 from thorax.prediction import FindingPrediction, ModelIdentity, Prediction
 from thorax.progress import CountCallback
@@ -84,11 +84,13 @@ class PredictedImage(Generic[_Kept]):
         prediction: The prediction.
         pixels: The prepared image.
         kept: What the caller's function returned for the radiograph.
+        gate: What the input gate said of it.
     """
 
     prediction: Prediction
     pixels: Pixels
     kept: _Kept
+    gate: GateAnswer = field(default_factory=GateAnswer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,12 +102,14 @@ class PreparedImage(Generic[_Kept]):
         pixels: The prepared image.
         warnings: What a reader must know of the image.
         kept: What the caller's function returned for the radiograph.
+        gate: What the input gate said of it.
     """
 
     source: str
     pixels: Pixels
     warnings: tuple[str, ...]
     kept: _Kept
+    gate: GateAnswer = field(default_factory=GateAnswer)
 
 
 class Predictor:
@@ -272,25 +276,27 @@ class Predictor:
             keep: Called with the name and the radiograph; what it returns stays with the image.
         """
         manifest = self.bundle.manifest
-        warnings = (*self._checked(radiograph), *radiograph.origin.doubts)
+        answer = check(self.gate, radiograph)
+        warnings = (*self._warnings(radiograph, answer), *radiograph.origin.doubts)
         if manifest.statement and radiograph.pixels_sha256() in manifest.statement.images_seen:
             warnings += (f"the {manifest.name} was trained on this image: an example, not a measurement",)
         pixels = prepare(radiograph, manifest.preparation)
-        return PreparedImage(source, pixels, warnings, keep(source, radiograph))
+        return PreparedImage(source, pixels, warnings, keep(source, radiograph), answer)
 
-    def _checked(self, radiograph: Radiograph) -> tuple[str, ...]:
+    def _warnings(self, radiograph: Radiograph, answer: GateAnswer) -> tuple[str, ...]:
         """Return what the gate warns about.
 
         Raises:
             NotARadiograph: It holds the image back.
         """
-        answer = check(self.gate, radiograph)
         if not answer.refused:
             return answer.warnings
         if self.holds_back:
             codes = tuple(reason.code for reason in answer.reasons if reason.level == "refuse")
             raise NotARadiograph(
-                f"{radiograph.origin.name}: held back by the input gate: {answer.text}", reasons=codes
+                f"{radiograph.origin.name}: held back by the input gate: {answer.text}",
+                reasons=codes,
+                scores=answer.scores,
             )
         return (f"the input gate, which is off, would hold this image back: {answer.text}", *answer.warnings)
 
@@ -301,7 +307,10 @@ class Predictor:
         probabilities = self.probabilities(np.stack([image.pixels for image in images]))
         return [
             PredictedImage(
-                self.prediction(image.source, row.tolist(), image.warnings), image.pixels, image.kept
+                self.prediction(image.source, row.tolist(), image.warnings),
+                image.pixels,
+                image.kept,
+                image.gate,
             )
             for image, row in zip(images, probabilities, strict=True)
         ]

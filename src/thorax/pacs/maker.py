@@ -1,6 +1,6 @@
 """DICOM images to their results: read, check, predict, explain, build. Every door uses this."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -67,18 +67,22 @@ class ResultMaker:
         """
         radiograph, bundle = read_guarded(content, name=image.name), self.predictor.bundle
         try:
-            (prediction,) = self.predictor.predict([radiograph], [image.name])
+            prepared = self.predictor.prepare(radiograph, image.name, lambda *_: None)
         except NotARadiograph as error:
             reason = str(error).removeprefix(f"{radiograph.origin.name}: ")
-            return results_of_refusal(image, bundle, reason, codes=error.reasons, created=created)
-        return build_results(
+            refusal = results_of_refusal(image, bundle, reason, codes=error.reasons, created=created)
+            return replace(refusal, reasons=error.reasons, scores=error.scores)
+        (predicted,) = self.predictor.predict_prepared([prepared])
+        built = build_results(
             image,
-            prediction,
+            predicted.prediction,
             bundle,
-            overlay=self.overlay(radiograph, mapped_findings(prediction)),
+            overlay=self.overlay(radiograph, mapped_findings(predicted.prediction)),
             gate_off=not self.predictor.holds_back,
             created=created,
         )
+        codes = tuple(reason.code for reason in predicted.gate.reasons)
+        return replace(built, reasons=codes, scores=predicted.gate.scores)
 
     def overlay(self, radiograph: Radiograph, findings: Findings) -> Overlay | None:
         """Return a radiograph with maps of findings; None without an explainer, or without a finding."""

@@ -1,7 +1,7 @@
 """The DICOM objects of one prediction: pure functions from image, prediction and model to data sets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -50,6 +50,8 @@ class Results:
         prediction: What was predicted; None for an image that the input gate holds back.
         refusal: Why it does; "" for an image that was predicted.
         repairs: What was repaired on the copy of the image's header; see `SourceImage`.
+        reasons: The codes of all that the gate found; see `Reason`.
+        scores: Its scores; see `GateAnswer`.
     """
 
     sr: Dataset
@@ -58,6 +60,8 @@ class Results:
     prediction: Prediction | None = None
     refusal: str = ""
     repairs: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def objects(self) -> tuple[Dataset, ...]:

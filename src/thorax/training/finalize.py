@@ -32,6 +32,7 @@ from thorax.evaluation.rates import measure_rates
 from thorax.exporting import CHECKED_IMAGES, evenly_spaced, export_if_possible
 from thorax.gating import fit_store_gate, too_few
 from thorax.inference.ensemble import fit_operating_points
+from thorax.inference.validation import with_distribution
 from thorax.models import build_classifier, measure_feature_grid
 from thorax.models.backbones import timm
 from thorax.models.weights import weights_as_bytes
@@ -133,6 +134,7 @@ def write_final_bundle(
         seen=_seen_images(store, plan),
     )
     bundle = _with_gate(bundle, store, plan, progress)
+    bundle = with_distribution(bundle, store, plan.val.rows, probabilities, measured_on=plan.selected_on)
     pixels = store.pixels(evenly_spaced(plan.val.rows, CHECKED_IMAGES))
     return calibration.temperature, export_if_possible(bundle, pixels, compared_on=plan.selected_on)[1]
 

@@ -13,6 +13,7 @@ from thorax.pacs.finishing import encoded
 from thorax.pacs.maker import ResultMaker
 from thorax.pacs.node.rules import Rules, header_of
 from thorax.pacs.results import Results
+from thorax.prediction import ModelIdentity
 
 __all__ = ["Computed", "NotWanted", "compute"]
 
@@ -27,10 +28,12 @@ class NotWanted:
     Attributes:
         reason: Why, without patient data.
         is_failure: Whether an operator should look at it.
+        outcome: As in `Computed`, for an image that the input gate holds back; None for others.
     """
 
     reason: str
     is_failure: bool
+    outcome: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,23 +79,30 @@ def compute(
         return NotWanted(str(error), is_failure=False)
     except ImageError as error:
         return NotWanted(str(error), is_failure=True)
+    outcome = _outcome(results, maker.predictor.identity, header.view)
     if results.refusal and rules.held_back == "nothing":
-        return NotWanted(f"held back by the input gate: {results.refusal}", is_failure=False)
+        return NotWanted(f"held back by the input gate: {results.refusal}", is_failure=False, outcome=outcome)
     made = time.monotonic()
     timed("make", made - began)
     files = tuple(encoded(dataset) for dataset in results.objects)
     timed("encode", time.monotonic() - made)
-    return Computed(files, _outcome(results, header.view), "held back" if results.refusal else "predicted")
+    return Computed(files, outcome, "held back" if results.refusal else "predicted")
 
 
-def _outcome(results: Results, view: str) -> dict[str, Any]:
+def _outcome(results: Results, model: ModelIdentity, view: str) -> dict[str, Any]:
+    """Return what `node.monitoring` reads again."""
+    outcome = {
+        "view": view,
+        "model": model.bundle_sha256,
+        "name": model.name,
+        "reasons": list(results.reasons),
+        "scores": {name: round(score, 4) for name, score in results.scores.items()},
+    }
     prediction = results.prediction
     if prediction is None:
-        return {"view": view, "refusal": results.refusal}
-    return {
-        "view": view,
+        return outcome | {"refusal": results.refusal}
+    return outcome | {
         "probabilities": {entry.finding.name: entry.probability for entry in prediction},
         "positive": [entry.finding.name for entry in prediction if entry.decision == "yes"],
         "warnings": len(prediction.warnings),
-        "model": prediction.model.bundle_sha256,
     }

@@ -2,13 +2,13 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import thorax
 from thorax.pacs.node.queue import Queue
 
-__all__ = ["MEDIA_TYPE", "Counters", "metrics_text"]
+__all__ = ["MEDIA_TYPE", "Counters", "metrics_text", "quoted", "with_head"]
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -62,7 +62,7 @@ class Counters:
             yield f'thorax_node_answers_total{{answer="{event}"}} {count}'
         yield from _head("thorax_node_deliveries_total", "counter", "Results by destination and outcome.")
         for (destination, outcome), count in sorted(sent.items()):
-            labels = f'destination="{_quoted(destination)}",outcome="{outcome}"'
+            labels = f'destination="{quoted(destination)}",outcome="{outcome}"'
             yield f"thorax_node_deliveries_total{{{labels}}} {count}"
         yield from _head("thorax_node_outcomes_total", "counter", "Objects by what became of them.")
         for outcome, count in sorted(outcomes.items()):
@@ -73,7 +73,15 @@ class Counters:
             yield f'thorax_node_step_seconds_count{{step="{step}"}} {count}'
 
 
-def metrics_text(counters: Counters, queue: Queue, *, associations: int, model: str, sha256: str) -> str:
+def metrics_text(
+    counters: Counters,
+    queue: Queue,
+    *,
+    associations: int,
+    model: str,
+    sha256: str,
+    monitoring: Iterable[str] = (),
+) -> str:
     """Return everything that is known of a node.
 
     Args:
@@ -82,15 +90,16 @@ def metrics_text(counters: Counters, queue: Queue, *, associations: int, model: 
         associations: How many associations there are.
         model: Name of the model.
         sha256: SHA-256 of the bundle.
+        monitoring: Lines about what the images are like.
     """
-    lines = [*counters.lines(), *_queue_lines(queue)]
+    lines = [*counters.lines(), *_queue_lines(queue), *monitoring]
     lines += [
         *_head("thorax_node_associations", "gauge", "Associations that are open."),
         f"thorax_node_associations {associations}",
         *_head("thorax_info", "gauge", "Version of Thorax."),
         f'thorax_info{{version="{thorax.__version__}"}} 1',
         *_head("thorax_model_info", "gauge", "The model that predicts."),
-        f'thorax_model_info{{model="{_quoted(model)}",sha256="{sha256}"}} 1',
+        f'thorax_model_info{{model="{quoted(model)}",sha256="{sha256}"}} 1',
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -102,7 +111,7 @@ def _queue_lines(queue: Queue) -> Iterator[str]:
         yield f'thorax_node_objects{{state="{state}"}} {counts[state]}'
     yield from _head("thorax_node_results", "gauge", "Results of objects by destination and state.")
     for (destination, state), count in sorted(queue.delivery_counts().items()):
-        yield f'thorax_node_results{{destination="{_quoted(destination)}",state="{state}"}} {count}'
+        yield f'thorax_node_results{{destination="{quoted(destination)}",state="{state}"}} {count}'
     yield from _head("thorax_node_oldest_seconds", "gauge", "Seconds for which the oldest object waits.")
     yield f"thorax_node_oldest_seconds {queue.oldest_waiting():.0f}"
 
@@ -111,5 +120,14 @@ def _head(name: str, kind: str, text: str) -> tuple[str, str]:
     return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
 
 
-def _quoted(text: str) -> str:
+def with_head(name: str, kind: str, text: str, lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines of a metric after what it is; nothing if there are none."""
+    listed = list(lines)
+    if listed:
+        yield from _head(name, kind, text)
+        yield from listed
+
+
+def quoted(text: str) -> str:
+    """Return a text as the value of a label."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

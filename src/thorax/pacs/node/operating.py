@@ -10,7 +10,7 @@ from thorax.errors import DataError
 from thorax.pacs.node.queue import DATABASE, Queue
 from thorax.pacs.node.records import Failure
 
-__all__ = ["QueueStatus", "queue_status", "retry_failed"]
+__all__ = ["QueueStatus", "opened_queue", "queue_status", "retry_failed"]
 
 _STATES: Final = ("received", "predicted", "sent", "skipped", "failed")
 
@@ -65,7 +65,7 @@ def queue_status(folder: Path) -> QueueStatus:
         DataError: There is no queue.
         ServiceError: It cannot be opened.
     """
-    with closing(_opened(folder)) as queue:
+    with closing(opened_queue(folder)) as queue:
         counts = queue.counts()
         return QueueStatus(
             objects={state: counts[state] for state in _STATES},
@@ -86,7 +86,7 @@ def retry_failed(folder: Path, numbers: Sequence[int] = ()) -> int:
         DataError: There is no queue, or an object is not a dead letter.
         ServiceError: The queue cannot be opened.
     """
-    with closing(_opened(folder)) as queue:
+    with closing(opened_queue(folder)) as queue:
         failed = {failure.number for failure in queue.failures()}
         others = sorted(set(numbers) - failed)
         if others:
@@ -96,7 +96,13 @@ def retry_failed(folder: Path, numbers: Sequence[int] = ()) -> int:
         return queue.retry(numbers)
 
 
-def _opened(folder: Path) -> Queue:
+def opened_queue(folder: Path) -> Queue:
+    """Open the queue in a folder; the caller closes it.
+
+    Raises:
+        DataError: There is no queue.
+        ServiceError: It cannot be opened.
+    """
     if not (folder / DATABASE).is_file():
         raise DataError(
             f"{folder} is not the folder of a node's queue; give the one that the node was started with"

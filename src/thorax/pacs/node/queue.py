@@ -140,19 +140,20 @@ class Queue:
                 [(number, destination) for destination in destinations],
             )
 
-    def skipped(self, number: int, reason: str) -> None:
-        """Note that an object gets no results, and why."""
-        self._end(number, "skipped", reason)
+    def skipped(self, number: int, reason: str, outcome: Mapping[str, Any] | None = None) -> None:
+        """Note that an object gets no results, and why; `outcome` is kept for monitoring."""
+        self._end(number, "skipped", reason, outcome)
 
     def failed(self, number: int, reason: str) -> None:
         """Note that an object could not be predicted, and why; an operator may try it again."""
         self._end(number, "failed", reason)
 
-    def _end(self, number: int, state: State, reason: str) -> None:
+    def _end(self, number: int, state: State, reason: str, outcome: Mapping[str, Any] | None = None) -> None:
+        kept = json.dumps(outcome, allow_nan=False) if outcome else ""
         with self._transaction() as database:
             database.execute(
-                "UPDATE objects SET state = ?, reason = ?, done_at = ? WHERE id = ?",
-                (state, reason, time.time(), number),
+                "UPDATE objects SET state = ?, reason = ?, outcome = ?, done_at = ? WHERE id = ?",
+                (state, reason, kept, time.time(), number),
             )
 
     def postpone(self, number: int, seconds: float, reason: str) -> None:
@@ -162,6 +163,42 @@ class Queue:
                 "UPDATE objects SET next_try = ?, reason = ? WHERE id = ?",
                 (time.time() + seconds, reason, number),
             )
+
+    # ---- what monitoring reads ---------------------------------------------------------------------------
+
+    def keep_model(self, sha256: str, name: str, described: str) -> None:
+        """Keep what is known of a model that predicts from now on, as JSON."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO models (sha256, name, described) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET described = excluded.described",
+                (sha256, name, described),
+            )
+
+    def models(self) -> dict[tuple[str, str], str]:
+        """Return what is known of the models that predicted, by hash and name."""
+        return {(sha256, name): text for sha256, name, text in self._rows("SELECT * FROM models")}
+
+    def outcomes(self, most: int) -> list[tuple[float, str]]:
+        """Return time of arrival and outcome, as JSON, of the last objects that have one, the oldest first.
+
+        Args:
+            most: The most objects.
+        """
+        rows = self._rows(
+            "SELECT received_at, outcome FROM objects WHERE outcome != '' ORDER BY id DESC LIMIT ?", (most,)
+        )
+        return rows[::-1]
+
+    def daily_counts(self) -> dict[str, Counter[str]]:
+        """Return how many objects came on each day of this machine's time zone, by day and state."""
+        counts: dict[str, Counter[str]] = {}
+        for day, state, count in self._rows(
+            "SELECT date(received_at, 'unixepoch', 'localtime') AS day, state, count(*) FROM objects "
+            "GROUP BY day, state ORDER BY day"
+        ):
+            counts.setdefault(day, Counter())[state] = count
+        return counts
 
     # ---- deliveries --------------------------------------------------------------------------------
 

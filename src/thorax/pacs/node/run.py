@@ -18,6 +18,8 @@ from thorax.pacs.node.health import HealthServer
 from thorax.pacs.node.ledger import Ledger
 from thorax.pacs.node.log import NodeLog, read_salt
 from thorax.pacs.node.metrics import Counters, metrics_text
+from thorax.pacs.node.monitoring import keep_model
+from thorax.pacs.node.monitoring_metrics import LiveMonitoring
 from thorax.pacs.node.peers import Destination
 from thorax.pacs.node.queue import Queue
 from thorax.pacs.node.receiver import Receiver
@@ -94,6 +96,7 @@ def run_node(
         queue.remove_unknown_files()
         queue.refuse_other_destinations([destination.name for destination in settings.destinations])
         maker = open_maker(predictor, device=device)
+        keep_model(queue, predictor.bundle)
         node = _Node(settings, queue, maker, rules)
         stack.enter_context(_errors_of_threads_in(node.log))
         node.begin()
@@ -143,6 +146,7 @@ class _Node:
         )
         self._receiver = Receiver(settings, self._ledger, stored=self._worker.wake, committed=self._committed)
         self._health: HealthServer | None = None
+        self._monitoring = LiveMonitoring(settings.queue, maker.predictor.bundle)
 
     def _outlet(self, destination: Destination, encryption: ssl.SSLContext) -> Outlet:
         if destination.kind == "stow":
@@ -235,4 +239,5 @@ class _Node:
             associations=self._receiver.associations,
             model=bundle.manifest.name,
             sha256=bundle.sha256,
+            monitoring=self._monitoring.lines(),
         )

@@ -10,10 +10,21 @@ from thorax.errors import ServiceError
 __all__ = ["open_database"]
 
 _APPLICATION: Final = 0x5468786E
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BUSY_SECONDS: Final = 30.0
 
-_SCHEMA: Final = """
+_MODELS: Final = """
+CREATE TABLE models (
+    sha256 TEXT NOT NULL,
+    name TEXT NOT NULL,
+    described TEXT NOT NULL,
+    PRIMARY KEY (sha256, name)
+) STRICT, WITHOUT ROWID;
+"""
+"""What format 2 added."""
+
+_SCHEMA: Final = (
+    """
 CREATE TABLE objects (
     id INTEGER PRIMARY KEY,
     sop_uid TEXT NOT NULL,
@@ -47,6 +58,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_by_state ON deliveries (destination, state, next_try);
 CREATE INDEX deliveries_by_commitment ON deliveries (commitment) WHERE commitment != '';
 """
+    + _MODELS
+)
 
 
 def open_database(path: Path, *, create: bool = True) -> sqlite3.Connection:
@@ -95,11 +108,14 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _make(database: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new database; refuse one of something else."""
+    """Make the tables of a new database, or what format 1 lacks; refuse one of something else."""
     ((application,),) = database.execute("PRAGMA application_id")
     ((version,),) = database.execute("PRAGMA user_version")
     ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
     if application == _APPLICATION and version == _VERSION:
+        return
+    if application == _APPLICATION and version == 1:
+        _execute(database, _MODELS)
         return
     if application == _APPLICATION:
         raise ServiceError(
@@ -108,7 +124,12 @@ def _make(database: sqlite3.Connection, path: Path) -> None:
         )
     if tables:
         raise sqlite3.DatabaseError("it holds other tables")
-    for statement in _SCHEMA.split(";")[:-1]:
-        database.execute(statement)
+    _execute(database, _SCHEMA)
     database.execute(f"PRAGMA application_id = {_APPLICATION}")
+
+
+def _execute(database: sqlite3.Connection, statements: str) -> None:
+    """Execute statements, after which the database has this format."""
+    for statement in statements.split(";")[:-1]:
+        database.execute(statement)
     database.execute(f"PRAGMA user_version = {_VERSION}")

@@ -114,7 +114,10 @@ class Worker:
             kind = result.kind
         else:
             kind = "failed" if result.is_failure else "skipped"
-            (self._queue.failed if result.is_failure else self._queue.skipped)(stored.number, result.reason)
+            if result.is_failure:
+                self._queue.failed(stored.number, result.reason)
+            else:
+                self._queue.skipped(stored.number, result.reason, result.outcome)
             reason["reason"] = result.reason
         self._counters.outcome(kind)
         self._log.write(kind, uid=stored.sop_uid, study=stored.study_uid, **reason)
