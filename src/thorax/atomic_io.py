@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ __all__ = [
     "sha256_of_file",
     "sha256_of_lines",
     "sync_folder",
+    "temporary_name",
+    "wait_until_free",
     "write_bytes",
     "write_json",
     "write_text",
@@ -43,13 +46,12 @@ StrPath = str | os.PathLike[str]
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success, fsync the file and rename it to `path`.
 
-    The temporary name contains the process id, so that two writers never share one. On an error the
-    temporary file is removed and `path` is unchanged.
+    On an error the temporary file is removed and `path` is unchanged.
 
     Raises:
         OSError: The file cannot be written, such as on a full disk; its `filename` is `path`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -63,6 +65,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(name: str) -> str:
+    """Return the name under which this process, and no other on any machine, writes a file."""
+    return f".{name}.{os.uname().nodename}.{os.getpid()}.partial"
 
 
 def sync_folder(folder: Path) -> None:
@@ -154,6 +161,18 @@ def is_locked(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def wait_until_free(folder: Path, *, seconds: float) -> None:
+    """Wait while a process holds the `exclusive_lock` of a folder, but not for ever.
+
+    Args:
+        folder: The folder; one that does not exist is free.
+        seconds: The longest wait.
+    """
+    last = time.monotonic() + seconds
+    while folder.exists() and is_locked(folder) and time.monotonic() < last:
+        time.sleep(0.2)
 
 
 def open_regular(path: Path) -> io.FileIO:

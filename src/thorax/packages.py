@@ -59,7 +59,7 @@ def _raising(error: MissingExtra, package: str, name: str) -> Callable[..., NoRe
     return unavailable
 
 
-Extra = Literal["evaluate", "openvino", "pacs", "serve", "sign", "track", "train", "tune"]
+Extra = Literal["evaluate", "openvino", "pacs", "ray", "serve", "sign", "track", "train", "tune"]
 
 _EXTRA_OF: Final[dict[str, Extra]] = {
     "matplotlib": "evaluate",
@@ -82,6 +82,7 @@ _EXTRA_OF: Final[dict[str, Extra]] = {
     "dicomweb_client": "pacs",
     "highdicom": "pacs",
     "pynetdicom": "pacs",
+    "ray": "ray",
 }
 """The extra of each package, by import name."""
 

@@ -1,9 +1,9 @@
 """Imports packages that would otherwise report their use to their makers, with that turned off.
 
 onnxruntime 1.31 keeps a lasting device id and a database of events in the user's cache and sends them to
-Microsoft; `import openvino` writes a client id to ~/intel and calls Google Analytics; MLflow and
-huggingface_hub add what they know of the machine to what they send. All of them must know before they are
-imported, so every other module imports them by this one.
+Microsoft; `import openvino` writes a client id to ~/intel and calls Google Analytics; Ray reports its
+clusters to its maker; MLflow and huggingface_hub add what they know of the machine to what they send. All of
+them must know before they are imported, so every other module imports them by this one.
 """
 
 import os
@@ -21,6 +21,7 @@ Reporting = Literal[
     "onnxruntime",
     "onnxruntime.quantization",
     "openvino",
+    "ray",
 ]
 """A package that reports its use, or a module of one."""
 
@@ -29,6 +30,7 @@ _OFF: Final[Mapping[str, Mapping[str, str]]] = {
     "mlflow": {"MLFLOW_DISABLE_TELEMETRY": "true"},
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
     "openvino": {},
+    "ray": {"RAY_USAGE_STATS_ENABLED": "0"},
 }
 """The variables that turn it off; one that the user has set is left as it is."""
 

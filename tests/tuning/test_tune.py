@@ -147,7 +147,7 @@ def test_a_stopped_study_continues_inside_the_trial(whole, toy, toy_store, tmp_p
         if now.stage.startswith("trial 3 of 9, epoch 2"):
             raise KeyboardInterrupt
 
-    with pytest.raises(TrainingInterrupted, match=r"stopped in trial 3 of 9.* set `resume`"):
+    with pytest.raises(TrainingInterrupted, match=r"stopped after 2 of 9 trials.* set `resume`"):
         tune(toy, toy_store, tmp_path / "study", space=space, trials=9, device="cpu", progress=stop)
     resumed = tune(toy, toy_store, tmp_path / "study", space=space, trials=9, device="cpu", resume=True)
     assert plain(resumed) == plain(study)

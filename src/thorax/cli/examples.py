@@ -20,6 +20,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "prepare": (
         ("Prepare NIH's folder as a recipe requires", "thorax prepare nih --recipe small-cpu --out store"),
         ("Prepare your own images, which a CSV lists", "thorax prepare mine.csv --size 320 --out store"),
+        (
+            "Prepare over a Ray cluster that this machine belongs to",
+            "thorax prepare /data/nih --out /data/store --engine ray --address 10.0.0.1:6379",
+        ),
     ),
     "sheet": (
         ("Draw 25 images of a store", "thorax sheet store --out sheet.png"),
@@ -48,11 +52,19 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     ),
     "tune": (
         ("Search settings in 20 trials", "thorax tune small-cpu --store store --trials 20 --out study"),
+        (
+            "Train several trials at once over a Ray cluster",
+            "thorax tune small-cpu --store /data/store --out /data/s --engine ray --address 10.0.0.1:6379",
+        ),
     ),
     "study": (
         ("List the shipped studies", "thorax study --list"),
         ("Copy one, to change it", "thorax study field --show > mine.toml"),
         ("Compare three recipes on phantoms and a store", "thorax study small --store store --out study"),
+        (
+            "Train over a Ray cluster that this machine belongs to",
+            "thorax study mine.toml --out /data/study --engine ray --address 10.0.0.1:6379",
+        ),
         ("Use two GPUs", "thorax study mine.toml --out study --device cuda:0 --device cuda:1"),
     ),
     "calibrate": (
@@ -113,6 +125,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     "predict": (
         ("Predict an image with the small model in the package", "thorax predict chest.png"),
         ("Predict a folder with your own model", "thorax predict run images --out predicted"),
+        (
+            "Predict it over a Ray cluster that this machine belongs to",
+            "thorax predict /data/run /data/images --out /data/out --engine ray --address 10.0.0.1:6379",
+        ),
     ),
     "explain": (
         ("Locate every positive finding of the small model", "thorax explain chest.png --out map.png"),

@@ -7,6 +7,7 @@ import typer
 
 from thorax.bundle.files import model_and_images
 from thorax.cli.archive_output import archives_among, predict_archives
+from thorax.cli.cluster_options import Address, Cores, Memory, cluster_of, gpus_of
 from thorax.cli.interrupts import raise_again
 from thorax.cli.output import say
 from thorax.cli.prediction_output import (
@@ -18,7 +19,7 @@ from thorax.cli.prediction_output import (
 from thorax.cli.prediction_settings import refuse_contradictions
 from thorax.errors import ImageError
 from thorax.hardware import gc_frozen
-from thorax.recipe.literals import EngineName, Overlays
+from thorax.recipe.literals import EngineName, EngineOrRay, Overlays
 
 if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
@@ -95,8 +96,15 @@ def predict(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     engine: Annotated[
-        EngineName, typer.Option(help="What computes the logits; auto: the fastest exact engine.")
+        EngineOrRay,
+        typer.Option(
+            help="What computes the logits; auto: the fastest exact engine; ray: it, over a Ray cluster, "
+            "with --out."
+        ),
     ] = "auto",
+    address: Address = None,
+    cores: Cores = None,
+    memory: Memory = None,
 ) -> None:
     """Predict radiographs with a bundle, or without one with the starter, a small model to try Thorax with.
 
@@ -104,18 +112,20 @@ def predict(
     code is then 4. With --watch it ends with Ctrl-C.
     """
     given = [*(paths or ()), *([watch] if watch else ())]
+    computed_by: EngineName = "auto" if engine == "ray" else engine
     refuse_contradictions(
         images=given, printed=(as_json, as_csv or wide), out=out, dicom_out=dicom_out, watch=watch,
         only_out=overwrite or overlays != "positive", selecting=bool(findings) or ids,
-        no_refusals=no_refusals,
+        no_refusals=no_refusals, over_ray=engine == "ray",
     )  # fmt: skip
+    cluster = cluster_of("ray" if engine == "ray" else "local", address, cores, memory, gpus=gpus_of(device))
     if out is not None:
         from thorax.workflows.predict_folder import refuse_unusable
 
         refuse_unusable(out, overwrite=overwrite)
     with gc_frozen():
         bundle, images = model_and_images(given, model=model)
-        predictor = _open(bundle, images, site=site, device=device, engine=engine, gate=not no_gate)
+        predictor = _open(bundle, images, site=site, device=device, engine=computed_by, gate=not no_gate)
     _introduce(predictor, bundle, err=as_json or as_csv or wide)
     raise_again()
     addresses = archives_among(images)
@@ -127,6 +137,7 @@ def predict(
         tally = into(
             predictor, images, out,
             findings=names, ids=ids, overlays=overlays, device=device, overwrite=overwrite,
+            **({"cluster": cluster, "engine": computed_by} if cluster else {}),
         )  # fmt: skip
     elif dicom_out is not None:
         tally = write_dicom(predictor, images, dicom_out, refusals=not no_refusals, device=device)

@@ -22,6 +22,7 @@ def refuse_contradictions(
     only_out: bool,
     selecting: bool,
     no_refusals: bool,
+    over_ray: bool,
 ) -> None:
     """Refuse options that do not go together, and a missing extra.
 
@@ -34,6 +35,7 @@ def refuse_contradictions(
         only_out: Whether an option was given that concerns `out` alone.
         selecting: Whether findings or identifiers were selected.
         no_refusals: Whether images that are held back get no object.
+        over_ray: Whether a Ray cluster predicts.
 
     Raises:
         typer.BadParameter: Two of them contradict each other.
@@ -54,6 +56,10 @@ def refuse_contradictions(
         (
             (any(forms) or only_out or selecting) and archives_among(images),
             "an archive gets the results itself; leave the other options for output out",
+        ),
+        (
+            over_ray and (watch or not out),
+            "--engine ray predicts what is there into a folder; add --out, and leave --watch out",
         ),
         (no_refusals and not dicom_out, "--no-refusals concerns the folder that --dicom-out names; add it"),
     ):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from thorax.cli.cluster_options import Address, Cores, Memory, Place, cluster_of
 from thorax.cli.output import say
 from thorax.objects.place import is_remote, place_of
 from thorax.recipe.literals import Fit
@@ -32,12 +33,23 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of processes; default: one per core.")
     ] = None,
+    engine: Place = "local",
+    address: Address = None,
+    cores: Cores = None,
+    memory: Memory = None,
 ) -> None:
-    """Decode every image once into a store. If interrupted, the same command resumes."""
+    """Decode every image once into a store. If interrupted, the same command resumes.
+
+    With --engine ray, nodes make shards of 4,096 images; they need the source and the store's folder under
+    the same paths.
+    """
     from thorax.cli.progress_lines import bars_or_lines
     from thorax.inspection.info import counted
     from thorax.workflows.prepare import prepare as prepare_store
 
+    if engine == "ray" and workers is not None:
+        raise typer.BadParameter("--workers is for this machine; with --engine ray, give --cores")
+    cluster = cluster_of(engine, address, cores, memory)
     with bars_or_lines() as progress:
         store = prepare_store(
             source,
@@ -48,6 +60,7 @@ def prepare(
             view=view,
             dataset=dataset,
             workers=workers,
+            cluster=cluster,
             progress=progress,
         )
     for notice in store.notices:

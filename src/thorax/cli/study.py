@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thorax.cli.cluster_options import Address, Cores, Memory, Place, cluster_of, gpus_of
 from thorax.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ def study(
         list[str] | None,
         typer.Option("--device", help="cpu, cuda, cuda:N or auto; repeated, there is a process for each."),
     ] = None,
+    engine: Place = "local",
+    address: Address = None,
+    cores: Cores = None,
+    memory: Memory = None,
     listed: Annotated[bool, typer.Option("--list", help="List the shipped studies, and exit.")] = False,
     shown: Annotated[
         bool, typer.Option("--show", help="Print the study's TOML, to copy it, and exit.")
@@ -54,6 +59,7 @@ def study(
         return
     if study is None or out is None:
         raise typer.BadParameter("give a study and --out FOLDER, or --list, or a study and --show")
+    cluster = cluster_of(engine, address, cores, memory, default=4, gpus=gpus_of(*(device or ())))
     keep_freed_memory()
     with bars_or_lines(every=60, latest_only=True) as progress:
         result = run_study(
@@ -61,6 +67,7 @@ def study(
             out,
             stores=_by_name(stores or []),
             devices=device or ("auto",),
+            cluster=cluster,
             progress=progress,
             finished=_print_outcome,
         )
@@ -74,9 +81,8 @@ def _by_name(stores: list[str]) -> list[str] | dict[str, list[str]] | None:
     named: dict[str, list[str]] = {}
     for text in stores:
         name, equals, path = text.partition("=")
-        named.setdefault(name if equals and "/" not in name else "", []).append(
-            path if equals and "/" not in name else text
-        )
+        has_name = equals and "/" not in name
+        named.setdefault(name if has_name else "", []).append(path if has_name else text)
     if "" not in named:
         return named or None
     if len(named) > 1:

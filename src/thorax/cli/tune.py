@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thorax.cli.cluster_options import Address, Cores, Memory, Place, cluster_of, gpus_of
 from thorax.cli.output import say
 
 if TYPE_CHECKING:
@@ -38,13 +39,22 @@ def tune(
     track: Annotated[
         str | None, typer.Option(help="mlflow:URI, or mlflow, whose address is then MLFLOW_TRACKING_URI.")
     ] = None,
+    engine: Place = "local",
+    address: Address = None,
+    cores: Cores = None,
+    memory: Memory = None,
 ) -> None:
-    """Search the settings with which a recipe does best on validation; the test part is never looked at."""
+    """Search the settings with which a recipe does best on validation; the test part is never looked at.
+
+    With --engine ray, nodes train several trials at once; they need the store and the study's folder under
+    the same paths.
+    """
     from thorax.cli.progress_lines import bars_or_lines
     from thorax.hardware import keep_freed_memory
     from thorax.reporting.next_commands import train_command
     from thorax.tuning.tune import tune as tune_recipe
 
+    cluster = cluster_of(engine, address, cores, memory, default=4, gpus=gpus_of(device))
     keep_freed_memory()
     with bars_or_lines(every=60, latest_only=True) as progress:
         study = tune_recipe(
@@ -58,6 +68,7 @@ def tune(
             prune=prune,
             resume=resume,
             device=device,
+            cluster=cluster,
             track=track,
             progress=progress,
             finished=_print_trial,

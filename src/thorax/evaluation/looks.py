@@ -25,6 +25,7 @@ __all__ = [
     "Look",
     "Measured",
     "described",
+    "note_in_state",
     "note_look",
     "note_looks",
     "read_looks",
@@ -205,6 +206,21 @@ def note_looks(measured: Sequence[Measured], *, command: str) -> list[History | 
         None if look is None else _history(look, run=one.run, written=files, together=together)
         for look, one, files in zip(looks, measured, written, strict=True)
     ]
+
+
+def note_in_state(run: Path) -> None:
+    """Note the looks beside a run in the user's state folder too, if another machine noted them.
+
+    Args:
+        run: Folder of the run or bundle.
+    """
+    state = state_looks()
+    if state is None:
+        return
+    known = {look.id for look in read_looks(state)}
+    for look in read_looks(run / LOOKS):
+        if look.id not in known:
+            _append(state, look)
 
 
 def _look(measured: Measured, *, time: str, command: str) -> Look:

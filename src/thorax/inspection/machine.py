@@ -142,6 +142,7 @@ _GIVES: Final[Mapping[Extra, str]] = {
     "pacs": "results as DICOM objects, and the node",
     "sign": "sign, verify --key and --require-signature",
     "openvino": "models on OpenVINO",
+    "ray": "--engine ray",
 }
 
 

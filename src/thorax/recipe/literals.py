@@ -10,6 +10,7 @@ __all__ = [
     "CalibrationKind",
     "Checklist",
     "EngineName",
+    "EngineOrRay",
     "Fit",
     "ForeignKind",
     "MapMethod",
@@ -32,6 +33,9 @@ Checklist = Literal["tripod-ai"]
 EngineName = Literal["auto", "torch", "onnx", "onnx-int8", "openvino", "openvino-int8"]
 """auto: torch on a GPU; on a CPU the exported float32 ONNX nets if the bundle has them, otherwise torch.
 Quantized nets, whose probabilities differ slightly, are used only if named."""
+
+EngineOrRay = Literal[EngineName, "ray"]
+"""An engine, or the fastest exact one on the nodes of a Ray cluster."""
 
 Fit = Literal["pad", "crop", "stretch"]
 """How a radiograph that is not square is made square: black bars, the central square, or distortion."""

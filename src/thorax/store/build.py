@@ -23,6 +23,7 @@ import pyarrow as pa
 from thorax.arrays import Rows
 from thorax.atomic_io import exclusive_lock, sha256_of_file, write_json, write_text
 from thorax.boxes import Box, FindingBox
+from thorax.cluster import Cluster
 from thorax.datasets.table import SampleTable, Source, write_table
 from thorax.errors import DataError
 from thorax.imaging import map_box
@@ -45,6 +46,7 @@ from thorax.store.manifest import (
 )
 from thorax.store.plan import LISTING, Listing, Settings, list_files, make_plan, refuse_change, write_listing
 from thorax.store.shards import Sent, ShardJob, make_shards
+from thorax.store.shards_elsewhere import make_shards_elsewhere
 from thorax.store.store import open_store
 from thorax.store.worker import DRAFTS, RECORDS, is_finished, load_shard_record
 
@@ -218,6 +220,7 @@ def build_store(  # noqa: PLR0913  (a source, a folder, and how)
     *,
     split_sha256: Mapping[str, str] = MappingProxyType({}),
     workers: int | None = None,
+    cluster: Cluster | None = None,
     progress: ProgressCallback | None = None,
     mirror: Mirror | None = None,
 ) -> StoreSummary:
@@ -233,6 +236,7 @@ def build_store(  # noqa: PLR0913  (a source, a folder, and how)
         preparation: How radiographs become squares.
         split_sha256: SHA-256 of the whole list of each registered split, by name; kept in `store.json`.
         workers: Number of processes; None: one per core. One worker with up to 64 images is this process.
+        cluster: Makes the shards, instead of processes here; every node must see the source and `out`.
         progress: Receives the number of finished source rows, including those of an earlier call.
         mirror: Brings the files of the source, if they are in object storage.
 
@@ -243,7 +247,7 @@ def build_store(  # noqa: PLR0913  (a source, a folder, and how)
     """
     settings = Settings(preparation=preparation, split_sha256=split_sha256)
     count = stage_progress(progress, "preparing")
-    summary = build(source, out, settings, workers=workers, progress=count, mirror=mirror)
+    summary = build(source, out, settings, workers=workers, cluster=cluster, progress=count, mirror=mirror)
     return replace(summary, notices=(*source.notices, *summary.notices))
 
 
@@ -253,6 +257,7 @@ def build(  # noqa: PLR0913  (as above)
     settings: Settings,
     *,
     workers: int | None = None,
+    cluster: Cluster | None = None,
     progress: CountCallback | None = None,
     mirror: Mirror | None = None,
     sent: Sent | None = None,
@@ -264,6 +269,7 @@ def build(  # noqa: PLR0913  (as above)
         out: See `build_store`.
         settings: The settings.
         workers: See `build_store`.
+        cluster: See `build_store`.
         progress: Receives the number of finished source rows.
         mirror: Brings the files of the source, if they are in object storage.
         sent: Takes finished shards, if the store will be in object storage; `out` is then the work folder.
@@ -291,7 +297,10 @@ def build(  # noqa: PLR0913  (as above)
         refuse_full(out, needed=sum(map(plan.shard_bytes, kept)) + _ROW_BYTES * plan.num_rows)
         job = ShardJob(source.root, out, plan, listing, mirror, sent)
         try:
-            make_shards(job, todo, workers=workers, progress=progress)
+            if cluster is not None and todo:
+                make_shards_elsewhere(job, todo, cluster, progress=progress)
+            else:
+                make_shards(job, todo, workers=workers, progress=progress)
         finally:
             _remove(out, (_PARTIAL,))
         # ---- table.parquet, rejected.csv and store.json ------------------------------------------

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby, repeat
 from math import ceil
@@ -59,9 +59,10 @@ class ShardJob:
         root: The source's folder.
         out: The store's folder.
         plan: Its plan.
-        listing: The files of the source.
+        listing: The files of the source, or some of them.
         mirror: Brings the files, if they are in object storage.
         sent: Takes finished shards, if the store will be in object storage.
+        first_row: The source row of the first file of `listing`.
     """
 
     root: Path
@@ -70,6 +71,12 @@ class ShardJob:
     listing: Listing
     mirror: Mirror | None = None
     sent: "Sent | None" = None
+    first_row: int = 0
+
+    def of_shard(self, number: int) -> "ShardJob":
+        """Return the job with the files of one shard alone."""
+        rows = self.plan.rows_of(number)
+        return replace(self, listing=self.listing.part(slice(rows.start, rows.stop)), first_row=rows.start)
 
     def works(self, draft: ShardDraft) -> Iterator[Work[DraftTask, FileEntry]]:
         """Yield the works of a shard."""
@@ -107,8 +114,8 @@ class ShardJob:
             self.sent.send(number)
 
     def _entry(self, row: int) -> FileEntry:
-        listing = self.listing
-        return FileEntry(row, listing.paths.iloc[row], int(listing.sizes[row]), int(listing.mtimes_ns[row]))
+        listing, at = self.listing, row - self.first_row
+        return FileEntry(row, listing.paths.iloc[at], int(listing.sizes[at]), int(listing.mtimes_ns[at]))
 
 
 def make_shards(

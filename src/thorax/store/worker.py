@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from thorax.atomic_io import atomic_write, sha256_of_file
+from thorax.atomic_io import atomic_write, sha256_of_file, temporary_name
 from thorax.errors import DataError, ImageError
 from thorax.imaging import prepare, read_radiograph
 from thorax.recipe.schema import Preparation, Section
@@ -208,7 +208,7 @@ class ShardDraft:
         """
         self._final = out / shard_name(number)
         self._kept = self._final.with_suffix(".draft")
-        self.path = out / f".{self._final.name}.{os.getpid()}.draft.partial"
+        self.path = out / temporary_name(f"{self._final.name}.draft")
         self.rows = plan.rows_of(number)
         with disk_errors(out):
             self._outcomes = self._take_kept()

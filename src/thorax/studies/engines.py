@@ -1,8 +1,7 @@
-"""Where the cells of a study are worked on: here, one after the other, or in one process for each device.
+"""Where the cells of a study are worked on: here, in one process for each device, or over a cluster.
 
 An engine takes cells and a step, and yields each outcome when it is known, in any order. The cells share
-nothing: each writes into folders of its own, and doing one again continues it. So another engine needs no
-more than a way to call `do_step`, such as one over a cluster.
+nothing: each writes into folders of its own, and doing one again continues it.
 """
 
 import os
@@ -11,18 +10,22 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
+from thorax.atomic_io import wait_until_free
+from thorax.cluster import LINGERING, Cluster, Lost, Post, run_units
+from thorax.evaluation.looks import note_in_state
 from thorax.hardware import cores
 from thorax.progress import Progress, ProgressCallback
 from thorax.studies.cells import Cell
 from thorax.studies.work import CellOutcome, Step, do_step, of_cell
 
-__all__ = ["INTERRUPTED", "Engine", "here", "over_devices"]
+__all__ = ["INTERRUPTED", "Engine", "do_cell", "here", "over_cluster", "over_devices"]
 
 Engine = Callable[[Sequence[Cell], Step, ProgressCallback | None], Iterator[CellOutcome]]
 """Works on cells, and yields the outcome of each; `progress` receives what the cells report, by name."""
@@ -65,6 +68,49 @@ def over_devices(devices: Sequence[str]) -> Engine:
             yield from _Crew(devices, cells, step, workers).outcomes(progress)
 
     return work
+
+
+def over_cluster(cluster: Cluster, *, device: str) -> Engine:
+    """Return the engine that works on the nodes of a Ray cluster, which see the study and its stores.
+
+    Args:
+        cluster: The cluster.
+        device: "auto", "cpu", "cuda" or "cuda:N", on each node.
+    """
+
+    def work(cells: Sequence[Cell], step: Step, progress: ProgressCallback | None) -> Iterator[CellOutcome]:
+        if not cells:
+            return
+        sees = [cells[0].study, *{cell.store for cell in cells}]
+        units = run_units(
+            cluster,
+            partial(do_cell, step, device),
+            cells,
+            sees=sees,
+            heard=lambda _cell, message: progress(message) if progress is not None else None,
+            ahead=0,
+        )
+        with closing(units) as results:
+            for cell, result in results:
+                if isinstance(result, Lost):
+                    yield CellOutcome(cell, step, result.reason)
+                    continue
+                if step == "evaluate" and not result.reason:
+                    note_in_state(cell.run)
+                yield result
+
+    return work
+
+
+def do_cell(step: Step, device: str, cell: Cell, post: Post) -> CellOutcome:
+    """Do a step of a cell as a unit of a cluster."""
+    from thorax.training import TrainingInterrupted  # noqa: PLC0415  (torch takes seconds to import)
+
+    wait_until_free(cell.run, seconds=LINGERING)
+    try:
+        return do_step(cell, step, device=device, progress=of_cell(cell, post.tell))
+    except TrainingInterrupted:
+        raise KeyboardInterrupt from None
 
 
 class _Crew:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thorax.atomic_io import StrPath, exclusive_lock, write_text
+from thorax.cluster import Cluster
 from thorax.errors import RecipeError, ThoraxError
 from thorax.hardware import refuse_unknown_device
 from thorax.packages import require
@@ -27,7 +28,7 @@ from thorax.studies.definition import (
     load_study,
     with_absolute_paths,
 )
-from thorax.studies.engines import Engine, here, over_devices
+from thorax.studies.engines import Engine, here, over_cluster, over_devices
 from thorax.studies.leaderboard_files import write_leaderboards
 from thorax.studies.page import render_page
 from thorax.studies.results import Leaderboards
@@ -43,12 +44,13 @@ class StudyInterrupted(ThoraxError):  # noqa: N818  (named after the event)
     exit_code = 130
 
 
-def study(
+def study(  # noqa: PLR0913  (a study, a folder, and how)
     definition: StrPath,
     out: StrPath,
     *,
     stores: GivenStores | None = None,
     devices: Sequence[str] = ("auto",),
+    cluster: Cluster | None = None,
     progress: ProgressCallback | None = None,
     finished: Callable[[CellOutcome, int, int], None] | None = None,
 ) -> Leaderboards:
@@ -65,6 +67,8 @@ def study(
         stores: The stores of the data set that the study does not draw itself; if there are several, by name.
             Recipes may need several preparations; each takes the smallest store that it can use.
         devices: "auto", "cpu", "cuda" or "cuda:N"; with several, there is a process for each.
+        cluster: A Ray cluster whose nodes train and evaluate, each a run at a time on the one device of
+            `devices`. Every node must see the stores and `out` under the same paths.
         progress: Receives the number of finished images of each stage.
         finished: Receives each outcome of a step, with the number of the outcome and of all in this step.
 
@@ -72,6 +76,7 @@ def study(
         RecipeError: The study, a recipe or a setting is wrong, or there is no such device.
         DataError: A store is missing or does not suit a recipe or a split, `out` holds something else, or the
             disk is too full.
+        ServiceError: There is no such cluster, or it has no room.
         StudyInterrupted: Ctrl-C or SIGTERM stopped it.
 
     Example:
@@ -84,6 +89,12 @@ def study(
     folder, recipes = Path(out).resolve(), wanted.models()
     if not devices:
         raise RecipeError("`devices` is empty; name at least one, such as auto")
+    if cluster is not None:
+        require("ray", "thorax study over a cluster")
+        if len(devices) > 1:
+            raise RecipeError(
+                f"over a cluster every node has the same device, and `devices` has {len(devices)}; name one"
+            )
     for device in devices:
         refuse_unknown_device(device)
     refuse_other_study(folder, with_absolute_paths(wanted, Path.cwd()))
@@ -98,7 +109,10 @@ def study(
         drawn = draw_phantoms(wanted, folder, recipes.values(), progress=progress)
         refuse_wrong_splits(wanted, drawn, recipes.values())
         cells = study_cells(wanted, folder, opened | drawn)
-        engine = here(devices[0]) if len(devices) == 1 else over_devices(devices)
+        if cluster is not None:
+            engine = over_cluster(cluster, device=devices[0])
+        else:
+            engine = here(devices[0]) if len(devices) == 1 else over_devices(devices)
         work = _Work(engine, progress, finished)
         failed = work.on(cells, workers=len(devices))
         return _concluded(wanted, folder, cells, failed)

@@ -1,7 +1,8 @@
-"""The journal of a study: Optuna's trials in one file, asked for one after the other.
+"""The journal of a study: Optuna's trials in one file, in the order in which they began and ended.
 
-What the sampler draws is a function of the seed, the number of trials that ended, and their results. So a
-study that was killed and resumed draws what an uninterrupted one would have drawn.
+What the sampler draws is a function of the seed, the number of trials that ended or run, and the results that
+are known. So a study of one trial after the other that was killed and resumed draws what an uninterrupted one
+would have drawn; of several at once, the journal has the order in which they were asked for and ended.
 """
 
 import logging
@@ -73,16 +74,24 @@ class Journal:
         maximize: Whether a larger value is better.
         seed: Seed of the sampler.
         warmup: Epochs in which a trial is never pruned; None never prunes.
+        several: Whether several trials run at once: what is drawn then keeps away from those.
 
     Raises:
         DataError: The file is damaged.
     """
 
     def __init__(
-        self, path: Path, space: SearchSpace, *, maximize: bool, seed: int, warmup: int | None
+        self,
+        path: Path,
+        space: SearchSpace,
+        *,
+        maximize: bool,
+        seed: int,
+        warmup: int | None,
+        several: bool = False,
     ) -> None:
         _repair(path)
-        self._space, self._seed = space, seed
+        self._space, self._seed, self._several = space, seed, several
         pruner: BasePruner = (
             NopPruner()
             if warmup is None
@@ -124,24 +133,30 @@ class Journal:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
     def ask(self, own: Mapping[str, Any] | None) -> optuna.Trial:
-        """Begin the next trial: that which was interrupted, or the recipe's own settings, or a drawn one.
+        """Begin the next trial: one that was interrupted, or the recipe's own settings, or a drawn one.
 
         Args:
             own: The parameters of the recipe's own settings, for the first trial.
         """
         frozen = self._frozen()
         distributions = {dimension.key: _distribution(dimension) for dimension in self._space.dimensions}
+        continued = {trial.user_attrs.get("continues") for trial in frozen}
+        interrupted = (trial for trial in frozen if "interrupted" in trial.user_attrs)
+        first = next((trial for trial in interrupted if trial.number not in continued), None)
         if not frozen and own is not None:
             self._study.enqueue_trial(dict(own), user_attrs={"own": True})
-        elif frozen and "interrupted" in frozen[-1].user_attrs:
-            last = frozen[-1]
-            is_own = {"own": True} if "own" in last.user_attrs else {}
+        elif first is not None:
+            is_own = {"own": True} if "own" in first.user_attrs else {}
             # A trial that was killed while its parameters were drawn draws the same ones again.
-            whole = last.params.keys() == distributions.keys()
-            parameters = last.params if whole else dict(own or {}) if is_own else {}
-            self._study.enqueue_trial(parameters, user_attrs={"continues": last.number, **is_own})
-        seed = self._seed + _SEED_STRIDE * self.count()
-        self._study.sampler = TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=seed)
+            whole = first.params.keys() == distributions.keys()
+            parameters = first.params if whole else dict(own or {}) if is_own else {}
+            self._study.enqueue_trial(parameters, user_attrs={"continues": first.number, **is_own})
+        running = sum(trial.state == TrialState.RUNNING for trial in frozen)
+        self._study.sampler = TPESampler(
+            n_startup_trials=_RANDOM_TRIALS,
+            seed=self._seed + _SEED_STRIDE * (self.count() + running),
+            constant_liar=self._several,
+        )
         return self._study.ask(distributions)
 
     def finish(self, trial: optuna.Trial, value: float) -> None:

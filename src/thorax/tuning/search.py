@@ -1,6 +1,7 @@
-"""A study in its folder: one trial after the other, stopped and resumed."""
+"""A study in its folder: its trials one after the other, or several at once; stopped and resumed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -8,18 +9,18 @@ from typing import Any, Final
 import optuna
 
 from thorax.atomic_io import exclusive_lock, write_text
+from thorax.cluster import Cluster
 from thorax.errors import ThoraxError
 from thorax.progress import Progress, ProgressCallback, throttled
 from thorax.recipe.load import changed_recipe
 from thorax.recipe.schema import Recipe
 from thorax.reporting.run_log import read_log
-from thorax.run_files import LOG
+from thorax.run_files import LOG, STUDY
 from thorax.store import Store
 from thorax.tracking.contents import RunContents
 from thorax.tracking.follow import Follower, follow
 from thorax.tracking.service import Target
-from thorax.training import RunSummary, TrainingInterrupted
-from thorax.training import train as train_run
+from thorax.training import TrainingInterrupted
 from thorax.training.compute import pick_compute
 from thorax.training.plan import plan_run
 from thorax.tuning.journal import Journal, quiet_optuna
@@ -34,6 +35,14 @@ from thorax.tuning.study_folder import (
     write_best_recipe,
 )
 from thorax.tuning.tracked import StudyContents
+from thorax.tuning.trial_work import (
+    Pruned,
+    TrialEnd,
+    TrialEngine,
+    TrialUnit,
+    trials_here,
+    trials_over,
+)
 from thorax.tuning.trials import StudyResult, Trial
 
 __all__ = ["run_study"]
@@ -43,9 +52,6 @@ _CURVE: Final = {"macro-auc": "macro_auc", "loss": "val_loss"}
 
 _WARMUP: Final = 4
 """No trial is pruned in the first quarter of its epochs."""
-
-_MAX_REASON: Final = 500
-"""Characters of the reason why a trial failed."""
 
 
 def run_study(  # noqa: PLR0913  (the settings of a study)
@@ -60,6 +66,7 @@ def run_study(  # noqa: PLR0913  (the settings of a study)
     resume: bool,
     device: str,
     target: Target | None,
+    cluster: Cluster | None,
     progress: ProgressCallback | None,
     finished: Callable[[Trial], None] | None,
 ) -> StudyResult:
@@ -70,9 +77,14 @@ def run_study(  # noqa: PLR0913  (the settings of a study)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out, doing="tuning in"), quiet_optuna():
         open_study(out, recipe, space, same, resume=resume)
-        study = _Study(out, recipe, space, store, same, device=device, target=target)
+        study = _Study(
+            out, recipe, space, store, same, device=device, target=target, several=cluster is not None
+        )
+        engine = trials_here(store)
+        if cluster is not None:
+            engine = trials_over(cluster, [store.path, out / STUDY])
         with follow(study.follower, stopped_by=(TrainingInterrupted,)):
-            study.run(trials, progress=progress, finished=finished)
+            study.run(trials, engine, progress=progress, finished=finished)
         return study.result()
 
 
@@ -89,6 +101,7 @@ class _Study:
         *,
         device: str,
         target: Target | None,
+        several: bool,
     ) -> None:
         self._folder, self._recipe, self._space, self._store = folder, recipe, space, store
         self._same, self._device, self._target = same, device, target
@@ -101,7 +114,9 @@ class _Study:
             maximize=self._metric == "macro-auc",
             seed=same["seed"],
             warmup=-(-epochs // _WARMUP) if same["prune"] else None,
+            several=several,
         )
+        self._running: dict[int, _Running] = {}
         self._contents = StudyContents(self.result(), same)
         self.follower = Follower(target, self._contents) if target else None
 
@@ -110,24 +125,33 @@ class _Study:
         return StudyResult(self._folder, self._recipe, self._space, self._metric, self._journal.trials())
 
     def run(
-        self, trials: int, *, progress: ProgressCallback | None, finished: Callable[[Trial], None] | None
+        self,
+        trials: int,
+        engine: TrialEngine,
+        *,
+        progress: ProgressCallback | None,
+        finished: Callable[[Trial], None] | None,
     ) -> None:
         """Run the remaining trials, and bring the study's files up to date after each."""
         self._journal.close_interrupted("killed: the process ended before the trial did")
         self._write_files()
-        while (count := self._journal.count()) < trials:
-            trial = self._journal.ask(self._own)
-            try:
-                self._run_trial(trial, _named(progress, f"trial {count + 1} of {trials}"))
-            except TrainingInterrupted:
-                self._journal.close_interrupted("the study was stopped")
-                raise TrainingInterrupted(
-                    f"the study was stopped in trial {count + 1} of {trials}; nothing is lost: set `resume` "
-                    f"and tune with the same recipe, space and store to continue in {self._folder}"
-                ) from None
-            self._write_files()
-            if finished is not None:
-                finished(self.result().trials[-1])
+        try:
+            with closing(engine(self._units(trials, progress), self._heard)) as ends:
+                for unit, end in ends:
+                    self._end(unit, end)
+                    self._write_files()
+                    if finished is not None:
+                        finished(self.result().trials[unit.number])
+        except (TrainingInterrupted, KeyboardInterrupt) as stopped:
+            self._leave(stopped)
+            self._journal.close_interrupted("the study was stopped")
+            raise TrainingInterrupted(
+                f"the study was stopped after {self._journal.count()} of {trials} trials; nothing is lost: "
+                f"set `resume` and tune with the same recipe, space and store to continue in {self._folder}"
+            ) from None
+        except BaseException as error:
+            self._leave(error)
+            raise
         if self.result().best is None:
             reasons = [trial.reason for trial in self.result().trials if trial.reason]
             raise ThoraxError(
@@ -135,46 +159,62 @@ class _Study:
                 "the space, or change the recipe, and start again in a new folder"
             )
 
-    def _run_trial(self, trial: optuna.Trial, progress: ProgressCallback | None) -> None:
-        folder = take_over(self.result(), trial.number)
-        curve = _Curve(trial, folder, _CURVE[self._metric], epochs=self._recipe.training.epochs)
-        try:
-            summary = self._train(trial, folder, curve, progress)
-        except optuna.TrialPruned as pruned:
-            self._journal.prune(trial, str(pruned))
-        except TrainingInterrupted:
-            raise
-        except (ThoraxError, RuntimeError, MemoryError) as error:
-            # Such as a loss that is not finite, settings that do not go together, or a batch that does not
-            # fit into the memory of the GPU: the trial's own failure, which others need not share.
-            text = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
-            self._journal.fail(trial, text[:_MAX_REASON])
-        else:
-            curve.report()  # one that had finished when it was killed reported nothing here
-            value = summary.macro_auc if self._metric == "macro-auc" else summary.loss
-            if value is None:
-                self._journal.fail(trial, "no finding has an AUC on validation")
-            else:
-                self._journal.finish(trial, value)
-
-    def _train(
-        self, trial: optuna.Trial, folder: Path, curve: "_Curve", progress: ProgressCallback | None
-    ) -> RunSummary:
-        recipe = changed_recipe(self._recipe, self._space.settings(trial.params))
-        contents = RunContents(folder, f"trial {trial.number}", recipe)
-        follower = Follower(self._target, contents, parent=self.follower) if self._target else None
-
-        with follow(follower, stopped_by=(TrainingInterrupted, optuna.TrialPruned)):
-            return train_run(
-                recipe,
-                self._store,
+    def _units(self, trials: int, progress: ProgressCallback | None) -> Iterator[TrialUnit]:
+        """Begin the remaining trials, each when there is room for it."""
+        while (begun := self._journal.count() + len(self._running)) < trials:
+            trial = self._journal.ask(self._own)
+            folder = take_over(self.result(), trial.number)
+            unit = TrialUnit(
+                trial.number,
+                changed_recipe(self._recipe, self._space.settings(trial.params)),
+                self._store.path,
                 folder,
-                resume=True,
-                device=self._device,
-                report=False,
-                progress=progress,
-                watch=follower.watching(curve.watch) if follower else curve.watch,
+                self._device,
             )
+            contents = RunContents(folder, f"trial {trial.number}", unit.recipe)
+            follower = Follower(self._target, contents, parent=self.follower) if self._target else None
+            curve = _Curve(trial, folder, _CURVE[self._metric], epochs=self._recipe.training.epochs)
+            following = ExitStack()
+            following.enter_context(follow(follower, stopped_by=(TrainingInterrupted, Pruned)))
+            self._running[trial.number] = _Running(
+                trial,
+                curve,
+                following,
+                follower.watching(curve.watch) if follower else curve.watch,
+                _named(progress, f"trial {begun + 1} of {trials}"),
+            )
+            yield unit
+
+    def _heard(self, unit: TrialUnit, message: Progress | Mapping[str, Any]) -> str | None:
+        """Take in what a trial says; return why it should end, or None."""
+        running = self._running[unit.number]
+        if isinstance(message, Progress):
+            if running.progress is not None:
+                running.progress(message)
+            return None
+        try:
+            running.watch(message)
+        except Pruned as pruned:
+            return str(pruned)
+        return None
+
+    def _end(self, unit: TrialUnit, end: TrialEnd) -> None:
+        running = self._running.pop(unit.number)
+        trial = running.trial
+        with suppress(Pruned, ThoraxError), running.following:
+            if end.pruned:
+                self._journal.prune(trial, end.reason)
+                raise Pruned
+            if end.value is None:
+                self._journal.fail(trial, end.reason)
+                raise ThoraxError
+            running.curve.report()  # one that had finished when it was killed reported nothing here
+            self._journal.finish(trial, end.value)
+
+    def _leave(self, error: BaseException) -> None:
+        """Let the tracking of the trials that are still running know what ended them."""
+        for running in self._running.values():
+            running.following.__exit__(type(error), error, error.__traceback__)
 
     def _write_files(self) -> None:
         self._contents.study = study = self.result()
@@ -184,6 +224,25 @@ class _Study:
         write_text(self._folder / "study.html", page)
         if self.follower is not None:
             self.follower.watch()
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A trial that is being trained.
+
+    Attributes:
+        trial: The trial.
+        curve: Reports its curve.
+        following: Tracks it; closed at its end.
+        watch: Receives the events of its log, and raises `Pruned`.
+        progress: Receives its progress.
+    """
+
+    trial: optuna.Trial
+    curve: "_Curve"
+    following: ExitStack
+    watch: Callable[[Mapping[str, Any]], None]
+    progress: ProgressCallback | None
 
 
 @dataclass
@@ -208,13 +267,13 @@ class _Curve:
         """Report an epoch, after those of an earlier process.
 
         Raises:
-            TrialPruned: The curve is worse than the median of earlier trials.
+            Pruned: The curve is worse than the median of earlier trials.
         """
         if event.get("event") != "epoch":
             return
         self.report()
         if event["epoch"] < self.epochs and self.trial.should_prune():
-            raise optuna.TrialPruned(
+            raise Pruned(
                 f"after epoch {event['epoch']}, its curve was worse than the median of earlier trials"
             )
 

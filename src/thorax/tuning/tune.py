@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from thorax.atomic_io import StrPath
+from thorax.cluster import Cluster
 from thorax.errors import RecipeError
 from thorax.packages import require
 from thorax.progress import ProgressCallback
@@ -32,6 +33,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
     prune: bool = True,
     resume: bool = False,
     device: str = "auto",
+    cluster: Cluster | None = None,
     track: str | None = None,
     progress: ProgressCallback | None = None,
     finished: Callable[[Trial], None] | None = None,
@@ -54,6 +56,8 @@ def tune(  # noqa: PLR0913  (the settings of a study)
         prune: Whether trials are pruned.
         resume: Resume the study in `out`; a trial that was interrupted continues from its checkpoint.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        cluster: A Ray cluster that trains several trials at once, each on one node. Every node must see the
+            store and `out` under the same paths.
         track: Where to track the study and its trials: "mlflow:URI", or "mlflow", whose address is then
             MLFLOW_TRACKING_URI. A service that fails is a warning; the study continues.
         progress: Receives the number of finished images of each epoch of each trial.
@@ -63,6 +67,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
         RecipeError: The recipe, the space or their values are wrong.
         DataError: The store is not what the recipe requires, or `out` holds something else.
         ThoraxError: No trial finished.
+        ServiceError: There is no such cluster, or it has no room.
         TrainingInterrupted: Ctrl-C or SIGTERM stopped the study; it can be resumed.
 
     Example:
@@ -103,6 +108,7 @@ def tune(  # noqa: PLR0913  (the settings of a study)
         resume=resume,
         device=device,
         target=target,
+        cluster=cluster,
         progress=progress,
         finished=finished,
     )

@@ -32,6 +32,7 @@ from thorax.reporting.model_card import render_card
 from thorax.workflows.explanation import Explanation
 
 if TYPE_CHECKING:
+    from thorax.cluster import Cluster
     from thorax.pacs.maker import ResultMaker
     from thorax.pacs.results import Results
     from thorax.workflows.predict_folder import FolderPredictions
@@ -46,12 +47,16 @@ class Model:
         bundle: The bundle.
         predictor: The bundle with an engine.
         engine: Description of the engine.
+        engine_name: Its name, by which it is opened elsewhere.
         device: The device that computes explanations.
     """
 
-    def __init__(self, bundle: Bundle, predictor: Predictor, *, engine: str, device: str) -> None:
+    def __init__(
+        self, bundle: Bundle, predictor: Predictor, *, engine: str, engine_name: EngineName, device: str
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
+        self._engine_name: EngineName = engine_name
         self._predictor = predictor
         self._device = device
         self._explainers: dict[Method, Explainer] = {}
@@ -159,6 +164,7 @@ class Model:
         overlays: Overlays = "positive",
         overwrite: bool = False,
         gate: bool = True,
+        cluster: "Cluster | None" = None,
         progress: ProgressCallback | None = None,
     ) -> "FolderPredictions":
         """Predict files and whole folders into a folder with a table, a page of all images, and pictures.
@@ -174,11 +180,14 @@ class Model:
             overlays: Findings that get a heat map: "positive", "all" or "none".
             overwrite: Whether to begin again in a folder with other predictions.
             gate: See `predict`.
+            cluster: Predicts on the nodes of a Ray cluster instead of here. Every node must see the images,
+                the model and `out` under the same paths.
             progress: Called while files are predicted.
 
         Raises:
             DataError: The folder holds something else or predictions with other settings, or the model does
                 not predict one of the findings.
+            ServiceError: There is no such cluster, or it has no room.
 
         Example:
             done = model.predict_folder("folder", "predicted")
@@ -194,6 +203,8 @@ class Model:
             ids=ids,
             overlays=overlays,
             device=self._device,
+            engine=self._engine_name,
+            cluster=cluster,
             overwrite=overwrite,
             progress=progress,
         )
@@ -364,6 +375,7 @@ def load(
         predictor.bundle,
         predictor,
         engine=describe_engine(opened, device=device, engine=engine),
+        engine_name=engine,
         device=device,
     )
 

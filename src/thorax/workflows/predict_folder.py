@@ -8,24 +8,27 @@ import csv
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from thorax.atomic_io import StrPath, atomic_write, exclusive_lock, refuse_existing
+from thorax.cluster import Cluster
 from thorax.errors import DataError, NotARadiograph
 from thorax.findings import Findings, select_findings
 from thorax.hardware import blas_on_one_thread
 from thorax.imaging.identity import Identity
 from thorax.inference.predictor import Predictor
+from thorax.objects.place import is_remote
 from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback
 from thorax.quoting import path_cell, visible
-from thorax.recipe.literals import Overlays
+from thorax.recipe.literals import EngineName, Overlays
 from thorax.reporting.prediction_page import PageHead, PageImage, write_page
 from thorax.reporting.prediction_tables import wide_header, wide_row
+from thorax.workflows.predict_elsewhere import PredictingWith
 from thorax.workflows.predicting import Tally, counting, refuse_nothing
 from thorax.workflows.prediction_journal import JOURNAL, Journal, Row, open_journal
 from thorax.workflows.prediction_pictures import OVERLAYS, THUMBNAILS, Pictures, open_maps
@@ -74,6 +77,8 @@ def predict_folder(
     ids: bool = False,
     overlays: Overlays = "positive",
     device: str = "auto",
+    engine: EngineName = "auto",
+    cluster: Cluster | None = None,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
     failed: Callable[[str, str], None] | None = None,
@@ -92,7 +97,10 @@ def predict_folder(
         findings: The findings to predict; empty: all that the model has.
         ids: Whether to write the patient ids, accession numbers, study dates and UIDs of DICOM files.
         overlays: Which findings get a map over the thumbnail, if the model has exact class activation maps.
-        device: The device that computes the maps.
+        device: The device that computes the maps; over a cluster, also the logits.
+        engine: Over a cluster, what computes the logits; the same as the predictor's.
+        cluster: Predicts on the nodes of a Ray cluster instead of here. Every node must see the images, the
+            model and `out` under the same paths.
         overwrite: Whether to begin again in a folder with earlier predictions.
         progress: Called while files are predicted.
         failed: Receives each file that could not be predicted, and the reason.
@@ -100,14 +108,27 @@ def predict_folder(
     Raises:
         DataError: The folder holds something else or predictions with other settings, or the model does not
             predict one of the findings.
+        ServiceError: There is no such cluster, or it has no room.
     """
     paths = [Path(image) for image in images]
+    remote = next(filter(is_remote, paths), None)
+    if cluster is not None and remote is not None:
+        raise DataError(
+            f"the nodes of a cluster share a file system, and {remote} is in object storage; copy the images "
+            "into a folder that all nodes see, or predict on this machine"
+        )
     folder = Folder(predictor, Path(out), findings=findings, ids=ids, overlays=overlays, device=device)
     with blas_on_one_thread(), folder.opened(overwrite=overwrite) as journal:
         recorder = Recorder(predictor, journal, folder.pictures(), out=folder.path, ids=ids, failed=failed)
         done = counting(paths, progress, without=folder.path)
-        for number in recorder.predict(recorder.new_files(paths)):
-            done(recorder.skipped + number)
+        files = recorder.new_files(paths)
+        if cluster is None:
+            computed = recorder.predict(files)
+        else:
+            computed = recorder.predict_elsewhere(files, folder.tools(engine), cluster)
+        with closing(computed):
+            for number in computed:
+                done(recorder.skipped + number)
         tally = folder.write(journal)
         refuse_nothing(tally, paths, recorder.lose)
         tally.failed += recorder.lost
@@ -193,6 +214,19 @@ class Folder:
         """Return what writes the pictures."""
         explainer, self.without_maps = open_maps(self._predictor, self._overlays, device=self._device)
         return Pictures(self.path, self._findings, overlays=self._overlays, explainer=explainer)
+
+    def tools(self, engine: EngineName) -> PredictingWith:
+        """Return what predicts into this folder on another machine."""
+        return PredictingWith(
+            bundle=replace(self._predictor.bundle, patients={}),  # many, and not needed
+            holds_back=self._predictor.holds_back,
+            findings=self._findings,
+            overlays=self._overlays,
+            device=self._device,
+            engine=engine,
+            out=self.path,
+            ids=self.ids,
+        )
 
     def write(self, journal: Journal) -> Tally:
         """Write the tables and the page from the journal, row by row, and return what they hold."""

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from thorax.arrays import Attribution
+from thorax.atomic_io import temporary_name
 from thorax.errors import MissingExtra
 from thorax.explain.explainers import Explainer, best_method, open_explainer
 from thorax.explain.geometry import map_on_radiograph
@@ -202,6 +203,6 @@ def _jpeg(image: Image.Image) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a picture, whole or not at all; unlike the journal, it is not flushed to disk."""
-    temporary = path.with_suffix(".partial")
+    temporary = path.with_name(temporary_name(path.name))
     temporary.write_bytes(content)
     temporary.replace(path)

@@ -1,25 +1,29 @@
 """Predicts the files that a journal does not have, with their pictures, and adds them."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
+from thorax.cluster import Cluster, Lost, run_units
 from thorax.imaging.identity import read_identity
 from thorax.inference.predictor import Predictor
 from thorax.objects.place import is_remote, place_of
 from thorax.workflows.image_list import ImageFile, list_files
-from thorax.workflows.predicting import FilePrediction, LeftOut, predict_listed
-from thorax.workflows.prediction_journal import Journal, Row
+from thorax.workflows.predict_elsewhere import FilesUnit, PredictingWith, failures, predict_unit
+from thorax.workflows.predicting import FilePrediction, predict_listed
+from thorax.workflows.prediction_journal import JOURNAL, Journal
 from thorax.workflows.prediction_pictures import Glance, Pictures, glance_at
+from thorax.workflows.prediction_rows import Noted, noted
 
 __all__ = ["Recorder", "State", "state_of"]
 
 _TOGETHER: Final = 32
 """Files that are noted in the journal at once: flushing it to disk takes milliseconds."""
 
-Outcome = FilePrediction[Glance] | LeftOut
 State = tuple[int, int]
 """Size and modification time of a file."""
 
@@ -72,13 +76,38 @@ class Recorder:
         if self._failed is not None:
             self._failed(place, reason)
 
-    def predict(self, files: Iterator[ImageFile]) -> Iterator[int]:
+    def predict(self, files: Iterator[ImageFile]) -> Generator[int, None, None]:
         """Predict files, and yield the number of those that are done after each chunk."""
         computed = 0
         for chunk in _chunks(predict_listed(self._predictor, files, glance_at), _TOGETHER):
-            self._record(chunk)
+            numbers = [self._journal.number_of(outcome.file.place) for outcome in chunk]
+            self._append(noted(chunk, numbers, self._pictures, ids=self._ids))
+            for outcome in chunk:
+                if isinstance(outcome, FilePrediction) and self._predicted is not None:
+                    self._predicted(outcome)
             computed += len(chunk)
             yield computed
+
+    def predict_elsewhere(
+        self, files: Iterator[ImageFile], tools: PredictingWith, cluster: Cluster
+    ) -> Generator[int, None, None]:
+        """Predict files over a cluster, as `predict` does: in the same order, with the same numbers.
+
+        Raises:
+            DataError: A node sees none of the files of a unit, or not the model or the folder.
+            ServiceError: There is no such cluster, or it has no room.
+        """
+        units = (
+            FilesUnit(tuple(chunk), tuple(self._journal.number_of(file.place) for file in chunk))
+            for chunk in _chunks(files, _TOGETHER)
+        )
+        work, sees = partial(predict_unit, tools), [tools.bundle.folder, tools.out / JOURNAL]
+        with closing(run_units(cluster, work, units, sees=sees, ordered=True)) as results:
+            computed = 0
+            for unit, result in results:
+                self._append(failures(unit, result) if isinstance(result, Lost) else result)
+                computed += len(unit.files)
+                yield computed
 
     def has(self, file: ImageFile, state: State) -> bool:
         """Return whether a file is done, and has not changed since."""
@@ -107,58 +136,18 @@ class Recorder:
                     yield file
         yield from again
 
-    def _record(self, chunk: Sequence[Outcome]) -> None:
-        numbers = [self._journal.number_of(outcome.file.place) for outcome in chunk]
-        maps = self._pictures.write(
-            [
-                (number, outcome)
-                for number, outcome in zip(numbers, chunk, strict=True)
-                if isinstance(outcome, FilePrediction)
-            ]
-        )
-        rows = []
-        for number, outcome in zip(numbers, chunk, strict=True):
-            file = outcome.file
-            state = self._states.pop(file.place, None) or file.state or state_of(file.path)
-            rows.append(
-                _row(outcome, number, state)
-                | (self._seen(outcome, maps[number]) if isinstance(outcome, FilePrediction) else {})
-            )
-        self._journal.append(rows)
-        for outcome in chunk:
-            if isinstance(outcome, FilePrediction):
-                if self._predicted is not None:
-                    self._predicted(outcome)
-            elif outcome.reason and self._failed is not None:
-                self._failed(outcome.file.path, outcome.reason)
-
-    def _seen(self, image: FilePrediction[Glance], maps: dict[str, tuple[float, float]]) -> Row:
-        identity = image.kept.identity
-        ids = {"ids": identity.as_json()} if self._ids and identity is not None else {}
-        return ids | {
-            "probabilities": [entry.probability for entry in image.prediction.findings],
-            "warnings": list(image.prediction.warnings),
-            "view": image.kept.view,
-            "study": self._studies.number(identity.study_uid) if identity is not None else 0,
-            "maps": {name: list(ends) for name, ends in maps.items()},
-        }
-
-
-def _row(outcome: Outcome, number: int, state: State) -> Row:
-    file, (size, time) = outcome.file, state
-    row: Row = {
-        "number": number,
-        "place": file.place,
-        "path": file.path,
-        "name": file.name,
-        "size": size,
-        "time": time,
-    }
-    if isinstance(outcome, LeftOut):
-        return row | (
-            {"reason": outcome.reason, "error": outcome.code} if outcome.reason else {"other": True}
-        )
-    return row
+    def _append(self, rows: Sequence[Noted]) -> None:
+        """Add the rows of files that were computed together, and report the failures among them."""
+        for one in rows:
+            row = one.row
+            state = self._states.pop(row["place"], None) or one.state or state_of(row["path"])
+            row["size"], row["time"] = state
+            if "study" in row:
+                row["study"] = self._studies.number(one.study_uid)
+        self._journal.append([one.row for one in rows])
+        for one in rows:
+            if one.row.get("reason") and self._failed is not None:
+                self._failed(one.row["path"], one.row["reason"])
 
 
 class _Studies:

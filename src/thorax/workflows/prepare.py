@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thorax.atomic_io import StrPath
+from thorax.cluster import Cluster
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
 from thorax.datasets.table import Source
+from thorax.errors import DataError
 from thorax.objects.mirror import Mirror, mirrored
 from thorax.objects.place import is_remote, place_of
 from thorax.progress import ProgressCallback
@@ -33,6 +35,7 @@ def prepare(
     view: Literal["PA", "AP"] | None = None,
     dataset: str = "",
     workers: int | None = None,
+    cluster: Cluster | None = None,
     progress: ProgressCallback | None = None,
 ) -> Store:
     """Decode every image of a data set once into a store. If interrupted, the same call resumes.
@@ -50,17 +53,25 @@ def prepare(
         view: Keep only images of this view position.
         dataset: Name of the data set that a CSV describes.
         workers: Processes; one per core if None.
+        cluster: A Ray cluster that makes the shards, instead of processes here. Every node must see the
+            source and `out` under the same path.
         progress: Receives the number of prepared images.
 
     Raises:
         RecipeError: There is no such recipe, or it requires larger images or another fit.
         DataError: The source is malformed; `out` holds something else, or a store of another source or other
             settings.
+        ServiceError: There is no such cluster, or it has no room.
 
     Example:
         store = thorax.prepare("nih", "store", recipe="small-cpu")
     """
     preparation = load_preparation(None if recipe is None else os.fspath(recipe), size=size, fit=fit)
+    if cluster is not None and (is_remote(source) or is_remote(out)):
+        raise DataError(
+            f"the nodes of a cluster share a file system, and {source if is_remote(source) else out} is in "
+            "object storage; give folders as `source` and `out`, or prepare on this machine"
+        )
     place = place_of(out) if is_remote(out) else None
     if place is None:
         refuse_used_folder(Path(out))
@@ -70,7 +81,7 @@ def prepare(
         splits = registered_sha256(images.whole, images.dataset)
         options: dict[str, Any] = {"split_sha256": splits, "workers": workers, "progress": progress}
         if place is None:
-            summary = build_store(images, Path(out), preparation, **options, mirror=mirror)
+            summary = build_store(images, Path(out), preparation, **options, cluster=cluster, mirror=mirror)
         else:
             summary = build_at(images, place, preparation, **options, mirror=mirror)
     return replace(open_store(out), notices=summary.notices)

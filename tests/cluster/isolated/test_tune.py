@@ -1,0 +1,119 @@
+"""`tune` and `study` over two nodes: the values of one machine, also if a node is killed or it is stopped."""
+
+import json
+
+import pytest
+import torch
+
+from tests.helpers.nodes import wait_until
+from tests.training.conftest import toy_recipe, write_toy_source
+from tests.tuning.conftest import SPACE, store_from
+from thorax.cluster import GIB, Cluster
+from thorax.recipe.load import changed_recipe, load_recipe, write_recipe
+from thorax.store import open_store
+from thorax.training import TrainingInterrupted
+from thorax.training import train as train_run
+from thorax.tuning.space import load_space
+from thorax.tuning.tune import tune
+
+TRIALS = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A store, a recipe of six epochs, and a space."""
+    folder = tmp_path_factory.mktemp("tune")
+    store_from(write_toy_source(folder), folder / "store")
+    training = {"epochs": 6, "checkpoint_minutes": 0}
+    write_recipe(toy_recipe(training=training, augment={"flip": 0.5}), folder / "toy.toml")
+    (folder / "space.toml").write_text(SPACE)
+    return folder
+
+
+@pytest.fixture
+def cluster(nodes):
+    return Cluster(address=nodes.address, memory=int(1.5 * GIB))
+
+
+def run(work, out, cluster, **settings):
+    return tune(
+        work / "toy.toml",
+        work / "store",
+        out,
+        space=work / "space.toml",
+        trials=TRIALS,
+        device="cpu",
+        resume=True,
+        cluster=cluster,
+        **settings,
+    )
+
+
+def check_values(study, work, tmp_path):
+    """Each trial that finished has the value that its settings have on one machine."""
+    ended = [trial for trial in study.trials if trial.outcome != "interrupted"]
+    assert len(ended) == TRIALS
+    recipe = load_recipe(str(work / "toy.toml"))
+    space = load_space(recipe, work / "space.toml", fixed=[])
+    for trial in ended[:2]:
+        assert trial.outcome == "finished"
+        again = changed_recipe(recipe, space.settings(trial.parameters))
+        summary = train_run(
+            again, open_store(work / "store"), tmp_path / f"again-{trial.number}", device="cpu", report=False
+        )
+        assert summary.macro_auc == trial.value
+    lines = map(json.loads, (study.folder / "journal.log").read_text().splitlines())
+    asked = [line for line in lines if line["op_code"] == 4]  # Optuna's code of a new trial
+    assert len(asked) == len(study.trials)
+
+
+def test_trials_have_the_values_of_one_machine(work, cluster, tmp_path):
+    seen, ended = [], []
+    study = run(work, tmp_path / "study", cluster, progress=seen.append, finished=ended.append)
+    check_values(study, work, tmp_path)
+    assert study.trials[0].own
+    assert len({tuple(trial.parameters.values()) for trial in study.trials}) == TRIALS
+    assert sorted(trial.number for trial in ended) == list(range(TRIALS))
+    assert {now.stage.partition(",")[0] for now in seen} >= {"trial 1 of 4", "trial 2 of 4"}
+    assert study.best_recipe.is_file()
+
+
+def test_a_node_is_killed_and_its_trial_continues(nodes, work, cluster, tmp_path):
+    killed = []
+
+    def kill(now):
+        if "trial 2 of 4" in now.stage and not killed:
+            log = tmp_path / "study" / "trials" / "0001" / "log.jsonl"
+            wait_until(lambda: log.is_file() and log.read_text().count('"event": "epoch"') >= 2)
+            nodes.kill()
+            killed.append(now)
+
+    study = run(work, tmp_path / "study", cluster, progress=kill)
+    nodes.add()
+    assert killed
+    check_values(study, work, tmp_path)
+
+
+def test_a_study_that_is_stopped_continues(work, cluster, tmp_path):
+    def stop(now):
+        if "trial 3 of 4" in now.stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingInterrupted, match="stopped after 2 of 4 trials; nothing is lost"):
+        run(work, tmp_path / "study", cluster, progress=stop)
+    study = run(work, tmp_path / "study", cluster)
+    check_values(study, work, tmp_path)
+    interrupted = [trial for trial in study.trials if trial.outcome == "interrupted"]
+    assert interrupted
+    by_number = {trial.number: trial for trial in study.trials}
+    for trial in study.trials:
+        if trial.continues is not None:
+            assert trial.parameters == by_number[trial.continues].parameters
