@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from thorax.errors import DataError
 from thorax.evaluation.compare import compare
 from thorax.evaluation.labeled_images import LabeledImages, ScoredImages, ScoredRuns
+from thorax.evaluation.leaderboard import rank_models
 from thorax.evaluation.statistics.delong import auc_contrast, auc_covariance, auc_interval
 from thorax.evaluation.statistics.differences import auc_difference
 from thorax.evaluation.statistics.holm import holm
@@ -475,6 +476,40 @@ def test_the_interval_of_several_runs_holds_their_seeds():
         assert macro.bootstrap.low > macro.difference.low or spread == 0
     assert widths[1] > 1.5 * widths[0]
     assert p[1] > p[0]
+
+
+def one_patient_of(labeled, *columns):
+    """The same images, with these findings in those of one patient each."""
+    targets = labeled.targets.copy()
+    for number, column in enumerate(columns):
+        targets[:, column] = [name == f"p{5 + number}" for name in labeled.patients]
+    return replace(labeled, targets=targets)
+
+
+def test_a_finding_of_one_patient_is_in_the_means_of_several_runs_and_named():
+    labeled = one_patient_of(labeled_images(patients=60), 2)
+    models = [runs("a", labeled, count=2, spread=0.3), runs("b", labeled, count=2, spread=0.3, seed=1)]
+    board = rank_models(labeled, models, resamples=20)
+    (pair,) = board.comparison.pairs
+    for one in board.standings:
+        assert one.macro.mean.low < one.macro.mean.value < one.macro.mean.high
+        assert math.isnan(one.findings[FINDINGS[2]].mean.low)
+        values = [one.findings[finding].mean.value for finding in FINDINGS]
+        assert one.macro.mean.value == pytest.approx(np.mean(values))
+    assert pair.macro.difference.low < pair.macro.difference.value < pair.macro.difference.high
+    assert 0 < pair.macro.p < 1
+    assert board.one_patient_note == board.comparison.one_patient_note
+    assert board.one_patient_note.startswith(f"Only one patient has, or lacks, {FINDINGS[2].label}: ")
+    less = rank_models(labeled_images(patients=60), models, resamples=20)
+    assert less.one_patient_note == less.comparison.one_patient_note == ""
+
+
+def test_means_of_findings_of_one_patient_each_have_no_interval():
+    labeled = one_patient_of(labeled_images(patients=40), 0, 1, 2)
+    board = rank_models(labeled, [runs("a", labeled, count=2), runs("b", labeled, count=3, seed=1)])
+    assert all(one.macro.mean.exists and math.isnan(one.macro.mean.low) for one in board.standings)
+    assert math.isnan(board.comparison.pairs[0].macro.p)
+    assert "none either" in board.one_patient_note
 
 
 def test_a_run_given_twice_is_refused():

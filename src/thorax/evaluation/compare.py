@@ -132,6 +132,7 @@ class Comparison:
         seed: The seed of the resamples.
         common: The images that all models have, if these were asked for; otherwise None.
         too_few_patients: That there are too few patients to say anything, as a sentence; otherwise "".
+        one_patient_note: Which findings rest on one patient, and what that means, in sentences; otherwise "".
     """
 
     models: tuple[ModelRuns, ...]
@@ -143,6 +144,7 @@ class Comparison:
     seed: int
     common: CommonImages | None = None
     too_few_patients: str = ""
+    one_patient_note: str = ""
 
 
 def compare(
@@ -212,6 +214,7 @@ def compare_measured(
         resamples=measured.resamples,
         seed=measured.seed,
         too_few_patients=too_few_patients(labeled.patients_of_findings()),
+        one_patient_note=measured.one_patient_note(labeled.findings),
     )
 
 

@@ -54,6 +54,7 @@ class Leaderboard:
         num_images: The number of images.
         num_patients: The number of patients.
         too_few_patients: That there are too few patients to say anything, as a sentence; otherwise "".
+        one_patient_note: Which findings rest on one patient, and what that means, in sentences; otherwise "".
     """
 
     standings: tuple[Standing, ...]
@@ -62,6 +63,7 @@ class Leaderboard:
     num_images: int
     num_patients: int
     too_few_patients: str
+    one_patient_note: str
 
 
 def rank_models(
@@ -106,6 +108,7 @@ def rank_models(
         num_images=len(labeled.images),
         num_patients=measured.num_patients,
         too_few_patients=too_few_patients(labeled.patients_of_findings()),
+        one_patient_note=measured.one_patient_note(common),
     )
 
 

@@ -11,7 +11,12 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from thorax.evaluation.labeled_images import LabeledImages, ScoredRuns, aligned_scores
-from thorax.evaluation.statistics.auc_intervals import MeasuredAucs, mean_auc_interval, measure_aucs
+from thorax.evaluation.statistics.auc_intervals import (
+    MeasuredAucs,
+    mean_auc_interval,
+    mean_covariance,
+    measure_aucs,
+)
 from thorax.evaluation.statistics.delong import auc_interval
 from thorax.evaluation.statistics.intervals import Interval, mean_patients, over_resamples
 from thorax.evaluation.statistics.presorted import Ranked
@@ -76,14 +81,29 @@ class MeasuredRuns:
         """Return the mean AUC of each model over its runs and these findings, at least one."""
         columns = [np.array([self.columns[model, finding] for finding in findings]).T for model in models]
         runs = np.concatenate(columns)
-        weights = np.zeros((len(runs), len(self.ranked)))
-        np.put_along_axis(weights, runs, 1 / len(findings), axis=1)
-        used = np.unique(runs)
-        covariance = self.aucs.covariance[np.ix_(used, used)]
         return run_means(
             np.mean(self.aucs.auc[runs], axis=1),
-            weights[:, used] @ covariance @ weights[:, used].T,
+            mean_covariance(self.aucs, runs),
             [len(of_model) for of_model in columns],
+        )
+
+    def one_patient_note(self, findings: Sequence[Finding]) -> str:
+        """Return which of the findings rest on one patient, and what that means, in sentences; "" if none."""
+        columns = {finding: runs[0] for (_, finding), runs in self.columns.items() if finding != NO_FINDING}
+        variances = {
+            finding: self.aucs.covariance[columns[finding], columns[finding]]
+            for finding in findings
+            if finding in columns and not math.isnan(self.aucs.auc[columns[finding]])
+        }
+        alone = [finding.label for finding, variance in variances.items() if math.isnan(variance)]
+        if not alone:
+            return ""
+        what = f"Only one patient has, or lacks, {', '.join(alone)}: its AUC has no interval."
+        if len(alone) == len(variances):
+            return f"{what} The means have none either, because they average nothing else."
+        return (
+            f"{what} In the intervals of means it is taken to vary like the AUC of normal scores, and "
+            "between runs as the other findings do."
         )
 
     def patients(self, columns: Sequence[int] | Int64[np.ndarray, " k"]) -> float:

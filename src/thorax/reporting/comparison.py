@@ -150,9 +150,9 @@ def headline_remarks(comparison: Comparison) -> str:
 
 
 def comparison_warnings(comparison: Comparison) -> tuple[str, ...]:
-    """Return what a reader must know of images left out and of too few patients, in sentences."""
+    """Return what a reader must know of images left out and of few patients, in sentences."""
     common = "" if comparison.common is None else comparison.common.warning
-    return tuple(filter(None, (comparison.too_few_patients, common)))
+    return tuple(filter(None, (comparison.too_few_patients, common, comparison.one_patient_note)))
 
 
 def comparison_header(pair: PairComparison) -> tuple[str, ...]:
@@ -227,6 +227,7 @@ def comparison_json(comparison: Comparison, contexts: Mapping[str, Context]) -> 
         "runs": {model.model: _runs(model) for model in comparison.models},
         "correction": comparison.correction,
         "too_few_patients": comparison.too_few_patients or None,
+        "one_patient_note": comparison.one_patient_note or None,
         "pairs": [_pair(pair) for pair in comparison.pairs],
     }
 
@@ -309,7 +310,10 @@ def render_comparison_html(
             pictures=pictures,
             context=context,
             models=list(contexts),
-            warnings=[*filter(None, (comparison.too_few_patients,)), *_warnings(contexts)],
+            warnings=[
+                *filter(None, (comparison.too_few_patients, comparison.one_patient_note)),
+                *_warnings(contexts),
+            ],
             thresholds=thresholds_text(decisions),
             rate_names=RATE_NAMES,
             rows=rows,

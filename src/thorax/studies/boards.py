@@ -315,6 +315,7 @@ def _warnings(
             (
                 leaderboard.too_few_patients,
                 partial,
+                leaderboard.one_patient_note,
                 f"The interval of {', '.join(single)} holds the patients alone, because only one seed was "
                 "trained."
                 if single

@@ -12,6 +12,7 @@ from thorax.evaluation.statistics.auc_intervals import (
     auc_intervals,
     mean_auc_interval,
     mean_correlation,
+    mean_covariance,
     measure_aucs,
 )
 from thorax.evaluation.statistics.delong import auc_covariance
@@ -277,3 +278,57 @@ def test_the_correlation_of_means_by_hand():
         5e-4 / math.sqrt(4e-4 * 7e-4)
     )
     assert mean_correlation(measured, first, np.array([False, False, True])) == 0
+
+
+def several_runs(positives, *, runs=3, seed=0):
+    """Columns of the findings of each run, run after run; every image is of its own patient."""
+    random, patient = np.random.default_rng(seed), np.arange(80)
+    targets = [np.isin(patient, random.choice(80, count, replace=False)) for count in positives]
+    common = random.normal(size=(len(positives), 80))
+    rankings = [
+        rank(target, 1.2 * target + 0.8 * shared + 0.6 * random.normal(size=80), patient)
+        for _ in range(runs)
+        for target, shared in zip(targets, common, strict=True)
+    ]
+    columns = np.arange(runs * len(positives)).reshape(runs, len(positives))
+    return measure_aucs(rankings, num_units=80), columns
+
+
+def test_the_covariance_of_means_is_that_of_their_aucs():
+    measured, columns = several_runs((8, 12, 20))
+    weights = np.zeros((3, 9))
+    np.put_along_axis(weights, columns, 1 / 3, axis=1)
+    np.testing.assert_allclose(
+        mean_covariance(measured, columns), weights @ measured.covariance @ weights.T, rtol=1e-12
+    )
+
+
+def test_a_finding_of_one_patient_varies_like_normal_scores_and_between_runs_like_the_others():
+    measured, columns = several_runs((8, 1, 20))
+    known = [0, 2]
+    expected = np.zeros((3, 3))
+    for first in range(3):
+        for second in range(3):
+            pairs = [(columns[first, a], columns[second, b]) for a in known for b in known]
+            total = sum(measured.covariance[pair] for pair in pairs)
+            alike = 1.0
+            if first != second:
+                alike = np.mean([
+                    measured.covariance[columns[first, k], columns[second, k]]
+                    / math.sqrt(measured.covariance[(columns[first, k],) * 2])
+                    / math.sqrt(measured.covariance[(columns[second, k],) * 2])
+                    for k in known
+                ])  # fmt: skip
+            errors = [
+                math.sqrt(normal_variance((1 - auc + 0.75 / 79) / (1 + 1.5 / 79), 1, 79))
+                for auc in measured.auc[columns[[first, second], 1]]
+            ]
+            expected[first, second] = (total + alike * errors[0] * errors[1]) / 9
+    found = mean_covariance(measured, columns)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert np.all(np.linalg.eigvalsh(found) > 0)
+    assert found[0, 0] > 1.5 * mean_covariance(measured, columns[:, known])[0, 0] * (2 / 3) ** 2
+
+
+def test_only_findings_of_one_patient_say_nothing_of_other_patients():
+    assert np.isnan(mean_covariance(*several_runs((1, 1)))).all()

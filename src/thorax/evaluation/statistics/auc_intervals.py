@@ -40,6 +40,7 @@ __all__ = [
     "auc_intervals",
     "mean_auc_interval",
     "mean_correlation",
+    "mean_covariance",
     "mean_degrees",
     "measure_aucs",
 ]
@@ -172,6 +173,35 @@ def mean_correlation(
     return min(max(shared / product, -1.0), 1.0) if product > 0 else 0.0
 
 
+def mean_covariance(
+    measured: MeasuredAucs, columns: Int64[np.ndarray, "run finding"]
+) -> Float64[np.ndarray, "run run"]:
+    """Return the sampling covariance of the means over findings of several runs on the same images.
+
+    A finding of only one patient, from which no variance can be estimated, is taken to vary like normal
+    scores, independently of the other findings, and from run to run as much alike as the other findings are
+    on average.
+
+    Args:
+        measured: The AUCs.
+        columns: Those of the findings of each run, which all exist.
+
+    Returns:
+        NaN where every finding has only one patient.
+    """
+    unknown = np.isnan(np.diag(measured.covariance)[columns[0]])
+    if unknown.all():
+        return np.full((len(columns), len(columns)), np.nan)
+    known = columns[:, ~unknown]
+    # An entry for each pair of runs and pair of findings.
+    total = measured.covariance[known[:, None, :, None], known[None, :, None, :]].sum(axis=(2, 3))
+    if unknown.any():
+        alike = np.mean([_correlation(measured, of_finding) for of_finding in known.T], axis=0)
+        error = np.sqrt(_normal_variances(measured))[columns[:, unknown]]
+        total = total + alike * (error @ error.T)
+    return np.asarray(total / columns.shape[1] ** 2)
+
+
 def mean_degrees(
     variances: Float64[np.ndarray, " j"], degrees: Float64[np.ndarray, " j"], *, variance: float
 ) -> float:
@@ -217,6 +247,17 @@ class _Spread:
     degrees: Float64[np.ndarray, " k"]
 
 
+def _shrunk(lost: Float64[np.ndarray, " j"], pairs: Float64[np.ndarray, " j"]) -> Float64[np.ndarray, " j"]:
+    """Return shares of lost pairs with the part of a pair that counts as lost and as won."""
+    return np.asarray((lost * pairs + _LOST_PAIR) / (pairs + 2 * _LOST_PAIR))
+
+
+def _normal_variances(measured: MeasuredAucs) -> Float64[np.ndarray, " k"]:
+    """Return the variance that normal scores of equal spread would have at each AUC."""
+    share = _shrunk(1 - measured.auc, measured.pairs)
+    return _normal_variance(share, measured.positives, measured.negatives)
+
+
 def _spread(measured: MeasuredAucs, chosen: Int64[np.ndarray, " j"]) -> _Spread:
     pairs, patients = measured.pairs[chosen], measured.patients[chosen]
     positives, negatives = measured.positives[chosen], measured.negatives[chosen]
@@ -232,7 +273,7 @@ def _spread(measured: MeasuredAucs, chosen: Int64[np.ndarray, " j"]) -> _Spread:
         mixed = (degrees * added + assumed) / (degrees + _ASSUMED_PATIENTS)
         return np.where(np.isnan(variance), normal, mixed)  # NaN: one patient
 
-    shrunk, perfect = ((wrong * pairs + _LOST_PAIR) / (pairs + 2 * _LOST_PAIR) for wrong in (lost, 0 * lost))
+    shrunk, perfect = (_shrunk(wrong, pairs) for wrong in (lost, 0 * lost))
     return _Spread(
         lost=lost,
         shrunk=shrunk,
