@@ -92,8 +92,21 @@ def recipes(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(recipes, store, tmp_path_factory):
+def told():
+    """What the study tells of itself on the way: its progress, and each outcome with its number."""
+    return {"progress": [], "finished": []}
+
+
+@pytest.fixture(scope="session")
+def finished(recipes, store, told, tmp_path_factory):
     """The result of the study."""
     return study(
-        recipes / "mine.toml", tmp_path_factory.mktemp("study") / "out", stores=store, devices=["cpu"]
+        recipes / "mine.toml",
+        tmp_path_factory.mktemp("study") / "out",
+        stores=store,
+        devices=["cpu"],
+        progress=told["progress"].append,
+        finished=lambda outcome, number, total: told["finished"].append(
+            (outcome.step, outcome.cell.name, number, total)
+        ),
     )

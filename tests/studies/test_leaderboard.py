@@ -100,6 +100,23 @@ def test_each_run_looked_once_and_after_all_were_trained(finished):
         assert json.loads((cell.report / "metrics.json").read_text())["history"]["looks"] == 1
 
 
+def test_progress_says_which_run_of_how_many(finished, told):
+    names = [cell.name for cell in cells_of(finished)]
+    assert told["finished"] == [
+        (step, name, number, 4)
+        for step in ("train", "evaluate")
+        for number, name in enumerate(names, start=1)
+    ]
+    stages = {now.stage.rpartition(", ")[0] for now in told["progress"]}
+    assert stages == {f"run {number} of 4: {name}" for number, name in enumerate(names, start=1)}
+
+
+def cells_of(finished):
+    """The cells in the order in which they are worked on."""
+    cells = [cell for entry in finished.boards[0].entries for cell in entry.cells]
+    return sorted(cells, key=lambda cell: (cell.model, cell.seed))
+
+
 def test_runs_and_reports_are_ordinary_ones(finished):
     runs = finished.folder / "runs"
     assert len(thorax.load(runs / "toy" / "folder-official" / "fast" / "seed-0").findings) == 2

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thorax.atomic_io import StrPath, exclusive_lock, write_text
@@ -11,7 +11,7 @@ from thorax.cluster import Cluster
 from thorax.errors import RecipeError, ThoraxError
 from thorax.hardware import refuse_unknown_device
 from thorax.packages import require
-from thorax.progress import ProgressCallback
+from thorax.progress import Progress, ProgressCallback
 from thorax.store import open_store
 from thorax.studies.boards import measure_boards
 from thorax.studies.cells import Cell, store_of, study_cells
@@ -70,7 +70,8 @@ def study(  # noqa: PLR0913  (a study, a folder, and how)
         cluster: A Ray cluster whose nodes train and evaluate, each a run at a time on the one device of
             `devices`. Every node must see the stores and `out` under the same paths.
         progress: Receives the number of finished images of each stage.
-        finished: Receives each outcome of a step, with the number of the outcome and of all in this step.
+        finished: Receives each outcome of a step, with how many runs have gone through this step by now,
+            failed or not, and how many there are.
 
     Raises:
         RecipeError: The study, a recipe or a setting is wrong, or there is no such device.
@@ -131,19 +132,20 @@ class _Work:
         missing = [cell for cell in cells if not cell.is_trained]
         refuse_full_disk(cells[0].study, missing, workers=workers)
         failed = _other_runs(cells, _verified(cells))
-        failed |= self._step("train", missing)
+        failed |= self._step("train", missing, cells)
         for cell in cells:
             if cell.is_trained:  # of a run that was killed right after its end
                 shutil.rmtree(cell.run / "checkpoints", ignore_errors=True)
         ready = [cell for cell in cells if cell.is_trained and not cell.is_evaluated]
-        return failed | self._step("evaluate", [cell for cell in ready if cell.name not in failed])
+        return failed | self._step("evaluate", [cell for cell in ready if cell.name not in failed], cells)
 
-    def _step(self, step: Step, cells: Sequence[Cell]) -> dict[str, CellOutcome]:
+    def _step(self, step: Step, missing: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, CellOutcome]:
         from thorax.training import TrainingInterrupted  # noqa: PLC0415  (torch takes seconds to import)
 
-        failed = {}
+        failed, before = {}, len(cells) - len(missing)
+        outcomes = self.engine(missing, step, _numbered(self.progress, cells))
         try:
-            for number, outcome in enumerate(self.engine(cells, step, self.progress), start=1):
+            for number, outcome in enumerate(outcomes, start=before + 1):
                 if outcome.reason:
                     failed[outcome.cell.name] = outcome
                 if self.finished is not None:
@@ -153,6 +155,19 @@ class _Work:
                 f"the study was stopped; nothing is lost: the same command continues in {cells[0].study}"
             ) from None
         return failed
+
+
+def _numbered(progress: ProgressCallback | None, cells: Sequence[Cell]) -> ProgressCallback | None:
+    """Return a callback for what cells report, whose stages then begin with "run 3 of 12"."""
+    if progress is None:
+        return None
+    numbers = {cell.name: number for number, cell in enumerate(cells, start=1)}
+
+    def report(now: Progress) -> None:
+        number = numbers[now.stage.partition(",")[0]]
+        progress(replace(now, stage=f"run {number} of {len(cells)}: {now.stage}"))
+
+    return report
 
 
 def _verified(cells: Sequence[Cell]) -> dict[Path, str]:
