@@ -42,7 +42,7 @@ def multiplications(network: Network) -> int:
     image = torch.zeros(1, network.channels, network.input_size, network.input_size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone(image)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def rates_of(recipe: Recipe, relative: float) -> Rates:

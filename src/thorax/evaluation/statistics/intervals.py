@@ -41,6 +41,9 @@ LEVEL: Final = 0.95
 _BLOCK: Final = 64
 """Resamples drawn at once: 1.4 MB for 2,797 patients, and enough blocks in 1,000 resamples for 16 cores."""
 
+_CELLS: Final = 1 << 22
+"""Resamples times patients that are drawn at once, at most: each of the cores needs 0.2 GB for these."""
+
 _MIN_EFFECTIVE_PATIENTS: Final = 2
 """Effective patients below which the variance between patients cannot be estimated."""
 
@@ -136,12 +139,13 @@ def over_resamples(
     seed: int,
 ) -> Float64[np.ndarray, "*measured"]:
     """Apply `measure` to all rows of `resample_counts`, one block of rows at a time, on all cores."""
+    rows = max(1, min(_BLOCK, _CELLS // max(num_patients, 1)))
 
     def block(first: int) -> Float64[np.ndarray, "*measured"]:
-        numbers = np.arange(first, min(first + _BLOCK, resamples), dtype=np.int64)
+        numbers = np.arange(first, min(first + rows, resamples), dtype=np.int64)
         return measure(patient_resample(seed, numbers, num_patients=num_patients))
 
-    return np.concatenate(parallel_map(block, range(0, resamples, _BLOCK)))
+    return np.concatenate(parallel_map(block, range(0, resamples, rows)))
 
 
 def bootstrap(findings: Sequence[Ranked], *, num_patients: int, resamples: int, seed: int) -> Resamples:
