@@ -126,8 +126,7 @@ def write_comparison(
     )
     for path, kind in zip(files.roc, FIGURE_KINDS, strict=False):
         write_bytes(path, draw_comparison_roc(comparison, curves, next(iter(contexts.values())), kind))
-    names = [path.name for path in files.roc]
-    write_text(files.html, render_comparison_html(comparison, contexts, decisions, pictures=names))
+    write_text(files.html, render_comparison_html(comparison, contexts, decisions, pictures=files.roc))
     write_text(files.markdown, render_comparison(comparison, contexts, decisions))
     write_text(files.classification, classification_csv(decisions))
     write_json(files.json, comparison_json(comparison, contexts))
@@ -281,7 +280,7 @@ def render_comparison_html(
     contexts: Mapping[str, Context],
     decisions: Mapping[str, ModelDecisions],
     *,
-    pictures: Sequence[str] = (),
+    pictures: Sequence[Path] = (),
 ) -> str:
     """Return the comparison as one HTML page, which is also well-formed XML and loads no other file.
 
@@ -289,7 +288,7 @@ def render_comparison_html(
         comparison: The differences.
         contexts: See `write_comparison`.
         decisions: See `write_comparison`.
-        pictures: Names of files with the ROC curves, beside the page, which links to them.
+        pictures: Files with the ROC curves, beside the page, which links to them.
     """
     context = next(iter(contexts.values()))
     reports = [report_rows(one) for one in decisions.values()]
@@ -307,13 +306,10 @@ def render_comparison_html(
         .get_template("comparison.html.j2")
         .render(
             comparison=comparison,
-            pictures=pictures,
+            pictures=[path.name for path in pictures],
             context=context,
             models=list(contexts),
-            warnings=[
-                *filter(None, (comparison.too_few_patients, comparison.one_patient_note)),
-                *_warnings(contexts),
-            ],
+            warnings=dict.fromkeys([*comparison_warnings(comparison), *_warnings(contexts)]),
             thresholds=thresholds_text(decisions),
             rate_names=RATE_NAMES,
             rows=rows,
