@@ -10,7 +10,7 @@
 #   make fuzz-service       sends 20,000 mutated files to the service; another number by COUNT=
 #   make fuzz-node          sends 10,000 mutated PDUs and objects to a node; another number by COUNT=
 #   make soak               predicts a folder for half an hour, or for MINUTES=
-#   make kills              kill -9 at 1,050 random moments; other numbers by COUNT=, other moments by SEED=
+#   make kills              kill -9 at 1,100 random moments; other numbers by COUNT=, other moments by SEED=
 #   make line-coverage      line and branch coverage
 #   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
 #   make space              fills space/ with the page as static files, of BUNDLE= or the starter; needs npm

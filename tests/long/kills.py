@@ -1,8 +1,9 @@
 """`kill -9` at random moments: started again, a run ends with the same bytes, and nothing is lost or doubled.
 
 `make kills`, or `python -m tests.long.kills prepare --count 1000 --seed 7`. Runs of one kind are started and
-killed. Each goes on in the folder of the last one until a run ends; its folder is then compared with that of
-a run that was never stopped, and the next run begins a new folder.
+killed; with `processes`, which trains in two, one of these or what started them. Each goes on in the folder
+of the last one until a run ends; its folder is then compared with that of a run that was never stopped, and
+the next run begins a new folder.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,10 @@ from PIL import Image
 from tests.helpers.downloads import addresses, tar_gz
 from tests.helpers.file_server import FileServer, asked_range, etag, file_server
 
-COUNTS = {"prepare": 400, "download": 400, "train": 150, "tune": 50}
+COUNTS = {"prepare": 400, "download": 400, "train": 150, "tune": 50, "processes": 50}
 """Kills of each kind, unless `--count` says otherwise."""
 
-SHARE = {"prepare": 1.0, "download": 0.5, "train": 0.3, "tune": 0.3}
+SHARE = {"prepare": 1.0, "download": 0.5, "train": 0.3, "tune": 0.3, "processes": 1.0}
 """The latest moment of a kill, as a share of a whole run: later ones would find most runs at their end."""
 
 Content = dict[str, Any]
@@ -135,11 +136,28 @@ def tune_child(work: Path) -> Callable[[Path], object]:
     return run
 
 
+def processes_child(work: Path) -> Callable[[Path], object]:
+    import thorax.training.launcher  # noqa: F401  (seconds, once for all runs)
+    from thorax.workflows.train_processes import train_processes
+
+    recipe, store = work / "toy.toml", work / "store"
+
+    def run(out: Path) -> None:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)  # on which numbers of processes are printed here
+        os.dup2(quiet, 2)  # each loss of a process has its message
+        code = train_processes(recipe, store, out, processes=2, resume=True, device="cpu")
+        assert code == 0
+
+    return run
+
+
 CHILDREN = {
     "prepare": prepare_child,
     "download": download_child,
     "train": train_child,
     "tune": tune_child,
+    "processes": processes_child,
 }
 
 
@@ -149,7 +167,7 @@ def serve_child(kind: str, work: Path) -> None:
     A process that has ended keeps its number until its status is asked for, so that a late kill never meets
     another one.
     """
-    if kind in {"train", "tune"}:
+    if kind in {"train", "tune", "processes"}:
         import torch
 
         torch.set_num_threads(1)
@@ -212,6 +230,7 @@ CONTENTS: dict[str, Callable[[Path], Content]] = {
     "download": every_file,
     "train": run_folder,
     "tune": study,
+    "processes": run_folder,
 }
 
 
@@ -283,7 +302,7 @@ def kill_runs(kind: str, work: Path, *, count: int, seed: int) -> Tally:
         expected = content(work / "whole")
         while tally.kills < count:
             out = work / f"killed-{tally.folders}"
-            if kill_once(runs, out, moments.uniform(0, SHARE[kind] * duration)):
+            if kill_once(runs, out, moments, latest=SHARE[kind] * duration, any_of=kind == "processes"):
                 tally.kills += 1
                 continue
             tally.later += 1
@@ -300,18 +319,29 @@ def kill_runs(kind: str, work: Path, *, count: int, seed: int) -> Tally:
     return tally
 
 
-def kill_once(runs: Runs, out: Path, moment: float) -> bool:
-    """Start a run and kill it after some seconds; return whether that was before its end."""
+def kill_once(runs: Runs, out: Path, moments: random.Random, *, latest: float, any_of: bool) -> bool:
+    """Start a run and kill it after some seconds; return whether that was before its end.
+
+    Args:
+        runs: Starts it.
+        out: Its folder.
+        moments: Draws when, and whom.
+        latest: The latest moment.
+        any_of: Whether one of its processes is killed instead, as often as itself.
+    """
     pid = runs.begin(out)
-    time.sleep(moment)
+    time.sleep(moments.uniform(0, latest))
     workers = children_of(pid)
-    os.kill(pid, signal.SIGKILL)
+    victim = moments.choice([pid, *workers]) if any_of else pid
+    with suppress(ProcessLookupError):
+        os.kill(victim, signal.SIGKILL)
     status = runs.end()
     end = time.monotonic() + 120  # of a machine that may be busy
     while not all(is_gone(worker) for worker in workers):
         check(time.monotonic() < end, f"a process outlives its killed parent: {workers}")
         time.sleep(0.01)
-    check(status in {0, -signal.SIGKILL}, f"a run in {out} ends with {status}; its message is above")
+    usual = {0, -signal.SIGKILL} if victim == pid else {0, 1}  # 1: it has lost one of its processes
+    check(status in usual, f"a run in {out} ends with {status}; its message is above")
     return status != 0
 
 
@@ -332,7 +362,7 @@ def sources(kind: str, work: Path) -> Iterator[None]:
     """Write what the runs read; a download's server runs meanwhile."""
     if kind == "prepare":
         prepare_source(work)
-    if kind in {"train", "tune"}:
+    if kind in {"train", "tune", "processes"}:
         toy_source(work)
     if kind != "download":
         yield

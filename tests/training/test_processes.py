@@ -1,5 +1,6 @@
 """Training in several processes, beside the same training in one."""
 
+import os
 import re
 
 import numpy as np
@@ -194,7 +195,11 @@ class TestLaunched:
         numbers = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
         elastic = {"TORCHELASTIC_RUN_ID": "job", "TORCHELASTIC_RESTART_COUNT": "2"}
         assert launched(numbers) == Launched(5, 8, 1, 4)
-        assert launched(numbers | elastic) == Launched(5, 8, 1, 4, job="job", restarts=2)
+        assert launched(numbers | elastic) == Launched(
+            5, 8, 1, 4, job="job", restarts=2, starter=os.getppid()
+        )
+        started = launched(numbers | elastic | {"THORAX_LAUNCHER": "77"})
+        assert (started.by_thorax, started.starter) == (True, 77)
         assert not launched(numbers).is_first
 
     def test_half_an_environment_is_refused(self):

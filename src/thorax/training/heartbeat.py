@@ -1,7 +1,8 @@
 """Whether the other processes of a run are alive.
 
 A process that ends closes its connections, and the others notice at once. One that is frozen, or whose
-machine has lost power, does not: hence the heartbeat.
+machine has lost power, does not: hence the heartbeat. What started the processes has no connection with
+them: hence `end_with`.
 """
 
 import logging
@@ -13,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-__all__ = ["Heartbeat", "Notes"]
+__all__ = ["Heartbeat", "Notes", "end_with"]
 
 _SECONDS: Final = 2.0
 """Between two beats."""
@@ -25,6 +26,23 @@ _GRACE: Final = 4.0
 """Seconds in which the training itself can notice the loss and say so."""
 
 _logger = logging.getLogger("thorax")
+
+
+def end_with(starter: int) -> None:
+    """Stop this process, as SIGTERM does, once the process that started it has died.
+
+    Otherwise nobody would wait for a run that goes on, and it could not be resumed until its end.
+
+    Args:
+        starter: The process id of the one that started this one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == starter:
+            time.sleep(_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="thorax-starter", daemon=True).start()
 
 
 class Notes(Protocol):

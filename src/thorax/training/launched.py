@@ -9,8 +9,8 @@ from thorax.errors import RecipeError
 
 __all__ = ["LAUNCHER", "Launched", "launched"]
 
-LAUNCHER: Final = "THORAX_PROCESSES"
-"""Set by `train_processes` for the processes that it starts: their number."""
+LAUNCHER: Final = "THORAX_LAUNCHER"
+"""Set by `start_processes` for the processes that it starts: its process id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Launched:
         job: The name of the job, which torchrun also gives to restarted processes.
         restarts: How often torchrun has started the processes again.
         by_thorax: Whether `thorax train --processes` started them.
+        starter: The process id of what started this process, `thorax` or torchrun; None if that is unknown.
     """
 
     rank: int
@@ -34,6 +35,7 @@ class Launched:
     job: str = ""
     restarts: int = 0
     by_thorax: bool = False
+    starter: int | None = None
 
     @property
     def is_first(self) -> bool:
@@ -59,12 +61,14 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
             )
         numbers[name] = int(value)
     restarts = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    launcher, job = environment.get(LAUNCHER, ""), environment.get("TORCHELASTIC_RUN_ID", "")
     return Launched(
         rank=numbers["RANK"],
         size=numbers["WORLD_SIZE"],
         local_rank=numbers["LOCAL_RANK"],
         local_size=numbers["LOCAL_WORLD_SIZE"],
-        job=environment.get("TORCHELASTIC_RUN_ID", ""),
+        job=job,
         restarts=int(restarts) if restarts.isdecimal() else 0,
-        by_thorax=LAUNCHER in environment,
+        by_thorax=launcher.isdecimal(),
+        starter=int(launcher) if launcher.isdecimal() else os.getppid() if job else None,
     )

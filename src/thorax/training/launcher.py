@@ -75,7 +75,7 @@ def _silence_agent() -> None:
 def _settings(processes: int) -> dict[str, str]:
     """Return what the processes find in their environment."""
     return {
-        LAUNCHER: str(processes),
+        LAUNCHER: str(os.getpid()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // processes)),
         # The processes meet at a port of their own rather than through the agent's.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from thorax.errors import ThoraxError
 from thorax.training.compute import own_device
-from thorax.training.heartbeat import Heartbeat
+from thorax.training.heartbeat import Heartbeat, end_with
 from thorax.training.launched import Launched
 from thorax.training.ranks import LossUnexplained, ProcessLost, Ranks
 
@@ -193,6 +193,8 @@ def join(launched: Launched, device: str) -> ProcessGroup:
         RecipeError: There is no such device, or there are fewer GPUs than processes.
     """
     own = own_device(device, launched)
+    if launched.starter is not None:
+        end_with(launched.starter)
     if launched.by_thorax:
         # Only this machine takes part, so nothing listens elsewhere.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
