@@ -199,7 +199,7 @@ class TestLaunched:
             5, 8, 1, 4, job="job", restarts=2, starter=os.getppid()
         )
         started = launched(numbers | elastic | {"THORAX_LAUNCHER": "77"})
-        assert (started.by_thorax, started.starter) == (True, 77)
+        assert (started.by_thorax, started.starter, started.job) == (True, 77, "")
         assert not launched(numbers).is_first
 
     def test_half_an_environment_is_refused(self):

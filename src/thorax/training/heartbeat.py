@@ -19,6 +19,9 @@ __all__ = ["Heartbeat", "Notes", "end_with"]
 _SECONDS: Final = 2.0
 """Between two beats."""
 
+_OFTEN: Final = 0.5
+"""Seconds between two looks at the process that started this one."""
+
 _SILENCE: Final = 18.0
 """Seconds without a beat after which a process counts as lost."""
 
@@ -39,7 +42,7 @@ def end_with(starter: int) -> None:
 
     def watch() -> None:
         while os.getppid() == starter:
-            time.sleep(_SECONDS)
+            time.sleep(_OFTEN)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="thorax-starter", daemon=True).start()

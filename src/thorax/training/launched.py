@@ -61,7 +61,8 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
             )
         numbers[name] = int(value)
     restarts = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
-    launcher, job = environment.get(LAUNCHER, ""), environment.get("TORCHELASTIC_RUN_ID", "")
+    launcher = environment.get(LAUNCHER, "")
+    job = "" if launcher else environment.get("TORCHELASTIC_RUN_ID", "")  # drawn anew at each start
     return Launched(
         rank=numbers["RANK"],
         size=numbers["WORLD_SIZE"],
