@@ -34,7 +34,7 @@ _logger = logging.getLogger("thorax")
 def end_with(starter: int) -> None:
     """Stop this process, as SIGTERM does, once the process that started it has died.
 
-    Otherwise nobody would wait for a run that goes on, and it could not be resumed until its end.
+    Otherwise the run would continue unseen, and could not be resumed until its end.
 
     Args:
         starter: The process id of the one that started this one.
