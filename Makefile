@@ -12,7 +12,7 @@
 #   make soak               predicts a folder for half an hour, or for MINUTES=
 #   make kills              kill -9 at 1,100 random moments; other numbers by COUNT=, other moments by SEED=
 #   make line-coverage      line and branch coverage
-#   make docs               writes docs/api.md, docs/source-projects.md and the README's pictures; needs Chromium
+#   make docs               writes docs/api.md, docs/source-projects.md and the pictures; needs Chromium and npm
 #   make space              fills space/ with the page as static files, of BUNDLE= or the starter; needs npm
 #   make npm                fetches the programs that run in browsers, for tests and the Space; needs npm
 #   make containers         builds and tries the container images in Debian roots; needs root and debootstrap
@@ -114,7 +114,7 @@ kills: $(INSTALLED)
 line-coverage: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) --cov
 
-docs: $(INSTALLED)
+docs: $(INSTALLED) npm
 	$(BIN)/python tools/generate_api.py
 	$(BIN)/python tools/source_projects.py
 	$(BIN)/python tools/render_docs.py

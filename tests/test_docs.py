@@ -157,3 +157,14 @@ def test_the_picture_of_the_page_shows_todays_page(render_docs):
     assert "for trying Thorax, not for reading" in text
     with Image.open(render_docs.PAGE) as picture:
         assert picture.info[render_docs.TEXT_HASH] == render_docs.text_hash(text), "run `make docs`"
+
+
+@pytest.mark.slow
+def test_the_picture_of_a_site_shows_todays_site(render_docs, tmp_path):
+    """`make docs` renders it again."""
+    if not render_docs.RUNTIME_ARCHIVE.is_file():
+        pytest.skip("needs onnxruntime-web: make npm")
+    text = render_docs.photograph_site(tmp_path)
+    assert "for trying Thorax, not for reading" in text
+    with Image.open(render_docs.SITE) as picture:
+        assert picture.info[render_docs.TEXT_HASH] == render_docs.text_hash(text), "run `make docs`"

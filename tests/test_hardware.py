@@ -1,4 +1,5 @@
 import gc
+import json
 import os
 import resource
 import subprocess
@@ -123,3 +124,66 @@ def test_threads_sleep_after_some_spins_unless_the_user_says_otherwise(setting, 
     command = [sys.executable, "-c", SPIN]
     answer = subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
     assert answer.strip() == expected
+
+
+BLAS = """
+import ctypes, json, sys
+import numpy as np
+from thorax.hardware import _loaded_blas, _thread_calls, blas_on_one_thread
+
+calls = [pair for path in _loaded_blas() if (pair := _thread_calls(path)) is not None]
+for _, put in calls:
+    put(3)
+seen = [[get() for get, _ in calls]]
+try:
+    with blas_on_one_thread():
+        seen.append([get() for get, _ in calls])
+        raise KeyError
+except KeyError:
+    seen.append([get() for get, _ in calls])
+print(json.dumps(seen))
+"""
+
+
+def blas_threads(**environment):
+    """Return the threads of each library before, in and after `blas_on_one_thread`, which an error leaves."""
+    unset = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", BLAS], capture_output=True, text=True, check=True, env=unset | environment
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says which libraries are loaded")
+def test_numpy_multiplies_on_one_thread_meanwhile_unless_the_user_says_otherwise():
+    before, meanwhile, after = blas_threads()
+    if not before:
+        pytest.skip("this NumPy multiplies with another library than OpenBLAS")
+    assert set(before) == set(after) == {3}
+    assert set(meanwhile) == {1}
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        assert blas_threads(**{name: "3"}) == [before, before, before]
+
+
+THREADS = """
+import os, sys
+from thorax.hardware import one_blas_thread
+if sys.argv[1] == "one":
+    one_blas_thread()
+import numpy as np
+np.ones((300, 300)) @ np.ones((300, 300))
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or cores() < 2, reason="counts threads of two cores")
+def test_numpy_starts_no_second_thread_for_a_command():
+    def threads(how, **environment):
+        unset = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+        words = [sys.executable, "-c", THREADS, how]
+        return int(subprocess.run(words, capture_output=True, check=True, env=unset | environment).stdout)
+
+    if threads("as it is") == 1:
+        pytest.skip("this NumPy multiplies with another library than OpenBLAS")
+    assert threads("one") == 1
+    assert threads("one", OPENBLAS_NUM_THREADS="2") == 2

@@ -1,8 +1,10 @@
 """Builds and tries the container images without a container engine: `make containers`.
 
-Each RUN line of `Dockerfile` and `Dockerfile.train` is executed as it is written, in a Debian root that
-debootstrap makes; the other instructions are imitated. The image of the page is then started as its user,
-without network, and must pass its health check and predict the test images. Needs root, debootstrap and 6 GB.
+Each RUN line of the Dockerfiles is executed as it is written, in a Debian root that debootstrap makes; the
+other instructions are imitated. The images of the page and of the node are then started as their user,
+without network: each must refuse to start unsafely, pass its health check, do its work without torch, and
+end at SIGTERM. The page's predicts the test images, and the node's answers an image that is sent to it with
+a report. Needs root, debootstrap and 7 GB.
 """
 
 import json
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,57 +154,89 @@ def configure(image: Image, name: str, arguments: str) -> None:
     elif name in {"ENTRYPOINT", "CMD", "HEALTHCHECK"}:
         attribute = {"ENTRYPOINT": "entrypoint", "CMD": "command", "HEALTHCHECK": "health"}[name]
         setattr(image, attribute, json.loads(re.sub(r".*?CMD ", "", arguments, count=1)))
-    elif name != "EXPOSE":
+    elif name not in {"EXPOSE", "VOLUME"}:
         raise SystemExit(f"{image.root.name}: {name} is not understood by this script")
 
 
 def check_page(image: Image) -> None:
     """Start the page as the container would, wait for its health check, and predict the test images."""
-    refused = subprocess.run(enter(image, image.entrypoint), capture_output=True, text=True, check=False)
-    if "without a token" not in refused.stderr:
-        raise SystemExit(f"the container starts without a token: {refused.stderr}")
-    served = subprocess.Popen(enter(image, [*image.entrypoint, "--public"]))
-    try:
-        inside = ["nsenter", "--target", str(served.pid), "--net"]
-        for _ in range(60):
-            if (
-                subprocess.run(
-                    [*inside, *enter(image, image.health, network=True)],
-                    stderr=subprocess.DEVNULL,
-                    check=False,
-                ).returncode
-                == 0
-            ):
-                break
-            if served.poll() is not None:
-                raise SystemExit(f"the page ended with code {served.returncode}")
-            time.sleep(0.5)
-        else:
-            raise SystemExit("the page did not become healthy within 30 s")
-    finally:
-        served.terminate()
-        code = served.wait(timeout=20)
-    print(f"healthy; ended with code {code} after SIGTERM")
+    refuses(image, [], because="without a token")
+    with healthy(image, ["--public"]):
+        pass
     images = "/opt/thorax/lib/python3.11/site-packages/thorax/starter/images"
     subprocess.run(enter(image, ["thorax", "predict", images]), check=True)
-    absent = subprocess.run(
-        enter(image, ["python3", "-c", "import torch"]), stderr=subprocess.DEVNULL, check=False
+
+
+def check_node(image: Image) -> None:
+    """Start the node as compose.yaml does, and send it an image, whose report must come back."""
+    options = [
+        "starter",
+        "--queue=/queue",
+        "--listen=0.0.0.0",
+        "--no-tls",
+        "--forward=ARCHIVE@127.0.0.1:11113",
+    ]
+    refuses(image, options, because="--allow")
+    client = (REPOSITORY / "tools" / "container_client.py").read_text()
+    with healthy(image, [*options, "--allow=MODALITY@127.0.0.1"]) as inside:
+        subprocess.run([*inside, *enter(image, ["python3", "-c", client], network=True)], check=True)
+
+
+def refuses(image: Image, options: Sequence[str], *, because: str) -> None:
+    """Check that a container does not start with these options, and says why."""
+    done = subprocess.run(
+        enter(image, [*image.entrypoint, *options]), capture_output=True, text=True, check=False
     )
-    if absent.returncode == 0:
-        raise SystemExit("the image of the page has torch")
+    if done.returncode == 0 or because not in done.stderr:
+        raise SystemExit(f"{image.root.name} does not say {because!r}: {done.stderr}")
+
+
+@contextmanager
+def healthy(image: Image, options: Sequence[str]) -> Iterator[list[str]]:
+    """Start a container, and wait for its health check; yield what enters its network. SIGTERM ends it."""
+    served = subprocess.Popen(enter(image, [*image.entrypoint, *options]))
+    inside = ["nsenter", "--target", str(served.pid), "--net"]
+    try:
+        end = time.monotonic() + 60
+        check = [*inside, *enter(image, image.health, network=True)]
+        while subprocess.run(check, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            if served.poll() is not None:
+                raise SystemExit(f"{image.root.name} ended with code {served.returncode}")
+            if time.monotonic() > end:
+                raise SystemExit(f"{image.root.name} did not become healthy within 60 s")
+            time.sleep(0.5)
+        yield inside
+    finally:
+        served.terminate()
+        code = served.wait(timeout=90)
+    print(f"healthy; ended with code {code} after SIGTERM")
+    if code != 0:
+        raise SystemExit(f"{image.root.name} ended with code {code} after SIGTERM")
+
+
+def refuse_torch(image: Image) -> None:
+    """End if an image for a CPU has torch."""
+    command = enter(image, ["python3", "-c", "import torch"])
+    if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        raise SystemExit(f"{image.root.name} has torch")
+
+
+CHECKS = {"Dockerfile": check_page, "Dockerfile.node": check_node}
+"""How the images that are without torch are tried; `Dockerfile.train` starts with its own command."""
 
 
 def main() -> None:
-    """Build and try both images."""
+    """Build and try the images."""
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise SystemExit("`make containers` needs root and debootstrap: sudo apt-get install debootstrap")
     ROOTS.mkdir(parents=True, exist_ok=True)
-    for dockerfile in sys.argv[1:] or ["Dockerfile", "Dockerfile.train"]:
+    for dockerfile in sys.argv[1:] or [*CHECKS, "Dockerfile.train"]:
         image = build(dockerfile)
         size = subprocess.run(["du", "-sm", str(image.root)], check=True, capture_output=True, text=True)
         print(f"{dockerfile}: {size.stdout.split()[0]} MB")
-        if image.health:
-            check_page(image)
+        if dockerfile in CHECKS:
+            refuse_torch(image)
+            CHECKS[dockerfile](image)
         else:
             subprocess.run(enter(image, [*image.entrypoint, *image.command]), check=True)
 

@@ -1,10 +1,11 @@
-"""Render docs/report.png and docs/page.png, the pictures in the README (`make docs`).
+"""Render docs/report.png, docs/page.png and docs/web.png, the pictures of the documentation (`make docs`).
 
 The report is that of a simulated model on phantom patients, whose labels are as common and as correlated as
 NIH's. For each finding the model's scores rank images about as well as published models rank NIH's. All draws
-come from fixed seeds, so the same code gives the same report. The page is that of `thorax serve`: the starter
-with one of its test images and a heat map. Each picture carries the hash of the text that it shows;
-`tests/test_docs.py` renders both again and compares.
+come from fixed seeds, so the same code gives the same report. The page is that of `thorax serve`: the
+starter with one of its test images and a heat map. That of a site is the same on a telephone, in a dark room;
+it needs the archive of onnxruntime-web that `make npm` fetches. Each picture carries the hash of the text
+that it shows; `tests/test_docs.py` renders all again and compares.
 """
 
 import csv
@@ -15,9 +16,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import NormalDist
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -27,9 +31,13 @@ from playwright.sync_api import sync_playwright
 from thorax.datasets.phantom.cohort import draw_patients
 from thorax.findings import NIH14
 from thorax.randomness import uniform
+from thorax.web import write_site
+from thorax.web.packages import RUNTIME
 
 PICTURE: Final = Path(__file__).parents[1] / "docs" / "report.png"
 PAGE: Final = Path(__file__).parents[1] / "docs" / "page.png"
+SITE: Final = Path(__file__).parents[1] / "docs" / "web.png"
+RUNTIME_ARCHIVE: Final = Path(__file__).parents[1] / ".npm" / RUNTIME.archive
 TEXT_HASH: Final = "thorax-report-text-sha256"
 """Keyword of the PNG text chunk with the SHA-256 of the text that the picture shows."""
 
@@ -54,7 +62,7 @@ _TEXT: Final = """forest => {
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the pictures."""
     if chromium() is None:
         sys.exit("Chromium was not found; install it (Debian: apt-get install chromium) and try again")
     with tempfile.TemporaryDirectory() as folder:
@@ -64,6 +72,10 @@ def main() -> None:
         keep(Path(folder) / "report.png", text, PICTURE, colors=128)
         text = photograph_page(Path(folder) / "page.png")
         keep(Path(folder) / "page.png", text, PAGE)
+        if not RUNTIME_ARCHIVE.is_file():
+            sys.exit(f"{RUNTIME_ARCHIVE} was not found; `make npm` fetches it")
+        text = photograph_site(Path(folder), Path(folder) / "web.png")
+        keep(Path(folder) / "web.png", text, SITE)
 
 
 def keep(photograph: Path, text: str, picture: Path, *, colors: int | None = None) -> None:
@@ -117,25 +129,49 @@ def photograph_page(picture: Path | None = None) -> str:
     assert service.stdout is not None
     try:
         address = service.stdout.readline().split()[-1]
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-            tab = browser.new_page(
-                viewport={"width": 1280, "height": 860}, device_scale_factor=1.5, reduced_motion="reduce"
-            )
-            tab.goto(address)
-            tab.get_by_role("button", name=_TRIED).click()
-            tab.get_by_role("button", name=re.compile(f"^{_EXPLAINED} ")).click()
-            tab.locator("#legend").wait_for()
-            tab.evaluate("document.querySelector('#origin-text').textContent = ''")  # it has the time
-            if picture is not None:
-                tab.screenshot(path=picture)
-            text = " ".join(tab.locator("body").inner_text().split())
-            browser.close()
-            return text
+        look = {"viewport": {"width": 1280, "height": 860}, "device_scale_factor": 1.5}
+        return _photograph_map(address, picture, **look)
     finally:
         service.terminate()
         service.wait()
         service.stdout.close()
+
+
+def photograph_site(folder: Path, picture: Path | None = None) -> str:
+    """Return the text of the starter's site with a heat map on a telephone, and picture it if asked to."""
+    write_site(None, folder / "site", runtime=RUNTIME_ARCHIVE)
+    handler = partial(_Quiet, directory=folder / "site")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        look = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "color_scheme": "dark"}
+        try:
+            return _photograph_map(f"http://127.0.0.1:{server.server_address[1]}/", picture, **look)
+        finally:
+            server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """A host of static files that does not print."""
+
+    def log_message(self, *_arguments: object) -> None:
+        """Print nothing."""
+
+
+def _photograph_map(address: str, picture: Path | None, **look: Any) -> str:
+    """Open a page, try an image, show a map, and return the text of the page."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        tab = browser.new_page(reduced_motion="reduce", **look)
+        tab.goto(address)
+        tab.get_by_role("button", name=_TRIED).click()
+        tab.get_by_role("button", name=re.compile(f"^{_EXPLAINED} ")).click()
+        tab.locator("#legend").wait_for()
+        tab.evaluate("document.querySelector('#origin-text').textContent = ''")  # it has the time
+        if picture is not None:
+            tab.screenshot(path=picture)
+        text = " ".join(tab.locator("body").inner_text().split())
+        browser.close()
+        return text
 
 
 def chromium() -> str | None:

@@ -120,24 +120,36 @@ def test_bash_runs_the_script(program, tmp_path):
     assert done.stderr == ""
 
 
-@needs_bash
-def test_the_tab_key_of_a_terminal(program, tmp_path):
+TERMINALS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(thorax completion bash)"'),
+    "zsh": (["zsh", "-f", "-i"], 'autoload -U compinit; compinit -D -u; eval "$(thorax completion zsh)"'),
+    "fish": (["fish", "--no-config", "-i"], "thorax completion fish | source"),
+}
+"""How a shell starts without anybody's settings, and the line that makes it complete."""
+
+
+@pytest.mark.parametrize("shell", TERMINALS)
+def test_the_tab_key_of_a_terminal(program, tmp_path, shell):
+    words, line = TERMINALS[shell]
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is not installed")
     (tmp_path / "store one").mkdir()
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(tmp_path)
-        os.execve(BASH, [BASH, "--norc", "--noprofile", "-i"], program)
+        os.execve(found, words, program)
     typed = (
-        b'eval "$(thorax completion bash)"\n',
-        b"thorax expl\t",
-        b"run --findings=Pneumot\t",
-        b"--out st\t",
+        (f"{line}; echo rea''dy\n", "ready"),
+        ("thorax expl\t", "explain "),
+        ("run --findings=Pneumot\t", "Pneumothorax "),
+        ("--out st\t", "store\\ one"),
     )
-    shown = b""
     try:
-        for part, wanted in zip(typed, (b"$ ", b"explain ", b"Pneumothorax ", b"store\\ one"), strict=True):
-            os.write(terminal, part)
-            shown = wait_for(terminal, shown, wanted)
+        shown = b""
+        for part, wanted in typed:
+            os.write(terminal, part.encode())
+            shown = wait_for(terminal, shown, wanted.encode())
     finally:
         os.close(terminal)
         os.waitpid(child, 0)
@@ -149,7 +161,7 @@ def wait_for(terminal: int, shown: bytes, wanted: bytes) -> bytes:
     while wanted not in shown:
         assert time.monotonic() < end, shown
         if select.select([terminal], [], [], 1)[0]:
-            shown += os.read(terminal, 4096)
+            shown += os.read(terminal, 4096).replace(b"\a", b"")  # the bell, between two keys
     return shown.partition(wanted)[2]
 
 

@@ -3,6 +3,7 @@
 import base64
 import re
 import shutil
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -23,6 +24,36 @@ _DRAWN = """(canvas) => new Promise((done) => requestAnimationFrame(() => reques
   for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
   done([width, height, btoa(text)]);
 })))"""
+
+_SERIOUS = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+  .filter(({ impact }) => ["serious", "critical"].includes(impact))
+  .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.target[0]).join(", ")}`))"""
+
+
+def faults_by_state(tab, good, bad):
+    """Return the serious faults that axe finds on the page: empty, with findings, a map, two images, ..."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed: make install")
+    tab.evaluate(files(axe).joinpath("axe.min.js").read_text(encoding="utf-8"))
+    faults = {"empty": tab.evaluate(_SERIOUS)}
+    upload(tab, *good, bad)
+    shown(tab)
+    faults["findings"] = tab.evaluate(_SERIOUS)
+    tab.locator(".finding").first.click()
+    expect(tab.locator("#map-text")).not_to_contain_text("Computing")
+    faults["map"] = tab.evaluate(_SERIOUS)
+    tab.get_by_role("button", name="Side by side").click()
+    shown(tab, 1)
+    faults["side by side"] = tab.evaluate(_SERIOUS)
+    tab.get_by_role("button", name="Keys").click()
+    faults["keys"] = tab.evaluate(_SERIOUS)
+    tab.keyboard.press("Escape")
+    tab.get_by_role("button", name=bad.name).click()
+    faults["failure"] = tab.evaluate(_SERIOUS)
+    tab.get_by_role("button", name=re.compile("^About ")).click()
+    tab.locator("#card-open").click()
+    expect(tab.locator("#card-text")).to_be_visible()
+    faults["about"] = tab.evaluate(_SERIOUS)
+    return faults
 
 
 def upload(tab, *files):

@@ -2,13 +2,12 @@
 
 import re
 import shutil
-from importlib.resources import files
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.page import press_until, settled, shown, upload
+from tests.helpers.page import faults_by_state, press_until, settled, shown, upload
 from tests.helpers.service import GOLDEN
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
@@ -16,10 +15,6 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 pytestmark = pytest.mark.slow
 
 SOURCE = GOLDEN / "source"
-
-SERIOUS = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
-  .filter(({ impact }) => ["serious", "critical"].includes(impact))
-  .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.target[0]).join(", ")}`))"""
 
 
 def test_twenty_files_are_listed_in_order_and_the_first_is_shown_before_the_last_is_read(
@@ -169,26 +164,10 @@ def test_what_a_card_says_never_becomes_html(opened, local):
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_no_serious_fault(opened, local, tmp_path, scheme, width):
-    axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed: make install")
     bad = tmp_path / "letter.pdf"
     bad.write_bytes(b"%PDF-1.7")
     tab = opened(
         local, color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
     )
-    tab.evaluate(files(axe).joinpath("axe.min.js").read_text(encoding="utf-8"))
-    faults = {"empty": tab.evaluate(SERIOUS)}
-    upload(tab, SOURCE / "00.png", SOURCE / "03.png", bad)
-    shown(tab)
-    faults["findings"] = tab.evaluate(SERIOUS)
-    tab.locator(".finding").first.click()
-    sync_api.expect(tab.locator("#map-text")).not_to_contain_text("Computing")
-    faults["map"] = tab.evaluate(SERIOUS)
-    tab.get_by_role("button", name="Side by side").click()
-    shown(tab, 1)
-    faults["side by side"] = tab.evaluate(SERIOUS)
-    tab.get_by_role("button", name="Keys").click()
-    faults["keys"] = tab.evaluate(SERIOUS)
-    tab.keyboard.press("Escape")
-    tab.get_by_role("button", name="letter.pdf").click()
-    faults["failure"] = tab.evaluate(SERIOUS)
+    faults = faults_by_state(tab, [SOURCE / "00.png", SOURCE / "03.png"], bad)
     assert faults == {state: [] for state in faults}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.page import expect, settled, shown, upload
+from tests.helpers.page import expect, faults_by_state, settled, shown, upload
 from tests.helpers.service import GOLDEN
 from tests.web.conftest import Static
 from thorax import starter as starter_bundle
@@ -192,6 +192,18 @@ def test_it_works_without_a_network_after_the_first_load_and_sends_nothing(opene
     assert site.requests == []
 
 
+def test_what_the_first_answer_needs_is_named_in_the_page_and_fetched_once(opened, site):
+    page = (site.folder / "index.html").read_text()
+    named = re.findall(r'<link rel="(?:modulepreload|preload)"[^>]* href="([^"]+)"', page)
+    tab = opened(site, model="starter")
+    upload(tab, {"name": "a.png", "mimeType": "image/png", "buffer": IMAGES[0].read_bytes()})
+    fetched = tab.evaluate(
+        """performance.getEntriesByType("resource").map(({ name }) => name.slice(document.baseURI.length))"""
+    )
+    computing = [name for name in fetched if not name.endswith((".png", ".svg", ".css")) and ":" not in name]
+    assert sorted(computing) == sorted(named)
+
+
 def test_no_request_carries_anything(opened, site):
     sent = []
     tab = opened(site, model="starter")
@@ -209,6 +221,16 @@ def test_no_request_carries_anything(opened, site):
         == "refused"
     )
     assert tab.evaluate("window.violations.splice(0)") == ["connect-src"]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_no_serious_fault(opened, site, tmp_path, scheme, width):
+    bad = tmp_path / "letter.pdf"
+    bad.write_bytes(b"%PDF-1.7")
+    look = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "reduced_motion": "reduce"}
+    tab = opened(site, model="starter", **look)
+    faults = faults_by_state(tab, IMAGES[:2], bad)
+    assert faults == {state: [] for state in faults}
 
 
 def as_png(pixels):

@@ -4,12 +4,13 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from thorax.atomic_io import StrPath, refuse_existing
@@ -31,7 +32,9 @@ _POLICY: Final = (
 """Content-Security-Policy: the page's scripts can reach nothing but the site itself, so no image leaves."""
 
 _CHARSET: Final = '<meta charset="utf-8" />'
+_FACTS: Final = "model/facts.json"
 _MODEL: Final = "model/model.json"
+_RULES: Final = "model/rules.json"
 _OFFLINE: Final = "offline.js"
 _OF_SERVICE: Final = {"token.js"}
 """Modules of the page that only the service needs."""
@@ -127,8 +130,8 @@ def site_files(model: Model, programs: Mapping[str, bytes]) -> dict[str, bytes]:
     contents = {**served, **own, **programs, **_model_files(model)}
     scripts = {kind: next(iter(package.files.values())) for kind, package in DECODERS.items()}
     there = {kind: script for kind, script in scripts.items() if script in programs}
-    contents["model/rules.json"] = _json(header_rules(there))
-    contents["index.html"] = _with_policy(contents["index.html"])
+    contents[_RULES] = _json(header_rules(there))
+    contents["index.html"] = _with_head(contents["index.html"], contents)
     contents[_OFFLINE] = _with_list(contents[_OFFLINE], contents)
     return dict(sorted(contents.items()))
 
@@ -156,7 +159,7 @@ def _model_files(model: Model) -> dict[str, bytes]:
         contents["model/gate.safetensors"] = (bundle.folder / gate.name).read_bytes()
     return contents | {
         _MODEL: _json(computing(model)),
-        "model/facts.json": _json(facts(model)),
+        _FACTS: _json(facts(model)),
         "model/card.md": str(model.card()).encode(),
     }
 
@@ -175,12 +178,46 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _with_policy(page: bytes) -> bytes:
-    """Add the policy to the page, since hosts of static files do not send it as a header."""
+def _with_head(page: bytes, contents: Mapping[str, bytes]) -> bytes:
+    """Add the policy to the page, since hosts of static files do not send it as a header, and what it needs.
+
+    A browser would find the modules, the runtime and the graphs one after the other; it fetches what is named
+    here at once.
+    """
     text = page.decode()
     assert text.count(_CHARSET) == 1
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}" />'
-    return text.replace(_CHARSET, f"{_CHARSET}\n    {policy}").encode()
+    lines = [
+        _CHARSET,
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}" />',
+        *_preloads(contents),
+    ]
+    return text.replace(_CHARSET, "\n    ".join(lines)).encode()
+
+
+def _modules(contents: Mapping[str, bytes]) -> list[str]:
+    """Return the page's module, those that it imports, and that of the runtime if there is one."""
+    found = ["main.js"]
+    for name in found:
+        for target in re.findall(r'^import .* from "\./(.+)";$', contents[name].decode(), re.MULTILINE):
+            path = (PurePosixPath(name).parent / target).as_posix()
+            found += [path] if path not in found else []
+    return found + [name for name in contents if name.startswith("runtime/") and name.endswith(".mjs")]
+
+
+def _preloads(contents: Mapping[str, bytes]) -> list[str]:
+    """Return links to what the first prediction takes: first what has to be compiled, and last the graphs."""
+
+    def named(end: str, attributes: str = "") -> list[str]:
+        names = [name for name in contents if name.startswith(("model/", "runtime/")) and name.endswith(end)]
+        return [
+            f'<link rel="preload" as="fetch" href="{name}" crossorigin{attributes} />'
+            for name in names
+            if name != _RULES
+        ]
+
+    modules = [f'<link rel="modulepreload" href="{name}" />' for name in _modules(contents)]
+    graphs = named(".planes", ' fetchpriority="low"')
+    return [*named(".wasm"), *modules, *named(".json"), *named(".safetensors"), *graphs]
 
 
 def _with_list(script: bytes, contents: Mapping[str, bytes]) -> bytes:

@@ -12,6 +12,7 @@ import { readTensors } from "./library/safetensors.js";
 import { pixelsSha256, smallPicture } from "./library/shown.js";
 
 const MOST_READ = 3; // radiographs that are kept decoded
+const REST = 3000; // milliseconds
 
 /** A failure with a message for people; see the served page's module. */
 export { ImageError as Failure };
@@ -38,11 +39,14 @@ const loaded = Object.fromEntries(
 
 /** Return what is true of every file: the model, and the limits of this page. */
 export async function describe() {
-  const facts = await loaded.facts();
   // While the reader chooses a file; what fails here fails again, with a message, when it is needed.
-  loaded.model().then(openNetworks).then(keepOffline).catch(() => {});
-  return facts;
+  loaded.model().then(openNetworks).then(rest).then(keepOffline).catch(() => {});
+  loaded.gate().catch(() => {});
+  return loaded.facts();
 }
+
+/** Wait, so that keeping the files takes no time from the first answer. */
+const rest = () => new Promise((done) => setTimeout(done, REST));
 
 /** Keep the site's files in this browser, where it can: pages by HTTPS, and those of this machine. */
 function keepOffline() {

@@ -15,29 +15,45 @@ export function openNetworks(model) {
   return sessions;
 }
 
-async function open({ members, runtime }) {
-  const ort = await import(new URL(runtime.script, document.baseURI));
-  ort.env.wasm.numThreads = 1; // more need headers that static hosts do not send, and workers
-  ort.env.wasm.proxy = false;
-  ort.env.wasm.wasmPaths = { wasm: new URL(runtime.wasm, document.baseURI).href };
+async function open({ members, runtime, preparation: { size } }) {
+  const graphs = members.map(({ graph }) => graphAt(graph)); // while the runtime is compiled
+  Promise.all(graphs).catch(() => {}); // those that fail are awaited below
+  const ort = await runtimeAt(runtime);
   const opened = [];
-  for (const { graph } of members) {
-    const response = await fetch(graph);
-    if (!response.ok) throw new Error(`${graph} answered with status ${response.status}`);
-    const content = fromPlanes(new Uint8Array(await response.arrayBuffer()));
-    const session = await ort.InferenceSession.create(content, { executionProviders: ["wasm"] });
+  for (const graph of graphs) {
+    const session = await ort.InferenceSession.create(await graph, { executionProviders: ["wasm"] });
     opened.push({ session, Tensor: ort.Tensor });
   }
+  await run(opened[0], new Uint8Array(size * size), size); // the first run is slow, since it compiles what it needs
   return opened;
+}
+
+const run = ({ session, Tensor }, pixels, size) =>
+  session.run({ pixels: new Tensor("uint8", pixels, [1, size, size]) });
+
+async function runtimeAt({ script, wasm }) {
+  const ort = await import(new URL(script, document.baseURI));
+  ort.env.wasm.numThreads = 1; // more need headers that static hosts do not send, and workers
+  ort.env.wasm.proxy = false;
+  ort.env.wasm.wasmPaths = { wasm: new URL(wasm, document.baseURI).href };
+  return ort;
+}
+
+async function graphAt(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address} answered with status ${response.status}`);
+  return fromPlanes(new Uint8Array(await response.arrayBuffer()));
 }
 
 /** Undo `byte_planes` of the export, which makes graphs smaller on the way. */
 function fromPlanes(planes) {
   const quarter = Math.floor(planes.length / 4);
-  const content = new Uint8Array(planes.length);
-  for (let first = 0; first < 4; first += 1) {
-    for (let at = 0; at < quarter; at += 1) content[4 * at + first] = planes[first * quarter + at];
+  const words = new Uint32Array(Math.ceil(planes.length / 4));
+  const [first, second, third, fourth] = [0, 1, 2, 3].map((at) => planes.subarray(at * quarter, (at + 1) * quarter));
+  for (let at = 0; at < quarter; at += 1) {
+    words[at] = first[at] | (second[at] << 8) | (third[at] << 16) | (fourth[at] << 24);
   }
+  const content = new Uint8Array(words.buffer, 0, planes.length); // machines with browsers store the low byte first
   content.set(planes.subarray(4 * quarter), 4 * quarter);
   return content;
 }
@@ -50,9 +66,8 @@ export async function compute(model, pixels) {
   const opened = await openNetworks(model);
   const { size } = model.preparation;
   const [logits, cams] = [[], []];
-  for (const [at, { session, Tensor }] of opened.entries()) {
-    const input = new Tensor("uint8", pixels, [1, size, size]);
-    const result = await session.run({ pixels: input });
+  for (const [at, one] of opened.entries()) {
+    const result = await run(one, pixels, size);
     logits.push(memberLogits(model, model.members[at], result.logits));
     cams.push(result.cam ? { values: result.cam.data, shape: result.cam.dims.slice(1) } : null);
   }

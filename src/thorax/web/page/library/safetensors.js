@@ -16,13 +16,20 @@ export function readTensors(buffer) {
 }
 
 const READERS = {
-  F16: (view) => Float32Array.from({ length: view.byteLength / 2 }, (_, at) => half(view.getUint16(2 * at, true))),
-  I32: (view) => Int32Array.from({ length: view.byteLength / 4 }, (_, at) => view.getInt32(4 * at, true)),
+  F16: (view) => numbers(Float32Array, view, 2, (at) => half(view.getUint16(at, true))),
+  I32: (view) => numbers(Int32Array, view, 4, (at) => view.getInt32(at, true)),
 };
+
+function numbers(Kind, view, bytes, read) {
+  const values = new Kind(view.byteLength / bytes);
+  for (let at = 0; at < values.length; at += 1) values[at] = read(at * bytes);
+  return values;
+}
 
 function half(bits) {
   const sign = bits & 0x8000 ? -1 : 1;
-  const [exponent, fraction] = [(bits >> 10) & 0x1f, bits & 0x3ff];
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
   if (exponent === 0) return sign * fraction * 2 ** -24;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15); // none of them is infinite, which the bundle checks
 }
