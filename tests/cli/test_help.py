@@ -99,6 +99,7 @@ def test_the_exit_codes_are_those_of_the_errors_and_of_the_docs():
         (("compare", "a", "b"), "Missing option '--out'"),
         (("predict", "--colour"), "there is no option --colour\n"),
         (("recipes", "shw"), "Did you mean 'show'?"),
+        (("node", "stat"), "Did you mean 'start', 'status'?"),
         (("study", "small"), "give a study and --out FOLDER, or --list, or a study and"),
         (("study", "small", "--out", "o", "--store", "a=s", "--store", "s"), "give every --store as"),
     ],

@@ -180,7 +180,7 @@ MISTAKES = (
     ("sheet store --out image.png", 3, "image.png already exists; .* set --overwrite"),
     ("sheet store --out file/x.png", *BELOW_FILE),
     ("sheet store --out new.bmp", 3, "new.bmp does not end in .png"),
-    ("sheet store --out new.png --finding Effuson", 3, "unknown finding 'Effuson'.* did you mean Effusion"),
+    ("sheet store --out new.png --findings Effuson", 3, "unknown finding 'Effuson'.* did you mean Effusion"),
     ("download nihh new", 3, "there is no source 'nihh' to download"),
     ("download nih-sample file/x", *BELOW_FILE),
     ("serve nowhere --port 0", *NOWHERE),

@@ -163,7 +163,7 @@ def test_findings_limit_every_form(form):
     ("source", "answer"),
     [
         ("-", "standard input is not read; save the image to a file"),
-        ("https://example.org/a.png", "https://example.org/a.png, and give the file"),
+        ("https://example.org/a.png", "https://example.org/a.png: only files are read; download it first"),
     ],
 )
 def test_what_is_not_a_file_gets_an_answer(source, answer):
@@ -240,8 +240,8 @@ def test_progress_is_a_line_now_and_then(capsys):
         show(Progress("predicting", done, 1000, 2.5, 90.4, "files"))
     show(Progress("predicting", 1000, 1000, 2.5, 0.0, "files"))
     assert capsys.readouterr().err.splitlines() == [
-        "predicting: 20 of 1,000 files (2 %), 2/s, 0:01:30 left",
-        "predicting: 40 of 1,000 files (4 %), 2/s, 0:01:30 left",
+        "predicting: 20 of 1,000 files (2 %), 2.5/s, 0:01:30 left",
+        "predicting: 40 of 1,000 files (4 %), 2.5/s, 0:01:30 left",
     ]
 
 
@@ -251,7 +251,7 @@ def test_each_epoch_begins_its_progress_anew(capsys):
     show = line_now_and_then(every=60, anew=True, clock=lambda: next(times))
     for epoch, done in ((1, 10), (1, 20), (2, 10), (2, 20)):
         show(Progress(f"epoch {epoch} of 9", done, 1000, 2.5, None, detail="loss 0.25"))
-    assert capsys.readouterr().err == "epoch 1 of 9: 20 of 1,000 images (2 %), 2/s, loss 0.25\n"
+    assert capsys.readouterr().err == "epoch 1 of 9: 20 of 1,000 images (2 %), 2.5/s, loss 0.25\n"
 
 
 def test_stages_that_are_short_each_are_not_silent_together(capsys):

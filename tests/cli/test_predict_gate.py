@@ -65,6 +65,9 @@ def test_a_map_of_a_held_back_image_is_refused_unless_the_gate_is_off(images):
     done = command("explain", bundle, images[0], expect=4)
     assert "held back by the input gate" in done.stderr
     assert "Effusion" in command("explain", bundle, images[0], "--findings", "Effusion", "--no-gate").stdout
+    said = command("explain", bundle, *images, "--findings", "Effusion", expect=4).stderr
+    assert "1 of 2 files could not be explained, 1 of them held back by the input gate" in said
+    assert said.splitlines()[-1] == "--no-gate explains also what is held back"
 
 
 def test_a_bundle_without_a_fitted_gate_says_so_once(images, tmp_path):

@@ -207,9 +207,9 @@ def test_wrong_files_are_named(tmp_path, text, message):
         (
             "nih-official",
             "nih-layout",
-            r"is nih-layout, whose image names or patients are not NIH's own; use",
+            r"is nih-layout, whose image names or patients are not NIH's own; choose",
         ),
-        ("nih-random-patient", "folder", r"use folder-official if it has lists of its own"),
+        ("nih-random-patient", "folder", r"choose one by patient, such as `data.split=patient-70-15-15`"),
         ("folder-official", "folder", r"this data set has none"),
         ("nih-official/fold-6-of-5", NIH, r"fold-6-of-5 does not exist"),
         ("file:/nowhere.csv", NIH, r"/nowhere\.csv does not exist"),

@@ -194,7 +194,7 @@ def test_a_map_without_evidence_is_drawn_relative_to_its_mean():
     (map_,) = explained(image, Mass=falling)
     assert map_.place is None
     panels, _ = side_by_side([map_], image, predicted(MASS))
-    assert panels[1].caption[1] == "cam: no location supports it (highest -1)"
+    assert panels[1].caption[1] == "cam: no location supports it (highest -1.00)"
     assert (panels[1].scale.low, panels[1].scale.high) == pytest.approx((-1.5, -1))
     assert panels[1].note == "drawn relative to its own mean, at the left end"
     canvas = draw_picture(image.pixels, panels, drawing=Drawing())

@@ -160,6 +160,13 @@ def test_tables_are_told_apart_and_no_row_is_shown(tmp_path):
     assert "DOE" not in json.dumps(known)
     file.write_text("path,patient,Mass\nDOE^JANE.png,1,-1\n")
     assert facts(file)["kind"] == "labels"
+    file.write_text("path,patient,Mass,Edema\nDOE^JANE.png,1,1,0\nb.png,2,0,\n")
+    assert facts(file)["summary"] == "labels of 2 findings for 2 images, with their paths"
+    assert facts(file)["next"].startswith("thorax prepare")
+    file.write_text(
+        "Image Index,Mass,path\nDOE^JANE.png,0.25,DOE^JANE.png\n"
+    )  # as `predict --wide` prints it
+    assert facts(file)["kind"] == "predictions"
     file.write_text("Image Index,Finding Labels\nDOE^JANE.png,Mass\n")
     assert facts(file)["summary"] == "NIH's label file, of 1 image"
     file.write_text("name,age\nDOE^JANE,40\n")

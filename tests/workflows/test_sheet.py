@@ -138,8 +138,8 @@ def test_what_cannot_be_drawn_is_refused(settings, message, data, tmp_path):
 
 def test_the_command_says_what_it_drew(data, tmp_path):
     out = tmp_path / "sheet.png"
-    done = command("sheet", data[1], "--out", out, "--finding", "Edema", "--count", "1")
-    assert done.stdout == f"1 of 2 images are in {out}\n"
+    done = command("sheet", data[1], "--out", out, "--findings", "edema,Mass", "--count", "1")
+    assert done.stdout == f"1 of 3 images are in {out}\n"
     again = command("sheet", data[1], "--out", out, expect=3)
     assert "set --overwrite to replace it" in again.stderr
     command("sheet", data[1], "--out", out, "--overwrite")

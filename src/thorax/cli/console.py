@@ -9,7 +9,7 @@ from typing import Any, Final
 from thorax.cli.tables import print_table
 from thorax.progress import Progress, ProgressCallback
 from thorax.quoting import visible
-from thorax.wording import percent
+from thorax.wording import as_rate, percent
 
 __all__ = ["print_table", "progress_bars"]
 
@@ -79,6 +79,6 @@ def _fields(now: Progress) -> dict[str, Any]:
     if now.unit == "bytes":
         rate = f"{now.rate / 1e6:,.1f} MB/s" if now.rate else ""
     else:
-        rate = f"{now.rate:,.0f}/s" if now.rate else ""
+        rate = as_rate(now.rate) if now.rate else ""
     share = percent(now.done / now.total, 0) if now.total else ""
     return {"share": share, "rate": rate, "left": remaining, "detail": visible(now.detail)}

@@ -27,7 +27,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     ),
     "sheet": (
         ("Draw 25 images of a store", "thorax sheet store --out sheet.png"),
-        ("Draw nine with one finding", "thorax sheet store --finding Mass --count 9 --out masses.png"),
+        ("Draw nine with one finding", "thorax sheet store --findings Mass --count 9 --out masses.png"),
     ),
     "recipes": (
         ("List the recipes", "thorax recipes"),

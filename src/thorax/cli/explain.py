@@ -91,16 +91,16 @@ def explain(
     if len(images) == 1 and not is_folder(images[0]):
         print_one(explain_image(bundle, images[0], **asked), as_json=as_json)
         return
-    others = Tally()
+    tally = Tally()
     with bars_or_lines() as progress:
         results = explain_files(
-            bundle, images, **asked, kind=kind, progress=progress, left_out=others.add_other
+            bundle, images, **asked, kind=kind, progress=progress, left_out=tally.add_other
         )
-        num_failed, num_images = print_all(results, as_json=as_json)
-    if out is not None and num_failed < num_images:
+        print_all(results, tally, as_json=as_json)
+    if out is not None and tally.predicted:
         say(f"pictures: {out}", err=as_json)
-    for line in others.lines():
+    advice = ["--no-gate explains also what is held back"] if tally.held_back else []
+    for line in (*tally.lines(done="explained"), *advice):
         say(line, err=True)
-    if num_failed:
-        say(f"{num_failed:,} of {num_images:,} files could not be explained", err=True)
+    if tally.failed:
         raise typer.Exit(ImageError.exit_code)

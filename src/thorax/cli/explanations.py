@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from thorax.cli.console import print_table
 from thorax.cli.output import say, say_json
+from thorax.errors import NotARadiograph
 from thorax.inference.predictor import Failure
 from thorax.quoting import cut
+from thorax.wording import three_digits
 
 if TYPE_CHECKING:
     from thorax.workflows.explain import ExplainedRadiograph
+    from thorax.workflows.predicting import Tally
 
 __all__ = ["print_all", "print_one"]
 
@@ -31,17 +34,18 @@ def print_one(result: "ExplainedRadiograph", *, as_json: bool) -> None:
         say(f"picture: {result.picture}", err=as_json)
 
 
-def print_all(results: "Iterable[ExplainedRadiograph | Failure]", *, as_json: bool) -> tuple[int, int]:
-    """Print the results of several images; return how many failed, and how many there were."""
+def print_all(results: "Iterable[ExplainedRadiograph | Failure]", tally: "Tally", *, as_json: bool) -> None:
+    """Print the results of several images, and count them."""
     rows: list[tuple[str, ...]] = []
     notes: dict[str, None] = {}
-    num_failed = num_images = num_silent = 0
+    num_silent = 0
     for result in results:
-        num_images += 1
         if isinstance(result, Failure):
-            num_failed += 1
+            tally.failed += 1
+            tally.held_back += result.code == NotARadiograph.code
             say(f"{result.source}: {result.reason}", err=True)
             continue
+        tally.predicted += 1
         if as_json:
             say_json(result.as_json())
         rows += [(result.prediction.source, *row[:-1]) for row in _rows(result)]
@@ -58,7 +62,6 @@ def print_all(results: "Iterable[ExplainedRadiograph | Failure]", *, as_json: bo
         ] = None
     for note in notes:
         say(f"note: {note}", err=True)
-    return num_failed, num_images
 
 
 def _overview(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -76,7 +79,7 @@ def _rows(result: "ExplainedRadiograph") -> list[tuple[str, ...]]:
     probability = {entry.finding: entry.as_texts()[1] for entry in result.prediction.findings}
     return [
         (
-            entry.finding.label, probability[entry.finding], entry.method, f"{entry.highest:.3g}",
+            entry.finding.label, probability[entry.finding], entry.method, three_digits(entry.highest),
             _in_pixels(entry.place), _in_pixels(entry.box),
         )
         for entry in result.maps

@@ -71,10 +71,15 @@ class Verbs(TyperGroup):
     implied: str = ""
     """The command that is meant where none of them is named; "": one must be named."""
 
+    implied_words: Sequence[str] = ()
+    """What may follow it and looks like a mistyped command; so do files, which exist."""
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments; a usage error says what was probably meant."""
         if self.implied and args and args[0] not in {*self.commands, "-h", "--help"}:
-            args = [self.implied, *args]
+            near = get_close_matches(args[0], self.commands, n=1)
+            if not near or args[0] in self.implied_words or Path(args[0]).exists():
+                args = [self.implied, *args]
         return _read(self, lambda: super(Verbs, self).parse_args(ctx, args))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  (typer passes it)

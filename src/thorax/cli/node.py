@@ -21,6 +21,7 @@ class _Node(Verbs):
     """The group: `thorax node BUNDLE` is `thorax node start BUNDLE`."""
 
     implied = "start"
+    implied_words = ("starter",)
 
 
 node_app = typer.Typer(

@@ -10,7 +10,7 @@ from typing import Final
 
 from thorax.cli.output import say
 from thorax.progress import Progress, ProgressCallback
-from thorax.wording import percent
+from thorax.wording import as_rate, percent
 
 __all__ = ["bars_or_lines", "line_now_and_then"]
 
@@ -60,7 +60,7 @@ def line_now_and_then(
             last = clock()
             left = "" if now.remaining is None else f", {timedelta(seconds=round(now.remaining))} left"
             done = f"{now.done:,} of {now.total:,} {now.unit} ({percent(now.done / now.total, 0)})"
-            rate = f", {now.rate:,.0f}/s" if now.rate else ""
+            rate = f", {as_rate(now.rate)}" if now.rate else ""
             detail = f", {now.detail}" if now.detail else ""
             say(f"{now.stage}: {done}{rate}{left}{detail}", err=True)
 

@@ -18,15 +18,15 @@ def sheet(
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 25,
     seed: Annotated[int, typer.Option(help="The same seed chooses the same images.")] = 0,
     findings: Annotated[
-        list[str] | None,
-        typer.Option("--finding", help="Only images with this finding. May be repeated."),
-    ] = None,
+        str, typer.Option(help="Only images with one of these findings, separated by commas.")
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing picture.")] = False,
 ) -> None:
     """Draw random images with their labels into one picture."""
     from thorax.workflows.sheet import sheet as draw_sheet
 
-    summary = draw_sheet(source, out, count=count, seed=seed, findings=findings or (), overwrite=overwrite)
+    named = tuple(name.strip() for name in findings.split(",")) if findings else ()
+    summary = draw_sheet(source, out, count=count, seed=seed, findings=named, overwrite=overwrite)
     for notice in summary.notices:
         say(notice, err=True)
     say(f"{summary.num_shown:,} of {summary.num_images:,} images are in {summary.path}")

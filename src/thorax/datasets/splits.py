@@ -271,7 +271,8 @@ def _own_name(name: str, dataset: str, patients: Patients) -> str:
         means = ", whose image names or patients are not NIH's own" if dataset == NIH_LAYOUT else ""
         raise DataError(
             f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}{means}; "
-            "use folder-official if it has lists of its own, a patient-... split, or file:PATH"
+            "choose one by patient, such as `data.split=patient-70-15-15`, its own folder-official if it has "
+            "lists or a column 'split', or file:PATH"
         )
     return name
 
@@ -337,7 +338,8 @@ def _folder_official(name: str, patients: Patients) -> list[str]:
     if not any(patients.official):
         raise DataError(
             "split folder-official needs the data set's own lists (train_val_list.txt and test_list.txt, "
-            "or a column 'split'), and this data set has none; use a patient-... split or file:PATH"
+            "or a column 'split'), and this data set has none; choose a split by patient, such as "
+            "`data.split=patient-70-15-15`, or file:PATH"
         )
     return [
         _validation(name, patient) if official == "train_val" else official

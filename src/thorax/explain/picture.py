@@ -21,6 +21,7 @@ from thorax.explain.contours import Line, contour_lines
 from thorax.explain.lettering import elided, text_width, wrapped
 from thorax.explain.overlay import Scale, drawing_scale, eight_bit, own_scale, resized
 from thorax.explain.pdf import PdfPages
+from thorax.wording import three_digits
 
 __all__ = [
     "PICTURE_ENDINGS",
@@ -327,7 +328,7 @@ class _Layout:
         ]
         if not is_drawn:
             return [], words
-        low, high = _number(scale.low), f"{_number(scale.high)} {self.units[number]}".rstrip()
+        low, high = three_digits(scale.low), f"{three_digits(scale.high)} {self.units[number]}".rstrip()
         space = round(0.5 * self.size)
         start = left + round(text_width(low, self.size)) + space
         room = left + self.cell - start - round(text_width(high, self.size)) - space
@@ -340,10 +341,6 @@ class _Layout:
 
     def _words(self, text: str, left: int, baseline: int) -> Words:
         return Words(left=left, baseline=baseline, size=self.size, text=text)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _laid_out(

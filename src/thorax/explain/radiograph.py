@@ -21,6 +21,7 @@ from thorax.imaging import map_box, prepare
 from thorax.prediction import FindingPrediction, ModelIdentity
 from thorax.radiograph import Radiograph
 from thorax.recipe.schema import Preparation
+from thorax.wording import three_digits
 
 __all__ = ["Explained", "explain_radiograph", "inside", "picture_heading", "side_by_side", "silent_notes"]
 
@@ -219,13 +220,15 @@ def _panel(explained: Explained, all_maps: Sequence[Explained], predicted: Findi
         if other.method == explained.method and (other.place is None) == (explained.place is None)
     ]
     if explained.place is None:
-        supported = f"no location supports it (highest {explained.highest:.3g})"
+        supported = f"no location supports it (highest {three_digits(explained.highest)})"
         # Of several, the widest scale: every map keeps its own mean as the low end.
         span = max(other.highest - other.mean for other in alike)
         scale = Scale(explained.mean, explained.mean + span)
         note = "drawn relative to its own mean, at the left end" if span > 0 else "the same everywhere"
     else:
-        supported = "highest {:.3g} at x {:.0f}, y {:.0f}".format(explained.highest, *explained.place)
+        supported = "highest {} at x {:.0f}, y {:.0f}".format(
+            three_digits(explained.highest), *explained.place
+        )
         scale = Scale(0.0, max(other.highest for other in alike))
         note = f"one scale for these {len(alike)} maps" if len(alike) > 1 else ""
     return Panel(

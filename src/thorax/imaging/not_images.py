@@ -9,7 +9,7 @@ from thorax.errors import DataError, UnsupportedImage
 from thorax.imaging.read import image_format
 from thorax.objects.place import is_remote
 
-__all__ = ["is_not_an_image", "why_not_a_file"]
+__all__ = ["address_in", "is_not_an_image", "why_not_a_file"]
 
 _SUFFIXES: Final = frozenset(
     {
@@ -69,11 +69,16 @@ def why_not_a_file(source: str) -> str:
     """
     if source == "-":
         return "standard input is not read; save the image to a file and give its name"
-    address = _ADDRESS.match(source)
-    if address is None or os.path.lexists(source):
+    whole = address_in(source)
+    if not whole or os.path.lexists(source):
         return ""
-    whole = f"{address[1]}://{source[address.end() :]}"
     return f"only files are read; download it first, as with curl -O {whole}, and give the file"
+
+
+def address_in(source: str) -> str:
+    """Return the address that was given as a path, with the slash that a path loses; "" if it is none."""
+    address = _ADDRESS.match(source)
+    return f"{address[1]}://{source[address.end() :]}" if address else ""
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -4,6 +4,8 @@ import csv
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from thorax.errors import DataError
 from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
 from thorax.imaging import read_guarded
@@ -153,6 +155,10 @@ def table_info(path: Path) -> Info:
             (rows, Fact("num_columns", len(table.header))),
         )
     findings = counted(len(file.findings), "finding")
+    if "path" in table.header and np.isin(file.values, (-1.0, 0.0, 1.0)).all(where=~np.isnan(file.values)):
+        summary = f"labels of {findings} for {count}, with their paths"
+        step = f"thorax prepare {shell_word(path)} --out STORE"
+        return Info(path, "labels", summary, (rows, columns), next_step=step)
     return Info(
         path,
         "predictions",

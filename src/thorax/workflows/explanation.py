@@ -18,6 +18,7 @@ from thorax.findings import Finding
 from thorax.notebook import Html, facts, notes, page, shortened
 from thorax.prediction import FindingPrediction, ModelIdentity
 from thorax.radiograph import Radiograph
+from thorax.wording import three_digits
 
 __all__ = ["Explanation"]
 
@@ -104,7 +105,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         _, probability, threshold, _ = self.predicted.as_texts()
-        highest = f"{self.map.highest:.3g} {self.map.unit}".rstrip()
+        highest = f"{three_digits(self.map.highest)} {self.map.unit}".rstrip()
         if self.map.place is not None and self.map.box is not None:
             highest += " at x {:.0f}, y {:.0f}; box x {:.0f}, y {:.0f}, {:.0f} wide, {:.0f} tall".format(
                 *self.map.place, *self.map.box

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thorax.imaging import image_files
 from thorax.imaging.folders import image_objects
-from thorax.imaging.not_images import why_not_a_file
+from thorax.imaging.not_images import address_in, why_not_a_file
 from thorax.objects.place import Place, is_remote, place_of
 
 __all__ = ["ImageFile", "fetched", "is_folder", "list_files", "release"]
@@ -58,7 +58,7 @@ def list_files(
             continue
         reason = why_not_a_file(str(path))
         if reason:
-            failed(str(path), reason)
+            failed(address_in(str(path)) or str(path), reason)
         elif os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a path that is too long)
             left_out = _within(path, without)
             for file in image_files([path], failed=lambda place, why: failed(str(place), why)):

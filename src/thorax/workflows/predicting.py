@@ -129,11 +129,12 @@ class Tally:
         """The files that are images by name or content."""
         return self.predicted + self.failed
 
-    def lines(self, *, warnings: bool = True) -> list[str]:
+    def lines(self, *, warnings: bool = True, done: str = "predicted") -> list[str]:
         """Return what to say at the end: warnings, files that are not images, and failures, a line each.
 
         Args:
             warnings: Whether the warnings were not shown with each image.
+            done: What was done with the files, such as "explained".
         """
         lines = []
         if self.warned and warnings:
@@ -141,8 +142,8 @@ class Tally:
             if self.predicted == 1:
                 lines.append(f"the image has warnings: {'; '.join(map(visible, self.warnings))}")
             else:
-                have = "image has" if self.warned == 1 else "images have"
-                lines.append(f"{self.warned:,} of {self.predicted:,} {have} warnings ({said})")
+                have = "has" if self.warned == 1 else "have"
+                lines.append(f"{self.warned:,} of {self.predicted:,} images {have} warnings ({said})")
         if self.others:
             names = [
                 visible(name) + (f" ({count:,})" if count > 1 else "")
@@ -154,7 +155,7 @@ class Tally:
             lines.append(f"{count:,} {what} left out: {', '.join([*names[:_NAMED], *more])}")
         if self.failed:
             gated = f", {self.held_back:,} of them held back by the input gate" if self.held_back else ""
-            lines.append(f"{self.failed:,} of {self.total:,} files could not be predicted{gated}")
+            lines.append(f"{self.failed:,} of {self.total:,} files could not be {done}{gated}")
         return lines
 
 

@@ -173,6 +173,11 @@ def _read(path: Path, failed: Callable[[str], None]) -> Any:
 def _rows_with(table: "SampleTable", findings: Findings) -> Sequence[int]:
     if not findings:
         return range(len(table))
+    if unlabeled := [finding for finding in findings if finding not in table.findings]:
+        raise DataError(
+            f"{', '.join(map(str, unlabeled))} is not labeled in this data set; choose `findings` from "
+            f"{', '.join(map(str, table.findings))}"
+        )
     present = (table.targets(findings) == 1).any(axis=1)
     return [int(row) for row in np.flatnonzero(present)]
 
