@@ -271,8 +271,7 @@ def _own_name(name: str, dataset: str, patients: Patients) -> str:
         means = ", whose image names or patients are not NIH's own" if dataset == NIH_LAYOUT else ""
         raise DataError(
             f"split {name} is for NIH ChestX-ray14, and this store's data set is {dataset}{means}; "
-            "choose one by patient, such as `data.split=patient-70-15-15`, its own folder-official if it has "
-            "lists or a column 'split', or file:PATH"
+            "choose one by patient, such as `data.split=patient-70-15-15`, folder-official or file:PATH"
         )
     return name
 
