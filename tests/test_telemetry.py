@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-REPORTING = {"huggingface_hub", "mlflow", "onnxruntime", "openvino"}
+REPORTING = {"huggingface_hub", "mlflow", "onnxruntime", "openvino", "ray"}
 
 RUN = """
 import sys
@@ -57,6 +57,6 @@ def run(tmp_path, module, **variables):
     return sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("module", ["onnxruntime", "openvino", "mlflow.tracking", "huggingface_hub"])
+@pytest.mark.parametrize("module", ["onnxruntime", "openvino", "mlflow.tracking", "huggingface_hub", "ray"])
 def test_a_package_that_reports_leaves_nothing_in_the_home(tmp_path, module):
     assert run(tmp_path, module) == []
