@@ -51,6 +51,7 @@ COMMANDS = {
     "study": ("study", "mine.toml", "--out", "leaderboards"),
     "serve": ("serve", "run", "--port", "0"),
     "node": ("node", "run", "--port", "0", "--health-port", "0", "--forward", "PACS@127.0.0.1:104"),
+    "monitor": ("monitor", "thorax-queue", "--out", "monitored"),
 }  # fmt: skip
 """In an order in which each finds what it needs."""
 
@@ -67,8 +68,8 @@ model.arguments.channels = [8, 8, 16, 16]
 training.epochs = 1
 """
 
-REFUSED = ("gate",)
-"""It reads the store, and has too few images to fit on."""
+REFUSED = ("gate", "monitor")
+"""They read the store, which has too few images to fit on, and the node's queue, which has none."""
 
 
 def test_every_command_is_here_but_the_one_that_is_for_the_network():
