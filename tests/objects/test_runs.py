@@ -63,3 +63,22 @@ def test_a_storage_that_fails_at_the_end_leaves_the_run_here(server, store):
     server.fault = lambda *_: ""
     package.train(None, store, "s3://data/run", resume=True)
     assert load_bundle("s3://data/run").manifest.findings
+
+
+def test_what_is_there_is_evaluated_described_and_verified(server, store, near, tmp_path):
+    server.add("data", near.folder, "run")
+    server.add("data", store, "store")
+    command(
+        "evaluate", "s3://data/run", "--store", "s3://data/store", "--out", tmp_path / "far", "--no-gallery"
+    )
+    command("evaluate", near.folder, "--store", store, "--out", tmp_path / "near", "--no-gallery")
+    far, here = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("far", "near"))
+    assert far == here
+    assert "a store of" in command("info", "s3://data/store").stdout
+    assert "s3://data/run" in command("info", "s3://data/run").stdout
+    assert command("verify", "s3://data/store").stdout
+    shard = server.buckets["data"]["store/pixels-00000.npy"]
+    shard.content = shard.content[:-1] + bytes([shard.content[-1] ^ 1])
+    (copy,) = cache_folder().rglob("pixels-00000.npy")
+    copy.unlink()
+    assert "is damaged" in command("verify", "s3://data/store", expect=3).stderr

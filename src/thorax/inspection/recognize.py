@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +15,13 @@ from thorax.inspection.data import image_info, store_info, table_info
 from thorax.inspection.info import Fact, Info, counted
 from thorax.inspection.models import bundle_info, run_info, seeds_info, study_info
 from thorax.inspection.results import RESULTS, result_info
+from thorax.objects.client import described
+from thorax.objects.place import Place, is_remote, place_of
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
 from thorax.run_files import STUDY
+from thorax.store.fetched import fetched_tables
 from thorax.store.manifest import MANIFEST as STORE
 from thorax.store.manifest import PLAN
 
@@ -41,8 +45,9 @@ def info(path: StrPath) -> Info:
     """Say what a path holds, and what is known about it; nothing about a patient.
 
     Args:
-        path: A bundle, a run, a folder of runs, a study, a store, a report, a folder of images; or a file of
-            a result, of predictions or labels, a recipe, an image or a DICOM file.
+        path: A bundle, a run, a folder of runs, a study, a store, a report, a folder of images; a bundle, a
+            finished run or a store at s3://; or a file of a result, of predictions or labels, a recipe, an
+            image or a DICOM file.
 
     Raises:
         DataError: The path does not exist, or the file is nothing that Thorax reads.
@@ -55,9 +60,18 @@ def info(path: StrPath) -> Info:
     given = Path(path)
     if given == Path(STARTER) and not given.exists():
         return bundle_info(bundle_folder(given))
+    if is_remote(given):
+        return _far(place_of(given))
     if not given.exists():
         raise DataError(f"{given} does not exist; correct the path")
     return _folder(given) if given.is_dir() else _file(given)
+
+
+def _far(place: Place) -> Info:
+    """Describe a store or a bundle at s3://, by its copy."""
+    if described(place / STORE) is not None:
+        return replace(store_info(fetched_tables(place)), path=Path(str(place)))
+    return replace(bundle_info(bundle_folder(str(place))), path=Path(str(place)))
 
 
 def _folder(path: Path) -> Info:

@@ -20,7 +20,7 @@ from thorax.atomic_io import sha256_of_file, write_bytes
 from thorax.errors import DataError
 from thorax.objects.cache import cache_bound, entry, make_room
 from thorax.objects.client import Missing, content_of, described
-from thorax.objects.files import LARGEST, fetch, transfers
+from thorax.objects.files import CONCURRENT, LARGEST, fetch, transfers
 from thorax.objects.place import Place
 from thorax.store.manifest import (
     DOUBTS,
@@ -111,7 +111,9 @@ class FetchedShards:
         self._fetched: set[int] = set()
         self._coming: dict[int, Future[None]] = {}
         self._lock = threading.Lock()
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="s3-shards")
+        # Two, so that one is compared with its SHA-256 while the other is read.
+        self._background = ThreadPoolExecutor(2, thread_name_prefix="s3-shards")
+        self._ranges = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="s3-ranges")
 
     def read(self, rows: Rows) -> PixelsBatch:
         """Return copies of images, after copying the shards that are missing."""
@@ -145,7 +147,7 @@ class FetchedShards:
             if sha256_of_file(path) == self._manifest.shards[number].sha256:
                 return
             path.unlink()
-        for following in range(number, min(number + 2, self._manifest.num_shards)):
+        for following in range(number, min(number + 3, self._manifest.num_shards)):
             self._begin(following)
         self._shard(number)
 
@@ -176,9 +178,8 @@ class FetchedShards:
             if not path.is_file():
                 size = self._manifest.shard_bytes(number)
                 make_room(size, self._place)
-                with transfers() as pool:
-                    sha256 = self._manifest.shards[number].sha256
-                    fetch(self._place / path.name, path, pool=pool, size=size, sha256=sha256)
+                sha256 = self._manifest.shards[number].sha256
+                fetch(self._place / path.name, path, pool=self._ranges, size=size, sha256=sha256)
         self._fetched.add(number)
 
 

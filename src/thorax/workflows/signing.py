@@ -12,6 +12,7 @@ from thorax.bundle.folder import checksums
 from thorax.bundle.input_gate import read_gate
 from thorax.bundle.signature import is_signed, sign_manifest
 from thorax.errors import BundleError, DataError
+from thorax.objects.place import is_remote, place_of
 from thorax.outputs import check_output
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store.manifest import DOUBTS, PLAN
@@ -111,6 +112,10 @@ def verify(bundle: StrPath, key: StrPath | None = None) -> Verified:
 
 def is_store(path: StrPath) -> bool:
     """Return whether a path is the folder of a store, finished or not, and holds no bundle."""
+    if is_remote(path):
+        from thorax.objects.client import described
+
+        return described(place_of(path) / STORE) is not None
     holds_bundle = (bundle_folder(Path(path)) / MANIFEST).is_file()
     return not holds_bundle and any((Path(path) / name).is_file() for name in (STORE, PLAN))
 
@@ -138,7 +143,8 @@ def verify_store(
     store = open_store(path)
     store.verify(progress=stage_progress(progress, "reading", unit="files"))
     names = {STORE, *store.checksums()}
-    others = {file.name for file in store.path.iterdir()} - names - {DOUBTS}
+    # Beside the copies of a store at s3:// are locks and checksums.
+    others = set() if store.address else {file.name for file in store.path.iterdir()} - names - {DOUBTS}
     return VerifiedStore(store, len(names), tuple(sorted(others)))
 
 
