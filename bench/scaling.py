@@ -4,9 +4,8 @@
 
 Each step is the command that a user gives, with the recipe `small-cpu`, on folders of phantoms in NIH's
 layout. Only `--drawn` phantoms are drawn; other folders have hard links to them under new names and new
-patients, for drawing is not what is measured, and every command reads each file by its own name. (The audit
-in an evaluation then finds that many images are equal; that is so. `audit` is measured without the search for
-copies, which bench/audit.py times.) `report` and `compare` read predictions, of one model and of two.
+patients, for drawing is not what is measured, and every command reads each file by its own name. Copies are
+not searched for: bench/audit.py times that. `report` and `compare` read predictions, of one model and of two.
 Peaks are of anonymous memory over all processes of a command: mapped shards do not count. What has been
 measured is kept in FOLDER/costs.json: the same command goes on where it stopped, and more `--turns` add to
 it, of some `--steps` if need be.
@@ -93,12 +92,17 @@ def steps(source: Path, work: Path) -> Iterator[tuple[str, str | None, list[str]
     one_epoch = [part for setting in settings for part in ("--set", setting)]
     train = [*thorax, "train", "small-cpu", "--store", store, "--out", run, *one_epoch]
     yield "train, one epoch", "run", train
-    yield "evaluate", "evaluation", [*thorax, "evaluate", run, "--store", store, "--out", evaluation]
+    yield (
+        "evaluate",
+        "evaluation",
+        [*thorax, "evaluate", run, "--store", store, "--no-pixels", "--out", evaluation],
+    )
     yield "predict", None, [*thorax, "predict", run, str(source / "images"), "--csv"]
-    split = ["--store", store, "--split", "folder-official", "--out"]
-    report, comparison = str(work / "report"), str(work / "comparison")
-    yield "report", "report", [*thorax, "evaluate", "--predictions", predictions, *split, report]
-    yield "compare", "comparison", [*thorax, "compare", predictions, others, *split, comparison]
+    split = ["--store", store, "--split", "folder-official"]
+    report, comparison = ["--out", str(work / "report")], ["--out", str(work / "comparison")]
+    from_file = [*thorax, "evaluate", "--predictions", predictions, *split, "--no-pixels"]
+    yield "report", "report", [*from_file, *report]
+    yield "compare", "comparison", [*thorax, "compare", predictions, others, *split, *comparison]
     audit = ["--split", "folder-official", "--predictions", predictions, "--bundle", run, "--no-pixels"]
     yield "audit", None, [*thorax, "audit", store, *audit]
 

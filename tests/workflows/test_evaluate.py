@@ -346,6 +346,22 @@ def test_one_view_is_measured_alone(study):
         measured(study, view="LL")
 
 
+def test_without_the_search_for_copies_a_note_says_that_it_was_left_out(study, tmp_path):
+    """The phantoms of a patient are alike, so the search finds pairs; without it nothing is said of them."""
+    split = {"split": "folder-official"}
+    for model, settings in ((study.good, split), (study.run(0), {"device": "cpu", "gallery": False})):
+        searched = measured(study, model, study.store, **settings)
+        left_out = measured(study, model, study.store, pixels=False, **settings)
+        assert left_out.audit[-1][1].startswith(
+            "Not looked at: identical, nearly identical and blank images."
+        )
+        assert "Not looked at" not in str(searched.audit)
+        others = [problem for problem in searched.audit if "images" not in problem[1]]
+        assert set(others) <= set(left_out.audit)
+        written = left_out.write(tmp_path / str(model.name))
+        assert "Not looked at: identical" in written.html.read_text()
+
+
 def test_predictions_are_audited_on_the_way(study, tmp_path):
     """AUC of binarised predictions is one of the faults of published code: it is said beside the figure."""
     header, *rows = [row.split(",") for row in study.good.read_text().splitlines()]

@@ -64,6 +64,9 @@ def evaluate(
     gallery: Annotated[
         bool, typer.Option(help="Show examples of each outcome in report.html, with the bundle's maps.")
     ] = True,
+    pixels: Annotated[
+        bool, typer.Option(help="Let the audit search for identical and nearly identical images.")
+    ] = True,
     figures: Annotated[
         str, typer.Option(help="Write each figure to OUT/figures too: png, svg, pdf, or several with commas.")
     ] = "",
@@ -97,7 +100,7 @@ def evaluate(
             findings=[name.strip() for name in findings.split(",") if name], rules=rule or (),
             thresholds=thresholds, allow_test_tuning=allow_test_tuning, engine=engine, progress=progress,
             prevalence=_prevalence(prevalence or ()), radiologists=radiologists, gallery=gallery,
-            resamples=resamples, seed=seed, device=device,
+            pixels=pixels, resamples=resamples, seed=seed, device=device,
         )  # fmt: skip
     written = result.write(out, figures=kinds, overwrite=overwrite)
     _print(result)

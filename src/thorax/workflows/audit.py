@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from thorax.atomic_io import StrPath, sha256_of_file
 from thorax.auditing import (
@@ -40,6 +41,11 @@ from thorax.workflows.predictions import (
 )
 
 __all__ = ["audit", "audit_bundle", "audit_file"]
+
+_NOT_COMPARED: Final = (
+    "note",
+    "Not looked at: identical, nearly identical and blank images. `thorax audit` searches for them.",
+)
 
 
 def audit(
@@ -119,14 +125,25 @@ def _read_lists(store: Store, locator: Locator, split: str, files: Mapping[str, 
 # ---- within `evaluate` -----------------------------------------------------------------------------------
 
 
-def audit_bundle(part: StorePart) -> tuple[tuple[str, str], ...]:
-    """Audit a bundle on the part that it is evaluated on; return severity and text of each problem."""
-    evidence = Evidence(part=part.selection.part, bundle=part.bundle)
-    return _lines(run_audit(part.store, lists_of_split(part.split, part.store.dataset), evidence).problems)
+def audit_bundle(part: StorePart, *, pixels: bool = True) -> tuple[tuple[str, str], ...]:
+    """Audit a bundle on the part that it is evaluated on; return severity and text of each problem.
+
+    Args:
+        part: The part, with its store and bundle.
+        pixels: Whether to search for identical and nearly identical images; a note says where it was not.
+    """
+    evidence = Evidence(part=part.selection.part, bundle=part.bundle, pixels=pixels)
+    return _evaluated(part.store, lists_of_split(part.split, part.store.dataset), evidence)
 
 
 def audit_file(
-    rows: PredictionFile, data: Store | Path, predicted: PartPredictions, *, part: str, logits: bool = False
+    rows: PredictionFile,
+    data: Store | Path,
+    predicted: PartPredictions,
+    *,
+    part: str,
+    logits: bool = False,
+    pixels: bool = True,
 ) -> tuple[tuple[str, str], ...]:
     """Audit a file of predictions: with a store and a split as `audit` does, else what shows without.
 
@@ -136,6 +153,7 @@ def audit_file(
         predicted: What is evaluated.
         part: The part that it is evaluated on.
         logits: Whether the predictions are logits.
+        pixels: Whether to search a store for identical and nearly identical images.
 
     Returns:
         Severity and text of each problem.
@@ -147,12 +165,17 @@ def audit_file(
         lists = lists_of_split(predicted.split, known.dataset)
         # The evaluation leaves out rows for images of other parts.
         rows = only_of_part(rows, Locator(data.table, data.dataset), lists, part)
-        return _lines(run_audit(data, lists, Evidence(part=part, predictions=rows)).problems)
+        return _evaluated(data, lists, Evidence(part=part, predictions=rows, pixels=pixels))
     label_files = {data.name: sha256_of_file(data)} if isinstance(data, Path) else {}
     problems = audit_predictions(rows, known.table, known.dataset, label_files=label_files)
     looked = "Looked at: the predictions' values and ranking, and the version of the labels. Not looked at: "
     rest = "the split, its patients and images. Give a store and a split for these."
     return (*_lines(problems), ("note", looked + rest))
+
+
+def _evaluated(store: Store, lists: Lists, evidence: Evidence) -> tuple[tuple[str, str], ...]:
+    lines = _lines(run_audit(store, lists, evidence).problems)
+    return lines if evidence.pixels else (*lines, _NOT_COMPARED)
 
 
 def _lines(problems: Sequence[Problem]) -> tuple[tuple[str, str], ...]:

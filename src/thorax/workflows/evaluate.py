@@ -72,6 +72,7 @@ def evaluate(
     validation: StrPath | None = None,
     logits: bool = False,
     gallery: bool = True,
+    pixels: bool = True,
     resamples: int = 1000,
     seed: int = 0,
     device: str = "auto",
@@ -98,6 +99,7 @@ def evaluate(
         validation: CSV of the model's probabilities on validation images; only for a CSV.
         logits: Whether CSVs contain logits; only for a CSV.
         gallery: Whether to draw examples with the bundle's maps, for the report.
+        pixels: Whether to search for identical and nearly identical images, which reads every image.
         resamples: Bootstrap resamples of the patients, at least 1.
         seed: Seed of the resamples.
         device: "cpu", "cuda" or "auto"; for a bundle.
@@ -125,6 +127,7 @@ def evaluate(
         radiologists=None if radiologists is None else read_radiologist_labels(Path(radiologists)),
         resamples=resamples,
         seed=seed,
+        pixels=pixels,
     )
     if not isinstance(model, Bundle) and has_predictions(Path(model)):
         file = _PredictionFile(Path(model), None if validation is None else Path(validation), logits)
@@ -151,6 +154,7 @@ class _Settings:
     radiologists: RadiologistLabels | None
     resamples: int
     seed: int
+    pixels: bool
 
     def check(self, findings: Findings) -> None:
         """Check what is given for findings, before anything is predicted.
@@ -263,7 +267,7 @@ def _evaluate_bundle(
     )
     warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
     context = _noted(choice, evaluation, settings, warnings, run=bundle.run)
-    result = _result(choice, evaluation, context, audit_bundle(part), examples)
+    result = _result(choice, evaluation, context, audit_bundle(part, pixels=settings.pixels), examples)
     stage("")
     return replace(result, training=curves_of_run(bundle.run))
 
@@ -293,15 +297,11 @@ def _evaluate_file(file: _PredictionFile, data: Store | Path, settings: _Setting
     own = tuple(points.of_findings(wanted) for points in read.own)
     given, warnings = settings.threshold_set(labels, predicted)
     choice = Choosers(predicted, validation, own=own, allow=settings.allow_test_tuning)
-    evaluation = _measure(
-        choice,
-        settings,
-        given,
-        fitted=None,
-        trained=predicted.prevalence,
-        absent=_NO_VALIDATION,
+    trained = predicted.prevalence
+    evaluation = _measure(choice, settings, given, fitted=None, trained=trained, absent=_NO_VALIDATION)
+    problems = audit_file(
+        read.rows, data, predicted, part=settings.selection.part, logits=file.logits, pixels=settings.pixels
     )
-    problems = audit_file(read.rows, data, predicted, part=settings.selection.part, logits=file.logits)
     repeated = choice_warnings(choice, (*own, *((given,) if given else ())), fitted=None)
     warnings = (*warnings, *repeated, findings_warning(labels.table.findings, wanted))
     return _result(choice, evaluation, _noted(choice, evaluation, settings, warnings), problems, None)
