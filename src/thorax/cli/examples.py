@@ -22,7 +22,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Prepare your own images, which a CSV lists", "thorax prepare mine.csv --size 320 --out store"),
         (
             "Prepare over a Ray cluster that this machine belongs to",
-            "thorax prepare /data/nih --out /data/store --engine ray --address 10.0.0.1:6379",
+            "thorax prepare /data/nih --out store --engine ray --address 10.0.0.1:6379",
         ),
     ),
     "sheet": (
@@ -54,7 +54,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Search settings in 20 trials", "thorax tune small-cpu --store store --trials 20 --out study"),
         (
             "Train several trials at once over a Ray cluster",
-            "thorax tune small-cpu --store /data/store --out /data/s --engine ray --address 10.0.0.1:6379",
+            "thorax tune small-cpu --store s --out t --engine ray --address 10.0.0.1:6379",
         ),
     ),
     "study": (
@@ -127,7 +127,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Predict a folder with your own model", "thorax predict run images --out predicted"),
         (
             "Predict it over a Ray cluster that this machine belongs to",
-            "thorax predict /data/run /data/images --out /data/out --engine ray --address 10.0.0.1:6379",
+            "thorax predict run /data/images --out p --engine ray --address 10.0.0.1:6379",
         ),
     ),
     "explain": (
