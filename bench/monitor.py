@@ -46,8 +46,8 @@ WEEK, WEEKS, QUARTER = 300, 200, 14
 """Images of a week, weeks of a quiet run, and quiet weeks before a change."""
 MONDAY = date(2026, 1, 5).toordinal()
 DOUBLED = ("Effusion", "Infiltration", "Atelectasis")
-REFERENCE = 4000
-"""Images of validation beside CheXNet's weeks."""
+QUIET, REFERENCE = 4000, 8000
+"""Images of validation beside CheXNet's quiet weeks, and beside a doubled prevalence."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ def main() -> None:
     for name in DOUBLED:
         doubled(cnn, name, arguments.runs)
     for patients in (False, True):
-        quiet("CheXNet", cnn, REFERENCE, arguments.references, patients=patients)
+        quiet("CheXNet", cnn, QUIET, arguments.references, patients=patients)
 
 
 if __name__ == "__main__":

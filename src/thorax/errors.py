@@ -16,7 +16,6 @@ A message has four parts: what is wrong, which value, where, and what to do next
 """
 
 import errno
-from collections.abc import Mapping
 from typing import ClassVar
 
 from thorax.quoting import MAX_MESSAGE, cut, visible, with_addresses
@@ -99,11 +98,11 @@ class NotARadiograph(ImageError):  # noqa: N818  (as above)
         message: str = "",
         *,
         reasons: tuple[str, ...] = (),
-        scores: Mapping[str, float] | None = None,
+        scores: dict[str, float] | None = None,
     ) -> None:
         super().__init__(message)
         self.reasons = reasons
-        self.scores = dict(scores or {})
+        self.scores = scores or {}
 
 
 class BundleError(ThoraxError):

@@ -296,7 +296,7 @@ class Predictor:
             raise NotARadiograph(
                 f"{radiograph.origin.name}: held back by the input gate: {answer.text}",
                 reasons=codes,
-                scores=answer.scores,
+                scores=dict(answer.scores),
             )
         return (f"the input gate, which is off, would hold this image back: {answer.text}", *answer.warnings)
 
