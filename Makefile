@@ -110,6 +110,7 @@ fuzz-node: $(INSTALLED)
 kills: $(INSTALLED)
 	$(BIN)/python -m tests.long.kills $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.long.node_kills $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.long.cluster_kills $(if $(SEED),--seed $(SEED))
 
 line-coverage: $(INSTALLED)
 	$(BIN)/pytest $(WORKERS) --cov
