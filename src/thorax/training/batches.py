@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int8
+from jaxtyping import Bool, Int8, Int64
 from torch import Tensor
 
 from thorax.arrays import UNCERTAIN, Rows, Targets
@@ -253,7 +253,7 @@ def training_batches(  # noqa: PLR0913  (images, order, and first step)
         )
 
 
-def _members(part: Part, *, seed: int, epoch: int, batch_size: int) -> Rows:
+def _members(part: Part, *, seed: int, epoch: int, batch_size: int) -> Int64[np.ndarray, "steps batch"]:
     """Return the indices of the part in each batch of an epoch, (steps, batch_size)."""
     order = permutation(seed, "order", epoch=epoch, length=len(part))
     steps = len(part) // batch_size
