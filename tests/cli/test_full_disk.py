@@ -123,7 +123,7 @@ def test_a_download_says_so_before_its_first_byte(tmp_path):
 
 @pytest.mark.slow
 def test_training_and_the_gate_say_so(tmp_path):
-    run("phantom", tmp_path / "phantoms", "--patients", "300", "--size", "64")
+    run("phantom", tmp_path / "phantoms", "--patients", "400", "--size", "64")
     store = tmp_path / "store"
     run("prepare", tmp_path / "phantoms", "--size", "64", "--out", store)
     said, left = refused(tmp_path, 64, "train", "small-cpu", *SMALL, "--store", store, "--out", "run")
