@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -79,10 +81,13 @@ def test_another_version_is_named():
 
 
 def test_memory_is_that_of_a_process_and_its_children(tmp_path):
-    before = memory_of(os.getpid())
-    held = bytearray(64 << 20)
-    held[:: 1 << 12] = b"1" * len(held[:: 1 << 12])
-    assert (60 << 20) < memory_of(os.getpid()) - before < (80 << 20)
+    program = (
+        "import os; from thorax.cluster.worker import memory_of; before = memory_of(os.getpid()); "
+        "held = bytearray(64 << 20); held[:: 1 << 12] = b'1' * len(held[:: 1 << 12]); "
+        "print(memory_of(os.getpid()) - before)"
+    )
+    taken = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert (60 << 20) < int(taken.stdout) < (80 << 20)
     for number, children in ((1, "2 3"), (2, ""), (3, "")):
         (tmp_path / f"{number}/task/{number}").mkdir(parents=True)
         (tmp_path / f"{number}/task/{number}/children").write_text(children)
