@@ -14,6 +14,7 @@ from thorax.imaging.jpeg import read_jpeg
 from thorax.imaging.png import read_png
 from thorax.imaging.stored import StoredImage, stored_as_read
 from thorax.objects.place import is_remote
+from thorax.quoting import with_addresses
 from thorax.radiograph import Radiograph
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _plain_syntax(head: bytes) -> bytes:
 def source_name(source: ImageSource) -> str:
     """Return the name of an image that was given without one; for a file, the whole path."""
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
+        return with_addresses(os.fspath(source))
     if isinstance(source, Radiograph):
         return source.origin.name
     if isinstance(source, Image.Image):

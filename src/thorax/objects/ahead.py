@@ -44,6 +44,7 @@ def read_ahead(items: Iterable[tuple[_Item, str, int]]) -> Iterator[_Item]:
                 if is_remote(path):
                     _ahead[path] = pool.submit(content_of, place_of(path), at_most=LARGEST)
             if not waiting:
+                pool.shutdown()  # which waits: the last items may not have been read by whoever has them
                 return
             yield waiting.popleft()[0]
 

@@ -30,7 +30,7 @@ from thorax.explain.radiograph import (
 )
 from thorax.findings import Findings, select_findings
 from thorax.hardware import blas_on_one_thread
-from thorax.imaging import read_guarded
+from thorax.imaging import read_guarded, source_name
 from thorax.imaging.not_images import is_not_an_image
 from thorax.inference.engines import open_predictor
 from thorax.inference.predictor import Failure, Predictor
@@ -265,7 +265,7 @@ class _Opened:
         """
         radiograph = read_guarded(image)
         with blas_on_one_thread():
-            (prediction,) = self.predictor.predict([radiograph], [str(image)])
+            (prediction,) = self.predictor.predict([radiograph], [source_name(image)])
             maps = explain_radiograph(
                 self.explainer,
                 radiograph,
