@@ -30,7 +30,7 @@ class FailingEngine:
 
 def test_a_fault_is_logged_by_its_place_alone(images, caplog):
     bundle = load_bundle(GOLDEN / "run")
-    model = Model(bundle, Predictor(bundle, FailingEngine()), engine="none", device="cpu")
+    model = Model(bundle, Predictor(bundle, FailingEngine()), engine="none", engine_name="auto", device="cpu")
     client = TestClient(create_app(model), base_url="http://localhost")
     with caplog.at_level(logging.DEBUG, logger="thorax"):
         answer = client.post("/v1/predict", content=images["00.png"])
