@@ -96,7 +96,8 @@ def test_the_bundle_keeps_the_calibration_and_predict_uses_it(study, result, war
         )
         assert after[one.finding.name].probability == pytest.approx(float(sigmoid(moved)[0]), abs=1e-9)
         assert after[one.finding.name].positive == before[one.finding.name].positive
-    assert before["Hernia"].probability == after["Hernia"].probability
+    # The bundle's temperature is kept as an intercept and a slope, which may round the last bit otherwise.
+    assert after["Hernia"].probability == pytest.approx(before["Hernia"].probability, rel=1e-12)
     printed = json.loads(command("predict", saved.folder, image, "--json", "--site", "ward 7").stdout)
     assert printed["findings"]["Effusion"]["probability"] == after["Effusion"].probability
     assert (
