@@ -114,6 +114,7 @@ def test_click_an_example_and_see_findings_and_a_map(opened, site, starter):
     tab = opened(site, model="starter")
     expect(tab.locator("#drop-hint")).to_contain_text("Images stay in this browser")
     tab.get_by_role("button", name=starter_title()).click()
+    expect(tab.locator(".case")).to_have_count(1)  # it is fetched before it is listed
     (case,) = settled(tab)
     expected = starter.predict(starter_bundle.test_images()[0].path)
     called = sum(finding.decision == "yes" for finding in expected)
