@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -78,6 +79,24 @@ def test_another_version_is_named():
     assert isinstance(answer, Raised)
     assert isinstance(answer.error, ServiceError)
     assert "has Thorax 0.1.0, and this machine has 0.0.1; install the same version" in str(answer.error)
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b""])
+def test_what_answers_but_is_no_cluster_is_refused_at_once(said):
+    """Ray itself tries such an address for more than two minutes."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(said)
+                connection.recv(64)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(ServiceError, match=f"what answers at 127.0.0.1:{port} is not a Ray cluster"):
+            list(run_units(Cluster(address=f"127.0.0.1:{port}"), len, []))
 
 
 def test_memory_is_that_of_a_process_and_its_children(tmp_path):

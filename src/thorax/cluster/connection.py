@@ -1,6 +1,7 @@
 """Connecting to a Ray cluster, or starting one on this machine, without a word to anyone else."""
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -18,6 +19,12 @@ __all__ = ["connected"]
 
 _ANSWER: Final = 5.0
 """Seconds within which an address must answer."""
+
+_SETTINGS: Final = b"\0\0\0\4\0\0\0\0\0"
+"""An empty frame of HTTP/2's settings (RFC 9113, section 6.5): length, type 4, flags and stream."""
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
+"""How a client of HTTP/2 begins, on which gRPC and so Ray are built; a server answers with its settings."""
 
 
 @contextmanager
@@ -46,14 +53,24 @@ def connected(cluster: Cluster) -> Iterator[Any]:
 
 
 def _refuse_silence(address: str) -> None:
+    """Refuse an address at which no cluster can be: Ray itself would try it for minutes."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            connection.sendall(_PREFACE)
+            answer = connection.recv(4)
     except OSError as error:
         raise ServiceError(
             f"nothing answers at {address} ({error.strerror or error}); start a cluster there, or "
             "correct `address`"
         ) from error
+    if answer[3:] != _SETTINGS[3:4]:  # the type of its first frame
+        raise ServiceError(
+            f"what answers at {address} is not a Ray cluster; give the address that `ray start --head` "
+            "printed"
+        )
 
 
 def _connect(ray: Any, address: str) -> None:
