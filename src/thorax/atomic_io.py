@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -23,11 +24,13 @@ __all__ = [
     "canonical_json",
     "exclusive_lock",
     "is_locked",
+    "is_remote",
     "open_regular",
     "parse_json",
     "read_json",
     "read_regular",
     "refuse_existing",
+    "refuse_remote",
     "sha256_of_file",
     "sha256_of_lines",
     "sync_folder",
@@ -39,6 +42,8 @@ __all__ = [
 ]
 
 StrPath = str | os.PathLike[str]
+
+_S3: Final = re.compile(r"s3:/+(?=[^/])", re.IGNORECASE)
 """Path of a file or folder: a string or any path-like object."""
 
 
@@ -107,6 +112,24 @@ def append_line(path: Path, line: str) -> None:
         sync_folder(path.parent)
 
 
+def is_remote(path: object) -> bool:
+    """Return whether a path is an address in object storage, s3://; as a path it has lost a slash."""
+    return isinstance(path, str | os.PathLike) and _S3.match(str(os.fspath(path))) is not None
+
+
+def refuse_remote(path: StrPath) -> None:
+    """Refuse to write to an address in object storage, as if it were a folder here.
+
+    Raises:
+        DataError: It is one.
+    """
+    if is_remote(path):
+        raise DataError(
+            f"{path} is in object storage, where only stores and runs are written; name a path on this disk, "
+            "and copy the result"
+        )
+
+
 def refuse_existing(path: Path, *, overwrite: bool, folder: bool = False) -> None:
     """Refuse to write a result over existing files, unless `overwrite` is set.
 
@@ -118,8 +141,9 @@ def refuse_existing(path: Path, *, overwrite: bool, folder: bool = False) -> Non
 
     Raises:
         DataError: The path exists and `overwrite` is false, or it is a file instead of a folder or a folder
-            instead of a file.
+            instead of a file, or it is an address in object storage.
     """
+    refuse_remote(path)
     if path.is_dir() and not folder:
         raise DataError(f"{path} is a folder; name a file, such as {path / 'NAME'}")
     if folder and path.exists() and not path.is_dir():

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from thorax.atomic_io import refuse_existing
+from thorax.atomic_io import refuse_existing, refuse_remote
 from thorax.errors import DataError
 
 __all__ = ["check_output", "refuse_full", "refuse_unwritable", "report_size", "text_size"]
@@ -40,8 +40,10 @@ def refuse_unwritable(path: Path) -> None:
     """Refuse a path at which neither a file nor a folder can be made; nothing is left there.
 
     Raises:
-        DataError: Some part of the path is a file, or the folder that is there cannot be written to.
+        DataError: Some part of the path is a file, the folder that is there cannot be written to, or it is an
+            address in object storage.
     """
+    refuse_remote(path)
     place = _existing(path if path.is_dir() else path.parent)
     if not place.is_dir():
         raise DataError(f"{path} cannot be made, because {place} is a file; give another path")

@@ -104,4 +104,4 @@ def _escape(match: re.Match[str]) -> str:
 
 def shell_word(path: str | PathLike[str]) -> str:
     """Return a path as it is typed in a shell: quoted if it has spaces or signs that a shell would read."""
-    return shlex.quote(os.fspath(path))
+    return shlex.quote(with_addresses(os.fspath(path)))

@@ -1,5 +1,7 @@
 """Training runs at s3://."""
 
+from pathlib import Path
+
 import pytest
 
 import thorax as package
@@ -63,6 +65,49 @@ def test_a_storage_that_fails_at_the_end_leaves_the_run_here(server, store):
     server.fault = lambda *_: ""
     package.train(None, store, "s3://data/run", resume=True)
     assert load_bundle("s3://data/run").manifest.findings
+
+
+def test_what_is_there_is_described_before_anything_else_has_copied_it(server, store, near):
+    """`info` copies no shard, names the address, and says how large the store is there."""
+    server.add("data", near.folder, "run")
+    server.add("data", store, "store")
+    told = command("info", "s3://data/store").stdout
+    assert told.startswith("s3://data/store: a store of ")
+    assert "thorax train RECIPE --store s3://data/store --out RUN" in told
+    assert not list(cache_folder().rglob("*.npy"))
+    facts = {fact.name: fact.value for fact in package.info("s3://data/store").facts}
+    assert facts == {fact.name: fact.value for fact in package.info(store).facts}
+    assert "next: thorax predict s3://data/run IMAGE" in command("info", "s3://data/run").stdout
+
+
+def test_only_stores_and_runs_are_written_there_and_no_copy_is_changed(
+    server, store, near, tmp_path, monkeypatch
+):
+    """Results were written to a folder of this disk named s3:, and the command said that they were there."""
+    server.add("data", near.folder, "run")
+    server.add("data", store, "store")
+    monkeypatch.chdir(tmp_path)
+    run, data, out = "s3://data/run", ("--store", "s3://data/store"), ("--out", "s3://data/out")
+    image = Path(__file__).parents[2] / "test-images" / "cardiomegaly.png"
+    for words in (
+        ("evaluate", run, *data, *out),
+        ("predict", image, *out),
+        ("predict", image, "--dicom-out", "s3://data/out"),
+        ("explain", image, "--out", "s3://data/map.png"),
+        ("calibrate", run, *data, *out),
+        ("export", run, *data, *out),
+        ("sheet", "s3://data/store", "--out", "s3://data/sheet.png"),
+        ("tune", "small-cpu", *data, *out),
+    ):
+        said = command(*words, expect=3).stderr
+        assert (
+            "is in object storage, where only stores and runs are written; name a path on this disk" in said
+        )
+    for words in (("export", run, *data), ("gate", run, *data)):
+        assert "a bundle in object storage stays as it is" in command(*words, expect=5).stderr
+    assert not list(tmp_path.glob("s3*"))
+    assert not [key for key in server.keys("data") if "out" in key]
+    command("verify", run)
 
 
 def test_what_is_there_is_evaluated_described_and_verified(server, store, near, tmp_path):

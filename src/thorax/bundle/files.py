@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thorax import starter
-from thorax.atomic_io import StrPath, open_regular, sha256_of_file
+from thorax.atomic_io import StrPath, is_remote, open_regular, sha256_of_file
 from thorax.errors import BundleError, DataError
-from thorax.objects.place import is_remote, place_of
+from thorax.objects.place import place_of
 from thorax.run_files import RECIPE
 
 __all__ = [

@@ -29,6 +29,7 @@ from thorax.bundle.manifest import Exported, ExportedFile, ExportedNet, Manifest
 from thorax.bundle.signature import is_signed
 from thorax.distributions import ValidationDistribution
 from thorax.errors import BundleError, DataError
+from thorax.objects.cache import is_copy
 from thorax.outputs import refuse_unwritable
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "attach_gate",
     "copy_bundle",
     "new_bundle_folder",
+    "refuse_copy",
     "refuse_used_folder",
     "write_bundle",
 ]
@@ -181,6 +183,19 @@ def attach_distribution(bundle: Bundle, distribution: ValidationDistribution | N
     """
     with _manifest_locked(bundle.folder):
         return _replaced(_as_it_is_now(bundle), {"distribution": distribution, "format": 2})
+
+
+def refuse_copy(bundle: Bundle) -> None:
+    """Refuse to change the copy of a bundle in object storage, where nobody would find the change.
+
+    Raises:
+        BundleError: It is one.
+    """
+    if is_copy(bundle.folder):
+        raise BundleError(
+            "a bundle in object storage stays as it is; name a folder on this disk for a changed copy with "
+            "`out`, or copy the bundle here first"
+        )
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import typer
 
+from thorax.atomic_io import is_remote
 from thorax.cli.archive_output import archives_among
-from thorax.objects.place import is_remote
 from thorax.packages import require
 
 __all__ = ["refuse_contradictions"]

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from thorax.atomic_io import is_remote
 from thorax.cli.cluster_options import Address, Cores, Memory, Place, cluster_of
 from thorax.cli.output import say
-from thorax.objects.place import is_remote, place_of
+from thorax.objects.place import place_of
 from thorax.recipe.literals import Fit
 
 __all__ = ["prepare"]

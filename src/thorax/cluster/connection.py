@@ -68,8 +68,7 @@ def _refuse_silence(address: str) -> None:
         ) from error
     if answer[3:] != _SETTINGS[3:4]:  # the type of its first frame
         raise ServiceError(
-            f"what answers at {address} is not a Ray cluster; give the address that `ray start --head` "
-            "printed"
+            f"what answers at {address} is not a Ray cluster; correct `address` to that of the cluster's head"
         )
 
 

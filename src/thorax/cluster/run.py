@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import thorax
+from thorax.atomic_io import is_remote
 from thorax.cluster.board import Board
 from thorax.cluster.connection import connected
 from thorax.cluster.settings import GIB, Cluster, Lost, Post
@@ -74,7 +75,8 @@ def run_units(  # noqa: PLR0913  (what is done, and how)
         work: A function of a module, or a partial of one, which does a unit and may speak meanwhile. Doing a
             unit again must give the same files.
         units: The units, which can be pickled.
-        sees: Files and folders that every node must find under the same path.
+        sees: Files and folders that every node must find under the same path; addresses s3:// are not
+            looked for.
         heard: Receives what a unit says; what it returns is the answer, if the unit asked.
         ahead: Units that wait at each worker, beside the one that it does.
         ordered: Whether results come in the order of the units.
@@ -87,7 +89,9 @@ def run_units(  # noqa: PLR0913  (what is done, and how)
         Exception: What `work` raised.
     """
     with connected(cluster) as ray:
-        run = _Run(ray, cluster, work, sees=tuple(str(path) for path in sees), heard=heard)
+        run = _Run(
+            ray, cluster, work, sees=tuple(str(path) for path in sees if not is_remote(path)), heard=heard
+        )
         try:
             yield from run.results(iter(units), ahead=ahead, ordered=ordered)
         finally:

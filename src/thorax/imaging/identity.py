@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from thorax.atomic_io import is_remote
 from thorax.errors import ThoraxError
 from thorax.imaging.read import image_format
-from thorax.objects.place import is_remote
 from thorax.quoting import visible
 
 __all__ = ["IDENTIFIERS", "Identity", "read_identity"]

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+from thorax.atomic_io import is_remote
 from thorax.errors import DataError, UnsupportedImage
 from thorax.imaging.read import image_format
-from thorax.objects.place import is_remote
 
 __all__ = ["address_in", "is_not_an_image", "why_not_a_file"]
 

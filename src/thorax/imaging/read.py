@@ -8,12 +8,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 from PIL import Image
 
+from thorax.atomic_io import is_remote
 from thorax.errors import DataError, ImageError, UnsupportedImage
 from thorax.imaging.in_memory import ValueRange, read_array, read_pil
 from thorax.imaging.jpeg import read_jpeg
 from thorax.imaging.png import read_png
 from thorax.imaging.stored import StoredImage, stored_as_read
-from thorax.objects.place import is_remote
 from thorax.quoting import with_addresses
 from thorax.radiograph import Radiograph
 

@@ -291,7 +291,7 @@ def validation_part(bundle: Bundle, store: Store, split: str | None) -> Validati
             f"{bundle.folder} was not trained on a single split, so its validation part is not known; "
             "name a split with `split`"
         )
-    bundle.refuse_other_preparation(store.path, store.preparation)
+    bundle.refuse_other_preparation(store.location, store.preparation)
     chosen = _split(name, store)
     part = ValidationPart(store, chosen, chosen.rows("val"))
     refuse_seen_patients(bundle, store.dataset, part.patients, by=("train", "pretrain"))

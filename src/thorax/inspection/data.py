@@ -3,6 +3,7 @@
 import csv
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,10 @@ from thorax.quoting import shell_word
 from thorax.store.manifest import DOUBTS, MANIFEST, PLAN, StorePlan, load_section
 from thorax.tabular import read_table
 
-__all__ = ["image_info", "store_info", "table_info"]
+if TYPE_CHECKING:
+    from thorax.store import Store
+
+__all__ = ["finished_store_info", "image_info", "store_info", "table_info"]
 
 
 def store_info(path: Path) -> Info:
@@ -26,12 +30,16 @@ def store_info(path: Path) -> Info:
     """
     if not (path / MANIFEST).is_file():
         return _unfinished(path)
-    # pandas and pyarrow, which the base does not have
-    from thorax.datasets.splits import build_split  # noqa: PLC0415
-    from thorax.store import open_store  # noqa: PLC0415
+    from thorax.store import open_store  # noqa: PLC0415  (pyarrow, which the base does not have)
 
-    store = open_store(path)
-    table, plan = store.table, store.manifest
+    return finished_store_info(open_store(path))
+
+
+def finished_store_info(store: "Store") -> Info:
+    """Describe a finished store, on this disk or at s3://."""
+    from thorax.datasets.splits import build_split  # noqa: PLC0415  (pandas, as above)
+
+    path, table, plan = store.location, store.table, store.manifest
     targets = table.targets(table.findings)
     positives = {
         finding.name: int(count)
@@ -45,8 +53,9 @@ def store_info(path: Path) -> Info:
     named = {finding.name: finding.label for finding in table.findings}
     views = {str(view) or "unknown": int(n) for view, n in table.frame["view"].value_counts().items()}
     side = plan.preparation.size
-    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    doubts = _num_lines(path / DOUBTS)
+    size = sum(map(plan.shard_bytes, range(plan.num_shards)))
+    size += sum(file.stat().st_size for file in store.path.iterdir() if file.suffix != ".npy")
+    doubts = _num_lines(store.path / DOUBTS)
     return Info(
         path,
         "store",

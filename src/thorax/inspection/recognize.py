@@ -6,22 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from thorax.atomic_io import StrPath, open_regular
+from thorax.atomic_io import StrPath, is_remote, open_regular
 from thorax.bundle.absent import is_run, seed_runs
 from thorax.bundle.files import MANIFEST, STARTER, bundle_folder
 from thorax.errors import DataError, RecipeError, UnsupportedImage
 from thorax.imaging.read import image_format
-from thorax.inspection.data import image_info, store_info, table_info
+from thorax.inspection.data import finished_store_info, image_info, store_info, table_info
 from thorax.inspection.info import Fact, Info, counted
 from thorax.inspection.models import bundle_info, run_info, seeds_info, study_info
 from thorax.inspection.results import RESULTS, result_info
 from thorax.objects.client import described
-from thorax.objects.place import Place, is_remote, place_of
+from thorax.objects.place import Place, place_of
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
 from thorax.run_files import STUDY
-from thorax.store.fetched import fetched_tables
 from thorax.store.manifest import MANIFEST as STORE
 from thorax.store.manifest import PLAN
 
@@ -70,8 +69,12 @@ def info(path: StrPath) -> Info:
 def _far(place: Place) -> Info:
     """Describe a store or a bundle at s3://, by its copy."""
     if described(place / STORE) is not None:
-        return replace(store_info(fetched_tables(place)), path=Path(str(place)))
-    return replace(bundle_info(bundle_folder(str(place))), path=Path(str(place)))
+        from thorax.store import open_store  # noqa: PLC0415  (pyarrow, which the base does not have)
+
+        return finished_store_info(open_store(str(place)))
+    copied = bundle_info(bundle_folder(str(place)))
+    step = f"thorax predict {shell_word(str(place))} IMAGE"
+    return replace(copied, path=Path(str(place)), next_step=step)
 
 
 def _folder(path: Path) -> Info:

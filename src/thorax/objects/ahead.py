@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.objects.client import content_of
 from thorax.objects.files import LARGEST, transfers
-from thorax.objects.place import is_remote, place_of
+from thorax.objects.place import place_of
 
 __all__ = ["read_ahead", "read_object", "release"]
 

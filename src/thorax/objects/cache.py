@@ -25,6 +25,7 @@ __all__ = [
     "cache_folder",
     "entry",
     "folder_size",
+    "is_copy",
     "make_room",
     "work_folder",
 ]
@@ -99,6 +100,11 @@ def entry(kind: str, name: str) -> Path:
             os.close(descriptor)
     os.utime(folder)
     return folder
+
+
+def is_copy(folder: Path) -> bool:
+    """Return whether a folder is an entry that this process uses: a copy of what is in object storage."""
+    return folder in _held
 
 
 def make_room(needed: int, what: object) -> None:

@@ -5,12 +5,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.errors import DataError
 
-__all__ = ["Place", "is_remote", "place_of"]
+__all__ = ["Place", "place_of"]
 
-_S3: Final = re.compile(r"s3:/+(?=[^/])", re.IGNORECASE)
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
@@ -48,11 +47,6 @@ class Place:
         return replace(self, key=self.key.rpartition("/")[0])
 
 
-def is_remote(path: object) -> bool:
-    """Return whether a path is an address in object storage."""
-    return isinstance(path, str | os.PathLike) and _S3.match(str(os.fspath(path))) is not None
-
-
 def place_of(path: StrPath) -> Place:
     """Return the place that an address names.
 
@@ -60,7 +54,7 @@ def place_of(path: StrPath) -> Place:
         DataError: There is no bucket in it, or its name is none.
     """
     text = str(os.fspath(path))
-    bucket, _, key = _S3.sub("", text, count=1).partition("/")
-    if not _S3.match(text) or not _BUCKET.fullmatch(bucket):
+    bucket, _, key = text.partition(":")[2].lstrip("/").partition("/")
+    if not is_remote(text) or not _BUCKET.fullmatch(bucket):
         raise DataError(f"{text} is not an address in object storage; write s3://BUCKET/KEY")
     return Place(bucket, key.strip("/"))

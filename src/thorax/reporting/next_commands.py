@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.quoting import shell_word
 from thorax.reporting.run_log import read_start
 
@@ -19,7 +19,8 @@ def evaluate_command(run: Path, store: StrPath) -> str:
     """
     if read_start(run).get("test_images") == 0:
         return f"thorax predict {shell_word(run)} IMAGE"
-    report = shell_word(_free(f"{run}-report"))
+    # A report is written to this disk, also that of a run at s3://.
+    report = shell_word(_free(f"{run.name if is_remote(run) else run}-report"))
     return f"thorax evaluate {shell_word(run)} --store {shell_word(store)} --out {report}"
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Int32
 
 from thorax.arrays import PixelsBatch, Rows
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.datasets.splits import build_split
 from thorax.datasets.table import SampleTable, read_columns, read_sample_table
 from thorax.errors import DataError
 from thorax.notebook import facts, notes, page, shortened, table
-from thorax.objects.place import is_remote, place_of
+from thorax.objects.place import place_of
 from thorax.progress import CountCallback
 from thorax.recipe.schema import Preparation
 from thorax.store.columns import column_sha256
@@ -64,6 +64,11 @@ class Store:
     def __fspath__(self) -> str:
         """Return its folder or address, so that a store is accepted wherever its path is."""
         return self.address or str(self.path)
+
+    @property
+    def location(self) -> Path:
+        """Its folder or address: what opens it again, and what messages name."""
+        return Path(os.fspath(self))
 
     def __repr__(self) -> str:
         return (

@@ -115,7 +115,7 @@ def study_cells(
             model=model,
             seed=seed,
             recipe=changed_recipe(recipe, {"data.split": split, "training.seed": seed}),
-            store=store_of(recipe, stores[data]).path,
+            store=store_of(recipe, stores[data]).location,
             test_curve=study.test_curve,
             resamples=study.resamples,
         )

@@ -47,7 +47,7 @@ def check_store(recipe: Recipe, store: Store) -> None:
     needed, actual = recipe.store, store.preparation
     if actual.size < needed.size or actual.fit != needed.fit:
         raise DataError(
-            f"{store.path} holds images of {actual.size} pixels (fit {actual.fit}), but recipe "
+            f"{store.location} holds images of {actual.size} pixels (fit {actual.fit}), but recipe "
             f"{recipe.name} needs {needed.size} (fit {needed.fit}); prepare one for this "
             f"recipe: thorax prepare SOURCE --recipe {recipe.name} --out STORE"
         )

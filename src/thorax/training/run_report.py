@@ -78,7 +78,7 @@ class RunReport:
         log = RunLog([*events, end] if end else events)
         if log.epochs:
             write_text(self._folder / CURVES, svg_file(run_curves_svg(log, chosen=log.kept_epoch)))
-        page = render_run(log, self._recipe, state, folder=self._folder, store=self._store.path)
+        page = render_run(log, self._recipe, state, folder=self._folder, store=self._store.location)
         write_text(self._folder / PAGE, page)
         self._cost += time.monotonic() - began
 

@@ -82,7 +82,7 @@ def run_study(  # noqa: PLR0913  (the settings of a study)
         )
         engine = trials_here(store)
         if cluster is not None:
-            engine = trials_over(cluster, [store.path, out / STUDY])
+            engine = trials_over(cluster, [store.location, out / STUDY])
         with follow(study.follower, stopped_by=(TrainingInterrupted,)):
             study.run(trials, engine, progress=progress, finished=finished)
         return study.result()
@@ -167,7 +167,7 @@ class _Study:
             unit = TrialUnit(
                 trial.number,
                 changed_recipe(self._recipe, self._space.settings(trial.params)),
-                self._store.path,
+                self._store.location,
                 folder,
                 self._device,
             )

@@ -42,7 +42,7 @@ class TrialUnit:
     Attributes:
         number: Its number.
         recipe: The recipe with its settings.
-        store: The folder of the store.
+        store: The folder or address of the store.
         folder: The folder of its run.
         device: "auto", "cpu", "cuda" or "cuda:N".
     """

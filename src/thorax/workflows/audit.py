@@ -110,7 +110,7 @@ def _read_lists(store: Store, locator: Locator, split: str, files: Mapping[str, 
     """Return the lists of the named split, of its file, or of one file per part."""
     if bool(split) == bool(files):
         raise DataError(
-            f"{store.path} can be audited with `split` or with lists of its images, and "
+            f"{store.location} can be audited with `split` or with lists of its images, and "
             f"{'both are' if split else 'neither is'} given; give one, such as `split=nih-official`"
         )
     if files:

@@ -9,7 +9,7 @@ from typing import Final
 from thorax.atomic_io import StrPath, write_bytes
 from thorax.bundle import Bundle, load_bundle, merged_images, new_bundle_folder, seen_images, write_bundle
 from thorax.bundle.manifest import EngineKind
-from thorax.bundle.writing import copy_bundle
+from thorax.bundle.writing import copy_bundle, refuse_copy
 from thorax.errors import BundleError, RecipeError
 from thorax.evaluation.abstention import check_level
 from thorax.findings import Finding, parse_findings, select_findings
@@ -310,6 +310,8 @@ def export(
     if store is None:
         refuse_without_store(opened, int8=int8, on_phantoms=on_phantoms)
     # Weights and graph of a copy, or the graph alone, which is as large as the weights.
+    if copy is None:
+        refuse_copy(opened)
     refuse_full(copy or opened.folder, needed=_copy_size([opened]) // (1 if copy else 2))
     part = None if store is None else validation_part(opened, open_store(store), split)
     with nullcontext() if copy is None else new_bundle_folder(copy, overwrite=overwrite, sources=[opened]):

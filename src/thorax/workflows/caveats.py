@@ -54,8 +54,9 @@ def split_of_training(bundle: Bundle, store: Store) -> str:
         raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
     if bundle.split.startswith("nih-") and store.dataset != NIH_DATASET:
         raise DataError(
-            f"{bundle.folder} was trained on the split {bundle.split} of {NIH_DATASET}, and {store.path} has "
-            f"another data set, {store.dataset}; name a split of that one, such as `split=folder-official`"
+            f"{bundle.folder} was trained on the split {bundle.split} of {NIH_DATASET}, and {store.location} "
+            f"has another data set, {store.dataset}; name a split of that one, such as "
+            "`split=folder-official`"
         )
     return bundle.split
 

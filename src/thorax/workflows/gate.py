@@ -15,6 +15,7 @@ from thorax.bundle import (
     new_bundle_folder,
 )
 from thorax.bundle.input_gate import gate_bytes
+from thorax.bundle.writing import refuse_copy
 from thorax.errors import BundleError, DataError
 from thorax.gating import fit_store_gate, too_few
 from thorax.gating.fit import FittedGate
@@ -84,6 +85,7 @@ def gate(
 
 
 def _refuse_change(bundle: Bundle, *, overwrite: bool) -> None:
+    refuse_copy(bundle)
     if starter.is_starter(bundle.folder):
         raise BundleError(
             f"{bundle.folder} is part of the installation, which stays as it is; name the folder of a copy "
@@ -100,7 +102,7 @@ def _refuse_change(bundle: Bundle, *, overwrite: bool) -> None:
 def _refuse_too_few(part: ValidationPart) -> None:
     reason = too_few(len(part.split.rows("train")), len(part.rows))
     if reason:
-        raise DataError(f"{part.store.path}: {reason}; give the store that the bundle was trained on")
+        raise DataError(f"{part.store.location}: {reason}; give the store that the bundle was trained on")
 
 
 def _fitted(part: ValidationPart, progress: ProgressCallback | None) -> FittedGate:

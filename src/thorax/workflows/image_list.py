@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from thorax.atomic_io import is_remote
 from thorax.imaging import image_files
 from thorax.imaging.folders import image_objects
 from thorax.imaging.not_images import address_in, why_not_a_file
-from thorax.objects.place import Place, is_remote, place_of
+from thorax.objects.place import Place, place_of
 
 __all__ = ["ImageFile", "fetched", "is_folder", "list_files", "release"]
 

@@ -178,8 +178,8 @@ def boxed_rows(store: Store, rows: Rows, findings: Findings) -> list[BoxedRow]:
             boxed_rows_.append(BoxedRow(int(row), pairs))
     if not boxed_rows_:
         raise DataError(
-            f"none of these {len(rows)} images of {store.path} has a box of a finding that the bundle knows; "
-            "take a part of the split that has some, or prepare a store from a source with boxes"
+            f"none of these {len(rows)} images of {store.location} has a box of a finding that the bundle "
+            "knows; take a part of the split that has some, or prepare a store from a source with boxes"
         )
     return boxed_rows_
 
@@ -209,7 +209,7 @@ def measure_maps(
         RecipeError: A network does not support a method.
     """
     bundle = explainer.bundle
-    bundle.refuse_other_preparation(store.path, store.preparation)
+    bundle.refuse_other_preparation(store.location, store.preparation)
     patients = {pair.patient for each in boxed for pair in each.pairs}
     refuse_seen_patients(bundle, store.dataset, patients)
     overlaps: dict[str, list[MapOverlap]] = {method: [] for method in methods}
@@ -264,7 +264,7 @@ def measure_curves(
         RecipeError: The network does not support a method, or the bundle is an ensemble.
     """
     bundle = explainer.bundle
-    bundle.refuse_other_preparation(store.path, store.preparation)
+    bundle.refuse_other_preparation(store.location, store.preparation)
     refuse_seen_patients(bundle, store.dataset, {pair.patient for each in boxed for pair in each.pairs})
     curves: dict[Method, list[Faithfulness]] = {method: [] for method in methods}
     for number, each in enumerate(boxed, start=1):

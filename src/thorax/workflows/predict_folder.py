@@ -14,14 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from thorax.atomic_io import StrPath, atomic_write, exclusive_lock, refuse_existing
+from thorax.atomic_io import StrPath, atomic_write, exclusive_lock, is_remote, refuse_existing
 from thorax.cluster import Cluster
 from thorax.errors import DataError, NotARadiograph
 from thorax.findings import Findings, select_findings
 from thorax.hardware import blas_on_one_thread
 from thorax.imaging.identity import Identity
 from thorax.inference.predictor import Predictor
-from thorax.objects.place import is_remote
 from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback
 from thorax.quoting import path_cell, visible

@@ -9,12 +9,12 @@ from threading import Thread
 from typing import Any, Final, Generic, TypeVar
 
 from thorax.arrays import Pixels
+from thorax.atomic_io import is_remote
 from thorax.errors import NotARadiograph
 from thorax.findings import Findings
 from thorax.imaging.identity import Identity, read_identity
 from thorax.imaging.not_images import is_not_an_image
 from thorax.inference.predictor import Failure, Predictor
-from thorax.objects.place import is_remote
 from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.quoting import visible

@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
+from thorax.atomic_io import is_remote
 from thorax.cluster import Cluster, Lost, run_units
 from thorax.imaging.identity import read_identity
 from thorax.inference.predictor import Predictor
-from thorax.objects.place import is_remote, place_of
+from thorax.objects.place import place_of
 from thorax.workflows.image_list import ImageFile, list_files
 from thorax.workflows.predict_elsewhere import FilesUnit, PredictingWith, failures, predict_unit
 from thorax.workflows.predicting import FilePrediction, predict_listed

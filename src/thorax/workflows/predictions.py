@@ -224,7 +224,7 @@ def select_part(bundle: Bundle, store: Store, selection: PartSelection) -> Store
             bundle's findings.
         LeakError: Some of the patients were used for training or selection.
     """
-    bundle.refuse_other_preparation(store.path, store.preparation)
+    bundle.refuse_other_preparation(store.location, store.preparation)
     split = split_of(bundle, store, selection.split)
     rows = split.rows(selection.part, views=(selection.view,) if selection.view else ())
     table = store.table.take(rows)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.cluster import Cluster
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
 from thorax.datasets.table import Source
 from thorax.errors import DataError
 from thorax.objects.mirror import Mirror, mirrored
-from thorax.objects.place import is_remote, place_of
+from thorax.objects.place import place_of
 from thorax.progress import ProgressCallback
 from thorax.recipe.literals import Fit
 from thorax.recipe.load import load_preparation

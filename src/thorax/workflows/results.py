@@ -108,8 +108,8 @@ def labeled_findings(bundle: Bundle, store: Store) -> Findings:
     labeled = tuple(finding for finding in bundle.findings if finding in store.table.findings)
     if not labeled:
         raise DataError(
-            f"{store.path} labels {', '.join(map(str, store.table.findings))}, and {bundle.folder} predicts "
-            "none of these; give a store that labels some of the bundle's findings"
+            f"{store.location} labels {', '.join(map(str, store.table.findings))}, and {bundle.folder} "
+            "predicts none of these; give a store that labels some of the bundle's findings"
         )
     return labeled
 

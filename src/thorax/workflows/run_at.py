@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.bundle.files import MANIFEST
 from thorax.errors import DataError
 from thorax.objects.cache import work_folder
 from thorax.objects.client import list_below, put
 from thorax.objects.files import fetch_folder
 from thorax.objects.mirror import named_as
-from thorax.objects.place import Place, is_remote, place_of
+from thorax.objects.place import Place, place_of
 from thorax.run_files import LOG
 from thorax.training.launched import launched
 

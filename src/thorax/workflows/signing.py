@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thorax import starter
-from thorax.atomic_io import StrPath, read_regular
+from thorax.atomic_io import StrPath, is_remote, read_regular
 from thorax.bundle import Bundle, load_bundle
 from thorax.bundle.files import LARGEST_MANIFEST, MANIFEST, SIGNATURE, bundle_folder
 from thorax.bundle.folder import checksums
 from thorax.bundle.input_gate import read_gate
 from thorax.bundle.signature import is_signed, sign_manifest
+from thorax.bundle.writing import refuse_copy
 from thorax.errors import BundleError, DataError
-from thorax.objects.place import is_remote, place_of
+from thorax.objects.place import place_of
 from thorax.outputs import check_output
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.store.manifest import DOUBTS, PLAN
@@ -72,6 +73,7 @@ def sign(bundle: StrPath, key: StrPath, *, overwrite: bool = False) -> Path:
         MissingExtra: The package cryptography is not installed.
     """
     opened = load_bundle(bundle)
+    refuse_copy(opened)
     if starter.is_starter(opened.folder):
         raise BundleError(
             f"{opened.folder} is part of the installation, which stays as it is; copy the folder, and sign "

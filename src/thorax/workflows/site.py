@@ -300,12 +300,12 @@ def _predicted(
         computed_by = describe_engine(bundle, device=device, engine=engine)
         predicted = predict_part(predictor, chosen, made=(("Computed by", computed_by),), progress=progress)
         return _AtSite.of_part(predicted, audit_bundle(chosen))
-    bundle.refuse_other_preparation(store.path, store.preparation)
+    bundle.refuse_other_preparation(store.location, store.preparation)
     frame_ = store.table.frame
     views = frame_["view"].to_numpy()
     rows = np.flatnonzero(views == selection.view) if selection.view else np.arange(len(frame_))
     if not len(rows):
-        raise DataError(f"no image of {store.path} has view {selection.view}; leave out `view`")
+        raise DataError(f"no image of {store.location} has view {selection.view}; leave out `view`")
     cohort = labeled_images(store.table.take(rows), labeled_findings(bundle, store))
     store.verify()
     predictor = open_predictor(bundle, device=device, engine=engine)

@@ -8,9 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.errors import RecipeError, ThoraxError
-from thorax.objects.place import is_remote
 from thorax.progress import ProgressCallback, throttled
 from thorax.recipe.load import Settings, load_recipe
 from thorax.recipe.schema import Recipe
