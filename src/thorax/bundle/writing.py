@@ -186,7 +186,7 @@ def attach_distribution(bundle: Bundle, distribution: ValidationDistribution | N
 
 
 def refuse_copy(bundle: Bundle) -> None:
-    """Refuse to change the copy of a bundle in object storage, where nobody would find the change.
+    """Refuse to change the copy of a bundle in object storage: the bundle itself would not have the change.
 
     Raises:
         BundleError: It is one.
