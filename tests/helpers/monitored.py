@@ -13,8 +13,8 @@ from thorax.pacs.node.queue import DATABASE, Queue
 from thorax.pacs.node.records import Received
 
 NOON = time(12)
-TODAY = date(2026, 11, 30)
-"""A Monday."""
+TODAY = date(2024, 1, 1)
+"""A Monday, before the day on which the tests run."""
 
 
 def drawn(histogram, random, count):

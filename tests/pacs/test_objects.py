@@ -30,6 +30,8 @@ from thorax.imaging import read_radiograph
 from thorax.pacs.finishing import encoded
 from thorax.pacs.results import build_results, report_uids
 from thorax.pacs.source import read_source
+from thorax.workflows.dicom_results import write_dicom_results
+from thorax.workflows.predicting import Tally
 
 WHEN = datetime.fromisoformat("2024-02-01T12:30:15")
 
@@ -207,6 +209,29 @@ def test_an_image_that_is_held_back_gets_a_report_that_says_so(maker, tmp_path):
     assert "Probability" not in text
     _, refused = report_uids(read_source(to_bytes(image)), maker.predictor.bundle)
     assert made.sr.SOPInstanceUID == refused
+
+
+def test_a_radiograph_in_color_gets_no_contours_and_is_told_why(maker, tmp_path):
+    image = study_dataset("SC")
+    gray = (image.pixel_array >> 4).astype(np.uint8)
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PlanarConfiguration = 3, "RGB", 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 8, 8, 7
+    del image.WindowCenter, image.WindowWidth
+    image.PixelData = np.repeat(gray[..., None], 3, axis=2).tobytes()
+    (tmp_path / "color.dcm").write_bytes(to_bytes(image))
+    tally, said = Tally(), []
+    (made,) = write_dicom_results(
+        maker,
+        [tmp_path / "color.dcm"],
+        tmp_path / "out",
+        tally=tally,
+        failed=lambda *words: said.append(words),
+    )
+    assert [path.name[:2] for path in made.written] == ["OT", "SR"]
+    assert not any(map(errors_of, made.written))
+    assert not said
+    (remark,) = made.remarks
+    assert remark.startswith("it is stored in color, to which a grayscale presentation state")
 
 
 def test_the_picture_says_what_it_is_and_not_whose(results, tmp_path):

@@ -48,7 +48,7 @@ def test_the_page_and_the_numbers_name_the_alarm_and_no_image(queue, tmp_path):
     (week,) = content["weeks"]
     (alarm,) = [each for each in week["alarms"] if each["quantity"] == "held back"]
     assert (week["monday"], week["images"], week["held_back"]) == (
-        "2026-11-23",
+        "2023-12-25",
         300,
         round(300 * alarm["value"]["value"]),
     )
@@ -89,6 +89,38 @@ def test_what_is_not_there_is_named_with_what_to_do(queue, tmp_path, bundle):
     ):
         monitor(lacking, bundle="starter")
     assert monitor(queue, bundle="starter", today=TODAY).context.sha256 == bundle.sha256
+
+
+def test_a_damaged_database_is_named_with_what_to_do(queue, tmp_path):
+    damaged = tmp_path / "queue"
+    damaged.mkdir()
+    content = bytearray((queue / DATABASE).read_bytes())
+    content[4096 * 3 :] = bytes([255]) * len(content[4096 * 3 :])
+    (damaged / DATABASE).write_bytes(content)
+    for words in (("monitor", damaged, "--out", tmp_path / "report"), ("node", "status", damaged)):
+        assert f"{DATABASE} is damaged" in command(*words, expect=6).stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_clock_that_was_wrong_changes_no_order_and_no_week(tmp_path, bundle):
+    """The last images came before the others, by a clock that was set; a few are dated in a year."""
+    reference, model = bundle.manifest.distribution, ("starter", bundle.sha256)
+    folder = tmp_path / "queue"
+    fill(folder, outcomes(reference, 100, model=model))
+    fill(folder, outcomes(reference, 3, model=model), first=100, ends=TODAY + timedelta(days=400), days=1)
+    fill(folder, outcomes(reference, 20, held_back=0.5, model=model), first=103, ends=TODAY - timedelta(71))
+    keep(folder, bundle)
+    made = monitor(folder, today=TODAY).write(tmp_path / "report")
+    content = as_text(made.json)
+    earlier, last = content["weeks"]
+    assert (earlier["monday"], earlier["images"]) == ("2023-10-16", 20)
+    assert (last["monday"], last["images"], last["held_back"]) == ("2023-12-25", 100, 0)
+    assert content["latest"][0]["first_day"] < content["latest"][0]["last_day"] == "2023-12-31"
+    assert (content["num_images"], content["images_of_later_days"]) == (120, 3)
+    assert max(content["days"]) == "2023-12-31"
+    assert "3 images are dated after today" in made.html.read_text()
+    with pytest.raises(DataError, match="came after 2020-01-01, which is today by the clock"):
+        monitor(folder, today=date(2020, 1, 1))
 
 
 def test_a_queue_of_the_format_before_gets_what_it_lacks_and_a_later_one_is_refused(tmp_path):

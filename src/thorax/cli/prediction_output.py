@@ -105,8 +105,8 @@ def write_dicom(
             maker, images, folder, tally=tally, refusals=refusals, progress=progress, failed=_say_failure
         ):
             say(image.line)
-            for repair in image.repairs:
-                say(f"{image.file.path}: {repair}", err=True)
+            for remark in image.remarks:
+                say(f"{image.file.path}: {remark}", err=True)
     return tally
 
 

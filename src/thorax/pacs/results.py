@@ -24,6 +24,11 @@ __all__ = ["LARGEST_MAP", "Overlay", "Results", "build_results", "report_uids", 
 LARGEST_MAP: Final = 768
 """Longest side at which maps are drawn for results: at full resolution they would take seconds."""
 
+_NO_CONTOURS: Final = (
+    "it is stored in color, to which a grayscale presentation state with contours cannot apply; the "
+    "Secondary Capture shows the maps"
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
@@ -50,6 +55,7 @@ class Results:
         prediction: What was predicted; None for an image that the input gate holds back.
         refusal: Why it does; "" for an image that was predicted.
         repairs: What was repaired on the copy of the image's header; see `SourceImage`.
+        notes: Which object was not made although there are maps, and why, sentences without their periods.
         reasons: The codes of all that the gate found; see `Reason`.
         scores: Its scores; see `GateAnswer`.
     """
@@ -60,6 +66,7 @@ class Results:
     prediction: Prediction | None = None
     refusal: str = ""
     repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
 
@@ -104,6 +111,7 @@ def build_results(
         presentation_state=contours,
         prediction=prediction,
         repairs=source.repairs,
+        notes=(_NO_CONTOURS,) if picture is not None and contours is None else (),
     )
 
 

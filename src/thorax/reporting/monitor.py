@@ -50,6 +50,7 @@ class MonitorContext:
         model: Name of the model.
         sha256: SHA-256 of its bundle.
         of_others: Images of other models in the queue, by name and hash.
+        of_later_days: Images that came after today, by a clock that was wrong.
         daily: Objects that came on each day, by day and state.
         readers: How readers agree with the model; None without a file of assessments.
         since: The day from which words of readers are recent.
@@ -58,6 +59,7 @@ class MonitorContext:
     model: str
     sha256: str
     of_others: Mapping[tuple[str, str], int]
+    of_later_days: int
     daily: Mapping[str, Counter[str]]
     readers: Sequence[ReaderAgreement] | None
     since: date
@@ -89,10 +91,12 @@ def monitor_headline(monitoring: Monitoring, context: MonitorContext) -> str:
     """Return how many images of which model were compared, and how many alarms there are, as a sentence."""
     week, count = _week_text(monitoring.weeks[-1]), len(monitoring.alarms)
     images = f"{context.model}: {len(monitoring.observations):,} images"
+    others, later = sum(context.of_others.values()), context.of_later_days
+    without = [f"{others:,} of other models"] if others else []
+    without += [f"{later:,} dated after today"] if later else []
+    left_out = f" ({' and '.join(without)} left out)" if without else ""
     if not monitoring.latest:
-        return f"{images}; they are compared with validation from {FEWEST_IMAGES} on"
-    others = sum(context.of_others.values())
-    left_out = f" ({others:,} of other models left out)" if others else ""
+        return f"{images}{left_out}; they are compared with validation from {FEWEST_IMAGES} on"
     return f"{images}{left_out}; {count or 'no'} alarm{'' if count == 1 else 's'} in {week}"
 
 
@@ -277,6 +281,7 @@ def monitor_json(monitoring: Monitoring, context: MonitorContext) -> dict[str, A
             {"name": name, "sha256": sha256, "num_images": count}
             for (name, sha256), count in context.of_others.items()
         ],
+        "images_of_later_days": context.of_later_days,
         "weekly_images": monitoring.weekly,
         "latest": [
             {**_window_json(window), "comparisons": [_comparison_json(each) for each in compared]}

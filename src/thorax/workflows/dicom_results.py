@@ -55,9 +55,9 @@ class WrittenResults:
         return f"{path}  {self.results.prediction.as_line()}: {objects}"
 
     @property
-    def repairs(self) -> tuple[str, ...]:
-        """What was repaired on the copy of the image's header."""
-        return self.results.repairs if self.results else ()
+    def remarks(self) -> tuple[str, ...]:
+        """What was repaired on the copy of the image's header, and which object was not made."""
+        return (*self.results.repairs, *self.results.notes) if self.results else ()
 
 
 def write_dicom_results(

@@ -61,17 +61,17 @@ def monitor(
         queue: Folder of the node's queue.
         bundle: The model to monitor, or the run that made it; None: the one that predicted last.
         assessments: The file of assessments of `thorax serve`, or the CSV that it exports.
-        today: Its week has not ended; None: today.
+        today: Its week has not ended, and images of later days are left out; None: today.
 
     Raises:
         DataError: There is no queue, it has no image of the model, the bundle does not keep how validation
             was predicted, or the assessments cannot be read.
         BundleError: `bundle` cannot be opened.
-        ServiceError: The queue cannot be opened.
+        ServiceError: The queue cannot be opened or read.
     """
     opened = None if bundle is None else load_bundle(bundle, check_nets=False)
-    images = monitored_images(Path(queue), bundle=opened)
     day = today or date.today()  # noqa: DTZ011  (the days of this machine)
+    images = monitored_images(Path(queue), today=day, bundle=opened)
     since = day - _RECENT
     readers = None
     if assessments is not None:
@@ -82,6 +82,7 @@ def monitor(
             model=images.model,
             sha256=images.sha256,
             of_others=images.of_others,
+            of_later_days=images.of_later_days,
             daily=images.daily,
             readers=readers,
             since=since,

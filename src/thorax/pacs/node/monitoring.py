@@ -3,9 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,15 +34,17 @@ class MonitoredImages:
         model: Name of the model.
         sha256: SHA-256 of its bundle.
         reference: Validation, as the bundle describes it.
-        observations: The images.
+        observations: The images, the oldest first.
+        of_later_days: Images of the model that came after today, by a clock that was wrong; left out.
         of_others: Images of other models, by name and hash.
-        daily: Objects of any model that came on each day, by day and state.
+        daily: Objects of any model that came on each day until today, by day and state.
     """
 
     model: str
     sha256: str
     reference: ValidationDistribution
     observations: Observations
+    of_later_days: int
     of_others: Mapping[tuple[str, str], int]
     daily: Mapping[str, Counter[str]]
 
@@ -55,12 +57,13 @@ def keep_model(queue: Queue, bundle: Bundle) -> None:
 
 
 def monitored_images(
-    folder: Path, *, bundle: Bundle | None = None, most: int = _MOST_IMAGES
+    folder: Path, *, today: date, bundle: Bundle | None = None, most: int = _MOST_IMAGES
 ) -> MonitoredImages:
     """Return the images that one model has predicted for the node of a queue; the node may run meanwhile.
 
     Args:
         folder: The folder of the queue.
+        today: Today; images of later days are counted and left out.
         bundle: The model; None: the one that predicted last.
         most: The last images, of any model, that are read.
 
@@ -68,11 +71,11 @@ def monitored_images(
         DataError: There is no queue, it has no image of the model, or validation is not known for that.
         ServiceError: The queue cannot be opened.
     """
-    with closing(opened_queue(folder)) as queue:
-        return _read(queue, bundle, most)
+    with opened_queue(folder) as queue:
+        return _read(queue, today, bundle, most)
 
 
-def _read(queue: Queue, bundle: Bundle | None, most: int) -> MonitoredImages:
+def _read(queue: Queue, today: date, bundle: Bundle | None, most: int) -> MonitoredImages:
     folder = queue.folder
     kept = [(when, json.loads(text)) for when, text in queue.outcomes(most)]
     # Older versions did not keep what the gate said.
@@ -84,17 +87,29 @@ def _read(queue: Queue, bundle: Bundle | None, most: int) -> MonitoredImages:
         )
     counts = Counter(map(_model_of, (outcome for _, outcome in kept)))
     chosen = _chosen(folder, _model_of(kept[-1][1]), counts, bundle)
-    of_model = [(when, outcome) for when, outcome in kept if _model_of(outcome) == chosen]
     reference = _reference(queue, chosen)
+    of_model = [(_day_of(when), outcome) for when, outcome in kept if _model_of(outcome) == chosen]
+    # A clock that was set between two images puts the later one before the other.
+    until_today = sorted((each for each in of_model if each[0] <= today), key=itemgetter(0))
+    if not until_today:
+        raise DataError(
+            f"all images that {chosen[0]} ({chosen[1][:12]}) predicted for {folder} came after {today}, "
+            "which is today by the clock of this machine; set the clock"
+        )
     del counts[chosen]
     return MonitoredImages(
         model=chosen[0],
         sha256=chosen[1],
         reference=reference,
-        observations=_observations(of_model, tuple(reference.findings)),
+        observations=_observations(until_today, tuple(reference.findings)),
+        of_later_days=len(of_model) - len(until_today),
         of_others=counts,
-        daily=queue.daily_counts(),
+        daily={day: of for day, of in queue.daily_counts().items() if day <= today.isoformat()},
     )
+
+
+def _day_of(when: float) -> date:
+    return datetime.fromtimestamp(when).date()  # noqa: DTZ006  (the days of this machine)
 
 
 def _model_of(outcome: Mapping[str, Any]) -> tuple[str, str]:
@@ -134,12 +149,12 @@ def _reference(queue: Queue, model: tuple[str, str]) -> ValidationDistribution:
         ) from error
 
 
-def _observations(kept: Sequence[tuple[float, Mapping[str, Any]]], names: tuple[str, ...]) -> Observations:
+def _observations(kept: Sequence[tuple[date, Mapping[str, Any]]], names: tuple[str, ...]) -> Observations:
     outcomes = [outcome for _, outcome in kept]
     refused = [bool(outcome.get("refusal")) for outcome in outcomes]
     probabilities = [outcome.get("probabilities", {}) for outcome in outcomes]
     return Observations(
-        days=np.array([datetime.fromtimestamp(when).date().toordinal() for when, _ in kept]),  # noqa: DTZ006  (the days of this machine)
+        days=np.array([day.toordinal() for day, _ in kept]),
         probabilities=np.array([[of.get(name, np.nan) for name in names] for of in probabilities], float),
         names=names,
         held_back=np.array(refused),

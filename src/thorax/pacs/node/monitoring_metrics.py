@@ -50,8 +50,8 @@ class LiveMonitoring:
         if self._bundle.manifest.distribution is None:
             return
         with suppress(DataError):  # nothing was predicted yet
-            images = monitored_images(self._folder, bundle=self._bundle, most=_MOST_IMAGES)
             today = date.today()  # noqa: DTZ011  (the days of this machine)
+            images = monitored_images(self._folder, today=today, bundle=self._bundle, most=_MOST_IMAGES)
             yield from monitoring_lines(monitor(images.observations, images.reference, today=today))
 
 

@@ -1,7 +1,7 @@
 """What an operator sees of a node's queue, and does with its dead letters; the node may run meanwhile."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +9,7 @@ from typing import Any, Final
 from thorax.errors import DataError
 from thorax.pacs.node.queue import DATABASE, Queue
 from thorax.pacs.node.records import Failure
+from thorax.pacs.node.schema import errors_named
 
 __all__ = ["QueueStatus", "opened_queue", "queue_status", "retry_failed"]
 
@@ -63,9 +64,9 @@ def queue_status(folder: Path) -> QueueStatus:
 
     Raises:
         DataError: There is no queue.
-        ServiceError: It cannot be opened.
+        ServiceError: It cannot be opened or read.
     """
-    with closing(opened_queue(folder)) as queue:
+    with opened_queue(folder) as queue:
         counts = queue.counts()
         return QueueStatus(
             objects={state: counts[state] for state in _STATES},
@@ -84,9 +85,9 @@ def retry_failed(folder: Path, numbers: Sequence[int] = ()) -> int:
 
     Raises:
         DataError: There is no queue, or an object is not a dead letter.
-        ServiceError: The queue cannot be opened.
+        ServiceError: The queue cannot be opened or read.
     """
-    with closing(opened_queue(folder)) as queue:
+    with opened_queue(folder) as queue:
         failed = {failure.number for failure in queue.failures()}
         others = sorted(set(numbers) - failed)
         if others:
@@ -96,15 +97,17 @@ def retry_failed(folder: Path, numbers: Sequence[int] = ()) -> int:
         return queue.retry(numbers)
 
 
-def opened_queue(folder: Path) -> Queue:
-    """Open the queue in a folder; the caller closes it.
+@contextmanager
+def opened_queue(folder: Path) -> Iterator[Queue]:
+    """Yield the queue in a folder, and close it.
 
     Raises:
         DataError: There is no queue.
-        ServiceError: It cannot be opened.
+        ServiceError: It cannot be opened, or what is done with it fails.
     """
     if not (folder / DATABASE).is_file():
         raise DataError(
             f"{folder} is not the folder of a node's queue; give the one that the node was started with"
         )
-    return Queue(folder, create=False)
+    with closing(Queue(folder, create=False)) as queue, errors_named(folder / DATABASE):
+        yield queue

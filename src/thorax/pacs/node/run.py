@@ -1,5 +1,6 @@
 """Runs a node until it is asked to end: receiver, worker, senders, and what is around them."""
 
+import sqlite3
 import ssl
 import threading
 import time
@@ -21,10 +22,11 @@ from thorax.pacs.node.metrics import Counters, metrics_text
 from thorax.pacs.node.monitoring import keep_model
 from thorax.pacs.node.monitoring_metrics import LiveMonitoring
 from thorax.pacs.node.peers import Destination
-from thorax.pacs.node.queue import Queue
+from thorax.pacs.node.queue import DATABASE, Queue
 from thorax.pacs.node.receiver import Receiver
 from thorax.pacs.node.retention import remove_old_files
 from thorax.pacs.node.rules import Rules, load_rules
+from thorax.pacs.node.schema import errors_named
 from thorax.pacs.node.sender import Outlet, Sender
 from thorax.pacs.node.settings import NodeSettings
 from thorax.pacs.node.stow import StowOutlet
@@ -90,7 +92,7 @@ def run_node(
     warnings.simplefilter("ignore")  # a library's warning may quote a data set, and the log must not
     rules = load_rules(settings.rules)
     queue = Queue(settings.queue)
-    with ExitStack() as stack:
+    with errors_named(settings.queue / DATABASE), ExitStack() as stack:
         stack.callback(queue.close)
         stack.enter_context(exclusive_lock(settings.queue, doing="running a node with"))
         queue.remove_unknown_files()
@@ -199,9 +201,16 @@ class _Node:
         while not stop.wait(_LOOK):
             if time.monotonic() - cleaned >= _CLEANING:
                 cleaned = time.monotonic()
-                removed = remove_old_files(self._queue, self._settings)
-                if removed:
-                    self.log.write("files removed", objects=removed)
+                self._clean()
+
+    def _clean(self) -> None:
+        try:
+            removed = remove_old_files(self._queue, self._settings)
+        except (OSError, sqlite3.DatabaseError) as error:  # a full disk, or a database that is held
+            self.log.write("files not removed", error=type(error).__name__)
+        else:
+            if removed:
+                self.log.write("files removed", objects=removed)
 
     def end(self) -> None:
         """Take nothing more, finish what is in progress, and end."""
@@ -218,7 +227,10 @@ class _Node:
 
     def _how_it_is(self) -> tuple[bool, dict[str, Any]]:
         """Return whether all is well, and what /health says."""
-        counts = self._queue.counts()
+        try:
+            counts = self._queue.counts()
+        except sqlite3.DatabaseError:
+            return False, {"status": "the queue cannot be read"}
         works = self._receiver.is_running and self._worker.is_alive
         works = works and all(sender.is_alive for sender in self._senders)
         has_space = self._settings.has_space(_SOME)

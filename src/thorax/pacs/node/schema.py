@@ -2,16 +2,19 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from thorax.errors import ServiceError
 
-__all__ = ["open_database"]
+__all__ = ["errors_named", "open_database"]
 
 _APPLICATION: Final = 0x5468786E
 _VERSION: Final = 2
 _BUSY_SECONDS: Final = 30.0
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _MODELS: Final = """
 CREATE TABLE models (
@@ -93,6 +96,28 @@ def open_database(path: Path, *, create: bool = True) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Raise what SQLite cannot do with an open database of a queue as an error that says what to do.
+
+    Raises:
+        ServiceError: It is damaged, or another program or a full disk prevents its use.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # The low byte is the kind of error; the rest says more of it.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise ServiceError(
+                f"{path} is damaged ({error}); end the node, keep this folder for your records, and set "
+                "`queue` to a new one: images that are sent again get results with the same UIDs"
+            ) from error
+        raise ServiceError(
+            f"{path} cannot be used ({error}); see whether its disk is full or another program holds it, and "
+            "try again"
+        ) from error
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
