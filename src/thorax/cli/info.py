@@ -12,7 +12,8 @@ __all__ = ["info"]
 
 def info(
     path: Annotated[
-        Path, typer.Argument(help="A bundle, run, store, report, recipe, CSV, image or DICOM file.")
+        Path,
+        typer.Argument(help="A bundle, run, store, report, recipe, CSV, image or DICOM file, also at s3://."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -11,12 +11,15 @@ __all__ = ["runs"]
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="A folder that has runs in it, at any depth.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(help="A folder that has runs in it, at any depth, also at s3://.")
+    ] = Path(),
     json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list, with more about each run.")
     ] = False,
 ) -> None:
     """List training runs with recipe, split, epochs, best validation AUC and state."""
+    from thorax.atomic_io import is_remote
     from thorax.workflows.runs import list_runs, run_json, runs_lines
 
     entries = list_runs(folder)
@@ -29,6 +32,8 @@ def runs(
     for line in runs_lines(entries, below=folder):
         say(line)
     say("\nBest AUC: mean on validation (epoch); not a result, as it is the best of several")
+    if is_remote(folder) and any(entry.state == "unfinished" for entry in entries):
+        say("unfinished: or trained on another machine now, of which the storage does not know")
     for entry in entries:
         if entry.problem:
             say(entry.problem, err=True)

@@ -58,24 +58,21 @@ def train(
     from thorax.workflows.train import train as train_run
     from thorax.workflows.train_processes import train_processes
 
-    options: dict[str, Any] = {
-        "settings": settings or (),
-        "resume": resume,
-        "device": device,
-        "record_test_curve": record_test_curve,
-        "track": track,
-    }
+    options: dict[str, Any] = {"settings": settings or (), "resume": resume, "device": device}
+    options |= {"record_test_curve": record_test_curve, "track": track}
     first, code = (started := launched()) is None or started.is_first, 0
+    place = Path(started.place or out) if started else out
     with run_at(out, resume=resume) as folder:
         if processes > 1:
-            code = train_processes(recipe, store, folder, processes=processes, seeds=seeds, **options)
+            options |= {"processes": processes, "seeds": seeds, "place": out}
+            code = train_processes(recipe, store, folder, **options)
         else:
             keep_freed_memory()
             with _progress(silent=not first) as shown:
                 if seeds == 1:
-                    run = moved(train_run(recipe, store, folder, **options, **shown), out)
+                    run = moved(train_run(recipe, store, folder, **options, **shown), place)
                 else:
-                    shown["finished"] = lambda run: _print_run(moved(run, out / run.folder.name))
+                    shown["finished"] = lambda run: _print_run(moved(run, place / run.folder.name))
                     runs = train_seeds(recipe, store, folder, seeds=seeds, **options, **shown)
     if processes > 1 or not first:
         raise typer.Exit(code)
@@ -83,7 +80,7 @@ def train(
         _print_run(run)
         say(f"next: {evaluate_command(run.folder, store)}")
     else:
-        say(f"\n{_describe_seeds(runs)}\nnext: {ensemble_command(runs.folders_in(out), store, out)}")
+        say(f"\n{_describe_seeds(runs)}\nnext: {ensemble_command(runs.folders_in(place), store, place)}")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thorax.notebook import facts, notes, page
+from thorax.quoting import with_addresses
 
 __all__ = ["Fact", "Info", "counted"]
 
@@ -61,7 +62,7 @@ class Info:
     def as_json(self) -> dict[str, Any]:
         """Return everything as values of JSON."""
         return {
-            "path": str(self.path),
+            "path": with_addresses(str(self.path)),
             "kind": self.kind,
             "summary": self.summary,
             **{fact.name: fact.value for fact in self.facts},

@@ -123,8 +123,10 @@ def _thresholds(bundle: Bundle, points: OperatingPoints) -> str:
 def _validation_facts(bundle: Bundle) -> list[Fact]:
     """Return the mean AUC on validation, as far as the run beside the bundle knows it."""
     run = bundle.folder.parent
-    if bundle_folder(run) != bundle.folder:
-        return []
+    return _end_facts(run) if bundle_folder(run) == bundle.folder else []
+
+
+def _end_facts(run: Path) -> list[Fact]:
     ends = [event for event in _events(run) if event.get("event") == "end"]
     end = ends[-1] if ends else {}
     auc = end.get("macro_auc")
@@ -150,11 +152,17 @@ def _damage(bundle: Bundle) -> list[str]:
     return problems
 
 
-def run_info(path: Path) -> Info:
-    """Describe the folder of a training run, whether it has finished or not."""
+def run_info(path: Path, *, running: bool | None = None) -> Info:
+    """Describe the folder of a training run, whether it has finished or not.
+
+    Args:
+        path: The folder.
+        running: Whether it is trained now; None: its lock says so.
+    """
     events = _events(path)
     facts = _run_facts(path, events)
-    finishing, running = is_finishing(events), is_locked(path)
+    finishing = is_finishing(events)
+    running = is_locked(path) if running is None else running
     if (path / "bundle" / MANIFEST).is_file() and not finishing:
         inner = bundle_info(path)
         same = {fact.name for fact in facts}
@@ -222,11 +230,7 @@ def seeds_info(path: Path) -> Info:
     """Describe the folder of the runs of several seeds."""
     runs = seed_runs(path)
     finished = [run for run in runs if (run / "bundle" / MANIFEST).is_file()]
-    scores = {
-        run.name: fact.value
-        for run in finished
-        for fact in _validation_facts(load_bundle(run, check_nets=False))
-    }
+    scores = {run.name: fact.value for run in finished for fact in _end_facts(run)}
     facts = [
         Fact("runs", [run.name for run in runs]),
         Fact("finished", [run.name for run in finished]),

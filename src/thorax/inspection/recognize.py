@@ -1,9 +1,10 @@
 """Recognizes what a path holds, by its content."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from thorax.atomic_io import StrPath, is_remote, open_regular
@@ -12,10 +13,12 @@ from thorax.bundle.files import MANIFEST, STARTER, bundle_folder
 from thorax.errors import DataError, RecipeError, UnsupportedImage
 from thorax.imaging.read import image_format
 from thorax.inspection.data import finished_store_info, image_info, store_info, table_info
+from thorax.inspection.elsewhere import is_trained_here, telling
 from thorax.inspection.info import Fact, Info, counted
 from thorax.inspection.models import bundle_info, run_info, seeds_info, study_info
 from thorax.inspection.results import RESULTS, result_info
-from thorax.objects.client import described
+from thorax.objects.client import Listed, described, list_below
+from thorax.objects.mirror import brought
 from thorax.objects.place import Place, place_of
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
@@ -38,15 +41,15 @@ _ENDINGS: Final = _WEIGHTS | {
 """Endings of files that are shown; in others, such as that of a DICOM file without one, is part of a name."""
 
 _MOST_FILES: Final = 100_000
+_PARTS: Final = ("train", "val", "test")
 
 
 def info(path: StrPath) -> Info:
     """Say what a path holds, and what is known about it; nothing about a patient.
 
     Args:
-        path: A bundle, a run, a folder of runs, a study, a store, a report, a folder of images; a bundle, a
-            finished run or a store at s3://; or a file of a result, of predictions or labels, a recipe, an
-            image or a DICOM file.
+        path: A bundle, a run, a folder of runs, a study, a store, a report, a folder of images; or a file of
+            a result, of predictions or labels, a recipe, an image or a DICOM file; also at s3://.
 
     Raises:
         DataError: The path does not exist, or the file is nothing that Thorax reads.
@@ -67,14 +70,55 @@ def info(path: StrPath) -> Info:
 
 
 def _far(place: Place) -> Info:
-    """Describe a store or a bundle at s3://, by its copy."""
+    """Describe what is at s3://, by copies of what tells it; of a store, no pixels are copied."""
     if described(place / STORE) is not None:
         from thorax.store import open_store  # noqa: PLC0415  (pyarrow, which the base does not have)
 
         return finished_store_info(open_store(str(place)))
-    copied = bundle_info(bundle_folder(str(place)))
-    step = f"thorax predict {shell_word(str(place))} IMAGE"
-    return replace(copied, path=Path(str(place)), next_step=step)
+    listed = list_below(place)
+    if listed:
+        return _far_folder(place, listed)
+    file = described(place)
+    if file is None:
+        raise DataError(
+            f"{place} does not exist: no object has this name, or is in a folder of this name; correct the "
+            "address"
+        )
+    if place.name in {MANIFEST, STORE, PLAN}:
+        return _far(place.parent)
+    with brought(place.parent, [file]) as folder:
+        known = _of_place(_file(folder / place.name), place)
+        return known if known.kind == "image" else replace(known, next_step="")  # which takes a file here
+
+
+def _far_folder(place: Place, listed: list[Listed]) -> Info:
+    names = {each.name for each in listed}
+    has_bundle = f"bundle/{MANIFEST}" in names
+    with brought(place, telling(listed)) as here:
+        if is_run(here):
+            if has_bundle:
+                (here / "bundle").symlink_to(bundle_folder(str(place)))
+            running = is_trained_here(place)
+            known = _of_place(run_info(here, running=running), place)
+            doubt = "another machine may be training it now, of which its storage does not know"
+            return known if has_bundle or running else replace(known, warnings=(*known.warnings, doubt))
+        if seed_runs(here) or (here / PLAN).is_file():
+            return _of_place(_folder(here), place)
+    if has_bundle or MANIFEST in names:
+        return _of_place(bundle_info(bundle_folder(str(place))), place)
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    return _files(Path(str(place)), names, folders=folders, is_nih=_NIH in names)
+
+
+def _of_place(known: Info, place: Place) -> Info:
+    """Return what is known of a copy as known of the place that it was copied from."""
+    near, far = str(known.path), str(place)
+    return replace(
+        known,
+        path=Path(far),
+        warnings=tuple(warning.replace(near, far) for warning in known.warnings),
+        next_step=known.next_step.replace(near, far),
+    )
 
 
 def _folder(path: Path) -> Info:
@@ -90,28 +134,28 @@ def _folder(path: Path) -> Info:
 
 
 def _other_folder(path: Path) -> Info:
+    files = (file.name for file in islice(path.rglob("*"), _MOST_FILES) if file.is_file())
+    folders = {part for part in _PARTS if (path / part).is_dir()}
+    return _files(path, files, folders=folders, is_nih=(path / _NIH).is_file())
+
+
+def _files(path: Path, names: Iterable[str], *, folders: Collection[str], is_nih: bool) -> Info:
+    """Describe a folder that is nothing else, by the names of its files."""
     endings: Counter[str] = Counter()
-    for number, file in enumerate(path.rglob("*")):
-        if number >= _MOST_FILES:
-            break
-        if file.is_file():
-            ending = file.suffix.lower()
-            endings[ending if ending in _ENDINGS else "another ending" if ending else "no ending"] += 1
+    for name in names:
+        ending = PurePosixPath(name).suffix.lower()
+        endings[ending if ending in _ENDINGS else "another ending" if ending else "no ending"] += 1
     facts = (Fact("num_files", endings.total()), Fact("endings", dict(endings.most_common(8))))
-    if (path / _NIH).is_file():
+    parts = [part for part in _PARTS if part in folders]
+    if is_nih or parts:
+        layout = "in the layout of NIH ChestX-ray14" if is_nih else f"with the folders {', '.join(parts)}"
         return Info(
-            path, "data set", "a data set in the layout of NIH ChestX-ray14", facts,
-            next_step=f"thorax prepare {shell_word(path)} --out STORE",
-        )  # fmt: skip
-    parts = [part for part in ("train", "val", "test") if (path / part).is_dir()]
-    if parts:
-        return Info(
-            path, "data set", f"a data set with the folders {', '.join(parts)}", facts,
-            next_step=f"thorax prepare {shell_word(path)} --out STORE",
+            path, "data set", f"a data set {layout}", facts,
+            next_step=f"thorax prepare {shell_word(str(path))} --out STORE",
         )  # fmt: skip
     return Info(
         path, "folder", f"a folder with {counted(endings.total(), 'file')}", facts,
-        next_step=f"thorax predict {shell_word(path)}",
+        next_step=f"thorax predict {shell_word(str(path))}",
     )  # fmt: skip
 
 

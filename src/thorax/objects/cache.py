@@ -28,6 +28,7 @@ __all__ = [
     "is_copy",
     "make_room",
     "work_folder",
+    "work_path",
 ]
 
 FOLDER: Final = "THORAX_CACHE"
@@ -159,11 +160,14 @@ def work_folder(place: Place, *, doing: str) -> Iterator[Path]:
     Raises:
         DataError: Another process is doing it.
     """
-    name = hashlib.sha256(str(place).encode()).hexdigest()[:32]
-    above = cache_folder() / _WORK / name
-    folder = above / place.name
+    folder = work_path(place)
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(above, doing=doing):
+    with exclusive_lock(folder.parent, doing=doing):
         yield folder
     if not any(folder.iterdir()):
-        shutil.rmtree(above)
+        shutil.rmtree(folder.parent)
+
+
+def work_path(place: Place) -> Path:
+    """Return the folder of this disk in which what will be at a place is made, whether it exists or not."""
+    return cache_folder() / _WORK / hashlib.sha256(str(place).encode()).hexdigest()[:32] / place.name

@@ -22,7 +22,7 @@ from thorax.packages import missing_extras_named
 __all__ = [
     "RANGE",
     "Listed",
-    "Missing",
+    "NoSuchObject",
     "content_of",
     "delete",
     "described",
@@ -46,7 +46,7 @@ _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?')
 _Result = TypeVar("_Result")
 
 
-class Missing(DataError):  # noqa: N818  (reads as the sentence it stands for)
+class NoSuchObject(DataError):  # noqa: N818  (as S3 says it)
     """There is no such object or bucket."""
 
 
@@ -107,7 +107,7 @@ def retried(place: Place, what: str, work: Callable[[], _Result]) -> _Result:
         work: The work; it raises `OSError`.
 
     Raises:
-        Missing: There is no such object or bucket.
+        NoSuchObject: There is no such object or bucket.
         DataError: Access is denied, or the last attempt failed as well.
     """
     for attempt in range(_ATTEMPTS):
@@ -130,9 +130,9 @@ def _failure(place: Place, what: str, error: OSError) -> DataError | None:
     """Return the error that says what is wrong; None where another attempt may succeed."""
     text = str(error)
     if "NO_SUCH_BUCKET" in text:
-        return Missing(f"{place} cannot be {what}: there is no bucket {place.bucket}; correct its name")
+        return NoSuchObject(f"{place} cannot be {what}: there is no bucket {place.bucket}; correct its name")
     if isinstance(error, FileNotFoundError) or "NO_SUCH_KEY" in text:
-        return Missing(f"{place} does not exist; correct the address")
+        return NoSuchObject(f"{place} does not exist; correct the address")
     if any(code in text for code in _DENIED):
         return DataError(
             f"{place} cannot be {what}: access is denied ({_short(error)}); give credentials that may, in "
@@ -166,7 +166,7 @@ def list_below(place: Place) -> list[Listed]:
     """Return the objects below a place, sorted by name.
 
     Raises:
-        Missing: There is no such bucket.
+        NoSuchObject: There is no such bucket.
         DataError: It cannot be listed.
     """
     storage = _storage()
@@ -177,7 +177,9 @@ def list_below(place: Place) -> list[Listed]:
     if not found and place.key:  # nor is there an error where the bucket is missing
         bucket = retried(place, "listed", lambda: storage.get_file_info(place.bucket))
         if bucket.type == FileType.NotFound:
-            raise Missing(f"{place} cannot be listed: there is no bucket {place.bucket}; correct its name")
+            raise NoSuchObject(
+                f"{place} cannot be listed: there is no bucket {place.bucket}; correct its name"
+            )
     start = len(place.path) + 1
     return sorted(
         (
@@ -224,7 +226,7 @@ def content_of(place: Place, *, at_most: int) -> bytes:
     An object that was encrypted or uploaded in parts has another sum; it is taken where two reads agree.
 
     Raises:
-        Missing: There is no such object.
+        NoSuchObject: There is no such object.
         DataError: It cannot be read, or is larger.
     """
     storage = _storage()

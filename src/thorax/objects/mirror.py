@@ -19,7 +19,7 @@ from thorax.objects.client import Listed, content_of, list_below
 from thorax.objects.files import LARGEST, finished, transfers
 from thorax.objects.place import Place
 
-__all__ = ["Mirror", "mirrored", "named_as"]
+__all__ = ["Mirror", "brought", "mirrored", "named_as"]
 
 _TABLES: Final = (".csv", ".csv.gz", ".tsv", ".txt")
 """Endings of the names of files that are brought at once, and stay."""
@@ -73,11 +73,34 @@ def mirrored(place: Place) -> Iterator[Mirror]:
     listed = list_below(place)
     if not listed:
         raise DataError(f"there is nothing below {place}/; correct the address")
+    with _stand_in(place, listed) as mirror:
+        yield mirror
+
+
+@contextmanager
+def brought(place: Place, listed: Sequence[Listed]) -> Iterator[Path]:
+    """Yield a folder with copies of objects below a place; it is removed at the end. Messages name the place.
+
+    Args:
+        place: The place.
+        listed: Its objects that are copied.
+
+    Raises:
+        DataError: One of them cannot be read, or has a name that no file can have.
+    """
+    with _stand_in(place, listed) as mirror:
+        finished(mirror.bring(each.name) for each in listed)
+        yield mirror.folder
+
+
+@contextmanager
+def _stand_in(place: Place, listed: Sequence[Listed]) -> Iterator[Mirror]:
     for each in listed:
         if any(part in {"", ".", ".."} for part in each.name.split("/")):
             raise DataError(f"{each.place} has a name that no file can have; rename it there")
     above = Path(tempfile.mkdtemp(prefix="source-", dir=cache_folder()))
     folder = above / place.name
+    folder.mkdir()
     try:
         with transfers() as pool, named_as(place, folder):
             yield Mirror(folder, listed, pool)

@@ -19,7 +19,7 @@ from thorax.arrays import PixelsBatch, Rows
 from thorax.atomic_io import sha256_of_file, write_bytes
 from thorax.errors import DataError
 from thorax.objects.cache import cache_bound, entry, make_room
-from thorax.objects.client import Missing, content_of, described
+from thorax.objects.client import NoSuchObject, content_of, described
 from thorax.objects.files import CONCURRENT, LARGEST, fetch, transfers
 from thorax.objects.place import Place
 from thorax.store.manifest import (
@@ -49,7 +49,7 @@ def fetched_tables(place: Place) -> Path:
     """
     try:
         content = content_of(place / MANIFEST, at_most=_LARGEST_MANIFEST)
-    except Missing as error:
+    except NoSuchObject as error:
         if described(place / PLAN) is not None:
             raise DataError(
                 f"{place} is a store that is not finished; run the same `thorax prepare` again: it resumes "

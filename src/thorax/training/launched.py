@@ -7,10 +7,13 @@ from typing import Final
 
 from thorax.errors import RecipeError
 
-__all__ = ["LAUNCHER", "Launched", "launched"]
+__all__ = ["LAUNCHER", "PLACE", "Launched", "launched"]
 
 LAUNCHER: Final = "THORAX_LAUNCHER"
 """Set by `start_processes` for the processes that it starts: its process id."""
+
+PLACE: Final = "THORAX_PLACE"
+"""Likewise: where the run will be, which is trained in a folder that stands for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Launched:
         restarts: How often torchrun has started the processes again.
         by_thorax: Whether `thorax train --processes` started them.
         starter: The process id of what started this process, `thorax` or torchrun; None if that is unknown.
+        place: The address at s3:// for which `thorax train --processes` trains in a folder; "" without one.
     """
 
     rank: int
@@ -36,6 +40,7 @@ class Launched:
     restarts: int = 0
     by_thorax: bool = False
     starter: int | None = None
+    place: str = ""
 
     @property
     def is_first(self) -> bool:
@@ -72,4 +77,5 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
         restarts=int(restarts) if restarts.isdecimal() else 0,
         by_thorax=launcher.isdecimal(),
         starter=int(launcher) if launcher.isdecimal() else os.getppid() if job else None,
+        place=environment.get(PLACE, "") if launcher else "",
     )

@@ -15,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from thorax.hardware import cores
-from thorax.training.launched import LAUNCHER
+from thorax.training.launched import LAUNCHER, PLACE
 from thorax.training.ranks import LossUnexplained, ProcessLost
 
 __all__ = ["start_processes"]
@@ -26,7 +26,7 @@ _SHUTDOWN: Final = 25
 _INTERRUPTED: Final = 130
 
 
-def start_processes(arguments: Sequence[str], *, processes: int) -> int:
+def start_processes(arguments: Sequence[str], *, processes: int, place: str = "") -> int:
     """Run this Python in several processes that know of each other, and wait until all have ended.
 
     Ctrl-C and SIGTERM reach all of them. When one fails, the others are ended.
@@ -34,6 +34,7 @@ def start_processes(arguments: Sequence[str], *, processes: int) -> int:
     Args:
         arguments: What follows the name of the interpreter.
         processes: How many there are.
+        place: The address at s3:// where the run will be, if there is one.
 
     Returns:
         The exit code: 0, that of the first process that failed and said why, or 130 if it was interrupted.
@@ -42,7 +43,7 @@ def start_processes(arguments: Sequence[str], *, processes: int) -> int:
         ProcessLost: A signal ended a process, such as SIGKILL where memory was short.
     """
     _silence_agent()
-    with tempfile.TemporaryDirectory(prefix="thorax-") as folder, _environment(_settings(processes)):
+    with tempfile.TemporaryDirectory(prefix="thorax-") as folder, _environment(_settings(processes, place)):
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -72,10 +73,11 @@ def _silence_agent() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # each has a level of its own
 
 
-def _settings(processes: int) -> dict[str, str]:
+def _settings(processes: int, place: str) -> dict[str, str]:
     """Return what the processes find in their environment."""
     return {
         LAUNCHER: str(os.getpid()),
+        PLACE: place,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // processes)),
         # The processes meet at a port of their own rather than through the agent's.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",

@@ -45,12 +45,16 @@ def run_at(out: StrPath, *, resume: bool) -> Iterator[Path]:
         DataError: Something is at the address, and `resume` is not set; or it cannot be read or written.
     """
     started = launched()
+    if started is not None and started.place:  # its launcher does what follows
+        with named_as(place_of(started.place), Path(out)):
+            yield Path(out)
+        return
     if not is_remote(out) or (started is not None and not started.is_first):
         yield Path(out)
         return
     place = place_of(out)
     there = {listed.name: listed for listed in list_below(place)}
-    if there and not resume:
+    if there and not resume and not (started and started.restarts):
         raise DataError(
             f"{place} is not empty (it has {min(there)}); set `resume` to continue a run there, or give "
             "another address"

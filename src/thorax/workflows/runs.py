@@ -2,13 +2,18 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from thorax.atomic_io import StrPath, is_locked
+from thorax.atomic_io import StrPath, is_locked, is_remote
 from thorax.errors import DataError, RecipeError
+from thorax.inspection.elsewhere import is_trained_here, records
+from thorax.objects.client import list_below
+from thorax.objects.mirror import brought
+from thorax.objects.place import Place, place_of
+from thorax.quoting import with_addresses
 from thorax.recipe.load import load_recipe
 from thorax.reporting.run_log import RunLog, read_log
 from thorax.run_files import FITTING_THE_GATE, LOG, RECIPE
@@ -38,7 +43,8 @@ class RunEntry:
         best_epoch: The epoch that reached it, counted from 1; None if there is none.
         kept_auc: The mean AUC on validation of the weights that are kept so far; None if there is none.
         state: "finished", "stopped early" (finished too), "running" (in some process now), "fitting the gate"
-            (likewise, after the last epoch), "unfinished" (`resume` continues it) or "unreadable".
+            (likewise, after the last epoch), "unfinished" (`resume` continues it) or "unreadable". A run at
+            s3:// that another machine is training is "unfinished": the storage does not know of it.
         started: When it was started; None if it is not known.
         problem: Why it is unreadable; "" otherwise.
     """
@@ -61,15 +67,32 @@ def list_runs(folder: StrPath) -> list[RunEntry]:
     """Return the runs in a folder and its subfolders, by path; a run that cannot be read is listed too.
 
     Args:
-        folder: A run, or a folder above runs. Links to folders are not followed.
+        folder: A run, or a folder above runs, also at s3://. Links to folders are not followed.
 
     Raises:
-        DataError: The folder does not exist, or is a file.
+        DataError: The folder does not exist, or is a file; or it is at s3:// and cannot be read.
     """
+    if is_remote(folder):
+        return _runs_at(place_of(folder))
     top = Path(folder)
     if not top.is_dir():
         raise DataError(f"{top} is not a folder; give a folder that has runs in it")
-    return [_entry(path) for path in sorted(_runs_below(top))]
+    return [_entry(path, locked=is_locked(path)) for path in sorted(_runs_below(top))]
+
+
+def _runs_at(place: Place) -> list[RunEntry]:
+    listed = list_below(place)
+    if not listed:
+        raise DataError(f"there is nothing below {place}/; give an address that has runs below it")
+    entries = []
+    with brought(place, records(listed)) as here:
+        for folder in sorted(_runs_below(here)):
+            below = folder.relative_to(here).as_posix()
+            where = place if below == "." else place / below
+            entry = _entry(folder, locked=is_trained_here(where))
+            problem = entry.problem.replace(str(here), str(place))
+            entries.append(replace(entry, folder=Path(str(where)), problem=problem))
+    return entries
 
 
 def runs_lines(entries: Sequence[RunEntry], *, below: StrPath) -> list[str]:
@@ -102,7 +125,7 @@ def runs_lines(entries: Sequence[RunEntry], *, below: StrPath) -> list[str]:
 def run_json(entry: RunEntry) -> dict[str, Any]:
     """Return a run as values for JSON, by the names of its attributes."""
     return {
-        "folder": str(entry.folder),
+        "folder": with_addresses(str(entry.folder)),
         "recipe": entry.recipe,
         "split": entry.split,
         "seed": entry.seed,
@@ -128,7 +151,7 @@ def _runs_below(top: Path) -> Iterator[Path]:
             names.clear()
 
 
-def _entry(folder: Path) -> RunEntry:
+def _entry(folder: Path, *, locked: bool) -> RunEntry:
     problem = ""
     try:
         log = RunLog(read_log(folder / LOG))
@@ -147,18 +170,18 @@ def _entry(folder: Path) -> RunEntry:
         best_auc=best[1] if best else None,
         best_epoch=int(best[0]) if best else None,
         kept_auc=kept,
-        state=_state(folder, log, problem),
+        state=_state(log, problem, locked=locked),
         started=datetime.fromisoformat(str(started)) if started else None,
         problem=problem,
     )
 
 
-def _state(folder: Path, log: RunLog, problem: str) -> RunStateName:
+def _state(log: RunLog, problem: str, *, locked: bool) -> RunStateName:
     if problem:
         return "unreadable"
     if log.end is not None:
         return "stopped early" if log.end.get("stopped_early") else "finished"
-    if not is_locked(folder):
+    if not locked:
         return "unfinished"
     return FITTING_THE_GATE if log.is_finishing else "running"
 

@@ -113,6 +113,9 @@ def train(
         settings = {"data.split": "folder-official", "training.epochs": 5}
         run = thorax.train("small-cpu", store, "run", settings=settings)
     """
+    started = launched()
+    if started is not None and not started.is_first:
+        return _follow(store, launched=started, device=device)
     if is_remote(out):
         from thorax.workflows.run_at import run_at
 
@@ -122,9 +125,7 @@ def train(
             run = train(recipe, store, here, **options, progress=progress, watch=watch)
         return moved(run, out)
     target = parse_target(track) if track else None
-    folder, started = Path(out), launched()
-    if started is not None and not started.is_first:
-        return _follow(store, launched=started, device=device)
+    folder = Path(out)
     resume = resume or _was_restarted(folder, started)
     loaded, images = opened(recipe, store, folder, settings=settings, resume=resume, device=device)
     images.verify()

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from thorax.atomic_io import StrPath
+from thorax.atomic_io import StrPath, is_remote
 from thorax.errors import RecipeError
 from thorax.reporting.next_commands import resume_command
 from thorax.training.checks import refuse_small_batches
@@ -26,6 +26,7 @@ def train_processes(
     device: str = "auto",
     record_test_curve: bool = False,
     track: str | None = None,
+    place: StrPath = "",
 ) -> int:
     """Train as `thorax train` does, in several processes that share each batch.
 
@@ -42,6 +43,7 @@ def train_processes(
         device: "auto", "cpu" or "cuda".
         record_test_curve: Whether to record the test curve.
         track: Where to track the run.
+        place: Where the run will be, if that is at s3://; `out` stands for it.
 
     Returns:
         The exit code of the command.
@@ -82,9 +84,10 @@ def train_processes(
     from thorax.training.launcher import start_processes
     from thorax.training.ranks import ProcessLost
 
+    address = os.fspath(place) if is_remote(place) else ""
     own_device(device, Launched(rank=0, size=processes, local_rank=0, local_size=processes))
     with continued_by(again, ProcessLost):
-        code = start_processes(["-m", "thorax", *arguments], processes=processes)
+        code = start_processes(["-m", "thorax", *arguments], processes=processes, place=address)
     if code == TrainingInterrupted.exit_code:
         stopped = TrainingInterrupted("training was stopped")
         stopped.said_elsewhere = True
