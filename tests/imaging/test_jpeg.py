@@ -17,18 +17,18 @@ def jpeg(image, **options):
     return stream.getvalue()
 
 
-def test_grey_keeps_what_the_codec_decodes():
+def test_gray_keeps_what_the_codec_decodes():
     data = jpeg(Image.fromarray(SCENE))
     radiograph = read_radiograph(data, name="folder/scan.jpg")
     assert np.array_equal(radiograph.pixels, np.asarray(Image.open(io.BytesIO(data))))
     assert radiograph.pixels.dtype == np.uint8
     assert radiograph.origin.name == "scan.jpg"
     assert radiograph.origin.format == "JPEG"
-    assert radiograph.origin.intensity == "8-bit as stored (grey)"
+    assert radiograph.origin.intensity == "8-bit as stored (gray)"
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_colour_becomes_luminance(progressive):
+def test_color_becomes_luminance(progressive):
     colors = np.stack([SCENE, 255 - SCENE, np.full_like(SCENE, 90)], axis=2)
     data = jpeg(Image.fromarray(colors), progressive=progressive)
     decoded = np.asarray(Image.open(io.BytesIO(data))).astype(float)

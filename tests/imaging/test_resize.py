@@ -72,7 +72,7 @@ def test_a_whole_factor_gives_the_mean_of_each_block(factor, dtype):
 
 
 def test_a_sixteen_bit_image_is_not_cut_to_eight_bits_before_averaging():
-    # Alternating 0.4 and 0.8 grey levels: rounded first they would average to 0.5, not to 0.6.
+    # Alternating 0.4 and 0.8 gray levels: rounded first they would average to 0.5, not to 0.6.
     pixels = np.tile(np.array([[103, 206], [206, 103]], np.uint16), (32, 32)) + 257 * 10
     assert (prepare(radiograph(pixels), Preparation(size=32)) == 11).all()
 
@@ -86,7 +86,7 @@ def test_shrinking_by_any_factor_is_near_the_exact_area_average():
 
 
 def test_shrinking_does_not_alias():
-    # Stripes finer than the new pixels must become even grey; plain sampling would keep them, coarse.
+    # Stripes finer than the new pixels must become even gray; plain sampling would keep them, coarse.
     pixels = np.where(np.arange(509) % 2, 255, 0).astype(np.uint8)[:, None].repeat(509, axis=1)
     prepared = prepare(radiograph(pixels), Preparation(size=100))
     assert prepared.min() >= 100

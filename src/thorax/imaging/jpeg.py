@@ -66,7 +66,7 @@ def read_jpeg(data: bytes, name: str) -> Radiograph:
     check_size(height=header.height, width=header.width, name=name)
     announce_pixels(header.height * header.width)
     image = turned(decode_jpeg(data, header, name), _orientation(data, header))
-    colors = "grey" if image.mode == "L" else "luminance of colours"
+    colors = "gray" if image.mode == "L" else "luminance of colors"
     colored = colored_share_of(image)
     if image.mode == "CMYK":
         image = image.convert("RGB")

@@ -52,7 +52,7 @@ def pixels(data):
     return read_radiograph(data).pixels
 
 
-# ---- from stored values to grey ----------------------------------------------------------------
+# ---- from stored values to gray ----------------------------------------------------------------
 
 
 def test_eight_bits_stay_as_stored():
@@ -203,7 +203,7 @@ def test_a_window_without_width_is_none():
     assert radiograph.origin.intensity == "range of the image without padding"
 
 
-def test_a_colour_image_is_read_where_it_is_grey_in_truth():
+def test_a_color_image_is_read_where_it_is_gray_in_truth():
     gray = np.repeat(EIGHT[..., None], 3, axis=2)
     radiograph = read_radiograph(written(gray, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
     assert np.array_equal(radiograph.pixels, EIGHT)
@@ -212,7 +212,7 @@ def test_a_colour_image_is_read_where_it_is_grey_in_truth():
         read_radiograph(written(gray, bits=8, SOPClassUID=SECONDARY_CAPTURE, Modality="OT"))
 
 
-def test_a_colour_image_of_sixteen_bits_is_refused():
+def test_a_color_image_of_sixteen_bits_is_refused():
     deep = np.repeat(TWELVE[..., None], 3, axis=2)
     with pytest.raises(
         UnsupportedImage, match="a color image with 16 bits per sample; export the image as gray"

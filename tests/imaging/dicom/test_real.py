@@ -1,4 +1,4 @@
-"""Real DICOM files: exact grey values, worked out by hand from the stored ones, and what each file says."""
+"""Real DICOM files: exact gray values, worked out by hand from the stored ones, and what each file says."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from thorax.radiograph import Sex, ViewPosition
 
 @dataclass(frozen=True)
 class Reference:
-    """One file: its size, what it says, and grey values at (row, column)."""
+    """One file: its size, what it says, and gray values at (row, column)."""
 
     name: str
     shape: tuple[int, int]

@@ -1,4 +1,4 @@
-"""The grey pipeline against the formulas of PS3.3, worked out by hand and value by value."""
+"""The gray pipeline against the formulas of PS3.3, worked out by hand and value by value."""
 
 import math
 

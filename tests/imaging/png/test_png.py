@@ -51,14 +51,14 @@ def saved(image, **options):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-def test_grey(depth):
+def test_gray(depth):
     samples = noise(1, depth)
     radiograph = read_radiograph(png(samples, depth=depth, color=0))
     spread = 1 if depth == 16 else 255 // (2**depth - 1)
     assert np.array_equal(radiograph.pixels, samples[..., 0] * spread)
     assert radiograph.pixels.dtype == (np.uint16 if depth == 16 else np.uint8)
     assert radiograph.origin.bits == depth
-    assert radiograph.origin.intensity == f"{depth}-bit as stored (grey)"
+    assert radiograph.origin.intensity == f"{depth}-bit as stored (gray)"
     assert radiograph.origin.format == "PNG"
 
 
@@ -112,7 +112,7 @@ def test_a_palette_index_that_does_not_exist_is_refused():
 
 
 @pytest.mark.parametrize(("depth", "color"), [(2, 0), (8, 0), (16, 0), (8, 2), (16, 2)])
-def test_a_transparent_key_colour_becomes_black(depth, color):
+def test_a_transparent_key_color_becomes_black(depth, color):
     samples = noise(1 if color == 0 else 3, depth)
     samples[5:20, 5:20] = 2
     extra = chunk(b"tRNS", struct.pack(">H", 2) * samples.shape[2])
@@ -208,7 +208,7 @@ def test_pixel_data_that_goes_on_behind_the_last_row_is_read(value):
     assert np.array_equal(read_radiograph(data).pixels, samples[..., 0])
 
 
-def test_a_transparent_colour_of_another_length_is_refused():
+def test_a_transparent_color_of_another_length_is_refused():
     data = png(noise(3, 8), depth=8, color=2, extra=chunk(b"tRNS", bytes(2)))
     with pytest.raises(ImageError, match=r"its transparent color \(tRNS\) has 2 bytes"):
         read_radiograph(data)

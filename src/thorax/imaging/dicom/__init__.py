@@ -181,5 +181,5 @@ def _gray_of_colors(dataset: FileDataset, layout: Layout, name: str) -> Grays:
     gray: GrayPixels = colors[..., 1].copy()
     signed = ("its colors are stated to have signs, which colors cannot have; they were read without",)
     return Grays(
-        gray, "8-bit as stored (grey in colour)", (*(signed if layout.signed else ()), *doubts_about(gray))
+        gray, "8-bit as stored (gray in color)", (*(signed if layout.signed else ()), *doubts_about(gray))
     )

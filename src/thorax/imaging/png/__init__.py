@@ -70,10 +70,10 @@ def read_png(data: bytes, name: str) -> Radiograph:
     gray, colored = _gray(png)
     pixels, assumed = stretched(_upright(gray, png.orientation))
     kinds = {
-        GRAY: "grey",
+        GRAY: "gray",
         RGB: "luminance of RGB",
         PALETTE: "luminance of a palette",
-        GRAY_ALPHA: "grey and alpha",
+        GRAY_ALPHA: "gray and alpha",
         RGBA: "luminance of RGBA",
     }
     intensity = f"{png.depth}-bit as stored ({kinds[png.color]})"

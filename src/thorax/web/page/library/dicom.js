@@ -89,7 +89,7 @@ async function grayOfColors(dataset, layout, rules, doubts) {
     : [];
   return {
     pixels,
-    intensity: "8-bit as stored (grey in colour)",
+    intensity: "8-bit as stored (gray in color)",
     doubts: [...signed, ...doubtsAbout(pixels, layout.rows, layout.columns), ...doubts],
   };
 }

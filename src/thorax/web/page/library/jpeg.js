@@ -34,7 +34,7 @@ export async function readJpeg(bytes) {
     colored: gray ? 0 : coloredShareOfPicture(values, 3, rows, columns),
     format: "JPEG",
     bits: 8,
-    intensity: `8-bit as stored (${gray ? "grey" : "luminance of colours"})`,
+    intensity: `8-bit as stored (${gray ? "gray" : "luminance of colors"})`,
     doubts: doubtsAbout(pixels, rows, columns),
   };
 }

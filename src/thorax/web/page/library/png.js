@@ -9,10 +9,10 @@ const [GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA] = [0, 2, 3, 4, 6];
 const DEPTHS = { [GRAY]: [1, 2, 4, 8, 16], [RGB]: [8, 16], [PALETTE]: [1, 2, 4, 8], [GRAY_ALPHA]: [8, 16], [RGBA]: [8, 16] };
 const SAMPLES = { [GRAY]: 1, [RGB]: 3, [PALETTE]: 1, [GRAY_ALPHA]: 2, [RGBA]: 4 };
 const KINDS = {
-  [GRAY]: "grey",
+  [GRAY]: "gray",
   [RGB]: "luminance of RGB",
   [PALETTE]: "luminance of a palette",
-  [GRAY_ALPHA]: "grey and alpha",
+  [GRAY_ALPHA]: "gray and alpha",
   [RGBA]: "luminance of RGBA",
 };
 const MAX_CHUNKS = 200_000;
