@@ -18,7 +18,9 @@ from thorax.explain.overlay import Scale, color_table, drawn
 from thorax.explain.radiograph import Explained
 from thorax.findings import NIH14
 from thorax.imaging import read_radiograph
+from thorax.inference.gate import check
 from thorax.rates import FindingRates, MeasuredRates, Share
+from thorax.service.answers import describe_gate
 from thorax.service.map_values import map_values
 from thorax.service.meaning import describe_findings
 from thorax.starter import test_images as starter_images
@@ -31,7 +33,9 @@ def dicom(images):
 
 def by_library(model, content):
     answer = model.predict(content).as_json()
-    return answer | {"source": "<upload>"}
+    gate = model.predictor.gate
+    measured = describe_gate(gate, check(gate, read_radiograph(content)).scores)
+    return answer | {"source": "<upload>", "gate": measured}
 
 
 def decoded(picture):
@@ -275,6 +279,7 @@ def test_the_starter_says_what_it_is(of_starter):
         )
         answer = of_starter.post("/v1/predict", image.path.read_bytes()).json
         assert answer == by_library(model, image.path.read_bytes())
+        assert answer["gate"]["upright"]["score"] > answer["gate"]["upright"]["refused_below"]
         assert bool(answer["warnings"]) == image.seen_by_starter
         assert all(finding["prevalence"] > 0 for finding in answer["findings"].values())
 
@@ -328,4 +333,5 @@ def test_what_the_input_gate_holds_back_has_its_code_and_reasons_and_no_probabil
             assert answer.json["error"] == "not-a-radiograph"
             assert answer.json["reasons"] == [code]
             assert answer.json["message"].startswith("held back by the input gate: ")
-            assert answer.json.keys() == {"error", "message", "reasons"}
+            assert answer.json.keys() == {"error", "message", "reasons", "gate"}
+            assert answer.json["gate"] is None  # this bundle has no fitted one

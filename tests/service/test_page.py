@@ -14,6 +14,8 @@ from thorax.bands import Band, Bands
 from thorax.bundle.manifest import Manifest
 from thorax.bundle.writing import copy_bundle
 from thorax.findings import find_finding
+from thorax.imaging import read_radiograph
+from thorax.inference.gate import check
 from thorax.starter import test_images as starter_images
 from thorax.wording import percent
 
@@ -440,6 +442,12 @@ def test_labels_are_those_of_the_vocabulary(opened, local, model):
     }
 
 
+def gate_of(model, path):
+    """Return the section of the model's gate, and its scores of an image."""
+    gate = model.predictor.gate
+    return gate.section, check(gate, read_radiograph(path)).scores
+
+
 def test_the_starter_says_what_it_is_beside_its_findings(opened, of_starter):
     tab = opened(of_starter, model="starter")
     model = thorax.load()
@@ -456,6 +464,22 @@ def test_the_starter_says_what_it_is_beside_its_findings(opened, of_starter):
     assert [" ".join(text.split()[-2:]) for text in shown] == shares
     seen = "the starter was trained on this image: an example, not a measurement"
     assert tab.locator("#warnings").inner_text() == f"Note: {seen}."
+    section, scores = gate_of(model, image.path)
+    measured = tab.locator("#gate-measured")
+    assert not measured.is_visible()
+    tab.get_by_text("The input gate let this image pass").click()
+    lines = measured.locator("li").all_inner_texts()
+    upright = f"score {scores['upright']:.1f}; {section.least_upright:.1f} or more passes"
+    likeness = (
+        f"distance {scores['unlike']:.3f}; up to {section.most_unlike:.3f} is usual, up to "
+        f"{section.too_unlike:.3f} passes"
+    )
+    assert lines == [
+        f"Upright frontal chest radiograph: yes ({upright})",
+        f"Like the images that the model learned from: yes ({likeness})",
+        f"Mirrored: no (score −{-scores['mirrored']:.1f}; more than {section.most_mirrored:.1f} is noted)",
+    ]
+    assert f"set on the {section.chosen_on}. They hold back {section.held_back}" in measured.inner_text()
     tab.locator(".finding").first.click()
     sync_api.expect(tab.get_by_role("switch", name="Heat map")).to_be_checked()
     assert seen not in tab.locator("#map-text").inner_text().lower()

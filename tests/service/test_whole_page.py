@@ -79,6 +79,7 @@ def test_what_the_input_gate_holds_back_is_shown_with_its_reason_and_without_fin
     reason = tab.locator("#failure-text").inner_text()
     assert reason.startswith("Held back by the input gate: ")
     assert tab.evaluate("said").count(f"flat.png: {reason}") == 1
+    assert tab.locator("#failure-measured").inner_text().startswith("This model has no fitted gate")
     assert not tab.get_by_role("heading", name="Findings").is_visible()
     screen = shown(tab)
     assert set(np.unique(screen[screen[:, :, 3] == 255][:, 0])) == {90}

@@ -13,17 +13,18 @@ from tests.helpers.service import GOLDEN
 from thorax import starter as starter_bundle
 from thorax.imaging import read_radiograph
 from thorax.inference.gate import check
+from thorax.service.answers import describe_gate
 
 _CHECK = """async (content) => {
-  const [{ readRadiograph }, { check }, { readTensors }] = await Promise.all(
+  const [{ readRadiograph }, { besideLimits, check }, { readTensors }] = await Promise.all(
     ["reading", "gate", "safetensors"].map((name) => import(`/library/${name}.js`)));
   const model = await (await fetch("/model/model.json")).json();
   const numbers = readTensors(await (await fetch("/model/gate.safetensors")).arrayBuffer());
   const rules = async () => (await fetch("/model/rules.json")).json();
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
   const gate = { fit: model.preparation.fit, section: model.gate, numbers };
-  const { reasons, text, refused } = check(gate, await readRadiograph(bytes, rules));
-  return { reasons, text, refused };
+  const { reasons, text, refused, scores } = check(gate, await readRadiograph(bytes, rules));
+  return { reasons, text, refused, measured: besideLimits(model.gate, scores) };
 }"""
 
 
@@ -66,7 +67,7 @@ PICTURES = dict(pictures())
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures(answered, starter, name):
     content = png(np.ascontiguousarray(PICTURES[name]))
-    same(answered(content), check(starter.predictor.gate, read_radiograph(content)))
+    same(answered(content), read_radiograph(content), starter.predictor.gate)
 
 
 def test_the_kinds_of_reasons_occur(starter):
@@ -92,13 +93,20 @@ HEADERS = (
 @pytest.mark.parametrize("header", HEADERS, ids=json.dumps)
 def test_headers(answered, starter, header):
     content = written(read_radiograph(starter_bundle.test_images()[0].path).pixels, bits=8, **header)
-    same(answered(content), check(starter.predictor.gate, read_radiograph(content)))
+    same(answered(content), read_radiograph(content), starter.predictor.gate)
 
 
-def same(found, expected):
+def same(found, radiograph, gate):
+    expected = check(gate, radiograph)
+    measured = describe_gate(gate, expected.scores)
+    assert found["measured"] == (measured and {name: near(limits) for name, limits in measured.items()})
     assert (found["text"], found["refused"]) == (expected.text, expected.refused)
     assert [reason["code"] for reason in found["reasons"]] == [reason.code for reason in expected.reasons]
     for one, other in zip(found["reasons"], expected.reasons, strict=True):
         assert (one["text"], one["level"]) == (other.text, other.level)
         assert one["score"] == (None if other.score is None else pytest.approx(other.score, abs=2e-3))
         assert one["limit"] == other.limit
+
+
+def near(limits):
+    return limits | {"score": pytest.approx(limits["score"], abs=2e-3)}

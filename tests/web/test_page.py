@@ -15,6 +15,7 @@ from tests.helpers.service import GOLDEN
 from tests.web.conftest import Static
 from thorax import starter as starter_bundle
 from thorax.imaging import read_radiograph
+from thorax.inference.gate import check
 from thorax.service.answers import explain_upload
 from thorax.web import write_site
 
@@ -145,7 +146,7 @@ def test_the_viewer_shows_the_pixels_that_the_service_shows(opened, site):
     assert np.array_equal(part, pixels[own - rows : own + rows, start : start + 100])
 
 
-def test_the_gate_holds_back_and_the_page_says_why(opened, site):
+def test_the_gate_holds_back_and_the_page_says_why(opened, site, starter):
     tab = opened(site, model="starter")
     turned = np.ascontiguousarray(np.rot90(read_radiograph(IMAGES[0]).pixels))
     content = as_png(turned)
@@ -153,6 +154,13 @@ def test_the_gate_holds_back_and_the_page_says_why(opened, site):
     assert case[1] == "held back"
     expect(tab.locator("#failure-text")).to_contain_text("turned by 90 degrees")
     expect(tab.locator("#viewer")).to_be_visible()
+    gate = starter.predictor.gate
+    least, scores = gate.section.least_upright, check(gate, read_radiograph(content)).scores
+    upright, likeness = tab.locator("#failure-measured li").all_inner_texts()
+    assert upright == (
+        f"Upright frontal chest radiograph: no (score −{-scores['upright']:.1f}; {least:.1f} or more passes)"
+    )
+    assert f"(distance {scores['unlike']:.3f}; up to {gate.section.most_unlike:.3f} is usual" in likeness
 
 
 def test_each_failure_has_its_reason_and_no_file_stops_the_others(opened, site):

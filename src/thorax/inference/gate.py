@@ -262,20 +262,26 @@ def _contrast(pixels: GrayPixels) -> Iterator[Reason]:
     remedy = "give the radiograph with the full range of its values"
     most = float(np.bincount(some).max() / len(some))
     if most >= NEARLY_ALL:
-        text = f"{percent(most)} of the pixels have the same gray, so there is nothing to see; {remedy}"
+        text = (
+            f"{percent(most)} of the pixels have the same gray (less than {percent(NEARLY_ALL)} pass), so "
+            f"there is nothing to see; {remedy}"
+        )
         yield Reason("no-contrast", "refuse", text, most, NEARLY_ALL)
         return
     low, high = np.percentile(some, (1, 99)) / white
     if high - low < _NARROW:
-        grays = f"nearly all of its grays lie between {percent(low)} and {percent(high)} of white"
+        grays = (
+            f"nearly all of its grays lie between {percent(low)} and {percent(high)} of white, less than a "
+            "sixteenth of the range"
+        )
         yield Reason("no-contrast", "refuse", f"{grays}; {remedy}", float(high - low), _NARROW)
 
 
 def _color(colored: float) -> Iterator[Reason]:
     if colored > _MOST_COLORED:
         text = (
-            f"{percent(colored)} of the picture is colored, and a radiograph is gray; give the original, "
-            "without a color map, an overlay or a tint"
+            f"{percent(colored)} of the picture is colored (up to {percent(_MOST_COLORED)} passes), and a "
+            "radiograph is gray; give the original, without a color map, an overlay or a tint"
         )
         yield Reason("color", "refuse", text, colored, _MOST_COLORED)
 

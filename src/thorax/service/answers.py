@@ -3,7 +3,7 @@
 import io
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from PIL import Image
@@ -11,9 +11,11 @@ from PIL import Image
 import thorax
 from thorax import starter
 from thorax.bundle.manifest import Imported, Member, Trained
+from thorax.distributions import GATE_SCORES
 from thorax.explain import best_method
 from thorax.explain.overlay import drawn
 from thorax.imaging import read_radiograph
+from thorax.inference.gate import Gate
 from thorax.radiograph import Radiograph
 from thorax.service.map_values import map_values, scale_of
 from thorax.service.meaning import (
@@ -24,7 +26,7 @@ from thorax.service.meaning import (
 )
 from thorax.workflows.model import Model
 
-__all__ = ["describe_model", "describe_test_images", "explain_upload", "shown_image"]
+__all__ = ["describe_gate", "describe_model", "describe_test_images", "explain_upload", "shown_image"]
 
 _LARGEST: Final = 1024
 """Longest side in pixels of the picture of a map."""
@@ -53,7 +55,39 @@ def describe_model(model: Model, name: str) -> dict[str, Any]:
         "thresholds_from": describe_thresholds(model),
         "statement": model.statement,
         "origin": list(_origin(model)),
+        "gate": _gate_measured(model),
     }
+
+
+def describe_gate(gate: Gate, scores: Mapping[str, float]) -> dict[str, Any] | None:
+    """Return the gate's scores of an image beside its limits; None if it has none.
+
+    That is so where nothing was fitted, and where there is nothing to see.
+
+    Args:
+        gate: The gate.
+        scores: What it computed, by name.
+    """
+    section = gate.section
+    if section is None or not scores:
+        return None
+    limits = {
+        "upright": {"refused_below": section.least_upright},
+        "unlike": {"warned_above": section.most_unlike, "refused_above": section.too_unlike},
+        "mirrored": {"warned_above": section.most_mirrored},
+    }
+    return {name: {"score": scores[name], **limits[name]} for name in GATE_SCORES}
+
+
+def _gate_measured(model: Model) -> str:
+    """Return what the limits of the gate were set on, and how they did there; "" without a fitted gate."""
+    section = model.bundle.manifest.gate
+    if section is None:
+        return ""
+    return (
+        f"The limits were set on the {section.chosen_on}. They hold back {section.held_back} of these "
+        f"images, {section.turned_caught} turned and {section.inverted_caught} inverted copies."
+    )
 
 
 def describe_test_images(models: Sequence[Model]) -> list[dict[str, str]]:

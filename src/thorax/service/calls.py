@@ -8,7 +8,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from thorax.errors import ThoraxError
 from thorax.packages import missing_packages
-from thorax.service.answers import describe_model, describe_test_images, explain_upload, shown_image
+from thorax.service.answers import (
+    describe_gate,
+    describe_model,
+    describe_test_images,
+    explain_upload,
+    shown_image,
+)
 from thorax.service.audit_log import AuditLog
 from thorax.service.batching import Batches
 from thorax.service.clients import client_address
@@ -93,13 +99,14 @@ class Calls:
             )
             outcome = "predicted"
         except ThoraxError as error:
-            refusal = as_refusal(error, source)
+            refusal = as_refusal(error, source, gate=model.predictor.gate)
             outcome = refusal.kind
             raise refusal from error
         finally:
             self._note(request, "predict", name, model, content, outcome)
-        answer = image.prediction.as_json()
-        return answer if image.kept is None else answer | {"image": image.kept}
+        shown = {} if image.kept is None else {"image": image.kept}
+        gate = describe_gate(model.predictor.gate, image.gate.scores)
+        return {**image.prediction.as_json(), "gate": gate, **shown}
 
     async def explain(self, request: Request, name: str, finding: str, *, picture: bool) -> dict[str, Any]:
         """Return the map of a finding in one upload."""
@@ -112,7 +119,7 @@ class Calls:
             )
             outcome = "explained"
         except ThoraxError as error:
-            refusal = as_refusal(error)
+            refusal = as_refusal(error, gate=model.predictor.gate)
             outcome = refusal.kind
             raise refusal from error
         finally:
@@ -138,7 +145,7 @@ class Calls:
             )
             outcome = "dicom"
         except ThoraxError as error:
-            refusal = as_refusal(error)
+            refusal = as_refusal(error, gate=model.predictor.gate)
             outcome = refusal.kind
             raise refusal from error
         finally:

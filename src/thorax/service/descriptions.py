@@ -21,6 +21,24 @@ _FINDING: Final = {
     "required": ["probability", "threshold", "positive", "decision"],
 }
 
+_GATE: Final = {
+    "type": ["object", "null"],
+    "description": (
+        "The input gate's scores of the image (upright, unlike, mirrored), each with the limits beyond which "
+        "an image is warned about or refused; null where the gate computed none."
+    ),
+    "additionalProperties": {
+        "type": "object",
+        "properties": {
+            "score": {"type": "number"},
+            "refused_below": {"type": "number"},
+            "warned_above": {"type": "number"},
+            "refused_above": {"type": "number"},
+        },
+        "required": ["score"],
+    },
+}
+
 _FAILURE: Final = {
     "type": "object",
     "properties": {
@@ -28,25 +46,27 @@ _FAILURE: Final = {
         "message": {"type": "string", "description": "What is wrong and what to do, for people."},
         "reasons": {
             "type": "array",
-            "items": {"type": "object"},
-            "description": "Of not-a-radiograph: what the input gate found, with code and text.",
+            "items": {"type": "string"},
+            "description": "Of not-a-radiograph: codes of what the input gate found, such as inverted.",
         },
+        "gate": _GATE,
     },
     "required": ["error", "message"],
 }
 
 _PREDICTION: Final = {
     "type": "object",
-    "description": "A prediction, as thorax predict --json prints it.",
+    "description": "A prediction, as thorax predict --json prints it, with the scores of the input gate.",
     "properties": {
         "source": {"type": "string"},
         "findings": {"type": "object", "additionalProperties": _FINDING},
         "operating_point": {"type": "string"},
         "model": {"type": "object"},
         "warnings": {"type": "array", "items": {"type": "string"}},
+        "gate": _GATE,
         "image": {"type": "object", "description": "Size, view and a small picture, if requested."},
     },
-    "required": ["source", "findings", "operating_point", "model", "warnings"],
+    "required": ["source", "findings", "operating_point", "model", "warnings", "gate"],
 }
 
 _PREDICTIONS: Final = {

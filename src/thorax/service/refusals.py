@@ -1,6 +1,6 @@
 """Requests that are refused, and the one form of every answer that is a failure."""
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import JSONResponse
 
@@ -13,6 +13,8 @@ from thorax.errors import (
     ServiceError,
     ThoraxError,
 )
+from thorax.inference.gate import Gate
+from thorax.service.answers import describe_gate
 
 __all__ = ["UPLOAD", "Refused", "as_refusal", "busy", "cut_off", "ending", "refuse_many_pixels"]
 
@@ -29,6 +31,7 @@ class Refused(ServiceError):  # noqa: N818  (reads as the sentence it stands for
         message: What is wrong and what to do next, for people.
         retry_after: Seconds after which to try again; None: trying again is of no use.
         reasons: Codes of what the input gate found, if it holds the image back.
+        gate: Its scores beside its limits then, as `describe_gate` returns them.
     """
 
     def __init__(
@@ -39,17 +42,19 @@ class Refused(ServiceError):  # noqa: N818  (reads as the sentence it stands for
         *,
         retry_after: int | None = None,
         reasons: tuple[str, ...] = (),
+        gate: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.retry_after = retry_after
         self.reasons = reasons
+        self.gate = gate
 
-    def as_json(self) -> dict[str, str | list[str]]:
+    def as_json(self) -> dict[str, Any]:
         """Return the content of the answer."""
-        reasons = {"reasons": list(self.reasons)} if self.reasons else {}
-        return {"error": self.kind, "message": str(self), **reasons}
+        found = {"reasons": list(self.reasons), "gate": self.gate} if self.reasons else {}
+        return {"error": self.kind, "message": str(self), **found}
 
     def answer(self) -> JSONResponse:
         """Return the answer."""
@@ -94,18 +99,20 @@ def refuse_many_pixels(pixels: int, *, most: int) -> None:
         )
 
 
-def as_refusal(error: ThoraxError, name: str = UPLOAD) -> Refused:
+def as_refusal(error: ThoraxError, name: str = UPLOAD, *, gate: Gate | None = None) -> Refused:
     """Return one of the library's errors as a refusal: whether the request or the service is at fault.
 
     Args:
         error: The error.
         name: What the library calls the image, which the message does not repeat.
+        gate: The gate that the image was shown to, if one was.
     """
     if isinstance(error, Refused):
         return error
     message = str(error).removeprefix(f"{name}: ")
     if isinstance(error, NotARadiograph):
-        return Refused(_status_of(error), error.code, message, reasons=error.reasons)
+        measured = None if gate is None else describe_gate(gate, error.scores)
+        return Refused(_status_of(error), error.code, message, reasons=error.reasons, gate=measured)
     return Refused(_status_of(error), type(error).__name__, message)
 
 

@@ -6,9 +6,10 @@ import { announce, byId, element, pictureUrl, sentence } from "./dom.js";
 import { originText, save, saveCsv, saveJson, savePng } from "./downloads.js";
 import { showExamples } from "./examples.js";
 import { chosenFiles, droppedFiles } from "./files.js";
+import { showMeasured } from "./gate.js";
 import { markFinding, showFindings, summary } from "./findings.js";
 import { isSilent, mapLayers, readMap, showMapText, wireMapTools } from "./maps.js";
-import { findingOf, modelOf, rememberModels } from "./models.js";
+import { findingOf, gateLimits, modelOf, rememberModels } from "./models.js";
 import { readPixels, sizeOf } from "./pixels.js";
 import { allReadings, newCase, readingBy, rootOf } from "./readings.js";
 import { isHidden, showKeeping, showOwnReading, wireReader, wordPanel, wordsOf } from "./reader.js";
@@ -249,6 +250,8 @@ function render() {
     byId("failure-name").textContent = one.name;
     byId("failure-text").textContent = sentence(one.failure.message);
     byId("failure-note").hidden = !held;
+    if (held) showMeasured(byId("failure-measured"), one.failure.gate, gateLimits(one.model));
+    else byId("failure-measured").replaceChildren();
     byId("again").hidden = !one.failure.again;
   }
 }
@@ -265,6 +268,7 @@ function showResults(one) {
   }
   showFindings(one.answer, toggleFinding, (name) => wordPanel(one, name));
   markFinding(one.finding);
+  showMeasured(byId("gate-measured"), one.answer.gate, gateLimits(one.model));
   byId("origin-text").textContent = originText(one);
   showStudy(one);
   if (modelOf(one.answer)) showModel(modelOf(one.answer));

@@ -7,14 +7,15 @@ const UNAUTHORIZED = 401;
 const LATER = [429, 503]; // this client asks too often, or the service is busy
 
 /**
- * A failure with a message for people; `again` says whether trying again may help, and `held` that the input
- * gate took the image for something else than a chest radiograph.
+ * A failure with a message for people; `again` says whether trying again may help, `held` that the input gate
+ * took the image for something else than a chest radiograph, and `gate` has its scores beside the limits then.
  */
 export class Failure extends Error {
-  constructor(message, again = false, held = false) {
+  constructor(message, again = false, held = false, gate = null) {
     super(message);
     this.again = again;
     this.held = held;
+    this.gate = gate;
   }
 }
 
@@ -98,7 +99,7 @@ async function answer(address, request = {}) {
       const content = await response.json().catch(() => ({}));
       const message = content.message ?? `the service answered with status ${response.status}`;
       const again = response.status >= 500 || [408, 429].includes(response.status);
-      throw new Failure(message, again, content.error === "not-a-radiograph");
+      throw new Failure(message, again, content.error === "not-a-radiograph", content.gate ?? null);
     }
   }
 }

@@ -2,7 +2,7 @@
 // functions of the served page's module of this name, so that all other modules are the same.
 
 import { ImageError } from "./library/errors.js";
-import { check } from "./library/gate.js";
+import { besideLimits, check } from "./library/gate.js";
 import { compute, openNetworks } from "./library/network.js";
 import { packed } from "./library/pixels.js";
 import { predictionOf } from "./library/prediction.js";
@@ -61,25 +61,27 @@ function keepOffline() {
 export async function predict(file) {
   const [model, radiograph] = [await loaded.model(), await readOnce(file)];
   const sha256 = await pixelsSha256(radiograph);
-  const warnings = await checked(model, radiograph, sha256);
+  const { warnings, gate } = await checked(model, radiograph, sha256);
   const result = await compute(model, prepare(radiograph, model.preparation));
   computed.set(file, { cams: result.cams, warnings });
   const { rows, columns, format, view = "" } = radiograph;
   return {
     ...predictionOf(model, result.probabilities, warnings),
+    gate,
     image: { rows, columns, format, view, sha256, picture: await smallPicture(radiograph) },
   };
 }
 
-/** Return what a reader must know of an image; refuse one that the input gate holds back. */
+/** Return what a reader must know of an image, and what the gate measured; refuse one that it holds back. */
 async function checked(model, radiograph, sha256) {
   const gate = { fit: model.preparation.fit, section: model.gate, numbers: await loaded.gate() };
   const answer = check(gate, radiograph);
-  if (answer.refused) throw new ImageError(`held back by the input gate: ${answer.text}`, { held: true });
+  const measured = besideLimits(model.gate, answer.scores);
+  if (answer.refused) throw new ImageError(`held back by the input gate: ${answer.text}`, { held: true, gate: measured });
   const seen = model.images_seen.includes(sha256)
     ? [`the ${model.name} was trained on this image: an example, not a measurement`]
     : [];
-  return [...answer.warnings, ...radiograph.doubts, ...seen];
+  return { warnings: [...answer.warnings, ...radiograph.doubts, ...seen], gate: measured };
 }
 
 /** Return the pixels of a file, as `readPixels` takes them. */

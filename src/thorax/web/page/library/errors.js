@@ -1,11 +1,12 @@
 // Why an image is not read or not predicted, in the words of the library in Python.
 
-/** An image that cannot be read; `held`: the input gate holds it back. */
+/** An image that cannot be read; `held`: the input gate holds it back; `gate`: its scores beside the limits then. */
 export class ImageError extends Error {
-  constructor(message, { held = false, again = false } = {}) {
+  constructor(message, { held = false, again = false, gate = null } = {}) {
     super(message);
     this.held = held;
     this.again = again;
+    this.gate = gate;
   }
 }
 

@@ -21,13 +21,14 @@ const NO_REMEDY =
   "one, PA or AP";
 const REMEDY = "give the radiograph with the full range of its values";
 
-/** What the gate says of one image: reasons `{code, level, text, score, limit}`, refusals first. */
+/** What the gate says of one image: reasons `{code, level, text, score, limit}`, refusals first, and its scores or null. */
 class GateAnswer {
-  constructor(reasons) {
+  constructor(reasons, scores) {
     const of = (level) => reasons.filter((reason) => reason.level === level);
     this.refusals = of("refuse");
     this.reasons = [...this.refusals, ...of("warn")];
     this.refused = this.refusals.length > 0;
+    this.scores = scores;
     this.warnings = of("warn").map(({ text }) => text);
     this.text = this.refusals.map(({ text }) => text).join("; moreover, ");
   }
@@ -38,20 +39,29 @@ class GateAnswer {
  * `section` and the `numbers` of the bundle's gate; the last two are null for a bundle without one.
  */
 export function check(gate, radiograph) {
-  return new GateAnswer([
-    ...ofPixels(gate, radiograph),
-    ...ofColor(radiograph.colored),
-    ...ofHeader(radiograph),
-    ...ofAge(gate, radiograph.age ?? null),
-  ]);
+  const { reasons, scores: found } = ofPixels(gate, radiograph);
+  const header = [...ofColor(radiograph.colored), ...ofHeader(radiograph), ...ofAge(gate, radiograph.age ?? null)];
+  return new GateAnswer([...reasons, ...header], found);
+}
+
+/** Return the scores of an image beside the limits; null without scores. The twin of `describe_gate` of the service. */
+export function besideLimits(section, found) {
+  if (found === null) return null;
+  return {
+    upright: { score: found.upright, refused_below: section.least_upright },
+    unlike: { score: found.unlike, warned_above: section.most_unlike, refused_above: section.too_unlike },
+    mirrored: { score: found.mirror, warned_above: section.most_mirrored },
+  };
 }
 
 const reason = (code, level, text, score = null, limit = null) => ({ code, level, text, score, limit });
 
 function ofPixels(gate, radiograph) {
   const nothing = ofContrast(radiograph);
-  if (nothing.length > 0 || gate.numbers === null) return nothing;
-  return ofPicture(gate.section, gate.numbers, features(thumbnail(radiograph, gate.fit)));
+  if (nothing.length > 0 || gate.numbers === null) return { reasons: nothing, scores: null };
+  const values = features(thumbnail(radiograph, gate.fit));
+  const found = scores(gate.numbers, values);
+  return { reasons: ofPicture(gate.section, gate.numbers, values, found), scores: found };
 }
 
 /** Return the reason for which there is nothing to see in an image, if there is one. */
@@ -59,13 +69,16 @@ function ofContrast({ pixels, rows, columns }) {
   const some = sampled(pixels, rows, columns);
   const most = commonest(some);
   if (most >= NEARLY_ALL) {
-    const text = `${percent(most)} of the pixels have the same gray, so there is nothing to see; ${REMEDY}`;
+    const pass = `less than ${percent(NEARLY_ALL)} pass`;
+    const text = `${percent(most)} of the pixels have the same gray (${pass}), so there is nothing to see; ${REMEDY}`;
     return [reason("no-contrast", "refuse", text, most, NEARLY_ALL)];
   }
   some.sort();
   const [low, high] = [0.01, 0.99].map((share) => quantile(some, share) / whiteOf(pixels));
   if (high - low >= NARROW) return [];
-  const grays = `nearly all of its grays lie between ${percent(low)} and ${percent(high)} of white`;
+  const grays =
+    `nearly all of its grays lie between ${percent(low)} and ${percent(high)} of white, less than a ` +
+    "sixteenth of the range";
   return [reason("no-contrast", "refuse", `${grays}; ${REMEDY}`, high - low, NARROW)];
 }
 
@@ -78,8 +91,7 @@ function quantile(sorted, share) {
 }
 
 /** Return what the nets of the gate find in an image with these features. */
-function ofPicture(section, numbers, values) {
-  const { upright, looksLike, unlike, mirror } = scores(numbers, values);
+function ofPicture(section, numbers, values, { upright, looksLike, unlike, mirror }) {
   if (!(upright >= section.least_upright)) {
     const right = scores(numbers, righted(values, looksLike));
     const passes = right.upright >= section.least_upright && right.unlike <= section.too_unlike;
@@ -170,8 +182,8 @@ function distance({ mean, axes }, values) {
 function ofColor(colored) {
   if (!(colored > MOST_COLORED)) return [];
   const text =
-    `${percent(colored)} of the picture is colored, and a radiograph is gray; give the original, without a color map, ` +
-    "an overlay or a tint";
+    `${percent(colored)} of the picture is colored (up to ${percent(MOST_COLORED)} passes), and a radiograph is gray; ` +
+    "give the original, without a color map, an overlay or a tint";
   return [reason("color", "refuse", text, colored, MOST_COLORED)];
 }
 
