@@ -12,7 +12,7 @@ from thorax.telemetry import import_unreported
 QUICK = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
-    "health_check_timeout_ms": 1500,
+    "health_check_timeout_ms": 3000,  # more, and a node that is only busy may take it
     "health_check_failure_threshold": 3,
 }
 """So that a node that is gone is known to be gone within seconds."""
@@ -29,18 +29,15 @@ class Nodes:
 
     def __init__(self, *, others=1):
         import_unreported("ray")
-        room = {
-            "node_ip_address": "127.0.0.1",
-            "num_cpus": 1,
-            "memory": 3 * GIB,
-            "object_store_memory": 100 << 20,
-        }
-        self._room = room
+        room = {"num_cpus": 1, "memory": 3 * GIB, "object_store_memory": 100 << 20}
+        here = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "_system_config": QUICK}
+        # An address of its own: a program here connects to the head, and not to a node that is killed.
+        self._room = {**room, "node_ip_address": "127.0.0.2"}
         self._cluster = import_module("ray.cluster_utils").Cluster(
-            initialize_head=True, head_node_args={**room, "include_dashboard": False, "_system_config": QUICK}
+            initialize_head=True, head_node_args={**room, **here}
         )
         self.address = self._cluster.address
-        self._others = [self._cluster.add_node(**room) for _ in range(others)]
+        self._others = [self._cluster.add_node(**self._room) for _ in range(others)]
         self._cluster.wait_for_nodes()
 
     def kill(self):

@@ -53,12 +53,12 @@ def served(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_the_two_commands_that_would_measure_accuracy(nih_sample: Path, tmp_path: Path) -> None:
-    """Those of docs/recipes.md, on real images and for one epoch."""
+    """Those of docs/recipes.md, on real images, for one epoch and with two seeds instead of five."""
     small = read_table().expand("$DENSE").replace("folder-official", "nih-official")
     folder = Workshop(tmp_path)
     folder.run(f"thorax prepare {nih_sample} --size 64 --out store")
-    folder.run(f"thorax train chexnet --store store --out runs --seeds 5 {small}")
+    folder.run(f"thorax train chexnet --store store --out runs --seeds 2 {small}")
     folder.run("thorax evaluate runs/seed-42 --store store --out report --resamples 50")
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert (metrics["split"]["name"], metrics["num_images"]) == ("nih-official", 138)
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"seed-{n}" for n in range(42, 47)]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["seed-42", "seed-43"]

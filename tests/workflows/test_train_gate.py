@@ -39,3 +39,10 @@ def test_train_fits_a_gate_that_its_bundle_applies(tmp_path, monkeypatch):
     assert model.predict(np.rot90(pixels, -1).copy(), gate=False).warnings
     with pytest.raises(DataError, match="has an input gate already"):
         thorax.gate(run, store)
+    stages.clear()
+    other = thorax.train(
+        "small-cpu", store, tmp_path / "other", settings=[*settings, "training.seed=43"],
+        progress=lambda now: stages.append((now.stage, now.done, now.total)),
+    )  # fmt: skip
+    assert all(stage != "fitting the input gate" for stage, _, _ in stages)
+    assert thorax.load(other).bundle.manifest.gate == gate

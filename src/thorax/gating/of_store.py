@@ -16,6 +16,9 @@ __all__ = ["fit_store_gate", "known_ages", "too_few"]
 _FEWEST_TRAIN: Final = 200
 _FEWEST_VAL: Final = 30
 
+_fitted: Final[dict[tuple[object, ...], FittedGate]] = {}
+"""The gate that was fitted last, by what it was fitted on: runs with other seeds have the same one."""
+
 
 def too_few(train: int, val: int) -> str:
     """Say that there are too few images for a gate, whose limits would be chance; "" if there are enough."""
@@ -42,11 +45,19 @@ def fit_store_gate(
 ) -> FittedGate:
     """Fit an input gate on rows of a store; see `fit_gate`.
 
+    The same rows of the same store as in the last call are not fitted again.
+
     Args:
         store: The store.
         train: Rows of the training part, and what the bundle says of them.
         val: The same of the validation part.
         progress: Receives the number of steps.
     """
-    parts = [GateImages(store.pixels, *part) for part in (train, val)]
-    return fit_gate(*parts, fit=store.preparation.fit, ages=known_ages(store, train[0]), progress=progress)
+    key = (store.fingerprint, *((rows.tobytes(), reference) for rows, reference in (train, val)))
+    if key not in _fitted:
+        parts = [GateImages(store.pixels, *part) for part in (train, val)]
+        ages = known_ages(store, train[0])
+        fitted = fit_gate(*parts, fit=store.preparation.fit, ages=ages, progress=progress)
+        _fitted.clear()
+        _fitted[key] = fitted
+    return _fitted[key]

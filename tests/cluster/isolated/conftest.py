@@ -6,16 +6,24 @@ import pytest
 
 from tests.helpers.nodes import two_nodes
 from thorax.cluster import GIB, Cluster
+from thorax.cluster.connection import connected
 
 # Only where no other machine can be reached: `tests/cluster/test_isolated.py` runs them so.
 collect_ignore_glob = [] if os.environ.get("THORAX_ISOLATED") == "1" else ["test_*.py"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nodes():
     """A head and another node, one core each."""
     with two_nodes() as nodes:
         yield nodes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_job(nodes):
+    """One connection for the tests of a file, whose workers have then imported what they need."""
+    with connected(Cluster(address=nodes.address, memory=GIB)):
+        yield
 
 
 @pytest.fixture
