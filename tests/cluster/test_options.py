@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.helpers.command import command
 from thorax.cluster import GIB, Cluster, run_units
 from thorax.cluster.worker import Raised, do_unit, memory_of
 from thorax.errors import MissingExtra, RecipeError, ServiceError
+from thorax.workflows.predicting import Tally
 
 VERBS = {
     "prepare": ["prepare", "labels.csv", "--out", "out"],
@@ -26,6 +28,8 @@ VERBS = {
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("option", [("--address", "10.0.0.1:6379"), ("--cores", "2"), ("--memory", "4")])
 def test_options_of_a_cluster_need_ray(verb, option):
+    if (verb, option[0]) == ("predict", "--address"):
+        return  # whose --engine may be that of the nodes; the next test
     done = command(*VERBS[verb], *option, expect=2)
     assert f"{option[0]} concerns a Ray cluster; add --engine ray" in done.stderr
 
@@ -34,7 +38,25 @@ def test_what_does_not_go_with_ray():
     done = command("prepare", "labels.csv", "--out", "out", "--engine", "ray", "--workers", "2", expect=2)
     assert "--workers is for this machine; with --engine ray, give --cores" in done.stderr
     done = command("predict", "chest.png", "--engine", "ray", expect=2)
-    assert "--engine ray predicts what is there into a folder; add --out" in done.stderr
+    assert "a Ray cluster predicts what is there into a folder; add --out" in done.stderr
+
+
+def test_predict_chooses_the_engine_of_the_nodes(monkeypatch, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    images, asked = Path(__file__).parents[2] / "test-images", {}
+
+    def predict(_predictor, _images, _out, **options):
+        asked.update(options)
+        return Tally()
+
+    monkeypatch.setattr("thorax.cli.predict.predict_into_folder", predict)
+    words = ("predict", images, "--out", tmp_path / "out", "--address", "10.0.0.1:6379")
+    for engine, expected in (("ray", "auto"), ("auto", "auto"), ("onnx", "onnx")):
+        command(*words, "--engine", engine)
+        assert asked["engine"] == expected
+        assert asked["cluster"] == Cluster(address="10.0.0.1:6379")
+    done = command("predict", images, "--engine", "onnx", "--address", "10.0.0.1:6379", expect=2)
+    assert "a Ray cluster predicts what is there into a folder; add --out" in done.stderr
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.1:port", "10.0.0.1:99999", ":6379"])

@@ -98,8 +98,8 @@ def predict(
     engine: Annotated[
         EngineOrRay,
         typer.Option(
-            help="What computes the logits; auto: the fastest exact engine; ray: it, over a Ray cluster, "
-            "with --out."
+            help="What computes the logits; auto: the fastest exact engine. ray: that engine, over a Ray "
+            "cluster, with --out; with --address, any other engine works over the cluster too."
         ),
     ] = "auto",
     address: Address = None,
@@ -112,13 +112,14 @@ def predict(
     code is then 4. With --watch it ends with Ctrl-C.
     """
     given = [*(paths or ()), *([watch] if watch else ())]
+    over_ray = engine == "ray" or address is not None
     computed_by: EngineName = "auto" if engine == "ray" else engine
     refuse_contradictions(
         images=given, printed=(as_json, as_csv or wide), out=out, dicom_out=dicom_out, watch=watch,
         only_out=overwrite or overlays != "positive", selecting=bool(findings) or ids,
-        no_refusals=no_refusals, over_ray=engine == "ray",
+        no_refusals=no_refusals, over_ray=over_ray,
     )  # fmt: skip
-    cluster = cluster_of("ray" if engine == "ray" else "local", address, cores, memory, gpus=gpus_of(device))
+    cluster = cluster_of("ray" if over_ray else "local", address, cores, memory, gpus=gpus_of(device))
     if out is not None:
         from thorax.workflows.predict_folder import refuse_unusable
 

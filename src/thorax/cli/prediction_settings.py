@@ -59,7 +59,7 @@ def refuse_contradictions(
         ),
         (
             over_ray and (watch or not out),
-            "--engine ray predicts what is there into a folder; add --out, and leave --watch out",
+            "a Ray cluster predicts what is there into a folder; add --out, and leave --watch out",
         ),
         (no_refusals and not dicom_out, "--no-refusals concerns the folder that --dicom-out names; add it"),
     ):
