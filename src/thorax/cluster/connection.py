@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from thorax.cluster.settings import Cluster
@@ -72,6 +72,30 @@ def _refuse_silence(address: str) -> None:
         )
 
 
+@contextmanager
+def _on_loopback_alone() -> Iterator[None]:
+    """Let Ray that is started here listen on the loopback interface alone.
+
+    On Linux it replaces 127.0.0.1 by an address that other machines reach, for which it asks the system which
+    one leads to 8.8.8.8, and listens on all interfaces, without a password. Where it takes clusters to be
+    impossible, as on macOS, it does not.
+    """
+    from ray._private import ray_constants  # noqa: PLC0415  (read once, when Ray is imported)
+
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, environment = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[name] = "0"  # for the processes that Ray starts
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if environment is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = environment
+
+
 def _connect(ray: Any, address: str) -> None:
     settings: dict[str, Any] = {"address": address}
     if not address:
@@ -82,7 +106,8 @@ def _connect(ray: Any, address: str) -> None:
             "_node_ip_address": "127.0.0.1",
         }
     try:
-        ray.init(**settings, log_to_driver=False, logging_level=logging.ERROR)
+        with nullcontext() if address else _on_loopback_alone():
+            ray.init(**settings, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         ray.shutdown()
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
