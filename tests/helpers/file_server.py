@@ -2,10 +2,11 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.helpers.serving import serving
 
 Behavior = Callable[["Handler", bytes], None]
 """Answers a request for a file with this content."""
@@ -109,11 +110,5 @@ def announcing(length: int) -> Behavior:
 
 @contextmanager
 def file_server() -> Iterator[FileServer]:
-    with FileServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(FileServer()) as server:
+        yield server

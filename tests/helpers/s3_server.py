@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+from tests.helpers.serving import serving
+
 Fault = str
 """What goes wrong with a request: "drop", "error", "corrupt" or "cut"; "" for nothing."""
 
@@ -324,11 +326,5 @@ def every(number: int, fault: Fault, *, methods: tuple[str, ...] = ("GET", "HEAD
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
-    with S3Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(S3Server()) as server:
+        yield server

@@ -4,10 +4,7 @@
 """
 
 import argparse
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from tests.helpers.chest import chest
-from tests.helpers.node import isolated
 from tests.helpers.nodes import Nodes, two_nodes
-from tests.long.kills import check, compare, every_file
+from tests.long.kills import compare, every_file
+from tests.long.own_network import enter_own_network
 
 Work = Callable[[Path, Any], object]
 
@@ -72,13 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    if os.environ.get("THORAX_ISOLATED") != "1":
-        words = isolated()
-        check(words, "this machine does not permit a network of its own")
-        own = ["-m", "tests.long.cluster_kills", *(sys.argv[1:] if arguments is None else arguments)]
-        paths = os.pathsep.join([str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = os.environ | {"PYTHONPATH": paths}
-        sys.exit(subprocess.run([*words, sys.executable, *own], env=environment, check=False).returncode)
+    enter_own_network("tests.long.cluster_kills", arguments)
     from thorax.cluster import GIB, Cluster
 
     moments, began = random.Random(options.seed), time.monotonic()

@@ -6,7 +6,6 @@ for a while in between. All of it runs in a network of its own, since Orthanc li
 """
 
 import argparse
-import os
 import random
 import signal
 import subprocess
@@ -18,8 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.node import images, isolated, program, reports
+from tests.helpers.node import images, program, reports
 from tests.helpers.orthanc import Orthanc, running_orthanc, stored
+from tests.long.kills import check
+from tests.long.own_network import enter_own_network
 
 PORT = 11112
 NODE_SHARE = 0.8
@@ -135,11 +136,6 @@ def wait(is_so: Callable[[], Any], otherwise: str) -> None:
         time.sleep(0.5)
 
 
-def check(is_so: object, otherwise: str) -> None:
-    if not is_so:
-        raise SystemExit(otherwise)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Kill as the arguments say, and print what was killed and the seed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -147,11 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    if os.environ.get("THORAX_ISOLATED") != "1":
-        words = isolated()
-        check(words, "this machine does not permit a network of its own")
-        own = ["-m", "tests.long.node_kills", *(sys.argv[1:] if arguments is None else arguments)]
-        sys.exit(subprocess.run([*words, sys.executable, *own], check=False).returncode)
+    enter_own_network("tests.long.node_kills", arguments)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-node-") as folder:
         work = Path(folder)
