@@ -14,7 +14,7 @@ from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.model_card import render_card
 from thorax.reporting.report import render_html
-from thorax.reporting.summary import decision_rows, summary_rows
+from thorax.reporting.summary import decision_rows, summary_rows, threshold_text
 
 FINDINGS = tuple(find_finding(name) for name in ("Effusion", "Infiltration", "Pleural_Thickening", "Edema"))
 NAMES = tuple(finding.name for finding in FINDINGS)
@@ -78,6 +78,14 @@ def test_reports_and_terminal_tables_have_labels():
             bare = re.sub(re.escape(finding.label), "", text)
             assert finding.label in text
             assert not re.search(rf"\b{finding.name}\b", bare), finding.name
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"),
+    [(0.1, "0.100"), (0.335, "0.335"), (0.04567, "0.0457"), (1.0, "1.00"), (None, "none")],
+)
+def test_thresholds_have_three_digits(threshold, text):
+    assert threshold_text(threshold) == text
 
 
 def test_a_card_has_the_rates_at_the_thresholds():

@@ -49,7 +49,7 @@ def test_the_report_says_what_a_threshold_is_worth_and_shows_the_same_numbers():
             assert cell in words
     half = ASSESSMENT.points[-1]
     assert set(half.points.thresholds) == {0.5}
-    assert "| 0.5 | 1 |" in text
+    assert "| 0.500 | 1 |" in text
 
 
 @pytest.mark.parametrize("calibrated", [True, False])

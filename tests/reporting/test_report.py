@@ -318,7 +318,7 @@ def test_accuracy_stands_beside_the_baseline():
     assert all(len(row) == len(DECISIONS_HEADER) for row in calls)
     assert all(len(row) == len(ACCURACY_HEADER) for row in accuracies)
     rates = primary.classification.findings[0].rates
-    assert calls[0][:3] == ("Edema", "0.5", short(rates["sensitivity"].interval))
+    assert calls[0][:3] == ("Edema", "0.500", short(rates["sensitivity"].interval))
     assert accuracies[0][1:] == (
         short(rates["accuracy"].interval),
         short(rates["all_negative_accuracy"].interval),

@@ -11,6 +11,7 @@ from thorax.evaluation.evaluate import AtOperatingPoint, Context, Evaluation
 from thorax.evaluation.published_results import comparable_results, covers_nih14
 from thorax.evaluation.statistics.intervals import Interval
 from thorax.quoting import visible
+from thorax.wording import three_digits
 
 __all__ = [
     "ACCURACY_HEADER",
@@ -142,7 +143,7 @@ def percent(share: float) -> str:
 
 def threshold_text(threshold: float | None) -> str:
     """Write a threshold with three significant digits; "none" if there is none."""
-    return "none" if threshold is None else f"{threshold:.3g}"
+    return "none" if threshold is None else three_digits(threshold)
 
 
 def cost_ratio_text(threshold: float | None) -> str:
