@@ -25,6 +25,7 @@ from thorax.recipe.literals import Fit
 __all__ = ["FittedGate", "GateImages", "fit_gate"]
 
 Picture = UInt8[np.ndarray, "_h _w"]
+_Count = Callable[[Iterable[Picture]], Iterator[Picture]]
 AnyFeatures = Float32[np.ndarray, "_n 768"]
 
 _SEED: Final = 0
@@ -99,17 +100,24 @@ def fit_gate(
         fit: How images that are not square were fitted.
         ages: Ages of the training images in whole years, of those for which they are known.
         effort: Share of the drawn pictures and of the steps; less than 1 is quicker, and not for use.
-        progress: Receives the number of steps.
+        progress: Receives the numbers of pictures and steps, in three stages.
     """
-    done = stage_progress(progress, "fitting the input gate", unit="steps")
     random = np.random.Generator(np.random.Philox(key=integer_seed(_SEED, "gate", step=0)))
-    pictures = [_small(image) for image in _prepared(train)]
-    plain = _features(_prepared(train), fit)
-    changes = (_features((changed(picture, random) for picture in pictures), fit) for _ in range(_COPIES))
+    drawn, made, lateral = (round(effort * number) for number in (_PICTURES, _NOT_CHESTS, _LATERALS))
+    num_pictures = (2 + _COPIES) * _used(train) + drawn + made + lateral
+    count = _counting(progress, "preparing the input gate", num_pictures)
+    pictures = [_small(image) for image in count(_prepared(train))]
+    plain = _features(count(_prepared(train)), fit)
+    changes = (
+        _features(count(changed(picture, random) for picture in pictures), fit) for _ in range(_COPIES)
+    )
     copies = np.concatenate([plain, *changes])
-    others = _others(pictures, fit, effort, random)
-    laterals = _features((draw_lateral(random) for _ in range(round(effort * _LATERALS))), fit)
-    draw = _drawing(copies, others, laterals)
+    chosen = random.integers(0, len(pictures), made)
+    not_chests = (not_a_chest(pictures[number], random) for number in chosen)
+    others = [_features(count(some), fit) for some in (_drawn(drawn, _SEED), not_chests)]
+    laterals = _features(count(draw_lateral(random) for _ in range(lateral)), fit)
+    draw = _drawing(copies, np.concatenate(others), laterals)
+    done = stage_progress(progress, "fitting the input gate", unit="steps")
     steps, mirror_steps = round(effort * _STEPS), round(effort * _MIRROR_STEPS)
     total = steps + mirror_steps
     size = NetSize(plain.shape[1], _UNITS, GATE_CLASSES, steps)
@@ -124,13 +132,29 @@ def fit_gate(
     mean = copies.mean(axis=0)
     axes = np.linalg.eigh(np.cov(copies - mean, rowvar=False))[1][:, ::-1][:, :_AXES].T
     numbers = gate_of_bytes(gate_bytes(_numbers(net, mirror, mean, axes, ages)))
-    return FittedGate(_section(_check(numbers, val, fit, random), train, val), numbers)
+    count = _counting(progress, "checking the input gate", 2 * _used(val) + _OTHER_PICTURES)
+    return FittedGate(_section(_check(numbers, val, fit, random, count), train, val), numbers)
 
 
 def _counted(
     done: Callable[[int, int], None] | None, before: int, total: int
 ) -> Callable[[int], None] | None:
     return None if done is None else lambda step: done(before + step, total)
+
+
+def _counting(progress: ProgressCallback | None, stage: str, total: int) -> _Count:
+    """Return what passes pictures on and counts them, those of one call after those of another."""
+    report, done = stage_progress(progress, stage, unit="pictures"), 0
+
+    def count(pictures: Iterable[Picture]) -> Iterator[Picture]:
+        nonlocal done
+        for picture in pictures:
+            yield picture
+            done += 1
+            if report is not None:
+                report(done, total)
+
+    return count
 
 
 def _numbers(
@@ -153,9 +177,13 @@ def _numbers(
 # ---- images ----------------------------------------------------------------------------------------
 
 
+def _used(images: GateImages) -> int:
+    return min(len(images.rows), _MOST_IMAGES)
+
+
 def _prepared(images: GateImages) -> Iterator[Picture]:
     """Yield at most `_MOST_IMAGES` of some images, one by one, since those of a store may be large."""
-    order = permutation(_SEED, "gate images", epoch=0, length=len(images.rows))[:_MOST_IMAGES]
+    order = permutation(_SEED, "gate images", epoch=0, length=len(images.rows))[: _used(images)]
     return (images.read(images.rows[[at]])[0] for at in np.sort(order))
 
 
@@ -171,15 +199,8 @@ def _features(pictures: Iterable[Picture], fit: Fit) -> Features:
     return np.concatenate([features(part) for part in parts])
 
 
-def _others(pictures: list[Picture], fit: Fit, effort: float, random: np.random.Generator) -> Features:
-    """Return the features of drawn pictures, and of what is made of chest radiographs."""
-    chosen = random.integers(0, len(pictures), round(effort * _NOT_CHESTS))
-    made = (not_a_chest(pictures[number], random) for number in chosen)
-    return np.concatenate([_drawn(round(effort * _PICTURES), _SEED, fit), _features(made, fit)])
-
-
-def _drawn(count: int, seed: int, fit: Fit) -> Features:
-    return _features((picture.pixels for picture in draw_pictures(count, seed=seed)), fit)
+def _drawn(number: int, seed: int) -> Iterator[Picture]:
+    return (picture.pixels for picture in draw_pictures(number, seed=seed))
 
 
 def _drawing(
@@ -236,16 +257,19 @@ class _Checked:
     pictures: GateScores
 
 
-def _check(numbers: GateNumbers, val: GateImages, fit: Fit, random: np.random.Generator) -> _Checked:
-    plain = _features(_prepared(val), fit)
-    copies = _features((changed(_small(image), random) for image in _prepared(val)), fit)
+def _check(
+    numbers: GateNumbers, val: GateImages, fit: Fit, random: np.random.Generator, count: _Count
+) -> _Checked:
+    plain = _features(count(_prepared(val)), fit)
+    copies = _features(count(changed(_small(image), random) for image in _prepared(val)), fit)
+    others = _features(count(_drawn(_OTHER_PICTURES, _SEED + 1)), fit)
     return _Checked(
         plain=gate_scores(numbers, plain),
         changed=gate_scores(numbers, copies),
         turned=gate_scores(numbers, np.concatenate([turned(plain, quarters) for quarters in (1, 2, 3)])),
         inverted=gate_scores(numbers, inverted(plain)),
         mirrored=gate_scores(numbers, mirrored(plain)),
-        pictures=gate_scores(numbers, _drawn(_OTHER_PICTURES, _SEED + 1, fit)),
+        pictures=gate_scores(numbers, others),
     )
 
 

@@ -51,7 +51,7 @@ def fit_store_gate(
         store: The store.
         train: Rows of the training part, and what the bundle says of them.
         val: The same of the validation part.
-        progress: Receives the number of steps.
+        progress: Receives the numbers of pictures and steps.
     """
     key = (store.fingerprint, *((rows.tobytes(), reference) for rows, reference in (train, val)))
     if key not in _fitted:

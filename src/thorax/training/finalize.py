@@ -80,7 +80,7 @@ def write_final_bundle(
         store: The store that it was trained on.
         plan: Its parts and findings.
         final: The chosen weights.
-        progress: Receives the steps of fitting the input gate, which takes a minute or two.
+        progress: Receives how fitting the input gate goes, which takes a minute or two.
 
     Returns:
         The fitted temperature, and notices to the user, one sentence each.

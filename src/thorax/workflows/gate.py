@@ -56,7 +56,7 @@ def gate(
         split: Name of the split; the bundle's own if None.
         out: Folder of a copy that gets the gate; the bundle itself gets it if None.
         overwrite: Fit anew the gate that the bundle has, or replace an existing bundle in `out`.
-        progress: Receives the number of steps.
+        progress: Receives the numbers of pictures, steps and images.
 
     Raises:
         BundleError: There is no bundle, it is the starter and `out` is None, or no split is given and it was
