@@ -2,12 +2,14 @@
 
 import io
 import logging
+import ssl
 from contextlib import contextmanager
 
 import pytest
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from tests.helpers.node import image
+from tests.helpers.certificates import certificate
+from tests.helpers.node import free_port, image
 from thorax.pacs.finishing import encoded
 from thorax.pacs.node.dimse import DimseOutlet
 from thorax.pacs.node.ledger import Ledger
@@ -20,7 +22,7 @@ from thorax.pacs.node.sender import NotReached, Sender
 
 
 @contextmanager
-def archive(answer):
+def archive(answer, *, encryption=None):
     """Run an archive that answers each object as a function says; yield its port and what it took."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     taken = []
@@ -33,7 +35,9 @@ def archive(answer):
 
     entity = AE("PACS")
     entity.supported_contexts = AllStoragePresentationContexts
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    server = entity.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)], ssl_context=encryption
+    )
     try:
         yield server.server_address[1], taken
     finally:
@@ -105,3 +109,31 @@ def test_an_archive_without_room_is_asked_again_and_a_refusal_is_counted(sending
     assert queue.failures() == []
     ((attempts,),) = queue._rows("SELECT attempts FROM deliveries WHERE object = 1")
     assert attempts == 1
+
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_why_an_archive_is_not_reached_is_said(tmp_path):
+    own, key = certificate(tmp_path, "pacs")
+    encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    encryption.load_cert_chain(own, key)
+
+    def why(port, *, encrypted):
+        address = f"PACS@localhost:{port}"
+        (destination,) = read_destinations([] if encrypted else [address], [address] if encrypted else [], [])
+        outlet = DimseOutlet(
+            destination,
+            "THORAX",
+            ssl.create_default_context(),
+            asking=lambda *_: None,
+            committed=lambda *_: True,
+        )
+        with pytest.raises(NotReached) as caught, outlet:
+            pass
+        return str(caught.value)
+
+    assert why(free_port(), encrypted=False) == "no connection: Connection refused"
+    with archive(lambda _: 0, encryption=encryption) as (port, _):
+        assert why(port, encrypted=True) == (
+            "no connection: its certificate is not accepted (self-signed certificate)"
+        )

@@ -1,5 +1,6 @@
 """Results to a PACS by C-STORE, with storage commitment where it is offered."""
 
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,8 @@ class DimseOutlet:
             NotReached: It cannot be begun.
         """
         destination = self._destination
-        tls = (self._encryption, destination.host) if destination.encrypted and self._encryption else None
+        encryption = self._encryption if destination.encrypted else None
+        tls = (encryption, destination.host) if encryption else None
         try:
             association = self._entity.associate(
                 destination.host,
@@ -84,10 +86,11 @@ class DimseOutlet:
                 tls_args=tls,
                 evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._reported)],
             )
-        except (OSError, RuntimeError) as error:  # a name that cannot be resolved
-            raise NotReached(f"no connection ({type(error).__name__})") from None
+        except (OSError, RuntimeError):  # a name that cannot be resolved
+            raise NotReached(_trouble(destination, encryption)) from None
         if not association.is_established:
-            why = "the association is rejected" if association.is_rejected else "no connection"
+            is_rejected = association.is_rejected
+            why = "the association is rejected" if is_rejected else _trouble(destination, encryption)
             raise NotReached(why)
         self._association = association
         return self
@@ -127,6 +130,25 @@ class DimseOutlet:
         whole = event.event_type == 1 and not information.get("FailedSOPSequence")
         self._committed(str(information.get("TransactionUID", "")), whole)
         return 0x0000
+
+
+def _trouble(destination: Destination, encryption: ssl.SSLContext | None) -> str:
+    """Return why no association was made: pynetdicom does not say it, and another try to connect does."""
+    try:
+        with socket.create_connection((destination.host, destination.port), _SECONDS / 3) as connection:
+            if encryption is not None:
+                encryption.wrap_socket(connection, server_hostname=destination.host).close()
+    except socket.gaierror:
+        return "no connection: its host name is not known"
+    except ssl.SSLCertVerificationError as error:
+        return f"no connection: its certificate is not accepted ({error.verify_message})"
+    except ssl.SSLError as error:
+        return f"no connection: no TLS with it ({error.reason})"
+    except TimeoutError:
+        return "no connection: it does not answer"
+    except OSError as error:
+        return f"no connection: {error.strerror or type(error).__name__}"
+    return "it accepts connections, and no association"
 
 
 def _read(path: Path) -> FileDataset:
