@@ -29,6 +29,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_regular",
+    "read_toml_text",
     "refuse_existing",
     "refuse_remote",
     "sha256_of_file",
@@ -240,6 +241,19 @@ def read_regular(path: Path, *, at_most: int) -> bytes:
     if len(content) > at_most:
         raise OSError(errno.EFBIG, f"more than {at_most:,} bytes", os.fspath(path))
     return content
+
+
+_LARGEST_TOML: Final = 2**20
+
+
+def read_toml_text(path: Path) -> str:
+    """Return the text of a TOML file of at most 1 MiB, which is more than any person writes.
+
+    Raises:
+        OSError: As `read_regular` says.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    return read_regular(path, at_most=_LARGEST_TOML).decode("utf-8")
 
 
 _LARGEST_JSON: Final = 64 * 2**20

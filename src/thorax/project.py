@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from thorax.atomic_io import read_toml_text
 from thorax.errors import RecipeError
 
 __all__ = ["PATHS", "PROJECT_FILE", "Project", "read_project"]
@@ -119,7 +120,7 @@ def read_project(folder: Path, *, commands: Collection[str]) -> Project | None:
     if not file.is_file():
         return None
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_toml_text(file))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"{file} cannot be read as TOML ({error}); correct it there") from error
     for name, section in values.items():

@@ -27,6 +27,7 @@ __all__ = [
     "is_signed",
     "new_key",
     "refuse_unsigned",
+    "required_keys",
     "sign_manifest",
     "signatures_required",
 ]
@@ -106,6 +107,11 @@ def signatures_required(key: StrPath) -> Iterator[None]:
         yield
     finally:
         _required.remove(key)
+
+
+def required_keys() -> tuple[StrPath, ...]:
+    """Return the keys that every bundle must be signed with now, for processes that are started."""
+    return tuple(_required)
 
 
 def refuse_unsigned(folder: Path, content: bytes, *, key: StrPath | None = None) -> None:

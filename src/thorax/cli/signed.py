@@ -13,10 +13,10 @@ __all__ = ["OPENING", "with_signatures"]
 OPENING: Final = frozenset(
     {
         "audit", "calibrate", "card", "compare", "ensemble", "evaluate", "explain", "export", "gate",
-        "info", "localize", "monitor", "predict", "robustness", "serve", "site",
+        "info", "localize", "monitor", "predict", "robustness", "serve", "site", "train",
     }
 )  # fmt: skip
-"""The commands that open bundles of others."""
+"""The commands that open bundles of others; `train` opens the one that `model.weights` may name."""
 
 _NAME: Final = "require_signature"
 _OPTION: Final = Annotated[

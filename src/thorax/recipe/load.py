@@ -13,7 +13,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from thorax.atomic_io import canonical_json, write_text
+from thorax.atomic_io import canonical_json, read_toml_text, write_text
 from thorax.errors import DataError, RecipeError
 from thorax.recipe.hints import choices, hint_for_key, kind_names
 from thorax.recipe.literals import Fit
@@ -135,7 +135,7 @@ def _recipe_text(name: str) -> tuple[str, str]:
     if path.suffix != ".toml" and not path.is_file():
         raise RecipeError(f"there is no recipe {name!r}; {_recipe_hint(path, name, shipped)}")
     try:
-        return path.read_text(encoding="utf-8"), str(path)
+        return read_toml_text(path), str(path)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read as a recipe ({error}); give a TOML file") from error
 

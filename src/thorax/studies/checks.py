@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from thorax.atomic_io import read_toml_text
 from thorax.datasets.splits import build_split
 from thorax.errors import DataError
 from thorax.outputs import refuse_full, refuse_unwritable
@@ -56,7 +57,7 @@ def refuse_other_study(folder: Path, study: StudyDefinition) -> None:
         )
     if STUDY_FILE in foreign:
         file = folder / STUDY_FILE
-        earlier = parse_study(file.read_text(encoding="utf-8"), where=str(file), folder=None)
+        earlier = parse_study(read_toml_text(file), where=str(file), folder=None)
         change = _taken_away(earlier, study)
         if change:
             raise DataError(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
+from thorax.atomic_io import read_toml_text
 from thorax.errors import RecipeError
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Recipe, Section
@@ -198,7 +199,7 @@ def load_study(name: str) -> StudyDefinition:
         )
         raise RecipeError(f"there is no study {name!r}; {hint}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_toml_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read as a study ({error}); give a TOML file") from error
     return parse_study(text, where=str(path), folder=path.resolve().parent)

@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from thorax.atomic_io import canonical_json
+from thorax.atomic_io import canonical_json, read_toml_text
 from thorax.errors import RecipeError
 from thorax.recipe.load import changed_recipe
 from thorax.recipe.schema import Recipe
@@ -217,7 +217,7 @@ def _space_text(recipe: Recipe, path: Path | None) -> tuple[str, str]:
             f"{', '.join(shipped)}); give a TOML file of your own as `space`"
         )
     try:
-        return path.read_text(encoding="utf-8"), str(path)
+        return read_toml_text(path), str(path)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read as a search space ({error}); give a TOML file") from error
 

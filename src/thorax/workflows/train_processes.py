@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thorax.atomic_io import StrPath, is_remote
+from thorax.bundle.signature import required_keys
 from thorax.errors import RecipeError
 from thorax.reporting.next_commands import resume_command
 from thorax.training.checks import refuse_small_batches
@@ -77,6 +78,7 @@ def train_processes(
     arguments += ["--resume"] if resume else []
     arguments += ["--record-test-curve"] if record_test_curve else []
     arguments += ["--track", track] if track else []
+    arguments += [word for key in required_keys() for word in ("--require-signature", os.fspath(key))]
     again = resume_command(store, Path(out), seeds=seeds, device=device, track=track, processes=processes)
     # Only now: torch takes two seconds to import, and an invalid setting is reported at once.
     from thorax.training import TrainingInterrupted

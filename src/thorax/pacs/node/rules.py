@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, cast
 
 from pydicom.dataset import Dataset
 
+from thorax.atomic_io import read_toml_text
 from thorax.errors import RecipeError
 from thorax.imaging.dicom.header import texts_of, view_position
 
@@ -19,7 +20,6 @@ HeldBack = Literal["report", "nothing"]
 
 _ACTIONS: Final = ("predict", "skip")
 _HELD_BACK: Final = ("report", "nothing")
-_LARGEST: Final = 1 << 20
 
 _DESCRIPTIONS: Final = ("SeriesDescription", "StudyDescription", "ProtocolName")
 
@@ -117,8 +117,7 @@ def load_rules(path: Path | None) -> Rules:
     if path is None:
         return Rules()
     try:
-        with path.open("rb") as file:
-            table = tomllib.loads(file.read(_LARGEST).decode())
+        table = tomllib.loads(read_toml_text(path))
     except OSError as error:
         raise RecipeError(
             f"{path} cannot be read as rules ({error.strerror}); set `rules` to a TOML file"
