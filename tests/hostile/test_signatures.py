@@ -232,6 +232,12 @@ def test_a_project_requires_signatures(folder, png, tmp_path, thorax, monkeypatc
     assert "signed with site.key.pub" in command("verify", folder).stdout
 
 
+def test_what_is_no_key_is_refused_also_where_no_bundle_is_opened(tmp_path):
+    (tmp_path / "key").write_text("no key")
+    with pytest.raises(DataError, match="is not a public key in PEM"), signatures_required(tmp_path / "key"):
+        pytest.fail("the requirement holds nothing")
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_that_opens_a_bundle_can_require_a_signature(verb, folder, keys):
     group = get_command(_app([verb]))

@@ -101,7 +101,12 @@ def sign_manifest(folder: Path, content: bytes, key: StrPath) -> Path:
 
 @contextmanager
 def signatures_required(key: StrPath) -> Iterator[None]:
-    """Let no bundle be opened in this process, in any thread, that is not signed with this public key."""
+    """Let no bundle be opened in this process, in any thread, that is not signed with this public key.
+
+    Raises:
+        DataError: It is not a public key, even if no bundle is opened.
+    """
+    _public_key(Path(key))
     _required.append(key)
     try:
         yield
