@@ -12,7 +12,7 @@ import thorax
 from tests.helpers.chest import chest
 from thorax.errors import DataError
 
-COUNT = 4 * 32
+COUNT = 3 * 32
 
 
 @pytest.fixture(scope="module")
