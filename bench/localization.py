@@ -34,7 +34,7 @@ from thorax.training import train
 from thorax.workflows.localize import BoxedRow, boxed_rows, faithfulness_of_maps, measure_curves, measure_maps
 
 QUICK = [method for method in METHODS if method not in {"occlusion", "rise", "integrated-gradients"}]
-BASELINES = ("random", "centre", "mean-box")
+BASELINES = ("random", "center", "mean-box")
 MARK = 0.5
 
 

@@ -71,7 +71,7 @@ PATTERNS = (
     (rf"\bof which (?:a|the|each|every) \w+ {_BE} right\b", "with all X correct"),
     (r"\bpretended\b", "how optimistic X would have been"),
     (r"\bargue with\b", "results you can defend"),
-    (r"\b(?:grey|colour)\w*", "gray, color"),
+    (r"\b(?:grey|colour|centre)\w*", "gray, color, center"),
 )
 """Each phrase (without regard to case) with what to write instead."""
 

@@ -43,7 +43,7 @@ def test_short_long_and_spelled_out_help_are_the_same():
     assert command("train", "-h").stdout == page
     assert command("help", "train").stdout == page
     assert page.startswith("Usage: thorax train [RECIPE] --store STORE --out PATH [OPTIONS]\n")
-    assert "  --seeds N            Number of runs, " in page
+    assert re.search(r"\n  --seeds N +Number of runs, ", page)
     assert "[at least 1, default: 1]" in page
     assert "MODELS...  Bundles" in command("compare", "-h").stdout
     assert command("help").stdout == command("-h").stdout

@@ -27,7 +27,7 @@ def test_the_isolated_tests_pass(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1500,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": paths},
     )

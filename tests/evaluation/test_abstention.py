@@ -62,7 +62,7 @@ def test_fewest_patients(level, few):
         target, p = drawn(random, with_it, without)
         reason = choose_band(target, p, np.arange(len(p)), level=level)
         assert reason == (
-            f"{with_it} validation patients have it and {without} do not; at {100 * level:.3g} % a band "
+            f"validation patients with it: {with_it}, without: {without}; at {100 * level:.3g} % a band "
             f"needs {few} of each"
         )
 
@@ -176,7 +176,7 @@ def test_unknown_labels_do_not_count_and_the_reason_is_kept():
     bands = choose_bands(cohort(target, findings=(EDEMA, MASS)), p, **CHOSEN)
     assert list(bands.bands) == ["Edema"]
     assert bands.absent == {
-        "Mass": "0 validation patients have it and 0 do not; at 90 % a band needs 9 of each"
+        "Mass": "validation patients with it: 0, without: 0; at 90 % a band needs 9 of each"
     }
 
 

@@ -99,7 +99,7 @@ def test_json_has_every_number(localization):
     text = json.dumps(values, allow_nan=False)
     assert json.loads(text) == values
     assert list(values["methods"]) == ["cam", "eigen-cam"]
-    assert list(values["baselines"]) == ["random", "centre", "mean-box"]
+    assert list(values["baselines"]) == ["random", "center", "mean-box"]
     cam = values["methods"]["cam"]
     assert cam["level"] == localization.methods[0].level
     assert cam["mean_of_findings"]["pointing"]["value"] == localization.methods[0].mean.pointing.value

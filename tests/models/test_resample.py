@@ -84,7 +84,7 @@ def test_a_drawn_map_equals_a_slow_twin(size):
     theta = torch.tensor([turned, [[1.3, 0, 0], [0, 1.3, 0]], [[0.7, 0, 0.05], [0, 0.7, 0]]])
     found = warp(pixels, theta, size)
     expected = np.stack([slow_warp(*pair, size) for pair in zip(pixels, theta, strict=True)])
-    # A pixel whose centre lies within rounding of the edge may be in or out.
+    # A pixel whose center lies within rounding of the edge may be in or out.
     different = np.abs(found[:, 0].numpy() - expected) > 1e-5
     assert different.sum() <= 1
 

@@ -28,7 +28,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def write_toy_source(folder: Path) -> Path:
-    """Noise with a bright corner (Effusion) or a bright centre (Mass); some labels are missing or unsure."""
+    """Noise with a bright corner (Effusion) or a bright center (Mass); some labels are missing or unsure."""
     rng = np.random.default_rng(0)
     lines = []
     for number, part in enumerate(PARTS):

@@ -178,7 +178,7 @@ def slow_source(x, y, spec, drawn):
     assert 0 <= left <= left + width <= 1
     assert 0 <= top <= top + height <= 1
     x, y = 2 * x - 1, 2 * y - 1
-    # Turned and zoomed about the centre.
+    # Turned and zoomed about the center.
     angle = math.radians((2 * turn - 1) * spec.rotate)
     scale = spec.zoom[0] * (spec.zoom[1] / spec.zoom[0]) ** zoom
     x, y = x / scale, y / scale
@@ -231,7 +231,7 @@ def test_a_small_crop_of_a_large_image_is_not_blurred():
 
 def test_a_crop_is_the_box_of_pixels_by_hand():
     pixels = pixels_of(1, side=20)
-    # 16 of 20 pixels a side, from column 3 and row 0: the centre lies at 11/20 and at 8/20.
+    # 16 of 20 pixels a side, from column 3 and row 0: the center lies at 11/20 and at 8/20.
     params = nothing(theta=torch.tensor([[[0.8, 0, 0.1], [0, 0.8, -0.2]]]))
     expected = pixels[:, None, 0:16, 3:19] / 255
     torch.testing.assert_close(apply(pixels, params, 16), expected, atol=1e-5, rtol=0)

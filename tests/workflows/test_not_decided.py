@@ -155,7 +155,7 @@ def measured():
             "Edema": Band(low=0.25, high=0.5, patients_with=20, patients_without=40),
             "Mass": Band(low=0.5, high=0.4, patients_with=20, patients_without=40),
         },
-        absent={"Hernia": "0 validation patients have it and 60 do not; at 80 % a band needs 4 of each"},
+        absent={"Hernia": "validation patients with it: 0, without: 60; at 80 % a band needs 4 of each"},
         chosen_on=REFERENCE,
         chose_checkpoint=True,
     )
@@ -171,7 +171,7 @@ def test_report_markdown_terminal_and_metrics_have_the_same_values():
     assert list(written["findings"]) == ["Edema", "Mass", "Hernia"]
     hernia = written["findings"]["Hernia"]
     assert (hernia["band"], hernia["undecided"]["value"]) == (None, None)
-    assert hernia["absent"].startswith("0 validation patients have it")
+    assert hernia["absent"].startswith("validation patients with it: 0, ")
     html, markdown = shown_text(render_html(evaluation, CONTEXT)), render_markdown(evaluation, CONTEXT)
     ((title, header, rows),) = abstention_tables(evaluation)
     assert title == "Not decided, at 80 %, with the thresholds of one-half"
@@ -188,7 +188,10 @@ def test_report_markdown_terminal_and_metrics_have_the_same_values():
         assert "".join(row) in html
     for text in (html, markdown):
         assert WHERE in text
-        assert "Without a band, and always decided by the threshold: Hernia (0 validation patients" in text
+        assert (
+            "Without a band, and always decided by the threshold: Hernia (validation patients with it: 0"
+            in text
+        )
     assert header == ("Finding", "Not decided", "Covered with", "Covered without", "Undecided share")
     assert [row[1] for row in rows] == ["0.250 to 0.500", "never", "no band"]
 

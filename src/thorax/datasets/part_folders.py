@@ -79,7 +79,7 @@ def read_part_folders(
     table["boxes"] = pd.Series([()] * len(table), dtype=object)
     whole = Patients(*(tuple(map(sys.intern, table[name])) for name in ("image", "patient", "official")))
     table = table[table["path"].notna()]
-    notices = [_count(table, folders, labelled=len(whole.images)), *_unlabeled(files, table), *labels.notices]
+    notices = [_count(table, folders, labeled=len(whole.images)), *_unlabeled(files, table), *labels.notices]
     if view is not None:
         table = table[table["view"] == view]
         notices.append(f"{len(table):,} of them have view {view}")
@@ -238,10 +238,10 @@ def _named(folders: Mapping[str, Path]) -> str:
     return ", ".join(f"{folder.name}/" for folder in folders.values())
 
 
-def _count(table: pd.DataFrame, folders: Mapping[str, Path], *, labelled: int) -> str:
+def _count(table: pd.DataFrame, folders: Mapping[str, Path], *, labeled: int) -> str:
     counts = Counter(path.partition("/")[0] for path in table["path"])
     each = ", ".join(f"{counts[folder.name]:,} in {folder.name}/" for folder in folders.values())
-    return f"{len(table):,} of {labelled:,} labeled images exist: {each}"
+    return f"{len(table):,} of {labeled:,} labeled images exist: {each}"
 
 
 def _unlabeled(files: Mapping[str, tuple[str, str]], table: pd.DataFrame) -> list[str]:

@@ -84,7 +84,7 @@ def choose_band(
     )
     if min(len(with_it), len(without)) < few:
         return (
-            f"{len(with_it)} validation patients have it and {len(without)} do not; at {100 * level:.3g} % a "
+            f"validation patients with it: {len(with_it)}, without: {len(without)}; at {100 * level:.3g} % a "
             f"band needs {few} of each"
         )
     return Band(

@@ -22,8 +22,8 @@ def images(tmp_path_factory):
     for number in range(COUNT):
         noisy = np.clip(real + draws.integers(-9, 10, real.shape), 0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(folder / f"{number:04d}.{'jpg' if number % 3 == 0 else 'png'}")
-    (folder / "0100b.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    (folder / "0110b.jpg").write_bytes((folder / "0111.jpg").read_bytes()[:2000])
+    (folder / "0050b.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (folder / "0060b.jpg").write_bytes((folder / "0060.jpg").read_bytes()[:2000])
     (folder / "notes.txt").write_text("not an image")
     return folder
 
@@ -49,15 +49,14 @@ def same(found, expected):
     return [name for name in expected if found[name] != expected[name]] == []
 
 
-@pytest.mark.parametrize("after", [1, COUNT // 2])
 def test_the_folder_is_that_of_one_machine_though_a_node_is_killed(
-    nodes, images, expected, cluster, tmp_path, after
+    nodes, images, expected, cluster, tmp_path
 ):
     counts, killed = [], []
 
     def kill(now):
         counts.append(now.done)
-        if now.done >= after and not killed:
+        if now.done >= COUNT // 3 and not killed:
             nodes.kill()
             killed.append(now.done)
 

@@ -251,7 +251,7 @@ def test_a_perfect_map_beats_every_baseline():
     pairs = cohort()
     result = localize(pairs, {"perfect": [map_overlap(perfect(each), each) for each in pairs]}, resamples=50)
     (method,) = result.methods
-    assert [each.name for each in result.baselines] == ["random", "centre", "mean-box"]
+    assert [each.name for each in result.baselines] == ["random", "center", "mean-box"]
     assert method.mean.pointing.value == 1
     assert method.mean.iou.value > 0.75  # whole places of 2 x 2 pixels, boxes as small as 5
     assert method.level > 0.9

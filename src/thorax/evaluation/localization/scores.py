@@ -93,7 +93,7 @@ class Localization:
 
     Attributes:
         methods: The methods, in the order given.
-        baselines: random (a smooth random map), centre (a map that falls linearly from the center) and
+        baselines: random (a smooth random map), center (a map that falls linearly from the center) and
             mean-box (the finding's mean box in the fitting half, or that of all findings if it has none
             there).
         num_fitting: The number of pairs on which levels and mean boxes were fitted.
@@ -148,7 +148,7 @@ def localize(
     boxes = mean_boxes(fitted_on)
     baselines = {
         "random": [random_overlap(pair, seed=seed) for pair in pairs],
-        "centre": [center_overlap(pair) for pair in pairs],
+        "center": [center_overlap(pair) for pair in pairs],
         "mean-box": [mean_box_overlap(boxes, pair) for pair in pairs],
     }
 
