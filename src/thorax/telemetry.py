@@ -22,6 +22,7 @@ Reporting = Literal[
     "onnxruntime.quantization",
     "openvino",
     "ray",
+    "ray._private.ray_constants",
 ]
 """A package that reports its use, or a module of one."""
 

@@ -80,8 +80,7 @@ def _on_loopback_alone() -> Iterator[None]:
     one leads to 8.8.8.8, and listens on all interfaces, without a password. Where it takes clusters to be
     impossible, as on macOS, it does not.
     """
-    from ray._private import ray_constants  # noqa: PLC0415  (read once, when Ray is imported)
-
+    ray_constants = import_unreported("ray._private.ray_constants")  # read once, when Ray is imported
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     before, environment = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
     ray_constants.ENABLE_RAY_CLUSTER = False
