@@ -13,7 +13,6 @@ import pytest
 
 from tests.helpers.command import command
 from thorax.cluster import GIB, Cluster, run_units
-from thorax.cluster.connection import connected
 from thorax.cluster.worker import Raised, do_unit, memory_of
 from thorax.errors import MissingExtra, RecipeError, ServiceError
 from thorax.workflows.predicting import Tally
@@ -84,23 +83,6 @@ def test_an_address_that_does_not_answer_is_named_at_once(tmp_path):
     with pytest.raises(ServiceError, match=rf"^nothing answers at {address} \(Connection refused\); start"):
         list(run_units(Cluster(address=address), len, [1]))
     assert time.monotonic() - begun < 10
-
-
-def test_ray_on_this_machine_takes_the_loopback_interface(monkeypatch):
-    """It replaced 127.0.0.1 by an address that other machines reach, and listened on all interfaces."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
-    services, variable, taken = ray._private.services, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", []
-
-    def init(**settings):
-        address = services.resolve_ip_for_localhost(settings["_node_ip_address"])
-        taken.append((address, os.environ.get(variable)))
-
-    monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    with connected(Cluster()):
-        assert taken == [("127.0.0.1", "0")]
-        assert variable not in os.environ
-        assert ray._private.ray_constants.ENABLE_RAY_CLUSTER
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

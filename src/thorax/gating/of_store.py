@@ -53,11 +53,13 @@ def fit_store_gate(
         val: The same of the validation part.
         progress: Receives the numbers of pictures and steps.
     """
-    key = (store.fingerprint, *((rows.tobytes(), reference) for rows, reference in (train, val)))
-    if key not in _fitted:
-        parts = [GateImages(store.pixels, *part) for part in (train, val)]
-        ages = known_ages(store, train[0])
-        fitted = fit_gate(*parts, fit=store.preparation.fit, ages=ages, progress=progress)
+    ages = known_ages(store, train[0])
+    parts = ((rows.tobytes(), reference) for rows, reference in (train, val))
+    key = (store.fingerprint, ages.tobytes(), *parts)
+    fitted = _fitted.get(key)
+    if fitted is None:
+        images = [GateImages(store.pixels, *part) for part in (train, val)]
+        fitted = fit_gate(*images, fit=store.preparation.fit, ages=ages, progress=progress)
         _fitted.clear()
         _fitted[key] = fitted
-    return _fitted[key]
+    return fitted

@@ -26,6 +26,17 @@ def _one_job(nodes):
         yield
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Trains here with as many threads as a worker has."""
+    import torch  # noqa: PLC0415  (3 s, which the other files need not wait for)
+
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
 @pytest.fixture
 def cluster(nodes):
     return Cluster(address=nodes.address, memory=GIB)

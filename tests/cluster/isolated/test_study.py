@@ -4,7 +4,6 @@ import json
 import threading
 
 import pytest
-import torch
 
 from tests.helpers.nodes import wait_until
 from tests.studies.conftest import MINE, write_source
@@ -15,13 +14,7 @@ from thorax.cluster import GIB, Cluster
 from thorax.recipe.load import write_recipe
 from thorax.studies.study import StudyInterrupted, study
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

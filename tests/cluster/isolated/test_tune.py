@@ -4,7 +4,6 @@ import json
 import threading
 
 import pytest
-import torch
 
 from tests.helpers.nodes import wait_until
 from tests.training.conftest import toy_recipe, write_toy_source
@@ -20,12 +19,7 @@ from thorax.tuning.tune import tune
 TRIALS = 3
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +56,13 @@ def check_values(study, work, tmp_path):
     """All trials are there, and the first has the value that its settings have on one machine."""
     ended = [trial for trial in study.trials if trial.outcome != "interrupted"]
     assert len(ended) == TRIALS
+    first = ended[0]
+    assert first.outcome == "finished"
     recipe = load_recipe(str(work / "toy.toml"))
     space = load_space(recipe, work / "space.toml", fixed=[])
-    for trial in ended[:1]:
-        assert trial.outcome == "finished"
-        again = changed_recipe(recipe, space.settings(trial.parameters))
-        summary = train_run(
-            again, open_store(work / "store"), tmp_path / f"again-{trial.number}", device="cpu", report=False
-        )
-        assert summary.macro_auc == trial.value
+    again = changed_recipe(recipe, space.settings(first.parameters))
+    summary = train_run(again, open_store(work / "store"), tmp_path / "again", device="cpu", report=False)
+    assert summary.macro_auc == first.value
     lines = map(json.loads, (study.folder / "journal.log").read_text().splitlines())
     asked = [line for line in lines if line["op_code"] == 4]  # Optuna's code of a new trial
     assert len(asked) == len(study.trials)
