@@ -19,6 +19,7 @@ from thorax.cli.main import VERBS, _app
 from thorax.cli.signed import OPENING
 from thorax.errors import BundleError, DataError
 from thorax.exporting import export_float32
+from thorax.models import build_classifier
 from thorax.workflows.model import load
 from thorax.workflows.signing import sign, verify
 
@@ -192,6 +193,16 @@ def test_openssl_makes_keys_and_checks_signatures(folder, tmp_path):
 
 
 # ---- the command line ------------------------------------------------------------------------------------
+
+
+def test_no_training_starts_from_an_unsigned_bundle(folder, keys):
+    start = load_bundle(folder).manifest.members[0].model.model_copy(update={"weights": f"bundle:{folder}"})
+    unsigned = pytest.raises(BundleError, match="must have a signature of the key")
+    with signatures_required(keys.public), unsigned:
+        build_classifier(start, 2)
+    sign(folder, keys.private)
+    with signatures_required(keys.public):
+        assert build_classifier(start, 2)
 
 
 def test_the_commands(folder, png, tmp_path, monkeypatch):

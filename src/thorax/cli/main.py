@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from thorax.atomic_io import read_toml_text
 from thorax.cli.interrupts import INTERRUPTED, end_at_once
 from thorax.cli.streams import flush_output, open_streams
 from thorax.errors import ThoraxError
@@ -146,9 +147,11 @@ def _prefetch(arguments: Sequence[str]) -> None:
 def _project_has_key() -> bool:
     """Return whether the project may require signatures: then no graph is opened before one was checked."""
     try:
-        text = Path("thorax.toml").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = read_toml_text(Path("thorax.toml"))
+    except FileNotFoundError:
         return False
+    except (OSError, UnicodeDecodeError):  # it is refused later, with its name
+        return True
     return "key" in text or "signature" in text
 
 
