@@ -77,7 +77,7 @@ def test_the_command_continues_what_was_stopped(nodes, images, expected, cluster
         thorax.load().predict_folder(images, tmp_path / "out", cluster=cluster, progress=stop)
     assert not (tmp_path / "out" / "predictions.csv").exists()
     words = [sys.executable, "-m", "thorax", "predict", str(images), "--out", str(tmp_path / "out")]
-    words += ["--engine", "ray", "--address", nodes.address, "--memory", "1"]
+    words += ["--engine", "onnx", "--address", nodes.address, "--memory", "1"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 4, done.stderr
     assert f"{COUNT} images predicted (" in done.stdout
