@@ -321,6 +321,18 @@ def test_what_was_taken_is_answered_before_the_end(images):
 UNDER_WAY = "finishing 1 request; Ctrl-C again ends at once\n"
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_between_the_first_line_and_the_first_request_is_not_lost(number):
+    code = (
+        "import asyncio, os, signal, sys; from thorax.cli.main import main; run = asyncio.Runner.run\n"
+        f"def late(*args): os.kill(os.getpid(), signal.{number}); return run(*args)\n"
+        "asyncio.Runner.run = late; sys.argv = ['thorax', *sys.argv[1:]]; main()"
+    )
+    with running(program=(sys.executable, "-c", code)) as service:
+        output, errors = service.process.communicate(timeout=20)
+    assert (service.process.returncode, output, errors) == (0, "", "")
+
+
 def test_a_second_signal_cuts_what_is_under_way_and_says_so_without_a_traceback(images):
     with running() as service:
         waiting = begin(service, images["00.png"])

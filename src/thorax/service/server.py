@@ -71,9 +71,10 @@ def serve(
         )
         config.load()
         config.ssl = encryption
-        ready(models, _addresses(settings, listener.getsockname()[1]))
-        with _signals_end_quietly():
-            _Server(config, ending).run(sockets=[listener])
+        server = _Server(config, ending)
+        with _signals_end(server):
+            ready(models, _addresses(settings, listener.getsockname()[1]))
+            server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -182,10 +183,13 @@ def listen(settings: ServiceSettings) -> socket.socket:
 
 
 @contextmanager
-def _signals_end_quietly() -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop the server and do nothing else: uvicorn raises them again at its end."""
+def _signals_end(server: _Server) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the server, also before it runs, and do nothing else.
+
+    uvicorn takes the signals only once it runs, and raises them again at its end.
+    """
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+    before = {number: signal.signal(number, server.handle_exit) for number in signals}
     try:
         yield
     finally:
