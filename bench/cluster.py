@@ -1,6 +1,6 @@
 """Two Ray nodes of one core each, beside two workers of one machine: images/s of `prepare` and `predict`.
 
-    python bench/cluster.py [--images 1200] [--rounds 3]
+    python bench/cluster.py [--images 1200] [--rounds 3] [--jobs prepare predict]
 
 Phantoms of 1024 pixels are prepared in shards of 64, and predicted with the starter. The rate is that between
 the first and the last report of progress, so starting Ray and opening the model do not count: they take
@@ -82,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", nargs="+", choices=("prepare", "predict"), default=("prepare", "predict"))
     options = parser.parse_args()
     if os.environ.get("THORAX_ISOLATED") != "1":
         paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -92,7 +93,9 @@ def main() -> None:
         write_images(Path(folder), options.images)
         cluster, out = Cluster(address=nodes.address), Path(folder, "out")
         rows = []
-        for name, job in jobs(Path(folder, "images")).items():
+        of_name = jobs(Path(folder, "images"))
+        for name in options.jobs:
+            job = of_name[name]
             rates: dict[bool, list[float]] = {True: [], False: []}
             for _ in range(options.rounds):
                 for over in (True, False):

@@ -53,7 +53,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def shapes_unchecked() -> Iterator[None]:
-    """For long runs of what other tests call with shapes checked: simulations, programs of the docs."""
+    """For long runs of what other tests call with shapes checked, such as simulations."""
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
@@ -72,6 +72,23 @@ LONGEST = ("tests/training/", "tests/cli/", "tests/checkpoints/", "tests/exporti
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the order within a file stays."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+WHOLE_PATHS = tuple(
+    f"tests/{name}"
+    for name in (
+        "attacks/", "cli/", "objects/", "pacs/", "service/", "source_projects/", "studies/", "tracking/",
+        "tuning/", "web/", "workflows/", "test_",
+    )
+)  # fmt: skip
+"""Whole paths from end to end: the tests of their parts check the shapes of arrays, which takes long."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Check shapes, as `--jaxtyping-packages` says, but not along whole paths."""
+    config.update("jaxtyping_disable", item.nodeid.startswith(WHOLE_PATHS))
+    return (yield)
 
 
 _WITHOUT_TORCH = """

@@ -38,7 +38,6 @@ settings.training.epochs = 1
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_every_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_phantoms(tmp_path / "nih", patients=60, size=128)

@@ -87,7 +87,6 @@ def blocks(language: str, text: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_commands_and_programs_of_the_docs_run(tmp_path, monkeypatch):
     """As written, but for fewer and smaller images and fewer epochs."""
     monkeypatch.chdir(tmp_path)

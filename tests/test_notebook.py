@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def run_notebook(folder, monkeypatch, shapes_unchecked):
+def run_notebook(folder, monkeypatch):
     """Runs a notebook as written, but for what `SHORTER` replaces; gives its names and what it displays."""
     monkeypatch.chdir(folder)
     mpl.use("Agg")

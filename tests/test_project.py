@@ -115,7 +115,6 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_commands_take_what_is_missing_from_the_file_and_say_so_once(work):
     done = command("prepare", "--workers", "1")
     assert done.stderr.count("thorax.toml") == 1
@@ -132,7 +131,6 @@ def test_commands_take_what_is_missing_from_the_file_and_say_so_once(work):
     assert "other" in command("sheet", "other", "--out", "c.png", expect=3).stderr
 
 
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_train_takes_recipe_settings_and_folders_from_the_file(work):
     command("prepare", "--workers", "1")
     refused = command("train", expect=3)
@@ -148,7 +146,6 @@ def test_train_takes_recipe_settings_and_folders_from_the_file(work):
     assert "optim.lr" in refused.stderr
 
 
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_wrong_file_stops_every_command_but_help(work):
     write(work, "[train]\nsede = 2\n")
     assert "did you mean seeds" in command("train", "chexnet", "--store", "s", "--out", "o", expect=2).stderr

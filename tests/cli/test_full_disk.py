@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.helpers.chest import chest
-from tests.helpers.command import SMALL
-from tests.helpers.command import thorax as run
+from tests.helpers.command import SMALL, command
+from tests.helpers.gates import quick_gates
 from tests.helpers.service import GOLDEN
 from tests.web.conftest import archive  # noqa: F401  (a fixture)
 from thorax.errors import DataError
@@ -122,15 +122,17 @@ def test_a_download_says_so_before_its_first_byte(tmp_path):
 
 
 @pytest.mark.slow
-def test_training_and_the_gate_say_so(tmp_path):
-    run("phantom", tmp_path / "phantoms", "--patients", "400", "--size", "64")
+def test_training_and_the_gate_say_so(tmp_path, monkeypatch):
+    command("phantom", tmp_path / "phantoms", "--patients", "140", "--size", "64")
     store = tmp_path / "store"
-    run("prepare", tmp_path / "phantoms", "--size", "64", "--out", store)
-    said, left = refused(tmp_path, 64, "train", "small-cpu", *SMALL, "--store", store, "--out", "run")
+    command("prepare", tmp_path / "phantoms", "--size", "64", "--out", store)
+    words = ("train", "small-cpu", *SMALL, "--set", "data.split=patient-70-15-15", "--store", store)
+    said, left = refused(tmp_path, 64, *words, "--out", "run")
     assert "will take about" in said
     assert not [name for name in left if name.endswith((".safetensors", ".pt", ".onnx"))]
     (tmp_path / "disk").rmdir()
-    run("train", "small-cpu", *SMALL, "--store", store, "--out", tmp_path / "run")
+    quick_gates(monkeypatch)
+    command(*words, "--out", tmp_path / "run")
     assert not assert_refused(tmp_path, 64, "gate", tmp_path / "run", "--store", store, "--out", "gated")
     (tmp_path / "disk").rmdir()
     assert not assert_refused(

@@ -4,19 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from jaxtyping import config
 
 from tests.source_projects.workshop import Workshop
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    """Shapes are checked by other tests, and nets this small gain nothing from two threads."""
+    """Nets this small gain nothing from two threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    config.update("jaxtyping_disable", True)
     yield
-    config.update("jaxtyping_disable", False)
     torch.set_num_threads(threads)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.gates import quick_gates
 from tests.helpers.service import running
 from tests.source_projects.checks import torchxrayvision
 from tests.source_projects.rows import Project, read_table
@@ -52,8 +53,11 @@ def served(folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_two_commands_that_would_measure_accuracy(nih_sample: Path, tmp_path: Path) -> None:
+def test_the_two_commands_that_would_measure_accuracy(
+    nih_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those of docs/recipes.md, on real images, for one epoch and with two seeds instead of five."""
+    quick_gates(monkeypatch)
     small = read_table().expand("$DENSE").replace("folder-official", "nih-official")
     folder = Workshop(tmp_path)
     folder.run(f"thorax prepare {nih_sample} --size 64 --out store")

@@ -207,7 +207,6 @@ def test_what_cannot_be_measured_is_refused(study, ward, tmp_path):
     assert tested.context.where == "folder-official, test part"
 
 
-@pytest.mark.usefixtures("shapes_unchecked")  # the type, too, allows only the adjustments that there are
 def test_another_adjustment_is_refused(study):
     with pytest.raises(RecipeError, match="no adjustment 'some'; there are auto, none"):
         site(study.poor, study.labels, name="here", adjust="some")

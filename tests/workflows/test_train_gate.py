@@ -6,16 +6,13 @@ from PIL import Image
 
 import thorax
 from tests.helpers.command import TINY
+from tests.helpers.gates import quick_gates
 from thorax.errors import DataError, NotARadiograph
-
-FEWER = {"_STEPS": 400, "_MIRROR_STEPS": 100, "_PICTURES": 800, "_NOT_CHESTS": 300, "_LATERALS": 100}
-"""Steps and drawn pictures for a gate in seconds, which is as good as phantoms need."""
 
 
 @pytest.mark.slow
 def test_train_fits_a_gate_that_its_bundle_applies(tmp_path, monkeypatch):
-    for name, value in FEWER.items():
-        monkeypatch.setattr(f"thorax.gating.fit.{name}", value)
+    quick_gates(monkeypatch)
     thorax.phantom(tmp_path / "nih", patients=140, size=64)
     store = thorax.prepare(tmp_path / "nih", tmp_path / "store", size=64)
     stages, settings = [], [*TINY, "training.epochs=1", "data.split=patient-70-15-15"]

@@ -1,6 +1,7 @@
 """The summary of an evaluation, and how its numbers are written in text, Markdown and JSON."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -154,9 +155,14 @@ def cost_ratio_text(threshold: float | None) -> str:
     return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.2g}"  # noqa: PLR2004  (two digits)
 
 
+_NUMBER: Final = re.compile(r"[-+\u2212±<>≤≥*]*\.?\d|n/a|none|$")
+"""How a cell begins that is a number, one that does not exist, or empty."""
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is aligned left, the others right."""
-    ruler = ["---", *["---:"] * (len(header) - 1)]
+    """Return a Markdown table; numbers are aligned right, the first column and columns of words left."""
+    columns = list(zip(*rows, strict=True))[1:] if rows else [()] * (len(header) - 1)
+    ruler = ["---", *("---:" if all(map(_NUMBER.match, column)) else "---" for column in columns)]
     lines = [[markdown_cell(cell) for cell in row] for row in (header, *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ruler, *lines[1:])) + "\n"
 

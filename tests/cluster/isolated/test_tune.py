@@ -68,7 +68,9 @@ def check_values(study, work, tmp_path):
     assert len(asked) == len(study.trials)
 
 
-def test_trials_have_the_values_of_one_machine_though_a_node_is_killed(nodes, work, cluster, tmp_path):
+def test_trials_have_the_values_of_one_machine_though_a_node_is_killed_and_it_is_stopped(
+    nodes, work, cluster, tmp_path
+):
     seen, ended = [], []
 
     def epochs(number):
@@ -80,33 +82,28 @@ def test_trials_have_the_values_of_one_machine_though_a_node_is_killed(nodes, wo
         wait_until(lambda: epochs(0) and epochs(1), seconds=120)
         nodes.kill()
 
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    study = run(work, tmp_path / "study", cluster, progress=seen.append, finished=ended.append)
-    killer.join()
-    nodes.add()
-    check_values(study, work, tmp_path)
-    assert study.trials[0].own
-    assert len({tuple(trial.parameters.values()) for trial in study.trials}) == TRIALS
-    assert {trial.number for trial in ended} == {
-        trial.number for trial in study.trials if trial.outcome != "interrupted"
-    }
-    assert {now.stage.partition(",")[0] for now in seen} >= {"trial 1 of 3", "trial 2 of 3"}
-    assert study.best_recipe.is_file()
-
-
-def test_a_study_that_is_stopped_continues(work, cluster, tmp_path):
     def stop(now):
+        seen.append(now)
         if "trial 3 of 3" in now.stage:
             raise KeyboardInterrupt
 
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
     with pytest.raises(TrainingInterrupted, match=r"stopped after [0-2] of 3 trials; nothing is lost"):
-        run(work, tmp_path / "study", cluster, progress=stop)
-    study = run(work, tmp_path / "study", cluster)
+        run(work, tmp_path / "study", cluster, progress=stop, finished=ended.append)
+    killer.join()
+    nodes.add()
+    study = run(work, tmp_path / "study", cluster, progress=seen.append, finished=ended.append)
     check_values(study, work, tmp_path)
-    interrupted = [trial for trial in study.trials if trial.outcome == "interrupted"]
-    assert interrupted
+    assert study.trials[0].own
+    assert len({tuple(trial.parameters.values()) for trial in study.trials}) == TRIALS
+    assert {trial.number for trial in ended if trial.outcome != "interrupted"} == {
+        trial.number for trial in study.trials if trial.outcome != "interrupted"
+    }
+    assert {now.stage.partition(",")[0] for now in seen} >= {"trial 1 of 3", "trial 2 of 3"}
+    assert [trial for trial in study.trials if trial.outcome == "interrupted"]
     by_number = {trial.number: trial for trial in study.trials}
     for trial in study.trials:
         if trial.continues is not None:
             assert trial.parameters == by_number[trial.continues].parameters
+    assert study.best_recipe.is_file()
