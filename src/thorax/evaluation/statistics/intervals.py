@@ -42,7 +42,10 @@ _BLOCK: Final = 64
 """Resamples drawn at once: 1.4 MB for 2,797 patients, and enough blocks in 1,000 resamples for 16 cores."""
 
 _CELLS: Final = 1 << 22
-"""Resamples times patients that are drawn at once, at most: each of the cores needs 0.2 GB for these."""
+"""Resamples times patients that are scored together, at most: 32 MB as float64, on each of the cores."""
+
+_DRAWN: Final = 1 << 17
+"""Patients drawn at once, which fit into a second-level cache: 64 times 60,000 took 1.7 times as long."""
 
 _MIN_EFFECTIVE_PATIENTS: Final = 2
 """Effective patients below which the variance between patients cannot be estimated."""
@@ -114,11 +117,16 @@ def patient_resample(
     function of the seed, r and the number of patients, so that two models evaluated on the same images share
     their resamples.
     """
-    draws = uniform(seed, "bootstrap", epoch=0, positions=resamples, count=num_patients)
-    patient = (draws * num_patients).astype(np.int64)
-    cell = patient + num_patients * np.arange(len(resamples), dtype=np.int64)[:, None]
-    counts = np.bincount(cell.ravel(), minlength=len(resamples) * num_patients)
-    return counts.reshape(len(resamples), num_patients).astype(np.int32)
+    counts = np.empty((len(resamples), num_patients), dtype=np.int32)
+    rows = max(1, _DRAWN // max(num_patients, 1))
+    for first in range(0, len(resamples), rows):
+        some = resamples[first : first + rows]
+        draws = uniform(seed, "bootstrap", epoch=0, positions=some, count=num_patients)
+        cell = (draws * num_patients).astype(np.int64)
+        cell += num_patients * np.arange(len(some), dtype=np.int64)[:, None]
+        counted = np.bincount(cell.ravel(), minlength=cell.size)
+        counts[first : first + rows] = counted.reshape(cell.shape)
+    return counts
 
 
 def resample_counts(num_patients: int, *, resamples: int, seed: int) -> Int32[np.ndarray, "resample patient"]:
