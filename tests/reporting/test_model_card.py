@@ -14,7 +14,7 @@ from thorax.reporting.markdown import render_markdown
 from thorax.reporting.metrics import metrics
 from thorax.reporting.model_card import render_card
 from thorax.reporting.report import render_html
-from thorax.reporting.summary import decision_rows, summary_rows, threshold_text
+from thorax.reporting.summary import decision_rows, markdown_table, summary_rows, threshold_text
 
 FINDINGS = tuple(find_finding(name) for name in ("Effusion", "Infiltration", "Pleural_Thickening", "Edema"))
 NAMES = tuple(finding.name for finding in FINDINGS)
@@ -99,3 +99,14 @@ def test_a_card_has_the_rates_at_the_thresholds():
     ]
     assert f"| Effusion | {points.thresholds['Effusion']:.3f} | {cells[0]} | {cells[1]} |" in card
     assert "| Hernia | none | n/a | n/a |" in card
+
+
+def test_numbers_of_a_table_are_aligned_right_and_words_left():
+    rows = [("Mass", "n/a", "-1", "too few"), ("Nodule", "below 0.1", "<.001", "")]
+    assert markdown_table(("Finding", "Band", "Change", "Why"), rows).splitlines() == [
+        "| Finding | Band | Change | Why |",
+        "| --- | ---: | ---: | --- |",
+        "| Mass | n/a | -1 | too few |",
+        "| Nodule | below 0.1 | &lt;.001 |  |",
+    ]
+    assert markdown_table(("A", "B"), []) == "| A | B |\n| --- | ---: |\n"

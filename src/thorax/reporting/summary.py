@@ -155,7 +155,7 @@ def cost_ratio_text(threshold: float | None) -> str:
     return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.2g}"  # noqa: PLR2004  (two digits)
 
 
-_NUMBER: Final = re.compile(r"[-+\u2212±<>≤≥*]*\.?\d|n/a|none|$")
+_NUMBER: Final = re.compile(r"(below )?[-+<]?\.?\d|n/a|none|$")
 """How a cell begins that is a number, one that does not exist, or empty."""
 
 
