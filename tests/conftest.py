@@ -77,8 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 WHOLE_PATHS = tuple(
     f"tests/{name}"
     for name in (
-        "attacks/", "cli/", "objects/", "pacs/", "service/", "source_projects/", "studies/", "tracking/",
-        "tuning/", "web/", "workflows/", "test_",
+        "attacks/", "cli/", "objects/", "source_projects/", "studies/", "tracking/", "tuning/",
+        "test_api_docs", "test_docs", "test_notebook", "test_project", "test_unreported",
     )
 )  # fmt: skip
 """Whole paths from end to end: the tests of their parts check the shapes of arrays, which takes long."""

@@ -346,11 +346,11 @@ def drawn_models(seed, *, patients):
 @pytest.mark.slow
 @pytest.mark.usefixtures("shapes_unchecked")
 def test_intervals_of_means_and_of_differences_hold_the_truth_as_often_as_they_say():
-    """The large simulation is bench/coverage.py; the standard error of a share is .018 here."""
+    """The large simulation is bench/coverage.py; the standard error of a share is .013 here."""
     target, _, scores = drawn_models(2**31, patients=60_000)
     truth = np.array([[auroc_score(target[:, k], each[:, k]) for k in range(3)] for each in scores])
-    gap, held = truth[1] - truth[0], np.zeros((150, 6))
-    for seed in range(150):
+    gap, held = truth[1] - truth[0], np.zeros((300, 6))
+    for seed in range(300):
         target, patient, scores = drawn_models(seed, patients=60)
         labeled = LabeledImages(
             images=[str(row) for row in range(len(patient))],
@@ -376,8 +376,8 @@ def test_intervals_of_means_and_of_differences_hold_the_truth_as_often_as_they_s
             (pair.macro.bootstrap, gap.mean()),
         )
         held[seed] = [each.low <= true <= each.high for each, true in shown]
-    assert np.all(held.mean(axis=0) >= 0.92), held.mean(axis=0)
-    assert np.all(held.mean(axis=0) <= 0.99), held.mean(axis=0)
+    assert np.all(held.mean(axis=0) >= 0.93), held.mean(axis=0)
+    assert np.all(held.mean(axis=0) <= 0.98), held.mean(axis=0)
 
 
 def test_models_without_a_mistake_differ_by_nothing_and_have_no_interval():

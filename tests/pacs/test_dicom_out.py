@@ -15,7 +15,7 @@ from thorax.errors import MissingExtra
 
 
 @pytest.fixture
-def images(tmp_path):
+def images(tmp_path, shapes_unchecked):
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "chest.dcm").write_bytes(study_file())

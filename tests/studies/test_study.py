@@ -57,6 +57,7 @@ def test_a_killed_study_ends_as_an_uninterrupted_one(recipes, store, finished, t
     runs, reports = (out / name / "toy" / "folder-official" for name in ("runs", "reports"))
     moments = (
         lambda: epochs_of(runs / "fast" / "seed-1") == 1,
+        (runs / "slow" / "seed-0" / "bundle").exists,
         (reports / "fast" / "seed-0").exists,
         (reports / "slow").exists,
     )

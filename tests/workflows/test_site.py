@@ -207,11 +207,13 @@ def test_what_cannot_be_measured_is_refused(study, ward, tmp_path):
     assert tested.context.where == "folder-official, test part"
 
 
+@pytest.mark.usefixtures("shapes_unchecked")  # the type, too, allows only the adjustments that there are
 def test_another_adjustment_is_refused(study):
     with pytest.raises(RecipeError, match="no adjustment 'some'; there are auto, none"):
         site(study.poor, study.labels, name="here", adjust="some")
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_real_predictions_at_the_other_view_position(shared_data):
     """A real CheXNet retraining: what was seen of it in docs/experiments.md."""
     file = shared_data / "chexnet-predictions" / "predictions.csv.gz"

@@ -11,6 +11,7 @@ from thorax.errors import DataError, NotARadiograph
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_train_fits_a_gate_that_its_bundle_applies(tmp_path, monkeypatch):
     quick_gates(monkeypatch)
     thorax.phantom(tmp_path / "nih", patients=140, size=64)

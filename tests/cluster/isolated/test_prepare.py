@@ -48,14 +48,15 @@ def expected(source, settings, tmp_path_factory):
     return content(out)
 
 
-def test_the_store_is_that_of_one_machine_though_a_node_is_killed(
-    nodes, source, settings, expected, cluster, tmp_path
+@pytest.mark.parametrize("after", [0.02, 0.6])
+def test_the_store_is_that_of_one_machine_though_a_node_is_killed(  # noqa: PLR0917  (fixtures)
+    nodes, source, settings, expected, cluster, tmp_path, after
 ):
     counts, killed = [], []
 
     def kill(done, total):
         counts.append(done)
-        if done >= total / 4 and not killed:
+        if done >= after * total and not killed:
             nodes.kill()
             killed.append(done)
 

@@ -75,13 +75,14 @@ def interrupt_when(path: Path) -> None:
     _thread.interrupt_main()
 
 
-def test_what_a_killed_node_did_is_done_again(nodes, cluster, tmp_path):
+@pytest.mark.parametrize("after", [1, 9])
+def test_what_a_killed_node_did_is_done_again(nodes, cluster, tmp_path, after):
     work = [(str(tmp_path), number, 0.3) for number in range(12)]
     done = []
     for count, (unit, result) in enumerate(run_units(cluster, units.note, work), start=1):
         assert unit[1] == result
         done.append(result)
-        if count == 3:
+        if count == after:
             nodes.kill()
     nodes.add()
     assert sorted(done) == list(range(12))
