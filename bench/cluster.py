@@ -36,6 +36,7 @@ from tests.helpers.node import isolated
 from tests.helpers.nodes import two_nodes
 
 TARGET = 0.85
+JOBS = ("prepare", "predict")
 DRAWN = 12
 SHARD = 64
 
@@ -82,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--jobs", nargs="+", choices=("prepare", "predict"), default=("prepare", "predict"))
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
     options = parser.parse_args()
     if os.environ.get("THORAX_ISOLATED") != "1":
         paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

@@ -39,7 +39,7 @@ LEVEL: Final = 0.95
 """Nominal coverage of all intervals."""
 
 _BLOCK: Final = 64
-"""Resamples drawn at once: 1.4 MB for 2,797 patients, and enough blocks in 1,000 resamples for 16 cores."""
+"""Resamples scored together: 1.4 MB for 2,797 patients, and enough blocks in 1,000 resamples for 16 cores."""
 
 _CELLS: Final = 1 << 22
 """Resamples times patients that are scored together, at most: 32 MB as float64, on each of the cores."""
