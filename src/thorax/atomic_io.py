@@ -43,9 +43,9 @@ __all__ = [
 ]
 
 StrPath = str | os.PathLike[str]
+"""Path of a file or folder: a string or any path-like object."""
 
 _S3: Final = re.compile(r"s3:/+(?=[^/])", re.IGNORECASE)
-"""Path of a file or folder: a string or any path-like object."""
 
 
 @contextmanager

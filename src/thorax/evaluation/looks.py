@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from thorax.atomic_io import append_line
+from thorax.atomic_io import append_line, parse_json
 from thorax.image_set import ImageSet
 from thorax.prediction import ModelIdentity
 from thorax.run_files import LOG
@@ -322,8 +322,8 @@ def _test_curve_epochs(run: Path, split_sha256: str) -> int:
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in _lines(path):
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
+            value = parse_json(line)
+        except ValueError:
             continue
         if isinstance(value, dict):
             yield value

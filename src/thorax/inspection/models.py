@@ -1,12 +1,11 @@
 """What is known about bundles and about the folders of runs and studies."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from thorax.atomic_io import is_locked, read_json
+from thorax.atomic_io import is_locked, parse_json, read_json
 from thorax.bundle import Bundle, load_bundle
 from thorax.bundle.absent import is_run, seed_runs
 from thorax.bundle.files import MANIFEST, bundle_folder
@@ -221,7 +220,7 @@ def _events(run: Path) -> list[dict[str, Any]]:
     with suppress(OSError):
         for line in (run / LOG).read_bytes().splitlines():
             with suppress(ValueError):
-                event = json.loads(line)
+                event = parse_json(line)
                 events += [event] if isinstance(event, dict) else []
     return events
 

@@ -1,6 +1,5 @@
 """The log of a training run, `log.jsonl`: its events, and what they say."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from thorax.atomic_io import parse_json
 from thorax.errors import DataError
 from thorax.run_files import LOG, is_finishing
 
@@ -26,7 +26,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     events = []
     for number, line in enumerate(lines, start=1):
         try:
-            event = json.loads(line)
+            event = parse_json(line)
         except ValueError as error:
             raise DataError(
                 f"{path}, line {number} is not JSON ({error}); start again in a new folder"
@@ -41,7 +41,7 @@ def read_start(folder: Path) -> Event:
     """Return the first event of the log in a run's folder; {} if there is none."""
     try:
         with (folder / LOG).open("rb") as log:
-            start = json.loads(log.readline())
+            start = parse_json(log.readline())
     except (OSError, ValueError):
         return {}
     return start if isinstance(start, dict) else {}

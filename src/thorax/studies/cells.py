@@ -1,12 +1,12 @@
 """The cells of a study: one training run and its evaluation each, in folders of their own."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from thorax.atomic_io import parse_json
 from thorax.errors import RecipeError
 from thorax.evaluation.inputs.metrics_json import METRICS_FILE
 from thorax.evaluation.inputs.prediction_csv import PREDICTIONS_FILE
@@ -82,7 +82,7 @@ class Cell:
             return False
         try:
             *_, last = (self.run / LOG).read_bytes().split(b"\n")[:-1]
-            return bool(json.loads(last).get("event") == "end")
+            return bool(parse_json(last).get("event") == "end")
         except (OSError, ValueError, AttributeError):
             return False
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from thorax.atomic_io import append_line
+from thorax.atomic_io import append_line, parse_json
 from thorax.reporting.run_log import RunLog, read_log
 from thorax.studies.energy import EnergyCounter
 
@@ -76,7 +76,7 @@ def read_cost(file: Path) -> Cost:
     lines = file.read_bytes().splitlines() if file.is_file() else []
     for line in lines:
         try:
-            value = json.loads(line)
+            value = parse_json(line)
             joules = value["joules"]
             total += Cost(float(value["seconds"]), None if joules is None else float(joules))
         except (ValueError, KeyError, TypeError):

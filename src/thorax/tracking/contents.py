@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from thorax.packages import versions
 from thorax.recipe.load import recipe_sha256
 from thorax.recipe.schema import Recipe
+from thorax.reporting.run_log import read_log
 from thorax.run_files import LOG, RECIPE
 from thorax.tracking.service import Point
 
@@ -93,11 +94,9 @@ class RunContents:
         wanted = [*files, (self.folder / "bundle", "bundle")]
         return [(path, folder) for path, folder in wanted if path.exists()]
 
-    def _events(self) -> Iterator[dict[str, Any]]:
+    def _events(self) -> Sequence[dict[str, Any]]:
         path = self.folder / LOG
-        if path.is_file():
-            for line in path.read_bytes().split(b"\n")[:-1]:  # a last line without an end is being written
-                yield json.loads(line)
+        return read_log(path) if path.is_file() else []
 
 
 def _point(event: Mapping[str, Any], step: int, *, prefix: str) -> Point:

@@ -5,7 +5,6 @@ which `tracking.json` remembers. What a server that was away missed is sent when
 run.
 """
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from thorax.atomic_io import write_json
+from thorax.atomic_io import read_json, write_json
+from thorax.errors import DataError
 from thorax.tracking.contents import Contents
 from thorax.tracking.service import RunStatus, Target, TrackingService, without_secrets
 
@@ -166,11 +166,20 @@ class Follower:
 
 
 def read_sent(folder: Path, target: Target) -> Sent | None:
-    """Return what a service has of a folder; None if the folder was not tracked there."""
+    """Return what a service has of a folder; None if the folder was not tracked there.
+
+    Raises:
+        DataError: The file that remembers it is damaged.
+    """
     path = folder / _STATE
     if not path.is_file():
         return None
-    sent = Sent(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        sent = Sent(**read_json(path))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path} is damaged ({error}); remove it, and what is sent from now on goes to a new run"
+        ) from error
     return sent if sent.service == without_secrets(target.uri) else None
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from thorax.atomic_io import atomic_write
+from thorax.atomic_io import atomic_write, parse_json
 from thorax.errors import DataError
 from thorax.training.learner import PlateauState
 
@@ -166,7 +166,7 @@ def _load(path: Path) -> tuple[Tensors, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-            values: dict[str, Any] = json.loads(file.metadata()["thorax"])
+            values: dict[str, Any] = parse_json(file.metadata()["thorax"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is damaged or not a checkpoint of this version ({error}); start again in a new folder"

@@ -1,6 +1,5 @@
 """The folder of a study: its identity, its files, and which of them are kept."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import tomli_w
 import torch
 
 import thorax
-from thorax.atomic_io import write_json, write_text
+from thorax.atomic_io import parse_json, write_json, write_text
 from thorax.errors import DataError
 from thorax.recipe.load import load_recipe, recipe_as_toml, recipe_sha256, write_recipe
 from thorax.recipe.schema import Recipe
@@ -98,9 +97,11 @@ def open_study(
 def _refuse_other(path: Path, same: Mapping[str, Any]) -> None:
     file = path / STUDY
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = parse_json(file.read_bytes())
     except ValueError as error:
         raise DataError(f"{file} is not JSON ({error}); start again in a new folder") from error
+    if not isinstance(stored, dict):
+        raise DataError(f"{file} is not a JSON object; start again in a new folder")
     for key, value in same.items():
         if stored.get(key) != value:
             raise DataError(

@@ -1,7 +1,6 @@
 """One file over HTTP into a partial file: resumed by byte range, retried, and never longer than announced."""
 
 import email.utils
-import json
 import re
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-from thorax.atomic_io import write_json
+from thorax.atomic_io import parse_json, write_json
 from thorax.datasets.download.addresses import RemoteFile
 from thorax.datasets.download.connection import ConnectionBroken, Patience, connect, shown
 from thorax.datasets.download.kaggle_key import KaggleKey
@@ -275,7 +274,7 @@ def _read_state(partial: Path, file: RemoteFile) -> _State | None:
     Without a validator, only a checksum can tell whether the parts belong together.
     """
     try:
-        content = json.loads(_state_path(partial).read_text(encoding="utf-8"))
+        content = parse_json(_state_path(partial).read_bytes())
         state = _State(str(content["address"]), int(content["total"]), str(content["validator"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
