@@ -117,15 +117,29 @@ class ServiceError(ThoraxError):
     exit_code = 6
 
     @classmethod
-    def of_port(cls, address: str, port: int, error: OSError) -> "ServiceError":
-        """Return the error that says why a port cannot be listened on."""
+    def of_port(cls, address: str, port: int, error: OSError, setting: str = "port") -> "ServiceError":
+        """Return the error that says why a port cannot be listened on.
+
+        Args:
+            address: The address.
+            port: The port.
+            error: What the system says.
+            setting: The setting that names the port.
+        """
+        if error.errno == errno.EADDRNOTAVAIL:
+            return cls(
+                f"{address} is not an address of this machine; set `listen` to one that it has, or to "
+                "0.0.0.0 for all of them"
+            )
         if error.errno == errno.EADDRINUSE:
             reason = "is in use by another program"
         elif error.errno == errno.EACCES:
             reason = "needs more rights than this user has"
         else:
             reason = f"cannot be used ({error.strerror})"
-        return cls(f"port {port} of {address} {reason}; set `port` to another one, or to 0 for any free one")
+        return cls(
+            f"port {port} of {address} {reason}; set `{setting}` to another one, or to 0 for any free one"
+        )
 
 
 class MissingExtra(ThoraxError):  # noqa: N818  (reads as the sentence it stands for)

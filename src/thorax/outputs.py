@@ -9,7 +9,15 @@ from typing import Final
 from thorax.atomic_io import refuse_existing, refuse_remote
 from thorax.errors import DataError
 
-__all__ = ["check_output", "refuse_full", "refuse_unwritable", "report_size", "text_size"]
+__all__ = [
+    "check_folder",
+    "check_output",
+    "make_folder",
+    "refuse_full",
+    "refuse_unwritable",
+    "report_size",
+    "text_size",
+]
 
 _MARGIN: Final = 1.05
 """Times an estimate: a file system needs some space of its own for many files."""
@@ -55,6 +63,34 @@ def refuse_unwritable(path: Path) -> None:
             f"{path} cannot be written: {place} takes no new file ({error.strerror}); check its permissions, "
             "or give another path"
         ) from error
+
+
+def check_folder(path: Path) -> None:
+    """Check that a folder is there and can be written to, or can be made.
+
+    Raises:
+        DataError: There is a file, or `refuse_unwritable` refuses it.
+    """
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path} is a file; give a folder")
+    refuse_unwritable(path)
+
+
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Make a folder for results, with those above it, if it is not there.
+
+    Args:
+        path: The folder.
+        mode: Who may use it, if it is made.
+
+    Raises:
+        DataError: It cannot be made, or written to.
+    """
+    check_folder(path)
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"the folder {path} cannot be made ({error.strerror}); give another path") from error
 
 
 def refuse_full(path: Path, *, needed: int) -> None:

@@ -153,7 +153,7 @@ class Prediction:
                 return predicted
         names = [predicted.finding.name for predicted in self.findings]
         near = difflib.get_close_matches(str(finding), names, n=3)
-        advice = f"did you mean {', '.join(near)}" if near else f"it predicts {', '.join(names)}"
+        advice = f"did you mean {', '.join(near)}?" if near else f"it predicts {', '.join(names)}"
         raise DataError(f"the model {self.model.name} does not predict {str(finding)!r}; {advice}")
 
     def only(self, findings: Findings) -> "Prediction":

@@ -102,6 +102,9 @@ def test_the_exit_codes_are_those_of_the_errors_and_of_the_docs():
         (("node", "stat"), "Did you mean 'start', 'status'?"),
         (("study", "small"), "give a study and --out FOLDER, or --list, or a study and"),
         (("study", "small", "--out", "o", "--store", "a=s", "--store", "s"), "give every --store as"),
+        (("predict", "x", "--cores", "1.5"), "'1.5' should be a whole number"),
+        (("predict", "x", "--cores", "0"), "'0' should be greater than or equal to 1"),
+        (("node", "x", "--keep-days", "week"), "'week' should be a number"),
     ],
 )  # fmt: skip
 def test_wrong_usage_says_what_was_meant(words, message):

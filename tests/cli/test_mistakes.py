@@ -127,6 +127,8 @@ MISTAKES = (
     ("predict store image.png", 5, "store is a store, which has images and labels, and holds no bundle"),
     ("predict run image.png --device gpu", *DEVICE),
     ("predict run image.png --engine onnx-int8", *ENGINE),
+    ("predict run --watch nowhere --out new", 3, "^DataError: nowhere is not a folder"),
+    ("predict run image.png --dicom-out file", 3, "file is a file; give a folder"),
     ("predict run image.png --site there", 5, "has no calibration for the site 'there'"),
     ("explain nowhere image.png", 5, "nowhere does not exist, so it is neither a bundle nor an image"),
     ("explain run", 3, "run is a model, and no image was given"),

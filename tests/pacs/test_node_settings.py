@@ -1,14 +1,19 @@
 """Whom a node serves and which images it predicts: what is refused, and what the rules decide."""
 
 import re
+import ssl
 from io import BytesIO
+from pathlib import Path
 
 import pydicom
 import pytest
 
+from tests.helpers.certificates import certificate
 from tests.helpers.studies import study_file
-from thorax.errors import RecipeError, ServiceError
+from thorax.certificates import load_authority, load_certificate
+from thorax.errors import DataError, RecipeError, ServiceError
 from thorax.pacs.node.peers import is_loopback, read_destinations, read_senders
+from thorax.pacs.node.queue import Queue
 from thorax.pacs.node.rules import Header, Rules, header_of, load_rules
 from thorax.pacs.node.settings import NodeSettings
 
@@ -121,3 +126,32 @@ def test_rules_that_say_nothing_sensible_are_refused(tmp_path, text, message):
     (tmp_path / "rules.toml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         load_rules(tmp_path / "rules.toml")
+
+
+def test_what_is_wrong_with_a_certificate_is_said_of_the_right_file(tmp_path):
+    (ours, our_key), (_, other_key) = certificate(tmp_path, "ours"), certificate(tmp_path, "other")
+    text = tmp_path / "text"
+    text.write_text("no certificate")
+    for files, message in (
+        (
+            (tmp_path / "nowhere", our_key),
+            "nowhere cannot be read (No such file or directory); set `certificate`",
+        ),
+        ((ours, tmp_path / "nowhere"), "nowhere cannot be read (No such file or directory); set `key`"),
+        ((text, our_key), "text does not hold a certificate; set `certificate`"),
+        ((ours, text), "text does not hold the private key of the certificate; set `key`"),
+        ((ours, None), "does not hold the private key of the certificate; set `key`"),
+        ((ours, other_key), f"the key in {other_key} is not that of the certificate in {ours}; set `key`"),
+    ):
+        with pytest.raises(ServiceError, match=re.escape(message)):
+            load_certificate(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), *files)
+    with pytest.raises(ServiceError, match="text does not hold a certificate; set `authority`"):
+        load_authority(ssl.create_default_context(), text)
+
+
+def test_a_queue_that_cannot_be_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file is a file; give a folder"):
+        Queue(tmp_path / "file")
+    with pytest.raises(DataError, match="/proc takes no new file"):
+        Queue(Path("/proc/none"))

@@ -166,7 +166,8 @@ def test_an_audit_log_that_cannot_be_written_stops_the_answers(tmp_path, images)
         (("--public",), TOKEN, "a public demonstration has no token, and there is one"),
         (("--public", "--audit-log", "log"), "", "a public demonstration keeps nothing"),
         (("--token-file", "nowhere"), "", "the token in nowhere cannot be read (No such file or directory)"),
-        (("--certificate", "nowhere.pem"), "", "nowhere.pem is not a certificate that can be used"),
+        (("--certificate", "nowhere.pem"), "", "nowhere.pem cannot be read (No such file or directory)"),
+        (("--listen", "192.0.2.99"), TOKEN, "192.0.2.99 is not an address of this machine; set --listen"),
         (("--key", "key.pem"), "", "key.pem is a key without a certificate; set --certificate"),
         (("--trusted-proxy", "proxy"), "", "'proxy' is not an address or a network; set --trusted-proxy"),
         (("--audit-log", "nowhere/log"), "", "the audit log nowhere/log cannot be written (No such file"),
@@ -232,12 +233,15 @@ def test_a_key_that_does_not_fit_or_has_a_password_is_refused(certificate, tmp_p
          tmp_path / "locked.pem"],
         check=True, capture_output=True,
     )  # fmt: skip
-    for key in (tmp_path / "locked.pem", certificate / "certificate.pem"):
+    for key, problem in (
+        (tmp_path / "locked.pem", "locked.pem has a password"),
+        (certificate / "certificate.pem", "does not hold the private key of the certificate; set --key"),
+    ):
         done = command(
             "serve", GOLDEN / "run", "--port", "0", "--certificate", certificate / "certificate.pem",
             "--key", key, expect=ServiceError.exit_code,
         )  # fmt: skip
-        assert "is not a certificate that can be used" in done.stderr
+        assert problem in " ".join(done.stderr.split())
 
 
 # ---- how often a client may ask ----------------------------------------------------------------

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from thorax.cli.examples import EXAMPLES
 from thorax.cli.exit_codes import EXIT_CODES
 from thorax.cli.output import styled
+from thorax.quoting import quoted
 
 __all__ = ["Verb", "Verbs", "annotations_of", "choices_of", "first_sentence", "value_type"]
 
@@ -284,11 +285,20 @@ def _say_what_was_meant(command: Any, error: Any) -> None:
         return
     if not parameter.opts[0].startswith("-"):
         error.param_hint = f"'{_usage(parameter)}'"
+    given = re.fullmatch(r"Input should be (.*?)(?:, unable to parse .*)?", error.message)
+    problems: list[Any] = getattr(error.__cause__, "errors", list)()
+    if given and problems:
+        wanted = _IN_WORDS.get(given[1], given[1])
+        error.message = f"{quoted(problems[0]['input'])} should be {wanted}"
     wrong = re.fullmatch(r"Value error, (?:'(.*)' is not one of .*|.*)", error.message)
     if wrong:
         annotation, _ = _infos(command)[parameter.name]
         hint = _nearest(wrong[1], choices_of(annotation)) if wrong[1] else ""
         error.message = f"{wrong[0].removeprefix('Value error, ').rstrip('.')}{hint}"
+
+
+_IN_WORDS: Final = {"a valid integer": "a whole number", "a valid number": "a number"}
+"""What Pydantic calls them, and what people do."""
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -124,6 +124,14 @@ def predict(
         from thorax.workflows.predict_folder import refuse_unusable
 
         refuse_unusable(out, overwrite=overwrite)
+    if watch is not None:
+        from thorax.workflows.watch_folder import refuse_unwatchable
+
+        refuse_unwatchable(watch)
+    if dicom_out is not None:
+        from thorax.outputs import check_folder
+
+        check_folder(dicom_out)
     with gc_frozen():
         bundle, images = model_and_images(given, model=model)
         predictor = _open(bundle, images, site=site, device=device, engine=computed_by, gate=not no_gate)

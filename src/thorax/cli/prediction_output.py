@@ -37,7 +37,7 @@ def watch_into_folder(predictor: "Predictor", images: list[Path], out: Path, **s
     """Predict what folders have and what arrives in them, until Ctrl-C, and return the tally."""
     from thorax.workflows.watch_folder import stopped_by_signals, watch_folder
 
-    say(f"watching {', '.join(map(str, images))}; Ctrl-C ends it")
+    say(f"watching {', '.join(dict.fromkeys(map(str, images)))}; Ctrl-C ends it")
     with stopped_by_signals() as stop:
         done = watch_folder(
             predictor, images, out, **settings, stop=stop, failed=_say_failure, predicted=print_row

@@ -87,8 +87,8 @@ def read_place(address: str) -> ArchivePlace:
         or not all(_UID.fullmatch(uid) for uid in uids)
     ):
         raise DataError(
-            f"{parts.scheme}://{parts.hostname or ''}{parts.path} does not name studies of an archive; give "
-            "an address such as dicomweb://pacs.example.org/dicom-web/studies?StudyDate=20240131"
+            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path} does not name studies of an "
+            "archive; give an address such as dicomweb://pacs.example.org/dicom-web/studies?StudyDate=20240131"
         )
     if parts.username or parts.password:
         raise DataError(

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from thorax.atomic_io import parse_json
 from thorax.errors import ServiceError
+from thorax.pacs.reaching import reason_of
 
 __all__ = ["DicomWeb", "NoAnswer", "WebError", "credentials"]
 
@@ -74,6 +75,7 @@ class DicomWeb:
         parts = urlsplit(url.rstrip("/"))
         self._host = parts.hostname or ""
         self._port = parts.port
+        self._place = parts.netloc.rpartition("@")[2]
         self._path = parts.path
         self._encryption = (encryption or ssl.create_default_context()) if parts.scheme == "https" else None
         self._headers = dict(headers or {})
@@ -191,7 +193,7 @@ class DicomWeb:
             yield connection
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(
-                f"{self._host} cannot be reached ({type(error).__name__}); check the address, and that the "
+                f"{self._place} cannot be reached ({reason_of(error)}); check the address, and that the "
                 "service runs"
             ) from error
         finally:

@@ -88,8 +88,9 @@ def _answer_failures(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> Response:
-        places = ", ".join(str(problem["loc"][-1]) for problem in error.errors())
-        return Refused(422, "BadRequest", f"{places} missing or malformed; see /openapi.json").answer()
+        places = " and ".join(f"`{problem['loc'][-1]}`" for problem in error.errors())
+        message = f"the request lacks {places}, or has it in another form; see /openapi.json"
+        return Refused(422, "BadRequest", message).answer()
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:

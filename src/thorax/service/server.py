@@ -13,6 +13,7 @@ from typing import Final
 import uvicorn
 
 from thorax.atomic_io import StrPath
+from thorax.certificates import load_certificate
 from thorax.errors import ServiceError
 from thorax.service.app import create_app
 from thorax.service.connections import BoundedConnection
@@ -147,21 +148,8 @@ def _encryption(settings: ServiceSettings) -> ssl.SSLContext | None:
     if settings.certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.certificate, settings.key, password=_no_password)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ServiceError(
-            f"{settings.certificate} is not a certificate that can be used"
-            f"{f' with the key {settings.key}' if settings.key else ''} ({reason}); set `certificate` to a "
-            "PEM file with the certificate, and `key` to one with its private key, without a password"
-        ) from error
+    load_certificate(context, settings.certificate, settings.key)
     return context
-
-
-def _no_password() -> str:
-    """Refuse a key with a password, for which OpenSSL would ask at the terminal."""
-    raise ValueError("the key has a password")
 
 
 def listen(settings: ServiceSettings) -> socket.socket:

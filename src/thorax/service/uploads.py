@@ -149,8 +149,8 @@ class _Form:
                     raise Refused(
                         400,
                         "TooManyFiles",
-                        f"the form has more than the {self._most} files that one request may have; send the "
-                        "others in further requests",
+                        f"the form has more files than one request may have ({self._most}); send the others "
+                        "in further requests",
                     )
                 self._in_file = True
                 self._files.append(bytearray())

@@ -11,7 +11,7 @@ from thorax.errors import ImageError
 from thorax.imaging.not_images import is_not_an_image
 from thorax.imaging.read import file_content
 from thorax.inference.predictor import Failure
-from thorax.outputs import refuse_unwritable
+from thorax.outputs import make_folder
 from thorax.pacs.finishing import encoded
 from thorax.pacs.maker import ResultMaker
 from thorax.pacs.results import Results, report_uids
@@ -94,8 +94,7 @@ def write_dicom_results(
         failed(place, reason)
 
     contents: dict[str, str] = {}  # the hash of each image's file, by its UID
-    refuse_unwritable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     done = counting(paths, progress, without=folder)
     with exclusive_lock(folder, doing="writing results into"):
         for number, file in zip(count(1), list_files(paths, failed=lose, without=folder), strict=False):

@@ -18,7 +18,7 @@ from thorax.workflows.predicting import Tally
 from thorax.workflows.prediction_journal import Journal
 from thorax.workflows.prediction_recorder import Recorder, State, state_of
 
-__all__ = ["stopped_by_signals", "watch_folder"]
+__all__ = ["refuse_unwatchable", "stopped_by_signals", "watch_folder"]
 
 _EVERY: Final = 1.0
 """Seconds between two looks at the folders; more if listing them takes longer than a tenth of that."""
@@ -69,9 +69,9 @@ def watch_folder(
     Raises:
         DataError: See `predict_folder`; or none of the images is a folder.
     """
-    paths = [Path(image) for image in images]
+    paths = list(dict.fromkeys(Path(image) for image in images))
     if not any(path.is_dir() for path in paths):
-        raise DataError(f"{paths[-1]} is not a folder, and only folders can be watched; make it first")
+        refuse_unwatchable(paths[-1])
     folder = Folder(predictor, Path(out), **settings)
     with folder.opened(overwrite=overwrite) as journal:
         recorder = Recorder(
@@ -92,6 +92,16 @@ def watch_folder(
             results.write_if_time()
         results.write()
         return FolderPredictions(folder.path, results.tally, 0, folder.without_maps)
+
+
+def refuse_unwatchable(folder: Path) -> None:
+    """Refuse what is not a folder, before any work.
+
+    Raises:
+        DataError: It is not a folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder, and only folders can be watched; make it first")
 
 
 class _Results:

@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from thorax.pacs.node.peers import Destination
 from thorax.pacs.node.records import Delivery
 from thorax.pacs.node.sender import NotReached, Refused, refuse_missing
+from thorax.pacs.reaching import reason_of
 
 __all__ = ["DimseOutlet"]
 
@@ -138,16 +139,8 @@ def _trouble(destination: Destination, encryption: ssl.SSLContext | None) -> str
         with socket.create_connection((destination.host, destination.port), _SECONDS / 3) as connection:
             if encryption is not None:
                 encryption.wrap_socket(connection, server_hostname=destination.host).close()
-    except socket.gaierror:
-        return "no connection: its host name is not known"
-    except ssl.SSLCertVerificationError as error:
-        return f"no connection: its certificate is not accepted ({error.verify_message})"
-    except ssl.SSLError as error:
-        return f"no connection: no TLS with it ({error.reason})"
-    except TimeoutError:
-        return "no connection: it does not answer"
     except OSError as error:
-        return f"no connection: {error.strerror or type(error).__name__}"
+        return f"no connection: {reason_of(error)}"
     return "it accepts connections, and no association"
 
 

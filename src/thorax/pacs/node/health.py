@@ -1,6 +1,5 @@
 """/health and /metrics of a node, for programs on its machine."""
 
-import errno
 import json
 import threading
 from collections.abc import Callable
@@ -77,10 +76,7 @@ class HealthServer:
         try:
             self._server = _Server(port, health, metrics)
         except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            raise ServiceError(
-                f"port {port} of 127.0.0.1 {reason}; set `health_port` to another one, or to 0"
-            ) from error
+            raise ServiceError.of_port("127.0.0.1", port, error, "health_port") from error
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, args=(0.2,), name="health", daemon=True).start()
 

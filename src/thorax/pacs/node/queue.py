@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from thorax.outputs import make_folder
 from thorax.pacs.node.records import LONGEST_PAUSE, Delivery, Failure, Received, State, Stored
 from thorax.pacs.node.schema import open_database
 
@@ -31,12 +32,14 @@ class Queue:
 
     Raises:
         ServiceError: It cannot be used.
+        DataError: It cannot be made.
     """
 
     def __init__(self, folder: Path, *, create: bool = True) -> None:
         self.folder = folder
         if create:
-            for part in (folder, folder / "received", folder / "results"):
+            make_folder(folder, mode=0o700)
+            for part in (folder / "received", folder / "results"):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = open_database(folder / DATABASE, create=create)
         self._lock = threading.RLock()

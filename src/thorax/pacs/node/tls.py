@@ -1,11 +1,8 @@
 """TLS of a node: what it shows peers, and whom it believes."""
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from thorax.errors import ServiceError
+from thorax.certificates import load_authority, load_certificate
 from thorax.pacs.node.settings import NodeSettings
 
 __all__ = ["for_destinations", "for_senders"]
@@ -41,25 +38,6 @@ def for_destinations(settings: NodeSettings) -> ssl.SSLContext:
 
 def _load(context: ssl.SSLContext, settings: NodeSettings) -> None:
     if settings.authority is not None:
-        with _named("authority", settings.authority):
-            context.load_verify_locations(settings.authority)
+        load_authority(context, settings.authority)
     if settings.certificate is not None:
-        with _named("certificate", settings.certificate):
-            context.load_cert_chain(settings.certificate, settings.key, password=_no_password)
-
-
-@contextmanager
-def _named(setting: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ServiceError(
-            f"{path} cannot be used ({reason}); set `{setting}` to a PEM file, and `key` to that of the "
-            "certificate's private key, without a password"
-        ) from error
-
-
-def _no_password() -> str:
-    """Refuse a key with a password, for which OpenSSL would ask at the terminal."""
-    raise ValueError("the key has a password")
+        load_certificate(context, settings.certificate, settings.key)
