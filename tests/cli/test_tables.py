@@ -1,6 +1,10 @@
 """What the terminal shows: tables in any width, colors where they are wanted, notes without broken words."""
 
 import io
+import json
+import os
+import pty
+import subprocess
 import sys
 
 import pytest
@@ -88,3 +92,43 @@ def test_a_terminal_gets_notes_between_words_and_a_pipe_one_line(capsys, monkeyp
     assert len(lines) == 2
     assert all(len(line) <= 80 for line in lines)
     assert " ".join(terminal.getvalue().split()) == note.strip()
+
+
+BESIDE_A_BAR = """
+from thorax.cli.output import say, say_json
+from thorax.cli.progress_lines import bars_or_lines
+from thorax.cli.streams import open_streams
+from thorax.progress import Progress
+
+open_streams()
+with bars_or_lines() as show:
+    show(Progress("epoch 1 of 2", 1, 4, 36, 10, detail="loss 0.2"))
+    say("epoch 1/2  0.3356")
+    say("broken.png: cannot be read", err=True)
+    say_json(["a word"] * 30)
+"""
+
+
+def test_what_is_printed_beside_a_bar_has_lines_of_its_own_as_long_as_it_is():
+    screen, terminal = pty.openpty()
+    settings = {key: value for key, value in os.environ.items() if key != "JPY_PARENT_PID"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", BESIDE_A_BAR], stdout=terminal, stderr=terminal,
+        env=settings | {"TERM": "xterm", "COLUMNS": "80"},
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            more = os.read(screen, 4096)
+        except OSError:  # Linux, where the terminal of a process that ended is an error
+            break
+        if not more:
+            break
+        shown += more
+    os.close(screen)
+    assert child.wait() == 0, shown
+    lines = [line.rpartition("\x1b[2K")[2] for line in shown.decode().split("\r\n")]
+    assert any(line.startswith("epoch 1 of 2 ") for line in lines), shown
+    for printed in ("epoch 1/2  0.3356", "broken.png: cannot be read", json.dumps(["a word"] * 30)):
+        assert printed in lines, shown

@@ -49,7 +49,7 @@ def progress_bars(*, latest_only: bool = False) -> Iterator[ProgressCallback]:
             "{task.fields[detail]}", markup=False, table_column=Column()
         ),  # wraps on a narrow terminal
     )
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)  # what is printed meanwhile keeps its lines, however long
     if not console.is_terminal:  # no width to keep to
         console.width = max(console.width, _FILE_WIDTH)
     # On a terminal, what is printed meanwhile appears above the bars; a file gets it unchanged.
@@ -61,9 +61,9 @@ def progress_bars(*, latest_only: bool = False) -> Iterator[ProgressCallback]:
         bars.start()
         fields = _fields(now)
         if now.stage not in tasks:
-            tasks[now.stage] = bars.add_task(now.stage, total=None, **fields)
-            if len(tasks) > (1 if latest_only else _MAX_BARS):
+            if len(tasks) == (1 if latest_only else _MAX_BARS):
                 bars.remove_task(tasks.pop(next(iter(tasks))))
+            tasks[now.stage] = bars.add_task(now.stage, total=None, **fields)
         bars.update(tasks[now.stage], completed=now.done, total=now.total, **fields)
 
     try:

@@ -74,7 +74,7 @@ def explain(
     be read, or are held back by the model's input gate, are reported and skipped; the exit code is then 4.
     """
     one_blas_thread()
-    from thorax.cli.explanations import print_all, print_one
+    from thorax.cli.explanations import explain_all, print_one
     from thorax.cli.progress_lines import bars_or_lines
     from thorax.workflows.explain import explain as explain_image
     from thorax.workflows.explain import explain_files
@@ -96,7 +96,8 @@ def explain(
         results = explain_files(
             bundle, images, **asked, kind=kind, progress=progress, left_out=tally.add_other
         )
-        print_all(results, tally, as_json=as_json)
+        overview = explain_all(results, tally, as_json=as_json)
+    overview.print_out(table=not as_json)
     if out is not None and tally.predicted:
         say(f"pictures: {out}", err=as_json)
     advice = ["--no-gate explains also what is held back"] if tally.held_back else []

@@ -1,6 +1,7 @@
 """Explanations as `thorax explain` prints them: a table, or JSON."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from thorax.workflows.explain import ExplainedRadiograph
     from thorax.workflows.predicting import Tally
 
-__all__ = ["print_all", "print_one"]
+__all__ = ["Overview", "explain_all", "print_one"]
 
 _NAME: Final = 24
 """Letters of a file's name in the table of several images."""
@@ -34,8 +35,30 @@ def print_one(result: "ExplainedRadiograph", *, as_json: bool) -> None:
         say(f"picture: {result.picture}", err=as_json)
 
 
-def print_all(results: "Iterable[ExplainedRadiograph | Failure]", tally: "Tally", *, as_json: bool) -> None:
-    """Print the results of several images, and count them."""
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What is printed of several images once all are explained.
+
+    Attributes:
+        rows: The cells of each map.
+        notes: Each note once.
+    """
+
+    rows: list[tuple[str, ...]]
+    notes: list[str]
+
+    def print_out(self, *, table: bool) -> None:
+        """Print the table, if one is wanted, and the notes on standard error."""
+        if self.rows and table:
+            print_table(*_overview(self.rows))
+        for note in self.notes:
+            say(f"note: {note}", err=True)
+
+
+def explain_all(
+    results: "Iterable[ExplainedRadiograph | Failure]", tally: "Tally", *, as_json: bool
+) -> Overview:
+    """Print failures, and as JSON also the results, as they come; count them, and return the overview."""
     rows: list[tuple[str, ...]] = []
     notes: dict[str, None] = {}
     num_silent = 0
@@ -54,14 +77,11 @@ def print_all(results: "Iterable[ExplainedRadiograph | Failure]", tally: "Tally"
             f"{result.prediction.source}: {warning}" for warning in result.prediction.warnings
         )
         notes |= dict.fromkeys(result.model_notes)
-    if rows and not as_json:
-        print_table(*_overview(rows))
     if num_silent:
         notes[
             f"{num_silent:,} of {len(rows):,} maps have no value above 0: no location supports the finding"
         ] = None
-    for note in notes:
-        say(f"note: {note}", err=True)
+    return Overview(rows, list(notes))
 
 
 def _overview(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

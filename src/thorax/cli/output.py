@@ -34,12 +34,21 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
                 shown, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
             )
         )
-    typer.echo(shown, err=err, nl=nl)
+    _echo(shown, err=err, nl=nl)
+
+
+def _echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Write text to standard output or standard error as they are now.
+
+    Without `file`, typer would write to the buffer of the stream, past what rich puts in its place while bars
+    are drawn, and so into a bar instead of above it.
+    """
+    typer.echo(text, file=sys.stderr if err else sys.stdout, nl=nl)
 
 
 def say_styled(pieces: Sequence[tuple[str, str]]) -> None:
     """Print pieces of text in one line, each in its style, such as "1" for bold, or "" for none."""
-    typer.echo("".join(styled(visible_lines(text), code) for text, code in pieces))
+    _echo("".join(styled(visible_lines(text), code) for text, code in pieces))
 
 
 def styled(text: str, code: str) -> str:
@@ -51,4 +60,4 @@ def styled(text: str, code: str) -> str:
 def say_json(value: Any, *, indent: int | None = None) -> None:
     """Print a value as JSON, in one line unless `indent` is set; NaN is refused."""
     ascii_only = not output_has_every_character()
-    typer.echo(json_visible(json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)))
+    _echo(json_visible(json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)))
