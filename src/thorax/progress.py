@@ -199,8 +199,9 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
 def _split(run: Mapping[str, Any]) -> str:
     """Return the split, and why its name is not the one that a setting gave."""
     _, asked = run["changed"].get("data.split", (None, None))
-    same = asked is None or asked == run["split"]
-    return str(run["split"] if same else f"{run['split']}, which {asked} means for this data set")
+    if asked is None or asked == run["split"] or str(asked).startswith("file:"):
+        return str(asked or run["split"])
+    return f"{run['split']}, which {asked} means for this data set"
 
 
 def _fact_lines(name: str, fact: str) -> list[str]:

@@ -1,9 +1,9 @@
-"""How shares and hints are worded, wherever they are shown."""
+"""How shares, counts and hints are worded, wherever they are shown."""
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["as_rate", "did_you_mean", "percent", "three_digits"]
+__all__ = ["as_rate", "counted", "did_you_mean", "percent", "three_digits"]
 
 _TEN = 10
 """Fewer in a second than this have a decimal."""
@@ -22,6 +22,11 @@ def as_rate(per_second: float) -> str:
 def three_digits(value: float) -> str:
     """Write a number with three significant digits, also if the last are zeros, as in "1.50"; 0 is "0"."""
     return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun: "1 image", "1,644 images"."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

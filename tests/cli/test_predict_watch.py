@@ -108,7 +108,7 @@ def test_a_failure_is_reported_once_and_tried_again_when_it_changes(inbox, tmp_p
         assert time.monotonic() < end
         time.sleep(0.1)
     assert watch.end(signal.SIGINT) == 4
-    assert "1 of 1 files could not be predicted" in watch.lines.read_text()
+    assert "1 of 1 file could not be predicted" in watch.lines.read_text()
 
 
 def test_what_cannot_be_watched(tmp_path, monkeypatch):

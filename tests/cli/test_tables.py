@@ -132,3 +132,16 @@ def test_what_is_printed_beside_a_bar_has_lines_of_its_own_as_long_as_it_is():
     assert any(line.startswith("epoch 1 of 2 ") for line in lines), shown
     for printed in ("epoch 1/2  0.3356", "broken.png: cannot be read", json.dumps(["a word"] * 30)):
         assert printed in lines, shown
+
+
+def test_a_command_in_an_error_is_not_broken(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "thorax train --resume --store store --out run"
+    say(f"DataError: run is not finished; {command}, or begin with --set training.epochs=2", prose=True)
+    assert terminal.getvalue().splitlines() == [
+        "DataError: run is not finished;",
+        f"  {command},",
+        "  or begin with --set training.epochs=2",
+    ]

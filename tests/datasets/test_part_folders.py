@@ -153,7 +153,7 @@ def test_a_patient_in_two_folders_is_told_and_the_split_refused_but_not_the_imag
         "by patient, such as data.split=patient-70-15-15"
     )
     with pytest.raises(
-        DataError, match=r"folder-official has 1 patients in two parts or more .*patient-70-15-15"
+        DataError, match=r"folder-official has 1 patient in two parts or more .*patient-70-15-15"
     ):
         build_split("folder-official", source.table, dataset=source.dataset, whole_sha256={})
     build_split("patient-70-15-15", source.table, dataset=source.dataset, whole_sha256={})

@@ -147,17 +147,17 @@ def test_a_patient_in_two_parts_cannot_be_built(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("image,part\na,train\nb,test\nc,test\n")
     with pytest.raises(
-        DataError, match=r"has 1 patients in two parts or more \(patient 1: a in train, b in test\)"
+        DataError, match=r"has 1 patient in two parts or more \(patient 1: a in train, b in test\)"
     ):
         split_of(f"file:{path}", samples, dataset="folder")
     crossing = table(["a", "b"], ["1", "1"], official=["train", "test"])
-    with pytest.raises(DataError, match=r"has 1 patients in two parts or more"):
+    with pytest.raises(DataError, match=r"has 1 patient in two parts or more"):
         split_of("folder-official", crossing, dataset="folder")
 
 
 def test_folds_of_a_split_that_crosses_patients_cannot_be_built():
     crossing = table(["a", "b"], ["1", "1"], official=["train", "test"])
-    with pytest.raises(DataError, match=r"folder-official has 1 patients in two parts or more"):
+    with pytest.raises(DataError, match=r"folder-official has 1 patient in two parts or more"):
         split_of("folder-official/fold-2-of-2", crossing, dataset="folder")
     with pytest.raises(DataError, match="there is no split"):
         split_of("patient-80-10-10/fold-1-of-2/fold-1-of-2", crossing, dataset="folder")

@@ -18,11 +18,11 @@ from thorax import starter
 from thorax.atomic_io import exclusive_lock
 from thorax.errors import BundleError, DataError, ImageError
 from thorax.inspection import info
-from thorax.inspection.info import counted
 from thorax.outputs import text_size
 from thorax.recipe.load import load_recipe
 from thorax.reporting.run_log import RunLog, read_log
 from thorax.reporting.run_page import RunState, render_run
+from thorax.wording import counted
 from thorax.workflows.runs import list_runs
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"

@@ -304,7 +304,7 @@ def _other_split(bundle: Bundle, lists: Lists) -> list[Problem]:
         "warning",
         "trained-on-another-split",
         others,
-        what=f"the bundle was not trained on {lists.name} ({lists.sha256[:12]})",
+        what=f"{lists.name} ({lists.sha256[:12]}) is not the split that the bundle was trained on",
         remedy="audit the split that it was trained on",
     )
 

@@ -56,10 +56,10 @@ def _print(audit: "Audit") -> None:
     if audit.prevalence:
         print_table(*prevalence_table(audit), title="Prevalence by part")
     for problem in audit.problems:
-        say(f"{problem.severity}: {problem.what} [{problem.kind}]")
+        say(f"{problem.severity}: {problem.what} [{problem.kind}]", prose=True)
         for example in problem.examples:
             say(f"    {example}")
-        say(f"    -> {problem.remedy}")
-    say(f"checked: {'; '.join(audit.checked)}")
+        say(f"    -> {problem.remedy}", prose=True)
+    say(f"checked: {'; '.join(audit.checked)}", prose=True)
     for line in audit.unchecked:
-        say(f"not checked: {line}")
+        say(f"not checked: {line}", prose=True)

@@ -7,6 +7,7 @@ import typer
 
 from thorax.cli.output import say
 from thorax.recipe.literals import STANDARD_LEVEL, CalibrationKind, OperatingPointRule
+from thorax.wording import counted
 
 if TYPE_CHECKING:
     from thorax.workflows.bundles import WrittenBundle
@@ -66,7 +67,7 @@ def print_calibrated(written: "WrittenBundle") -> None:
         say(f"note: {notice}", err=True)
     fitted_on = calibration.fitted_on
     bands = manifest.bands
-    banded = f"{len(bands.bands)} bands at {100 * bands.level:.3g} %" if bands else "no bands"
+    banded = f"{counted(len(bands.bands), 'band')} at {100 * bands.level:.3g} %" if bands else "no bands"
     chosen = sum(threshold is not None for threshold in points.thresholds.values())
     say(
         f"{calibration}, {chosen} of {len(points.thresholds)} thresholds "

@@ -67,6 +67,7 @@ def compare(
         runs_rows,
         side_by_side_header,
     )
+    from thorax.reporting.reading_notes import shared_notes
     from thorax.reporting.side_by_side import side_by_side_rows, thresholds_text
     from thorax.workflows.compare import compare as measure
 
@@ -96,12 +97,13 @@ def compare(
     rows = side_by_side_rows(result.decisions, intervals=False)
     say("Decisions at each model's own thresholds")
     for k, text in enumerate(thresholds_text(result.decisions), start=1):
-        say(f"{k}: {text}")
+        say(f"{k}: {text}", prose=True)
     header = side_by_side_header(str(k + 1) for k in range(len(result.decisions)))
     print_table(header, rows)
-    for name, context in result.contexts.items():
-        for warning in context.notes:
-            say(f"note: {name}: {warning}", err=True)
-    for warning in comparison_warnings(result.comparison):
-        say(warning)
+    warnings = comparison_warnings(result.comparison)
+    for note in shared_notes(result.contexts):
+        if note not in warnings:
+            say(f"note: {note}", err=True)
+    for warning in warnings:
+        say(warning, prose=True)
     say(f"comparison: {written.html}")

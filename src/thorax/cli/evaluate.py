@@ -123,7 +123,7 @@ def _print(result: "EvaluationResult") -> None:
     evaluation = result.evaluation
     for title, header, rows in (*summary_tables(evaluation, result.context), *abstention_tables(evaluation)):
         print_table(header, rows, title=title)
-    say("\n".join(f"{note}." for note in reading_notes(evaluation, result.audit)))
+    say("\n".join(f"{note}." for note in reading_notes(evaluation, result.audit)), prose=True)
     if evaluation.abstention is not None:
         say(f"note: {evaluation.abstention.bands.promise}", err=True)
     for warning in result.context.notes:

@@ -96,8 +96,8 @@ def explain(
         results = explain_files(
             bundle, images, **asked, kind=kind, progress=progress, left_out=tally.add_other
         )
-        overview = explain_all(results, tally, as_json=as_json)
-    overview.print_out(table=not as_json)
+        print_overview = explain_all(results, tally, as_json=as_json)
+    print_overview()
     if out is not None and tally.predicted:
         say(f"pictures: {out}", err=as_json)
     advice = ["--no-gate explains also what is held back"] if tally.held_back else []

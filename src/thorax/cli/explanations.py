@@ -1,7 +1,7 @@
 """Explanations as `thorax explain` prints them: a table, or JSON."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from thorax.workflows.explain import ExplainedRadiograph
     from thorax.workflows.predicting import Tally
 
-__all__ = ["Overview", "explain_all", "print_one"]
+__all__ = ["explain_all", "print_one"]
 
 _NAME: Final = 24
 """Letters of a file's name in the table of several images."""
@@ -35,30 +35,14 @@ def print_one(result: "ExplainedRadiograph", *, as_json: bool) -> None:
         say(f"picture: {result.picture}", err=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """What is printed of several images once all are explained.
-
-    Attributes:
-        rows: The cells of each map.
-        notes: Each note once.
-    """
-
-    rows: list[tuple[str, ...]]
-    notes: list[str]
-
-    def print_out(self, *, table: bool) -> None:
-        """Print the table, if one is wanted, and the notes on standard error."""
-        if self.rows and table:
-            print_table(*_overview(self.rows))
-        for note in self.notes:
-            say(f"note: {note}", err=True)
-
-
 def explain_all(
     results: "Iterable[ExplainedRadiograph | Failure]", tally: "Tally", *, as_json: bool
-) -> Overview:
-    """Print failures, and as JSON also the results, as they come; count them, and return the overview."""
+) -> Callable[[], None]:
+    """Print failures, and as JSON also the results, as they come, and count them.
+
+    Returns:
+        A function that prints the table of all, unless it is JSON, and the notes, below the bars.
+    """
     rows: list[tuple[str, ...]] = []
     notes: dict[str, None] = {}
     num_silent = 0
@@ -66,22 +50,27 @@ def explain_all(
         if isinstance(result, Failure):
             tally.failed += 1
             tally.held_back += result.code == NotARadiograph.code
-            say(f"{result.source}: {result.reason}", err=True)
+            say(f"{result.source}: {result.reason}", err=True, prose=True)
             continue
         tally.predicted += 1
         if as_json:
             say_json(result.as_json())
-        rows += [(result.prediction.source, *row[:-1]) for row in _rows(result)]
+        source = result.prediction.source
+        rows += [(source, *row[:-1]) for row in _rows(result)]
         num_silent += sum(entry.place is None for entry in result.maps)
-        notes |= dict.fromkeys(
-            f"{result.prediction.source}: {warning}" for warning in result.prediction.warnings
-        )
+        notes |= dict.fromkeys(f"{source}: {warning}" for warning in result.prediction.warnings)
         notes |= dict.fromkeys(result.model_notes)
     if num_silent:
-        notes[
-            f"{num_silent:,} of {len(rows):,} maps have no value above 0: no location supports the finding"
-        ] = None
-    return Overview(rows, list(notes))
+        silent = f"{num_silent:,} of {len(rows):,} maps have no value above 0"
+        notes[f"{silent}: no location supports the finding"] = None
+    return partial(_print_overview, [] if as_json else rows, notes)
+
+
+def _print_overview(rows: list[tuple[str, ...]], notes: Iterable[str]) -> None:
+    if rows:
+        print_table(*_overview(rows))
+    for note in notes:
+        say(f"note: {note}", err=True)
 
 
 def _overview(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

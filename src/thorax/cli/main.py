@@ -196,7 +196,7 @@ def _say_failure(message: str) -> None:
     from thorax.cli.output import say
     from thorax.quoting import visible
 
-    say(visible(message), err=True)
+    say(visible(message), err=True, prose=True)
 
 
 def _defaults(app: "typer.Typer") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -19,22 +20,33 @@ __all__ = ["say", "say_json", "say_styled", "styled"]
 _PROSE: Final = ("note: ", "warning: ", "audit, ")
 """How the lines begin that are broken between words."""
 
+_COMMAND: Final = re.compile(r"`[^`]*`|\b(?:thorax|pip) [^,;:()]*|--[a-z-]+ [^\s,;()]+")
+"""A command, or an option with its value."""
 
-def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+_GLUE: Final = "\N{WORD JOINER}"
+"""Stands for a space at which a line is not broken."""
+
+
+def say(text: str, *, err: bool = False, nl: bool = True, prose: bool = False) -> None:
     """Print text to standard output, or to standard error; line breaks and tabs in it are kept.
 
-    A terminal breaks long lines anywhere, so that of notes, warnings and findings of the audit, which are
-    prose without commands to copy, is broken here between words.
+    A terminal breaks long lines anywhere, so that prose is broken here between words: notes, warnings and
+    findings of the audit, and what `prose` says is such.
     """
     shown = with_addresses(visible_lines(text))
-    if shown.startswith(_PROSE) and (sys.stderr if err else sys.stdout).isatty():
-        width = shutil.get_terminal_size().columns
-        shown = "\n".join(
-            textwrap.wrap(
-                shown, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-            )
-        )
+    if (prose or shown.startswith(_PROSE)) and (sys.stderr if err else sys.stdout).isatty():
+        shown = "\n".join(map(_broken, shown.split("\n")))
     _echo(shown, err=err, nl=nl)
+
+
+def _broken(line: str) -> str:
+    """Return a line broken between words where the terminal ends, but in no command, as it may be copied."""
+    width = shutil.get_terminal_size().columns
+    whole = _COMMAND.sub(lambda command: command[0].replace(" ", _GLUE), line)
+    lines = textwrap.fill(
+        whole, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return lines.replace(_GLUE, " ")
 
 
 def _echo(text: str, *, err: bool = False, nl: bool = True) -> None:

@@ -164,7 +164,7 @@ def predict(
 def _introduce(predictor: "Predictor", bundle: Path, *, err: bool) -> None:
     """Say once what the model says of itself, and whether it has an input gate."""
     for said in filter(None, (predictor.identity.statement, predictor.promise)):
-        say(said, err=err)
+        say(said, err=err, prose=True)
     if predictor.gate_note:
         say(f"{predictor.gate_note} (thorax gate {bundle} --store STORE fits one)", err=True)
 

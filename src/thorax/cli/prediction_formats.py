@@ -75,9 +75,9 @@ def _print_tables(images: "Iterable[FilePrediction[Any]]") -> None:
         print_table(*prediction.as_table(), path=prediction.source)
         footnote = footnote or prediction.missing_thresholds
         for warning in prediction.warnings:
-            say(visible(f"{prediction.source}: warning: {warning}"), err=True)
+            say(visible(f"{prediction.source}: warning: {warning}"), err=True, prose=True)
     if footnote:
-        say(footnote)
+        say(footnote, prose=True)
 
 
 def _print_rows(first: "list[FilePrediction[Any]]", others: "Iterator[FilePrediction[Any]]") -> None:

@@ -13,6 +13,7 @@ from thorax.cli.prediction_formats import (
     print_text,
     print_wide,
 )
+from thorax.wording import counted
 
 if TYPE_CHECKING:
     from thorax.inference.predictor import Predictor
@@ -50,7 +51,7 @@ def _name(done: "FolderPredictions") -> None:
     earlier = f" ({done.earlier:,} files were done earlier)" if done.earlier else ""
     if done.note:
         say(done.note, err=True)
-    say(f"{done.tally.predicted:,} images predicted{earlier}: {done.folder / 'predictions.csv'}")
+    say(f"{counted(done.tally.predicted, 'image')} predicted{earlier}: {done.folder / 'predictions.csv'}")
     if done.tally.predicted:
         say(f"page: {done.folder / 'index.html'}")
 
@@ -113,4 +114,4 @@ def write_dicom(
 def _say_failure(source: str, reason: str) -> None:
     from thorax.workflows.predicting import one_line
 
-    say(one_line(source, reason), err=True)
+    say(one_line(source, reason), err=True, prose=True)

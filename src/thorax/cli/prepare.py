@@ -45,7 +45,7 @@ def prepare(
     the same paths.
     """
     from thorax.cli.progress_lines import bars_or_lines
-    from thorax.inspection.info import counted
+    from thorax.wording import counted
     from thorax.workflows.prepare import prepare as prepare_store
 
     if engine == "ray" and workers is not None:

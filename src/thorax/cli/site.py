@@ -84,7 +84,7 @@ def _print(result: "SiteResult") -> None:
             say(f"audit, {severity}: {text}", err=True)
     measured = result.measurement
     print_table(SITE_HEADER, site_rows(measured), title=site_title(result.name, measured, result.context))
-    say(curve_text(measured))
-    say(audit_text(result.audit))
+    say(curve_text(measured), prose=True)
+    say(audit_text(result.audit), prose=True)
     for note in (*not_said(measured), *result.context.notes):
         say(f"note: {note}", err=True)

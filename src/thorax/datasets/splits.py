@@ -1,8 +1,7 @@
 """Splits: which image belongs to training, validation or test.
 
 A split is a list of image names per part, with a SHA-256 over the whole list even when only some images are
-available; the images actually used get a second hash. Patients are split, not images, and a split with a
-patient in two parts cannot be built.
+available; the images actually used get a second hash. Patients are split: none can be in two parts.
 
 A patient's randomly drawn part is a pure function of the split's name and the patient's id (SHA-256), never
 of the other patients: any subset of a data set is split as the whole would be.
@@ -32,7 +31,7 @@ from thorax.datasets.split_files import TRAIN_VAL, read_split_file
 from thorax.datasets.table import Patients, SampleTable
 from thorax.errors import DataError
 from thorax.image_set import ImageSet
-from thorax.wording import did_you_mean
+from thorax.wording import counted, did_you_mean
 
 __all__ = [
     "NIH_DATASET",
@@ -69,6 +68,7 @@ class Split:
         parts: Row numbers of each part, in table order.
         table: The table of the rows.
         listed: Number of images of each part in the whole list; None if it was not recorded.
+        source: What `build_split` finds it by: its name, or "file:" and the path.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Split:
     parts: Mapping[str, Rows]
     table: SampleTable
     listed: Mapping[str, int] | None = None
+    source: str = ""
 
     def num_listed(self, part: str) -> int | None:
         """Return how many images of a part the whole list has; None if that is not known."""
@@ -159,7 +160,7 @@ def build_split(
     """
     patients = table.patients()
     name = _own_name(name, dataset, patients)
-    listed = (whole_images or {}).get(name)
+    source, listed = name, (whole_images or {}).get(name)
     if name.startswith("file:"):
         path = Path(name.removeprefix("file:"))
         parts, listed, sha256 = _from_file(path, patients)
@@ -172,7 +173,7 @@ def build_split(
     _refuse_crossing(name, parts, patients)
     part_by_row = np.array(parts)
     rows = {part: np.flatnonzero(part_by_row == part).astype(np.int64) for part in PARTS}
-    return Split(name, sha256, rows, table, listed)
+    return Split(name, sha256, rows, table, listed, source)
 
 
 def registered_sha256(whole: Patients, dataset: str) -> dict[str, str]:
@@ -248,11 +249,10 @@ def _assigned(name: str, patients: Patients) -> list[str]:
     if fold:
         return _cross_validation(fold["base"], patients, fold=int(fold["fold"]), folds=int(fold["folds"]))
     if name not in REGISTERED:
-        known = ", ".join(REGISTERED)
         is_file = Path(name).is_file() or name.endswith((".txt", ".csv", ".gz"))
         raise DataError(
             f"there is no split {name!r}{did_you_mean(name.partition('/')[0], REGISTERED)}; registered are "
-            f"{known}, each also with /fold-K-of-N; "
+            f"{', '.join(REGISTERED)}, each also with /fold-K-of-N; "
             + (f"to read the parts from a file, write file:{name}" if is_file else "or give file:PATH")
         )
     return REGISTERED[name](name, patients)
@@ -280,9 +280,9 @@ def _refuse_crossing(name: str, parts: list[str], patients: Patients) -> None:
     """Refuse a split with a patient in two parts."""
     if crossing := crossing_patients(parts, patients):
         raise DataError(
-            f"split {name} has {len(crossing):,} patients in two parts or more "
-            f"({next(iter(crossing.values()))}), so a net would be tested on patients that it learned "
-            "from; use a split by patient, such as `data.split=patient-70-15-15`"
+            f"split {name} has {counted(len(crossing), 'patient')} in two parts or more "
+            f"({next(iter(crossing.values()))}), so a net would be tested on patients that it learned from; "
+            "correct it, or use a split by patient, such as `data.split=patient-70-15-15`"
         )
 
 

@@ -21,6 +21,7 @@ from thorax.bundle import (
     write_bundle,
 )
 from thorax.bundle.image_prints import ImagePrints, image_prints
+from thorax.bundle.split_source import split_source
 from thorax.calibration import Platt, Temperature, sigmoid
 from thorax.datasets.splits import NIH_DATASET, Split, build_split
 from thorax.errors import BundleError, DataError, LeakError
@@ -281,11 +282,10 @@ def validation_part(bundle: Bundle, store: Store, split: str | None) -> Validati
     Raises:
         BundleError: No split is given, and the bundle was not trained on exactly one.
         DataError: The store is prepared differently, or the part is empty.
-        LeakError: Training saw some of the patients, or they belong to the test part of a split that a
-            member was trained on (or of NIH's official split, for an imported network with a split from a
-            file).
+        LeakError: Training saw some of the patients, or they are in the test part of a split that a member
+            was trained on (or of NIH's official one, for an imported network with a split from a file).
     """
-    name = split or bundle.split
+    name = split or split_source(bundle)
     if name is None:
         raise BundleError(
             f"{bundle.folder} was not trained on a single split, so its validation part is not known; "
@@ -295,7 +295,7 @@ def validation_part(bundle: Bundle, store: Store, split: str | None) -> Validati
     chosen = _split(name, store)
     part = ValidationPart(store, chosen, chosen.rows("val"))
     refuse_seen_patients(bundle, store.dataset, part.patients, by=("train", "pretrain"))
-    tested = {training.trained_on.split for training in bundle.trainings} - {name}
+    tested = {training.trained_on.split for training in bundle.trainings} - {chosen.name}
     if not bundle.all_trained and name.startswith("file:") and store.dataset == NIH_DATASET:
         # The split of an imported network is unknown; keep the test part of the official one unseen.
         tested.add("nih-official")

@@ -10,11 +10,12 @@ import numpy as np
 from thorax.errors import DataError
 from thorax.evaluation.inputs.prediction_csv import read_predictions, usable_predictions
 from thorax.imaging import read_guarded
-from thorax.inspection.info import Fact, Info, counted
+from thorax.inspection.info import Fact, Info
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
 from thorax.store.manifest import DOUBTS, MANIFEST, PLAN, StorePlan, load_section
 from thorax.tabular import read_table
+from thorax.wording import counted
 
 if TYPE_CHECKING:
     from thorax.store import Store

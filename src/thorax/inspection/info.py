@@ -9,7 +9,7 @@ from typing import Any, Final
 from thorax.notebook import facts, notes, page
 from thorax.quoting import with_addresses
 
-__all__ = ["Fact", "Info", "counted"]
+__all__ = ["Fact", "Info"]
 
 
 _COLUMNS: Final = 80
@@ -90,11 +90,6 @@ class Info:
             facts([fact.line() for fact in self.facts]),
             notes(f"{warning[:1].upper()}{warning[1:]}." for warning in self.warnings),
         )
-
-
-def counted(number: int, one: str, several: str = "") -> str:
-    """Return a number with its noun: "1 image", "1,644 images"."""
-    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,6 @@ from thorax import starter
 from thorax.bundle import load_bundle
 from thorax.errors import ThoraxError
 from thorax.hardware import cores, has_cuda_driver, num_threads
-from thorax.inspection.info import counted
 from thorax.inspection.resources import (
     busy_elsewhere,
     cpu_features,
@@ -24,6 +23,7 @@ from thorax.inspection.resources import (
 )
 from thorax.outputs import text_size
 from thorax.packages import Extra, install_line, missing_packages, versions
+from thorax.wording import counted
 
 __all__ = ["Check", "doctor"]
 

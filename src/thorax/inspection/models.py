@@ -14,11 +14,12 @@ from thorax.bundle.manifest import Manifest, OperatingPoints
 from thorax.bundle.signature import is_signed
 from thorax.calibration import Platt
 from thorax.errors import ThoraxError
-from thorax.inspection.info import Fact, Info, counted
+from thorax.inspection.info import Fact, Info
 from thorax.outputs import text_size
 from thorax.quoting import shell_word
 from thorax.recipe.load import load_recipe
 from thorax.run_files import FITTING_THE_GATE, LOG, RECIPE, STUDY, is_finishing
+from thorax.wording import counted
 
 __all__ = ["bundle_info", "run_info", "seeds_info", "study_info"]
 

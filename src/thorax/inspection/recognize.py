@@ -14,7 +14,7 @@ from thorax.errors import DataError, RecipeError, UnsupportedImage
 from thorax.imaging.read import image_format
 from thorax.inspection.data import finished_store_info, image_info, store_info, table_info
 from thorax.inspection.elsewhere import is_trained_here, telling
-from thorax.inspection.info import Fact, Info, counted
+from thorax.inspection.info import Fact, Info
 from thorax.inspection.models import bundle_info, run_info, seeds_info, study_info
 from thorax.inspection.results import RESULTS, result_info
 from thorax.objects.client import Listed, described, list_below
@@ -26,6 +26,7 @@ from thorax.recipe.load import load_recipe
 from thorax.run_files import STUDY
 from thorax.store.manifest import MANIFEST as STORE
 from thorax.store.manifest import PLAN
+from thorax.wording import counted
 
 __all__ = ["info"]
 

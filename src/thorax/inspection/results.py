@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from thorax.atomic_io import read_json
 from thorax.errors import DataError
-from thorax.inspection.info import Fact, Info, counted
+from thorax.inspection.info import Fact, Info
+from thorax.wording import counted
 
 __all__ = ["RESULTS", "result_info"]
 

@@ -22,6 +22,7 @@ from thorax.quoting import cut
 from thorax.reporting.comparison_roc import draw_comparison_roc
 from thorax.reporting.metrics import labels_json
 from thorax.reporting.plotting import FIGURE_KINDS
+from thorax.reporting.reading_notes import shared_notes
 from thorax.reporting.report import page_templates, refuse_file
 from thorax.reporting.side_by_side import (
     RATE_NAMES,
@@ -243,14 +244,6 @@ def render_comparison(
     context = next(iter(contexts.values()))
     sections = ["# Comparison\n"]
     sections += [f"**{markdown_cell(warning)}**\n" for warning in comparison_warnings(comparison)]
-    if decisions:
-        sections.append("## Decisions at each model's own thresholds\n")
-        sections.append("".join(f"- {markdown_cell(text)}.\n" for text in thresholds_text(decisions)))
-        sections.append(markdown_table(side_by_side_header(decisions), side_by_side_rows(decisions)))
-        sections.append(
-            "The averages leave out No Finding and count an undefined rate as 0, as scikit-learn's "
-            "classification report does.\n"
-        )
     for pair in comparison.pairs:
         sections.append(f"## {markdown_cell(pair.model)} less {markdown_cell(pair.baseline)}\n")
         sections.append(markdown_cell(comparison_title(pair, comparison, context)) + ".\n")
@@ -259,9 +252,15 @@ def render_comparison(
         sections.append("## Training runs\n")
         sections.append(markdown_table(RUNS_HEADER, runs_rows(comparison)))
         sections.append(f"{SEEDS_NOTE}\n")
-    lines = [
-        f"{name}: {warning}" for name, model_context in contexts.items() for warning in model_context.notes
-    ]
+    if decisions:
+        sections.append("## Decisions at each model's own thresholds\n")
+        sections.append("".join(f"- {markdown_cell(text)}.\n" for text in thresholds_text(decisions)))
+        sections.append(markdown_table(side_by_side_header(decisions), side_by_side_rows(decisions)))
+        sections.append(
+            "The averages leave out No Finding and count an undefined rate as 0, as scikit-learn's "
+            "classification report does.\n"
+        )
+    lines = shared_notes(contexts)
     lines += [
         f"{name}: sha256 {model_context.model.bundle_sha256}" for name, model_context in contexts.items()
     ]
@@ -295,7 +294,7 @@ def render_comparison_html(
     rows = [
         (
             each[0].label,
-            f"{each[0].support:,}",
+            f"{max(row.support for row in each):,}",
             [row.measures[rate].interval for row in each for rate in REPORT_RATES],
             each[0].is_average,
         )
@@ -308,8 +307,9 @@ def render_comparison_html(
             comparison=comparison,
             pictures=[path.name for path in pictures],
             context=context,
+            compared=[runs.model for runs in comparison.models],
             models=list(contexts),
-            warnings=dict.fromkeys([*comparison_warnings(comparison), *_warnings(contexts)]),
+            warnings=dict.fromkeys([*comparison_warnings(comparison), *shared_notes(contexts)]),
             thresholds=thresholds_text(decisions),
             rate_names=RATE_NAMES,
             rows=rows,
@@ -330,18 +330,6 @@ def render_comparison_html(
         )
     )
     return page.rstrip() + "\n"
-
-
-def _warnings(contexts: Mapping[str, Context]) -> list[str]:
-    """Return the warnings of all models, each once, with the models' names unless it is of all."""
-    models: dict[str, list[str]] = {}
-    for name, context in contexts.items():
-        for warning in context.notes:
-            models.setdefault(warning, []).append(name)
-    return [
-        text if len(names) == len(contexts) else f"{', '.join(names)}: {text}"
-        for text, names in models.items()
-    ]
 
 
 def _cells(result: Difference) -> Sequence[str]:

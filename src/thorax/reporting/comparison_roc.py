@@ -55,7 +55,9 @@ def draw_comparison_roc(
             _legend(figure, axes, models)
         axis_titles(figure, "1 \N{MINUS SIGN} specificity", "Sensitivity")
         images = f"{comparison.num_images:,} images of {comparison.num_patients:,} patients"
-        titled(figure, "ROC curves", f"{context.where}, {images}; the numbers are AUCs")
+        several = any(len(runs.runs) > 1 for runs in comparison.models)
+        numbers = "a line is a run, a number the mean AUC of the runs" if several else "the numbers are AUCs"
+        titled(figure, "ROC curves", f"{context.where}, {images}; {numbers}")
         return saved(figure, kind)
 
 

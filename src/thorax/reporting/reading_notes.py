@@ -1,16 +1,16 @@
-"""What the tables of an evaluation in the terminal mean: the rule of the thresholds, and each "n/a"."""
+"""Notes beside the tables of evaluations and comparisons: rules, each "n/a", and warnings."""
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from thorax.evaluation.evaluate import Evaluation
+from thorax.evaluation.evaluate import Context, Evaluation
 from thorax.findings import Finding
 from thorax.reporting.held_back import held_back_headline
 from thorax.reporting.summary import AuditLines, audit_headline
 
-__all__ = ["reading_notes"]
+__all__ = ["reading_notes", "shared_notes"]
 
 _RULES: Final = {
     "f1-optimal": "the thresholds with the highest F1",
@@ -64,3 +64,15 @@ def _rule_meaning(rule: str) -> str:
 
 def _listed(findings: list[Finding]) -> str:
     return ", ".join(finding.label for finding in findings)
+
+
+def shared_notes(contexts: Mapping[str, Context]) -> list[str]:
+    """Return the warnings of several models, each once, with the models' names unless it is of all."""
+    models: dict[str, list[str]] = {}
+    for name, context in contexts.items():
+        for warning in context.notes:
+            models.setdefault(warning, []).append(name)
+    return [
+        text if len(names) == len(contexts) else f"{', '.join(names)}: {text}"
+        for text, names in models.items()
+    ]

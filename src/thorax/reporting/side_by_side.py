@@ -86,7 +86,7 @@ def side_by_side_rows(
     return [
         (
             rows[0].label,
-            f"{rows[0].support:,}",
+            f"{max(row.support for row in rows):,}",  # a model without a threshold counts none
             *(write(row.measures[rate].interval) for row in rows for rate in REPORT_RATES),
         )
         for rows in zip(*reports, strict=True)

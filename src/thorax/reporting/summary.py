@@ -316,7 +316,7 @@ def f1_headline(point: AtOperatingPoint) -> str:
     """Return the mean F1 at an operating point, with its interval and the number of findings."""
     mean = point.classification.averages["macro"]["f1"]
     plural = "" if mean.over == 1 else "s"
-    return f"F1 {short(mean.interval)} at {point.points.name}, mean over {mean.over} finding{plural}"
+    return f"F1 {mean.interval} at {point.points.name}, mean over {mean.over} finding{plural}"
 
 
 def decision_rows(point: AtOperatingPoint) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import Final
 from thorax.atomic_io import StrPath, write_bytes
 from thorax.bundle import Bundle, load_bundle, merged_images, new_bundle_folder, seen_images, write_bundle
 from thorax.bundle.manifest import EngineKind
+from thorax.bundle.split_source import split_source
 from thorax.bundle.writing import copy_bundle, refuse_copy
 from thorax.errors import BundleError, RecipeError
 from thorax.evaluation.abstention import check_level
@@ -222,7 +223,7 @@ def ensemble(
             )
             return WrittenBundle(written)
         images = open_store(store)
-        part = validation_part(combined, images, split)
+        part = validation_part(combined, images, split or (combined.split and split_source(members[0])))
         images.verify()
         # Only now: torch takes seconds to import, and the errors above are reported at once.
         from thorax.inference.torch_engine import TorchEngine

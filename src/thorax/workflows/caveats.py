@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from thorax.bundle import Bundle, Trained
+from thorax.bundle.split_source import split_source
 from thorax.datasets import NIH_DATASET, NIH_LAYOUT, UNNAMED
 from thorax.datasets.splits import Split
 from thorax.datasets.table import SampleTable
@@ -44,21 +45,22 @@ def noted(context: Context, images: ImageSet, *, command: str, run: Path | None 
 
 
 def split_of_training(bundle: Bundle, store: Store) -> str:
-    """Return the name of the split that a bundle was trained on, for the images of a store.
+    """Return the split that a bundle was trained on, for the images of a store; of a file, with its path.
 
     Raises:
-        BundleError: It was not trained on exactly one.
+        BundleError: It was not trained on exactly one, or the file of the split is not found.
         DataError: It is a split of NIH ChestX-ray14, and the store has another data set.
     """
-    if bundle.split is None:
+    split = split_source(bundle)
+    if split is None:
         raise BundleError(f"{bundle.folder} was not trained on one split; name the one to use with `split`")
-    if bundle.split.startswith("nih-") and store.dataset != NIH_DATASET:
+    if split.startswith("nih-") and store.dataset != NIH_DATASET:
         raise DataError(
-            f"{bundle.folder} was trained on the split {bundle.split} of {NIH_DATASET}, and {store.location} "
+            f"{bundle.folder} was trained on the split {split} of {NIH_DATASET}, and {store.location} "
             f"has another data set, {store.dataset}; name a split of that one, such as "
             "`split=folder-official`"
         )
-    return bundle.split
+    return split
 
 
 def bundle_warnings(

@@ -140,8 +140,12 @@ def open_models(
     stated |= {name: part.split.name for name, part in parts.items()}
     of_validation = _validation_files(list(files), validation)
     opened: dict[str, OpenedModel] = {name: OpenedBundle(part) for name, part in parts.items()}
+    sources = {part.split.name: part.split.source for part in parts.values()}
     for name, file in files.items():
-        own = replace(selection, split=selection.split or ("" if name in stated else _only(stated)))
+        unnamed = (
+            "" if name in stated else _only(stated)
+        )  # a report knows its split, but not the path of a file
+        own = replace(selection, split=selection.split or sources.get(stated.get(name, unnamed), unnamed))
         opened[name] = OpenedFile(read_part(file, known, own, logits=logits, validation=of_validation[name]))
     if not selection.split and set(stated) < set(opened):
         others = ", ".join(name for name in opened if name not in stated)
@@ -180,7 +184,9 @@ def _store_parts(
                 f"{bundle.folder} needs the images of a store, and only a label file is given; give a store"
             )
         others = {**stated, **{other: part.split.name for other, part in parts.items()}}
-        own = replace(selection, split=selection.split or ("" if bundle.split else _only(others)))
+        sources = {part.split.name: part.split.source for part in parts.values()}
+        unnamed = "" if bundle.split else _only(others)
+        own = replace(selection, split=selection.split or sources.get(unnamed, unnamed))
         parts[name] = select_part(bundle, store_for(bundle, stores), own)
     if not parts:
         return parts, ()

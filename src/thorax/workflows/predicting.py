@@ -19,6 +19,7 @@ from thorax.prediction import Prediction
 from thorax.progress import ProgressCallback, stage_progress
 from thorax.quoting import visible
 from thorax.radiograph import Radiograph
+from thorax.wording import counted
 from thorax.workflows.image_list import ImageFile, fetched, list_files, release
 
 __all__ = [
@@ -155,7 +156,7 @@ class Tally:
             lines.append(f"{count:,} {what} left out: {', '.join([*names[:_NAMED], *more])}")
         if self.failed:
             gated = f", {self.held_back:,} of them held back by the input gate" if self.held_back else ""
-            lines.append(f"{self.failed:,} of {self.total:,} files could not be {done}{gated}")
+            lines.append(f"{self.failed:,} of {counted(self.total, 'file')} could not be {done}{gated}")
         return lines
 
 

@@ -296,7 +296,7 @@ def predict_validation(
         LeakError: Some of the patients were used for training, or are in the test part of another split.
     """
     # A named split, even the bundle's own, is the one whose validation part chooses.
-    chosen = validation_part(part.bundle, part.store, part.split.name if part.selection.split else None)
+    chosen = validation_part(part.bundle, part.store, part.selection.split or None)
     count = stage_progress(progress, "predicting validation")
     predicted = predictor.predict_rows(part.store.pixels, chosen.rows, progress=count)
     cohort = labeled_images(part.store.table.take(chosen.rows), part.cohort.findings)
