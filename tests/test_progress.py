@@ -42,8 +42,19 @@ def test_what_an_earlier_run_did_took_no_time_of_this_one(clock):
     count(901, 1000)
     clock.now += 1
     count(902, 1000)
-    assert [now.rate for now in told] == [1, 1]
-    assert told[-1].remaining == pytest.approx(98)
+    assert [now.rate for now in told] == [0, 1]
+    assert [now.remaining for now in told] == [None, pytest.approx(98)]
+
+
+def test_a_rate_is_not_told_before_it_is_known_nor_a_batch_taken_for_one_unit(clock):
+    told: list[Progress] = []
+    count = stage_progress(told.append, "predicting")
+    assert count is not None
+    for done in (64, 128, 192):
+        clock.now += 2
+        count(done, 192)
+    assert [now.rate for now in told] == [0, 32, 32]
+    assert [now.remaining for now in told] == [None, 2, 0]
 
 
 def test_without_a_callback_there_is_nothing_to_call():

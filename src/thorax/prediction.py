@@ -164,6 +164,15 @@ class Prediction:
     def __iter__(self) -> Iterator[FindingPrediction]:
         return iter(self.findings)
 
+    def __contains__(self, finding: object) -> bool:
+        """Return whether the model predicts a finding, by any of its names; or whether one of these is it."""
+        if isinstance(finding, FindingPrediction):
+            return finding in self.findings
+        try:
+            return isinstance(finding, str | Finding) and self[finding] is not None
+        except DataError:
+            return False
+
     def __len__(self) -> int:
         return len(self.findings)
 

@@ -33,7 +33,7 @@ class Progress:
         stage: What is being done, such as "predicting".
         done: Units done.
         total: Units of the whole stage.
-        rate: Units per second since the stage started in this process; 0 while unknown.
+        rate: Units per second in this process; 0 while unknown, as until the end of a second batch.
         remaining: Seconds until the stage ends at that rate; None while unknown.
         unit: What is counted, such as "images".
         detail: Further information, such as the training loss; "" without.
@@ -71,11 +71,14 @@ def stage_progress(
     before: int | None = None
 
     def count(done: int, total: int) -> None:
-        nonlocal before
-        if before is None:  # units of an earlier run must not count in the rate
-            before = max(done - 1, 0)
-        rate = (done - before) / max(time.monotonic() - started, 1e-9)
-        remaining = (total - done) / rate if rate > 0 else None
+        nonlocal before, started
+        now = time.monotonic()
+        if before is None:
+            before = 0
+            if done > 1:  # a batch, or the units of an earlier run, which took no time of this one
+                before, started = done, now
+        rate = (done - before) / max(now - started, 1e-9)
+        remaining = 0.0 if done >= total else (total - done) / rate if rate > 0 else None
         report(Progress(stage, done, total, rate, remaining, unit))
 
     return count

@@ -391,3 +391,19 @@ def test_a_tensor_is_no_array_but_can_become_one():
     with pytest.raises(ImageError, match=r"Tensor is not an image; .* here with image\.numpy\(force=True\)"):
         read_radiograph(tensor)
     assert read_radiograph(tensor.numpy(force=True)).pixels.shape == (64, 80)
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+@pytest.mark.parametrize("value_range", [(0,), (0, 1, 2), 255, "range"])
+def test_a_range_that_is_not_two_numbers_is_refused(value_range):
+    with pytest.raises(ImageError, match=r"value_range is .*; give two numbers, \(black, white\)"):
+        read_radiograph(np.zeros((64, 64)), value_range=value_range)
+
+
+def test_several_images_and_an_address_are_told_what_to_do():
+    with pytest.raises(ImageError, match=r"list is not an image; .* for several images, call predict_many"):
+        read_radiograph(["a.png", "b.png"])
+    with pytest.raises(
+        ImageError, match=r"^https://example\.org/a\.png: only files are read; download it first"
+    ):
+        read_radiograph("https://example.org/a.png")

@@ -4,6 +4,7 @@ import io
 import shutil
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from PIL import Image
@@ -113,6 +114,10 @@ def test_many_are_not_one(model, png, scene):
         with pytest.raises(DataError, match="takes several images"):
             model.predict_many(source)
     assert len(list(model.predict_many(np.stack([scene, scene])))) == 2
+    table = pd.DataFrame({"path": [str(png)]})
+    with pytest.raises(DataError, match=r'got a table; give its column, as in table\["path"\]'):
+        model.predict_many(table)
+    assert len(list(model.predict_many(table["path"]))) == 1
 
 
 # ---- a prediction ------------------------------------------------------------------------------
@@ -144,8 +149,18 @@ def test_a_finding_of_ones_own_is_taken_by_its_name():
     assert made(names=("Goiter_Left",))["Goiter Left"].probability == 0.9
 
 
+def test_in_agrees_with_the_brackets():
+    prediction = made()
+    assert "Effusion" in prediction
+    assert "pleural thickening" in prediction
+    assert Finding("Pleural_Thickening") in prediction
+    assert prediction.findings[0] in prediction
+    assert "Efusion" not in prediction
+    assert 0 not in prediction
+
+
 def test_an_unknown_finding_is_an_error_with_the_nearest_names():
-    with pytest.raises(DataError, match=r"toy does not predict 'Efusion'; did you mean Effusion"):
+    with pytest.raises(DataError, match=r"toy does not predict 'Efusion'; did you mean Effusion\?"):
         made()["Efusion"]
     with pytest.raises(DataError, match=r"does not predict 'Pneumonia'; it predicts Effusion, Pleural_Thick"):
         made()["Pneumonia"]

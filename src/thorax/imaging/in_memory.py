@@ -197,7 +197,12 @@ def _spread(array: np.ndarray, value_range: ValueRange, name: str) -> np.ndarray
             f"{name}: an array of type {array.dtype} does not hold gray values; value_range "
             "needs real numbers"
         )
-    black, white = map(float, value_range)
+    try:
+        black, white = map(float, value_range)
+    except (TypeError, ValueError) as error:
+        raise ImageError(
+            f"{name}: value_range is {value_range!r}; give two numbers, (black, white)"
+        ) from error
     if not (np.isfinite(black) and np.isfinite(white) and black < white):
         raise ImageError(
             f"{name}: value_range is ({black:g}, {white:g}), and black must be less than white; "

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -133,9 +134,12 @@ def read_radiograph(
     data = file_content(source)
     if data is None:
         hint = ", here with image.numpy(force=True)" if type(source).__module__ == "torch" else ""
+        several = (
+            "; for several images, call predict_many" if isinstance(source, Iterable) and not hint else ""
+        )
         raise ImageError(
             f"{type(source).__name__} is not an image; give the path, the bytes or the opened file of a PNG, "
-            f"JPEG or DICOM image, a NumPy array{hint}, a PIL image or a pydicom Dataset"
+            f"JPEG or DICOM image, a NumPy array{hint}, a PIL image or a pydicom Dataset{several}"
         )
     return _read_file(data, name)
 
@@ -274,6 +278,10 @@ def _load(path: Path) -> bytes:
     """Return a file's bytes; other formats are refused after reading the head only."""
     try:
         if not path.is_file():
+            from thorax.imaging.not_images import address_in, why_not_a_file  # it imports this module
+
+            if advice := why_not_a_file(str(path)):
+                raise ImageError(f"{address_in(str(path)) or path}: {advice}")
             what = "is a folder" if path.is_dir() else "does not exist, or is not a regular file"
             raise ImageError(f"{path} {what}; give the path of a PNG, JPEG or DICOM file")
         with open(path, "rb", buffering=0, opener=_without_waiting) as file:

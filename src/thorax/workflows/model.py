@@ -152,6 +152,10 @@ class Model:
                 f"predict_many takes several images, and got {source_name(images)} alone; call predict, or "
                 'give a list of images, or the files of a folder with Path("folder").iterdir()'
             )
+        if hasattr(images, "columns"):  # pandas or another library of tables; it would yield names of columns
+            raise DataError(
+                'predict_many takes images, and got a table; give its column, as in table["path"]'
+            )
         return self._with(gate=gate).predict_files(images, value_range=value_range)
 
     def predict_folder(
