@@ -86,10 +86,13 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Bytecode is written once, not in each process of the tests where PYTHONDONTWRITEBYTECODE is set.
 test: check
+	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest $(WORKERS) -m "not slow"
 
 test-all: check
+	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest $(WORKERS) --durations=25
 
 source-projects: $(INSTALLED)

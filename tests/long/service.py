@@ -96,10 +96,11 @@ def send(service: Service, place: Place, number: int) -> tuple[str, str]:
             break
         time.sleep(0.05)
     said: Any = answer.json
-    if answer.status not in STATUSES or (answer.status != 200 and set(said) != {"error", "message"}):
-        return "wrong", f"{answer.status} {answer.body[:200]!r}"
     if answer.status == 200:
         return "answered", ""
+    parts = {"error", "message"} | ({"reasons", "gate"} if said.get("error") == "not-a-radiograph" else set())
+    if answer.status not in STATUSES or set(said) != parts:
+        return "wrong", f"{answer.status} {answer.body[:200]!r}"
     return said["error"], bad_message(said["message"]).get("what", "")
 
 
