@@ -5,6 +5,7 @@ pixel. Attenuation has no unit: 0 is air, about 1 is what a film shows white.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -213,8 +214,18 @@ def _breasts(anatomy: Anatomy, v: Column, lateral: Row) -> Field:
 
 def _vessel_tree(anatomy: Anatomy, grain: UInt8[np.ndarray, " n"], size: int) -> Field:
     """Draw the branching vessels that leave the two hila, in [0, 1]."""
-    image = Image.new("L", (size, size))
+    image, unit = Image.new("L", (size, size)), size / 256
     pen = ImageDraw.Draw(image)
+    for ends, width, gray in _vessel_pieces(anatomy, grain):
+        pen.line([256 * unit * end for end in ends], fill=gray, width=max(1, round(width * unit)))
+    blurred = image.filter(ImageFilter.BoxBlur(0.8 * unit))
+    return np.asarray(blurred, dtype=np.float32) * np.float32(1 / 255)
+
+
+def _vessel_pieces(
+    anatomy: Anatomy, grain: UInt8[np.ndarray, " n"]
+) -> Iterator[tuple[tuple[float, float, float, float], float, int]]:
+    """Yield straight pieces of vessels: their ends, their width in an image of 256 pixels, and their gray."""
     chance = iter((grain / 256.0).tolist())
     hilum = anatomy.apex + 0.47 * (anatomy.dome_right - anatomy.apex)
     for side in (-1.0, 1.0):
@@ -226,18 +237,9 @@ def _vessel_tree(anatomy: Anatomy, grain: UInt8[np.ndarray, " n"], size: int) ->
             for part in range(6):
                 angle += turn
                 ends = (x, y, x + side * length * math.cos(angle), y + length * math.sin(angle))
-                _stroke(pen, ends, width=2.6 - 0.4 * part, gray=190 - 26 * part, unit=size / 256)
+                yield ends, 2.6 - 0.4 * part, 190 - 26 * part
                 x, y = ends[2:]
                 if part in (1, 3):
                     fork = angle + (0.55 if branch % 2 else -0.55)
                     twig = (x, y, x + side * 1.6 * length * math.cos(fork), y + 1.6 * length * math.sin(fork))
-                    _stroke(pen, twig, width=1.2, gray=110 - 15 * part, unit=size / 256)
-    blurred = image.filter(ImageFilter.BoxBlur(0.8 * size / 256))
-    return np.asarray(blurred, dtype=np.float32) * np.float32(1 / 255)
-
-
-def _stroke(
-    pen: ImageDraw.ImageDraw, ends: tuple[float, float, float, float], *, width: float, gray: int, unit: float
-) -> None:
-    """Draw one straight piece of a vessel; `unit` is the width of a pixel of a 256 pixel image."""
-    pen.line(tuple(256 * unit * end for end in ends), fill=gray, width=max(1, round(width * unit)))
+                    yield twig, 1.2, 110 - 15 * part
