@@ -146,9 +146,12 @@ def _with_lines(tile: Tile) -> Colors:
     colors = blended(tile.gray, tile.heat, opacity=tile.opacity)
     if not tile.lines:
         return colors
-    opacity = _coverage(tile)[:, :, None]
+    coverage = _coverage(tile)
+    drawn = np.nonzero(coverage)
+    opacity, below = coverage[drawn][:, None], colors[drawn]
     line = np.frombuffer(bytes.fromhex(_LINE[1:]), dtype=np.uint8).astype(np.float32)
-    return np.asarray(np.round(colors + opacity * (line - colors)), dtype=np.uint8)
+    colors[drawn] = np.round(below + opacity * (line - below)).astype(np.uint8)
+    return colors
 
 
 def _coverage(tile: Tile) -> Float32[np.ndarray, "h w"]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 
 __all__ = ["Line", "contour_lines"]
 
@@ -31,6 +31,7 @@ below gives the same lines, except in saddles (5 and 10), whose two corners abov
 """
 
 _SADDLES: Final = (5, 10)
+_ALL_ABOVE: Final = 15
 
 
 def contour_lines(values: Float[np.ndarray, "h w"], level: float) -> list[Line]:
@@ -53,29 +54,32 @@ def _joined_sides(values: Float[np.ndarray, "h w"], level: float) -> Int64[np.nd
     a point and its lower neighbor has that number plus the number of points.
     """
     height, width = values.shape
-    shapes = _shapes(values, level)
+    tops, shapes = _crossed_squares(values, level)
     joined = [np.empty((0, 2), dtype=np.int64)]
     for shape, pairs in _JOINED.items():
-        rows, columns = np.nonzero(shapes == shape)
-        top = rows * width + columns
+        top = tops[shapes == shape]
         left = top + height * width
         number = {_TOP: top, _RIGHT: left + 1, _BOTTOM: top + width, _LEFT: left}
         joined += [np.stack([number[first], number[second]], axis=1) for first, second in pairs]
     return np.concatenate(joined)
 
 
-def _shapes(values: Float[np.ndarray, "h w"], level: float) -> Int64[np.ndarray, "rows columns"]:
-    """Return each square's case: a key of `_JOINED`, or 0 where no line crosses it."""
-    corners = (values[:-1, :-1], values[:-1, 1:], values[1:, 1:], values[1:, :-1])
-    above: list[Bool[np.ndarray, "rows columns"]] = [corner > level for corner in corners]
-    cases = np.zeros(above[0].shape, dtype=np.int64)
-    for bit, corner in enumerate(above):
-        cases += corner.astype(np.int64) << bit
-    saddle = np.isin(cases, _SADDLES)
+def _crossed_squares(
+    values: Float[np.ndarray, "h w"], level: float
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Return the number of the first point of each square that a line crosses, and its case in `_JOINED`."""
+    width = values.shape[1]
+    above = (values > level).view(np.uint8)
+    cases = above[:-1, :-1] | above[:-1, 1:] << 1 | above[1:, 1:] << 2 | above[1:, :-1] << 3
+    rows, columns = np.nonzero((cases != 0) & (cases != _ALL_ABOVE))
+    found = cases[rows, columns].astype(np.int64)
+    tops = rows * width + columns
+    flat = values.ravel()
+    corners = (flat[tops], flat[tops + 1], flat[tops + width + 1], flat[tops + width])
     middle_above = sum(corner / 4 for corner in corners) > level
     # In a saddle, a center above the level joins the two corners above and separates the others.
-    exchanged = np.where(saddle, middle_above, cases > 15 - cases)
-    return np.where(exchanged, 15 - cases, cases)
+    exchanged = np.where(np.isin(found, _SADDLES), middle_above, found > _ALL_ABOVE - found)
+    return tops, np.where(exchanged, _ALL_ABOVE - found, found)
 
 
 def _crossings(

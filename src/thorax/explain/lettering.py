@@ -47,6 +47,12 @@ def font_of(text: str, size: SupportsFloat) -> tuple[ImageFont.FreeTypeFont, str
 
 def text_width(text: str, size: SupportsFloat) -> float:
     """Return the width of a line of text in pixels."""
+    return _width(text, float(size))
+
+
+@lru_cache(maxsize=4096)
+def _width(text: str, size: float) -> float:
+    """Return a width; most texts are in one picture after the other."""
     font, drawable = font_of(text, size)
     return font.getlength(drawable)
 
