@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -194,6 +197,36 @@ def test_a_killed_node_loses_nothing_and_doubles_nothing(tmp_path):
             wait_for(lambda: len(reports(received(tmp_path / "pacs"))) == 6)
             assert node.end() == 0
     assert set(reports(received(tmp_path / "pacs"))) == set(sent)
+
+
+def makers_of(node):
+    """Return the processes in which a node makes results."""
+    tasks = Path(f"/proc/{node.process.pid}/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+
+
+def is_alive(pid):
+    """Return whether a process runs; one that has ended and that nobody has asked for does not."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_processes_that_make_results_are_replaced_when_killed_and_end_with_the_node(tmp_path):
+    sent = images(tmp_path / "images", 1)
+    with storescp(tmp_path / "pacs") as pacs, forwarding(tmp_path, pacs) as node:
+        killed = makers_of(node)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        storescu(node.port, *sent.values())
+        wait_for(lambda: set(reports(received(tmp_path / "pacs"))) == set(sent))
+        others = makers_of(node)
+        assert killed
+        assert not killed & others
+        assert any("killed by signal 9" in line["reason"] for line in node.lines("postponed"))
+        assert node.get("/health")[0] == 200
+        node.process.kill()
+        wait_for(lambda: not any(map(is_alive, others)))
 
 
 def test_a_second_node_may_not_use_the_queue_and_the_first_one_goes_on(tmp_path):

@@ -5,7 +5,10 @@ import logging
 import ssl
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
+from PIL import Image
+from pydicom.encaps import generate_frames
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from tests.helpers.certificates import certificate
@@ -17,7 +20,7 @@ from thorax.pacs.node.log import NodeLog
 from thorax.pacs.node.metrics import Counters
 from thorax.pacs.node.peers import read_destinations
 from thorax.pacs.node.queue import Queue
-from thorax.pacs.node.records import Received
+from thorax.pacs.node.records import Delivery, Received
 from thorax.pacs.node.sender import NotReached, Sender
 
 
@@ -109,6 +112,29 @@ def test_an_archive_without_room_is_asked_again_and_a_refusal_is_counted(sending
     assert queue.failures() == []
     ((attempts,),) = queue._rows("SELECT attempts FROM deliveries WHERE object = 1")
     assert attempts == 1
+
+
+def test_an_archive_that_takes_no_jpeg_gets_the_overlay_in_red_green_and_blue(tmp_path, maker):
+    overlay = maker.results(image(1)[1], "one").secondary_capture
+    path = tmp_path / "0.dcm"
+    path.write_bytes(encoded(overlay))
+    taken = []
+
+    def answer(event):
+        dataset = event.dataset
+        dataset.file_meta = event.file_meta
+        taken.append(dataset)
+        return 0
+
+    with archive(answer) as (port, _):
+        (destination,) = read_destinations([f"PACS@127.0.0.1:{port}"], [], [])
+        with DimseOutlet(destination, "THORAX", None, asking=print, committed=print) as outlet:
+            outlet.send(Delivery(number=1, sop_uid="1", destination="PACS", files=(path,), attempts=0))
+    (stored,) = taken
+    assert stored.PhotometricInterpretation == "RGB"
+    assert stored.LossyImageCompression == "01"
+    jpeg = Image.open(io.BytesIO(next(generate_frames(overlay.PixelData, number_of_frames=1))))
+    assert np.array_equal(stored.pixel_array, np.asarray(jpeg.convert("RGB")))
 
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.

@@ -103,17 +103,18 @@ def _start(
     """
     chosen: dict[str, Any] = dict(locals())
     bundle, site, device = (chosen.pop(name) for name in ("bundle", "site", "device"))
+    from thorax.bundle import load_bundle
+    from thorax.bundle.sites import at_site
     from thorax.pacs.node.run import run_node
     from thorax.pacs.node.settings import NodeSettings
-    from thorax.workflows.model import load
     from thorax.workflows.watch_folder import stopped_by_signals
 
     for name in ("forward", "forward_tls", "stow", "allow"):
         chosen[name] = tuple(chosen[name] or ())
     settings = NodeSettings(**chosen)
     with stopped_by_signals() as stop:
-        model = load(bundle, site=site, device=device)
-        run_node(model.predictor, settings, stop=stop, ready=_ready(model.statement), device=device)
+        model = at_site(load_bundle(bundle), site)
+        run_node(model, settings, stop=stop, ready=_ready(model.manifest.stated), device=device)
 
 
 def _ready(statement: str) -> Any:

@@ -22,7 +22,16 @@ from thorax.imaging.board import BoardReader
 from thorax.imaging.limits import WALL
 from thorax.radiograph import MAX_PIXELS
 
-__all__ = ["DecodeProcess", "Died", "Done", "EndedFromOutside", "Lost", "Work"]
+__all__ = [
+    "DecodeProcess",
+    "Died",
+    "Done",
+    "EndedFromOutside",
+    "Lost",
+    "Work",
+    "above_standard",
+    "environment_of_workers",
+]
 
 _MODULE: Final = "thorax.imaging.decode_worker"
 
@@ -268,7 +277,7 @@ def _started(
     said, to_say = os.pipe()
     board = BoardReader(said)
     try:
-        with _above_standard(theirs.fileno()) as socket, _above_standard(to_say) as descriptor:
+        with above_standard(theirs.fileno()) as socket, above_standard(to_say) as descriptor:
             process = subprocess.Popen(  # noqa: S603  (this interpreter, our own module)
                 [sys.executable, "-P", "-m", _MODULE, str(socket), str(descriptor), task, *modules],
                 stdin=subprocess.DEVNULL,
@@ -278,7 +287,7 @@ def _started(
                 pass_fds=[socket, descriptor],
                 # Ctrl-C at a terminal goes to the whole process group; only the parent may handle it.
                 process_group=0,
-                env=_environment(),
+                env=environment_of_workers(),
             )
     except OSError:
         board.close()
@@ -289,14 +298,14 @@ def _started(
     return process, connection, board
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment of a worker: it finds the modules that this process finds."""
+def environment_of_workers() -> dict[str, str]:
+    """Return the environment of a worker process: it finds the modules that this process finds."""
     path = [*filter(None, sys.path), str(Path(thorax.__file__).parents[1])]
     return _ENVIRONMENT | os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
 
 
 @contextmanager
-def _above_standard(descriptor: int) -> Iterator[int]:
+def above_standard(descriptor: int) -> Iterator[int]:
     """Return a copy of a descriptor that is not one of the standard streams, which may be closed here."""
     copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
     try:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from thorax.atomic_io import exclusive_lock
+from thorax.bundle import Bundle
 from thorax.errors import ServiceError
-from thorax.inference.predictor import Predictor
-from thorax.pacs.maker import ResultMaker, open_maker
 from thorax.pacs.node.dimse import DimseOutlet
 from thorax.pacs.node.health import HealthServer
 from thorax.pacs.node.ledger import Ledger
 from thorax.pacs.node.log import NodeLog, read_salt
+from thorax.pacs.node.makers import Makers
 from thorax.pacs.node.metrics import Counters, metrics_text
 from thorax.pacs.node.monitoring import keep_model
 from thorax.pacs.node.monitoring_metrics import LiveMonitoring
@@ -25,7 +25,7 @@ from thorax.pacs.node.peers import Destination
 from thorax.pacs.node.queue import DATABASE, Queue
 from thorax.pacs.node.receiver import Receiver
 from thorax.pacs.node.retention import remove_old_files
-from thorax.pacs.node.rules import Rules, load_rules
+from thorax.pacs.node.rules import load_rules
 from thorax.pacs.node.schema import errors_named
 from thorax.pacs.node.sender import Outlet, Sender
 from thorax.pacs.node.settings import NodeSettings
@@ -65,7 +65,7 @@ class NodeAddress:
 
 
 def run_node(
-    predictor: Predictor,
+    bundle: Bundle,
     settings: NodeSettings,
     *,
     stop: threading.Event,
@@ -78,13 +78,14 @@ def run_node(
     which the next start goes on. Killed at any moment, it loses nothing, and sends nothing under two UIDs.
 
     Args:
-        predictor: The model.
+        bundle: The model, which is opened in processes of the node's.
         settings: How it is reached, and whom it serves.
         stop: Ends the call.
         ready: Called once it listens.
-        device: The device of the maps.
+        device: The device of the model and the maps.
 
     Raises:
+        BundleError: The model cannot be opened.
         ServiceError: A port, a certificate or the queue cannot be used.
         RecipeError: The rules cannot be read.
         DataError: Another node uses the queue.
@@ -97,9 +98,9 @@ def run_node(
         stack.enter_context(exclusive_lock(settings.queue, doing="running a node with"))
         queue.remove_unknown_files()
         queue.refuse_other_destinations([destination.name for destination in settings.destinations])
-        maker = open_maker(predictor, device=device)
-        keep_model(queue, predictor.bundle)
-        node = _Node(settings, queue, maker, rules)
+        makers = stack.enter_context(Makers(bundle, rules, device=device))
+        keep_model(queue, bundle)
+        node = _Node(settings, queue, makers, bundle)
         stack.enter_context(_errors_of_threads_in(node.log))
         node.begin()
         stack.callback(node.end)
@@ -127,10 +128,11 @@ def _errors_of_threads_in(log: NodeLog) -> Iterator[None]:
 class _Node:
     """The parts of a running node."""
 
-    def __init__(self, settings: NodeSettings, queue: Queue, maker: ResultMaker, rules: Rules) -> None:
+    def __init__(self, settings: NodeSettings, queue: Queue, makers: Makers, bundle: Bundle) -> None:
         self._settings = settings
         self._queue = queue
-        self._maker = maker
+        self._makers = makers
+        self._bundle = bundle
         self.log = NodeLog(read_salt(settings.queue))
         self._ledger = Ledger(queue, self.log, Counters())
         self._ending = False
@@ -141,14 +143,13 @@ class _Node:
         ]
         self._worker = Worker(
             self._ledger,
-            maker,
-            rules,
+            makers,
             destinations=[destination.name for destination in settings.destinations],
             ready=self._wake_senders,
         )
         self._receiver = Receiver(settings, self._ledger, stored=self._worker.wake, committed=self._committed)
         self._health: HealthServer | None = None
-        self._monitoring = LiveMonitoring(settings.queue, maker.predictor.bundle)
+        self._monitoring = LiveMonitoring(settings.queue, bundle)
 
     def _outlet(self, destination: Destination, encryption: ssl.SSLContext) -> Outlet:
         if destination.kind == "stow":
@@ -192,7 +193,7 @@ class _Node:
             self._settings.address,
             self._receiver.port,
             self._health.port if self._health else 0,
-            self._maker.note,
+            self._makers.note,
         )
 
     def stand_by(self, stop: threading.Event) -> None:
@@ -244,7 +245,7 @@ class _Node:
         }
 
     def _metrics(self) -> str:
-        bundle = self._maker.predictor.bundle
+        bundle = self._bundle
         return metrics_text(
             self._ledger.counters,
             self._queue,
