@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 SHORTER = {
-    "patients=100, size=256": "patients=60, size=128",
+    "patients=300, size=256": "patients=60, size=128",
     '"training.epochs=6"': '"training.epochs=2", "schedule.warmup_epochs=1"',
 }
 """What is replaced, so that the notebooks run in seconds: everything else runs as written."""
@@ -93,7 +93,7 @@ def test_its_links_lead_somewhere(name):
 def test_each_step_of_the_quickstart_is_one_line():
     _, *steps = cells("quickstart", "code")
     assert [source for source in steps if "\n" in source] == [
-        "if not source.exists():\n    write_phantoms(source, patients=100, size=256)"
+        "if not source.exists():\n    write_phantoms(source, patients=300, size=256)"
     ]
 
 

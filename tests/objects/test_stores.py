@@ -213,7 +213,7 @@ def test_a_store_is_prepared_from_there_to_there(server, phantoms, tmp_path, wor
     assert there(server, "made") == contents(tmp_path / "near")
     assert not [file for file in cache_folder().rglob("*") if file.suffix == ".png"]
     again = command("prepare", "s3://data/nih", "--out", "s3://data/made", "--size", "64")
-    assert "The store was complete already" in again.stderr
+    assert "the store was complete already" in again.stderr
 
 
 def test_a_corrupted_image_is_read_again(server, phantoms, tmp_path):

@@ -134,7 +134,7 @@ def test_pictures_in_doubt_are_used_listed_and_announced(source, settings, tmp_p
         "2 images were used although something about the picture is in doubt (00005.png: "
     )
     again = build(source, tmp_path / "store", settings, workers=1)
-    assert again.notices == ("The store was complete already.", *summary.notices)
+    assert again.notices == ("the store was complete already", *summary.notices)
 
 
 def test_a_huge_file_is_rejected_unread(source, settings, tmp_path):
@@ -256,7 +256,7 @@ def test_images_that_do_not_exist_are_listed(images, settings, tmp_path):
     rejected = (tmp_path / "store" / "rejected.csv").read_text()
     assert rejected == "path,reason\nimages/00004.png,does not exist\n"
     again = build(read_folder(labels), tmp_path / "store", settings, workers=1)
-    assert again.notices == ("The store was complete already.",)
+    assert again.notices == ("the store was complete already",)
 
 
 def test_images_of_another_view_are_not_missed(images):

@@ -300,7 +300,7 @@ def test_models_of_two_store_sizes_stand_side_by_side_as_scikit_learn_reports_ea
         assert f"{model}: youden, {points.describe()}" in text
         assert f"{model}: youden, {points.describe()}" in page
     assert "val part" in rows[0]["thresholds"]
-    assert text.index("## Decisions") < text.index("## larger less run")
+    assert text.index("## larger less run") < text.index("## Decisions")
 
 
 def test_a_model_is_named_after_its_path_in_whatever_form_that_is_given(sizes):

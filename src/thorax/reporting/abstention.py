@@ -43,17 +43,21 @@ def abstention_note(evaluation: Evaluation) -> str:
     """Return what the columns and the bands mean, and for which patients they hold, as sentences."""
     assert evaluation.abstention is not None
     bands = evaluation.abstention.bands
-    without = [
-        f"{result.finding.label} ({result.absent})"
-        for result in evaluation.abstention.findings
-        if result.band is None
-    ]
+    absent = [result for result in evaluation.abstention.findings if result.band is None]
+    needs = {result.absent.partition("; ")[2] for result in absent}
+    shared = needs.pop() if len(absent) > 1 and len(needs) == 1 else ""  # said once, not for each finding
+    without = [f"{one.finding.label} ({one.absent.removesuffix(f'; {shared}')})" for one in absent]
+    why = f", because {shared}" if shared else ""
     return (
         f"{bands.promise} The bands were set on the {bands.chosen_on}. Covered: the share of the patients "
         "with the finding for whom the band does not rule it out, and of those without it for whom it does "
         f"not rule out its absence; at least {bands.level:.3g} is promised on average. Undecided share: of "
         "all patients. Each patient counts once."
-        + (f" Without a band, and always decided by the threshold: {', '.join(without)}." if without else "")
+        + (
+            f" Without a band, and always decided by the threshold{why}: {', '.join(without)}."
+            if without
+            else ""
+        )
     )
 
 

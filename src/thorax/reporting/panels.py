@@ -62,7 +62,9 @@ def panels_svg(columns: Sequence[PanelColumn], rows: Sequence[PanelRow], *, pane
     marks = []
     for number, row in enumerate(rows):
         top = _TOP + 18 + number * (_HEIGHT + _DOWN)
-        marks.append(f'<text x="0" y="{_number(top - 12)}">{escape(row.title)}</text>')
+        # Of several rows, each has its title, and all share those of the columns above them.
+        title_at, columns_at = (12.0, top - 8) if len(rows) == 1 else (top - 12, 12.0)
+        marks.append(f'<text x="0" y="{_number(title_at)}">{escape(row.title)}</text>')
         axis = _axis([interval for points in row.points for interval in points])
         for place, (column, points) in enumerate(zip(columns, row.points, strict=True)):
             left = _LEFT + place * (panel_width + _ACROSS)
@@ -70,9 +72,8 @@ def panels_svg(columns: Sequence[PanelColumn], rows: Sequence[PanelRow], *, pane
             if place == 0:
                 marks += _labels(axis, row.scale, left=left, top=top)
             if number == 0:
-                middle = _number(left + panel_width / 2)
-                title = escape(column.title)
-                marks.append(f'<text x="{middle}" y="12" text-anchor="middle" {_SMALL}>{title}</text>')
+                at = f'x="{_number(left + panel_width / 2)}" y="{_number(columns_at)}" text-anchor="middle"'
+                marks.append(f"<text {at} {_SMALL}>{escape(column.title)}</text>")
     width = _LEFT + len(columns) * (panel_width + _ACROSS)
     height = _TOP + 18 + len(rows) * (_HEIGHT + _DOWN) - _DOWN + 18
     size = f'width="{_number(width)}" height="{_number(height)}"'

@@ -160,7 +160,7 @@ def curve_svg(measurement: SiteMeasurement) -> str:
         "Change of the mean log loss of left-out patients, by the number of patients fitted on",
         [[point.change for point in points] for points in groups],
     )
-    return panels_svg(columns, [row], panel_width=270)
+    return panels_svg(columns, [row], panel_width=300)
 
 
 def site_columns(measurement: SiteMeasurement) -> dict[str, list[Any]]:

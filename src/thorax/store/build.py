@@ -290,7 +290,7 @@ def build(  # noqa: PLR0913  (as above)
             # Opening checks every file, so a store that lost one does not pass as finished.
             manifest = load_section(StoreManifest, out / MANIFEST) if sent else open_store(out).manifest
             summary = _summary(out, manifest, resumed=plan.num_shards)
-            return replace(summary, notices=("The store was complete already.", *summary.notices))
+            return replace(summary, notices=("the store was complete already", *summary.notices))
         # ---- shards ------------------------------------------------------------------------------
         todo = _unfinished(out, plan, sent)
         kept = todo if sent is None else todo[:_UNSENT]
