@@ -61,7 +61,15 @@ def test_every_verb_is_under_one_heading():
 
 def test_every_verb_has_an_example_and_each_is_what_the_verb_takes():
     group = typer.main.get_command(_app(VERBS))
-    assert EXAMPLES.keys() == {"", "recipes show", "node start", "node status", "node retry", *VERBS}
+    assert EXAMPLES.keys() == {
+        "",
+        "recipes show",
+        "node start",
+        "node status",
+        "node retry",
+        "node dismiss",
+        *VERBS,
+    }
     for verb, examples in EXAMPLES.items():
         for text, line in examples:
             assert len(f"  {line}") <= 80

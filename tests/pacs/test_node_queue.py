@@ -189,10 +189,47 @@ def test_an_operator_sees_and_retries_from_the_command_line(queue):
     assert json.loads(command("node", "status", queue.folder, "--json").stdout)["objects"]["failed"] == 1
     wrong = command("node", "retry", queue.folder, "--number", "1", expect=DataError.exit_code)
     assert "object 1 of" in wrong.stderr
-    assert "1 objects are tried again" in command("node", "retry", queue.folder, "--number", "2").stdout
+    assert "1 object is tried again" in command("node", "retry", queue.folder, "--number", "2").stdout
     assert queue_status(queue.folder).failures == ()
     nothing = command("node", "status", queue.folder / "received", expect=DataError.exit_code)
     assert "is not the folder of a node's queue" in nothing.stderr
+
+
+def test_what_was_skipped_says_why_and_is_looked_at_again(queue):
+    for number in (1, 2, 3):
+        add(queue, number)
+    queue.begin(8)
+    for number in (1, 2):
+        queue.skipped(number, "rule 1 leaves it out")
+    queue.skipped(3, "modality CT")
+    queue.dropped([2])  # its file is gone
+    assert "2 skipped: rule 1 leaves it out\n1 skipped: modality CT" in "\n".join(
+        queue_status(queue.folder).lines()
+    )
+    assert "2 objects are tried again" in command("node", "retry", queue.folder, "--skipped").stdout
+    assert [stored.number for stored in queue.begin(8)] == [1, 3]
+    assert queue.counts() == {"received": 2, "skipped": 1}
+
+
+def test_dead_letters_that_are_given_up_count_no_longer(queue):
+    for number in (1, 2, 3):
+        add(queue, number)
+    queue.begin(8)
+    queue.failed(1, "the image: truncated")
+    predict(queue, 2, "a", "old")
+    predict(queue, 3, "a", "old")
+    queue.sent(queue.due("a", 8)[0])
+    queue.refuse_other_destinations(["a"])
+    assert len(queue.failures()) == 3
+    wrong = command("node", "dismiss", queue.folder, "--number", "4", expect=DataError.exit_code)
+    assert "object 4 of" in wrong.stderr
+    words = [word for number in (1, 2, 3) for word in ("--number", number)]
+    assert "dismissed: 1, 2, 3" in command("node", "dismiss", queue.folder, *words).stdout
+    assert queue.failures() == []
+    assert queue.counts() == {"skipped": 1, "sent": 1, "predicted": 1}
+    assert queue.skip_reasons(8) == [("dismissed: the image: truncated", 1)]
+    queue.sent(queue.due("a", 8)[0])
+    assert queue.counts() == {"skipped": 1, "sent": 2}
 
 
 def test_another_database_is_refused(tmp_path):

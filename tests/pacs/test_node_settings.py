@@ -14,7 +14,7 @@ from thorax.certificates import load_authority, load_certificate
 from thorax.errors import DataError, RecipeError, ServiceError
 from thorax.pacs.node.peers import is_loopback, read_destinations, read_senders
 from thorax.pacs.node.queue import Queue
-from thorax.pacs.node.rules import Header, Rules, header_of, load_rules
+from thorax.pacs.node.rules import Header, Rule, Rules, header_of, load_rules
 from thorax.pacs.node.settings import NodeSettings
 
 FORWARD = ("PACS@127.0.0.1:104",)
@@ -101,8 +101,19 @@ def test_the_first_rule_that_holds_decides(tmp_path, header, action):
     (tmp_path / "rules.toml").write_text(RULES)
     rules = load_rules(tmp_path / "rules.toml")
     assert rules.action_for(header) == action
+    assert bool(rules.reason_to_skip(header)) == (action == "skip")
     assert rules.held_back == "nothing"
     assert Rules().action_for(header) == "predict"
+
+
+def test_what_leaves_an_image_out_is_named_and_an_empty_pattern_is_for_what_is_not_stated():
+    lateral, chest = Rule("skip", view=("LL",)), Rule("predict", description=("*CHEST*", ""))
+    rules = Rules((lateral, chest), otherwise="skip")
+    assert rules.reason_to_skip(Header("DX", "LL", "", ("", "", ""))) == "rule 1 leaves it out"
+    assert rules.reason_to_skip(Header("DX", "PA", "", ("", "", ""))) == ""
+    assert rules.reason_to_skip(Header("DX", "PA", "", ("", "CHEST PA", ""))) == ""
+    unheld = rules.reason_to_skip(Header("DX", "PA", "", ("", "HAND", "")))
+    assert unheld == 'no rule holds for it, and otherwise is "skip"'
 
 
 def test_rules_see_what_the_header_states():

@@ -158,7 +158,11 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
         ("Results go to a DICOMweb service", "thorax node start run --stow http://127.0.0.1:8042/dicom-web"),
     ),
     "node status": (("See what waits and what failed", "thorax node status thorax-queue"),),
-    "node retry": (("Try one dead letter again", "thorax node retry thorax-queue --number 7"),),
+    "node retry": (
+        ("Try one dead letter again", "thorax node retry thorax-queue --number 7"),
+        ("After a change of rules, look at what was skipped", "thorax node retry thorax-queue --skipped"),
+    ),
+    "node dismiss": (("Give a dead letter up", "thorax node dismiss thorax-queue --number 7"),),
     "export": (
         ("Add an ONNX engine to the run's bundle", "thorax export run --store store"),
         ("Add a quantized one to a copy", "thorax export run --store store --int8 --out exported"),

@@ -155,8 +155,30 @@ def _retry(
         list[int] | None,
         typer.Option(help="Number of an object, as status shows it; repeatable. All, if left out."),
     ] = None,
+    skipped: Annotated[
+        bool,
+        typer.Option("--skipped", help="Instead, look again at what was skipped, after a change of rules."),
+    ] = False,
 ) -> None:
     """Try dead letters again; a running node notices within a second."""
-    from thorax.pacs.node.operating import retry_failed
+    from thorax.pacs.node.operating import retry_failed, retry_skipped
 
-    say(f"{retry_failed(queue, number or ()):,} objects are tried again")
+    if skipped and number:
+        raise typer.BadParameter("--skipped concerns all that was skipped; leave --number out")
+    count = retry_skipped(queue) if skipped else retry_failed(queue, number or ())
+    say(f"{count:,} {'object is' if count == 1 else 'objects are'} tried again")
+
+
+@node_app.command("dismiss", cls=Verb)
+def _dismiss(
+    queue: Annotated[Path, typer.Argument(help="Folder of a node's queue.")] = _QUEUE,
+    *,
+    number: Annotated[
+        list[int], typer.Option(help="Number of a dead letter, as status shows it; repeatable.")
+    ],
+) -> None:
+    """Give dead letters up: status and /health count them no longer."""
+    from thorax.pacs.node.operating import dismiss_failed
+
+    dismiss_failed(queue, number)
+    say(f"dismissed: {', '.join(map(str, number))}")

@@ -42,8 +42,8 @@ def _computed(content: bytes, maker: ResultMaker, rules: Rules) -> Computed | No
     began = time.monotonic()
     with libraries_silenced():
         header = header_of(parse_header(content))
-    if rules.action_for(header) == "skip":
-        return NotWanted("a rule leaves it out", is_failure=False)
+    if reason := rules.reason_to_skip(header):
+        return NotWanted(reason, is_failure=False)
     results = maker.results(content, _NAME)
     outcome = _outcome(results, maker.predictor.identity, header.view)
     if results.refusal and rules.held_back == "nothing":

@@ -1,4 +1,4 @@
-"""What an operator sees of a node's queue, and does with its dead letters; the node may run meanwhile."""
+"""What an operator sees of a node's queue, and does with what has no results; the node may run meanwhile."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -11,7 +11,17 @@ from thorax.pacs.node.queue import DATABASE, Queue
 from thorax.pacs.node.records import Failure
 from thorax.pacs.node.schema import errors_named
 
-__all__ = ["QueueStatus", "opened_queue", "queue_status", "retry_failed"]
+__all__ = [
+    "QueueStatus",
+    "dismiss_failed",
+    "opened_queue",
+    "queue_status",
+    "retry_failed",
+    "retry_skipped",
+]
+
+_REASONS: Final = 10
+"""The most reasons of skipped objects that are shown."""
 
 _STATES: Final = ("received", "predicted", "sent", "skipped", "failed")
 
@@ -25,12 +35,14 @@ class QueueStatus:
         deliveries: How many results are in each state, by destination and state.
         failures: The dead letters.
         oldest: Seconds for which the oldest unfinished object has waited; 0 if none waits.
+        skipped: Why objects were skipped, and how many of them, the commonest first.
     """
 
     objects: dict[str, int]
     deliveries: dict[tuple[str, str], int]
     failures: tuple[Failure, ...]
     oldest: float
+    skipped: tuple[tuple[str, int], ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Yield it for people, a line each."""
@@ -39,6 +51,8 @@ class QueueStatus:
             yield f"the oldest that waits came {self.oldest:,.0f} s ago"
         for (destination, state), count in sorted(self.deliveries.items()):
             yield f"{destination}: {count:,} {state}"
+        for reason, count in self.skipped:
+            yield f"{count:,} skipped: {reason}"
         for failure in self.failures:
             where = f" to {failure.destination}" if failure.destination else ""
             yield f"dead letter {failure.number} (image {failure.sop_uid}){where}: {failure.reason}"
@@ -52,6 +66,7 @@ class QueueStatus:
                 for (destination, state), count in sorted(self.deliveries.items())
             ],
             "oldest_seconds": self.oldest,
+            "skipped": [{"reason": reason, "count": count} for reason, count in self.skipped],
             "dead_letters": [asdict(failure) for failure in self.failures],
         }
 
@@ -73,6 +88,7 @@ def queue_status(folder: Path) -> QueueStatus:
             deliveries=queue.delivery_counts(),
             failures=tuple(queue.failures()),
             oldest=queue.oldest_waiting(),
+            skipped=tuple(queue.skip_reasons(_REASONS)),
         )
 
 
@@ -88,13 +104,40 @@ def retry_failed(folder: Path, numbers: Sequence[int] = ()) -> int:
         ServiceError: The queue cannot be opened or read.
     """
     with opened_queue(folder) as queue:
-        failed = {failure.number for failure in queue.failures()}
-        others = sorted(set(numbers) - failed)
-        if others:
-            raise DataError(
-                f"object {others[0]} of {folder} is not a dead letter; thorax node status lists those"
-            )
+        _refuse_others(queue, numbers)
         return queue.retry(numbers)
+
+
+def retry_skipped(folder: Path) -> int:
+    """Let skipped objects be looked at again, as by other rules; return how many still have their files.
+
+    Raises:
+        DataError: There is no queue.
+        ServiceError: It cannot be opened or read.
+    """
+    with opened_queue(folder) as queue:
+        return queue.retry_skipped()
+
+
+def dismiss_failed(folder: Path, numbers: Sequence[int]) -> None:
+    """Give dead letters up: they are counted and kept no longer as such.
+
+    Raises:
+        DataError: There is no queue, or an object is not a dead letter.
+        ServiceError: The queue cannot be opened or read.
+    """
+    with opened_queue(folder) as queue:
+        _refuse_others(queue, numbers)
+        queue.dismiss(numbers)
+
+
+def _refuse_others(queue: Queue, numbers: Sequence[int]) -> None:
+    failed = {failure.number for failure in queue.failures()}
+    others = sorted(set(numbers) - failed)
+    if others:
+        raise DataError(
+            f"object {others[0]} of {queue.folder} is not a dead letter; thorax node status lists those"
+        )
 
 
 @contextmanager

@@ -328,6 +328,39 @@ class Queue:
             for number, sop_uid, destination, reason in rows
         ]
 
+    def skip_reasons(self, most: int) -> list[tuple[str, int]]:
+        """Return why objects were skipped, and how many of them, the commonest first.
+
+        Args:
+            most: The most reasons.
+        """
+        return self._rows(
+            "SELECT reason, count(*) FROM objects WHERE state = 'skipped' GROUP BY reason "
+            "ORDER BY count(*) DESC, reason LIMIT ?",
+            (most,),
+        )
+
+    def retry_skipped(self) -> int:
+        """Let skipped objects whose files are kept be looked at again; return how many they are."""
+        with self._transaction() as database:
+            return database.execute(
+                "UPDATE objects SET state = 'received', attempts = 0, next_try = 0, reason = '' "
+                "WHERE state = 'skipped' AND kept = 1"
+            ).rowcount
+
+    def dismiss(self, numbers: Sequence[int]) -> None:
+        """Give dead letters up: what was not sent is not, and they count as skipped, or as sent elsewhere."""
+        with self._transaction() as database:
+            for number in numbers:
+                database.execute("DELETE FROM deliveries WHERE object = ? AND state = 'failed'", (number,))
+                database.execute(
+                    "UPDATE objects SET done_at = ?, reason = rtrim('dismissed: ' || reason, ': '), "
+                    "state = CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE object = id AND "
+                    "state = 'waiting') THEN 'predicted' WHEN EXISTS (SELECT 1 FROM deliveries WHERE "
+                    "object = id) THEN 'sent' ELSE 'skipped' END WHERE id = ?",
+                    (time.time(), number),
+                )
+
     def retry(self, numbers: Sequence[int] = ()) -> int:
         """Let dead letters be tried again; return how many objects they are.
 

@@ -52,7 +52,7 @@ class Rule:
         modality: Patterns for the modality; empty: any.
         view: Patterns for the view.
         body_part: Patterns for the body part.
-        description: Patterns, one of which must fit one of the descriptions.
+        description: Patterns, one of which must fit a description; "" fits if none is stated.
     """
 
     action: Action
@@ -67,7 +67,7 @@ class Rule:
             _fits(self.modality, (header.modality,))
             and _fits(self.view, (header.view,))
             and _fits(self.body_part, (header.body_part,))
-            and _fits(self.description, header.descriptions)
+            and _fits(self.description, tuple(filter(None, header.descriptions)) or ("",))
         )
 
 
@@ -87,7 +87,14 @@ class Rules:
 
     def action_for(self, header: Header) -> Action:
         """Return what becomes of an image."""
-        return next((rule.action for rule in self.rules if rule.holds_for(header)), self.otherwise)
+        return "skip" if self.reason_to_skip(header) else "predict"
+
+    def reason_to_skip(self, header: Header) -> str:
+        """Return what of the rules leaves an image out; "" if it is predicted."""
+        for number, rule in enumerate(self.rules, start=1):
+            if rule.holds_for(header):
+                return f"rule {number} leaves it out" if rule.action == "skip" else ""
+        return 'no rule holds for it, and otherwise is "skip"' if self.otherwise == "skip" else ""
 
 
 def _fits(patterns: Sequence[str], values: Sequence[str]) -> bool:
