@@ -1,18 +1,15 @@
 """A node's durable queue: what was received, what became of it, and what must still be sent where."""
 
 import json
-import sqlite3
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from thorax.outputs import make_folder
 from thorax.pacs.node.records import LONGEST_PAUSE, Delivery, Failure, Received, State, Stored
-from thorax.pacs.node.schema import open_database
+from thorax.pacs.node.schema import SharedDatabase
 
 __all__ = ["DATABASE", "Queue"]
 
@@ -23,7 +20,7 @@ _SUSPECT: Final = 3
 """Tries after which an object is computed alone: perhaps it is what ended the process each time."""
 
 
-class Queue:
+class Queue(SharedDatabase):
     """The queue in a folder; threads share it, and `status` and `retry` open it beside a running node.
 
     Args:
@@ -41,30 +38,7 @@ class Queue:
             make_folder(folder, mode=0o700)
             for part in (folder / "received", folder / "results"):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._database = open_database(folder / DATABASE, create=create)
-        self._lock = threading.RLock()
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._database.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the database; on success, everything is committed and flushed to disk, otherwise nothing."""
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._database.execute(statement, values).fetchall()
+        super().__init__(folder / DATABASE, create=create)
 
     # ---- objects -----------------------------------------------------------------------------------
 
@@ -329,11 +303,7 @@ class Queue:
         ]
 
     def skip_reasons(self, most: int) -> list[tuple[str, int]]:
-        """Return why objects were skipped, and how many of them, the commonest first.
-
-        Args:
-            most: The most reasons.
-        """
+        """Return the `most` frequent reasons why objects were skipped, and how many they are."""
         return self._rows(
             "SELECT reason, count(*) FROM objects WHERE state = 'skipped' GROUP BY reason "
             "ORDER BY count(*) DESC, reason LIMIT ?",

@@ -2,14 +2,15 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from thorax.errors import ServiceError
 
-__all__ = ["errors_named", "open_database"]
+__all__ = ["SharedDatabase", "errors_named", "open_database"]
 
 _APPLICATION: Final = 0x5468786E
 _VERSION: Final = 2
@@ -96,6 +97,44 @@ def open_database(path: Path, *, create: bool = True) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+class SharedDatabase:
+    """The database of a queue, for the threads of a process.
+
+    Args:
+        path: The file.
+        create: Whether to make it if it does not exist.
+
+    Raises:
+        ServiceError: It cannot be used.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self._database = open_database(path, create=create)
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the database; on success, everything is committed and flushed to disk, otherwise nothing."""
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(statement, values).fetchall()
 
 
 @contextmanager
