@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "is_remote",
     "open_regular",
     "parse_json",
+    "parse_toml",
     "read_json",
     "read_regular",
     "read_toml_text",
@@ -273,12 +275,33 @@ def parse_json(content: bytes | str) -> Any:
     """Return the value of JSON that may be hostile.
 
     Raises:
-        ValueError: It is not JSON, or it is nested too deep.
+        ValueError: It is not JSON, it is nested too deep, or a number has over 4,300 digits.
     """
-    try:
+    with _bounded():
         return json.loads(content)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the tables of TOML that may be hostile.
+
+    Raises:
+        ValueError: It is not TOML, it is nested too deep, or a number has over 4,300 digits.
+    """
+    with _bounded():
+        return tomllib.loads(text)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Say in words of ours where Python's own bounds end the reading of a text."""
+    try:
+        yield
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:  # of int(), see sys.get_int_max_str_digits
+        raise ValueError("a number has too many digits") from error
 
 
 _HASHED_TOGETHER: Final = 1 << 23

@@ -1,13 +1,12 @@
 """A project: `thorax.toml` in the working folder, with its paths and the defaults of its commands."""
 
 import difflib
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from thorax.atomic_io import read_toml_text
+from thorax.atomic_io import parse_toml, read_toml_text
 from thorax.errors import RecipeError
 
 __all__ = ["PATHS", "PROJECT_FILE", "Project", "read_project"]
@@ -120,8 +119,8 @@ def read_project(folder: Path, *, commands: Collection[str]) -> Project | None:
     if not file.is_file():
         return None
     try:
-        values = tomllib.loads(read_toml_text(file))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        values = parse_toml(read_toml_text(file))
+    except (OSError, ValueError) as error:
         raise RecipeError(f"{file} cannot be read as TOML ({error}); correct it there") from error
     for name, section in values.items():
         if name != "paths" and name not in commands:

@@ -39,11 +39,16 @@ def test_a_file_of_more_than_a_mebibyte_is_refused(tmp_path, read, kind):
 
 
 @readers
-def test_toml_nested_without_end_is_refused(tmp_path, read, kind):
-    """Python's parser calls itself for each bracket."""
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(DEEP, "nested too deep"), (f"seeds = 1{5_000 * '0'}\n", "a number has too many digits")],
+    ids=["nested without end", "a number without end"],
+)
+def test_what_python_does_not_parse_is_refused(tmp_path, read, kind, text, reason):
+    """Python's parser calls itself for each bracket, and refuses numbers of more than 4,300 digits."""
     path = tmp_path / "thorax.toml"
-    path.write_text(DEEP)
-    with pytest.raises(kind, match=r"thorax\.toml .*TOML.*recursion depth"):
+    path.write_text(text)
+    with pytest.raises(kind, match=rf"thorax\.toml .*TOML.*{reason}"):
         read(path)
 
 

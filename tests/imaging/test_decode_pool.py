@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -78,6 +80,25 @@ def test_cpu_time_is_bounded_by_the_size_of_the_image():
     assert "more than the 5 s of CPU time" in found["spin 3000000"].reason
     assert isinstance(found["good"], Done)
     assert time.monotonic() - begun > 2 + 5 - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the limit by a clock of its own")
+def test_the_limit_is_counted_by_the_clock_that_the_worker_reads():
+    """Naps make `time.process_time` differ from it, and a process that lives long adds that up."""
+    code = """
+import math, resource, signal, time
+from thorax.imaging.limits import spent_seconds
+signal.signal(signal.SIGXCPU, lambda *_: ended.append(spent_seconds()))
+ended = []
+limit = math.ceil(spent_seconds() + 1)
+resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+while not ended:
+    sum(range(5_000))
+    time.sleep(1e-4)
+print(ended[0] - limit)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 0 <= float(done.stdout) < 0.03
 
 
 def test_memory_is_bounded_by_the_size_of_the_image():

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 TOKENS = (
@@ -54,7 +55,7 @@ def _change_node(value: Any, draw: random.Random) -> None:
     key: Any = draw.choice(list(node)) if isinstance(node, dict) else draw.randrange(len(node))
     match draw.randrange(5):
         case 0 | 1:
-            node[key] = draw.choice(VALUES)
+            node[key] = deepcopy(draw.choice(VALUES))  # the next change may be inside of it
         case 2:
             del node[key]
         case 3 if isinstance(node, dict):

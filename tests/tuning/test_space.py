@@ -77,6 +77,7 @@ def test_the_hash_is_that_of_the_values(tmp_path):
         ("optim.lr = { low = 0.0, high = 1e-2, log = true }", "a logarithm needs values above 0; raise low"),
         ("optim.lr = { low = 1e-4 }", "high of optim.lr is None; give a number"),
         ("optim.lr = { low = 1e-4, high = nan }", "high of optim.lr is nan; give a number"),
+        (f"optim.lr = {{ low = 1e-4, high = 1{400 * '0'} }}", "high of optim.lr is 10{59}; give a number"),
         ('optim.lr = { low = "a", high = 1 }', "low of optim.lr is 'a'; give a number"),
         ("optim.lr = { low = true, high = 1 }", "low of optim.lr is True"),
         ("optim.lr = { low = 1e-4, high = 1e-2, log = 1 }", "log of optim.lr is 1; give true or false"),

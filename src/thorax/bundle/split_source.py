@@ -1,9 +1,9 @@
 """Where to find the split that a bundle was trained on."""
 
-import tomllib
 from pathlib import Path
 from typing import Final
 
+from thorax.atomic_io import parse_toml, read_toml_text
 from thorax.bundle.folder import Bundle
 from thorax.errors import BundleError
 from thorax.run_files import RECIPE
@@ -39,8 +39,8 @@ def split_source(bundle: Bundle) -> str | None:
 def _of_recipe(file: Path) -> str:
     """Return the path of the split's file in the recipe of a run; "" without one."""
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8")).get("data")
-    except (OSError, ValueError, RecursionError):
+        data = parse_toml(read_toml_text(file)).get("data")
+    except (OSError, ValueError):
         return ""
     split = data.get("split") if isinstance(data, dict) else None
     return split.removeprefix(_FILE) if isinstance(split, str) and split.startswith(_FILE) else ""

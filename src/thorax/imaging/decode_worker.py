@@ -17,7 +17,6 @@ import os
 import resource
 import signal
 import sys
-import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any, Protocol, cast
 
 from thorax.errors import DataError
 from thorax.imaging.board import Board
-from thorax.imaging.limits import WALL, cpu_seconds, listen, memory_bytes
+from thorax.imaging.limits import WALL, cpu_seconds, listen, memory_bytes, spent_seconds
 
 __all__ = ["Answer", "Task", "main"]
 
@@ -51,7 +50,7 @@ class _Limits:
 
     def begin(self, number: int) -> None:
         """Begin an item, whose size is not known yet."""
-        self._began = time.process_time()
+        self._began = spent_seconds()
         self._board.begin(number, seconds=cpu_seconds(0))
         self._restrict(0)
 

@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from thorax.atomic_io import canonical_json, read_toml_text, write_text
+from thorax.atomic_io import canonical_json, parse_toml, read_toml_text, write_text
 from thorax.errors import DataError, RecipeError
 from thorax.recipe.hints import choices, hint_for_key, kind_names
 from thorax.recipe.literals import Fit
@@ -67,8 +66,8 @@ def load_recipe(name: str, overrides: Settings = ()) -> Recipe:
         )
     text, where = _recipe_text(name)
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        values = parse_toml(text)
+    except ValueError as error:
         raise RecipeError(f"{where} is not TOML: {error}; correct it there") from None
     own_epochs = _number_at(values, "training", "epochs")
     if isinstance(overrides, Mapping):
@@ -171,8 +170,8 @@ def _override(values: dict[str, Any], override: str) -> None:
             f"the setting {override!r} is not of the form section.key=value, for example optim.lr=3e-4"
         )
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = _unquoted(text.strip())
     _set(values, key.strip(), value, override=override)
 

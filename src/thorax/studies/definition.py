@@ -1,7 +1,6 @@
 """What a study is: recipes, seeds, data with their splits, and settings, as TOML."""
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Final
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
-from thorax.atomic_io import read_toml_text
+from thorax.atomic_io import parse_toml, read_toml_text
 from thorax.errors import RecipeError
 from thorax.recipe.load import load_recipe
 from thorax.recipe.schema import Recipe, Section
@@ -217,8 +216,8 @@ def parse_study(text: str, *, where: str, folder: Path | None) -> StudyDefinitio
         RecipeError: It is not TOML, or a value is wrong.
     """
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        values = parse_toml(text)
+    except ValueError as error:
         raise RecipeError(f"{where} is not TOML: {error}; correct it there") from error
     try:
         study = StudyDefinition.model_validate(values)

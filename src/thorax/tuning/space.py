@@ -10,14 +10,14 @@ import difflib
 import hashlib
 import json
 import math
-import tomllib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from thorax.atomic_io import canonical_json, read_toml_text
+from thorax.atomic_io import canonical_json, parse_toml, read_toml_text
 from thorax.errors import RecipeError
 from thorax.recipe.load import changed_recipe
 from thorax.recipe.schema import Recipe
@@ -189,8 +189,8 @@ def load_space(recipe: Recipe, path: Path | None = None, *, fixed: Sequence[str]
     """
     text, where = _space_text(recipe, path)
     try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        table = parse_toml(text)
+    except ValueError as error:
         raise RecipeError(f"{where} is not TOML: {error}; correct it there") from error
     dimensions = []
     for key, leaf in _leaves(table, where):
@@ -266,8 +266,9 @@ def _range(recipe: Recipe, key: str, leaf: Mapping[str, Any], where: str) -> Flo
     _refuse_unknown(key, leaf, _RANGE_KEYS, where)
     bounds = {name: leaf.get(name) for name in ("low", "high")}
     for name, bound in bounds.items():
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
-            raise RecipeError(f"{where}: {name} of {key} is {bound!r}; give a number")
+        number = bound if isinstance(bound, int | float) and not isinstance(bound, bool) else math.nan
+        if not abs(number) <= sys.float_info.max:  # NaN, infinity, or a whole number beyond floats
+            raise RecipeError(f"{where}: {name} of {key} is {bound!r:.60}; give a number")
     low, high, log = leaf["low"], leaf["high"], leaf.get("log", False)
     if not isinstance(log, bool):
         raise RecipeError(f"{where}: log of {key} is {log!r}; give true or false")

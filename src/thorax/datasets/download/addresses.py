@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from thorax.atomic_io import read_toml_text
+from thorax.atomic_io import parse_toml, read_toml_text
 from thorax.errors import DataError
 
 __all__ = ["DataSource", "RemoteFile", "is_loopback", "load_source", "refuse_unsafe_address"]
@@ -117,8 +117,8 @@ def load_source(name: str, addresses: Path | None = None) -> DataSource:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(read_toml_text(path))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        return parse_toml(read_toml_text(path))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as TOML ({error}); correct it, or leave out `addresses`"
         ) from None

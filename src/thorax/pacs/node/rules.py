@@ -1,6 +1,5 @@
 """Which images a node predicts, and what becomes of those that the input gate holds back: rules in TOML."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -9,7 +8,7 @@ from typing import Any, Final, Literal, cast
 
 from pydicom.dataset import Dataset
 
-from thorax.atomic_io import read_toml_text
+from thorax.atomic_io import parse_toml, read_toml_text
 from thorax.errors import RecipeError
 from thorax.imaging.dicom.header import texts_of, view_position
 
@@ -124,12 +123,12 @@ def load_rules(path: Path | None) -> Rules:
     if path is None:
         return Rules()
     try:
-        table = tomllib.loads(read_toml_text(path))
+        table = parse_toml(read_toml_text(path))
     except OSError as error:
         raise RecipeError(
             f"{path} cannot be read as rules ({error.strerror}); set `rules` to a TOML file"
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise RecipeError(f"{path} is not TOML: {error}; correct it there") from error
     where = str(path)
     _refuse_unknown(table, ("rule", "otherwise", "held_back"), where)
