@@ -212,6 +212,7 @@ def is_alive(pid):
     return False
 
 
+@pytest.mark.slow
 def test_processes_that_make_results_are_replaced_when_killed_and_end_with_the_node(tmp_path):
     sent = images(tmp_path / "images", 1)
     with storescp(tmp_path / "pacs") as pacs, forwarding(tmp_path, pacs) as node:
