@@ -184,16 +184,14 @@ def serving(bundle: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def memory(pid: int) -> int:
-    """Return the anonymous memory of a process and its children, in bytes."""
-    children: list[str] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended
-            children += (task / "children").read_text().split()
+    """Return the anonymous memory of a process and of all below it, in bytes."""
     total = 0
-    for one in (str(pid), *children):
-        with suppress(FileNotFoundError, ProcessLookupError):  # a decoder that has just ended
-            lines = Path(f"/proc/{one}/status").read_text().splitlines()
-            total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+    with suppress(FileNotFoundError, ProcessLookupError):  # a decoder that has just ended
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError):  # a thread that has just ended
+                total += sum(memory(int(child)) for child in (task / "children").read_text().split())
     return total
 
 
