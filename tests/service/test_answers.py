@@ -178,7 +178,7 @@ def test_a_finding_that_the_model_does_not_predict(local, model, images):
     assert (answer.status, answer.json["message"]) == (400, str(refusal.value))
     missing = local.post("/v1/explain", images["00.png"])
     assert (missing.status, missing.json["error"]) == (422, "BadRequest")
-    assert missing.json["message"].startswith("finding missing")
+    assert missing.json["message"].startswith("the request lacks `finding`")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_request_has_as_many_files_as_it_may_and_a_map_is_of_one(local, public
     content = images["00.png"]
     many = local.post("/v1/predict", form_of(*[b"x"] * 33), **FORM)
     assert (many.status, many.json["error"]) == (400, "TooManyFiles")
-    assert "more than the 32 files" in many.json["message"]
+    assert "more files than one request may have (32)" in many.json["message"]
     assert len(local.post("/v1/predict", form_of(*[b"x"] * 32), **FORM).json["images"]) == 32
     two = public.post("/v1/predict", form_of(content, content), **FORM)
     assert (two.status, two.json["error"]) == (400, "TooManyFiles")
