@@ -1,5 +1,6 @@
 """Decoders that crash, hang or take all memory cost one file, and never the program or the other files."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from thorax.errors import DataError
 from thorax.imaging import decode_process
 from thorax.imaging.decode_pool import DecodePool, Done, Lost, Work
+from thorax.imaging.limits import spent_seconds
 
 TASK = "tests.helpers.decoders:decode"
 GOOD = [f"good {number}" for number in range(12)]
@@ -99,6 +101,15 @@ print(ended[0] - limit)
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert 0 <= float(done.stdout) < 0.03
+
+
+def test_where_there_is_no_such_clock_the_exact_one_is_read(monkeypatch):
+    def unknown(_clock):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("thorax.imaging.limits.time.clock_gettime", unknown)
+    before = time.process_time()
+    assert before <= spent_seconds() <= time.process_time()
 
 
 def test_memory_is_bounded_by_the_size_of_the_image():
