@@ -8,6 +8,7 @@ import typer
 from thorax.cli.help_text import Verb, Verbs
 from thorax.cli.output import say, say_json
 from thorax.cli.signed import with_signatures
+from thorax.wording import counted
 
 if TYPE_CHECKING:
     from thorax.pacs.node.run import NodeAddress
@@ -166,7 +167,7 @@ def _retry(
     if skipped and number:
         raise typer.BadParameter("--skipped concerns all that was skipped; leave --number out")
     count = retry_skipped(queue) if skipped else retry_failed(queue, number or ())
-    say(f"{count:,} {'object is' if count == 1 else 'objects are'} tried again")
+    say(f"{counted(count, 'object is', 'objects are')} tried again")
 
 
 @node_app.command("dismiss", cls=Verb)
