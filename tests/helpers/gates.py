@@ -12,3 +12,4 @@ def quick_gates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit gates on fewer images, on fewer drawn pictures and in fewer steps: good enough for phantoms."""
     for name, value in _FEWER.items():
         monkeypatch.setattr(f"thorax.gating.fit._{name}", value)
+    monkeypatch.setattr("thorax.gating.of_store._fitted", {})  # another test may have fitted the same images

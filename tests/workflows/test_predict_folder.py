@@ -49,6 +49,15 @@ def test_the_same_relative_path_in_another_folder_is_another_image(model, tmp_pa
     assert len(rows(tmp_path / "out")) == 2
 
 
+def test_a_line_of_the_journal_has_the_files_that_were_computed_together(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(34):
+        shutil.copy(IMAGES[0], tmp_path / "in" / f"{number:02d}.png")
+    model.predict_folder([tmp_path / "in"], tmp_path / "out")
+    lines = (tmp_path / "out" / "journal.jsonl").read_text().splitlines()[1:]
+    assert [len(json.loads(line)) for line in lines] == [32, 2]  # however slow the machine is
+
+
 def study(path, uid):
     path.write_bytes(to_bytes(dataset(chest_12_bits(), bits=12, StudyInstanceUID=uid)))
 

@@ -1,7 +1,6 @@
 """Predicts the files that a journal does not have, with their pictures, and adds them."""
 
 import os
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -24,10 +23,10 @@ from thorax.workflows.prediction_rows import Noted, noted
 __all__ = ["Recorder", "State", "state_of"]
 
 _TOGETHER: Final = 32
-"""Files that are noted in the journal at once: flushing it to disk takes milliseconds."""
+"""Files that are noted in the journal at once: those that the predictor computes together, never fewer.
 
-_WITHIN: Final = 1.0
-"""Seconds after which fewer are noted: what is killed loses no more, and progress is seen."""
+So what is continued after a kill is computed in the same company, and equal to the last bit.
+"""
 
 State = tuple[int, int]
 """Size and modification time of a file."""
@@ -84,7 +83,7 @@ class Recorder:
     def predict(self, files: Iterator[ImageFile]) -> Generator[int, None, None]:
         """Predict files, and yield the number of those that are done after each chunk."""
         computed = 0
-        for chunk in _soon(predict_listed(self._predictor, files, glance_at), _TOGETHER, _WITHIN):
+        for chunk in _chunks(predict_listed(self._predictor, files, glance_at), _TOGETHER):
             numbers = [self._journal.number_of(outcome.file.place) for outcome in chunk]
             self._append(noted(chunk, numbers, self._pictures, ids=self._ids))
             for outcome in chunk:
@@ -201,17 +200,4 @@ def state_of(path: str) -> State:
 
 def _chunks(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
     while chunk := list(islice(items, size)):
-        yield chunk
-
-
-def _soon(items: Iterator[_Item], size: int, seconds: float) -> Iterator[list[_Item]]:
-    """Yield items in chunks of a size, or of what came within some seconds."""
-    chunk: list[_Item] = []
-    until = time.monotonic() + seconds
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size or time.monotonic() >= until:
-            yield chunk
-            chunk, until = [], time.monotonic() + seconds
-    if chunk:
         yield chunk

@@ -1,5 +1,6 @@
 """`predict` over two nodes: table, page, pictures and journal of one machine, also if a node is killed."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -44,9 +45,12 @@ def expected(images, tmp_path_factory):
     return content(out)
 
 
-def same(found, expected):
+def assert_same(found, expected):
+    """Two folders hold the same bytes; the first file that differs is shown by its first lines that do."""
     assert sorted(found) == sorted(expected)
-    return [name for name in expected if found[name] != expected[name]] == []
+    for name in expected:
+        lines = [content[name].splitlines() for content in (found, expected)]
+        assert [pair for pair in itertools.zip_longest(*lines) if pair[0] != pair[1]][:3] == [], name
 
 
 def test_the_folder_is_that_of_one_machine_though_a_node_is_killed(
@@ -64,7 +68,7 @@ def test_the_folder_is_that_of_one_machine_though_a_node_is_killed(
     nodes.add()
     assert killed
     assert (done.tally.predicted, done.tally.failed, done.tally.total) == (COUNT, 2, COUNT + 2)
-    assert same(content(tmp_path / "out"), expected)
+    assert_same(content(tmp_path / "out"), expected)
     assert counts == sorted(counts)
 
 
@@ -82,7 +86,7 @@ def test_the_command_continues_what_was_stopped(nodes, images, expected, cluster
     assert done.returncode == 4, done.stderr
     assert f"{COUNT} images predicted (" in done.stdout
     assert f"2 of {COUNT + 2} files could not be predicted" in done.stderr
-    assert same(content(tmp_path / "out"), expected)
+    assert_same(content(tmp_path / "out"), expected)
     again = thorax.load().predict_folder(images, tmp_path / "out", cluster=cluster)
     assert again.earlier == COUNT + 1  # the two failures are tried again
 
