@@ -68,7 +68,7 @@ def work(pipe: Connection, rank: int, port: int, store: Path, steps: int, *, tog
             began = time.perf_counter()
             for batch in run.batches():
                 run.step(batch)
-                ranks.any(False)  # as the loop asks after each step whether to stop
+                ranks.any_lately(False)  # as the loop asks after each step whether to stop
             pipe.send(time.perf_counter() - began)
             run.end_epoch(lambda: None)
 

@@ -1,6 +1,7 @@
 """A node with eight senders, beside one process that makes the same results from files.
 
     python bench/node.py [--bundle starter] [--objects 200] [--rounds 3] [--side 1024]
+    python bench/node.py --memory --objects 2000
 
 Both read, predict, explain and build the objects of the same radiographs of 12 bits, with as many threads as
 there are cores. Senders, node and archive (DCMTK's storescp) share the machine, which the other process has
@@ -9,7 +10,7 @@ for itself. Rounds are interleaved, and the ratio is that of medians.
 - rate: images/s from the first one sent until the last result was taken, to images/s of the other process;
 - steps: milliseconds of each step of an image in the node, from its metrics;
 - memory: anonymous memory of the node, the mean over its last quarter of objects to that over the second one;
-  with --objects 2000, of the last 500 to that of objects 500 to 1,000.
+  with --objects 2000, of the last 500 to that of objects 500 to 1,000. With --memory this alone is measured.
 """
 
 import argparse
@@ -127,6 +128,23 @@ def _send(port: int, paths: Sequence[Path]) -> None:
         subprocess.run([*words, *map(str, paths[first : first + 100])], check=True)
 
 
+def rates(bundle: str, work: Path, paths: Sequence[Path], rounds: int) -> tuple[list[Row], list[int]]:
+    """Return the rows of the rate and the steps, and the memory of the last round."""
+    own: list[float] = []
+    others: list[float] = []
+    taken: dict[str, float] = {}
+    memories: list[int] = []
+    for _ in range(rounds):
+        others.append(alone(bundle, work / "images"))
+        rate, taken, memories = through_a_node(bundle, work, paths)
+        own.append(rate)
+    ours, theirs = statistics.median(own), statistics.median(others)
+    both, ratio = f"{ours:.2f} / {theirs:.2f} images/s", ours / theirs
+    rows = [Row("node, eight senders", "one process, from files", both, f"{ratio:.2f}", "0.8", ratio >= 0.8)]
+    rows += [Row.note(f"step {step}", f"{milliseconds:.1f} ms") for step, milliseconds in taken.items()]
+    return rows, memories
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(
@@ -136,22 +154,16 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", type=int, default=1024)
+    parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="node-") as folder:
         work = Path(folder)
         paths = write_images(work / "images", options.objects, options.side)
-        rates: list[float] = []
-        others: list[float] = []
-        taken: dict[str, float] = {}
-        memories: list[int] = []
-        for _ in range(options.rounds):
-            others.append(alone(options.bundle, work / "images"))
-            rate, taken, memories = through_a_node(options.bundle, work, paths)
-            rates.append(rate)
-    ours, theirs = statistics.median(rates), statistics.median(others)
-    both, ratio = f"{ours:.2f} / {theirs:.2f} images/s", ours / theirs
-    rows = [Row("node, eight senders", "one process, from files", both, f"{ratio:.2f}", "0.8", ratio >= 0.8)]
-    rows += [Row.note(f"step {step}", f"{milliseconds:.1f} ms") for step, milliseconds in taken.items()]
+        rows, memories = (
+            ([], through_a_node(options.bundle, work, paths)[2])
+            if options.memory
+            else rates(options.bundle, work, paths, options.rounds)
+        )
     quarter = len(memories) // 4
     early, late = np.mean(memories[quarter : 2 * quarter]), np.mean(memories[-quarter:])
     measured = f"{late / 2**20:.0f} / {early / 2**20:.0f} MB"

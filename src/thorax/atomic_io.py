@@ -51,10 +51,15 @@ _S3: Final = re.compile(r"s3:/+(?=[^/])", re.IGNORECASE)
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success, fsync the file and rename it to `path`.
 
     On an error the temporary file is removed and `path` is unchanged.
+
+    Args:
+        path: The file.
+        durable: Whether it must survive a power failure. Without, it may be damaged by one: for copies that
+            are compared with a checksum before they are used, which are written at twice the rate.
 
     Raises:
         OSError: The file cannot be written, such as on a full disk; its `filename` is `path`.
@@ -62,10 +67,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except OSError as error:
         # Of a full disk, the system says no more than that it is full.
         if error.filename is None or error.filename == str(temporary):

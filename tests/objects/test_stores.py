@@ -1,8 +1,11 @@
 """Sources and stores of object storage: prepared, opened, and read within a bound."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from tests.helpers.s3_server import Object, every
 from thorax.datasets.sources import open_source
 from thorax.datasets.splits import registered_sha256
 from thorax.errors import DataError
-from thorax.objects.cache import cache_folder
+from thorax.objects.cache import cache_folder, folder_size
 from thorax.recipe.schema import Preparation
 from thorax.store import open_store
 from thorax.store.build import build
@@ -143,13 +146,20 @@ def test_a_damaged_shard_is_refused_by_name(server, far):
     assert not list(cache_folder().rglob("pixels-00001.npy"))
 
 
-def test_a_damaged_copy_is_fetched_again(server, far, prepared):
-    store = open_store(far)
-    store.verify()
+@pytest.mark.parametrize("use", ["verify", "read"])
+@pytest.mark.parametrize("damage", ["bit", "zeros", "cut"])  # the last two as after a power failure
+def test_a_damaged_copy_is_fetched_again(server, far, prepared, use, damage):
+    open_store(far).verify()
     (copy,) = cache_folder().rglob("pixels-00001.npy")
     content = copy.read_bytes()
-    copy.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    open_store(far).verify()
+    damaged = {"bit": content[:-1] + bytes([content[-1] ^ 1]), "zeros": bytes(len(content)), "cut": b""}
+    copy.write_bytes(damaged[damage])
+    store = open_store(far)
+    if use == "verify":
+        store.verify()
+    else:
+        rows = np.arange(len(store))
+        np.testing.assert_array_equal(store.pixels(rows), open_store(prepared).pixels(rows))
     assert copy.read_bytes() == content
 
 
@@ -165,6 +175,28 @@ def test_the_copies_are_bounded_and_the_oldest_goes_first(server, prepared, monk
     server.requests.clear()
     subprocess.run([sys.executable, "-c", code, "s3://data/store2"], check=True)
     assert not [path for method, path in server.requests if method == "GET" and "pixels" in path]
+
+
+def test_a_folder_is_measured_while_its_files_come_and_go(tmp_path):
+    ended = threading.Event()
+
+    def come_and_go():
+        while not ended.is_set():
+            shutil.copytree(tmp_path / "kept", tmp_path / "other")
+            (tmp_path / "other" / "a.partial").replace(tmp_path / "other" / "a")
+            shutil.rmtree(tmp_path / "other")
+
+    (tmp_path / "kept").mkdir()
+    for name in ("a.partial", *map(str, range(20))):
+        (tmp_path / "kept" / name).write_bytes(bytes(5000))
+    kept = folder_size(tmp_path)
+    assert kept >= 21 * 5000
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(come_and_go)
+        sizes = {folder_size(tmp_path) for _ in range(300)}
+        ended.set()
+        changing.result()
+    assert min(sizes) >= kept
 
 
 def test_too_small_a_bound_is_refused_with_the_figure(far, monkeypatch):

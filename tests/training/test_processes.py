@@ -17,7 +17,7 @@ from thorax.training.checks import refuse_small_batches
 from thorax.training.launched import Launched, launched
 from thorax.training.pixel_shares import SplitPixels
 from thorax.training.plan import plan_run
-from thorax.training.ranks import Ranks
+from thorax.training.ranks import ALONE, Ranks
 
 LAYER_NORMS = {
     "backbone": "convnext_atto",
@@ -136,7 +136,7 @@ def test_a_run_is_resumed_with_another_number_of_processes(whole, toy_store_path
     assert results(whole_run, tmp_path / "ended", *run, 0, processes=3) == ["finished"] * 3
     log, expected = log_of(tmp_path / "run"), log_of(whole[0])
     changes = [(event["processes"], event["step"]) for event in log if event["event"] == "processes"]
-    assert changes == [(1, 3), (3, 8)]
+    assert changes == [(1, 4), (3, 9)]  # two processes agree to stop one step after it was asked
     losses = [[e["train_loss"] for e in events if e["event"] == "epoch"] for events in (log, expected)]
     np.testing.assert_allclose(losses[0], losses[1], atol=0.05)  # batch norm has other statistics
     assert load_bundle(tmp_path / "run").manifest.name == "toy"
@@ -168,6 +168,21 @@ def _split_pixels(ranks, _launched, store, recipe):
         split, whole = (training_batches(part, each, recipe.data, **order) for each in pixels)
         same += sum(torch.equal(one.pixels, other.pixels) for one, other in zip(split, whole, strict=True))
     return len(pixels[0]._resident), same
+
+
+def test_processes_agree_at_the_same_call_on_what_one_of_them_says(tmp_path):
+    answers = results(_two_questions, tmp_path / "answers")
+    assert answers == [[False, False, True, False, False, True]] * 2
+
+
+def _two_questions(ranks, _launched):
+    """Return the answers to six calls; the second is true in the last process, and the fifth in the first."""
+    return [ranks.any_lately((ranks.rank, call) in ((1, 1), (0, 4))) for call in range(6)]
+
+
+def test_a_process_alone_knows_at_once():
+    assert ALONE.any_lately(True)
+    assert not ALONE.any_lately(False)
 
 
 class TestShares:

@@ -54,13 +54,14 @@ def begin(*arguments, launcher=(), **environment):
 
 def wait_for_epochs(run, count, process):
     """Wait until a run has ended so many epochs."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if (run / "log.jsonl").exists() and (run / "log.jsonl").read_text().count(
             '"event": "epoch"'
         ) >= count:
             return
         time.sleep(0.05)
+    process.terminate()
     raise AssertionError(process.communicate())
 
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -115,7 +115,7 @@ def make_room(needed: int, what: object) -> None:
         DataError: They are more than the bound, less what other processes use.
     """
     bound, fetched = cache_bound(), cache_folder() / _FETCHED
-    folders = sorted(fetched.iterdir(), key=lambda path: path.stat().st_mtime) if fetched.is_dir() else []
+    folders = sorted(fetched.iterdir(), key=_last_used) if fetched.is_dir() else []
     held = sum(map(folder_size, folders))
     for folder in folders:
         if held + needed <= bound:
@@ -130,9 +130,20 @@ def make_room(needed: int, what: object) -> None:
         )
 
 
+def _last_used(folder: Path) -> float:
+    """Return when an entry was used last; 0 if another process has removed it."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _removed(folder: Path) -> int:
     """Remove an entry, unless a process uses it, and return the bytes that it had."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # another process was faster
+        return 0
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size = folder_size(folder)
@@ -145,8 +156,13 @@ def _removed(folder: Path) -> int:
 
 
 def folder_size(folder: Path) -> int:
-    """Return the bytes that the files of a folder take on disk."""
-    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
+    """Return the bytes that the files of a folder take on disk; what goes meanwhile counts nothing."""
+    taken = 0
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # it has got its final name, or makes room
+                taken += Path(inner, name).lstat().st_blocks * 512
+    return taken
 
 
 @contextmanager

@@ -35,7 +35,13 @@ def transfers() -> Iterator[ThreadPoolExecutor]:
 
 
 def fetch(
-    place: Place, path: Path, *, pool: ThreadPoolExecutor, size: int, sha256: str | None = None
+    place: Place,
+    path: Path,
+    *,
+    pool: ThreadPoolExecutor,
+    size: int,
+    sha256: str | None = None,
+    durable: bool = True,
 ) -> None:
     """Copy an object to a file, which is there whole or not at all.
 
@@ -45,11 +51,12 @@ def fetch(
         pool: The threads that read its ranges.
         size: Its length.
         sha256: What its bytes must have; they are read again if they have another one.
+        durable: See `atomic_write`.
 
     Raises:
         DataError: It cannot be read, or has other bytes each time.
     """
-    with atomic_write(path) as temporary:
+    with atomic_write(path, durable=durable) as temporary:
         for _ in range(_TIMES):
             with temporary.open("wb") as file:
                 file.truncate(size)

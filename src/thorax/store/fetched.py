@@ -108,7 +108,7 @@ class FetchedShards:
     def __init__(self, place: Place, folder: Path, manifest: StoreManifest) -> None:
         self._place, self._folder, self._manifest = place, folder, manifest
         self._arrays: dict[int, np.ndarray] = {}
-        self._fetched: set[int] = set()
+        self._checked: set[int] = set()
         self._coming: dict[int, Future[None]] = {}
         self._lock = threading.Lock()
         # Two, so that one is compared with its SHA-256 while the other is read.
@@ -142,19 +142,31 @@ class FetchedShards:
         Raises:
             DataError: It cannot be read, or is damaged.
         """
-        path = self._folder / shard_name(number)
-        if number not in self._fetched and path.is_file():
-            if sha256_of_file(path) == self._manifest.shards[number].sha256:
-                return
-            path.unlink()
+        if self._has_right_copy(number):
+            return
         for following in range(number, min(number + 3, self._manifest.num_shards)):
             self._begin(following)
         self._shard(number)
 
+    def _has_right_copy(self, number: int) -> bool:
+        """Return whether the copy of a shard is there; one with another SHA-256 is removed.
+
+        A copy of an earlier process may be damaged by a power failure, since it is not durable.
+        """
+        path = self._folder / shard_name(number)
+        if number in self._checked or not path.is_file():
+            return number in self._checked
+        if sha256_of_file(path) == self._manifest.shards[number].sha256:
+            self._checked.add(number)
+            return True
+        path.unlink()
+        return False
+
     def _shard(self, number: int) -> np.ndarray:
         array = self._arrays.get(number)
         if array is None:
-            self._begin(number)
+            if not self._has_right_copy(number):
+                self._begin(number)
             coming = self._coming.get(number)
             if coming is not None:
                 coming.result()
@@ -179,8 +191,9 @@ class FetchedShards:
                 size = self._manifest.shard_bytes(number)
                 make_room(size, self._place)
                 sha256 = self._manifest.shards[number].sha256
-                fetch(self._place / path.name, path, pool=self._ranges, size=size, sha256=sha256)
-        self._fetched.add(number)
+                place = self._place / path.name
+                fetch(place, path, pool=self._ranges, size=size, sha256=sha256, durable=False)
+        self._checked.add(number)
 
 
 @contextmanager

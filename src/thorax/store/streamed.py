@@ -264,6 +264,7 @@ class StreamedImages:
                 pool=pool,
                 size=self._manifest.shard_bytes(number),
                 sha256=self._manifest.shards[number].sha256,
+                durable=False,
             )
             # Its pages stay until nothing refers to the array.
             mapped = np.memmap(path, np.uint8, "r", HEADER_BYTES)

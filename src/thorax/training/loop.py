@@ -82,12 +82,12 @@ class StopSignal:
             self._asked = True
 
     def check(self) -> None:
-        """Stop if any process was asked to; called where the state of the run is consistent.
+        """Stop if any process was asked to, all at the same step; called where the state is consistent.
 
         Raises:
             KeyboardInterrupt: A signal arrived.
         """
-        if self._ranks.any(self._asked):
+        if self._ranks.any_lately(self._asked):
             raise KeyboardInterrupt
 
     def check_here(self) -> None:

@@ -52,6 +52,7 @@ class ProcessGroup(Ranks):
     def __init__(self, launched: Launched, heartbeat: Heartbeat) -> None:
         self.rank, self.size = launched.rank, launched.size
         self._launched, self._heartbeat = launched, heartbeat
+        self._asked: tuple[Tensor, dist.Work] | None = None
 
     def any(self, here: bool) -> bool:  # noqa: FBT001  (as in Ranks)
         """Return whether it is true in any process."""
@@ -59,6 +60,23 @@ class ProcessGroup(Ranks):
         with self.watched():
             dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag.item())
+
+    def any_lately(self, here: bool) -> bool:  # noqa: FBT001  (as in Ranks)
+        """Return whether it was true in any process at the last call; the answer of this one is under way.
+
+        All processes return the same, so they stop at the same step. Waiting for the answer after each step
+        took 6 % of the rate of two processes (bench/ddp.py).
+        """
+        with self.watched():
+            if self._asked is not None:
+                flag, answer = self._asked
+                self._asked = None
+                answer.wait()
+                if flag.item():
+                    return True
+            flag = torch.tensor([int(here)])
+            self._asked = flag, dist.all_reduce(flag, dist.ReduceOp.MAX, async_op=True)
+        return False
 
     def from_first(self, make: Callable[[], Any]) -> Any:
         """Return what the first process makes, a value that JSON can hold."""

@@ -58,6 +58,13 @@ class Ranks:
         """Return whether it is true in any process."""
         return here
 
+    def any_lately(self, here: bool) -> bool:  # noqa: FBT001  (as above)
+        """Return whether it is true in any process, as far as that is known without waiting for the slowest.
+
+        What is true elsewhere is known at the next call; for one process there is no elsewhere.
+        """
+        return here
+
     def from_first(self, make: Callable[[], Any]) -> Any:
         """Return what the first process makes, a value that JSON can hold; the others do not make it."""
         return make()
