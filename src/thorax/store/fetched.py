@@ -149,7 +149,7 @@ class FetchedShards:
         self._shard(number)
 
     def _has_right_copy(self, number: int) -> bool:
-        """Return whether the copy of a shard is there; one with another SHA-256 is removed.
+        """Return whether there is a copy of a shard; one with another SHA-256 is removed.
 
         A copy of an earlier process may be damaged by a power failure, since it is not durable.
         """
