@@ -142,9 +142,8 @@ def open_models(
     opened: dict[str, OpenedModel] = {name: OpenedBundle(part) for name, part in parts.items()}
     sources = {part.split.name: part.split.source for part in parts.values()}
     for name, file in files.items():
-        unnamed = (
-            "" if name in stated else _only(stated)
-        )  # a report knows its split, but not the path of a file
+        # A report knows the name of its split, but not the path of a file.
+        unnamed = "" if name in stated else _only(stated)
         own = replace(selection, split=selection.split or sources.get(stated.get(name, unnamed), unnamed))
         opened[name] = OpenedFile(read_part(file, known, own, logits=logits, validation=of_validation[name]))
     if not selection.split and set(stated) < set(opened):
