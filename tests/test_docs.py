@@ -141,7 +141,6 @@ def render_docs() -> ModuleType:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_picture_of_the_readme_shows_todays_report(render_docs, tmp_path):
     """`make docs` renders it again."""
     text = render_docs.photograph(render_docs.write_report(tmp_path))

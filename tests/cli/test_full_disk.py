@@ -122,7 +122,6 @@ def test_a_download_says_so_before_its_first_byte(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_training_and_the_gate_say_so(tmp_path, monkeypatch):
     command("phantom", tmp_path / "phantoms", "--patients", "140", "--size", "64")
     store = tmp_path / "store"

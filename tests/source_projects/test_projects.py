@@ -53,7 +53,6 @@ def served(folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_two_commands_that_would_measure_accuracy(
     nih_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
