@@ -154,12 +154,17 @@ class FetchedShards:
         A copy of an earlier process may be damaged by a power failure, since it is not durable.
         """
         path = self._folder / shard_name(number)
-        if number in self._checked or not path.is_file():
-            return number in self._checked
-        if sha256_of_file(path) == self._manifest.shards[number].sha256:
-            self._checked.add(number)
+        if number in self._checked:
             return True
-        path.unlink()
+        if not path.is_file():
+            return False
+        with _only_one_process(self._folder / f"{path.stem}.lock"):  # it may be replaced meanwhile
+            if not path.is_file():
+                return False
+            if sha256_of_file(path) == self._manifest.shards[number].sha256:
+                self._checked.add(number)
+                return True
+            path.unlink()
         return False
 
     def _shard(self, number: int) -> np.ndarray:
