@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import threading
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from thorax.bundle import load_bundle
 from thorax.errors import DataError
 from thorax.inference.engines import open_predictor
 from thorax.reporting.prediction_page import file_name
+from thorax.workflows import prediction_recorder
 from thorax.workflows import watch_folder as watching
 
 IMAGES = sorted((starter.folder() / "images").glob("*.png"))
@@ -49,7 +51,15 @@ def test_the_same_relative_path_in_another_folder_is_another_image(model, tmp_pa
     assert len(rows(tmp_path / "out")) == 2
 
 
-def test_a_line_of_the_journal_has_the_files_that_were_computed_together(model, tmp_path):
+def test_a_line_of_the_journal_has_the_files_that_were_computed_together(model, tmp_path, monkeypatch):
+    predict_listed = prediction_recorder.predict_listed
+
+    def slowly(*arguments, **options):
+        for outcome in predict_listed(*arguments, **options):
+            time.sleep(0.05)
+            yield outcome
+
+    monkeypatch.setattr(prediction_recorder, "predict_listed", slowly)
     (tmp_path / "in").mkdir()
     for number in range(34):
         shutil.copy(IMAGES[0], tmp_path / "in" / f"{number:02d}.png")
