@@ -193,8 +193,10 @@ def test_a_folder_is_measured_while_its_files_come_and_go(tmp_path):
     assert kept >= 21 * 5000
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(come_and_go)
-        sizes = {folder_size(tmp_path) for _ in range(300)}
-        ended.set()
+        try:
+            sizes = {folder_size(tmp_path) for _ in range(300)}
+        finally:
+            ended.set()
         changing.result()
     assert min(sizes) >= kept
 
